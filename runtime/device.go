@@ -1,0 +1,68 @@
+package runtime
+
+import "io"
+
+// Row is one token of a batch.
+type Row struct {
+	Token Token
+	Seq   int // sequence in [0, Limits.Sequences)
+	Pos   int // position in the sequence; the rows of a sequence come in order and without gaps
+
+	// Sampler, where not nil, asks for the token that follows this row: it is sampled, accepted into the
+	// sampler, and returned as a Choice.
+	Sampler Sampler
+	// Top asks for the log-probabilities of the chosen token and the Top most likely ones; -1 asks for none.
+	Top int
+}
+
+// Choice is a sampled token. Logprobs are of the model's own distribution, before the sampler shaped it.
+type Choice struct {
+	Token   Token
+	Logprob float32
+	Top     []TokenLogprob // most likely first
+}
+
+// TokenLogprob is a token and the natural logarithm of its probability.
+type TokenLogprob struct {
+	Token   Token
+	Logprob float32
+}
+
+// Limits are a Device's fixed sizes.
+type Limits struct {
+	Sequences int  // sequences that may hold KV at once
+	Cells     int  // tokens that the KV cache holds over all sequences
+	Batch     int  // rows in one Decode
+	Cut       bool // a sequence can be cut back to a shorter prefix (false for recurrent models)
+}
+
+// Sampler is the sampling state of one stream. It belongs to the stream; the Device advances it in Decode.
+// Close may be called twice.
+type Sampler interface{ io.Closer }
+
+// Device computes. All methods are called from the Engine's goroutine alone, and none keeps its arguments.
+type Device interface {
+	// Limits returns the Device's sizes; they never change.
+	Limits() Limits
+
+	// Place binds a sequence to a mix: rows of seq are decoded with it until the next Place. It must not be
+	// changed while seq holds KV, unless the caller means to continue old KV under a new adapter.
+	// The empty mix is the base. It returns ErrAdapter for a Packed that another Device made.
+	Place(seq int, mix []Term) error
+
+	// Copy lets dst share the first n cells of src. dst must be empty. No data is copied and no room used.
+	Copy(dst, src, n int) error
+
+	// Forget drops the cells of seq at positions from and up. It returns how many stay: from, or 0 where
+	// the Device cannot cut and had to drop the whole sequence.
+	Forget(seq, from int) (kept int, err error)
+
+	// Decode computes the rows, appends their KV to their sequences, and returns a Choice for every row
+	// that has a Sampler, in row order. The slice is valid until the next Decode.
+	// ErrNoRoom: the cells do not suffice and nothing changed. Any other error leaves the sequences of the
+	// batch in doubt: the caller forgets them whole.
+	Decode(rows []Row) ([]Choice, error)
+
+	// Close frees everything. It may be called twice.
+	Close() error
+}

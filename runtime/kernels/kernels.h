@@ -1,0 +1,65 @@
+// The kernels that llama.cpp does not have: products with NF4 weights and with packed LoRA adapters.
+// They know nothing of llama.cpp or ggml: plain pointers, strides in bytes, and (ith, nth) to share the
+// work among nth threads, each of which calls with its own ith. Nothing here allocates after packing.
+//
+// Every function pair has a fast path per instruction set (AVX-512 with VNNI, AVX2 with FMA, portable C++);
+// lk_isa() says which one this CPU runs, lk_force_isa() lets tests run the others.
+//
+// Batch invariance: the result of a row does not depend on the other rows of the call, nor on nth.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum lk_isa { LK_PORTABLE = 0, LK_AVX2 = 1, LK_AVX512 = 2 };
+int lk_isa(void);            // the path in use
+int lk_best_isa(void);       // the best path of this CPU
+int lk_force_isa(int isa);   // returns the path now in use; not thread-safe, for tests and benches
+
+// ---- NF4 -------------------------------------------------------------------------------------------
+// A weight (n_out, n_in) comes as IQ4_NL-shaped blocks: per 32 weights an fp16 absmax and 16 bytes of
+// codes, weight j in the low nibble of byte j, weight 16+j in the high one. n_in is a multiple of 32.
+enum lk_nf4_mode {
+    LK_NF4_F32 = 0, // float activations: the oracle
+    LK_NF4_I16 = 1, // int16 codebook x int16 activations: the default
+    LK_NF4_I8  = 2, // int8 codebook x int8 activations: fastest, 7e-3
+};
+typedef struct lk_nf4 lk_nf4;
+lk_nf4 * lk_nf4_pack(const void * blocks, size_t row_bytes, int n_in, int n_out, int mode); // NULL: no memory
+void     lk_nf4_free(lk_nf4 * w);                     // NULL is fine
+size_t   lk_nf4_bytes(const lk_nf4 * w);
+void     lk_nf4_dequantize_row(const lk_nf4 * w, int row, float * out); // (n_in)
+
+size_t   lk_nf4_activation_bytes(int mode, int n_in); // bytes of one prepared activation row, multiple of 64
+// x (rows, n_in) f32 -> xq, what lk_nf4_matmul reads in modes I16 and I8. F32 mode reads x itself.
+void     lk_nf4_activations(int mode, int n_in, const float * x, size_t x_stride, int rows, void * xq, size_t xq_stride, int ith, int nth);
+// y (rows, n_out) = xq W^T
+void     lk_nf4_matmul(const lk_nf4 * w, const void * xq, size_t xq_stride, int rows, float * y, size_t y_stride, int ith, int nth);
+
+// ---- LoRA ------------------------------------------------------------------------------------------
+// One packed module: A (rank, n_in), B (n_out, rank), any rank from 1 to LK_MAX_RANK, any n_in and n_out.
+enum { LK_MAX_RANK = 512 };
+enum lk_lora_type { LK_LORA_F16 = 0, LK_LORA_F32 = 1 };
+typedef struct lk_lora lk_lora;
+lk_lora * lk_lora_pack(const float * a, const float * b, int rank, int n_in, int n_out, int type); // NULL: no memory
+void      lk_lora_free(lk_lora * m);                  // NULL is fine
+size_t    lk_lora_bytes(const lk_lora * m);
+
+// A term of a row's composition. A row is the sum of its terms; a row with n == 0 is the base.
+typedef struct { const lk_lora * m; float scale; } lk_term;
+typedef struct { const lk_term * terms; int n; } lk_row;
+
+// The widest hidden row a set of terms needs: floats to give lk_lora_shrink per row. It is the sum of
+// the padded ranks, times the parts that shrink splits n_in into so that few rows still use all threads.
+int  lk_lora_padded(const lk_lora * m);
+enum { LK_LORA_PARTS = 4 };
+// h (rows, h_stride) = A x, LK_LORA_PARTS partial sums per term: term after term, part after part.
+void lk_lora_shrink(const lk_row * row, int rows, const float * x, size_t x_stride, int n_in, float * h, size_t h_stride, int ith, int nth);
+// y += sum of scale * B h, in place. All of shrink must have finished.
+void lk_lora_expand(const lk_row * row, int rows, const float * h, size_t h_stride, float * y, size_t y_stride, int n_out, int ith, int nth);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,53 @@
+package runtime
+
+import "time"
+
+// Request is one answer to make.
+type Request struct {
+	Prompt    []Token
+	Adapters  Adapters // nil: the base
+	Sampling  Sampling
+	MaxTokens int      // tokens of the answer; 0: as many as the context allows
+	Stop      []string // the answer ends before the first of these, which is not part of it
+	Top       int      // logprobs per token besides the chosen one's; -1: no logprobs
+	NoReuse   bool     // neither read nor leave a cached prefix
+	Deadline  time.Time
+}
+
+// FinishReason says why an answer ended.
+type FinishReason string
+
+// The reasons, by the names OpenAI gives them.
+const (
+	FinishStop   FinishReason = "stop"
+	FinishLength FinishReason = "length"
+)
+
+// Event is a piece of an answer. Text is always whole UTF-8 and never part of a stop string; it may be
+// empty while a character or a possible stop string is incomplete, and Tokens then waits with it.
+type Event struct {
+	Text   string
+	Tokens []TokenText  // the tokens whose bytes Text is made of; with logprobs where asked for
+	Finish FinishReason // set on the last event only
+	Stop   string       // the stop string met, on the last event, where one was
+}
+
+// TokenText is a token of the answer with its bytes and, where asked for, its log-probabilities.
+type TokenText struct {
+	Token   Token
+	Bytes   []byte
+	Logprob float32
+	Top     []TokenLogprob
+}
+
+// Usage counts a stream's tokens and times. Times are zero until they have happened.
+type Usage struct {
+	Prompt     int // tokens of the prompt
+	Cached     int // of them, taken from a cached prefix
+	Completion int // tokens of the answer
+
+	Submitted  time.Time
+	Started    time.Time // first prefill
+	FirstToken time.Time
+	Finished   time.Time
+}
