@@ -1,20 +1,63 @@
 # The two commands: `make run` serves the demo base on 127.0.0.1:8080, `make test` proves it.
-# This file is the one place that sets the C flags; a changed flag compiles llama.cpp anew (2 minutes).
+# This file is the one place that sets the C flags; a changed flag compiles llama.cpp anew (2 minutes on 2 cores).
 
 GO    ?= go
 MARCH ?= native
-OLLAMA := $(shell $(GO) list -m -f '{{.Dir}}' github.com/ollama/ollama 2>/dev/null)
+GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-export CGO_ENABLED  ?= 1
-export CGO_CPPFLAGS := -DGGML_USE_CPU_REPACK -I$(OLLAMA)/llama/llama.cpp/include -I$(OLLAMA)/llama/llama.cpp/src -I$(OLLAMA)/ml/backend/ggml/ggml/include -I$(OLLAMA)/ml/backend/ggml/ggml/src
+# $(call need,PROGRAM,HOW TO GET IT): stops with a plain sentence when a prerequisite is missing.
+need = $(if $(shell command -v $(firstword $(1)) 2>/dev/null),,$(error $(1) not found: $(2)))
+$(call need,$(GO),install Go 1.26 or newer, https://go.dev/doc/install)
+$(call need,gcc,install a C compiler, for example: apt-get install gcc)
+$(call need,g++,install a C++ compiler, for example: apt-get install g++)
+
+# llama.cpp and ggml come from the module cache. `go list` names the folder once the module is downloaded.
+OLLAMA := $(shell $(GO) mod download github.com/ollama/ollama 1>&2 && $(GO) list -m -f '{{.Dir}}' github.com/ollama/ollama)
+ifeq ($(OLLAMA),)
+$(error could not download github.com/ollama/ollama: see the message of go mod download above)
+endif
+GGML := $(OLLAMA)/ml/backend/ggml/ggml
+
+export CGO_ENABLED  := 1
+export CGO_CPPFLAGS := -DGGML_USE_CPU_REPACK -I$(OLLAMA)/llama/llama.cpp/include -I$(OLLAMA)/llama/llama.cpp/src -I$(GGML)/include -I$(GGML)/src
 export CGO_CFLAGS   := -O3 -march=$(MARCH)
 export CGO_CXXFLAGS := -O3 -march=$(MARCH)
 
-# Rooms without C: they build and test in seconds.
+# The rooms without C.
 PURE := ./quant/... ./runtime ./runtime/runtimetest/... ./adapters/... ./openapi/... ./server/...
 
-.PHONY: env
-env: ## the CGO_* lines for an editor or a shell: eval "$(make -s env)"
+.PHONY: build run test test-go test-race bench lint generate env clean
+
+build: ## bin/lorikeet
+	$(GO) build -o bin/lorikeet .
+
+run: build ## serve the embedded base with the demo adapters
+	bin/lorikeet serve --adapter-dir demo/adapters
+
+test: ## everything
+	$(GO) test -timeout 30m ./...
+
+test-go: ## the rooms without C, in seconds
+	CGO_ENABLED=0 $(GO) test $(PURE)
+
+test-race: ## the rooms without C under the race detector
+	$(GO) test -race -short $(PURE)
+
+bench: ## the side-by-side measurements; each says what it compares
+	$(GO) run ./bench/serve
+	$(GO) run ./bench/http
+
+lint:
+	$(GO) vet ./...
+	$(GOLANGCI_LINT) run ./...
+
+generate: ## openapi/*.gen.go and demo/demo-base.nf4.gguf
+	$(GO) generate ./openapi ./demo
+
+env: ## the C flags for an editor or a shell: eval "$(make -s env)"
 	@echo 'export CGO_CPPFLAGS="$(CGO_CPPFLAGS)"'
 	@echo 'export CGO_CFLAGS="$(CGO_CFLAGS)"'
 	@echo 'export CGO_CXXFLAGS="$(CGO_CXXFLAGS)"'
+
+clean:
+	rm -rf bin
