@@ -1,10 +1,14 @@
 package runtime
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // The errors of this package; others are wrapped around them with the details a user may see.
 var (
 	ErrQueueFull     = errors.New("the request queue is full")
+	ErrPrompt        = errors.New("invalid prompt")
 	ErrContextLength = errors.New("the prompt does not fit the context")
 	ErrSampling      = errors.New("invalid sampling parameter")
 	ErrAdapter       = errors.New("the adapter does not fit the base model")
@@ -15,3 +19,18 @@ var (
 	ErrDecode        = errors.New("decoding failed")
 	ErrClosed        = errors.New("closed")
 )
+
+// ContextError is the ErrContextLength of one prompt.
+type ContextError struct {
+	Prompt  int // tokens of the prompt
+	Context int // tokens that prompt and answer may have together
+}
+
+// Error names both numbers.
+func (e *ContextError) Error() string {
+	return fmt.Sprintf("%v: the prompt has %d tokens, the context holds %d with the answer",
+		ErrContextLength, e.Prompt, e.Context)
+}
+
+// Unwrap makes it an ErrContextLength.
+func (e *ContextError) Unwrap() error { return ErrContextLength }
