@@ -1,0 +1,18 @@
+// Package adapters keeps adapters: it reads them in the forms people have them in, checks every tensor
+// against the base, stores them as immutable versions, and lends them, packed, to the engine.
+//
+// The words used here:
+//
+//   - adapter: a LoRA that a user knows by a name.
+//   - version: one immutable content, named by its digest (sha256). A name points at one version and
+//     remembers the ones before it.
+//   - registered and resident: every adapter in the Store is registered; those in the Cache's memory are
+//     resident. The two sets are apart: 500 registered adapters may share the room of 8.
+//   - selection: the weighted sum of versions that one request asked for.
+//
+// The walk of an adapter: an upload or folder is read (upload.go, archive.go), parsed (tensors.go, config.go,
+// gguf.go), checked against the base (peft.go), written (store.go), found by name (Select), loaded and packed
+// once (cache.go), pinned by a runtime.Mix for as long as a stream uses it, and evicted when room is needed.
+//
+// The package is pure Go. Nothing in it panics or allocates without bound on hostile input.
+package adapters

@@ -1,0 +1,57 @@
+package adapters
+
+import "time"
+
+// Summary is what an adapter's content says of itself.
+type Summary struct {
+	Rank       int      `json:"rank"`       // the largest of its modules
+	Alpha      float64  `json:"alpha"`      // lora_alpha
+	RSLoRA     bool     `json:"use_rslora"` // scale alpha/sqrt(rank) instead of alpha/rank
+	Targets    []string `json:"targets"`    // PEFT short names, sorted: "down_proj", "q_proj", ...
+	Modules    int      `json:"modules"`    // base tensors it changes
+	Parameters int64    `json:"parameters"` // values in all its A and B
+	Warnings   []string `json:"warnings,omitempty"`
+}
+
+// Kinds of Origin.
+const (
+	FromUpload = "upload" // Detail: the file names
+	FromPath   = "path"   // Detail: the path, asked for by a user
+	FromFolder = "folder" // Detail: the path, found in a watched folder
+	FromJob    = "job"    // Detail: the id of the training job
+)
+
+// Origin says where an adapter came from.
+type Origin struct {
+	Kind   string `json:"kind"`
+	Detail string `json:"detail,omitempty"`
+	// Stamp tells whether the files at Detail have changed since: sizes and times. FromFolder only.
+	Stamp string `json:"stamp,omitempty"`
+}
+
+// Note is what whoever puts an adapter says about it.
+type Note struct {
+	Origin  Origin
+	Metrics map[string]float64 // of the training job; nil otherwise
+}
+
+// Info describes one version of a registered adapter.
+type Info struct {
+	Name    string
+	Version string // the first 12 hexadecimal digits of Digest
+	Digest  string
+	Summary
+	Bytes   int64  // of the stored files
+	Base    string // fingerprint of the base it was checked against when it was stored
+	Created time.Time
+	Origin  Origin
+	Metrics map[string]float64
+	Loaded  bool // a Cache holds it in memory
+	Current bool // the name points at this version
+}
+
+// Damage is a version or a name that Open found unusable. It stays on disk until it is put or deleted again.
+type Damage struct {
+	What string // "version DIGEST" or "name NAME"
+	Err  error
+}
