@@ -1,0 +1,326 @@
+package runtimetest
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// Device is a fake Device over a Model: deterministic, and strict about the contract. Its fields may be
+// set until it is first used, and between calls.
+type Device struct {
+	// Before, where set, is called before the rows are decoded. It may sleep or block; the error it returns
+	// is returned by Decode in place of a result: with runtime.ErrNoRoom nothing has changed, with any other
+	// error the KV of the rows' sequences is spoilt.
+	Before func(rows []runtime.Row) error
+
+	// Answer, where set, may choose the next token instead of the hash. text is the history of the
+	// sequence, control tokens as their text.
+	Answer func(text string) (next runtime.Token, ok bool)
+
+	model  *Model
+	limits runtime.Limits
+	seqs   []sequence
+	refs   map[*cell]int // sequences that hold a cell
+	closed bool
+
+	inside atomic.Bool // a call is under way
+	mu     sync.Mutex
+	fault  error
+}
+
+// cell is one token's KV. sum stands for the numbers in it: it depends on every token before, and on the
+// mix that each was decoded with.
+type cell struct {
+	token runtime.Token
+	sum   uint64
+}
+
+type sequence struct {
+	cells []*cell
+	mix   []runtime.Term
+	spoilt bool // a failed Decode left it in doubt
+}
+
+// NewDevice returns a Device with the given sizes.
+func NewDevice(m *Model, l runtime.Limits) *Device {
+	return &Device{model: m, limits: l, seqs: make([]sequence, l.Sequences), refs: map[*cell]int{}}
+}
+
+// Fault returns the first breach of the Device contract that the Device has seen, or nil.
+func (d *Device) Fault() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.fault
+}
+
+// Cells returns how many cells are held. It must not run beside the Engine.
+func (d *Device) Cells() int { return len(d.refs) }
+
+// Length returns how many tokens a sequence holds. It must not run beside the Engine.
+func (d *Device) Length(seq int) int { return len(d.seqs[seq].cells) }
+
+// breach notes a breach of contract and returns it as an error.
+func (d *Device) breach(format string, args ...any) error {
+	err := fmt.Errorf("breach of the Device contract: "+format, args...)
+	d.mu.Lock()
+	if d.fault == nil {
+		d.fault = err
+	}
+	d.mu.Unlock()
+	return err
+}
+
+// enter checks that one goroutine calls at a time, on a Device that is open.
+func (d *Device) enter(call string) (leave func(), err error) {
+	if d.inside.Swap(true) {
+		return func() {}, d.breach("%s while another call is under way", call)
+	}
+	if d.closed {
+		d.inside.Store(false)
+		return func() {}, d.breach("%s after Close", call)
+	}
+	return func() { d.inside.Store(false) }, nil
+}
+
+// Limits returns the Device's sizes.
+func (d *Device) Limits() runtime.Limits { return d.limits }
+
+// Place binds a sequence to a mix.
+func (d *Device) Place(seq int, mix []runtime.Term) error {
+	leave, err := d.enter("Place")
+	defer leave()
+	if err != nil {
+		return err
+	}
+	if seq < 0 || seq >= len(d.seqs) {
+		return d.breach("Place on sequence %d of %d", seq, len(d.seqs))
+	}
+	for _, t := range mix {
+		p, ok := t.Packed.(*packed)
+		if !ok {
+			return fmt.Errorf("%w: another Device made it", runtime.ErrAdapter)
+		}
+		if p.closed.Load() {
+			return d.breach("Place of a closed adapter on sequence %d", seq)
+		}
+	}
+	d.seqs[seq].mix = slices.Clone(mix)
+	return nil
+}
+
+// Copy lets dst share the first n cells of src.
+func (d *Device) Copy(dst, src, n int) error {
+	leave, err := d.enter("Copy")
+	defer leave()
+	if err != nil {
+		return err
+	}
+	switch {
+	case dst < 0 || dst >= len(d.seqs) || src < 0 || src >= len(d.seqs) || dst == src:
+		return d.breach("Copy from sequence %d to %d of %d", src, dst, len(d.seqs))
+	case len(d.seqs[dst].cells) > 0:
+		return d.breach("Copy to sequence %d, which is not empty", dst)
+	case n < 0 || n > len(d.seqs[src].cells):
+		return d.breach("Copy of %d cells of sequence %d, which has %d", n, src, len(d.seqs[src].cells))
+	case !d.limits.Cut && n != len(d.seqs[src].cells):
+		return d.breach("Copy of a part of sequence %d on a Device that cannot cut", src)
+	case d.seqs[src].spoilt:
+		return d.breach("Copy of sequence %d, whose last Decode failed", src)
+	}
+	d.seqs[dst].cells = slices.Clone(d.seqs[src].cells[:n])
+	for _, c := range d.seqs[dst].cells {
+		d.refs[c]++
+	}
+	return nil
+}
+
+// Forget drops the cells of seq at positions from and up.
+func (d *Device) Forget(seq, from int) (int, error) {
+	leave, err := d.enter("Forget")
+	defer leave()
+	if err != nil {
+		return 0, err
+	}
+	if seq < 0 || seq >= len(d.seqs) || from < 0 {
+		return 0, d.breach("Forget from position %d of sequence %d of %d", from, seq, len(d.seqs))
+	}
+	s := &d.seqs[seq]
+	if from >= len(s.cells) {
+		return len(s.cells), nil
+	}
+	if !d.limits.Cut {
+		from = 0
+	}
+	for _, c := range s.cells[from:] {
+		if d.refs[c]--; d.refs[c] == 0 {
+			delete(d.refs, c)
+		}
+	}
+	s.cells = s.cells[:from]
+	if from == 0 {
+		s.spoilt = false
+	}
+	return from, nil
+}
+
+// Decode computes the rows and draws a token for each that has a Sampler.
+func (d *Device) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
+	leave, err := d.enter("Decode")
+	defer leave()
+	if err != nil {
+		return nil, err
+	}
+	if err := d.check(rows); err != nil {
+		return nil, err
+	}
+	if d.Before != nil {
+		if err := d.Before(rows); err != nil {
+			if !errors.Is(err, runtime.ErrNoRoom) {
+				for _, r := range rows {
+					d.seqs[r.Seq].spoilt = true
+				}
+			}
+			return nil, err
+		}
+	}
+	if len(d.refs)+len(rows) > d.limits.Cells {
+		return nil, runtime.ErrNoRoom
+	}
+	var choices []runtime.Choice
+	for _, r := range rows {
+		s := &d.seqs[r.Seq]
+		c := &cell{token: r.Token, sum: combine(uint64(r.Token), mixSum(s.mix))}
+		if n := len(s.cells); n > 0 {
+			c.sum = combine(s.cells[n-1].sum, c.sum)
+		}
+		s.cells = append(s.cells, c)
+		d.refs[c] = 1
+		if r.Sampler != nil {
+			choices = append(choices, d.draw(s, r))
+		}
+	}
+	return choices, nil
+}
+
+// check holds the rows against the contract before anything changes.
+func (d *Device) check(rows []runtime.Row) error {
+	if len(rows) == 0 || len(rows) > d.limits.Batch {
+		return d.breach("Decode of %d rows, the batch has %d", len(rows), d.limits.Batch)
+	}
+	next := map[int]int{}
+	for i, r := range rows {
+		if r.Seq < 0 || r.Seq >= len(d.seqs) {
+			return d.breach("row %d is of sequence %d of %d", i, r.Seq, len(d.seqs))
+		}
+		s := &d.seqs[r.Seq]
+		if _, ok := next[r.Seq]; !ok {
+			next[r.Seq] = len(s.cells)
+		}
+		if r.Pos != next[r.Seq] {
+			return d.breach("row %d has position %d of sequence %d, whose next is %d", i, r.Pos, r.Seq, next[r.Seq])
+		}
+		next[r.Seq]++
+		if r.Token < 0 || r.Token >= vocabSize {
+			return d.breach("row %d has token %d of %d", i, r.Token, vocabSize)
+		}
+		if s.spoilt {
+			return d.breach("row %d is of sequence %d, whose last Decode failed", i, r.Seq)
+		}
+		for _, t := range s.mix {
+			if t.Packed.(*packed).closed.Load() {
+				return d.breach("row %d is decoded with a closed adapter", i)
+			}
+		}
+		if r.Sampler != nil {
+			if sm, ok := r.Sampler.(*sampler); !ok || sm.closed.Load() {
+				return d.breach("row %d has a closed or a foreign sampler", i)
+			}
+		}
+	}
+	return nil
+}
+
+// Close frees everything.
+func (d *Device) Close() error {
+	if d.inside.Swap(true) {
+		return d.breach("Close while another call is under way")
+	}
+	defer d.inside.Store(false)
+	d.closed = true
+	return nil
+}
+
+// The letters an answer is made of: a byte each, and a lead byte that one other byte must follow.
+const (
+	letters   = "eeetttaaoinshrdlucmfwy   ,."
+	leadByte  = 0xC3
+	trailByte = 0xA9
+	endEvery  = 40 // one token in so many ends the answer
+)
+
+// draw chooses the token after the last cell of s.
+func (d *Device) draw(s *sequence, r runtime.Row) runtime.Choice {
+	sm := r.Sampler.(*sampler)
+	sum := s.cells[len(s.cells)-1].sum
+	if sm.sampling.Temperature > 0 {
+		sum = combine(sum, combine(sm.sampling.Seed, uint64(sm.drawn)))
+	}
+	sm.drawn++
+	choice := runtime.Choice{Token: d.next(s, sum, sm.sampling.IgnoreEOS), Logprob: -float32(sum%1000) / 1000}
+	for i := range max(r.Top, 0) {
+		t := runtime.TokenLogprob{Token: choice.Token, Logprob: choice.Logprob}
+		if i > 0 {
+			t = runtime.TokenLogprob{Token: runtime.Token('a' + i), Logprob: choice.Logprob - float32(i)}
+		}
+		choice.Top = append(choice.Top, t)
+	}
+	return choice
+}
+
+func (d *Device) next(s *sequence, sum uint64, ignoreEOS bool) runtime.Token {
+	if d.Answer != nil {
+		var text []byte
+		for _, c := range s.cells {
+			text = append(text, d.model.Piece(c.token, true)...)
+		}
+		if t, ok := d.Answer(string(text)); ok {
+			return t
+		}
+	}
+	if s.cells[len(s.cells)-1].token == leadByte {
+		return trailByte
+	}
+	n := sum % (uint64(len(letters)) * endEvery)
+	switch {
+	case n%endEvery == 0 && !ignoreEOS:
+		return TurnEnd
+	case n%endEvery == 1:
+		return leadByte
+	}
+	return runtime.Token(letters[n/endEvery])
+}
+
+// mixSum is the same for two mixes if and only if they compute the same.
+func mixSum(mix []runtime.Term) uint64 {
+	var sum uint64
+	for _, t := range mix {
+		if t.Scale != 0 {
+			sum += combine(t.Packed.(*packed).sum, uint64(math.Float32bits(t.Scale)))
+		}
+	}
+	return sum
+}
+
+// combine is the finalizer of SplitMix64 (Steele, Lea and Flood 2014) over both arguments.
+func combine(a, b uint64) uint64 {
+	x := a*0x9E3779B97F4A7C15 + b + 0x632BE59BD9B4E019
+	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9
+	x = (x ^ x>>27) * 0x94D049BB133111EB
+	return x ^ x>>31
+}
