@@ -1,0 +1,45 @@
+// Which instruction set runs, and memory.
+#include "internal.h"
+#include <stdlib.h>
+
+static int detect(void) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c")) {
+        return LK_PORTABLE;
+    }
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni")) {
+        return LK_AVX512;
+    }
+    return LK_AVX2;
+#else
+    return LK_PORTABLE;
+#endif
+}
+
+static int forced = -1; // written by lk_force_isa alone
+
+int lk_best_isa(void) {
+    static const int best = detect();
+    return best;
+}
+
+int lk_isa(void) { return forced < 0 ? lk_best_isa() : forced; }
+
+int lk_force_isa(int isa) {
+    const int best = lk_best_isa();
+    forced = isa < LK_PORTABLE ? LK_PORTABLE : isa > best ? best : isa;
+    return forced;
+}
+
+void * lk_alloc(size_t bytes) {
+    bytes = lk_align(bytes + 64);
+    void * p = aligned_alloc(64, bytes);
+    if (p) {
+        memset(p, 0, bytes);
+    }
+    return p;
+}
+
+void lk_dealloc(void * p) { free(p); }

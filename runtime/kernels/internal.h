@@ -1,0 +1,116 @@
+// What the kernel files share: the packed layouts, and the table of functions that each instruction set fills.
+//
+// Only C headers here: the files of an instruction set are compiled for wider targets than the rest, and an
+// inline function of the C++ library that they instantiate could be the copy the linker keeps for everybody.
+#pragma once
+#include "kernels.h"
+#include <math.h>
+#include <string.h>
+
+// ---- NF4 -------------------------------------------------------------------------------------------
+// A strip is 16 rows of W. Its memory is the absmax values, blocks x 16 fp16, padded to 64 bytes, and then
+// the codes, blocks x 256 bytes. 256 bytes are 4 groups of 8 columns x 16 rows; a group holds one 32-bit
+// word per row, and nibble k of that word is column 2*(k%4) + k/4 of the group:
+//
+//   nibble  0 1 2 3 4 5 6 7
+//   column  0 2 4 6 1 3 5 7
+//
+// so the two halves of a word hold the even and the odd column of a pair. AVX-512 looks up 16-bit values
+// (one per half, a pair per row) by shifting the word right by 0, 4, 8, 12, with no unpacking.
+enum { NF4_STRIP = 16, NF4_BLOCK = 32, NF4_GROUPS = 4, NF4_CODES = 256, NF4_CHUNK = 64 };
+
+static inline int nf4_nibble_column(int k) { return 2*(k % 4) + k/4; }
+static inline int nf4_nibble_place(int k) { return k/2 + 4*(k % 2); } // low nibbles of the bytes, then high ones
+
+struct lk_nf4 {
+    int n_in, n_out, mode;
+    int blocks; // n_in/32
+    int strips; // n_out/16, rounded up; the rows past n_out are zero
+    size_t absmax_bytes, strip_bytes, bytes;
+    uint8_t * data;
+};
+
+static inline const uint16_t * nf4_absmax(const lk_nf4 * w, int strip) { return (const uint16_t *) (w->data + strip*w->strip_bytes); }
+static inline const uint8_t  * nf4_codes(const lk_nf4 * w, int strip) { return w->data + strip*w->strip_bytes + w->absmax_bytes; }
+
+// The NormalFloat codebook of QLoRA (Dettmers et al. 2023, appendix E), and its two integer roundings.
+extern const float   nf4_codebook[16];
+extern const int16_t nf4_codebook16[16]; // times 16383
+extern const int8_t  nf4_codebook8[16];  // times 127
+
+// A prepared activation row: n_in integers, then one float scale per block; in I8 then one int32 per
+// block. The integers stand in column order in I16. In I8 they stand in nibble order within every 8
+// columns (low nibbles, then high ones), so that four of them meet the four bytes of a word of codes, and
+// the int32 is -128 times their sum: it takes back the 128 that makes the codebook unsigned for AVX-512.
+//
+// 16 products of 16383 x NF4_X16 fit an int32; a block is therefore summed in two halves of 16 columns.
+// The scale includes the codebook's unit. A block below NF4_TINY counts as zero, and one that holds an
+// infinity or a NaN gets the scale NaN, so that it is not lost.
+enum { NF4_X16 = 8190, NF4_X8 = 127, NF4_BOOK16 = 16383, NF4_BOOK8 = 127 };
+#define NF4_TINY 1e-29f
+
+static inline float nf4_activation_scale(int mode, float absmax) { // also right for NaN
+    if (absmax < NF4_TINY) {
+        return 0;
+    }
+    if (!(absmax <= 3.4e38f)) {
+        return absmax - absmax; // NaN
+    }
+    return mode == LK_NF4_I16 ? absmax/NF4_X16/NF4_BOOK16 : absmax/NF4_X8/NF4_BOOK8;
+}
+
+static inline size_t lk_align(size_t n) { return (n + 63) & ~(size_t) 63; }
+
+// ---- LoRA ------------------------------------------------------------------------------------------
+// A is stored in blocks of `lanes` ranks: [padded/lanes][n_in][lanes]. lanes is 4 or 8 for ranks up to
+// those, else 16; the last block is padded with zero ranks.
+// B is stored in tiles of 64 outputs: [tiles][rank][64]; the last tile is padded with zero outputs.
+// Both are read as one stream per row.
+enum { LORA_TILE = 64, LORA_ROWS = 4 };
+
+struct lk_lora {
+    int rank, n_in, n_out, type;
+    int lanes, padded, tiles;
+    float unit;   // what one stored unit of B A is worth: F16 storage scales both by powers of two
+    size_t bytes;
+    uint8_t * a, * b;
+};
+
+// ---- instruction sets ------------------------------------------------------------------------------
+// Each file of an instruction set defines one table.
+struct lk_nf4_ops {
+    // Blocks [b0, b1) of one row: x (n_in) to a prepared row of `blocks` blocks.
+    void (*quantize)(int mode, int blocks, const float * x, void * xq, int b0, int b1);
+    // y (rows, 16) = xq W^T for one strip, rows at most NF4_CHUNK; only the first `valid` outputs are written.
+    void (*strip)(const lk_nf4 * w, int strip, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid);
+};
+struct lk_lora_ops {
+    // h[j] (padded) = A[:, i0:i1] x[j][i0:i1] for j < rows <= LORA_ROWS. i0 is a multiple of 16; so is i1, or it is n_in.
+    void (*shrink)(const lk_lora * m, int i0, int i1, int rows, const float * const * x, float * const * h);
+    // y[j] += B h[j] for the outputs of tiles [t0, t1). h is (rows, LK_MAX_RANK) and already scaled.
+    void (*expand)(const lk_lora * m, int t0, int t1, int rows, const float * h, float * const * y);
+};
+extern const lk_nf4_ops nf4_portable, nf4_avx2, nf4_avx512;
+extern const lk_lora_ops lora_portable, lora_avx2, lora_avx512;
+
+// Zeroed memory aligned to 64 bytes with 64 readable bytes behind it, or NULL.
+void * lk_alloc(size_t bytes);
+void   lk_dealloc(void * p);
+
+// ---- fp16 ------------------------------------------------------------------------------------------
+static inline float lk_f16_to_f32(uint16_t h) {
+    const uint32_t sign = (uint32_t) (h & 0x8000) << 16, rest = (uint32_t) (h & 0x7fff) << 13;
+    uint32_t bits;
+    float f;
+    if (rest >= 0x0f800000) { // infinity or NaN
+        bits = sign | 0x70000000 | rest;
+        memcpy(&f, &bits, 4);
+        return f;
+    }
+    memcpy(&f, &rest, 4);
+    f *= 0x1p112f; // moves the exponent's bias; subnormal halves come out right as well
+    memcpy(&bits, &f, 4);
+    bits |= sign;
+    memcpy(&f, &bits, 4);
+    return f;
+}
