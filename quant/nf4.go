@@ -59,12 +59,18 @@ func EncodeNF4(dst []byte, src []float32) {
 
 // nf4Code returns the code nearest to x; beyond [-1, 1] it is that of the end.
 func nf4Code(x float32) uint8 {
-	x = min(max(x, -1), 1)
-	c := nf4Cell[int((x+1)*(nf4Cells/2))]
-	if x > nf4Mid[c] {
-		c++
+	if x > 1 {
+		return 15
 	}
-	return c
+	if x < -1 {
+		return 0
+	}
+	c := nf4Cell[int((x+1)*(nf4Cells/2))]
+	above := uint8(0) // a value and not a branch: which side x falls on cannot be predicted
+	if x > nf4Mid[c&15] {
+		above = 1
+	}
+	return c + above
 }
 
 // DecodeNF4 decodes len(dst) weights, a multiple of 32.

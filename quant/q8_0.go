@@ -33,10 +33,12 @@ func DecodeQ8_0(dst []float32, src []byte) {
 	}
 }
 
+// absmax returns the largest magnitude of finite weights. Their bits without the sign are in its order.
 func absmax(x []float32) float32 {
-	m := float32(0)
+	const sign = 1 << 31
+	m := uint32(0)
 	for _, v := range x {
-		m = max(m, float32(math.Abs(float64(v))))
+		m = max(m, math.Float32bits(v)&^sign)
 	}
-	return m
+	return math.Float32frombits(m)
 }

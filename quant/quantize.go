@@ -1,0 +1,175 @@
+package quant
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Options say how Quantize encodes a model.
+type Options struct {
+	Type     string                  // of the block's linear layers: "nf4"
+	Head     string                  // of token_embd and output: "q8_0" (the default) or "keep"
+	Threads  int                     // 0: one per CPU
+	Progress func(done, total int64) // input bytes; called from Quantize's goroutine; may be nil
+}
+
+// Report says what Quantize did.
+type Report struct {
+	Tensors       int     // tensors in the file
+	Quantized     int     // of them, tensors that changed their type
+	Weights       int64   // in all tensors
+	BytesIn       int64   // of all tensors, before
+	BytesOut      int64   // of all tensors, after
+	BitsPerWeight float64 // 8 * BytesOut / Weights
+}
+
+// Quantize writes the model file in to out with smaller weights. It holds a few MiB of weights at a time,
+// whatever the size of the model, and out appears only when it is whole. A tensor that cannot be quantized
+// as asked is an error naming it, wrapping ErrType; so is a model that already is quantized to 4 bits.
+func Quantize(ctx context.Context, in, out string, o Options) (Report, error) {
+	f, err := Open(in)
+	if err != nil {
+		return Report{}, err
+	}
+	defer f.Close()
+	steps, err := plan(f, o)
+	if err != nil {
+		return Report{}, fmt.Errorf("%s: %w", in, err)
+	}
+	q := quantizer{ctx: ctx, f: f, progress: o.Progress, buffers: make([]buffers, threads(o.Threads))}
+	report := Report{Tensors: len(steps)}
+	tensors := make([]Tensor, len(steps))
+	for i, s := range steps {
+		tensors[i] = s.to
+		report.Weights += s.from.Elements()
+		report.BytesIn += s.from.Size
+		report.BytesOut += s.to.Size
+		if s.to.Type != s.from.Type {
+			report.Quantized++
+		}
+	}
+	report.BitsPerWeight = 8 * float64(report.BytesOut) / float64(report.Weights)
+	q.total = report.BytesIn
+	metadata := nf4Metadata(f)
+	err = WriteFile(out, &metadata, tensors, func(i int, w io.Writer) error { return q.tensor(steps[i], w) })
+	if err != nil {
+		return Report{}, fmt.Errorf("%s: %w", out, err)
+	}
+	return report, nil
+}
+
+func threads(n int) int {
+	if n > 0 {
+		return n
+	}
+	return runtime.NumCPU()
+}
+
+// nf4Metadata returns the file's metadata with what NF4 changes. The keys that begin with the architecture
+// keep the plain one, so that a loader which puts the plain architecture back finds them.
+func nf4Metadata(f *File) Metadata {
+	const (
+		mostlyIQ4NL         = 25 // llama.cpp's LLAMA_FTYPE_MOSTLY_IQ4_NL: what the tensors are typed as
+		quantizationVersion = 2  // ggml's GGML_QNT_VERSION: of the Q8_0 blocks
+	)
+	m := f.Metadata.Clone()
+	m.Set("general.architecture", f.Architecture()+NF4Suffix)
+	m.Set("general.file_type", uint32(mostlyIQ4NL))
+	m.Set("general.quantization_version", uint32(quantizationVersion))
+	return m
+}
+
+// chunk is how many weights are encoded in one go by one thread; a multiple of every block.
+const chunk = 1 << 18
+
+// quantizer encodes one tensor after the other, each chunk by chunk on all threads.
+type quantizer struct {
+	ctx         context.Context
+	f           *File
+	buffers     []buffers // one per thread
+	done, total int64
+	progress    func(done, total int64)
+}
+
+// buffers are what a thread works in: bytes read, weights, bytes to write.
+type buffers struct {
+	in, out []byte
+	weights []float32
+}
+
+// tensor writes one tensor, encoded as the step says. A tensor is a flat run of blocks here: rows are whole
+// blocks, so the borders of rows do not matter.
+func (q *quantizer) tensor(s step, w io.Writer) error {
+	elements := s.from.Elements()
+	for begin := int64(0); begin < elements; {
+		if err := q.ctx.Err(); err != nil {
+			return err
+		}
+		var g errgroup.Group
+		wave := 0
+		for ; wave < len(q.buffers) && begin < elements; wave++ {
+			b, first, n := &q.buffers[wave], begin, min(chunk, elements-begin)
+			g.Go(func() error { return q.encode(s, b, first, n) })
+			begin += n
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+		for _, b := range q.buffers[:wave] {
+			if _, err := w.Write(b.out); err != nil {
+				return err
+			}
+			q.done += int64(len(b.in))
+		}
+		if q.progress != nil {
+			q.progress(q.done, q.total)
+		}
+	}
+	return nil
+}
+
+// encode reads n weights from the first on into b and encodes them.
+func (q *quantizer) encode(s step, b *buffers, first, n int64) error {
+	per, size := s.from.Type.Block()
+	b.in = grow(b.in, n/per*size)
+	if read, err := q.f.r.ReadAt(b.in, s.from.Offset+first/per*size); read < len(b.in) {
+		return err
+	}
+	if s.encode == nil {
+		b.out = b.in
+		return nil
+	}
+	b.weights = grow(b.weights, n)
+	s.decode(b.weights, b.in)
+	if i := notFinite(b.weights); i >= 0 {
+		return fmt.Errorf("weight %d is %g", first+int64(i), b.weights[i])
+	}
+	per, size = s.to.Type.Block()
+	b.out = grow(b.out, n/per*size)
+	s.encode(b.out, b.weights)
+	return nil
+}
+
+// grow returns a slice of n elements, in s where it is long enough.
+func grow[T any](s []T, n int64) []T {
+	if int64(cap(s)) < n {
+		return make([]T, n)
+	}
+	return s[:n]
+}
+
+// notFinite returns the index of the first NaN or infinite weight, or -1.
+func notFinite(weights []float32) int {
+	const exponent = 0x7f800000
+	for i, x := range weights {
+		if math.Float32bits(x)&exponent == exponent {
+			return i
+		}
+	}
+	return -1
+}

@@ -1,0 +1,365 @@
+package quant
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// model is what a small llama-shaped file with an oddity of every kind holds.
+var model = []struct {
+	Tensor
+	want Type
+}{
+	{Tensor{Name: "token_embd.weight", Type: F16, Dims: []int64{64, 10}}, Q8_0},
+	{Tensor{Name: "blk.0.attn_norm.weight", Type: F32, Dims: []int64{64}}, F32},
+	{Tensor{Name: "blk.0.attn_q.weight", Type: F16, Dims: []int64{64, 6}}, IQ4_NL},
+	{Tensor{Name: "blk.0.attn_q.bias", Type: F32, Dims: []int64{6}}, F32},
+	{Tensor{Name: "blk.0.attn_k.weight", Type: BF16, Dims: []int64{64, 3}}, IQ4_NL},
+	{Tensor{Name: "blk.0.attn_v.weight", Type: F32, Dims: []int64{32, 3}}, IQ4_NL},
+	{Tensor{Name: "blk.0.attn_output.weight", Type: Q8_0, Dims: []int64{64, 6}}, IQ4_NL},
+	{Tensor{Name: "blk.0.ffn_up.weight", Type: F16, Dims: []int64{48, 5}}, F16},
+	{Tensor{Name: "blk.0.ffn_gate_inp.weight", Type: F16, Dims: []int64{64, 4}}, F16},
+	{Tensor{Name: "blk.0.ffn_up_exps.weight", Type: F16, Dims: []int64{64, 2, 3}}, F16},
+	{Tensor{Name: "blk.0.ffn_down.weight", Type: F16, Dims: []int64{64, 3 * chunk / 64}}, IQ4_NL},
+	{Tensor{Name: "output.weight", Type: F16, Dims: []int64{64, 10}}, Q8_0},
+}
+
+// modelFile writes model to a file and returns its path and weights.
+func modelFile(t testing.TB, dir string) (string, [][]float32) {
+	t.Helper()
+	r := rand.New(rand.NewPCG(11, 12))
+	var m Metadata
+	m.Set("general.architecture", "llama")
+	m.Set("llama.block_count", uint32(1))
+	m.Set("general.file_type", uint32(1))
+	m.Set("tokenizer.ggml.scores", []float32{1, 2})
+	var tensors []Tensor
+	var values [][]float32
+	for _, c := range model {
+		tensors = append(tensors, c.Tensor)
+		values = append(values, normal(r, c.Elements(), 0.05))
+	}
+	return save(t, dir, encode(t, m, tensors, values)), values
+}
+
+func save(t testing.TB, dir string, b []byte) string {
+	t.Helper()
+	path := filepath.Join(dir, "in.gguf")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestQuantize(t *testing.T) {
+	dir := t.TempDir()
+	in, values := modelFile(t, dir)
+	out := filepath.Join(dir, "out.gguf")
+	var done, total int64
+	report, err := Quantize(context.Background(), in, out, Options{Type: "nf4", Progress: func(d, n int64) {
+		if d <= done || d > n {
+			t.Errorf("progress went from %d to %d of %d", done, d, n)
+		}
+		done, total = d, n
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	source, err := Open(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer source.Close()
+	bytesOut := int64(0)
+	for i, c := range model {
+		got := f.Tensors[i]
+		if got.Name != c.Name || got.Type != c.want {
+			t.Errorf("tensor %d is %s %s, want %s %s", i, got.Name, got.Type, c.Name, c.want)
+		}
+		bytesOut += got.Size
+		checkWeights(t, source, f, c.Tensor, c.want, values[i])
+	}
+	if report.Tensors != len(model) || report.Quantized != 7 || report.BytesIn != total || done != total || report.BytesOut != bytesOut {
+		t.Errorf("%+v, progress %d of %d, tensors hold %d bytes", report, done, total, bytesOut)
+	}
+	if want := float64(bytesOut) * 8 / float64(report.Weights); report.BitsPerWeight != want || want < 4.5 || want > 4.6 {
+		t.Errorf("%g bits per weight, want %g", report.BitsPerWeight, want)
+	}
+	checkMetadata(t, f)
+	expectOnly(t, dir, "in.gguf", "out.gguf")
+}
+
+// checkWeights holds a tensor's new bytes against the codec applied to all of its weights at once.
+func checkWeights(t *testing.T, in, out *File, from Tensor, want Type, values []float32) {
+	t.Helper()
+	old, err := in.ReadF32(from.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := contents(t, out, from.Name)
+	expected := contents(t, in, from.Name)
+	switch {
+	case want == from.Type:
+	case want == IQ4_NL:
+		expected = make([]byte, len(values)/nf4Weights*nf4Bytes)
+		EncodeNF4(expected, old)
+	case want == Q8_0:
+		expected = make([]byte, len(values)/q8Weights*q8Bytes)
+		EncodeQ8_0(expected, old)
+	}
+	if !bytes.Equal(got, expected) {
+		t.Errorf("%s: the weights are not what the codec makes of them", from.Name)
+	}
+}
+
+func contents(t *testing.T, f *File, name string) []byte {
+	t.Helper()
+	r, err := f.TensorReader(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func checkMetadata(t *testing.T, f *File) {
+	t.Helper()
+	if plain, nf4 := PlainArchitecture(f.Architecture()); plain != "llama" || !nf4 || !f.NF4() {
+		t.Errorf("the architecture is %q", f.Architecture())
+	}
+	if n, ok := f.Metadata.Uint("llama.block_count"); n != 1 || !ok {
+		t.Errorf("llama.block_count is %d, %v", n, ok)
+	}
+	if n, _ := f.Metadata.Uint("general.file_type"); n != 25 {
+		t.Errorf("general.file_type is %d", n)
+	}
+	var keys []string
+	for k := range f.Metadata.All() {
+		keys = append(keys, k)
+	}
+	want := "general.architecture llama.block_count general.file_type tokenizer.ggml.scores general.quantization_version"
+	if got := strings.Join(keys, " "); got != want {
+		t.Errorf("keys %s, want %s", got, want)
+	}
+}
+
+func TestQuantizeSameBytesOnAnyThreads(t *testing.T) {
+	dir := t.TempDir()
+	in, _ := modelFile(t, dir)
+	var files [][]byte
+	for _, threads := range []int{1, 2, 7} {
+		out := filepath.Join(dir, "out.gguf")
+		if _, err := Quantize(context.Background(), in, out, Options{Type: "nf4", Threads: threads}); err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, b)
+	}
+	if !bytes.Equal(files[0], files[1]) || !bytes.Equal(files[0], files[2]) {
+		t.Error("the file depends on the number of threads")
+	}
+}
+
+func TestQuantizeKeepsHead(t *testing.T) {
+	dir := t.TempDir()
+	in, _ := modelFile(t, dir)
+	out := filepath.Join(dir, "out.gguf")
+	if _, err := Quantize(context.Background(), in, out, Options{Type: "nf4", Head: "keep"}); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, name := range []string{"token_embd.weight", "output.weight"} {
+		if w, _ := f.Tensor(name); w.Type != F16 {
+			t.Errorf("%s is %s", name, w.Type)
+		}
+	}
+}
+
+func TestQuantizeRefuses(t *testing.T) {
+	q4, iq4 := Type(2), IQ4_NL
+	linear := Tensor{Name: "blk.0.attn_q.weight", Type: F16, Dims: []int64{32, 1}}
+	of := func(t Tensor, to Type) Tensor { t.Type = to; return t }
+	infinite := make([]float32, 32)
+	infinite[5] = float32(math.Inf(-1))
+	for _, c := range []struct {
+		name, want string
+		architecture,
+		key string
+		value   any
+		tensor  Tensor
+		weights []float32
+		o       Options
+	}{
+		{name: "Q4_0", want: `"blk.0.attn_q.weight" is quantized already: unsupported weight type: Q4_0`, tensor: of(linear, q4)},
+		{name: "IQ4_NL", want: `"blk.0.attn_q.weight" is quantized already`, tensor: of(linear, iq4)},
+		{name: "IQ4_NL head", want: `"output.weight": unsupported weight type: IQ4_NL would be read as NF4`, tensor: Tensor{Name: "output.weight", Type: IQ4_NL, Dims: []int64{32, 1}}},
+		{name: "NF4", want: `"llama-nf4", it is NF4 already`, architecture: "llama-nf4", tensor: linear},
+		{name: "no architecture", want: "general.architecture is missing", architecture: "-", tensor: linear},
+		{name: "no linear", want: "no linear layer", tensor: Tensor{Name: "output_norm.weight", Dims: []int64{32}}},
+		{name: "adapter", want: `general.type is "adapter"`, key: "general.type", value: "adapter", tensor: linear},
+		{name: "split", want: "split.count: it is one of 3 parts", key: "split.count", value: uint16(3), tensor: linear},
+		{name: "type", want: `type "q2_k"`, tensor: linear, o: Options{Type: "q2_k"}},
+		{name: "head", want: `head type "q6_k"`, tensor: linear, o: Options{Type: "nf4", Head: "q6_k"}},
+		{name: "infinite", want: `tensor "blk.0.attn_q.weight": weight 5 is -Inf`, tensor: linear, weights: infinite},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var m Metadata
+			if c.architecture == "" {
+				c.architecture = "llama"
+			}
+			if c.architecture != "-" {
+				m.Set("general.architecture", c.architecture)
+			}
+			if c.key != "" {
+				m.Set(c.key, c.value)
+			}
+			if c.o.Type == "" {
+				c.o.Type = "nf4"
+			}
+			if c.weights == nil {
+				c.weights = make([]float32, 32)
+			}
+			dir := t.TempDir()
+			in := save(t, dir, encode(t, m, []Tensor{c.tensor}, [][]float32{c.weights}))
+			_, err := Quantize(context.Background(), in, filepath.Join(dir, "out.gguf"), c.o)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+			expectOnly(t, dir, "in.gguf")
+		})
+	}
+}
+
+func TestQuantizeCancelled(t *testing.T) {
+	dir := t.TempDir()
+	in, _ := modelFile(t, dir)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	_, err := Quantize(ctx, in, filepath.Join(dir, "out.gguf"), Options{Type: "nf4", Progress: func(done, total int64) {
+		if done > total/2 {
+			cancel()
+		}
+	}})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	expectOnly(t, dir, "in.gguf")
+}
+
+// TestQuantizeHoldsLittle checks that memory is bounded by the threads, not by the model: the file has 64
+// MiB of weights.
+func TestQuantizeHoldsLittle(t *testing.T) {
+	dir := t.TempDir()
+	in := filepath.Join(dir, "in.gguf")
+	var m Metadata
+	m.Set("general.architecture", "llama")
+	tensors := []Tensor{{Name: "blk.0.ffn_up.weight", Type: F16, Dims: []int64{1024, 32 << 10}}}
+	zeros := make([]byte, 1<<20)
+	if err := WriteFile(in, &m, tensors, func(_ int, w io.Writer) error {
+		for range 64 {
+			if _, err := w.Write(zeros); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	used := allocated(func() {
+		if _, err := Quantize(context.Background(), in, filepath.Join(dir, "out.gguf"), Options{Type: "nf4", Threads: 2}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if used > 8<<20 {
+		t.Errorf("allocated %d bytes in all", used)
+	}
+}
+
+func TestFingerprint(t *testing.T) {
+	dir := t.TempDir()
+	in, _ := modelFile(t, dir)
+	whole, err := os.ReadFile(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := mustRead(t, whole)
+	of := func(change func(b []byte)) string {
+		b := bytes.Clone(whole)
+		change(b)
+		s, err := Fingerprint(save(t, dir, b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	same := of(func([]byte) {})
+	if again, err := f.Fingerprint(); again != same || err != nil || len(same) != 64 {
+		t.Errorf("%s, %s, %v", same, again, err)
+	}
+	large, _ := f.Tensor("blk.0.ffn_down.weight")
+	small, _ := f.Tensor("blk.0.attn_q.weight")
+	for name, at := range map[string]int64{
+		"first byte of a tensor": large.Offset, "last byte of a tensor": large.Offset + large.Size - 1,
+		"last byte of the sample": large.Offset + sample - 1, "middle of a small tensor": small.Offset + small.Size/2,
+		"a value in the header": int64(bytes.Index(whole, []byte("llama.block_count"))) + int64(len("llama.block_count")) + 4,
+	} {
+		if of(func(b []byte) { b[at]++ }) == same {
+			t.Errorf("%s is not seen", name)
+		}
+	}
+	if of(func(b []byte) { b[large.Offset+large.Size/2]++ }) != same {
+		t.Error("more than the ends of a large tensor is read")
+	}
+	if _, err := Fingerprint(filepath.Join(dir, "none.gguf")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func BenchmarkNF4(b *testing.B) {
+	x := normal(rand.New(rand.NewPCG(1, 2)), chunk, 0.02)
+	encoded := make([]byte, chunk/nf4Weights*nf4Bytes)
+	b.Run("encode", func(b *testing.B) {
+		b.SetBytes(4 * chunk)
+		for b.Loop() {
+			EncodeNF4(encoded, x)
+		}
+	})
+	b.Run("decode", func(b *testing.B) {
+		b.SetBytes(4 * chunk)
+		for b.Loop() {
+			DecodeNF4(x, encoded)
+		}
+	})
+	b.Run("decode F16", func(b *testing.B) {
+		b.SetBytes(4 * chunk)
+		f16 := make([]byte, 2*chunk)
+		for b.Loop() {
+			DecodeF16(x, f16)
+		}
+	})
+	runtime.KeepAlive(x)
+}
