@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // TemplateOptions are what a conversation is rendered with besides its messages.
@@ -52,7 +53,7 @@ func NewTemplate(m Model, source string, log func(string)) *Template {
 		log(t.reason)
 		return t
 	}
-	r, err := compileJinja(m.Facts(), source)
+	r, err := compileJinja(m.Facts(), source, time.Now)
 	if err == nil {
 		err = probe(r)
 	}
