@@ -2,7 +2,6 @@ package adapters
 
 import (
 	"context"
-	"io"
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -19,21 +18,11 @@ type Options struct {
 // Store is durable. Every method may be called from any goroutine.
 type Store struct{}
 
-// Part is one file of an upload.
-type Part struct {
-	Name string // its file name
-	Body io.ReaderAt
-	Size int64
-}
-
-// Config is an adapter's adapter_config.json.
-type Config struct{}
-
 func Open(o Options) (*Store, error)                                       { return nil, ErrClosed }
 func (s *Store) Close() error                                              { return nil }
 func (s *Store) PutUpload(name string, parts []Part, n Note) (Info, error) { return Info{}, ErrClosed }
 func (s *Store) PutPath(name, path string, n Note) (Info, error)           { return Info{}, ErrClosed }
-func (s *Store) PutLoRA(name string, a *runtime.LoRA, rank int, alpha float64, n Note) (Info, error) {
+func (s *Store) PutLoRA(name string, a *runtime.LoRA, n Note) (Info, error) {
 	return Info{}, ErrClosed
 }
 func (s *Store) List() []Info                         { return nil }

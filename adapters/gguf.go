@@ -1,0 +1,239 @@
+package adapters
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/lorikeet-ai/lorikeet/quant"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// This file turns adapters in GGUF's terms, a llama.cpp LoRA file or a runtime.LoRA, into a source: the
+// canonical PEFT form. Source of the file's meaning: github.com/ggml-org/llama.cpp, src/llama-adapter.cpp.
+
+// pair is one LoRA in GGUF's names and row order, its values not read yet.
+type pair struct {
+	tensor string // the base's
+	shape  runtime.Shape
+	rank   int
+	scale  float32
+	names  [2]string // of the two tensors, for errors
+	a, b   func() ([]float32, error)
+}
+
+// ggufSource reads the header of a GGUF LoRA file of size bytes, which must stay readable while the source is
+// in use. The error wraps ErrFormat or ErrUnsupported.
+func ggufSource(f *runtime.Facts, r io.ReaderAt, size int64) (*source, error) {
+	file, err := quant.Read(r, size)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
+	}
+	alpha, err := checkGGUF(f, &file.Metadata)
+	if err != nil {
+		return nil, err
+	}
+	halves := make(map[string]*[2]quant.Tensor)
+	for _, t := range file.Tensors {
+		base, side := strings.TrimSuffix(t.Name, ".lora_a"), sideA
+		if base == t.Name {
+			base, side = strings.TrimSuffix(t.Name, ".lora_b"), sideB
+		}
+		if base == t.Name {
+			return nil, fmt.Errorf("%w: tensor %q is neither a lora_a nor a lora_b", ErrUnsupported, t.Name)
+		}
+		if halves[base] == nil {
+			halves[base] = new([2]quant.Tensor)
+		}
+		halves[base][side] = t
+	}
+	var pairs []pair
+	for _, base := range slices.Sorted(maps.Keys(halves)) {
+		p, err := ggufPair(file, base, halves[base], alpha)
+		if err != nil {
+			return nil, err
+		}
+		pairs = append(pairs, p)
+	}
+	return pairSource(f, pairs)
+}
+
+// checkGGUF checks what the file says it is and returns its alpha.
+func checkGGUF(f *runtime.Facts, m *quant.Metadata) (alpha float64, err error) {
+	for _, want := range []struct{ key, value string }{
+		{"general.type", "adapter"},
+		{"adapter.type", "lora"},
+		{"general.architecture", f.Architecture},
+	} {
+		if v, _ := m.String(want.key); v != want.value {
+			return 0, fmt.Errorf("%w: %s is %q, %q is expected", ErrUnsupported, want.key, v, want.value)
+		}
+	}
+	if _, ok := m.Get("adapter.alora.invocation_tokens"); ok {
+		return 0, fmt.Errorf("%w: adapter.alora.invocation_tokens: activated LoRA is not supported", ErrUnsupported)
+	}
+	if v, ok := m.Get("adapter.lora.alpha"); ok {
+		if alpha, ok = m.Float("adapter.lora.alpha"); !ok || math.IsNaN(alpha) || math.IsInf(alpha, 0) {
+			return 0, fmt.Errorf("%w: adapter.lora.alpha is %v, a finite number is expected", ErrFormat, v)
+		}
+	}
+	return alpha, nil
+}
+
+// ggufPair checks the two tensors against each other. lora_a is (rank, in), lora_b (out, rank), row-major;
+// of the token embeddings lora_a is (vocabulary, rank), since its rows are looked up.
+func ggufPair(file *quant.File, base string, t *[2]quant.Tensor, alpha float64) (pair, error) {
+	a, b := &t[sideA], &t[sideB]
+	if a.Name == "" || b.Name == "" {
+		return pair{}, fmt.Errorf("%w: tensor %q has no partner", ErrFormat, a.Name+b.Name)
+	}
+	for _, x := range t {
+		if len(x.Dims) != 2 {
+			return pair{}, fmt.Errorf("%w: tensor %q has %d dimensions, 2 are expected", ErrFormat, x.Name, len(x.Dims))
+		}
+	}
+	in, rank := a.Dims[0], a.Dims[1]
+	lookup := base == "token_embd.weight"
+	if lookup {
+		in, rank = rank, in
+	}
+	if b.Dims[0] != rank || rank > maxRank {
+		return pair{}, fmt.Errorf("%w: tensors %q and %q have ranks %d and %d", ErrFormat, a.Name, b.Name, rank, b.Dims[0])
+	}
+	p := pair{tensor: base, shape: runtime.Shape{In: int(in), Out: int(b.Dims[1])}, rank: int(rank), scale: 1,
+		names: [2]string{a.Name, b.Name},
+		a: func() ([]float32, error) {
+			v, err := file.ReadF32(a.Name)
+			if err == nil && lookup {
+				v = transpose(v, int(in), int(rank))
+			}
+			return v, err
+		},
+		b: func() ([]float32, error) { return file.ReadF32(b.Name) },
+	}
+	if alpha != 0 {
+		p.scale = float32(alpha / float64(rank))
+	}
+	return p, nil
+}
+
+// transpose turns a (rows, columns) matrix.
+func transpose(m []float32, rows, columns int) []float32 {
+	out := make([]float32, len(m))
+	for r := range rows {
+		for c := range columns {
+			out[c*rows+r] = m[r*columns+c]
+		}
+	}
+	return out
+}
+
+// loraSource makes a source of an adapter that is in memory.
+func loraSource(f *runtime.Facts, a *runtime.LoRA) (*source, error) {
+	pairs := make([]pair, len(a.Modules))
+	for i, m := range a.Modules {
+		if len(m.A) != m.Rank*m.In || len(m.B) != m.Out*m.Rank || m.Rank < 1 || m.Rank > maxRank {
+			return nil, fmt.Errorf("%w: %s: A and B of %d and %d values do not make rank %d of %d to %d", ErrFormat,
+				m.Tensor, len(m.A), len(m.B), m.Rank, m.In, m.Out)
+		}
+		if s := float64(m.Scale); math.IsNaN(s) || math.IsInf(s, 0) {
+			return nil, fmt.Errorf("%w: %s: the scale is %v", ErrUnsupported, m.Tensor, s)
+		}
+		pairs[i] = pair{tensor: m.Tensor, shape: runtime.Shape{In: m.In, Out: m.Out}, rank: m.Rank, scale: m.Scale,
+			names: [2]string{m.Tensor + ".lora_a", m.Tensor + ".lora_b"},
+			a:     func() ([]float32, error) { return m.A, nil },
+			b:     func() ([]float32, error) { return m.B, nil },
+		}
+	}
+	return pairSource(f, pairs)
+}
+
+// pairSource gives the pairs PEFT's names, row order and configuration.
+func pairSource(f *runtime.Facts, pairs []pair) (*source, error) {
+	if len(pairs) == 0 {
+		return nil, fmt.Errorf("%w: it holds no tensors", ErrFormat)
+	}
+	s := &source{}
+	paths := make([]string, len(pairs))
+	for i, p := range pairs {
+		path, ok := peftModule(p.tensor)
+		if !ok {
+			return nil, fmt.Errorf("%w: tensor %q: %s", runtime.ErrAdapter, p.names[sideA], whyNoTarget(f, p.tensor))
+		}
+		paths[i] = path
+		rank, in, out := int64(p.rank), int64(p.shape.In), int64(p.shape.Out)
+		b := p.b
+		if n := heads(f, p.tensor); n > 0 {
+			b = func() ([]float32, error) {
+				v, err := p.b()
+				if err != nil {
+					return nil, err
+				}
+				return permute(v, p.shape.Out, n, false)
+			}
+		}
+		s.tensors = append(s.tensors,
+			placed{lazyTensor(p.names[sideA], []int64{rank, in}, p.a), address{path, sideA}},
+			placed{lazyTensor(p.names[sideB], []int64{out, rank}, b), address{path, sideB}})
+	}
+	raw, err := configOf(paths, pairs)
+	if err != nil {
+		return nil, err
+	}
+	s.config, err = parseConfig(raw)
+	return s, err
+}
+
+// configOf writes the configuration that gives every pair its rank and scale: the most common ones as r and
+// lora_alpha, the others in rank_pattern and alpha_pattern.
+func configOf(paths []string, pairs []pair) ([]byte, error) {
+	ranks, alphas, short := make([]int, len(pairs)), make([]float64, len(pairs)), make(map[string]bool)
+	for i, p := range pairs {
+		ranks[i], alphas[i] = p.rank, alphaOf(p.scale, p.rank)
+		short[shortName(paths[i])] = true
+	}
+	r, alpha := mostCommon(ranks), mostCommon(alphas)
+	rankPattern, alphaPattern := make(map[string]int), make(map[string]float64)
+	for i, path := range paths {
+		if ranks[i] != r {
+			rankPattern[path] = ranks[i]
+		}
+		if alphas[i] != alpha {
+			alphaPattern[path] = alphas[i]
+		}
+	}
+	return json.Marshal(map[string]any{
+		"peft_type": "LORA", "task_type": "CAUSAL_LM", "inference_mode": true, "bias": "none",
+		"r": r, "lora_alpha": alpha, "use_rslora": false, "use_dora": false,
+		"rank_pattern": rankPattern, "alpha_pattern": alphaPattern,
+		"target_modules": slices.Sorted(maps.Keys(short)),
+	})
+}
+
+// alphaOf returns the alpha that gives the scale: the nearest whole number where that is exact.
+func alphaOf(scale float32, rank int) float64 {
+	exact := float64(scale) * float64(rank)
+	if whole := math.Round(exact); float32(whole/float64(rank)) == scale {
+		return whole
+	}
+	return exact
+}
+
+// mostCommon returns the value that occurs most often, the larger one of two; the zero value of none.
+func mostCommon[T cmp.Ordered](values []T) (best T) {
+	count := make(map[T]int)
+	for _, v := range values {
+		count[v]++
+	}
+	for v, n := range count {
+		if n > count[best] || n == count[best] && v > best {
+			best = v
+		}
+	}
+	return best
+}

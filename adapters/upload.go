@@ -1,0 +1,179 @@
+package adapters
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// Part is one file of an upload. Body must stay readable until the adapter is put.
+type Part struct {
+	Name string // its file name
+	Body io.ReaderAt
+	Size int64
+}
+
+// opener makes sources of adapters in their various forms.
+type opener struct {
+	facts    *runtime.Facts
+	maxBytes int64
+	scratch  string // a folder for what is unpacked; the caller removes it
+}
+
+// upload opens what a user sent: a GGUF LoRA file, an archive, or PEFT's two files.
+func (o *opener) upload(parts []Part) (*source, error) {
+	var total int64
+	for _, p := range parts {
+		if total += p.Size; p.Size > o.maxBytes || total > o.maxBytes {
+			return nil, o.tooLarge("the upload")
+		}
+		if isPickle(p.Name) {
+			return nil, pickleError(p.Name)
+		}
+	}
+	switch len(parts) {
+	case 0:
+		return nil, fmt.Errorf("%w: the upload has no files", ErrFormat)
+	case 1:
+		return o.file(parts[0])
+	}
+	return o.twoFiles(parts)
+}
+
+func (o *opener) tooLarge(what string) error {
+	return fmt.Errorf("%w: %s has more than %d bytes", ErrTooLarge, what, o.maxBytes)
+}
+
+// file opens a single file, known by its first bytes.
+func (o *opener) file(p Part) (*source, error) {
+	if p.Size > o.maxBytes {
+		return nil, o.tooLarge(fmt.Sprintf("%q", p.Name))
+	}
+	head := make([]byte, min(p.Size, 512))
+	if _, err := readAt(p.Body, head, 0); err != nil {
+		return nil, err
+	}
+	switch {
+	case bytes.HasPrefix(head, []byte("GGUF")):
+		return ggufSource(o.facts, p.Body, p.Size)
+	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
+		return o.archive(zipEntries(p))
+	case bytes.HasPrefix(head, []byte("\x1f\x8b")), len(head) > 262 && string(head[257:262]) == "ustar":
+		return o.archive(tarEntries(p, head[0] == 0x1f, o.maxBytes))
+	}
+	switch base := path.Base(p.Name); {
+	case base == configFile:
+		return nil, fmt.Errorf("%w: %s is missing beside %s", ErrFormat, tensorsFile, configFile)
+	case strings.HasSuffix(base, ".safetensors"):
+		return nil, fmt.Errorf("%w: %s is missing beside %s", ErrFormat, configFile, base)
+	}
+	return nil, fmt.Errorf("%w: %q is neither a GGUF file nor a .zip, .tar or .tar.gz archive", ErrFormat, p.Name)
+}
+
+// twoFiles opens adapter_config.json and adapter_model.safetensors.
+func (o *opener) twoFiles(parts []Part) (*source, error) {
+	find := func(name string) int {
+		return slices.IndexFunc(parts, func(p Part) bool { return path.Base(p.Name) == name })
+	}
+	c, t := find(configFile), find(tensorsFile)
+	for i, p := range parts {
+		if i != c && i != t {
+			return nil, fmt.Errorf("%w: file %q is not expected; %s and %s are", ErrFormat, p.Name, configFile, tensorsFile)
+		}
+	}
+	return o.peft(parts[c], parts[t])
+}
+
+// peft opens the two files of a PEFT adapter.
+func (o *opener) peft(c, t Part) (*source, error) {
+	if c.Size > maxConfig {
+		return nil, fmt.Errorf("%w: %s has %d bytes, at most %d are read", ErrFormat, configFile, c.Size, maxConfig)
+	}
+	if t.Size > o.maxBytes {
+		return nil, o.tooLarge(tensorsFile)
+	}
+	raw := make([]byte, c.Size)
+	if _, err := readAt(c.Body, raw, 0); err != nil {
+		return nil, fmt.Errorf("%s: %w", configFile, err)
+	}
+	tensors, err := ReadTensors(t.Body, t.Size)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", tensorsFile, err)
+	}
+	return peftSource(raw, tensors)
+}
+
+// folder opens an adapter folder; open opens a file of it by name.
+func (o *opener) folder(open func(name string) (*os.File, error)) (*source, error) {
+	var files []*os.File
+	closeAll := func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}
+	var parts [2]Part
+	for i, name := range []string{configFile, tensorsFile} {
+		f, err := open(name)
+		if errors.Is(err, fs.ErrNotExist) && name == tensorsFile {
+			if bin, e := open(pickleFile); e == nil {
+				bin.Close()
+				err = pickleError(pickleFile)
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: %s is missing", ErrFormat, name)
+		}
+		if err == nil {
+			files = append(files, f)
+			parts[i], err = filePart(f, name)
+		}
+		if err != nil {
+			closeAll()
+			return nil, err
+		}
+	}
+	s, err := o.peft(parts[0], parts[1])
+	if err != nil {
+		closeAll()
+		return nil, err
+	}
+	s.closer = closeAll
+	return s, nil
+}
+
+// filePart makes a Part of an open file, which must be a regular one.
+func filePart(f *os.File, name string) (Part, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return Part{}, err
+	}
+	if !info.Mode().IsRegular() {
+		return Part{}, fmt.Errorf("%w: %s is not a regular file", ErrFormat, name)
+	}
+	return Part{Name: name, Body: f, Size: info.Size()}, nil
+}
+
+// pickleFile is the old form of PEFT's tensors.
+const pickleFile = "adapter_model.bin"
+
+// isPickle reports whether a file has a name that PyTorch gives its pickles.
+func isPickle(name string) bool {
+	switch path.Ext(name) {
+	case ".bin", ".pt", ".pth", ".pkl", ".ckpt":
+		return true
+	}
+	return false
+}
+
+func pickleError(name string) error {
+	return fmt.Errorf("%w: %s is a Python pickle, which can run code when it is read: save the adapter again with "+
+		"model.save_pretrained(folder), which writes %s", ErrUnsupported, path.Base(name), tensorsFile)
+}
