@@ -2,6 +2,9 @@ package runtime
 
 import (
 	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,37 +18,149 @@ type Options struct {
 	Observer Observer      // may be nil
 }
 
+// defaultChunk is a chunk where Options sets none.
+const defaultChunk = 256
+
 // Engine makes answers. Its goroutine owns the Device: in every turn it takes new requests, admits those
-// there is room for, plans one batch, decodes it, and delivers what was sampled.
+// there is room for, plans one batch, decodes it, and delivers what was sampled. Its exported methods may
+// be called from any goroutine.
 type Engine struct {
-	device  Device
 	model   Model
 	options Options
+	context int // tokens that prompt and answer may have together
+	inbox   *inbox
+	stats   atomic.Pointer[Stats]
+	done    chan struct{} // closed when the goroutine has ended
+	err     error         // of closing the Device; to be read after done
+
+	// All below belongs to the Engine's goroutine.
+	device    Device
+	limits    Limits
+	now       func() time.Time
+	queue     *queue
+	kv        *kv
+	tasks     []*task // all that have not ended, by id
+	running   []*task // of them, those that hold a sequence, in the order they were admitted
+	rounds    int64   // plan's clock
+	pinned    int     // waiting tasks that load an adapter, or hold one loaded
+	loaders   sync.WaitGroup
+	rows      []Row // of the Decode under way, kept to reuse its memory
+	preempted int64
+	evicted   int64
 }
 
 // New starts an Engine, which owns the Device from here on. The Model stays the caller's and must outlive
 // the Engine.
 func New(d Device, m Model, o Options) *Engine {
-	return &Engine{device: d, model: m, options: o}
+	e := newEngine(d, m, o)
+	go e.run()
+	return e
+}
+
+// newEngine returns an Engine whose turns the caller takes.
+func newEngine(d Device, m Model, o Options) *Engine {
+	l := d.Limits()
+	if o.Parallel <= 0 {
+		o.Parallel = l.Sequences
+	}
+	o.Parallel = min(o.Parallel, l.Sequences, l.Batch)
+	if o.Chunk <= 0 {
+		o.Chunk = defaultChunk
+	}
+	e := &Engine{
+		model: m, options: o, context: l.Cells,
+		inbox: newInbox(o.Parallel + max(0, o.MaxQueue)), done: make(chan struct{}),
+		device: d, limits: l, now: time.Now, queue: newQueue(), kv: newKV(l),
+	}
+	if n := m.Facts().ContextLength; n > 0 {
+		e.context = min(e.context, n)
+	}
+	e.publish()
+	return e
 }
 
 // Submit queues a request and returns the Stream of its answer, which the caller must Close. ctx covers
 // Submit alone. It returns ErrQueueFull, ErrDraining, ErrClosed, or an error wrapping ErrPrompt,
 // ErrContextLength (a *ContextError) or ErrSampling.
 func (e *Engine) Submit(ctx context.Context, r Request) (*Stream, error) {
-	return nil, ErrClosed
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := e.checkPrompt(r.Prompt); err != nil {
+		return nil, err
+	}
+	if err := e.inbox.reserve(); err != nil {
+		return nil, err
+	}
+	sampler, err := e.model.NewSampler(r.Sampling, r.Prompt)
+	if err != nil {
+		e.inbox.release()
+		return nil, err
+	}
+	t := newTask(r, sampler, e.context)
+	t.stream.closed = func() { e.inbox.cancel(t) }
+	submitted := time.Now()
+	t.stream.count(func(u *Usage) { u.Prompt, u.Submitted = len(r.Prompt), submitted })
+	if t.deadline.IsZero() && e.options.Deadline > 0 {
+		t.deadline = submitted.Add(e.options.Deadline)
+	}
+	if err := e.inbox.submit(t); err != nil {
+		sampler.Close()
+		return nil, err
+	}
+	return t.stream, nil
+}
+
+// checkPrompt returns why a prompt cannot be answered, or nil.
+func (e *Engine) checkPrompt(prompt []Token) error {
+	if len(prompt) == 0 {
+		return fmt.Errorf("%w: it is empty", ErrPrompt)
+	}
+	if len(prompt) >= e.context {
+		return &ContextError{Prompt: len(prompt), Context: e.context}
+	}
+	vocabulary := e.model.Facts().VocabSize
+	for i, t := range prompt {
+		if t < 0 || int(t) >= vocabulary {
+			return fmt.Errorf("%w: token %d at position %d is outside the vocabulary of %d", ErrPrompt, t, i, vocabulary)
+		}
+	}
+	return nil
 }
 
 // Model returns the model that answers.
 func (e *Engine) Model() Model { return e.model }
 
-// Stats returns a snapshot, as of the last turn. It may be called from any goroutine.
-func (e *Engine) Stats() Stats { return Stats{} }
+// Context returns how many tokens prompt and answer may have together.
+func (e *Engine) Context() int { return e.context }
+
+// Stats returns a snapshot, as of the last turn.
+func (e *Engine) Stats() Stats { return *e.stats.Load() }
 
 // Drain refuses new requests with ErrDraining and waits until the others are answered. When ctx ends
 // first it cancels the rest, whose streams then return ErrDraining, and returns ctx's error.
-func (e *Engine) Drain(ctx context.Context) error { return nil }
+func (e *Engine) Drain(ctx context.Context) error {
+	drained := e.inbox.drain()
+	select {
+	case <-drained:
+		return nil // even if ctx has ended too
+	default:
+	}
+	select {
+	case <-drained:
+		return nil
+	case <-e.done:
+		return nil
+	case <-ctx.Done():
+		e.inbox.abandon()
+		return ctx.Err()
+	}
+}
 
 // Close cancels all requests, whose streams then return ErrClosed, waits for the Engine's goroutines, and
 // closes the Device. It may be called twice.
-func (e *Engine) Close() error { return e.device.Close() }
+func (e *Engine) Close() error {
+	e.inbox.stop()
+	<-e.done
+	return e.err
+}

@@ -1,6 +1,10 @@
 package runtime
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // Observer hears of every turn and every finished request. Its methods are called from the Engine's
 // goroutine and must not block.
@@ -38,4 +42,28 @@ type Stats struct {
 	WaitingByFlow map[string]int // waiting requests per flow
 	Preempted     int64          // streams that lost their KV for want of room, ever
 	Evicted       int64          // cached prefixes dropped for want of room, ever
+}
+
+// publish makes a snapshot for Stats.
+func (e *Engine) publish() {
+	s := &Stats{
+		Cells: e.limits.Cells, CellsUsed: e.kv.used, CellsRunning: e.kv.running,
+		RunningByFlow: map[string]int{}, WaitingByFlow: map[string]int{},
+		Preempted: e.preempted, Evicted: e.evicted,
+	}
+	for _, t := range e.tasks {
+		switch {
+		case t.seq >= 0:
+			s.Running++
+			s.RunningByFlow[t.flow]++
+			continue
+		case t.loading != nil:
+			s.Loading++
+		}
+		s.Waiting++
+		s.WaitingByFlow[t.flow]++
+	}
+	s.RunningFlows = slices.Sorted(maps.Keys(s.RunningByFlow))
+	s.WaitingFlows = slices.Sorted(maps.Keys(s.WaitingByFlow))
+	e.stats.Store(s)
 }

@@ -42,8 +42,8 @@ type cell struct {
 }
 
 type sequence struct {
-	cells []*cell
-	mix   []runtime.Term
+	cells  []*cell
+	mix    []runtime.Term
 	spoilt bool // a failed Decode left it in doubt
 }
 
