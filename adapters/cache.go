@@ -1,0 +1,463 @@
+package adapters
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// CacheOptions are the Cache's settings.
+type CacheOptions struct {
+	Store    *Store
+	Budget   int64                                       // bytes that packed adapters may hold
+	Pack     func(*runtime.LoRA) (runtime.Packed, error) // runtime.Model.Pack
+	Estimate func(Info) int64                            // bytes an adapter will hold, packed; nil: 4 per parameter
+	Loaders  int                                         // loads at a time; 0: 2
+	Observe  func(Load)                                  // hears of every load that ended; must not block; may be nil
+}
+
+// Load is one load that ended.
+type Load struct {
+	Name   string // of the adapter, as the first request that needed it called it
+	Digest string
+	Bytes  int64         // 0 where it failed
+	Took   time.Duration // with the wait for other loads
+	Err    error
+}
+
+// CacheStats is a snapshot of a Cache.
+type CacheStats struct {
+	Resident    int   // adapters in memory
+	Pinned      int   // of them, those that streams are using
+	Bytes       int64 // that they hold, with the estimates of loads under way
+	Budget      int64
+	Loads       uint64 // since the start, without failures
+	Failures    uint64
+	Evictions   uint64
+	LoadSeconds float64 // summed over Loads
+	Waiting     int     // acquires that wait for room
+}
+
+// shelf is what the Cache asks of the Store. Its methods may be called from any goroutine.
+type shelf interface {
+	take(Ref) (Info, error)
+	hold(digest string) bool
+	drop(digest string)
+	load(digest string) (*runtime.LoRA, error)
+}
+
+// Cache lends packed adapters. Those lent are pinned; the others stay for as long as there is room, and the one
+// unused for the longest time goes first. Loads run in their own goroutines, one for each adapter however many
+// ask for it. Every method may be called from any goroutine.
+//
+// Room is given in the order it is asked for: while someone waits, later acquires queue behind, also for
+// adapters that are in memory. Otherwise streams that keep a few adapters pinned in turn would keep out one that
+// needs room, for ever. An acquire of several adapters gets room for all of them at once or waits for it with
+// none, so that two of them cannot wait for each other.
+//
+// Room is given by estimates where an adapter was never packed before. Where one turns out larger, the Cache is
+// over its budget until streams end, and gives no room before it is under it again.
+type Cache struct {
+	o     CacheOptions
+	shelf shelf
+	slots chan struct{}  // one taken by each load
+	loads sync.WaitGroup // goroutines that load
+
+	mu        sync.Mutex
+	residents map[string]*resident              // by digest: in memory or loading
+	idle      *simplelru.LRU[string, *resident] // in memory and not pinned
+	used      int64                             // bytes of residents
+	free      int64                             // of them, of idle ones
+	queue     []*waiter                         // first come, first served
+	sizes     map[string]int64                  // bytes of every version packed so far
+	stats     struct {
+		loads, failures, evictions uint64
+		took                       time.Duration
+	}
+	closed bool
+}
+
+// resident is an adapter that is in memory or on its way there. err and packed are written before done is
+// closed; the rest is guarded by Cache.mu.
+type resident struct {
+	info  Info
+	bytes int64 // the estimate, until it is ready
+	pins  int
+	ready bool
+
+	done   chan struct{}
+	packed runtime.Packed
+	err    error
+}
+
+// waiter is an acquire that waits for room. got and err are written before granted is closed.
+type waiter struct {
+	want    []Info
+	granted chan struct{}
+	got     []*resident
+	err     error
+}
+
+// chores are what a change of the Cache leaves to do when its lock is free.
+type chores struct {
+	close []runtime.Packed
+	start []*resident
+}
+
+// NewCache returns an empty Cache over o.Store, whose Infos say from now on what is loaded.
+func NewCache(o CacheOptions) *Cache {
+	c := newCache(o, o.Store)
+	loaded := c.loaded
+	o.Store.loaded.Store(&loaded)
+	return c
+}
+
+func newCache(o CacheOptions, s shelf) *Cache {
+	if o.Loaders <= 0 {
+		o.Loaders = 2
+	}
+	if o.Estimate == nil {
+		o.Estimate = func(i Info) int64 { return 4 * i.Parameters }
+	}
+	if o.Observe == nil {
+		o.Observe = func(Load) {}
+	}
+	idle, err := simplelru.NewLRU[string, *resident](math.MaxInt, nil)
+	if err != nil {
+		panic(err) // it refuses sizes under 1 only
+	}
+	return &Cache{o: o, shelf: s, slots: make(chan struct{}, o.Loaders), idle: idle,
+		residents: make(map[string]*resident), sizes: make(map[string]int64)}
+}
+
+// Stats returns a snapshot.
+func (c *Cache) Stats() CacheStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := CacheStats{Bytes: c.used, Budget: c.o.Budget, Loads: c.stats.loads, Failures: c.stats.failures,
+		Evictions: c.stats.evictions, LoadSeconds: c.stats.took.Seconds(), Waiting: len(c.queue)}
+	for _, r := range c.residents {
+		if r.ready {
+			s.Resident++
+		}
+		if r.ready && r.pins > 0 {
+			s.Pinned++
+		}
+	}
+	return s
+}
+
+// loaded reports whether a version is in memory.
+func (c *Cache) loaded(digest string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.residents[digest]
+	return r != nil && r.ready
+}
+
+// Close fails the acquires that wait, waits for loads under way, and frees what is not pinned; the rest is freed
+// when its stream releases it. It may be called twice.
+func (c *Cache) Close() error {
+	var ch chores
+	c.mu.Lock()
+	c.closed = true
+	c.grant(&ch)
+	for c.evict(&ch) {
+	}
+	c.mu.Unlock()
+	c.do(ch)
+	c.loads.Wait()
+	return nil
+}
+
+// do ends what was begun under the lock. Memory is given back before more is taken.
+func (c *Cache) do(ch chores) {
+	for _, p := range ch.close {
+		p.Close()
+	}
+	for _, r := range ch.start {
+		go c.load(r)
+	}
+}
+
+// acquire pins the wanted adapters, which have different digests, and returns when they are in memory.
+func (c *Cache) acquire(ctx context.Context, want []Info) ([]*resident, error) {
+	if err := ctx.Err(); err != nil || len(want) == 0 {
+		return nil, err
+	}
+	w := &waiter{want: want, granted: make(chan struct{})}
+	var ch chores
+	c.mu.Lock()
+	c.queue = append(c.queue, w)
+	c.grant(&ch)
+	c.mu.Unlock()
+	c.do(ch)
+	if err := c.wait(ctx, w); err != nil {
+		return nil, err
+	}
+	for _, r := range w.got {
+		select {
+		case <-r.done:
+			if r.err == nil {
+				continue
+			}
+			c.unpin(w.got)
+			return nil, r.err
+		case <-ctx.Done():
+			c.unpin(w.got)
+			return nil, ctx.Err()
+		}
+	}
+	return w.got, nil
+}
+
+// wait returns when the waiter has room, and takes it out of the queue where it will not get any.
+func (c *Cache) wait(ctx context.Context, w *waiter) error {
+	select {
+	case <-w.granted:
+		return w.err
+	case <-ctx.Done():
+	}
+	var ch chores
+	c.mu.Lock()
+	i := slices.Index(c.queue, w)
+	if i >= 0 {
+		c.queue = slices.Delete(c.queue, i, i+1)
+		c.grant(&ch)
+	}
+	c.mu.Unlock()
+	c.do(ch)
+	if i < 0 { // it was granted in the meantime
+		c.unpin(w.got)
+	}
+	return ctx.Err()
+}
+
+// tryAcquire pins the wanted adapters if all are in memory and no one waits for room. The base, which wants
+// none, never waits.
+func (c *Cache) tryAcquire(want []Info) ([]*resident, bool) {
+	if len(want) == 0 {
+		return nil, true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || len(c.queue) > 0 {
+		return nil, false
+	}
+	for _, w := range want {
+		if r := c.residents[w.Digest]; r == nil || !r.ready {
+			return nil, false
+		}
+	}
+	return c.admit(want, nil) // needs no room: no chores
+}
+
+// unpin gives adapters back.
+func (c *Cache) unpin(list []*resident) {
+	var ch chores
+	c.mu.Lock()
+	for _, r := range list {
+		if r.pins--; r.pins == 0 && r.ready {
+			c.rest(r)
+		}
+	}
+	c.shrink(&ch)
+	c.grant(&ch)
+	c.mu.Unlock()
+	c.do(ch)
+}
+
+// grant gives room to the waiters, the first one first, as far as there is room. c.mu is held.
+func (c *Cache) grant(ch *chores) {
+	for len(c.queue) > 0 {
+		w := c.queue[0]
+		if c.closed {
+			w.err = ErrClosed
+		} else if w.err = c.tooLarge(w.want); w.err == nil {
+			var ok bool
+			if w.got, ok = c.admit(w.want, ch); !ok {
+				return
+			}
+		}
+		c.queue = slices.Delete(c.queue, 0, 1)
+		close(w.granted)
+	}
+}
+
+// admit pins all of want, beginning to load what is not in memory, or does nothing. c.mu is held.
+func (c *Cache) admit(want []Info, ch *chores) ([]*resident, bool) {
+	var need, own int64 // bytes to load; bytes of idle ones among want, which must not be evicted
+	for _, i := range want {
+		if r := c.residents[i.Digest]; r == nil {
+			need += c.size(i)
+		} else if r.ready && r.pins == 0 {
+			own += r.bytes
+		}
+	}
+	if need > 0 && c.used-(c.free-own)+need > c.o.Budget {
+		return nil, false
+	}
+	got := make([]*resident, len(want))
+	for n, i := range want {
+		if got[n] = c.residents[i.Digest]; got[n] != nil {
+			c.wake(got[n])
+			got[n].pins++
+		}
+	}
+	for need > 0 && c.used+need > c.o.Budget && c.evict(ch) {
+	}
+	for n, i := range want {
+		if got[n] == nil {
+			got[n] = &resident{info: i, bytes: c.size(i), pins: 1, done: make(chan struct{})}
+			c.residents[i.Digest] = got[n]
+			c.used += got[n].bytes
+			c.loads.Add(1)
+			ch.start = append(ch.start, got[n])
+		}
+	}
+	return got, true
+}
+
+// rest makes an adapter evictable, the last in turn; wake undoes it. c.mu is held.
+func (c *Cache) rest(r *resident) {
+	c.idle.Add(r.info.Digest, r)
+	c.free += r.bytes
+}
+
+func (c *Cache) wake(r *resident) {
+	if c.idle.Remove(r.info.Digest) {
+		c.free -= r.bytes
+	}
+}
+
+// evict drops the idle adapter that was unused for the longest time, if there is one. c.mu is held.
+func (c *Cache) evict(ch *chores) bool {
+	digest, r, ok := c.idle.RemoveOldest()
+	if !ok {
+		return false
+	}
+	delete(c.residents, digest)
+	c.free -= r.bytes
+	c.used -= r.bytes
+	c.stats.evictions++
+	ch.close = append(ch.close, r.packed)
+	return true
+}
+
+// shrink evicts until the budget is kept or all are pinned. c.mu is held.
+func (c *Cache) shrink(ch *chores) {
+	for (c.used > c.o.Budget || c.closed) && c.evict(ch) {
+	}
+}
+
+// size returns the bytes that a version holds, as well as they are known. c.mu is held.
+func (c *Cache) size(i Info) int64 {
+	if n, ok := c.sizes[i.Digest]; ok {
+		return n
+	}
+	return c.o.Estimate(i)
+}
+
+// tooLarge returns ErrTooLarge where the adapters do not fit even into the empty Cache. c.mu is held.
+func (c *Cache) tooLarge(want []Info) error {
+	var need int64
+	var names []string
+	for _, i := range want {
+		need += c.size(i)
+		names = append(names, i.Name)
+	}
+	if need <= c.o.Budget {
+		return nil
+	}
+	return fmt.Errorf("%w: %s takes %d bytes of memory, adapters may take %d", ErrTooLarge, strings.Join(names, "+"),
+		need, c.o.Budget)
+}
+
+// load reads and packs an adapter, unless no one wants it any more when its turn comes.
+func (c *Cache) load(r *resident) {
+	defer c.loads.Done()
+	began := time.Now()
+	c.slots <- struct{}{}
+	if !c.abandoned(r) {
+		p, err := c.pack(r.info.Digest)
+		c.arrive(r, p, err, time.Since(began))
+	}
+	<-c.slots
+}
+
+// abandoned ends a load that has not begun where no one waits for it.
+func (c *Cache) abandoned(r *resident) bool {
+	var ch chores
+	c.mu.Lock()
+	gone := r.pins == 0 || c.closed
+	if gone {
+		c.lose(r, ErrClosed)
+		c.grant(&ch)
+	}
+	c.mu.Unlock()
+	c.do(ch)
+	return gone
+}
+
+func (c *Cache) pack(digest string) (runtime.Packed, error) {
+	if c.shelf.hold(digest) {
+		defer c.shelf.drop(digest)
+	}
+	a, err := c.shelf.load(digest)
+	if err != nil {
+		return nil, err
+	}
+	return c.o.Pack(a)
+}
+
+// arrive ends a load: the adapter is in memory, or those who wait for it get the error.
+func (c *Cache) arrive(r *resident, p runtime.Packed, err error, took time.Duration) {
+	var ch chores
+	l := Load{Name: r.info.Name, Digest: r.info.Digest, Took: took}
+	c.mu.Lock()
+	if err == nil {
+		c.sizes[l.Digest] = p.Bytes()
+		if err = c.tooLarge([]Info{r.info}); err != nil {
+			ch.close = append(ch.close, p)
+		}
+	}
+	if err != nil {
+		c.stats.failures++
+		l.Err = fmt.Errorf("adapter %q: %w", l.Name, err)
+		c.lose(r, l.Err)
+	} else {
+		c.stats.loads++
+		c.stats.took += took
+		l.Bytes = p.Bytes()
+		c.gain(r, p)
+	}
+	c.shrink(&ch)
+	c.grant(&ch)
+	c.mu.Unlock()
+	c.do(ch)
+	c.o.Observe(l)
+}
+
+// gain ends a load with an adapter, lose with an error, which is not kept. c.mu is held.
+func (c *Cache) gain(r *resident, p runtime.Packed) {
+	c.used += p.Bytes() - r.bytes
+	r.packed, r.bytes, r.ready = p, p.Bytes(), true
+	if r.pins == 0 {
+		c.rest(r)
+	}
+	close(r.done)
+}
+
+func (c *Cache) lose(r *resident, err error) {
+	c.used -= r.bytes
+	delete(c.residents, r.info.Digest)
+	r.err = err
+	close(r.done)
+}

@@ -1,0 +1,232 @@
+package adapters
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// This file has the Store's files. In its folder are
+//
+//	versions/DIGEST/{adapter_config.json,adapter_model.safetensors,manifest.json}
+//	names/NAME.json   the versions a name has pointed at
+//	tmp/              what is being written; emptied by Open
+//	lock              held while a Store is open
+//
+// A folder under versions and a file under names appear whole, by a rename, after their content is on the disk.
+
+const manifestFile = "manifest.json"
+
+// manifest describes a version. It is not part of what the digest covers.
+type manifest struct {
+	Digest string `json:"digest"`
+	Base   string `json:"base"` // fingerprint
+	Summary
+	Files   map[string]int64   `json:"files"` // bytes of the other files
+	Bytes   int64              `json:"bytes"` // of them all
+	Created time.Time          `json:"created"`
+	Origin  Origin             `json:"origin"`
+	Metrics map[string]float64 `json:"metrics,omitempty"`
+}
+
+// nameRecord is a file under names.
+type nameRecord struct {
+	Name     string     `json:"name"`
+	Versions []pointing `json:"versions"` // oldest first; the name points at the last
+}
+
+// pointing is one version a name has pointed at, with what whoever put it there said.
+type pointing struct {
+	Digest  string             `json:"digest"`
+	Created time.Time          `json:"created"`
+	Origin  Origin             `json:"origin"`
+	Metrics map[string]float64 `json:"metrics,omitempty"`
+}
+
+// current is the version the name points at.
+func (r *nameRecord) current() *pointing { return &r.Versions[len(r.Versions)-1] }
+
+// shortDigest is how versions are shown.
+func shortDigest(digest string) string { return digest[:12] }
+
+// readManifest reads and checks the manifest of the version in dir. The lengths of its files are compared,
+// their content is when it is loaded.
+func readManifest(dir string) (*manifest, error) {
+	var m manifest
+	if err := readJSON(filepath.Join(dir, manifestFile), &m); err != nil {
+		return nil, err
+	}
+	if m.Digest != filepath.Base(dir) {
+		return nil, fmt.Errorf("its manifest is of version %s", m.Digest)
+	}
+	for _, name := range []string{configFile, tensorsFile} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil {
+			return nil, err
+		}
+		if info.Size() != m.Files[name] {
+			return nil, fmt.Errorf("%s has %d bytes, its manifest says %d", name, info.Size(), m.Files[name])
+		}
+	}
+	return &m, nil
+}
+
+// readName reads and checks a file under names.
+func readName(path string) (*nameRecord, error) {
+	var r nameRecord
+	if err := readJSON(path, &r); err != nil {
+		return nil, err
+	}
+	if CheckName(r.Name) != nil || r.Name+".json" != filepath.Base(path) {
+		return nil, fmt.Errorf("it is of the name %q", r.Name)
+	}
+	for _, v := range r.Versions {
+		if !isHex(v.Digest, 2*sha256.Size) {
+			return nil, fmt.Errorf("it has the version %q", v.Digest)
+		}
+	}
+	if len(r.Versions) == 0 {
+		return nil, errors.New("it has no versions")
+	}
+	return &r, nil
+}
+
+func readJSON(path string, v any) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
+
+// writeVersion writes the canonical form of a fitted adapter into dir, which it makes, and puts it on the disk.
+// Every value is looked at: the error wraps ErrUnsupported where one is not finite.
+func writeVersion(dir string, src *source, f *fitted, m *manifest) error {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	var tensors []Tensor
+	for i := range f.modules {
+		for _, t := range []*placed{f.modules[i].a, f.modules[i].b} {
+			if _, err := t.finite(); err != nil {
+				return err
+			}
+			tensors = append(tensors, Tensor{Name: t.address.name(), DType: t.DType, Shape: t.Shape, open: t.open})
+		}
+	}
+	configJSON, err := src.config.encode()
+	if err != nil {
+		return err
+	}
+	sum := newDigest(int64(len(configJSON)))
+	m.Files = make(map[string]int64)
+	if m.Files[configFile], err = writeFile(filepath.Join(dir, configFile), func(w io.Writer) error {
+		_, err := io.MultiWriter(w, sum).Write(configJSON)
+		return err
+	}); err != nil {
+		return err
+	}
+	if m.Files[tensorsFile], err = writeFile(filepath.Join(dir, tensorsFile), func(w io.Writer) error {
+		return WriteTensors(io.MultiWriter(w, sum), tensors)
+	}); err != nil {
+		return err
+	}
+	m.Bytes = m.Files[configFile] + m.Files[tensorsFile]
+	m.Digest = hex.EncodeToString(sum.Sum(nil))
+	if err := writeJSON(filepath.Join(dir, manifestFile), m); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// newDigest begins a version's digest: the length of its configuration, then both files follow.
+func newDigest(configBytes int64) hash.Hash {
+	h := sha256.New()
+	h.Write(binary.LittleEndian.AppendUint64(nil, uint64(configBytes)))
+	return h
+}
+
+// digestOf computes the digest of the version in dir from its files.
+func digestOf(dir string) (string, error) {
+	var sum hash.Hash
+	for _, name := range []string{configFile, tensorsFile} {
+		f, err := os.Open(filepath.Join(dir, name))
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		if sum == nil {
+			info, err := f.Stat()
+			if err != nil {
+				return "", err
+			}
+			sum = newDigest(info.Size())
+		}
+		if _, err := io.Copy(sum, f); err != nil {
+			return "", err
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// writeFile writes a new file and puts it on the disk. It returns the file's length.
+func writeFile(path string, write func(io.Writer) error) (n int64, err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := write(f); err != nil {
+		return 0, err
+	}
+	if n, err = f.Seek(0, io.SeekCurrent); err != nil {
+		return 0, err
+	}
+	return n, f.Sync()
+}
+
+func writeJSON(path string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = writeFile(path, func(w io.Writer) error {
+		_, err := w.Write(append(data, '\n'))
+		return err
+	})
+	return err
+}
+
+// syncDir puts a folder's entries on the disk.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// lockDir keeps other processes from opening the same folder. The lock ends with the process, however it ends.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s is in use by another process: %w", dir, err)
+	}
+	return f, nil
+}

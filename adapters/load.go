@@ -1,0 +1,128 @@
+package adapters
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// This file is what the Cache asks of the Store: keep a version while it may be needed, and read it.
+
+// take is Get, and keeps the version on disk until it is dropped.
+func (s *Store) take(ref Ref) (Info, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, p, err := s.find(ref)
+	if err != nil {
+		return Info{}, err
+	}
+	s.versions[p.Digest].holds++
+	return s.info(r, p), nil
+}
+
+// hold keeps a version on disk, if it is still there.
+func (s *Store) hold(digest string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.versions[digest]
+	if v != nil {
+		v.holds++
+	}
+	return v != nil
+}
+
+// drop ends a take or a hold. The last one removes a version that no name refers to any more, or leaves that to
+// the next change of the Store where one is under way.
+func (s *Store) drop(digest string) {
+	s.mu.Lock()
+	v := s.versions[digest]
+	v.holds--
+	gone := v.holds == 0 && v.refs == 0
+	s.mu.Unlock()
+	if !gone || !s.life.TryRLock() {
+		return
+	}
+	defer s.life.RUnlock()
+	if s.closed || !s.commit.TryLock() {
+		return
+	}
+	defer s.commit.Unlock()
+	s.sweep()
+}
+
+// load reads a version that is held, and checks it against its digest and the base. The error wraps ErrDamaged
+// where its files are not what was stored, and runtime.ErrAdapter where it was stored for another base.
+func (s *Store) load(digest string) (*runtime.LoRA, error) {
+	s.mu.RLock()
+	v := s.versions[digest]
+	if v == nil {
+		s.mu.RUnlock()
+		return nil, fmt.Errorf("%w: version %s was deleted", ErrUnknown, shortDigest(digest))
+	}
+	m, verified, err := v.manifest, v.verified, v.err
+	s.mu.RUnlock()
+	if err != nil {
+		return nil, err
+	}
+	dir := s.path("versions", digest)
+	if !verified {
+		if err := s.verify(digest, dir); err != nil {
+			return nil, err
+		}
+	}
+	o := opener{facts: s.o.Facts, maxBytes: 1 << 62}
+	src, err := o.folder(func(name string) (*os.File, error) { return os.Open(filepath.Join(dir, name)) })
+	if err != nil {
+		return nil, fmt.Errorf("%w: version %s: %v", ErrDamaged, digest, err) // no fault of the user: not %w
+	}
+	defer src.close()
+	f, err := src.fit(s.o.Facts)
+	if err != nil {
+		return nil, s.explainBase(m, err)
+	}
+	s.warnBase(v, m)
+	return f.lora()
+}
+
+// verify computes the digest of a version's files, once in the life of the process.
+func (s *Store) verify(digest, dir string) error {
+	got, err := digestOf(dir)
+	switch {
+	case err == nil && got != digest:
+		err = fmt.Errorf("%w: version %s: its content has the digest %s", ErrDamaged, digest, got)
+	case errors.Is(err, fs.ErrNotExist):
+		err = fmt.Errorf("%w: version %s: %w", ErrDamaged, digest, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.versions[digest]
+	v.verified = err == nil
+	if errors.Is(err, ErrDamaged) {
+		v.err = err
+	}
+	return err
+}
+
+// explainBase adds to an error that the adapter was stored for another base.
+func (s *Store) explainBase(m *manifest, err error) error {
+	if m.Base == s.o.Facts.Fingerprint {
+		return err
+	}
+	return fmt.Errorf("%w (it was stored for another base, with the fingerprint %s)", err, m.Base)
+}
+
+// warnBase says, once, that a version is used on another base than the one it was stored for.
+func (s *Store) warnBase(v *version, m *manifest) {
+	s.mu.Lock()
+	warn := m.Base != s.o.Facts.Fingerprint && !v.warned
+	v.warned = v.warned || warn
+	s.mu.Unlock()
+	if warn {
+		s.o.Warn(fmt.Sprintf("adapter version %s was stored for another base (fingerprint %s); its shapes fit this one, its answers may not",
+			shortDigest(m.Digest), m.Base))
+	}
+}

@@ -1,0 +1,254 @@
+package adapters
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// PutUpload stores what a user sent and points name at it: one GGUF LoRA file, one .zip, .tar or .tar.gz, or
+// PEFT's two files. The error wraps ErrName, ErrFormat, ErrUnsupported, ErrTooLarge or runtime.ErrAdapter where
+// the user is at fault. Content that is stored already makes no second version.
+func (s *Store) PutUpload(name string, parts []Part, n Note) (Info, error) {
+	return s.put(name, n, func(o *opener) (*source, error) { return o.upload(parts) })
+}
+
+// PutPath stores the adapter folder, GGUF LoRA file or archive at path, which the caller trusts the user to read.
+// Errors are those of PutUpload.
+func (s *Store) PutPath(name, path string, n Note) (Info, error) {
+	return s.put(name, n, func(o *opener) (*source, error) {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		return o.open(f, func(name string) (*os.File, error) { return os.Open(filepath.Join(path, name)) })
+	})
+}
+
+// PutLoRA stores an adapter that is in memory, with the configuration that gives its ranks and scales.
+func (s *Store) PutLoRA(name string, a *runtime.LoRA, n Note) (Info, error) {
+	return s.put(name, n, func(o *opener) (*source, error) { return loraSource(o.facts, a) })
+}
+
+// open opens a folder through inside, or the file f itself, which it closes.
+func (o *opener) open(f *os.File, inside func(name string) (*os.File, error)) (*source, error) {
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		f.Close()
+		return o.folder(inside)
+	}
+	var p Part
+	var src *source
+	if err == nil {
+		p, err = filePart(f, f.Name())
+	}
+	if err == nil {
+		src, err = o.upload([]Part{p})
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	rest := src.closer
+	src.closer = func() {
+		f.Close()
+		if rest != nil {
+			rest()
+		}
+	}
+	return src, nil
+}
+
+// put stores what open gives. open may unpack into the opener's scratch folder.
+func (s *Store) put(name string, n Note, open func(*opener) (*source, error)) (Info, error) {
+	if err := CheckName(name); err != nil {
+		return Info{}, err
+	}
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return Info{}, ErrClosed
+	}
+	scratch, err := os.MkdirTemp(s.path("tmp"), "put-")
+	if err != nil {
+		return Info{}, err
+	}
+	defer os.RemoveAll(scratch)
+	src, err := open(&opener{facts: s.o.Facts, maxBytes: s.o.MaxBytes, scratch: scratch})
+	if err != nil {
+		return Info{}, err
+	}
+	defer src.close()
+	dir := filepath.Join(scratch, "version")
+	m, err := s.write(dir, src, n)
+	if err != nil {
+		return Info{}, err
+	}
+	if err := s.publish(name, dir, m, n); err != nil {
+		return Info{}, err
+	}
+	return s.Get(Ref{Name: name, Version: m.Digest})
+}
+
+// write checks the adapter against the base and writes it to dir.
+func (s *Store) write(dir string, src *source, n Note) (*manifest, error) {
+	f, err := src.fit(s.o.Facts)
+	if err != nil {
+		return nil, err
+	}
+	left := s.o.MaxBytes
+	for i := range src.tensors {
+		if left -= src.tensors[i].bytes(); left < 0 {
+			return nil, fmt.Errorf("%w: its tensors have more than %d bytes", ErrTooLarge, s.o.MaxBytes)
+		}
+	}
+	m := &manifest{Base: s.o.Facts.Fingerprint, Summary: f.summary, Created: time.Now().UTC().Round(time.Millisecond),
+		Origin: n.Origin, Metrics: n.Metrics}
+	return m, writeVersion(dir, src, f, m)
+}
+
+// publish moves the version into its place, unless it is there, and points name at it.
+func (s *Store) publish(name, dir string, m *manifest, n Note) error {
+	s.commit.Lock()
+	defer s.commit.Unlock()
+	if err := s.place(dir, m); err != nil {
+		return err
+	}
+	s.mu.RLock()
+	next := &nameRecord{Name: name}
+	p := pointing{Digest: m.Digest, Created: m.Created, Origin: n.Origin, Metrics: n.Metrics}
+	old := s.names[name]
+	if old != nil {
+		next.Versions = slices.Clone(old.Versions)
+	}
+	s.mu.RUnlock()
+	if i := slices.IndexFunc(next.Versions, func(v pointing) bool { return v.Digest == m.Digest }); i >= 0 {
+		p.Created = next.Versions[i].Created
+		if p.Metrics == nil {
+			p.Metrics = next.Versions[i].Metrics
+		}
+		next.Versions = slices.Delete(next.Versions, i, i+1)
+	}
+	next.Versions = append(next.Versions, p)
+	if old != nil && reflect.DeepEqual(old, next) {
+		return nil
+	}
+	defer s.sweep()
+	if err := s.writeName(next); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.names[name] = next
+	delete(s.damaged, name)
+	s.recount()
+	return nil
+}
+
+// place renames dir to the version's place. s.commit is held.
+func (s *Store) place(dir string, m *manifest) error {
+	s.mu.RLock()
+	v := s.versions[m.Digest]
+	there := v != nil && v.err == nil
+	s.mu.RUnlock()
+	if there {
+		return nil
+	}
+	to := s.path("versions", m.Digest)
+	// What may be there is damaged; it goes the way of the scratch folder.
+	if err := os.Rename(to, dir+"-damaged"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Rename(dir, to); err != nil {
+		return err
+	}
+	if err := syncDir(s.path("versions")); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v == nil {
+		v = &version{}
+		s.versions[m.Digest] = v
+	}
+	v.manifest, v.err, v.verified = m, nil, true
+	return nil
+}
+
+// writeName replaces the file of a name. s.commit is held.
+func (s *Store) writeName(r *nameRecord) error {
+	tmp := s.path("tmp", "name-"+r.Name)
+	if err := os.RemoveAll(tmp); err != nil {
+		return err
+	}
+	if err := writeJSON(tmp, r); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, s.path("names", r.Name+".json")); err != nil {
+		return err
+	}
+	return syncDir(s.path("names"))
+}
+
+// Delete removes a name and the versions that no other name refers to. Requests that have selected one of them
+// still get it. The error is an UnknownError where there is no such name.
+func (s *Store) Delete(name string) error {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return ErrClosed
+	}
+	s.commit.Lock()
+	defer s.commit.Unlock()
+	s.mu.RLock()
+	_, ok := s.names[name]
+	_, damaged := s.damaged[name]
+	s.mu.RUnlock()
+	if !ok && !damaged {
+		return s.unknown(name)
+	}
+	if err := os.Remove(s.path("names", name+".json")); err != nil {
+		return err
+	}
+	if err := syncDir(s.path("names")); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	delete(s.names, name)
+	delete(s.damaged, name)
+	s.recount()
+	s.mu.Unlock()
+	s.sweep()
+	return nil
+}
+
+// sweep removes the versions that no name refers to and no selection holds. s.commit is held, or the Store not
+// shared. It does nothing while a damaged name may refer to any of them; what it cannot remove, Open will.
+func (s *Store) sweep() {
+	s.mu.Lock()
+	var gone []string
+	for digest, v := range s.versions {
+		if v.refs == 0 && v.holds == 0 && len(s.damaged) == 0 {
+			gone = append(gone, digest)
+			delete(s.versions, digest)
+		}
+	}
+	s.mu.Unlock()
+	for _, digest := range gone {
+		tmp := s.path("tmp", "gone-"+digest)
+		err := os.Rename(s.path("versions", digest), tmp)
+		if err == nil {
+			err = os.RemoveAll(tmp)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.o.Warn(fmt.Sprintf("adapter store: removing version %s: %v", shortDigest(digest), err))
+		}
+	}
+}

@@ -1,0 +1,228 @@
+package adapters
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// This file looks at what is in a watched folder and brings the Store in step with it.
+
+// scan looks at everything in a folder.
+func (f *Folders) scan(d *watched, first bool) error {
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		f.watchInside(d, e.Name())
+		f.look(d, e.Name(), first)
+	}
+	return nil
+}
+
+// removeStale deletes the names that came from a file or folder that is gone.
+func (f *Folders) removeStale() {
+	for _, info := range f.o.Store.List() {
+		path := info.Origin.Detail
+		watched := slices.ContainsFunc(f.dirs, func(d *watched) bool { return d.path == filepath.Dir(path) })
+		if _, err := os.Lstat(path); info.Origin.Kind == FromFolder && watched && errors.Is(err, fs.ErrNotExist) {
+			f.remove(info.Name, path)
+		}
+	}
+}
+
+// look brings the adapter at top, an entry of the folder, in step.
+func (f *Folders) look(d *watched, top string, first bool) {
+	path := filepath.Join(d.path, top)
+	stamp, err := d.stamp(top)
+	name := top
+	if d.isFile(top) || strings.HasSuffix(top, ".gguf") {
+		name = strings.TrimSuffix(top, ".gguf")
+	}
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		f.fail(name, path, err)
+	case stamp == "":
+		if f.owner[name] == path || f.isFrom(name, path) {
+			f.remove(name, path)
+		}
+	case f.owner[name] != "" && f.owner[name] != path:
+		f.fail(name, path, fmt.Errorf("%w: the name %q is taken by %s", ErrName, name, f.owner[name]))
+	default:
+		f.register(d, top, name, stamp, first)
+	}
+}
+
+// register puts the adapter in the Store unless it was put before.
+func (f *Folders) register(d *watched, top, name, stamp string, first bool) {
+	path := filepath.Join(d.path, top)
+	versions, err := f.o.Store.Versions(name)
+	if err == nil {
+		known := slices.IndexFunc(versions, func(i Info) bool { return i.Origin.Detail == path && i.Origin.Stamp == stamp })
+		if known >= 0 {
+			f.owner[name] = path
+			if first {
+				f.o.Event(FolderEvent{Action: Unchanged, Name: name, Path: path, Info: versions[known]})
+			}
+			return
+		}
+	}
+	info, err := f.put(d, top, name, Origin{Kind: FromFolder, Detail: path, Stamp: stamp})
+	if err != nil {
+		f.fail(name, path, err)
+		return
+	}
+	f.owner[name] = path
+	delete(f.tries, path)
+	f.o.Event(FolderEvent{Action: Registered, Name: name, Path: path, Info: info})
+	if now, err := d.stamp(top); err != nil || now != stamp {
+		f.due[path] = time.Now().Add(f.o.Quiet) // it changed while it was read
+	}
+}
+
+// put stores the adapter folder or file at rel, which is opened below the watched folder and nowhere else.
+func (f *Folders) put(d *watched, rel, name string, o Origin) (Info, error) {
+	return f.o.Store.put(name, Note{Origin: o}, func(op *opener) (*source, error) {
+		file, err := d.root.Open(rel)
+		if err != nil {
+			return nil, err
+		}
+		return op.open(file, func(name string) (*os.File, error) { return d.root.Open(filepath.Join(rel, name)) })
+	})
+}
+
+// remove deletes a name if it points at what came from path, and lets another file of that name take it.
+func (f *Folders) remove(name, path string) {
+	if f.isFrom(name, path) {
+		if err := f.o.Store.Delete(name); err != nil {
+			f.fail(name, path, err)
+			return
+		}
+		f.o.Event(FolderEvent{Action: Removed, Name: name, Path: path})
+	}
+	if f.owner[name] == path {
+		delete(f.owner, name)
+	}
+	delete(f.tries, path)
+	for _, d := range f.dirs {
+		for _, other := range []string{filepath.Join(d.path, name), filepath.Join(d.path, name+".gguf")} {
+			if _, err := os.Lstat(other); err == nil && other != path {
+				f.due[other] = time.Now()
+			}
+		}
+	}
+}
+
+// isFrom reports whether a name points at a version that came from path.
+func (f *Folders) isFrom(name, path string) bool {
+	info, err := f.o.Store.Get(Ref{Name: name})
+	return err == nil && info.Origin.Kind == FromFolder && info.Origin.Detail == path
+}
+
+// fail tells of an error, once, and looks again later: the files may not be whole yet.
+func (f *Folders) fail(name, path string, err error) {
+	a := f.tries[path]
+	if a == nil {
+		a = &attempts{}
+		f.tries[path] = a
+	}
+	if a.last != err.Error() {
+		a.last = err.Error()
+		f.o.Event(FolderEvent{Action: Failed, Name: name, Path: path, Err: err})
+	}
+	if a.count++; a.count <= maxAttempts {
+		f.due[path] = time.Now().Add(f.o.Quiet << a.count)
+	}
+}
+
+// isFile reports whether an entry of the folder is a file.
+func (d *watched) isFile(top string) bool {
+	info, err := d.root.Stat(top)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// stamp returns a text that changes with the files of the adapter at top, and "" where there is none.
+func (d *watched) stamp(top string) (string, error) {
+	info, err := d.root.Stat(top)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return "", err
+	}
+	if !info.IsDir() {
+		if filepath.Ext(top) != ".gguf" {
+			return "", nil
+		}
+		return stampOf(info), nil
+	}
+	var parts []string
+	for _, name := range []string{configFile, tensorsFile} {
+		info, err := d.root.Stat(filepath.Join(top, name))
+		switch {
+		case err == nil:
+			parts = append(parts, stampOf(info))
+		case !errors.Is(err, fs.ErrNotExist):
+			return "", err
+		case name == configFile:
+			return "", nil // some other folder
+		}
+	}
+	return strings.Join(parts, " "), nil
+}
+
+func stampOf(i fs.FileInfo) string {
+	return fmt.Sprintf("%s:%d:%d", i.Name(), i.Size(), i.ModTime().UnixNano())
+}
+
+// ImportPath stores the adapter folder, GGUF LoRA file or archive at path under name. The path is absolute, or
+// relative to one of the watched folders, and must lie inside one of them once symbolic links are followed: the
+// error wraps ErrPath otherwise. Other errors are those of Store.PutUpload.
+func (f *Folders) ImportPath(name, path string) (Info, error) {
+	d, rel, err := f.locate(path)
+	if err != nil {
+		return Info{}, err
+	}
+	return f.put(d, rel, name, Origin{Kind: FromPath, Detail: filepath.Join(d.path, rel)})
+}
+
+// locate finds the watched folder that a path lies in.
+func (f *Folders) locate(path string) (d *watched, rel string, err error) {
+	if len(f.dirs) == 0 {
+		return nil, "", fmt.Errorf("%w: path %q: the server was started without adapter folders", ErrPath, path)
+	}
+	missing := false
+	for _, from := range f.dirs {
+		full := path
+		if !filepath.IsAbs(path) {
+			full = filepath.Join(from.path, path)
+		}
+		real, err := filepath.EvalSymlinks(full)
+		if err != nil {
+			missing = missing || from.holds(full) && errors.Is(err, fs.ErrNotExist)
+			continue
+		}
+		for _, d := range f.dirs {
+			if d.holds(real) {
+				rel, err := filepath.Rel(d.path, real)
+				return d, rel, err
+			}
+		}
+	}
+	if missing {
+		return nil, "", fmt.Errorf("%w: path %q does not exist", ErrPath, path)
+	}
+	return nil, "", fmt.Errorf("%w: path %q", ErrPath, path)
+}
+
+// holds reports whether an absolute path lies in the folder, by its text.
+func (d *watched) holds(path string) bool {
+	rel, err := filepath.Rel(d.path, path)
+	return err == nil && filepath.IsLocal(rel)
+}

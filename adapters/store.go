@@ -1,0 +1,294 @@
+package adapters
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// Options are the Store's settings.
+type Options struct {
+	Dir      string         // made where it does not exist
+	Facts    *runtime.Facts // of the base that adapters are checked against
+	MaxBytes int64          // of an adapter's tensors, and of an upload or what it unpacks to; 0: 2 GiB
+	Warn     func(string)   // hears what an operator should know; called from any goroutine; may be nil
+}
+
+// Store keeps adapters on disk: versions that never change, and names that point at them. A put is atomic and
+// survives the end of the process at any instant. Every method may be called from any goroutine.
+type Store struct {
+	o      Options
+	lock   *os.File
+	loaded atomic.Pointer[func(digest string) bool] // set by a Cache
+
+	life   sync.RWMutex // held for reading by what changes files, for writing by Close
+	closed bool         // guarded by life
+
+	commit sync.Mutex // held while versions and names change on disk; taken before mu
+
+	mu       sync.RWMutex // guards what follows; never held during I/O
+	names    map[string]*nameRecord
+	versions map[string]*version
+	damaged  map[string]error // names whose file cannot be read
+}
+
+// version is a folder under versions. Its fields are guarded by Store.mu; the manifest itself never changes.
+type version struct {
+	manifest *manifest // nil where it is damaged
+	err      error     // what is wrong with it
+	refs     int       // names that refer to it
+	holds    int       // selections that may still load it
+	verified bool      // the digest of its files has been computed
+	warned   bool      // its base is another, and this has been said
+}
+
+// Open opens the store in o.Dir, removes what an interrupted put has left there, and checks what it holds.
+// Damaged versions and names are reported by Damaged and do not keep it from opening.
+func Open(o Options) (*Store, error) {
+	if o.MaxBytes == 0 {
+		o.MaxBytes = 2 << 30
+	}
+	if o.Warn == nil {
+		o.Warn = func(string) {}
+	}
+	s := &Store{o: o, names: make(map[string]*nameRecord), versions: make(map[string]*version), damaged: make(map[string]error)}
+	for _, d := range []string{"versions", "names", "tmp"} {
+		if err := os.MkdirAll(s.path(d), 0o755); err != nil {
+			return nil, fmt.Errorf("adapter store: %w", err)
+		}
+	}
+	var err error
+	if s.lock, err = lockDir(o.Dir); err != nil {
+		return nil, fmt.Errorf("adapter store: %w", err)
+	}
+	if err := s.recover(); err != nil {
+		s.lock.Close()
+		return nil, fmt.Errorf("adapter store: %w", err)
+	}
+	return s, nil
+}
+
+func (s *Store) path(parts ...string) string {
+	return filepath.Join(append([]string{s.o.Dir}, parts...)...)
+}
+
+// recover empties tmp and reads all names and manifests.
+func (s *Store) recover() error {
+	left, err := os.ReadDir(s.path("tmp"))
+	if err != nil {
+		return err
+	}
+	for _, e := range left {
+		if err := os.RemoveAll(s.path("tmp", e.Name())); err != nil {
+			return err
+		}
+	}
+	names, err := os.ReadDir(s.path("names"))
+	if err != nil {
+		return err
+	}
+	for _, e := range names {
+		name := strings.TrimSuffix(e.Name(), ".json")
+		if s.names[name], err = readName(s.path("names", e.Name())); err != nil {
+			delete(s.names, name)
+			s.damaged[name] = fmt.Errorf("%w: name %q: %w", ErrDamaged, name, err)
+		}
+	}
+	versions, err := os.ReadDir(s.path("versions"))
+	if err != nil {
+		return err
+	}
+	for _, e := range versions {
+		if !isHex(e.Name(), 2*sha256.Size) {
+			continue // not ours
+		}
+		v := &version{}
+		if v.manifest, err = readManifest(s.path("versions", e.Name())); err != nil {
+			v.err = fmt.Errorf("%w: version %s: %w", ErrDamaged, e.Name(), err)
+		}
+		s.versions[e.Name()] = v
+	}
+	s.recount()
+	s.sweep()
+	for _, d := range s.Damaged() {
+		s.o.Warn(d.Err.Error())
+	}
+	return nil
+}
+
+// recount counts the names that refer to each version. s.mu is held, or the Store not shared yet.
+func (s *Store) recount() {
+	for _, v := range s.versions {
+		v.refs = 0
+	}
+	for _, r := range s.names {
+		for _, p := range r.Versions {
+			v := s.versions[p.Digest]
+			if v == nil {
+				v = &version{err: fmt.Errorf("%w: version %s is missing", ErrDamaged, p.Digest)}
+				s.versions[p.Digest] = v
+			}
+			v.refs++
+		}
+	}
+}
+
+// Close waits for puts to end and lets another process open the folder. It may be called twice.
+func (s *Store) Close() error {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	s.sweep()
+	return s.lock.Close()
+}
+
+// List returns the adapters in the order of their names, each in the version its name points at. Damaged ones
+// are left out.
+func (s *Store) List() []Info {
+	s.mu.RLock()
+	list := make([]Info, 0, len(s.names))
+	for _, r := range s.names {
+		if v := s.versions[r.current().Digest]; v.err == nil {
+			list = append(list, s.info(r, r.current()))
+		}
+	}
+	s.mu.RUnlock()
+	slices.SortFunc(list, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
+	return s.markLoaded(list)
+}
+
+// Get returns the version that ref names; its scale does not matter. The error is an UnknownError, or wraps
+// ErrName, ErrReference or ErrDamaged.
+func (s *Store) Get(ref Ref) (Info, error) {
+	s.mu.RLock()
+	r, p, err := s.find(ref)
+	var list []Info
+	if err == nil {
+		list = []Info{s.info(r, p)}
+	}
+	s.mu.RUnlock()
+	if err != nil {
+		return Info{}, err
+	}
+	return s.markLoaded(list)[0], nil
+}
+
+// Versions returns the versions a name has pointed at, newest first, without damaged ones.
+func (s *Store) Versions(name string) ([]Info, error) {
+	s.mu.RLock()
+	r, ok := s.names[name]
+	var list []Info
+	if ok {
+		for i := len(r.Versions) - 1; i >= 0; i-- {
+			if p := &r.Versions[i]; s.versions[p.Digest].err == nil {
+				list = append(list, s.info(r, p))
+			}
+		}
+	}
+	s.mu.RUnlock()
+	if !ok {
+		return nil, s.unknown(name)
+	}
+	return s.markLoaded(list), nil
+}
+
+// Damaged returns what cannot be used, in the order of its names. Putting the same content again repairs a
+// version; putting or deleting a name replaces its file.
+func (s *Store) Damaged() []Damage {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var list []Damage
+	for name, err := range s.damaged {
+		list = append(list, Damage{"name " + name, err})
+	}
+	for digest, v := range s.versions {
+		if v.err != nil {
+			list = append(list, Damage{"version " + digest, v.err})
+		}
+	}
+	slices.SortFunc(list, func(a, b Damage) int { return strings.Compare(a.What, b.What) })
+	return list
+}
+
+// find looks a reference up. s.mu is held.
+func (s *Store) find(ref Ref) (*nameRecord, *pointing, error) {
+	if err := ref.check(); err != nil {
+		return nil, nil, err
+	}
+	r, ok := s.names[ref.Name]
+	if !ok {
+		if err := s.damaged[ref.Name]; err != nil {
+			return nil, nil, err
+		}
+		return nil, nil, &UnknownError{Name: ref.Name, Close: nearest(ref.Name, s.names)}
+	}
+	p := r.current()
+	if ref.Version != "" {
+		var err error
+		if p, err = r.version(ref.Version); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := s.versions[p.Digest].err; err != nil {
+		return nil, nil, fmt.Errorf("adapter %q: %w", ref.Name, err)
+	}
+	return r, p, nil
+}
+
+// version finds the version whose digest begins with prefix.
+func (r *nameRecord) version(prefix string) (*pointing, error) {
+	var found *pointing
+	for i := range r.Versions {
+		if !strings.HasPrefix(r.Versions[i].Digest, prefix) {
+			continue
+		}
+		if found != nil {
+			return nil, fmt.Errorf("%w: %q has more than one version that begins with %q", ErrReference, r.Name, prefix)
+		}
+		found = &r.Versions[i]
+	}
+	if found == nil {
+		e := &UnknownError{Name: r.Name, Version: prefix}
+		for i := len(r.Versions) - 1; i >= 0 && len(e.Close) < maxClose; i-- {
+			e.Close = append(e.Close, shortDigest(r.Versions[i].Digest))
+		}
+		return nil, e
+	}
+	return found, nil
+}
+
+func (s *Store) unknown(name string) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, _, err := s.find(Ref{Name: name})
+	return err
+}
+
+// info describes a healthy version. s.mu is held.
+func (s *Store) info(r *nameRecord, p *pointing) Info {
+	m := s.versions[p.Digest].manifest
+	return Info{
+		Name: r.Name, Version: shortDigest(p.Digest), Digest: p.Digest, Summary: m.Summary, Bytes: m.Bytes, Base: m.Base,
+		Created: p.Created, Origin: p.Origin, Metrics: p.Metrics, Current: p.Digest == r.current().Digest,
+	}
+}
+
+// markLoaded asks the Cache. s.mu is not held: the Cache calls the Store with its own lock held.
+func (s *Store) markLoaded(list []Info) []Info {
+	if loaded := s.loaded.Load(); loaded != nil {
+		for i := range list {
+			list[i].Loaded = (*loaded)(list[i].Digest)
+		}
+	}
+	return list
+}
