@@ -41,8 +41,14 @@ type Adapter struct {
 	// Current Whether the bare name means this version.
 	Current bool `json:"current"`
 
+	// Digest SHA-256 of its contents.
+	Digest string `json:"digest"`
+
 	// Loaded Whether it is in memory now.
 	Loaded bool `json:"loaded"`
+
+	// Modules Tensors of the base that it changes.
+	Modules int `json:"modules"`
 
 	// Name What a request names.
 	Name string `json:"name"`
@@ -50,14 +56,26 @@ type Adapter struct {
 	// Object Always adapter.
 	Object string `json:"object"`
 
+	// Origin Where it came from: upload, path, folder or job.
+	Origin string `json:"origin"`
+
+	// Parameters Numbers in it.
+	Parameters int64 `json:"parameters"`
+
 	// Rank The largest rank of its modules.
 	Rank int `json:"rank"`
 
-	// Targets The kinds of linear layers it changes.
+	// Targets The kinds of linear layers that it changes, by PEFT's names.
 	Targets []string `json:"targets"`
 
-	// Version Digest of its contents; a version never changes.
+	// UseRslora Whether its scale is alpha over the root of the rank.
+	UseRslora bool `json:"use_rslora"`
+
+	// Version The first 12 digits of digest; a version never changes.
 	Version string `json:"version"`
+
+	// Warnings What to know of it.
+	Warnings []string `json:"warnings"`
 }
 
 // AdapterChoice An adapter and its weight in the sum.

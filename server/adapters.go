@@ -1,0 +1,158 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/openapi"
+)
+
+// ListAdapters lists every registered adapter at its current version.
+func (s *Server) ListAdapters(c *fiber.Ctx) error { return sendAdapters(c, s.store.List()) }
+
+// GetAdapter gives one adapter, at its current version or at the one that is named.
+func (s *Server) GetAdapter(c *fiber.Ctx, name string) error {
+	ref, err := adapters.ParseRef(name)
+	if err != nil {
+		return at("name", err)
+	}
+	info, err := s.store.Get(ref)
+	if err != nil {
+		return at("name", err)
+	}
+	return sendJSON(c, http.StatusOK, adapterOf(info))
+}
+
+// ListAdapterVersions lists the versions that can still be asked for.
+func (s *Server) ListAdapterVersions(c *fiber.Ctx, name string) error {
+	if err := adapters.CheckName(name); err != nil {
+		return at("name", err)
+	}
+	list, err := s.store.Versions(name)
+	if err != nil {
+		return at("name", err)
+	}
+	return sendAdapters(c, list)
+}
+
+// DeleteAdapter forgets an adapter.
+func (s *Server) DeleteAdapter(c *fiber.Ctx, name string) error {
+	if err := s.remove(name, "name"); err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, openapi.AdapterDeleted{Object: "adapter.deleted", Name: name, Deleted: true})
+}
+
+func (s *Server) remove(name, param string) error {
+	err := adapters.CheckName(name)
+	if err == nil {
+		err = s.store.Delete(name)
+	}
+	if err != nil {
+		return at(param, err)
+	}
+	s.log.Info().Str("adapter", name).Msg("adapter deleted")
+	return nil
+}
+
+// importPath registers a path, for the two endpoints that take one, whose fields have different names.
+func (s *Server) importPath(name, path, nameParam, pathParam string) (adapters.Info, error) {
+	switch {
+	case name == "":
+		return adapters.Info{}, refuse(codeMissing, nameParam, "is missing")
+	case path == "":
+		return adapters.Info{}, refuse(codeMissing, pathParam, "is missing")
+	case s.draining.Load():
+		return adapters.Info{}, errDraining()
+	}
+	if err := adapters.CheckName(name); err != nil {
+		return adapters.Info{}, at(nameParam, err)
+	}
+	if s.importer == nil {
+		return adapters.Info{}, at(pathParam, fmt.Errorf("%w: this server has none", adapters.ErrPath))
+	}
+	info, err := s.importer(name, path)
+	if err != nil {
+		param := pathParam
+		if errors.Is(err, adapters.ErrName) {
+			param = nameParam
+		}
+		return info, at(param, err)
+	}
+	s.registered(info)
+	return info, nil
+}
+
+func (s *Server) registered(info adapters.Info) {
+	s.log.Info().Str("adapter", info.Name).Str("version", info.Version).Int("rank", info.Rank).
+		Int64("bytes", info.Bytes).Strs("warnings", info.Warnings).Msg("adapter registered")
+}
+
+// LoadLoraAdapter is vLLM's way of registering an adapter.
+func (s *Server) LoadLoraAdapter(c *fiber.Ctx) error {
+	var req openapi.LoadLora
+	if err := s.decodeBody(c, &req); err != nil {
+		return err
+	}
+	if !flag(req.LoadInplace, false) && req.LoraName != "" {
+		if _, err := s.store.Get(adapters.Ref{Name: req.LoraName, Scale: 1}); err == nil {
+			return refuse(codeValue, "lora_name", "%q is taken; load_inplace replaces it", req.LoraName)
+		}
+	}
+	if _, err := s.importPath(req.LoraName, req.LoraPath, "lora_name", "lora_path"); err != nil {
+		return err
+	}
+	return c.SendString(fmt.Sprintf("Success: LoRA adapter '%s' added successfully.", req.LoraName))
+}
+
+// UnloadLoraAdapter is vLLM's way of forgetting one.
+func (s *Server) UnloadLoraAdapter(c *fiber.Ctx) error {
+	var req openapi.UnloadLora
+	if err := s.decodeBody(c, &req); err != nil {
+		return err
+	}
+	if req.LoraName == "" {
+		return refuse(codeMissing, "lora_name", "is missing")
+	}
+	if err := s.remove(req.LoraName, "lora_name"); err != nil {
+		return err
+	}
+	return c.SendString(fmt.Sprintf("Success: LoRA adapter '%s' removed successfully.", req.LoraName))
+}
+
+// decodeBody reads and decodes a JSON body.
+func (s *Server) decodeBody(c *fiber.Ctx, v any) error {
+	body, err := readBody(c, s.maxBody)
+	if err != nil {
+		return err
+	}
+	return decodeJSON(body, v)
+}
+
+func sendAdapters(c *fiber.Ctx, list []adapters.Info) error {
+	out := openapi.AdapterList{Object: "list", Data: make([]openapi.Adapter, len(list))}
+	for i, info := range list {
+		out.Data[i] = adapterOf(info)
+	}
+	return sendJSON(c, http.StatusOK, out)
+}
+
+// adapterOf puts an adapter in the API's shape. Where it came from stays the operator's: paths say too much.
+func adapterOf(i adapters.Info) openapi.Adapter {
+	a := openapi.Adapter{
+		Object: "adapter", Name: i.Name, Version: i.Version, Digest: i.Digest, Current: i.Current, Rank: i.Rank, Alpha: i.Alpha,
+		UseRslora: i.RSLoRA, Targets: i.Targets, Modules: i.Modules, Parameters: i.Parameters, Bytes: i.Bytes,
+		Loaded: i.Loaded, CreatedAt: i.Created.Unix(), Origin: i.Origin.Kind, Warnings: i.Warnings,
+	}
+	if a.Targets == nil {
+		a.Targets = []string{}
+	}
+	if a.Warnings == nil {
+		a.Warnings = []string{}
+	}
+	return a
+}

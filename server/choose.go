@@ -1,0 +1,199 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/openapi"
+)
+
+// maxScale bounds the scale of one adapter of a request.
+const maxScale = 16
+
+// model is what a request's model and adapter fields choose.
+type model struct {
+	name      string // what the response calls it
+	selection *adapters.Selection
+	label     json.RawMessage // the response's adapter field
+}
+
+// release ends the request's use of the selection; twice is safe.
+func (m *model) release() {
+	if m.selection != nil {
+		m.selection.Release()
+	}
+}
+
+// choose resolves the model and adapter fields to versions. The caller releases the model.
+func (s *Server) choose(p *openapi.GenerationParameters) (*model, error) {
+	m := &model{name: s.name, label: json.RawMessage("null")}
+	var named *adapters.Ref
+	if p.Model != nil && *p.Model != "" {
+		m.name = *p.Model
+		var err error
+		if named, err = s.resolve(*p.Model); err != nil {
+			return nil, err
+		}
+	}
+	param := "adapter"
+	refs, err := adapterRefs(p.Adapter)
+	if err != nil {
+		return nil, err
+	}
+	if named != nil {
+		if refs, err = agree(*named, refs, kindOf(p.Adapter) != "null"); err != nil {
+			return nil, err
+		}
+		if kindOf(p.Adapter) == "null" {
+			param = "model"
+		}
+	}
+	if len(refs) == 0 {
+		return m, nil
+	}
+	if m.selection, err = s.cache.Select(refs); err != nil {
+		return nil, at(param, err)
+	}
+	m.label = labelOf(m.selection.Terms())
+	return m, nil
+}
+
+// resolve reads a model name: the base's id or alias (no Ref), an adapter, or base:adapter.
+func (s *Server) resolve(name string) (*adapters.Ref, error) {
+	for _, id := range s.ids {
+		if name == id {
+			return nil, nil
+		}
+	}
+	reference := name
+	for _, id := range s.ids {
+		if rest, ok := strings.CutPrefix(name, id+":"); ok {
+			reference = rest
+		}
+	}
+	ref, err := adapters.ParseRef(reference)
+	if err == nil {
+		_, err = s.store.Get(ref)
+	}
+	if err == nil {
+		return &ref, nil
+	}
+	near := []string{}
+	var unknown *adapters.UnknownError
+	if errors.As(err, &unknown) {
+		near = unknown.Close
+	} else if !errors.Is(err, adapters.ErrName) && !errors.Is(err, adapters.ErrReference) {
+		return nil, at("model", err)
+	}
+	message := fmt.Sprintf("model %q does not exist; the base model is %q", name, s.name)
+	if len(near) > 0 {
+		message += ", adapters of about that name are " + strings.Join(near, ", ")
+	}
+	return nil, &refusal{status: http.StatusNotFound, param: "model", code: codeModel, message: message}
+}
+
+// agree joins what model and adapter name. Where both name adapters they have to name the same one; the
+// adapter field may then add a scale.
+func agree(named adapters.Ref, refs []adapters.Ref, given bool) ([]adapters.Ref, error) {
+	if !given {
+		return []adapters.Ref{named}, nil
+	}
+	if len(refs) != 1 || refs[0].Name != named.Name {
+		return nil, refuse(codeValue, "adapter", "does not name %s as model does: give one of the two, or the same in both", named)
+	}
+	ref := refs[0]
+	switch {
+	case ref.Version == "":
+		ref.Version = named.Version
+	case named.Version != "" && !strings.HasPrefix(ref.Version, named.Version) && !strings.HasPrefix(named.Version, ref.Version):
+		return nil, refuse(codeValue, "adapter", "names version %s, and model %s", ref.Version, named.Version)
+	}
+	return []adapters.Ref{ref}, nil
+}
+
+// adapterRefs reads the adapter field: a name, an object, or a list of these.
+func adapterRefs(raw json.RawMessage) ([]adapters.Ref, error) {
+	switch kindOf(raw) {
+	case "null":
+		return nil, nil
+	case "array":
+		var list []json.RawMessage
+		if err := decodeField(raw, "adapter", &list); err != nil {
+			return nil, err
+		}
+		if len(list) > adapters.MaxTerms {
+			return nil, refuse(codeValue, "adapter", "has %d entries, at most %d are summed", len(list), adapters.MaxTerms)
+		}
+		var refs []adapters.Ref
+		for i, entry := range list {
+			ref, err := adapterRef(entry, fmt.Sprintf("adapter[%d]", i))
+			if err != nil {
+				return nil, err
+			}
+			refs = append(refs, ref)
+		}
+		return refs, nil
+	}
+	ref, err := adapterRef(raw, "adapter")
+	return []adapters.Ref{ref}, err
+}
+
+// adapterRef reads a name or an object.
+func adapterRef(raw json.RawMessage, param string) (adapters.Ref, error) {
+	var choice openapi.AdapterChoice
+	switch kind := kindOf(raw); kind {
+	case "string":
+		if err := decodeField(raw, param, &choice.Name); err != nil {
+			return adapters.Ref{}, err
+		}
+	case "object":
+		if err := decodeField(raw, param, &choice); err != nil {
+			return adapters.Ref{}, err
+		}
+		if choice.Name == "" {
+			return adapters.Ref{}, refuse(codeMissing, param+".name", "is missing")
+		}
+	default:
+		return adapters.Ref{}, refuse(codeType, param, "must be a name, an object, or an array of these, not %s", article(kind))
+	}
+	name := choice.Name
+	if v := choice.Version; v != nil && *v != "" {
+		if strings.Contains(name, "@") {
+			return adapters.Ref{}, refuse(codeValue, param+".version", "is given, and name has a version too")
+		}
+		name += "@" + *v
+	}
+	ref, err := adapters.ParseRef(name)
+	if err != nil {
+		return ref, at(param, err)
+	}
+	var c checker
+	ref.Scale = c.number(param+".scale", choice.Scale, 1, -maxScale, maxScale)
+	return ref, c.err
+}
+
+// labelOf names the versions that answer: one as a string, several as a list.
+func labelOf(terms []adapters.SelectedTerm) json.RawMessage {
+	var b []byte
+	for i, t := range terms {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		label := t.Name + "@" + t.Version
+		if t.Scale != 1 {
+			label = fmt.Sprintf("%s*%g", label, t.Scale)
+		}
+		b = appendString(b, label)
+	}
+	switch len(terms) {
+	case 0:
+		return json.RawMessage("null")
+	case 1:
+		return b
+	}
+	return append(append([]byte{'['}, b...), ']')
+}

@@ -1,0 +1,174 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/gofiber/fiber/v2"
+)
+
+// maxDrain is how much of a refused body is read, so that the client comes to read the answer.
+const maxDrain = 4 << 20
+
+// readBody returns a request's body of at most limit bytes. The body has been read to its end where no error
+// is returned, so that the connection may be watched.
+func readBody(c *fiber.Ctx, limit int64) ([]byte, error) {
+	if e := c.Get(fiber.HeaderContentEncoding); e != "" && e != "identity" {
+		return nil, &refusal{
+			status: http.StatusUnsupportedMediaType, code: codeUnsupported,
+			message: fmt.Sprintf("a body with Content-Encoding %q is not read", e),
+		}
+	}
+	stream := c.Context().RequestBodyStream()
+	if stream == nil {
+		return c.Body(), nil
+	}
+	declared := int64(c.Request().Header.ContentLength())
+	if declared > limit {
+		return nil, tooLarge(c, stream, limit)
+	}
+	var b bytes.Buffer
+	b.Grow(int(min(max(declared, 512), 64<<10)) + bytes.MinRead)
+	n, err := b.ReadFrom(io.LimitReader(stream, limit+1))
+	switch {
+	case err != nil:
+		return nil, &refusal{
+			status: http.StatusBadRequest, code: "incomplete_body",
+			message: fmt.Sprintf("the body ended after %d bytes: %v", n, err),
+		}
+	case n > limit:
+		return nil, tooLarge(c, stream, limit)
+	}
+	return b.Bytes(), nil
+}
+
+// tooLarge refuses a body, and the connection with what is left of it.
+func tooLarge(c *fiber.Ctx, rest io.Reader, limit int64) error {
+	_, _ = io.CopyN(io.Discard, rest, maxDrain) // how it ends changes nothing
+	c.Context().SetConnectionClose()
+	return &refusal{
+		status: http.StatusRequestEntityTooLarge, code: codeTooLarge,
+		message: fmt.Sprintf("the body is larger than %d bytes", limit),
+	}
+}
+
+// decodeJSON reads a JSON object into v, a pointer to one of openapi's types. Unknown fields are ignored; the
+// error says where the text is not JSON, or which field has the wrong type.
+func decodeJSON(body []byte, v any) error {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return &refusal{status: http.StatusBadRequest, code: codeJSON, message: "the body is empty, a JSON object is expected"}
+	}
+	if !utf8.Valid(body) {
+		at := 0
+		for r, n := utf8.DecodeRune(body); r != utf8.RuneError || n != 1; r, n = utf8.DecodeRune(body[at:]) {
+			at += n
+		}
+		return &refusal{
+			status: http.StatusBadRequest, code: codeJSON,
+			message: fmt.Sprintf("the body is not UTF-8 at %s", place(body, at)),
+		}
+	}
+	return jsonError(body, "", json.Unmarshal(body, v))
+}
+
+// decodeField reads the raw value of a field, whose name goes before those of the fields in it.
+func decodeField(raw json.RawMessage, param string, v any) error {
+	return jsonError(raw, param, json.Unmarshal(raw, v))
+}
+
+// jsonError turns what encoding/json says into a refusal; nil stays nil.
+func jsonError(body []byte, prefix string, err error) error {
+	var syntax *json.SyntaxError
+	var typed *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &syntax):
+		return &refusal{
+			status: http.StatusBadRequest, code: codeJSON,
+			message: fmt.Sprintf("the body is not valid JSON at %s: %v", place(body, int(syntax.Offset)-1), syntax),
+		}
+	case errors.As(err, &typed):
+		param := strings.TrimPrefix(typed.Field, "GenerationParameters.") // embedded in the request
+		if prefix != "" && param != "" {
+			param = "." + param
+		}
+		param = prefix + param
+		want, got := typeName(typed.Type.Kind()), strings.TrimPrefix(typed.Value, "number ")
+		if got == typed.Value {
+			got = article(got)
+		}
+		if param == "" {
+			return &refusal{
+				status: http.StatusBadRequest, code: codeType,
+				message: fmt.Sprintf("the body must be %s, not %s", want, got),
+			}
+		}
+		return refuse(codeType, param, "must be %s, not %s", want, got)
+	}
+	return &refusal{status: http.StatusBadRequest, code: codeJSON, message: "the body cannot be read: " + err.Error()}
+}
+
+// place says where a byte of the body is, for people and for programs.
+func place(body []byte, offset int) string {
+	offset = min(max(offset, 0), len(body))
+	before := body[:offset]
+	line := bytes.Count(before, []byte{'\n'}) + 1
+	column := utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1
+	return fmt.Sprintf("line %d, column %d (byte %d)", line, column, offset)
+}
+
+// typeName is JSON's name of what a Go type is read from.
+func typeName(k reflect.Kind) string {
+	switch k {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "a boolean"
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		return "an integer"
+	case reflect.Float32, reflect.Float64:
+		return "a number"
+	case reflect.Slice, reflect.Array:
+		return "an array"
+	}
+	return "an object"
+}
+
+func article(name string) string {
+	switch name {
+	case "array", "object":
+		return "an " + name
+	case "bool":
+		return "a boolean"
+	}
+	return "a " + name
+}
+
+// kindOf is the JSON type of a value: string, number, boolean, array, object, or null for none.
+func kindOf(raw json.RawMessage) string {
+	raw = bytes.TrimLeft(raw, " \t\r\n")
+	if len(raw) == 0 {
+		return "null"
+	}
+	switch raw[0] {
+	case '"':
+		return "string"
+	case '[':
+		return "array"
+	case '{':
+		return "object"
+	case 't', 'f':
+		return "boolean"
+	case 'n':
+		return "null"
+	}
+	return "number"
+}

@@ -1,0 +1,205 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/openapi"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// This file alone knows what status an error has: one table, one writer.
+
+// The types of an error, by OpenAI's names.
+const (
+	requestFault = "invalid_request_error"
+	rateFault    = "rate_limit_error"
+	serverFault  = "server_error"
+)
+
+// Codes that the server itself gives.
+const (
+	codeMissing     = "missing_required_parameter"
+	codeType        = "invalid_type"
+	codeValue       = "invalid_value"
+	codeUnsupported = "unsupported_value"
+	codeJSON        = "invalid_json"
+	codeModel       = "model_not_found"
+	codeTooLarge    = "body_too_large"
+)
+
+// errGone says that the client has closed its connection; nobody reads what is answered.
+var errGone = errors.New("the client has gone")
+
+// statusGone is what the log and the metrics say of a request whose client has gone, as nginx does.
+const statusGone = 499
+
+// row says what the errors that wrap is are for a client.
+type row struct {
+	is     error
+	status int
+	kind   string
+	code   string
+	param  string // the field at fault, where the place that returned the error did not name it
+}
+
+// table is searched from the top; what is not in it is a 500.
+var table = []row{
+	{runtime.ErrQueueFull, http.StatusTooManyRequests, rateFault, "queue_full", ""},
+	{runtime.ErrDraining, http.StatusServiceUnavailable, serverFault, "shutting_down", ""},
+	{runtime.ErrClosed, http.StatusServiceUnavailable, serverFault, "shutting_down", ""},
+	{adapters.ErrClosed, http.StatusServiceUnavailable, serverFault, "shutting_down", ""},
+	{runtime.ErrDeadline, http.StatusGatewayTimeout, serverFault, "deadline_exceeded", ""},
+	{runtime.ErrContextLength, http.StatusBadRequest, requestFault, "context_length_exceeded", "prompt"},
+	{runtime.ErrSampling, http.StatusBadRequest, requestFault, codeValue, ""},
+	{runtime.ErrPrompt, http.StatusBadRequest, requestFault, codeValue, "prompt"},
+	{runtime.ErrTemplate, http.StatusBadRequest, requestFault, "template_error", "messages"},
+	{adapters.ErrUnknown, http.StatusNotFound, requestFault, "adapter_not_found", "adapter"},
+	{adapters.ErrName, http.StatusBadRequest, requestFault, codeValue, "name"},
+	{adapters.ErrReference, http.StatusBadRequest, requestFault, codeValue, "adapter"},
+	{adapters.ErrPath, http.StatusBadRequest, requestFault, "path_not_allowed", "path"},
+	{adapters.ErrTooLarge, http.StatusRequestEntityTooLarge, requestFault, "adapter_too_large", "file"},
+	{adapters.ErrDamaged, http.StatusInternalServerError, serverFault, "adapter_damaged", "adapter"},
+	{adapters.ErrUnsupported, http.StatusBadRequest, requestFault, "adapter_unsupported", "adapter"},
+	{adapters.ErrFormat, http.StatusBadRequest, requestFault, "adapter_unreadable", "adapter"},
+	{runtime.ErrAdapter, http.StatusBadRequest, requestFault, "adapter_mismatch", "adapter"},
+	{runtime.ErrNoRoom, http.StatusServiceUnavailable, serverFault, "no_room", ""},
+	{runtime.ErrDecode, http.StatusInternalServerError, serverFault, "decode_failed", ""},
+	{errGone, statusGone, requestFault, "client_gone", ""},
+}
+
+// samplingParams are the fields that an ErrSampling may name.
+var samplingParams = []string{"grammar", "logit_bias"}
+
+// refusal is an error of the server's own that says everything about itself.
+type refusal struct {
+	status  int
+	param   string
+	code    string
+	message string
+}
+
+func (r *refusal) Error() string { return r.message }
+
+// refuse makes a 400 that names the field at fault; the message begins with it.
+func refuse(code, param, format string, args ...any) error {
+	return &refusal{
+		status: http.StatusBadRequest, param: param, code: code,
+		message: param + " " + fmt.Sprintf(format, args...),
+	}
+}
+
+// located is an error that a field of the request caused.
+type located struct {
+	param string
+	err   error
+}
+
+func (l *located) Error() string { return l.err.Error() }
+func (l *located) Unwrap() error { return l.err }
+
+// at says which field caused err; nil stays nil.
+func at(param string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &located{param, err}
+}
+
+// describe says what a client hears of err. What went wrong inside the server stays in the log.
+func describe(err error) (status int, e openapi.Error) {
+	var own *refusal
+	if errors.As(err, &own) {
+		return own.status, newError(requestFault, own.code, own.param, own.message)
+	}
+	var http *fiber.Error
+	if errors.As(err, &http) {
+		return describeHTTP(http)
+	}
+	for _, r := range table {
+		if errors.Is(err, r.is) {
+			return r.status, newError(r.kind, r.code, paramOf(err, r), messageOf(err, r))
+		}
+	}
+	return 500, newError(serverFault, "internal_error", "", "internal error; the server's log says more")
+}
+
+// newError fills OpenAI's shape, in which what is empty is null.
+func newError(kind, code, param, message string) openapi.Error {
+	e := openapi.Error{Type: kind, Message: message}
+	if code != "" {
+		e.Code = &code
+	}
+	if param != "" {
+		e.Param = &param
+	}
+	return e
+}
+
+// paramOf names the field at fault.
+func paramOf(err error, r row) string {
+	var l *located
+	if errors.As(err, &l) {
+		return l.param
+	}
+	if r.is == runtime.ErrSampling {
+		for _, p := range samplingParams {
+			if strings.Contains(err.Error(), p) {
+				return p
+			}
+		}
+	}
+	return r.param
+}
+
+// messageOf returns all of a client's own fault, and of the server's no more than its name.
+func messageOf(err error, r row) string {
+	var ce *runtime.ContextError
+	switch {
+	case errors.As(err, &ce):
+		what := paramOf(err, r)
+		return fmt.Sprintf("This model's maximum context length is %d tokens. However, your %s resulted in %d tokens. "+
+			"Please reduce the length of the %s.", ce.Context, what, ce.Prompt, what)
+	case r.status >= 500:
+		return r.is.Error()
+	}
+	return err.Error()
+}
+
+// describeHTTP puts Fiber's own errors (unknown routes, bad HTTP) in OpenAI's shape.
+func describeHTTP(e *fiber.Error) (int, openapi.Error) {
+	code := strings.ReplaceAll(strings.ToLower(http.StatusText(e.Code)), " ", "_")
+	kind := requestFault
+	if e.Code >= 500 {
+		kind = serverFault
+	}
+	message := e.Message
+	switch e.Code {
+	case http.StatusNotFound:
+		code, message = "unknown_url", "there is no such URL; /docs lists them"
+	case http.StatusMethodNotAllowed:
+		message = "this URL has other methods; /docs lists them"
+	}
+	return e.Code, newError(kind, code, "", message)
+}
+
+// fail writes err to the client, and to the log where the server is at fault. It is Fiber's ErrorHandler.
+func (s *Server) fail(c *fiber.Ctx, err error) error {
+	status, e := describe(err)
+	if status == http.StatusTooManyRequests {
+		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(retryAfter))
+	}
+	if status >= 500 {
+		s.log.Error().Err(err).Str("method", c.Method()).Str("path", c.Path()).Int("status", status).Msg("request failed")
+	}
+	return sendJSON(c, status, openapi.ErrorResponse{Error: e})
+}
+
+// retryAfter is how many seconds a client waits before it asks a full queue again: most answers take about that.
+const retryAfter = 1

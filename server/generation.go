@@ -1,0 +1,168 @@
+package server
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"strconv"
+
+	"github.com/lorikeet-ai/lorikeet/openapi"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// Bounds of what both completion endpoints take; openapi.yaml states them too, and a test compares.
+const (
+	maxChoices     = 16
+	maxStops       = 32
+	maxStop        = 1024 // bytes
+	maxGrammar     = 64 << 10
+	maxTop         = 20
+	maxTokensLimit = 1<<31 - 1
+)
+
+// leastP stands for a top_p or typical_p of 0, which leaves the most likely token; runtime's 0 is off.
+const leastP = 1e-6
+
+// generation is what a request asks of every answer, checked.
+type generation struct {
+	sampling     runtime.Sampling // the seed is choice 0's
+	stop         []string
+	n            int
+	maxTokens    int // 0: as many as there is room for
+	top          int // -1: no logprobs
+	noReuse      bool
+	stream       bool
+	includeUsage bool
+}
+
+// newGeneration checks the common fields.
+func newGeneration(p *openapi.GenerationParameters) (generation, error) {
+	var c checker
+	g := generation{
+		sampling: runtime.Sampling{
+			Temperature:      c.number("temperature", p.Temperature, 1, 0, 2),
+			TopP:             max(c.number("top_p", p.TopP, 1, 0, 1), leastP),
+			TopK:             max(c.integer("top_k", p.TopK, 0, -1, 1e6), 0),
+			MinP:             c.number("min_p", p.MinP, 0, 0, 1),
+			TypicalP:         max(c.number("typical_p", p.TypicalP, 1, 0, 1), leastP),
+			PresencePenalty:  c.number("presence_penalty", p.PresencePenalty, 0, -2, 2),
+			FrequencyPenalty: c.number("frequency_penalty", p.FrequencyPenalty, 0, -2, 2),
+			Grammar:          c.text("grammar", p.Grammar, maxGrammar),
+			IgnoreEOS:        flag(p.IgnoreEos, false),
+			LogitBias:        c.bias(p.LogitBias),
+		},
+		stop:    c.texts("stop", p.Stop, maxStops, maxStop),
+		n:       c.integer("n", p.N, 1, 1, maxChoices),
+		top:     -1,
+		noReuse: !flag(p.CachePrompt, true),
+		stream:  flag(p.Stream, false),
+	}
+	c.repeat(p, &g.sampling)
+	c.format(p.ResponseFormat, &g.sampling)
+	if p.Seed != nil {
+		g.sampling.Seed = uint64(*p.Seed)
+	} else {
+		g.sampling.Seed = rand.Uint64()
+	}
+	if o := p.StreamOptions; o != nil {
+		if !g.stream {
+			c.refuse(codeValue, "stream_options", "is for requests with stream")
+		}
+		g.includeUsage = flag(o.IncludeUsage, false)
+	}
+	return g, c.err
+}
+
+// repeat reads the repeat penalty under its two names.
+func (c *checker) repeat(p *openapi.GenerationParameters, s *runtime.Sampling) {
+	s.RepeatPenalty = c.number("repeat_penalty", p.RepeatPenalty, 1, 0.01, 10)
+	other := c.number("repetition_penalty", p.RepetitionPenalty, 1, 0.01, 10)
+	switch {
+	case p.RepeatPenalty == nil:
+		s.RepeatPenalty = other
+	case p.RepetitionPenalty != nil && other != s.RepeatPenalty:
+		c.refuse(codeValue, "repetition_penalty", "is %g and repeat_penalty is %g: they are names of one thing",
+			other, s.RepeatPenalty)
+	}
+	s.RepeatLastN = c.integer("repeat_last_n", p.RepeatLastN, 64, 0, 1e6)
+	if s.RepeatLastN == 0 {
+		s.RepeatPenalty = 1
+	}
+}
+
+// bias reads a map of token ids; the vocabulary's bounds are checked by the sampler.
+func (c *checker) bias(m *map[string]float32) map[runtime.Token]float32 {
+	if m == nil || len(*m) == 0 {
+		return nil
+	}
+	bias := make(map[runtime.Token]float32, len(*m))
+	for key, v := range *m {
+		id, err := strconv.ParseInt(key, 10, 32)
+		if err != nil || id < 0 {
+			c.refuse(codeValue, "logit_bias", "has the key %q, its keys are token ids", key)
+		}
+		if v < -100 || v > 100 {
+			c.refuse(codeValue, "logit_bias", "is %g for token %s, it must be between -100 and 100", v, key)
+		}
+		bias[runtime.Token(id)] = v
+	}
+	return bias
+}
+
+// format reads response_format; json_object is a grammar.
+func (c *checker) format(raw json.RawMessage, s *runtime.Sampling) {
+	if kindOf(raw) == "null" {
+		return
+	}
+	var f struct {
+		Type string `json:"type"`
+	}
+	if err := decodeField(raw, "response_format", &f); err != nil {
+		if c.err == nil {
+			c.err = err
+		}
+		return
+	}
+	switch f.Type {
+	case "text":
+	case "json_object":
+		if s.Grammar != "" {
+			c.refuse(codeValue, "response_format", "is json_object, which a grammar cannot be given with")
+		}
+		s.Grammar = jsonGrammar
+	case "json_schema":
+		c.refuse(codeUnsupported, "response_format", "json_schema is not supported: use json_object, or give a grammar")
+	default:
+		c.refuse(codeValue, "response_format.type", "is %q, it must be text or json_object", f.Type)
+	}
+}
+
+// limit reads the number of tokens under its two names; standard is the default, 0 for none.
+func (c *checker) limit(maxTokens, maxCompletionTokens *int, standard int) int {
+	a := c.integer("max_tokens", maxTokens, standard, 1, maxTokensLimit)
+	b := c.integer("max_completion_tokens", maxCompletionTokens, standard, 1, maxTokensLimit)
+	switch {
+	case maxCompletionTokens == nil:
+		return a
+	case maxTokens != nil && a != b:
+		c.refuse(codeValue, "max_tokens", "is %d and max_completion_tokens is %d: they are names of one thing", a, b)
+	}
+	return b
+}
+
+// jsonGrammar holds an answer to one JSON object. White space is bounded, and no two rules for it are
+// neighbours: a model at a loss would otherwise write spaces for ever, and the parser would follow every way
+// of splitting them.
+const jsonGrammar = `root    ::= object
+object  ::= "{" space ( member ( "," space member )* )? "}"
+member  ::= string space ":" space value space
+array   ::= "[" space ( element ( "," space element )* )? "]"
+element ::= value space
+value   ::= object | array | string | number | "true" | "false" | "null"
+string  ::= "\"" char* "\""
+char    ::= [^"\\\x00-\x1F\x7F] | "\\" escape
+escape  ::= ["\\/bfnrt] | "u" hex hex hex hex
+hex     ::= [0-9a-fA-F]
+number  ::= "-"? whole ( "." [0-9]{1,15} )? ( [eE] [-+]? [0-9]{1,3} )?
+whole   ::= "0" | [1-9] [0-9]{0,15}
+space   ::= [ \t\n]{0,12}
+`

@@ -1,0 +1,147 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/lorikeet-ai/lorikeet/openapi"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// messages reads a conversation for the chat template.
+func messages(raw []json.RawMessage) ([]runtime.Message, error) {
+	if len(raw) == 0 {
+		return nil, refuse(codeMissing, "messages", "is missing: at least one message is needed")
+	}
+	list := make([]runtime.Message, len(raw))
+	for i, m := range raw {
+		var err error
+		if list[i], err = message(m, fmt.Sprintf("messages[%d]", i)); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// message reads one turn. What is neither role nor content goes to the template as it is.
+func message(raw json.RawMessage, param string) (runtime.Message, error) {
+	var fields map[string]json.RawMessage
+	if kind := kindOf(raw); kind != "object" {
+		return runtime.Message{}, refuse(codeType, param, "must be an object, not %s", article(kind))
+	}
+	if err := decodeField(raw, param, &fields); err != nil {
+		return runtime.Message{}, err
+	}
+	var m runtime.Message
+	if kindOf(fields["role"]) == "null" {
+		return m, refuse(codeMissing, param+".role", "is missing")
+	}
+	if err := decodeField(fields["role"], param+".role", &m.Role); err != nil {
+		return m, err
+	}
+	switch m.Role {
+	case "":
+		return m, refuse(codeValue, param+".role", "is empty")
+	case "developer":
+		m.Role = "system" // OpenAI's newer name, which chat templates do not know
+	}
+	var err error
+	if m.Content, err = content(fields["content"], param+".content", kindOf(fields["tool_calls"]) != "null"); err != nil {
+		return m, err
+	}
+	for name, value := range fields {
+		if name != "role" && name != "content" {
+			if m.Extra == nil {
+				m.Extra = make(map[string]any)
+			}
+			m.Extra[name] = value
+		}
+	}
+	return m, nil
+}
+
+// content reads a text, or text parts, which are joined.
+func content(raw json.RawMessage, param string, optional bool) (string, error) {
+	switch kind := kindOf(raw); kind {
+	case "null":
+		if !optional {
+			return "", refuse(codeMissing, param, "is missing")
+		}
+		return "", nil
+	case "string":
+		var text string
+		err := decodeField(raw, param, &text)
+		return text, err
+	case "array":
+		var parts []json.RawMessage
+		if err := decodeField(raw, param, &parts); err != nil {
+			return "", err
+		}
+		var b strings.Builder
+		for i, p := range parts {
+			text, err := part(p, fmt.Sprintf("%s[%d]", param, i))
+			if err != nil {
+				return "", err
+			}
+			b.WriteString(text)
+		}
+		return b.String(), nil
+	default:
+		return "", refuse(codeType, param, "must be a string or an array of text parts, not %s", article(kind))
+	}
+}
+
+// part reads a text part.
+func part(raw json.RawMessage, param string) (string, error) {
+	var p struct {
+		Type string  `json:"type"`
+		Text *string `json:"text"`
+	}
+	if err := decodeField(raw, param, &p); err != nil {
+		return "", err
+	}
+	switch {
+	case p.Type == "":
+		return "", refuse(codeMissing, param+".type", "is missing")
+	case p.Type != "text":
+		return "", refuse(codeUnsupported, param+".type", "is %q: this server reads text only", p.Type)
+	case p.Text == nil:
+		return "", refuse(codeMissing, param+".text", "is missing")
+	}
+	return *p.Text, nil
+}
+
+// templateOptions reads what a chat request gives the template besides messages.
+func templateOptions(r *openapi.ChatCompletionRequest) (runtime.TemplateOptions, error) {
+	o := runtime.TemplateOptions{AddGenerationPrompt: flag(r.AddGenerationPrompt, true)}
+	if len(r.ChatTemplateKwargs) > 0 {
+		o.Kwargs = make(map[string]any, len(r.ChatTemplateKwargs))
+		for name, value := range r.ChatTemplateKwargs {
+			o.Kwargs[name] = value
+		}
+	}
+	var tools []json.RawMessage
+	if kindOf(r.Tools) != "null" {
+		if err := decodeField(r.Tools, "tools", &tools); err != nil {
+			return o, err
+		}
+	}
+	for i, tool := range tools {
+		if kind := kindOf(tool); kind != "object" {
+			return o, refuse(codeType, fmt.Sprintf("tools[%d]", i), "must be an object, not %s", article(kind))
+		}
+	}
+	choice := string(bytes.TrimSpace(r.ToolChoice))
+	switch choice {
+	case "", "null", `"auto"`:
+		if len(tools) > 0 {
+			o.Tools = r.Tools
+		}
+	case `"none"`:
+	default:
+		return o, refuse(codeUnsupported, "tool_choice", "is %s: a call cannot be forced, auto and none are supported", choice)
+	}
+	return o, nil
+}

@@ -1,0 +1,71 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/openapi"
+)
+
+// ListModels lists the base and every registered adapter, resident or not: gateways route by it.
+func (s *Server) ListModels(c *fiber.Ctx) error {
+	list := s.store.List()
+	models := make([]openapi.Model, 0, len(list)+1)
+	models = append(models, s.baseModel())
+	for _, info := range list {
+		models = append(models, s.adapterModel(info.Name, info))
+	}
+	return sendJSON(c, http.StatusOK, openapi.ModelList{Object: "list", Data: models})
+}
+
+// GetModel gives one model; the base's card has its facts, an adapter's what is known of it.
+func (s *Server) GetModel(c *fiber.Ctx, id string) error {
+	ref, err := s.resolve(id)
+	if err != nil {
+		return err
+	}
+	if ref == nil {
+		card := s.baseModel()
+		card.Facts = s.facts()
+		return sendJSON(c, http.StatusOK, card)
+	}
+	info, err := s.store.Get(*ref)
+	if err != nil {
+		return at("model", err)
+	}
+	card := s.adapterModel(id, info)
+	adapter := adapterOf(info)
+	card.Adapter = &adapter
+	return sendJSON(c, http.StatusOK, card)
+}
+
+func (s *Server) baseModel() openapi.Model {
+	return openapi.Model{
+		Id: s.name, Object: "model", Created: s.started.Unix(), OwnedBy: "lorikeet", Root: s.name, MaxModelLen: s.context,
+	}
+}
+
+func (s *Server) adapterModel(id string, info adapters.Info) openapi.Model {
+	return openapi.Model{
+		Id: id, Object: "model", Created: info.Created.Unix(), OwnedBy: "lorikeet",
+		Root: fmt.Sprintf("%s@%s", info.Name, info.Version), Parent: &s.name, MaxModelLen: s.context,
+	}
+}
+
+// facts is the base's card.
+func (s *Server) facts() *openapi.ModelFacts {
+	f := s.model.Facts()
+	card := &openapi.ModelFacts{
+		Name: f.Name, Architecture: f.Architecture, Quantization: f.Quantization, BitsPerWeight: f.BitsPerWeight,
+		Parameters: f.Parameters, Bytes: f.Bytes, Fingerprint: f.Fingerprint, ContextLength: f.ContextLength,
+		VocabSize: f.VocabSize, Embedding: f.Embedding, Layers: f.Layers, Heads: f.Heads, KvHeads: f.KVHeads,
+		ChatTemplate: openapi.ChatTemplate{Source: "model"},
+	}
+	if reason, yes := s.template.Fallback(); yes {
+		card.ChatTemplate = openapi.ChatTemplate{Source: "fallback", FallbackReason: &reason}
+	}
+	return card
+}

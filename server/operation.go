@@ -1,0 +1,43 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/lorikeet-ai/lorikeet/openapi"
+)
+
+// Health says that the process is alive.
+func (s *Server) Health(c *fiber.Ctx) error { return s.sendOK(c) }
+
+// Ready says that the server takes requests.
+func (s *Server) Ready(c *fiber.Ctx) error {
+	if s.draining.Load() {
+		return errDraining()
+	}
+	return s.sendOK(c)
+}
+
+func (s *Server) sendOK(c *fiber.Ctx) error {
+	return sendJSON(c, http.StatusOK, openapi.Status{Status: "ok", Version: s.version})
+}
+
+// Metrics gives what Prometheus collects.
+func (s *Server) Metrics(c *fiber.Ctx) error { return s.metrics.serve(c) }
+
+// Description gives openapi.yaml.
+func (s *Server) Description(c *fiber.Ctx) error {
+	c.Set(fiber.HeaderContentType, "application/yaml; charset=utf-8")
+	return c.Send(openapi.YAML)
+}
+
+// Docs gives openapi.yaml as a page.
+func (s *Server) Docs(c *fiber.Ctx) error {
+	page, err := openapi.Page()
+	if err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderContentType, fiber.MIMETextHTMLCharsetUTF8)
+	return c.Send(page)
+}

@@ -1,0 +1,114 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// maxPrompts bounds the prompts of one request.
+const maxPrompts = 64
+
+// prompt is a text to continue.
+type prompt struct {
+	tokens []runtime.Token
+	text   string // for echo
+}
+
+// prompts reads the prompt field: a text, a list of texts, a list of token ids, or a list of those.
+func (s *Server) prompts(raw json.RawMessage) ([]prompt, error) {
+	switch kind := kindOf(raw); kind {
+	case "null":
+		return nil, refuse(codeMissing, "prompt", "is missing")
+	case "string":
+		p, err := s.textPrompt(raw, "prompt")
+		return []prompt{p}, err
+	case "array":
+	default:
+		return nil, refuse(codeType, "prompt", "must be a string or an array, not %s", article(kind))
+	}
+	var list []json.RawMessage
+	if err := decodeField(raw, "prompt", &list); err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, refuse(codeValue, "prompt", "is an empty array")
+	}
+	if kindOf(list[0]) == "number" {
+		p, err := s.tokenPrompt(raw, "prompt")
+		return []prompt{p}, err
+	}
+	if len(list) > maxPrompts {
+		return nil, refuse(codeValue, "prompt", "has %d entries, at most %d are read", len(list), maxPrompts)
+	}
+	ps := make([]prompt, len(list))
+	for i, entry := range list {
+		param := fmt.Sprintf("prompt[%d]", i)
+		var err error
+		switch kind := kindOf(entry); kind {
+		case "string":
+			ps[i], err = s.textPrompt(entry, param)
+		case "array":
+			ps[i], err = s.tokenPrompt(entry, param)
+		default:
+			err = refuse(codeType, param, "must be a string or an array of token ids, not %s", article(kind))
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return ps, nil
+}
+
+// textPrompt tokenises a text, in which control tokens count: whoever writes a raw prompt writes all of it.
+func (s *Server) textPrompt(raw json.RawMessage, param string) (prompt, error) {
+	var p prompt
+	if err := decodeField(raw, param, &p.text); err != nil {
+		return p, err
+	}
+	var err error
+	if p.tokens, err = s.model.Tokenize(p.text, true, true); err != nil {
+		return p, at(param, err)
+	}
+	if len(p.tokens) == 0 {
+		return p, refuse(codeValue, param, "is empty")
+	}
+	return p, nil
+}
+
+// tokenPrompt checks token ids.
+func (s *Server) tokenPrompt(raw json.RawMessage, param string) (prompt, error) {
+	var p prompt
+	if err := decodeField(raw, param, &p.tokens); err != nil {
+		return p, err
+	}
+	if len(p.tokens) == 0 {
+		return p, refuse(codeValue, param, "is empty")
+	}
+	if err := s.checkTokens(p.tokens, param); err != nil {
+		return p, err
+	}
+	p.text = s.text(p.tokens)
+	return p, nil
+}
+
+// checkTokens refuses ids that the vocabulary does not have.
+func (s *Server) checkTokens(tokens []runtime.Token, param string) error {
+	vocab := s.model.Facts().VocabSize
+	for i, t := range tokens {
+		if t < 0 || int(t) >= vocab {
+			return refuse(codeValue, fmt.Sprintf("%s[%d]", param, i), "is %d, the model has tokens 0 to %d", t, vocab-1)
+		}
+	}
+	return nil
+}
+
+// text joins tokens, control tokens included.
+func (s *Server) text(tokens []runtime.Token) string {
+	var b []byte
+	for _, t := range tokens {
+		b = append(b, s.model.Piece(t, true)...)
+	}
+	return valid(b)
+}

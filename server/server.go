@@ -1,0 +1,169 @@
+// Package server speaks HTTP: it decodes and checks requests, asks the engine and the adapters, and answers in
+// OpenAI's shapes. openapi.yaml states the routes; Server implements the interface generated from it, in one
+// file per topic.
+//
+// A completion's walk: decode.go and generation.go read the body, choose.go resolves model and adapter,
+// messages.go or prompt.go make the prompt's tokens, reply.go submits the choices and collects them or
+// stream.go sends them as they come, and conn.go says when the client has gone. errors.go alone knows what
+// status an error has.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/rs/zerolog"
+
+	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/openapi"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// Options are what main builds a Server from. Engine, Template, Store, Cache, Metrics and Name are needed.
+type Options struct {
+	Engine   *runtime.Engine
+	Template *runtime.Template
+	Store    *adapters.Store
+	Cache    *adapters.Cache
+	Metrics  *Metrics // the same that observes the Engine
+
+	// Import registers a path for POST /adapters, and refuses those outside the adapter directories with
+	// adapters.ErrPath; nil refuses all.
+	Import func(name, path string) (adapters.Info, error)
+
+	Name      string   // the base model's id
+	Aliases   []string // further names of the base model
+	Keys      []string // Bearer keys; none: no key is asked for
+	Context   int      // tokens that prompt and answer may have together, as the Engine has it
+	MaxLoRA   int      // adapters that one batch may hold, for vllm:lora_requests_info
+	MaxBody   int64    // bytes of a JSON body; 0: 8 MiB
+	MaxUpload int64    // bytes of an uploaded adapter; 0: 1 GiB
+	TempDir   string   // where uploads are received; "": the system's
+	Version   string
+	Log       zerolog.Logger
+}
+
+// Server answers HTTP requests. It owns none of its parts: main closes them after Shutdown.
+type Server struct {
+	app      *fiber.App
+	engine   *runtime.Engine
+	model    runtime.Model
+	template *runtime.Template
+	store    *adapters.Store
+	cache    *adapters.Cache
+	metrics  *Metrics
+	importer func(name, path string) (adapters.Info, error)
+	log      zerolog.Logger
+	keys     keyring
+
+	name        string   // the base model's id
+	ids         []string // the same and its aliases
+	fingerprint string   // system_fingerprint
+	context     int
+	maxBody     int64
+	maxUpload   int64
+	tempDir     string
+	version     string
+	started     time.Time
+	draining    atomic.Bool
+}
+
+// Times of a connection.
+const (
+	readTimeout = time.Minute     // from the first byte of a request to the end of its body
+	idleTimeout = 2 * time.Minute // between two requests
+	// headerBytes bounds the header of a request.
+	headerBytes = 16 << 10
+)
+
+// New makes a Server; Serve or Listen starts it.
+func New(o Options) *Server {
+	s := &Server{
+		engine: o.Engine, model: o.Engine.Model(), template: o.Template, store: o.Store, cache: o.Cache,
+		metrics: o.Metrics, importer: o.Import, log: o.Log, keys: newKeyring(o.Keys),
+		name: o.Name, ids: append([]string{o.Name}, o.Aliases...), context: o.Context,
+		maxBody: o.MaxBody, maxUpload: o.MaxUpload, tempDir: o.TempDir, version: o.Version, started: time.Now(),
+	}
+	if s.maxBody <= 0 {
+		s.maxBody = 8 << 20
+	}
+	if s.maxUpload <= 0 {
+		s.maxUpload = 1 << 30
+	}
+	s.fingerprint = fingerprint(s.model.Facts())
+	s.metrics.watch(o.Engine.Stats, o.Cache.Stats, func() int { return len(o.Store.List()) }, o.MaxLoRA, o.Version)
+	s.routes()
+	return s
+}
+
+// fingerprint is OpenAI's name for what of the back end an answer depends on: here, the base model.
+func fingerprint(f *runtime.Facts) string {
+	id := f.Fingerprint
+	return "fp_" + id[:min(len(id), 12)]
+}
+
+// routes builds the application: what every request passes through, and the routes of openapi.yaml.
+func (s *Server) routes() {
+	s.app = fiber.New(fiber.Config{
+		AppName:                      "Lorikeet",
+		ServerHeader:                 "lorikeet",
+		CaseSensitive:                true,
+		DisableStartupMessage:        true,
+		DisablePreParseMultipartForm: true, // uploads are read part by part
+		StreamRequestBody:            true, // and so are bodies, each up to its own bound
+		BodyLimit:                    int(s.maxBody),
+		ReadBufferSize:               headerBytes,
+		ReadTimeout:                  readTimeout,
+		IdleTimeout:                  idleTimeout,
+		ErrorHandler:                 s.fail,
+	})
+	s.app.Use(s.observe, s.authorize)
+	openapi.RegisterHandlers(s.app, s)
+}
+
+// observe counts and logs a request, and turns a panic into an error.
+func (s *Server) observe(c *fiber.Ctx) (err error) {
+	start := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			err = s.fail(c, fmt.Errorf("panic: %v", p))
+		}
+		status := c.Response().StatusCode()
+		s.metrics.request(c.Route().Path, status)
+		s.log.Debug().Str("method", c.Method()).Str("path", c.Path()).Int("status", status).
+			Dur("took", time.Since(start)).Msg("request")
+	}()
+	if err = c.Next(); err != nil {
+		err = s.fail(c, err)
+	}
+	return err
+}
+
+// Listen serves on a TCP address until Shutdown; port 0 is any free one.
+func (s *Server) Listen(address string) error {
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	return s.Serve(ln)
+}
+
+// Serve serves the connections of ln, which it closes, until Shutdown.
+func (s *Server) Serve(ln net.Listener) error { return s.app.Listener(listener{ln}) }
+
+// Shutdown refuses new work with 503, waits until the engine has answered what it has, and ends the
+// connections. Health and readiness are answered meanwhile. When ctx ends first, open requests end with an
+// error.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.draining.Store(true)
+	err := s.engine.Drain(ctx)
+	// The engine is empty: what is open now are answers on their way out, and idle connections.
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	return errors.Join(err, s.app.ShutdownWithContext(last))
+}

@@ -1,0 +1,234 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/lorikeet-ai/lorikeet/openapi"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// heartbeat is how long a stream is silent before it sends a comment. Proxies see life in it, and where the
+// connection cannot be watched a client that has gone shows itself by the failing flush.
+const heartbeat = 500 * time.Millisecond
+
+// item is what one of the choices has to say.
+type item struct {
+	choice int
+	event  runtime.Event
+	err    error // io.EOF at its end
+}
+
+// startStream answers with server-sent events. It waits up to a heartbeat for the first token, so that what
+// fails at once has the status of its error; from then on an error is an event.
+func (s *Server) startStream(c *fiber.Ctx, r *reply, ctx context.Context, stop func()) error {
+	items := make(chan item, 16)
+	for i, stream := range r.streams {
+		go pump(ctx, i, stream, items)
+	}
+	out := &events{reply: r, items: items, opened: make([]bool, len(r.streams))}
+	timer := time.NewTimer(heartbeat)
+	defer timer.Stop()
+	var err error
+	select {
+	case it := <-items:
+		out.first = &it
+		err = cause(ctx, it.err)
+	case <-timer.C:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		r.close()
+		stop()
+		return err
+	}
+	c.Set(fiber.HeaderContentType, "text/event-stream; charset=utf-8")
+	c.Set(fiber.HeaderCacheControl, "no-cache")
+	c.Set("X-Accel-Buffering", "no")
+	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
+		defer stop()
+		defer r.close()
+		defer func() {
+			if p := recover(); p != nil {
+				s.log.Error().Any("panic", p).Bytes("stack", debug.Stack()).Msg("stream failed")
+			}
+		}()
+		if err := out.write(ctx, w); err != nil {
+			s.streamFailed(w, r, err)
+		}
+	})
+	return nil
+}
+
+// pump moves a stream's events to the writer until the stream or ctx ends.
+func pump(ctx context.Context, i int, s *runtime.Stream, items chan<- item) {
+	for {
+		ev, err := s.Next(ctx)
+		select {
+		case items <- item{i, ev, err}:
+		case <-ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// streamFailed tells the client, if it is still there, and the log where the server is at fault.
+func (s *Server) streamFailed(w *bufio.Writer, r *reply, err error) {
+	if errors.Is(err, errGone) {
+		s.log.Debug().Str("id", r.id).Msg("the client of a stream has gone")
+		return
+	}
+	status, e := describe(err)
+	if status >= 500 {
+		s.log.Error().Err(err).Str("id", r.id).Msg("stream failed")
+	}
+	b := appendJSON([]byte("data: "), openapi.ErrorResponse{Error: e})
+	if _, err := w.Write(append(b, '\n', '\n')); err == nil {
+		_ = w.Flush() // the stream ends here either way
+	}
+}
+
+// events writes a reply as server-sent events.
+type events struct {
+	reply  *reply
+	items  <-chan item
+	first  *item  // what came before the writer began
+	opened []bool // choices whose first chunk is written
+	ended  int    // choices that are whole
+	head   []byte // of every chunk, up to its choices
+	tail   string // of every chunk but the last
+	buf    []byte
+}
+
+// write sends chunks as they come, everything that is there with one flush, until all choices have ended.
+// It returns errGone where the client took no more, or why a choice failed.
+func (e *events) write(ctx context.Context, w *bufio.Writer) error {
+	e.begin()
+	ticker := time.NewTicker(heartbeat)
+	defer ticker.Stop()
+	if e.first != nil {
+		if err := e.put(*e.first); err != nil {
+			return err
+		}
+		if err := e.flush(w); err != nil {
+			return err
+		}
+	}
+	for e.ended < len(e.reply.streams) {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-ticker.C:
+			e.buf = append(e.buf, ": waiting\n\n"...)
+		case it := <-e.items:
+			if err := e.putAll(it); err != nil {
+				return errors.Join(e.flush(w), cause(ctx, err))
+			}
+			ticker.Reset(heartbeat)
+		}
+		if err := e.flush(w); err != nil {
+			return err
+		}
+	}
+	if e.reply.includeUsage {
+		e.finish()
+	}
+	e.buf = append(e.buf, "data: [DONE]\n\n"...)
+	return e.flush(w)
+}
+
+// begin makes what all chunks have in common.
+func (e *events) begin() {
+	r := e.reply
+	b := append([]byte(`data: {"id":`), appendString(nil, r.id)...)
+	b = append(append(b, `,"object":`...), appendString(nil, r.object())...)
+	b = strconv.AppendInt(append(b, `,"created":`...), r.created, 10)
+	b = appendString(append(b, `,"model":`...), r.model.name)
+	b = appendString(append(b, `,"system_fingerprint":`...), r.fingerprint)
+	b = append(append(b, `,"adapter":`...), r.model.label...)
+	e.head = append(b, `,"choices":[`...)
+	e.tail = "]}\n\n"
+	if r.includeUsage {
+		e.tail = `],"usage":null}` + "\n\n"
+	}
+}
+
+// putAll puts an item and those that have come since.
+func (e *events) putAll(it item) error {
+	for {
+		if err := e.put(it); err != nil {
+			return err
+		}
+		select {
+		case it = <-e.items:
+		default:
+			return nil
+		}
+	}
+}
+
+// put appends the chunks of one item.
+func (e *events) put(it item) error {
+	if errors.Is(it.err, io.EOF) {
+		e.ended++
+		return nil
+	}
+	if it.err != nil {
+		return it.err
+	}
+	if !e.opened[it.choice] {
+		e.opened[it.choice] = true
+		e.chunk(func(b []byte) []byte { return e.reply.open(b, it.choice) })
+	}
+	if it.event.Text != "" || e.reply.top >= 0 && len(it.event.Tokens) > 0 {
+		e.chunk(func(b []byte) []byte { return e.reply.piece(b, it.choice, it.event) })
+	}
+	if it.event.Finish != "" {
+		e.chunk(func(b []byte) []byte { return e.reply.end(b, it.choice, it.event.Finish) })
+	}
+	return nil
+}
+
+// chunk appends a chunk with the choice that fill appends, or none where it appends nothing.
+func (e *events) chunk(fill func([]byte) []byte) {
+	start := len(e.buf)
+	b := append(e.buf, e.head...)
+	n := len(b)
+	if b = fill(b); len(b) == n {
+		e.buf = b[:start]
+		return
+	}
+	e.buf = append(b, e.tail...)
+}
+
+// finish appends the chunk without choices.
+func (e *events) finish() {
+	b := append(append(e.buf, e.head...), `],"usage":`...)
+	b = appendJSON(b, e.reply.usage())
+	b = appendJSON(append(b, `,"timings":`...), e.reply.timings())
+	e.buf = append(b, "}\n\n"...)
+}
+
+// flush sends what has been put.
+func (e *events) flush(w *bufio.Writer) error {
+	_, err := w.Write(e.buf)
+	e.buf = e.buf[:0]
+	if err == nil {
+		err = w.Flush()
+	}
+	if err != nil {
+		return errGone
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/lorikeet-ai/lorikeet/openapi"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// Tokenize splits a text or a conversation.
+func (s *Server) Tokenize(c *fiber.Ctx) error {
+	var req openapi.TokenizeRequest
+	if err := s.decodeBody(c, &req); err != nil {
+		return err
+	}
+	tokens, err := s.tokenize(&req)
+	if err != nil {
+		return err
+	}
+	out := openapi.Tokens{Tokens: tokens, Count: len(tokens), MaxModelLen: s.context}
+	if out.Tokens == nil {
+		out.Tokens = []int32{}
+	}
+	if flag(req.WithPieces, false) {
+		out.Pieces = make([]string, len(tokens))
+		for i, t := range tokens {
+			out.Pieces[i] = valid(s.model.Piece(t, true))
+		}
+	}
+	return sendJSON(c, http.StatusOK, out)
+}
+
+func (s *Server) tokenize(req *openapi.TokenizeRequest) ([]runtime.Token, error) {
+	if len(req.Messages) > 0 {
+		if req.Content != nil || req.Prompt != nil {
+			return nil, refuse(codeValue, "messages", "cannot be given together with a text")
+		}
+		list, err := messages(req.Messages)
+		if err != nil {
+			return nil, err
+		}
+		tokens, err := s.template.Tokenize(list, runtime.TemplateOptions{AddGenerationPrompt: true})
+		return tokens, at("messages", err)
+	}
+	text := req.Content
+	switch {
+	case text == nil && req.Prompt == nil:
+		return nil, refuse(codeMissing, "content", "is missing: content, prompt or messages")
+	case text == nil:
+		text = req.Prompt
+	case req.Prompt != nil:
+		return nil, refuse(codeValue, "prompt", "cannot be given together with content")
+	}
+	tokens, err := s.model.Tokenize(*text, flag(req.AddSpecial, false), flag(req.ParseSpecial, true))
+	return tokens, at("content", err)
+}
+
+// Detokenize joins tokens.
+func (s *Server) Detokenize(c *fiber.Ctx) error {
+	var req openapi.DetokenizeRequest
+	if err := s.decodeBody(c, &req); err != nil {
+		return err
+	}
+	if req.Tokens == nil {
+		return refuse(codeMissing, "tokens", "is missing")
+	}
+	if err := s.checkTokens(req.Tokens, "tokens"); err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, openapi.Text{Content: s.text(req.Tokens)})
+}

@@ -1,0 +1,213 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/openapi"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+const (
+	// maxParts bounds the parts of an upload; two files and a name are the usual.
+	maxParts = 16
+	// formOverhead is what the form around the files may take.
+	formOverhead = 64 << 10
+	// maxName bounds a form field.
+	maxFormField = 1 << 10
+	// patience is how long an upload may pause.
+	patience = 30 * time.Second
+)
+
+// CreateAdapter registers an adapter from a path or an upload.
+func (s *Server) CreateAdapter(c *fiber.Ctx) error {
+	kind, params, err := mime.ParseMediaType(c.Get(fiber.HeaderContentType))
+	if err != nil || kind != fiber.MIMEMultipartForm {
+		return s.createFromPath(c)
+	}
+	if s.draining.Load() {
+		return errDraining()
+	}
+	if int64(c.Request().Header.ContentLength()) > s.maxUpload+formOverhead {
+		return tooLarge(c, c.Context().RequestBodyStream(), s.maxUpload)
+	}
+	u := &upload{dir: s.tempDir, left: s.maxUpload}
+	defer u.close()
+	body := &patient{r: c.Context().RequestBodyStream(), c: c}
+	if err := u.receive(multipart.NewReader(body, params["boundary"])); err != nil {
+		if errors.Is(err, errUploadSize) {
+			return tooLarge(c, body, s.maxUpload)
+		}
+		return err
+	}
+	note := adapters.Note{Origin: adapters.Origin{Kind: adapters.FromUpload, Detail: strings.Join(u.names(), ", ")}}
+	info, err := s.store.PutUpload(u.name, u.parts, note)
+	if err != nil {
+		param := "file"
+		if errors.Is(err, adapters.ErrName) {
+			param = "name"
+		}
+		return at(param, err)
+	}
+	s.registered(info)
+	return sendJSON(c, http.StatusCreated, adapterOf(info))
+}
+
+func (s *Server) createFromPath(c *fiber.Ctx) error {
+	var req openapi.AdapterPath
+	if err := s.decodeBody(c, &req); err != nil {
+		return err
+	}
+	info, err := s.importPath(req.Name, req.Path, "name", "path")
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusCreated, adapterOf(info))
+}
+
+// errDraining is what a server that shuts down says to new work.
+func errDraining() error { return fmt.Errorf("%w", runtime.ErrDraining) }
+
+// errUploadSize ends an upload that is larger than it may be.
+var errUploadSize = errors.New("the upload is too large")
+
+// patient reads a body for as long as it keeps coming, where fasthttp's own deadline is for all of it.
+type patient struct {
+	r io.Reader
+	c *fiber.Ctx
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	if p.r == nil {
+		return 0, io.EOF
+	}
+	if conn := p.c.Context().Conn(); conn != nil {
+		_ = conn.SetReadDeadline(time.Now().Add(patience)) // a connection that cannot will fail in Read
+	}
+	return p.r.Read(b)
+}
+
+// upload is a form that is being received: its files go to temporary ones.
+type upload struct {
+	dir   string
+	left  int64 // bytes that the files may still have
+	name  string
+	parts []adapters.Part
+	files []*os.File
+}
+
+// receive reads all parts.
+func (u *upload) receive(form *multipart.Reader) error {
+	for n := 0; ; n++ {
+		p, err := form.NextPart()
+		switch {
+		case errors.Is(err, io.EOF):
+			return u.check()
+		case err != nil:
+			return broken(err)
+		case n == maxParts:
+			return refuse(codeValue, "file", "has more than %d parts", maxParts)
+		case p.FileName() != "":
+			err = u.file(p)
+		default:
+			err = u.field(p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// check says what the form lacks.
+func (u *upload) check() error {
+	switch {
+	case u.name == "":
+		return refuse(codeMissing, "name", "is missing: a form field with the adapter's name")
+	case len(u.parts) == 0:
+		return refuse(codeMissing, "file", "is missing: a part with a filename")
+	}
+	return at("name", adapters.CheckName(u.name))
+}
+
+// field reads a part without a filename.
+func (u *upload) field(p *multipart.Part) error {
+	text, err := io.ReadAll(io.LimitReader(p, maxFormField+1))
+	if err != nil {
+		return broken(err)
+	}
+	if len(text) > maxFormField {
+		return refuse(codeValue, p.FormName(), "is longer than %d bytes", maxFormField)
+	}
+	if p.FormName() == "name" {
+		u.name = string(text)
+	}
+	return nil
+}
+
+// file writes a part to a temporary file.
+func (u *upload) file(p *multipart.Part) error {
+	f, err := os.CreateTemp(u.dir, "upload-*")
+	if err != nil {
+		return err
+	}
+	u.files = append(u.files, f)
+	n, err := io.Copy(&disk{f}, io.LimitReader(p, u.left+1))
+	var failed *diskError
+	switch {
+	case errors.As(err, &failed):
+		return err
+	case err != nil:
+		return broken(err)
+	case n > u.left:
+		return errUploadSize
+	}
+	u.left -= n
+	u.parts = append(u.parts, adapters.Part{Name: p.FileName(), Body: f, Size: n})
+	return nil
+}
+
+func (u *upload) names() []string {
+	var names []string
+	for _, p := range u.parts {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// close removes the temporary files.
+func (u *upload) close() {
+	for _, f := range u.files {
+		_ = f.Close()
+		_ = os.Remove(f.Name()) // the system clears its own folder where this fails
+	}
+}
+
+// broken is a form that ends early or is none.
+func broken(err error) error {
+	return &refusal{
+		status: http.StatusBadRequest, code: "invalid_form", message: "the form cannot be read: " + err.Error(),
+	}
+}
+
+// disk tells a failing disk, which is the server's fault, from a failing upload.
+type disk struct{ w io.Writer }
+
+type diskError struct{ error }
+
+func (d *disk) Write(b []byte) (int, error) {
+	n, err := d.w.Write(b)
+	if err != nil {
+		err = &diskError{err}
+	}
+	return n, err
+}
