@@ -9,6 +9,7 @@ import (
 
 	"github.com/nikolalohinski/gonja/v2/builtins"
 	"github.com/nikolalohinski/gonja/v2/exec"
+	"github.com/nikolalohinski/gonja/v2/parser"
 )
 
 // maxRange is the longest range() of Jinja2's sandbox, which transformers renders templates in.
@@ -17,10 +18,10 @@ const maxRange = 100_000
 // templateEnvironment is what a template finds besides its variables: gonja's own, with what it lacks or
 // does otherwise than Jinja2 in its place. There is no way to reach files (include, import, extends).
 func templateEnvironment(now func() time.Time) *exec.Environment {
-	blocks := exec.NewControlStructureSet(map[string]parserFunc{})
+	blocks := map[string]parser.ControlStructureParser{}
 	for _, name := range []string{"for", "if", "set", "macro", "call", "with", "filter", "do", "break", "continue"} {
 		if p, ok := builtins.ControlStructures.Get(name); ok {
-			must(blocks.Register(name, p))
+			blocks[name] = p
 		}
 	}
 	globals := exec.EmptyContext().Update(builtins.GlobalFunctions).Update(exec.NewContext(map[string]any{
@@ -36,7 +37,7 @@ func templateEnvironment(now func() time.Time) *exec.Environment {
 		Context:           globals,
 		Filters:           exec.NewFilterSet(map[string]exec.FilterFunction{}).Update(builtins.Filters).Update(exec.NewFilterSet(maps.Clone(templateFilters))),
 		Tests:             exec.NewTestSet(map[string]exec.TestFunction{}).Update(builtins.Tests).Update(exec.NewTestSet(templateTests())),
-		ControlStructures: blocks,
+		ControlStructures: exec.NewControlStructureSet(blocks),
 		Methods: exec.Methods{
 			Bool: builtins.Methods.Bool, Int: builtins.Methods.Int, Float: builtins.Methods.Float, List: builtins.Methods.List,
 			Str: exec.NewMethodSet(stringMethods()), Dict: exec.NewMethodSet(dictMethods()),
@@ -78,10 +79,7 @@ func dictFunction(args *exec.VarArgs) any {
 			pairs = append(pairs, items(a)...)
 		}
 	}
-	for _, p := range items(exec.AsValue(args.KwArgs)) {
-		pairs = append(pairs, p)
-	}
-	return object(pairs)
+	return object(append(pairs, items(exec.AsValue(args.KwArgs))...))
 }
 
 // strftime formats t by the letters of C's strftime.

@@ -7,16 +7,7 @@ import (
 	"strings"
 
 	"github.com/nikolalohinski/gonja/v2/exec"
-	"github.com/nikolalohinski/gonja/v2/parser"
 )
-
-type parserFunc = parser.ControlStructureParser
-
-func must(err error) {
-	if err != nil {
-		panic(err)
-	}
-}
 
 // argument returns the value given at position i or by name, or nil.
 func argument(args *exec.VarArgs, i int, name string) *exec.Value {
@@ -47,11 +38,13 @@ var templateFilters = map[string]exec.FilterFunction{
 	"trim":     trimFilter,
 	"dictsort": dictsortFilter,
 	"join":     joinFilter,
-	"string": plainFilter(func(v *exec.Value) *exec.Value {
-		if v.IsString() || v.IsNil() {
-			return exec.AsValue(v.String())
+	"string":   plainFilter(str),
+	"__print":  plainFilter(str),
+	"__each": plainFilter(func(v *exec.Value) *exec.Value { // gonja walks the bytes of a string
+		if v.IsString() {
+			return toList(elements(v))
 		}
-		return exec.AsValue(repr(v))
+		return v
 	}),
 	"length": plainFilter(length),
 	"count":  plainFilter(length),
@@ -83,6 +76,14 @@ var templateFilters = map[string]exec.FilterFunction{
 		}
 		return exec.AsValue(b.String())
 	}),
+}
+
+// str is Python's str().
+func str(v *exec.Value) *exec.Value {
+	if v.IsString() || v.IsNil() {
+		return exec.AsValue(v.String())
+	}
+	return exec.AsValue(repr(v))
 }
 
 func length(v *exec.Value) *exec.Value {

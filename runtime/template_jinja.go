@@ -39,7 +39,7 @@ func compileJinja(f *Facts, source string, now func() time.Time) (r renderer, er
 		}
 		var refused error // by the template itself
 		vars["raise_exception"] = func(message string) (string, error) {
-			refused = errors.New(message)
+			refused = refusal(message)
 			return "", refused
 		}
 		text, err = compiled.ExecuteToString(exec.NewContext(vars))
@@ -52,6 +52,11 @@ func compileJinja(f *Facts, source string, now func() time.Time) (r renderer, er
 		return text, nil
 	}, nil
 }
+
+// refusal is a template's own message for a conversation it does not take.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
 
 // variables are what transformers gives a template.
 func variables(f *Facts, messages []Message, o TemplateOptions) (map[string]any, error) {

@@ -2,9 +2,7 @@ package runtime
 
 import (
 	"errors"
-	"fmt"
 	"strings"
-	"unicode"
 
 	"github.com/nikolalohinski/gonja/v2/builtins"
 	"github.com/nikolalohinski/gonja/v2/exec"
@@ -216,6 +214,3 @@ func runeIndex(s, sub string) int {
 	}
 	return len([]rune(s[:i]))
 }
-
-var _ = fmt.Sprint
-var _ = unicode.IsSpace

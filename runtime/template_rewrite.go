@@ -173,5 +173,5 @@ func rewriteFor(tokens []jinjaToken) (string, error) {
 		tail = " if " + rewriteOne(items[i+1:]) + tail
 		items = items[:i]
 	}
-	return "for " + head + " in " + rewriteOne(items) + tail, nil
+	return "for " + head + " in (" + rewriteOne(items) + ")|__each" + tail, nil
 }

@@ -69,7 +69,7 @@ func (n *normalizer) step() error {
 		if len(tokens) == 0 {
 			return fmt.Errorf("an expression is empty")
 		}
-		n.out.WriteString("{{ " + rewrite(tokens) + " }}")
+		n.out.WriteString("{{ (" + rewrite(tokens) + ")|__print }}")
 		n.stripAfter(minus, false)
 		return nil
 	}
