@@ -1,0 +1,77 @@
+// One turn: a batch through the model, and a token drawn from every row that asks.
+#include "device.h"
+
+using namespace lorikeet;
+
+static void check(const wall_device & d, int n) {
+    if (n < 1 || n > (int) d.rows.size() || n > (int) llama_n_batch(d.context.get())) {
+        throw std::runtime_error("a batch of " + std::to_string(n) + " rows; the device takes 1 to " + std::to_string(llama_n_batch(d.context.get())));
+    }
+    for (int i = 0; i < n; i++) {
+        const wall_row & r = d.rows[(size_t) i];
+        d.require_sequence(r.seq);
+        if (r.token < 0 || r.token >= d.model->n_vocab()) {
+            throw std::runtime_error("token " + std::to_string(r.token) + " is not in the vocabulary");
+        }
+    }
+}
+
+// Draws from the logits of every row that has a sampler.
+static void choose(wall_device & d, int n) {
+    const int n_vocab = d.model->n_vocab();
+    for (int i = 0; i < n; i++) {
+        const wall_row & r = d.rows[(size_t) i];
+        if (!r.sampler) {
+            continue;
+        }
+        const float * logits = llama_get_logits_ith(d.context.get(), i);
+        if (!logits) {
+            throw std::runtime_error("row " + std::to_string(i) + " has no logits");
+        }
+        wall_choice c = {r.sampler->sampler.draw(logits, d.scratch), 0, 0, (int32_t) d.alternatives.size()};
+        if (r.top >= 0) {
+            c.logprob = log_probabilities(logits, n_vocab, c.token, r.top, d.alternatives);
+            c.n_top = (int32_t) d.alternatives.size() - c.first;
+        }
+        d.choices.push_back(c);
+    }
+}
+
+// llama.cpp finds room for the whole batch before it changes anything: 1 means that nothing has changed. A
+// batch it finds invalid (-1) changed nothing either. Later failures leave sequences partly extended.
+static int run(wall_device & d, const Call & call) {
+    Scope scope(*d.model, &d.placement);
+    scope.builds = &d.builds;
+    switch (const int code = llama_decode(d.context.get(), d.batch.batch)) {
+    case 0:
+        return WALL_OK;
+    case 1:
+        return WALL_NO_ROOM;
+    default:
+        throw std::runtime_error(call.error("llama_decode failed with code " + std::to_string(code)));
+    }
+}
+
+int wall_device_decode(wall_device * d, int n, int32_t * n_choices, wall_error * err) {
+    Call call(d->model->log);
+    d->choices.clear();
+    d->alternatives.clear();
+    *n_choices = 0;
+    return guarded(err, (int) WALL_FAILED, [&] {
+        check(*d, n);
+        d->batch.set(d->rows.data(), n);
+        const int code = run(*d, call);
+        if (code != WALL_OK) {
+            return code;
+        }
+        choose(*d, n);
+        *n_choices = (int32_t) d->choices.size();
+        return (int) WALL_OK;
+    });
+}
+
+const float * wall_device_logits(wall_device * d, int row, int32_t * n) {
+    *n = d->model->n_vocab();
+    wall_error ignored;
+    return guarded(&ignored, (const float *) nullptr, [&] { return (const float *) llama_get_logits_ith(d->context.get(), row); });
+}

@@ -1,0 +1,162 @@
+// Making a device, and what happens to its sequences between decodes.
+#include "device.h"
+
+namespace lorikeet {
+
+Batch::Batch(size_t n) : tokens(n), positions(n), counts(n, 1), sequences(n), sequence_pointers(n), wanted(n) {
+    for (size_t i = 0; i < n; i++) {
+        sequence_pointers[i] = &sequences[i];
+    }
+    batch.token = tokens.data();
+    batch.pos = positions.data();
+    batch.n_seq_id = counts.data();
+    batch.seq_id = sequence_pointers.data();
+    batch.logits = wanted.data();
+}
+
+void Batch::set(const wall_row * rows, int n) {
+    for (int i = 0; i < n; i++) {
+        tokens[(size_t) i] = rows[i].token;
+        positions[(size_t) i] = rows[i].pos;
+        sequences[(size_t) i] = rows[i].seq;
+        wanted[(size_t) i] = rows[i].sampler != nullptr;
+    }
+    batch.n_tokens = n;
+}
+
+ggml_type kv_type(int32_t type) {
+    switch (type) {
+    case WALL_KV_F32: return GGML_TYPE_F32;
+    case WALL_KV_Q8_0: return GGML_TYPE_Q8_0;
+    default: return GGML_TYPE_F16;
+    }
+}
+
+llama_flash_attn_type flash_type(int32_t type) {
+    switch (type) {
+    case WALL_FLASH_ON: return LLAMA_FLASH_ATTN_TYPE_ENABLED;
+    case WALL_FLASH_OFF: return LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    default: return LLAMA_FLASH_ATTN_TYPE_AUTO;
+    }
+}
+
+static llama_context_params context_params(const wall_device_options & o) {
+    llama_context_params p = llama_context_default_params();
+    p.n_ctx = (uint32_t) o.cells;
+    p.n_batch = (uint32_t) o.batch;
+    p.n_ubatch = (uint32_t) o.ubatch;
+    p.n_seq_max = (uint32_t) o.sequences;
+    p.n_threads = p.n_threads_batch = o.threads;
+    p.type_k = p.type_v = kv_type(o.kv_type);
+    p.flash_attn_type = flash_type(o.flash);
+    p.kv_unified = !o.split_kv;
+    p.swa_full = true; // sequences are cut and shared; a sliding cache could do neither
+    p.no_perf = true;
+    return p;
+}
+
+} // namespace lorikeet
+
+using namespace lorikeet;
+
+wall_device::wall_device(std::shared_ptr<const Model> m, const wall_device_options & o)
+    : model(std::move(m)), placement(model, o.sequences, o.mmid_rank), split_kv(o.split_kv), rows((size_t) o.batch), batch((size_t) o.batch) {
+    if (llama_model_has_encoder(model->handle) || !llama_model_has_decoder(model->handle)) {
+        throw std::runtime_error("the model is not a decoder: it cannot generate text");
+    }
+    Scope scope(*model, &placement);
+    scope.builds = &builds;
+    context.reset(llama_init_from_model(model->handle, context_params(o)));
+    if (!context) {
+        throw std::runtime_error("the context could not be created");
+    }
+    if (!memory()) {
+        throw std::runtime_error("the model has no KV cache: it cannot generate text");
+    }
+    ggml_threadpool_params t = ggml_threadpool_params_default(o.threads);
+    t.poll = (uint32_t) o.poll;
+    threads.reset(ggml_threadpool_new(&t));
+    if (!threads) {
+        throw std::bad_alloc();
+    }
+    llama_attach_threadpool(context.get(), threads.get(), threads.get());
+    cut = !llama_model_is_recurrent(model->handle) && !llama_model_is_hybrid(model->handle);
+}
+
+void wall_device::require_sequence(int seq) const {
+    if (seq < 0 || seq >= placement.sequences()) {
+        throw std::runtime_error("sequence " + std::to_string(seq) + " is not one of the " + std::to_string(placement.sequences()));
+    }
+}
+
+wall_device * wall_device_new(const wall_model * m, const wall_device_options * o, wall_error * err) {
+    Call call(m->model->log);
+    wall_device * d = guarded(err, (wall_device *) nullptr, [&] { return new wall_device(m->model, *o); });
+    if (!d) {
+        set_error(err, call.error(err->text));
+    }
+    return d;
+}
+
+void wall_device_free(wall_device * d) { delete d; }
+
+void wall_device_limits(const wall_device * d, int32_t * cells, int32_t * batch, int32_t * cut) {
+    *cells = (int32_t) llama_n_ctx(d->context.get());
+    *batch = (int32_t) llama_n_batch(d->context.get());
+    *cut = d->cut;
+}
+
+int wall_device_place(wall_device * d, int seq, wall_pack * const * packs, const float * scales, int n, wall_error * err) {
+    return guarded(err, (int) WALL_FAILED, [&] {
+        d->require_sequence(seq);
+        if (n > MAX_TERMS) {
+            throw std::runtime_error("a composition has at most " + std::to_string(MAX_TERMS) + " adapters");
+        }
+        std::vector<Term> terms;
+        for (int i = 0; i < n; i++) {
+            if (packs[i]->pack->model != d->model) {
+                throw std::runtime_error("the adapter was packed for another model");
+            }
+            terms.push_back({packs[i]->pack, scales[i]});
+        }
+        d->placement.place(seq, std::move(terms));
+        return (int) WALL_OK;
+    });
+}
+
+int wall_device_copy(wall_device * d, int dst, int src, int n, wall_error * err) {
+    return guarded(err, (int) WALL_FAILED, [&] {
+        d->require_sequence(dst);
+        d->require_sequence(src);
+        if (d->cells(dst) != 0) {
+            throw std::runtime_error("sequence " + std::to_string(dst) + " is not empty");
+        }
+        const int have = d->cells(src);
+        if (n < 0 || n > have || (n < have && (!d->cut || d->split_kv))) {
+            throw std::runtime_error("cannot copy " + std::to_string(n) + " cells of the " + std::to_string(have) + " in sequence " + std::to_string(src));
+        }
+        if (n > 0 && dst != src) {
+            llama_memory_seq_cp(d->memory(), src, dst, 0, d->split_kv ? -1 : n);
+        }
+        return (int) WALL_OK;
+    });
+}
+
+int wall_device_forget(wall_device * d, int seq, int from, int32_t * kept, wall_error * err) {
+    return guarded(err, (int) WALL_FAILED, [&] {
+        d->require_sequence(seq);
+        from = std::max(from, 0);
+        *kept = std::min(from, d->cells(seq));
+        if (!llama_memory_seq_rm(d->memory(), seq, from, -1)) {
+            // A recurrent state cannot be taken back in part.
+            llama_memory_seq_rm(d->memory(), seq, -1, -1);
+            *kept = 0;
+        }
+        return (int) WALL_OK;
+    });
+}
+
+wall_row * wall_device_rows(wall_device * d) { return d->rows.data(); }
+const wall_choice * wall_device_choices(const wall_device * d) { return d->choices.data(); }
+const wall_alternative * wall_device_alternatives(const wall_device * d) { return d->alternatives.data(); }
+int64_t wall_device_graph_builds(const wall_device * d) { return d->builds; }

@@ -1,0 +1,227 @@
+//go:build cgo && linux
+
+package llama
+
+// #include "wall.h"
+import "C"
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	goruntime "runtime"
+	"unsafe"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// poll is how long idle compute threads spin before they sleep, in ggml's units of 128 Ki pauses.
+const poll = 0
+
+// Device is one context of llama.cpp. It implements runtime.Device; its methods are called from one
+// goroutine at a time. Several devices may stand on one model and run at once.
+type Device struct {
+	model  *Model
+	limits runtime.Limits
+	ptr    *C.wall_device
+	rows   []C.wall_row // in C memory, Limits.Batch of them
+	log    *callback
+
+	choices []runtime.Choice
+	tops    []runtime.TokenLogprob
+}
+
+var _ runtime.Device = (*Device)(nil)
+
+// errNoToken is the Err of a choice that could not be made.
+var errNoToken = errors.New("no token is possible: the grammar, the logit bias or the logits admit none")
+
+// NewDevice makes a device on a model. The error wraps ErrDevice.
+func NewDevice(m *Model, o DeviceOptions) (*Device, error) {
+	ptr, release, err := m.acquire()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDevice, err)
+	}
+	defer release()
+	o = o.withDefaults()
+	if err := o.check(m); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDevice, err)
+	}
+	w := C.wall_device_options{
+		sequences: C.int32_t(o.Sequences),
+		cells:     C.int32_t(o.Cells),
+		batch:     C.int32_t(o.Batch),
+		ubatch:    C.int32_t(o.UBatch),
+		threads:   C.int32_t(o.Threads),
+		poll:      poll,
+		kv_type:   map[KVType]C.int32_t{KVF16: C.WALL_KV_F16, KVF32: C.WALL_KV_F32, KVQ8: C.WALL_KV_Q8_0}[o.KV],
+		flash:     map[FlashAttention]C.int32_t{FlashAuto: C.WALL_FLASH_AUTO, FlashOn: C.WALL_FLASH_ON, FlashOff: C.WALL_FLASH_OFF}[o.FlashAttention],
+		split_kv:  C.int32_t(flag(o.SplitKV)),
+	}
+	if o.LoRA == MMID {
+		w.mmid_rank = C.int32_t(o.MMIDRank)
+	}
+	var e C.wall_error
+	d := &Device{model: m, log: m.log.hold()}
+	if d.ptr = C.wall_device_new(ptr, &w, &e); d.ptr == nil {
+		d.log.release()
+		return nil, fmt.Errorf("%w: %w", ErrDevice, wallError(&e))
+	}
+	var cells, batch, cut C.int32_t
+	C.wall_device_limits(d.ptr, &cells, &batch, &cut)
+	d.limits = runtime.Limits{Sequences: o.Sequences, Cells: int(cells), Batch: int(batch), Cut: cut != 0}
+	d.rows = unsafe.Slice(C.wall_device_rows(d.ptr), int(batch))
+	return d, nil
+}
+
+func (o DeviceOptions) withDefaults() DeviceOptions {
+	o.Sequences = cmp.Or(o.Sequences, 16)
+	o.Cells = cmp.Or(o.Cells, 4096)
+	o.Batch = cmp.Or(o.Batch, 512)
+	o.UBatch = cmp.Or(o.UBatch, 512)
+	o.Threads = cmp.Or(o.Threads, goruntime.NumCPU())
+	o.MMIDRank = cmp.Or(o.MMIDRank, 64)
+	return o
+}
+
+func (o DeviceOptions) check(m *Model) error {
+	for _, size := range []struct {
+		field       string
+		value, most int
+	}{
+		{"Sequences", o.Sequences, 256}, {"Cells", o.Cells, 1 << 28}, {"Batch", o.Batch, 1 << 20},
+		{"UBatch", o.UBatch, 1 << 20}, {"Threads", o.Threads, 512}, {"MMIDRank", o.MMIDRank, 1 << 16},
+	} {
+		if size.value < 1 || size.value > size.most {
+			return fmt.Errorf("%s is %d, not between 1 and %d", size.field, size.value, size.most)
+		}
+	}
+	if o.LoRA == MMID && !m.keepPlain {
+		return errors.New("LoRA is MMID, but the model was loaded without KeepPlain")
+	}
+	return nil
+}
+
+// Limits implements runtime.Device.
+func (d *Device) Limits() runtime.Limits { return d.limits }
+
+// Place implements runtime.Device.
+func (d *Device) Place(seq int, mix []runtime.Term) error {
+	if d.ptr == nil {
+		return fmt.Errorf("device: %w", runtime.ErrClosed)
+	}
+	packs := make([]*C.wall_pack, len(mix))
+	scales := make([]C.float, len(mix))
+	for i, term := range mix {
+		p, ok := term.Packed.(*Packed)
+		if !ok || p == nil || p.model != d.model {
+			return fmt.Errorf("%w: it was packed for another device", runtime.ErrAdapter)
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock() // none may be closed until its memory is held by the device
+		if p.ptr == nil {
+			return fmt.Errorf("%w: it is closed", runtime.ErrAdapter)
+		}
+		packs[i], scales[i] = p.ptr, C.float(term.Scale)
+	}
+	var e C.wall_error
+	if C.wall_device_place(d.ptr, C.int(seq), unsafe.SliceData(packs), unsafe.SliceData(scales), C.int(len(mix)), &e) != C.WALL_OK {
+		return fmt.Errorf("%w: %w", runtime.ErrAdapter, wallError(&e))
+	}
+	return nil
+}
+
+// Copy implements runtime.Device.
+func (d *Device) Copy(dst, src, n int) error {
+	if d.ptr == nil {
+		return fmt.Errorf("device: %w", runtime.ErrClosed)
+	}
+	var e C.wall_error
+	if C.wall_device_copy(d.ptr, C.int(dst), C.int(src), C.int(n), &e) != C.WALL_OK {
+		return fmt.Errorf("%w: %w", runtime.ErrDecode, wallError(&e))
+	}
+	return nil
+}
+
+// Forget implements runtime.Device.
+func (d *Device) Forget(seq, from int) (int, error) {
+	if d.ptr == nil {
+		return 0, fmt.Errorf("device: %w", runtime.ErrClosed)
+	}
+	var e C.wall_error
+	var kept C.int32_t
+	if C.wall_device_forget(d.ptr, C.int(seq), C.int(from), &kept, &e) != C.WALL_OK {
+		return 0, fmt.Errorf("%w: %w", runtime.ErrDecode, wallError(&e))
+	}
+	return int(kept), nil
+}
+
+// Decode implements runtime.Device.
+func (d *Device) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
+	if d.ptr == nil {
+		return nil, fmt.Errorf("device: %w", runtime.ErrClosed)
+	}
+	if len(rows) > len(d.rows) {
+		return nil, fmt.Errorf("%w: %d rows, the device takes %d", runtime.ErrDecode, len(rows), len(d.rows))
+	}
+	for i, r := range rows {
+		w := C.wall_row{token: C.int32_t(r.Token), seq: C.int32_t(r.Seq), pos: C.int32_t(r.Pos), top: C.int32_t(r.Top)}
+		if r.Sampler != nil {
+			s, ok := r.Sampler.(*Sampler)
+			if !ok || s.ptr == nil {
+				return nil, fmt.Errorf("%w: row %d: the sampler is closed or not this model's", runtime.ErrDecode, i)
+			}
+			w.sampler = s.ptr
+		}
+		d.rows[i] = w
+	}
+	var e C.wall_error
+	var n C.int32_t
+	switch C.wall_device_decode(d.ptr, C.int(len(rows)), &n, &e) {
+	case C.WALL_OK:
+		return d.collect(int(n)), nil
+	case C.WALL_NO_ROOM:
+		return nil, runtime.ErrNoRoom
+	default:
+		return nil, fmt.Errorf("%w: %w", runtime.ErrDecode, wallError(&e))
+	}
+}
+
+// collect turns the wall's choices into ours. The slices are reused by the next Decode.
+func (d *Device) collect(n int) []runtime.Choice {
+	d.choices, d.tops = d.choices[:0], d.tops[:0]
+	if n == 0 {
+		return d.choices
+	}
+	choices := unsafe.Slice(C.wall_device_choices(d.ptr), n)
+	total := 0
+	for _, c := range choices {
+		total += int(c.n_top)
+	}
+	if total > 0 {
+		for _, a := range unsafe.Slice(C.wall_device_alternatives(d.ptr), total) {
+			d.tops = append(d.tops, runtime.TokenLogprob{Token: runtime.Token(a.token), Logprob: float32(a.logprob)})
+		}
+	}
+	for _, c := range choices {
+		choice := runtime.Choice{Token: runtime.Token(c.token), Logprob: float32(c.logprob)}
+		if c.n_top > 0 {
+			choice.Top = d.tops[c.first : c.first+c.n_top : c.first+c.n_top]
+		}
+		if c.token < 0 {
+			choice.Token, choice.Err = d.model.facts.EOS, errNoToken
+		}
+		d.choices = append(d.choices, choice)
+	}
+	return d.choices
+}
+
+// Close implements runtime.Device. It may be called twice, and on nil.
+func (d *Device) Close() error {
+	if d != nil && d.ptr != nil {
+		C.wall_device_free(d.ptr)
+		d.ptr, d.rows = nil, nil
+		d.log.release()
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+// One device: a context of llama.cpp with its KV cells, threads and placement.
+#pragma once
+#include "sampler.h"
+#include "seam.h"
+#include "ggml-cpu.h"
+
+namespace lorikeet {
+
+struct ContextFree {
+    void operator()(llama_context * c) const { llama_free(c); }
+};
+
+struct ThreadpoolFree {
+    void operator()(ggml_threadpool * p) const { ggml_threadpool_free(p); }
+};
+
+// The arrays of a llama_batch, one sequence per row.
+struct Batch {
+    explicit Batch(size_t rows);
+    void set(const wall_row * rows, int n);
+
+    std::vector<llama_token> tokens;
+    std::vector<llama_pos> positions;
+    std::vector<int32_t> counts;
+    std::vector<llama_seq_id> sequences;
+    std::vector<llama_seq_id *> sequence_pointers;
+    std::vector<int8_t> wanted;
+    llama_batch batch = {};
+};
+
+ggml_type kv_type(int32_t type);
+llama_flash_attn_type flash_type(int32_t type);
+
+} // namespace lorikeet
+
+struct wall_device {
+    wall_device(std::shared_ptr<const lorikeet::Model> m, const wall_device_options & o);
+
+    const std::shared_ptr<const lorikeet::Model> model;
+    lorikeet::Placement placement;
+    std::unique_ptr<ggml_threadpool, lorikeet::ThreadpoolFree> threads; // outlives the context
+    std::unique_ptr<llama_context, lorikeet::ContextFree> context;
+    bool cut = true;      // sequences can be cut to a prefix
+    bool split_kv = false;
+    int64_t builds = 0;
+
+    std::vector<wall_row> rows;
+    lorikeet::Batch batch;
+    lorikeet::Scratch scratch;
+    std::vector<wall_choice> choices;
+    std::vector<wall_alternative> alternatives;
+
+    llama_memory_t memory() const { return llama_get_memory(context.get()); }
+    int cells(int seq) const { return llama_memory_seq_pos_max(memory(), seq) + 1; }
+    void require_sequence(int seq) const;
+};

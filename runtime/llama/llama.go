@@ -1,0 +1,108 @@
+// Package llama runs models with llama.cpp: it implements runtime.Model and runtime.Device, and it is the
+// only room that speaks to that library.
+//
+// All of llama.cpp stands behind one wall, wall.h: C functions of our own, each a whole step of work (load
+// a model, decode a batch and draw from every row that asks). Go calls nothing else.
+//
+// Two things llama.cpp cannot do are added at its seams, without changing its source (seam.h): a different
+// adapter for every row of one batch, and products with NF4 weights. The linker redirects the functions
+// named in the flags below to us; outside our own contexts they do what they always did. That needs GNU
+// ld or lld, so the package builds on Linux; elsewhere, and without cgo, every constructor returns an error.
+//
+// The words used here:
+//
+//   - target: a base tensor that an adapter may change.
+//   - pack: an adapter in the layout of our kernels, for the targets of one model.
+//   - placement: which packs, with which scales, each sequence of a device is decoded with.
+//   - back end: how adapters are multiplied: fused (our kernels) or mmid (ggml's mul_mat_id, the oracle).
+package llama
+
+import (
+	"errors"
+	"log/slog"
+)
+
+// The errors of this package; others are wrapped around them with the details.
+var (
+	ErrLoad        = errors.New("the model cannot be loaded")
+	ErrDevice      = errors.New("the device cannot be created")
+	ErrQuantize    = errors.New("the model cannot be quantized")
+	ErrUnsupported = errors.New("this build has no llama.cpp: it needs cgo on Linux")
+)
+
+// NF4Mode says how products with NF4 weights are computed.
+type NF4Mode int
+
+// The modes, with their error relative to exact products.
+const (
+	NF4Int16 NF4Mode = iota // 16-bit integers, 1e-4: the default
+	NF4Float                // floats, 1e-6: the oracle
+	NF4Int8                 // 8-bit integers, 7e-3: the fastest
+)
+
+// Options say what to load and how.
+type Options struct {
+	Path  string // of a GGUF file
+	Bytes []byte // the file itself, instead of Path; not needed once Load returns
+	Name  string // names the model where the file does not; "": the file's base name
+
+	NF4 NF4Mode
+
+	// PackFloat32 keeps adapters in float32, twice the memory; otherwise float16.
+	PackFloat32 bool
+	// KeepPlain makes Pack also keep the plain matrices, which devices with the MMID back end need.
+	KeepPlain bool
+
+	// Progress is called with the part that is done, from 0 to 1, from Load's goroutine. It may be nil.
+	Progress func(float64)
+	// Log receives what llama.cpp has to say, line by line, from the goroutine that calls into it, until
+	// the model and what was made from it are closed. It must not call into this package. It may be nil.
+	Log func(slog.Level, string)
+}
+
+// KVType is how the KV cache stores keys and values.
+type KVType int
+
+// The types.
+const (
+	KVF16 KVType = iota
+	KVF32
+	KVQ8 // half the memory of F16; needs flash attention
+)
+
+// FlashAttention says whether attention runs as one fused operation.
+type FlashAttention int
+
+// The choices. Auto is on, unless the model rules it out.
+const (
+	FlashAuto FlashAttention = iota
+	FlashOn
+	FlashOff
+)
+
+// Backend is how adapters are multiplied.
+type Backend int
+
+// The back ends.
+const (
+	Fused Backend = iota // our kernels
+	MMID                 // ggml's mul_mat_id over stacked slots, in float32: the oracle, slow to place
+)
+
+// DeviceOptions are the sizes and choices of a device. A zero field takes its default.
+type DeviceOptions struct {
+	Sequences int // sequences that may hold KV at once; 16
+	Cells     int // tokens in the KV cache over all sequences; 4096; rounded up to a multiple of 256
+	Batch     int // rows in one Decode; 512
+	UBatch    int // rows that are computed at once; 512
+	Threads   int // compute threads; the number of CPUs
+
+	KV             KVType
+	FlashAttention FlashAttention
+	// SplitKV gives each sequence its own Cells/Sequences cells instead of letting all share. Sequences can
+	// then not share a prefix in part, and the graph is rebuilt for every batch of other sequences.
+	SplitKV bool
+
+	LoRA     Backend
+	MMIDRank int // MMID: the largest sum of ranks on one sequence; 64
+}

@@ -1,0 +1,136 @@
+// Loading a model and telling what it is.
+#include "model.h"
+#include "ggml-cpu.h"
+#include <cstdio>
+#include <cstring>
+
+extern "C" void lorikeetProgress(uintptr_t handle, double done);
+
+using namespace lorikeet;
+
+void wall_init(void) {
+    Call::init();
+    llama_backend_init();
+}
+
+void wall_system_info(char * out, size_t capacity) {
+    static const char * const isa[] = {"portable", "AVX2", "AVX-512"};
+    snprintf(out, capacity, "kernels %s | %s", isa[lk_isa()], llama_print_system_info());
+}
+
+static std::string meta(const llama_model * m, const char * key) {
+    const int n = llama_model_meta_val_str(m, key, nullptr, 0);
+    if (n < 0) {
+        return "";
+    }
+    std::string s((size_t) n + 1, '\0');
+    llama_model_meta_val_str(m, key, &s[0], s.size());
+    s.resize((size_t) n);
+    return s;
+}
+
+static void describe(Model & m) {
+    const llama_vocab * v = m.vocab();
+    m.architecture = m.handle->arch_name();
+    m.name = meta(m.handle, "general.name");
+    if (const char * t = llama_model_chat_template(m.handle, nullptr)) {
+        m.chat_template = t;
+    }
+    if (!m.has_vocab()) {
+        return;
+    }
+    auto text = [&](llama_token t) { return t >= 0 && t < m.n_vocab() ? std::string(llama_vocab_get_text(v, t)) : ""; };
+    m.bos_text = text(llama_vocab_bos(v));
+    m.eos_text = text(llama_vocab_eos(v));
+    for (llama_token t = 0; t < m.n_vocab(); t++) {
+        if (llama_vocab_is_eog(v, t)) {
+            m.end_tokens.push_back(t);
+        }
+    }
+}
+
+static llama_model * load(const wall_load_options & o) {
+    llama_model_params p = llama_model_default_params();
+    p.use_mmap = o.use_mmap;
+    llama_model_kv_override overrides[2] = {};
+    if (o.architecture) {
+        overrides[0].tag = LLAMA_KV_OVERRIDE_TYPE_STR;
+        snprintf(overrides[0].key, sizeof overrides[0].key, "general.architecture");
+        snprintf(overrides[0].val_str, sizeof overrides[0].val_str, "%s", o.architecture);
+        p.kv_overrides = overrides;
+        // ggml would repack the IQ4_NL tensors with its own codebook. What else such a file holds (Q8_0, F32)
+        // has no repacked form on this CPU.
+        p.use_extra_bufts = false;
+    }
+    if (o.progress) {
+        p.progress_callback_user_data = const_cast<wall_load_options *>(&o);
+        p.progress_callback = [](float done, void * options) {
+            lorikeetProgress(static_cast<wall_load_options *>(options)->progress, done);
+            return true;
+        };
+    }
+    return llama_model_load_from_file(o.path, p);
+}
+
+wall_model * wall_model_load(const wall_load_options * o, wall_error * err) {
+    Call call(o->log);
+    return guarded(err, (wall_model *) nullptr, [&]() -> wall_model * {
+        auto m = std::make_shared<Model>();
+        m->log = o->log;
+        m->nf4_mode = o->nf4_mode;
+        m->handle = load(*o);
+        if (!m->handle) {
+            throw std::runtime_error(call.error("the model could not be loaded"));
+        }
+        describe(*m);
+        find_targets(*m);
+        if (o->architecture) {
+            pack_nf4(*m);
+        }
+        return new wall_model{m};
+    });
+}
+
+void wall_model_free(wall_model * m) { delete m; }
+
+void wall_model_facts(const wall_model * w, wall_facts * out) {
+    const Model & m = *w->model;
+    const llama_vocab * v = m.vocab();
+    *out = {};
+    out->context_length = llama_model_n_ctx_train(m.handle);
+    out->vocab_size = m.n_vocab();
+    out->embedding = llama_model_n_embd(m.handle);
+    out->layers = llama_model_n_layer(m.handle);
+    out->heads = llama_model_n_head(m.handle);
+    out->kv_heads = llama_model_n_head_kv(m.handle);
+    out->head_size = (int32_t) m.handle->hparams.n_embd_head_k;
+    out->rope_norm = llama_model_rope_type(m.handle) == LLAMA_ROPE_TYPE_NORM;
+    out->has_vocab = m.has_vocab();
+    out->add_bos = llama_vocab_get_add_bos(v);
+    out->bos = llama_vocab_bos(v);
+    out->eos = llama_vocab_eos(v);
+    out->parameters = (int64_t) llama_model_n_params(m.handle);
+    out->bytes = (int64_t) llama_model_size(m.handle);
+    out->architecture = m.architecture.c_str();
+    out->name = m.name.c_str();
+    out->chat_template = m.chat_template.c_str();
+    out->bos_text = m.bos_text.c_str();
+    out->eos_text = m.eos_text.c_str();
+}
+
+int wall_model_targets(const wall_model * m) { return (int) m->model->targets.size(); }
+
+const char * wall_model_target(const wall_model * m, int i, int32_t * n_in, int32_t * n_out) {
+    const Target & t = m->model->targets[(size_t) i];
+    *n_in = t.n_in;
+    *n_out = t.n_out;
+    return t.name.c_str();
+}
+
+int wall_model_refusals(const wall_model * m) { return (int) m->model->refused.size(); }
+
+const char * wall_model_refusal(const wall_model * m, int i, const char ** reason) {
+    const auto & r = m->model->refused[(size_t) i];
+    *reason = r.second.c_str();
+    return r.first.c_str();
+}

@@ -1,0 +1,256 @@
+//go:build cgo && linux
+
+package llama
+
+/*
+#cgo CXXFLAGS: -std=c++17
+#cgo CPPFLAGS: -DNDEBUG -I${SRCDIR}/../kernels
+#cgo LDFLAGS: -Wl,--wrap=ggml_mul_mat
+#cgo LDFLAGS: -Wl,--wrap=ggml_get_rows
+#cgo LDFLAGS: -Wl,--wrap=_ZNK11llama_model11build_graphERK16llm_graph_params
+#cgo LDFLAGS: -Wl,--wrap=_ZNK11llama_model9n_tensorsEv
+#include <stdlib.h>
+#include "wall.h"
+*/
+import "C"
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/cgo"
+	"slices"
+	"strings"
+	"sync"
+	"unsafe"
+
+	_ "github.com/ollama/ollama/llama/llama.cpp/src" // llama.cpp itself
+	"golang.org/x/sys/unix"
+
+	"github.com/lorikeet-ai/lorikeet/quant"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+	_ "github.com/lorikeet-ai/lorikeet/runtime/kernels" // the symbols of kernels.h
+)
+
+func init() { C.wall_init() }
+
+// Model is a loaded base. It implements runtime.Model. Devices, samplers and packs made from it stay valid
+// after Close; its memory is freed when the last of them is closed.
+type Model struct {
+	facts       runtime.Facts
+	targets     map[string]int // the wall's number of each target
+	ends        []runtime.Token
+	hasVocab    bool
+	packFloat32 bool
+	keepPlain   bool
+
+	mu  sync.RWMutex // held for reading during calls, for writing in Close
+	ptr *C.wall_model
+	log *callback
+}
+
+var _ runtime.Model = (*Model)(nil)
+
+// Load loads a GGUF file: one of llama.cpp's, or one of ours with NF4 weights. The error wraps ErrLoad and
+// says what the file or llama.cpp gives as the cause.
+func Load(o Options) (*Model, error) {
+	m, err := load(o)
+	if err != nil {
+		name := o.Path
+		if name == "" {
+			name = o.Name
+		}
+		return nil, fmt.Errorf("%w: %s: %w", ErrLoad, name, err)
+	}
+	return m, nil
+}
+
+func load(o Options) (*Model, error) {
+	file, path, done, err := open(o)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	m := &Model{targets: map[string]int{}, packFloat32: o.PackFloat32, keepPlain: o.KeepPlain, log: newCallback(o.Log)}
+	if err := m.open(o, file, path); err != nil {
+		m.log.release()
+		return nil, err
+	}
+	if err := m.describe(o, file); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// open returns the file's header and a path that C can open. The caller calls done when both were used.
+func open(o Options) (f *quant.File, path string, done func(), err error) {
+	if o.Bytes == nil {
+		f, err = quant.Open(o.Path)
+		if err != nil {
+			return nil, "", nil, err
+		}
+		return f, o.Path, func() { f.Close() }, nil
+	}
+	f, err = quant.Read(bytes.NewReader(o.Bytes), int64(len(o.Bytes)))
+	if err != nil {
+		return nil, "", nil, err
+	}
+	// llama.cpp loads from a path: a file that lives in memory gives it one.
+	fd, err := unix.MemfdCreate("model.gguf", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, "", nil, fmt.Errorf("memfd: %w", err)
+	}
+	memory := os.NewFile(uintptr(fd), "model.gguf")
+	if _, err := memory.Write(o.Bytes); err != nil {
+		memory.Close()
+		return nil, "", nil, err
+	}
+	return f, fmt.Sprintf("/proc/self/fd/%d", fd), func() { memory.Close() }, nil
+}
+
+// repacked are the weight types that ggml copies into a layout of its own at load. Mapping their file would
+// keep a second copy of them in memory.
+var repacked = []string{"Q4_0", "Q4_K", "Q2_K", "IQ4_NL"}
+
+func (m *Model) open(o Options, file *quant.File, path string) error {
+	plain, nf4 := quant.PlainArchitecture(file.Architecture())
+	options := C.wall_load_options{
+		path:     C.CString(path),
+		nf4_mode: nf4Mode(o.NF4),
+		log:      m.log.handle(),
+	}
+	defer C.free(unsafe.Pointer(options.path))
+	if nf4 {
+		options.architecture = C.CString(plain)
+		defer C.free(unsafe.Pointer(options.architecture))
+	}
+	if o.Bytes == nil && (nf4 || !slices.Contains(repacked, mainType(file).String())) {
+		options.use_mmap = 1
+	}
+	if o.Progress != nil {
+		h := cgo.NewHandle(o.Progress)
+		defer h.Delete()
+		options.progress = C.uintptr_t(h)
+	}
+	var e C.wall_error
+	if m.ptr = C.wall_model_load(&options, &e); m.ptr == nil {
+		return wallError(&e)
+	}
+	return nil
+}
+
+func nf4Mode(m NF4Mode) C.int {
+	return map[NF4Mode]C.int{NF4Float: 0, NF4Int16: 1, NF4Int8: 2}[m] // enum lk_nf4_mode
+}
+
+// mainType is the type that most of the file's bytes have.
+func mainType(f *quant.File) quant.Type {
+	bytes := map[quant.Type]int64{}
+	for _, t := range f.Tensors {
+		bytes[t.Type] += t.Size
+	}
+	var best quant.Type
+	for t, n := range bytes {
+		if n > bytes[best] || n == bytes[best] && t < best {
+			best = t
+		}
+	}
+	return best
+}
+
+func (m *Model) describe(o Options, file *quant.File) error {
+	var f C.wall_facts
+	C.wall_model_facts(m.ptr, &f)
+	fingerprint, err := file.Fingerprint()
+	if err != nil {
+		return err
+	}
+	m.hasVocab = f.has_vocab != 0
+	m.facts = runtime.Facts{
+		Name:          C.GoString(f.name),
+		Architecture:  C.GoString(f.architecture),
+		Quantization:  mainType(file).String(),
+		Fingerprint:   fingerprint,
+		ContextLength: int(f.context_length),
+		VocabSize:     int(f.vocab_size),
+		Embedding:     int(f.embedding),
+		Layers:        int(f.layers),
+		Heads:         int(f.heads),
+		KVHeads:       int(f.kv_heads),
+		HeadSize:      int(f.head_size),
+		RopeNorm:      f.rope_norm != 0,
+		Parameters:    int64(f.parameters),
+		Bytes:         int64(f.bytes),
+		ChatTemplate:  C.GoString(f.chat_template),
+		BOS:           runtime.Token(f.bos),
+		EOS:           runtime.Token(f.eos),
+		BOSText:       C.GoString(f.bos_text),
+		EOSText:       C.GoString(f.eos_text),
+		AddBOS:        f.add_bos != 0,
+		Targets:       map[string]runtime.Shape{},
+		Refused:       map[string]string{},
+	}
+	if file.NF4() && m.facts.Quantization == "IQ4_NL" {
+		m.facts.Quantization = "NF4"
+	}
+	if m.facts.Parameters > 0 {
+		m.facts.BitsPerWeight = 8 * float64(m.facts.Bytes) / float64(m.facts.Parameters)
+	}
+	if m.facts.Name == "" {
+		m.facts.Name = o.Name
+	}
+	if m.facts.Name == "" {
+		m.facts.Name = strings.TrimSuffix(filepath.Base(o.Path), ".gguf")
+	}
+	for i := range int(C.wall_model_targets(m.ptr)) {
+		var in, out C.int32_t
+		name := C.GoString(C.wall_model_target(m.ptr, C.int(i), &in, &out))
+		m.targets[name] = i
+		m.facts.Targets[name] = runtime.Shape{In: int(in), Out: int(out)}
+	}
+	for i := range int(C.wall_model_refusals(m.ptr)) {
+		var reason *C.char
+		name := C.GoString(C.wall_model_refusal(m.ptr, C.int(i), &reason))
+		m.facts.Refused[name] = C.GoString(reason)
+	}
+	m.ends = make([]runtime.Token, C.wall_end_tokens(m.ptr, nil, 0))
+	if len(m.ends) > 0 {
+		C.wall_end_tokens(m.ptr, (*C.int32_t)(&m.ends[0]), C.int32_t(len(m.ends)))
+	}
+	return nil
+}
+
+// Facts implements runtime.Model.
+func (m *Model) Facts() *runtime.Facts { return &m.facts }
+
+// HasTokenizer reports whether the file has a vocabulary with texts; without one only tokens go in and out.
+func (m *Model) HasTokenizer() bool { return m.hasVocab }
+
+// Close frees the model once nothing made from it is open. It may be called twice, and on nil.
+func (m *Model) Close() error {
+	if m == nil {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ptr != nil {
+		C.wall_model_free(m.ptr)
+		m.ptr = nil
+		m.log.release()
+	}
+	return nil
+}
+
+// acquire keeps the model open until release is called; it returns runtime.ErrClosed where it is closed.
+func (m *Model) acquire() (ptr *C.wall_model, release func(), err error) {
+	m.mu.RLock()
+	if m.ptr == nil {
+		m.mu.RUnlock()
+		return nil, nil, fmt.Errorf("model: %w", runtime.ErrClosed)
+	}
+	return m.ptr, m.mu.RUnlock, nil
+}
+
+func wallError(e *C.wall_error) error { return fmt.Errorf("%s", C.GoString(&e.text[0])) }

@@ -1,0 +1,63 @@
+// The loaded base: llama.cpp's model, the layers that adapters may change, and its NF4 weights.
+#pragma once
+#include "call.h"
+#include "kernels.h"
+#include "llama-model.h"
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace lorikeet {
+
+// A Target is a base tensor that an adapter may change.
+struct Target {
+    std::string name; // GGUF: "blk.0.attn_q.weight"
+    int n_in, n_out;
+};
+
+struct Nf4Free {
+    void operator()(lk_nf4 * w) const { lk_nf4_free(w); }
+};
+using Nf4Weight = std::unique_ptr<lk_nf4, Nf4Free>;
+
+// A Model never changes once it is loaded and may be read from any thread.
+struct Model {
+    Model() = default;
+    Model(const Model &) = delete;
+    Model & operator=(const Model &) = delete;
+    ~Model() { llama_model_free(handle); }
+
+    llama_model * handle = nullptr;
+    uintptr_t log = 0;
+
+    std::vector<Target> targets;
+    std::unordered_map<const ggml_tensor *, int> by_weight; // targets reached through ggml_mul_mat
+    int embedding = -1;                                     // the target reached through ggml_get_rows
+    const ggml_tensor * embedding_table = nullptr;
+    std::vector<std::pair<std::string, std::string>> refused; // tensor and reason
+
+    int nf4_mode = LK_NF4_I16;
+    std::unordered_map<const ggml_tensor *, Nf4Weight> nf4;
+
+    std::vector<llama_token> end_tokens; // EOS, EOT, ...
+    std::string architecture;
+    std::string bos_text, eos_text, name, chat_template;
+
+    const llama_vocab * vocab() const { return llama_model_get_vocab(handle); }
+    int n_vocab() const { return llama_vocab_n_tokens(vocab()); }
+    bool has_vocab() const { return llama_vocab_type(vocab()) != LLAMA_VOCAB_TYPE_NONE; }
+};
+
+// Fills targets, by_weight, embedding and refused.
+void find_targets(Model & m);
+
+// Packs the IQ4_NL tensors of an NF4 file for our kernels and gives their original pages back to the system.
+void pack_nf4(Model & m);
+
+} // namespace lorikeet
+
+struct wall_model {
+    std::shared_ptr<const lorikeet::Model> model;
+};

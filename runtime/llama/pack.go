@@ -1,0 +1,87 @@
+//go:build cgo && linux
+
+package llama
+
+// #include "wall.h"
+import "C"
+
+import (
+	"fmt"
+	"sync"
+	"unsafe"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// Packed is an adapter in our kernels' layout, for one model. It implements runtime.Packed. A device that
+// it is placed on keeps its memory until the sequence is placed anew.
+type Packed struct {
+	model *Model
+	bytes int64
+
+	mu  sync.Mutex
+	ptr *C.wall_pack
+}
+
+var _ runtime.Packed = (*Packed)(nil)
+
+// Pack implements runtime.Model.
+func (m *Model) Pack(a *runtime.LoRA) (runtime.Packed, error) {
+	ptr, release, err := m.acquire()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	var e C.wall_error
+	pack := C.wall_pack_new(ptr, flag(m.packFloat32), flag(m.keepPlain), &e)
+	if pack == nil {
+		return nil, fmt.Errorf("%w: %w", runtime.ErrAdapter, wallError(&e))
+	}
+	for _, module := range a.Modules {
+		if err := m.add(pack, module); err != nil {
+			C.wall_pack_free(pack)
+			return nil, fmt.Errorf("%w: %w", runtime.ErrAdapter, err)
+		}
+	}
+	return &Packed{model: m, bytes: int64(C.wall_pack_bytes(pack)), ptr: pack}, nil
+}
+
+func (m *Model) add(pack *C.wall_pack, module runtime.LoRAModule) error {
+	shape, ok := m.facts.Targets[module.Tensor]
+	if !ok {
+		if reason, refused := m.facts.Refused[module.Tensor]; refused {
+			return fmt.Errorf("%s: %s", module.Tensor, reason)
+		}
+		return fmt.Errorf("%s: the base has no such tensor", module.Tensor)
+	}
+	if module.In != shape.In || module.Out != shape.Out {
+		return fmt.Errorf("%s: it maps %d to %d features, the base %d to %d", module.Tensor, module.In, module.Out, shape.In, shape.Out)
+	}
+	if module.Rank < 1 || len(module.A) != module.Rank*shape.In || len(module.B) != module.Rank*shape.Out {
+		return fmt.Errorf("%s: rank %d with %d values in A and %d in B do not go together", module.Tensor, module.Rank, len(module.A), len(module.B))
+	}
+	var e C.wall_error
+	code := C.wall_pack_add(pack, C.int(m.targets[module.Tensor]), C.int(module.Rank), C.float(module.Scale),
+		(*C.float)(unsafe.SliceData(module.A)), (*C.float)(unsafe.SliceData(module.B)), &e)
+	if code != C.WALL_OK {
+		return wallError(&e)
+	}
+	return nil
+}
+
+// Bytes implements runtime.Packed.
+func (p *Packed) Bytes() int64 { return p.bytes }
+
+// Close implements runtime.Packed. It may be called twice, and on nil.
+func (p *Packed) Close() error {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ptr != nil {
+		C.wall_pack_free(p.ptr)
+		p.ptr = nil
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+// The stock path that tests compare with: llama.cpp's own adapters on every row of a context.
+#include "device.h"
+#include <cstdlib>
+
+using namespace lorikeet;
+
+struct AdapterFree {
+    void operator()(llama_adapter_lora * a) const { llama_adapter_lora_free(a); }
+};
+
+struct wall_reference {
+    std::shared_ptr<const Model> model;
+    std::vector<std::unique_ptr<llama_adapter_lora, AdapterFree>> adapters; // outlive the context
+    std::unique_ptr<llama_context, ContextFree> context;
+    int position = 0;
+};
+
+wall_reference * wall_reference_new(const wall_model * m, int32_t cells, int32_t threads, int32_t kv, int32_t flash, wall_error * err) {
+    Call call(m->model->log);
+    return guarded(err, (wall_reference *) nullptr, [&] {
+        auto r = std::make_unique<wall_reference>();
+        r->model = m->model;
+        llama_context_params p = llama_context_default_params();
+        p.n_ctx = p.n_batch = p.n_ubatch = (uint32_t) cells;
+        p.n_threads = p.n_threads_batch = threads;
+        p.type_k = p.type_v = kv_type(kv);
+        p.flash_attn_type = flash_type(flash);
+        Scope scope(*m->model, nullptr); // NF4 weights need their nodes here too; no adapters of ours
+        // This version of llama.cpp reuses a graph although the context's adapters have changed.
+        setenv("LLAMA_GRAPH_REUSE_DISABLE", "1", 1);
+        r->context.reset(llama_init_from_model(m->model->handle, p));
+        unsetenv("LLAMA_GRAPH_REUSE_DISABLE");
+        if (!r->context) {
+            throw std::runtime_error(call.error("the context could not be created"));
+        }
+        return r.release();
+    });
+}
+
+void wall_reference_free(wall_reference * r) { delete r; }
+
+int wall_reference_add(wall_reference * r, const char * path, float scale, wall_error * err) {
+    Call call(r->model->log);
+    return guarded(err, (int) WALL_FAILED, [&] {
+        r->adapters.emplace_back(llama_adapter_lora_init(r->model->handle, path));
+        if (!r->adapters.back() || llama_set_adapter_lora(r->context.get(), r->adapters.back().get(), scale) != 0) {
+            throw std::runtime_error(call.error("the adapter could not be loaded"));
+        }
+        return (int) WALL_OK;
+    });
+}
+
+void wall_reference_clear(wall_reference * r) { llama_clear_adapter_lora(r->context.get()); }
+
+int wall_reference_decode(wall_reference * r, const int32_t * tokens, int n, float * out, wall_error * err) {
+    Call call(r->model->log);
+    return guarded(err, (int) WALL_FAILED, [&] {
+        Batch b((size_t) n);
+        std::vector<wall_row> rows;
+        for (int i = 0; i < n; i++) {
+            rows.push_back({tokens[i], 0, r->position + i, -1, nullptr});
+        }
+        b.set(rows.data(), n);
+        std::fill(b.wanted.begin(), b.wanted.end(), (int8_t) 1);
+        Scope scope(*r->model, nullptr);
+        if (const int code = llama_decode(r->context.get(), b.batch)) {
+            throw std::runtime_error(call.error("llama_decode failed with code " + std::to_string(code)));
+        }
+        r->position += n;
+        for (int i = 0; i < n; i++) {
+            const float * l = llama_get_logits_ith(r->context.get(), i);
+            if (!l) {
+                throw std::runtime_error("no logits");
+            }
+            std::copy(l, l + r->model->n_vocab(), out + (size_t) i*r->model->n_vocab());
+        }
+        return (int) WALL_OK;
+    });
+}

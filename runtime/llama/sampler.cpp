@@ -1,0 +1,221 @@
+#include "sampler.h"
+#include <algorithm>
+#include <cmath>
+
+namespace lorikeet {
+
+// ---- penalties -------------------------------------------------------------------------------------
+
+Penalties::Penalties(const wall_sampling & s, const int32_t * prompt, int32_t n_prompt)
+    : repeat(s.repeat_penalty), presence(s.presence_penalty), frequency(s.frequency_penalty),
+      last_n(s.repeat_penalty != 1 ? (size_t) s.repeat_last_n : 0) {
+    for (int32_t i = std::max(0, n_prompt - (int32_t) last_n); i < n_prompt; i++) {
+        remember(prompt[i]);
+    }
+}
+
+void Penalties::remember(llama_token token) {
+    if (last_n == 0) {
+        return;
+    }
+    if (recent.size() == last_n) {
+        auto oldest = recent_counts.find(recent.front());
+        if (--oldest->second == 0) {
+            recent_counts.erase(oldest);
+        }
+        recent.pop_front();
+    }
+    recent.push_back(token);
+    recent_counts[token]++;
+}
+
+void Penalties::accept(llama_token token) {
+    remember(token);
+    if (presence != 0 || frequency != 0) {
+        answer_counts[token]++;
+    }
+}
+
+void Penalties::apply(float * logits) const {
+    for (const auto & [token, count] : recent_counts) {
+        float & l = logits[token];
+        l = l <= 0 ? l*repeat : l/repeat;
+    }
+    for (const auto & [token, count] : answer_counts) {
+        logits[token] -= (float) count*frequency + presence;
+    }
+}
+
+// ---- sampler ---------------------------------------------------------------------------------------
+
+static LlamaSampler checked(llama_sampler * s) {
+    if (!s) {
+        throw std::bad_alloc();
+    }
+    return LlamaSampler(s);
+}
+
+static LlamaSampler make_chain(const wall_sampling & s) {
+    llama_sampler_chain_params params = llama_sampler_chain_default_params();
+    params.no_perf = true;
+    LlamaSampler chain = checked(llama_sampler_chain_init(params));
+    auto add = [&](llama_sampler * next) { llama_sampler_chain_add(chain.get(), checked(next).release()); };
+    if (s.typical_p > 0 && s.typical_p < 1) {
+        add(llama_sampler_init_typical(s.typical_p, 1));
+    }
+    if (s.top_p > 0 && s.top_p < 1) {
+        add(llama_sampler_init_top_p(s.top_p, 1));
+    }
+    if (s.min_p > 0) {
+        add(llama_sampler_init_min_p(s.min_p, 1));
+    }
+    add(llama_sampler_init_temp(s.temperature));
+    add(llama_sampler_init_dist(s.seed));
+    return chain;
+}
+
+Sampler::Sampler(std::shared_ptr<const Model> m, const wall_sampling & s, const char * grammar_text,
+                 std::vector<llama_logit_bias> biases, const int32_t * prompt, int32_t n_prompt)
+    : model(std::move(m)), n_vocab(model->n_vocab()), temperature(s.temperature), top_k(s.top_k), ignore_eos(s.ignore_eos),
+      bias(std::move(biases)), penalties(s, prompt, n_prompt) {
+    if (temperature > 0) {
+        chain = make_chain(s);
+    }
+    if (grammar_text) {
+        const std::string fault = grammar_fault(*model, grammar_text);
+        if (!fault.empty()) {
+            throw std::runtime_error("grammar: " + fault);
+        }
+        grammar.reset(llama_sampler_init_grammar(model->vocab(), grammar_text, "root"));
+        if (!grammar) {
+            throw std::runtime_error("grammar: a rule begins with itself (left recursion)");
+        }
+    }
+}
+
+const float * Sampler::shape(const float * logits, Scratch & scratch) const {
+    scratch.logits.assign(logits, logits + n_vocab);
+    float * l = scratch.logits.data();
+    for (const llama_logit_bias & b : bias) {
+        l[b.token] += b.bias;
+    }
+    if (penalties.on()) {
+        penalties.apply(l);
+    }
+    if (ignore_eos) {
+        for (llama_token t : model->end_tokens) {
+            l[t] = -INFINITY;
+        }
+    }
+    return l;
+}
+
+llama_token Sampler::draw(const float * logits, Scratch & scratch) {
+    if (shaped()) {
+        logits = shape(logits, scratch);
+    }
+    llama_token token = choose(logits, scratch);
+    // A draw that the grammar admits is kept; otherwise the grammar goes first. Testing one token is cheap,
+    // testing the vocabulary is not, and the distribution is the same: p(t) + p(rejected) p(t)/p(admitted)
+    // = p(t)/p(admitted).
+    if (grammar && token >= 0 && !admits(token)) {
+        token = choose_admitted(logits, scratch);
+    }
+    if (token >= 0) {
+        penalties.accept(token);
+        if (grammar) {
+            llama_sampler_accept(grammar.get(), token);
+        }
+    }
+    return token;
+}
+
+bool Sampler::admits(llama_token token) const {
+    llama_token_data one{token, 1.0f, 0.0f};
+    llama_token_data_array array{&one, 1, -1, false};
+    llama_sampler_apply(grammar.get(), &array);
+    return one.logit != -INFINITY;
+}
+
+// Under a temperature T, a logit that is 40*max(T, 1) below the best has a probability below 1e-17 of the
+// best one's: it is left out before anything is sorted or exponentiated. top_p and typical see the same
+// distribution, whose cumulative sums are floats.
+static const float NEGLIGIBLE = 40;
+
+llama_token Sampler::choose(const float * logits, Scratch & scratch) {
+    const llama_token best = argmax(logits, n_vocab);
+    if (!chain || best < 0) {
+        return best;
+    }
+    std::vector<llama_token_data> & c = scratch.candidates;
+    c.clear();
+    if (top_k > 0) {
+        largest(logits, n_vocab, (size_t) top_k, c);
+        return run_chain(c, true);
+    }
+    const float least = logits[best] - NEGLIGIBLE*std::max(temperature, 1.0f);
+    for (llama_token t = 0; t < n_vocab; t++) {
+        if (logits[t] >= least) {
+            c.push_back({t, logits[t], 0});
+        }
+    }
+    return run_chain(c, false);
+}
+
+llama_token Sampler::choose_admitted(const float * logits, Scratch & scratch) {
+    std::vector<llama_token_data> & c = scratch.candidates;
+    c.clear();
+    for (llama_token t = 0; t < n_vocab; t++) {
+        if (logits[t] > -INFINITY) {
+            c.push_back({t, logits[t], 0});
+        }
+    }
+    if (c.empty()) {
+        return -1;
+    }
+    llama_token_data_array array{c.data(), c.size(), -1, false};
+    llama_sampler_apply(grammar.get(), &array);
+    c.erase(std::remove_if(c.begin(), c.end(), [](const llama_token_data & d) { return d.logit == -INFINITY; }), c.end());
+    const auto better = [](const llama_token_data & a, const llama_token_data & b) { return a.logit > b.logit || (a.logit == b.logit && a.id < b.id); };
+    if (c.empty()) {
+        return -1;
+    }
+    if (!chain) {
+        return std::min_element(c.begin(), c.end(), better)->id;
+    }
+    if (top_k <= 0) {
+        return run_chain(c, false);
+    }
+    const size_t k = std::min((size_t) top_k, c.size());
+    std::partial_sort(c.begin(), c.begin() + (ptrdiff_t) k, c.end(), better);
+    c.resize(k);
+    return run_chain(c, true);
+}
+
+llama_token Sampler::run_chain(std::vector<llama_token_data> & candidates, bool sorted) {
+    if (candidates.empty()) {
+        return -1;
+    }
+    llama_token_data_array array{candidates.data(), candidates.size(), -1, sorted};
+    llama_sampler_apply(chain.get(), &array);
+    return array.selected >= 0 && (size_t) array.selected < array.size ? array.data[array.selected].id : -1;
+}
+
+} // namespace lorikeet
+
+using namespace lorikeet;
+
+wall_sampler * wall_sampler_new(const wall_model * m, const wall_sampling * s, const char * grammar,
+                                const int32_t * bias_tokens, const float * bias, int32_t n_bias,
+                                const int32_t * prompt, int32_t n_prompt, wall_error * err) {
+    Call call(m->model->log);
+    return guarded(err, (wall_sampler *) nullptr, [&] {
+        std::vector<llama_logit_bias> biases;
+        for (int32_t i = 0; i < n_bias; i++) {
+            biases.push_back({bias_tokens[i], bias[i]});
+        }
+        return new wall_sampler{Sampler(m->model, *s, grammar, std::move(biases), prompt, n_prompt)};
+    });
+}
+
+void wall_sampler_free(wall_sampler * s) { delete s; }

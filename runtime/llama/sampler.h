@@ -1,0 +1,82 @@
+// The sampling state of one stream.
+#pragma once
+#include "model.h"
+#include <deque>
+
+namespace lorikeet {
+
+struct SamplerFree {
+    void operator()(llama_sampler * s) const { llama_sampler_free(s); }
+};
+using LlamaSampler = std::unique_ptr<llama_sampler, SamplerFree>;
+
+// Memory that draws share, so that none allocates: one per device.
+struct Scratch {
+    std::vector<float> logits;
+    std::vector<llama_token_data> candidates;
+};
+
+// Penalties lower the logits of tokens that have occurred. The arithmetic is that of llama.cpp's penalties
+// sampler, applied to the tokens that occurred instead of searched for every token of the vocabulary.
+class Penalties {
+public:
+    Penalties(const wall_sampling & s, const int32_t * prompt, int32_t n_prompt);
+    bool on() const { return repeat != 1 || presence != 0 || frequency != 0; }
+    void apply(float * logits) const;
+    void accept(llama_token token);
+
+private:
+    void remember(llama_token token);
+
+    const float repeat, presence, frequency;
+    const size_t last_n;
+    std::deque<llama_token> recent;                      // the last last_n tokens of prompt and answer
+    std::unordered_map<llama_token, int> recent_counts;
+    std::unordered_map<llama_token, int> answer_counts;
+};
+
+// What a draw depends on: the row's logits, this state, and its seed; never the other rows of the batch.
+class Sampler {
+public:
+    Sampler(std::shared_ptr<const Model> m, const wall_sampling & s, const char * grammar,
+            std::vector<llama_logit_bias> bias, const int32_t * prompt, int32_t n_prompt);
+
+    // Draws the next token from logits (vocabulary) and accepts it. -1: no token is possible.
+    llama_token draw(const float * logits, Scratch & scratch);
+
+private:
+    bool shaped() const { return !bias.empty() || ignore_eos || penalties.on(); }
+    const float * shape(const float * logits, Scratch & scratch) const;
+    llama_token choose(const float * logits, Scratch & scratch);
+    llama_token choose_admitted(const float * logits, Scratch & scratch);
+    llama_token run_chain(std::vector<llama_token_data> & candidates, bool sorted);
+    bool admits(llama_token token) const;
+
+    const std::shared_ptr<const Model> model;
+    const int n_vocab;
+    const float temperature;
+    const int top_k;
+    const bool ignore_eos;
+    const std::vector<llama_logit_bias> bias;
+    Penalties penalties;
+    LlamaSampler chain;   // typical, top_p, min_p, temperature, dist; null: greedy
+    LlamaSampler grammar; // may be null
+};
+
+// The most likely of n logits; -1 where none is a number. Of equal ones, the first.
+llama_token argmax(const float * logits, int n);
+
+// Natural log-probabilities under softmax(logits): of token, and of the `top` most likely tokens, best first.
+float log_probabilities(const float * logits, int n, llama_token token, int top, std::vector<wall_alternative> & out);
+
+// The k largest logits as candidates, largest first; of equal ones, the first.
+void largest(const float * logits, int n, size_t k, std::vector<llama_token_data> & out);
+
+// Why a GBNF grammar does not parse, or "".
+std::string grammar_fault(const Model & m, const char * text);
+
+} // namespace lorikeet
+
+struct wall_sampler {
+    lorikeet::Sampler sampler;
+};

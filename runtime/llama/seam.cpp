@@ -1,0 +1,193 @@
+#include "seam.h"
+#include <algorithm>
+
+using namespace lorikeet;
+
+namespace lorikeet {
+
+static thread_local const Scope * scope_of_thread = nullptr;
+static thread_local Builder * builder_of_thread = nullptr;
+
+Scope::Scope(const Model & m, Placement * p) : model(m), placement(p), outer(scope_of_thread) { scope_of_thread = this; }
+Scope::~Scope() { scope_of_thread = outer; }
+const Scope * Scope::current() { return scope_of_thread; }
+
+// Whether the graph needs our nodes. A reservation (without tokens) is for the largest graph there may be.
+static bool wants_adapters(const Placement & p, const llama_ubatch & ubatch) {
+    if (!ubatch.token || !ubatch.seq_id) {
+        return true;
+    }
+    for (uint32_t i = 0; i < ubatch.n_tokens; i++) {
+        if (!ubatch.seq_id[i] || p.adapted(ubatch.seq_id[i][0])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// ---- Rows ------------------------------------------------------------------------------------------
+
+Rows::Rows(Placement & placement, const llm_graph_params & params)
+    : placement(placement), adapters(wants_adapters(placement, params.ubatch)) {
+    all.n = params.ubatch.n_tokens;
+    outputs.n = params.n_outputs;
+}
+
+bool Rows::can_reuse(const llm_graph_params & params) {
+    return params.ubatch.n_tokens == all.n && params.n_outputs == outputs.n
+        && (adapters || !wants_adapters(placement, params.ubatch));
+}
+
+Rows::Span & Rows::span(int64_t columns) {
+    if (columns == (int64_t) all.n) {
+        return all;
+    }
+    if (columns == (int64_t) outputs.n) {
+        return outputs;
+    }
+    throw std::runtime_error("a layer ran on " + std::to_string(columns) + " rows of a batch of " + std::to_string(all.n)
+        + " with " + std::to_string(outputs.n) + " outputs");
+}
+
+Rows::Node * Rows::node(Span & s, int target) {
+    nodes.push_back({this, &s, target});
+    return &nodes.back();
+}
+
+void Rows::set_input(const llama_ubatch * ubatch) {
+    if (!adapters) {
+        return;
+    }
+    all.seq.clear();
+    outputs.seq.clear();
+    for (uint32_t i = 0; i < ubatch->n_tokens; i++) {
+        const int seq = ubatch->seq_id[i][0];
+        all.seq.push_back(seq);
+        if (outputs.n == all.n || ubatch->output[i]) {
+            outputs.seq.push_back(seq);
+        }
+    }
+    fill(all);
+    fill(outputs);
+    if (placement.slots) {
+        return;
+    }
+    size_t width = 0;
+    for (int seq : all.seq) {
+        width = std::max(width, placement.hidden_width(seq));
+    }
+    // An odd number of cache lines apart, so that rows do not fall onto each other in the cache.
+    hidden_stride = (width + 15)/16*16;
+    hidden_stride += hidden_stride/16 % 2 == 0 ? 16 : 0;
+    const size_t need = hidden_stride*all.n + 16;
+    if (memory.size() < need) {
+        memory.resize(need);
+    }
+    hidden = (float *) (((uintptr_t) memory.data() + 63)/64*64);
+}
+
+void Rows::fill(Span & s) {
+    if (placement.slots) {
+        if (s.slots) {
+            std::vector<int32_t> slots;
+            for (int seq : s.seq) {
+                slots.push_back(placement.adapted(seq) ? seq + 1 : 0);
+            }
+            ggml_backend_tensor_set(s.slots, slots.data(), 0, slots.size()*sizeof(int32_t));
+        }
+        return;
+    }
+    const size_t targets = placement.model->targets.size(), n = s.seq.size();
+    s.rows.resize(targets*n);
+    s.used.assign(targets, 0);
+    for (size_t t = 0; t < targets; t++) {
+        for (size_t i = 0; i < n; i++) {
+            s.rows[t*n + i] = placement.row(s.seq[i], (int) t);
+            s.used[t] |= s.rows[t*n + i].n > 0;
+        }
+    }
+}
+
+// ---- Builder ---------------------------------------------------------------------------------------
+
+Builder::Builder(const Scope & scope, const llm_graph_params & params) : model(scope.model) {
+    builder_of_thread = this;
+    if (scope.builds) {
+        ++*scope.builds;
+    }
+    if (scope.placement && !model.targets.empty()) {
+        auto * r = new Rows(*scope.placement, params);
+        params.res->add_input(llm_graph_input_ptr(r));
+        rows = r->adapters ? r : nullptr;
+    }
+}
+
+Builder::~Builder() { builder_of_thread = nullptr; }
+Builder * Builder::current() { return builder_of_thread; }
+
+} // namespace lorikeet
+
+// The originals, under the names that the linker gives them.
+extern "C" {
+ggml_tensor * __real_ggml_mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x);
+ggml_tensor * __real_ggml_get_rows(ggml_context * ctx, ggml_tensor * table, ggml_tensor * ids);
+ggml_cgraph * __real__ZNK11llama_model11build_graphERK16llm_graph_params(const llama_model * self, const llm_graph_params & params);
+size_t __real__ZNK11llama_model9n_tensorsEv(const llama_model * self);
+}
+
+namespace lorikeet {
+
+ggml_tensor * Builder::mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) {
+    const auto packed = model.nf4.find(w);
+    const auto target = model.by_weight.find(w);
+    if (target == model.by_weight.end() && packed == model.nf4.end()) {
+        return __real_ggml_mul_mat(ctx, w, x); // attention, and whatever else the graph multiplies
+    }
+    if (x->type != GGML_TYPE_F32 || x->ne[2] != 1 || x->ne[3] != 1) {
+        throw std::runtime_error(std::string(w->name) + ": the graph multiplies it with something that is not a 2-D batch of rows");
+    }
+    if (x->nb[0] != sizeof(float)) {
+        x = ggml_cont(ctx, x);
+    }
+    ggml_tensor * y = packed == model.nf4.end()
+        ? __real_ggml_mul_mat(ctx, w, x)
+        : nf4_product(ctx, packed->second.get(), model.nf4_mode, (int) w->ne[1], x, prepared[x]);
+    if (!rows || target == model.by_weight.end()) {
+        return y;
+    }
+    return rows->placement.slots ? add_mmid(ctx, *rows, target->second, y, x) : add_fused(ctx, *rows, target->second, y, x);
+}
+
+ggml_tensor * Builder::get_rows(ggml_context * ctx, ggml_tensor * table, ggml_tensor * ids) {
+    ggml_tensor * y = __real_ggml_get_rows(ctx, table, ids);
+    if (!rows || table != model.embedding_table) {
+        return y;
+    }
+    return add_embedding(ctx, *rows, model.embedding, y, ids);
+}
+
+} // namespace lorikeet
+
+extern "C" ggml_tensor * __wrap_ggml_mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) {
+    Builder * b = Builder::current();
+    return b ? b->mul_mat(ctx, w, x) : __real_ggml_mul_mat(ctx, w, x);
+}
+
+extern "C" ggml_tensor * __wrap_ggml_get_rows(ggml_context * ctx, ggml_tensor * table, ggml_tensor * ids) {
+    Builder * b = Builder::current();
+    return b ? b->get_rows(ctx, table, ids) : __real_ggml_get_rows(ctx, table, ids);
+}
+
+extern "C" ggml_cgraph * __wrap__ZNK11llama_model11build_graphERK16llm_graph_params(const llama_model * self, const llm_graph_params & params) {
+    const Scope * scope = Scope::current();
+    if (!scope || scope->model.handle != self) {
+        return __real__ZNK11llama_model11build_graphERK16llm_graph_params(self, params);
+    }
+    Builder builder(*scope, params);
+    return __real__ZNK11llama_model11build_graphERK16llm_graph_params(self, params);
+}
+
+// llama.cpp allots a graph 8 nodes per tensor. Ours come on top: up to 6 per layer.
+extern "C" size_t __wrap__ZNK11llama_model9n_tensorsEv(const llama_model * self) {
+    return 2*__real__ZNK11llama_model9n_tensorsEv(self);
+}

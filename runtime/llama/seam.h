@@ -1,0 +1,108 @@
+// Where our nodes enter llama.cpp's graphs.
+//
+// The linker redirects three functions of llama.cpp and ggml to us (see the flags in llama.go):
+//   llama_model::build_graph  opens a Builder for the graph that is about to be built;
+//   ggml_mul_mat              asks the Builder for a product with a base weight;
+//   ggml_get_rows             asks it for rows of the token embedding.
+// Outside our own Scope all of them do what they always did: stock contexts in the same process are not
+// touched, nor are the loader's calls. No state is global; a Scope and a Builder live on their thread's stack.
+#pragma once
+#include "placement.h"
+#include "llama-graph.h"
+#include <atomic>
+#include <deque>
+
+namespace lorikeet {
+
+// While a Scope lives, graphs that its thread builds are for this model, with this placement (null: no
+// adapters, NF4 weights only). It surrounds every call that may build a graph.
+class Scope {
+public:
+    Scope(const Model & m, Placement * p);
+    ~Scope();
+    Scope(const Scope &) = delete;
+    Scope & operator=(const Scope &) = delete;
+
+    static const Scope * current();
+
+    const Model & model;
+    Placement * const placement;
+    int64_t * builds = nullptr; // counts the graphs built, where set
+
+private:
+    const Scope * const outer;
+};
+
+// The rows of one graph and their adapters. llama.cpp calls set_input for every ubatch, after it has split
+// and reordered the batch and also when it reuses the graph, so the rows always fit the activations.
+//
+// A graph has two spans of rows: all tokens, and the outputs alone (the last block and the head keep only
+// the rows whose logits are wanted). A product tells which one it is by its number of columns.
+class Rows : public llm_graph_input_i {
+public:
+    Rows(Placement & placement, const llm_graph_params & params);
+
+    void set_input(const llama_ubatch * ubatch) override;
+    // A graph without our nodes serves base rows only. One with them serves every mix of rows.
+    bool can_reuse(const llm_graph_params & params) override;
+
+    struct Span {
+        uint32_t n = 0;
+        std::vector<int> seq;         // (n)
+        std::vector<lk_row> rows;     // fused: (targets, n)
+        std::vector<char> used;       // fused: (targets) whether any row has a term
+        ggml_tensor * slots = nullptr; // mmid: I32 (1, n)
+    };
+    // What a node needs when it runs. Lives as long as the graph.
+    struct Node {
+        const Rows * rows;
+        const Span * span;
+        int target;
+    };
+
+    Span & span(int64_t columns);
+    Node * node(Span & s, int target);
+
+    Placement & placement;
+    const bool adapters; // whether the graph has our nodes
+    // The products with A, (row, hidden_stride) floats. One after the other, all nodes of a graph use it.
+    float * hidden = nullptr;
+    size_t hidden_stride = 0;
+
+private:
+    void fill(Span & s);
+
+    Span all, outputs;
+    std::deque<Node> nodes;
+    std::vector<float> memory;
+};
+
+// Builds the nodes of one graph.
+class Builder {
+public:
+    Builder(const Scope & scope, const llm_graph_params & params);
+    ~Builder();
+    Builder(const Builder &) = delete;
+    Builder & operator=(const Builder &) = delete;
+
+    static Builder * current();
+
+    ggml_tensor * mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x);
+    ggml_tensor * get_rows(ggml_context * ctx, ggml_tensor * table, ggml_tensor * ids);
+
+private:
+    const Model & model;
+    Rows * rows = nullptr; // null: no adapters in this graph
+    std::unordered_map<const ggml_tensor *, ggml_tensor *> prepared; // activations -> ready for NF4 products
+};
+
+// y + the adapters' products with x. The result replaces y.
+ggml_tensor * add_fused(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x);
+ggml_tensor * add_mmid(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x);
+// y + the adapters' changes of the embedding rows `ids`.
+ggml_tensor * add_embedding(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * ids);
+// The product with an NF4 weight. prepared is the node that readies x; null: it is made, and shared by the
+// other products with the same x.
+ggml_tensor * nf4_product(ggml_context * ctx, const lk_nf4 * w, int mode, int n_out, ggml_tensor * x, ggml_tensor *& prepared);
+
+} // namespace lorikeet

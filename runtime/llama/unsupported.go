@@ -1,0 +1,35 @@
+//go:build !cgo || !linux
+
+package llama
+
+// Without cgo there is no llama.cpp. The types are here so that what imports this package compiles; nothing
+// can be made of them.
+
+import "github.com/lorikeet-ai/lorikeet/runtime"
+
+// Model is a loaded base.
+type Model struct{ runtime.Model }
+
+// Load returns ErrUnsupported.
+func Load(Options) (*Model, error) { return nil, ErrUnsupported }
+
+// HasTokenizer reports whether the file has a vocabulary with texts.
+func (m *Model) HasTokenizer() bool { return false }
+
+// Close does nothing.
+func (m *Model) Close() error { return nil }
+
+// Device is one context of llama.cpp.
+type Device struct{ runtime.Device }
+
+// NewDevice returns ErrUnsupported.
+func NewDevice(*Model, DeviceOptions) (*Device, error) { return nil, ErrUnsupported }
+
+// QuantizeTypes are the types that Quantize takes: none.
+var QuantizeTypes []string
+
+// Quantize returns ErrUnsupported.
+func Quantize(in, out, typ string, threads int, progress func(float64)) error { return ErrUnsupported }
+
+// SystemInfo says that there is nothing.
+func SystemInfo() string { return ErrUnsupported.Error() }

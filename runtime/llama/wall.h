@@ -1,0 +1,148 @@
+// The wall between Go and llama.cpp: every C function that Go calls. Plain C, no type of llama.cpp.
+//
+// Conventions. A function that can fail takes a wall_error and fills it; nothing throws and nothing is
+// retried here. Every handle has one free function, which accepts NULL. Handles share what they stand on:
+// a model lives until its own handle and those of its devices, samplers and packs are freed, in any order.
+// Functions on a model may be called from any thread; those on one device, sampler or pack from one at a time.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum wall_code {
+    WALL_OK = 0,
+    WALL_NO_ROOM = 1, // the KV cells do not suffice; nothing changed
+    WALL_FAILED = 2,  // see wall_error
+};
+
+typedef struct { char text[1024]; } wall_error;
+
+typedef struct wall_model wall_model;
+typedef struct wall_device wall_device;
+typedef struct wall_sampler wall_sampler;
+typedef struct wall_pack wall_pack;
+typedef struct wall_reference wall_reference;
+
+void wall_init(void);                               // once, before anything else
+void wall_system_info(char * out, size_t capacity); // instruction sets in use, as one line
+
+// ---- model -----------------------------------------------------------------------------------------
+typedef struct {
+    const char * path;
+    const char * architecture; // stands in for the file's general.architecture where the file is NF4; else NULL
+    int nf4_mode;              // enum lk_nf4_mode
+    int use_mmap;
+    uintptr_t progress;        // Go handles of callbacks; 0 for none
+    uintptr_t log;
+} wall_load_options;
+
+wall_model * wall_model_load(const wall_load_options * o, wall_error * err);
+void wall_model_free(wall_model * m);
+
+typedef struct {
+    int32_t context_length, vocab_size, embedding, layers, heads, kv_heads, head_size;
+    int32_t rope_norm, has_vocab, add_bos, bos, eos; // bos and eos: -1 for none
+    int64_t parameters, bytes;
+    const char * architecture, * name, * chat_template, * bos_text, * eos_text; // never NULL; as long as the model
+} wall_facts;
+
+void wall_model_facts(const wall_model * m, wall_facts * out);
+int wall_model_targets(const wall_model * m);
+const char * wall_model_target(const wall_model * m, int i, int32_t * n_in, int32_t * n_out); // its name
+int wall_model_refusals(const wall_model * m);
+const char * wall_model_refusal(const wall_model * m, int i, const char ** reason); // the tensor's name
+
+// ---- vocabulary ------------------------------------------------------------------------------------
+// Returns the number of tokens, or -1. Where it is more than capacity, nothing was written.
+int32_t wall_tokenize(const wall_model * m, const char * text, size_t length, int bos, int special,
+                      int32_t * out, int32_t capacity, wall_error * err);
+// Returns the number of bytes; where it is more than capacity, nothing was written.
+int32_t wall_piece(const wall_model * m, int32_t token, int special, char * out, int32_t capacity);
+// Tokens that end an answer; returns how many there are.
+int32_t wall_end_tokens(const wall_model * m, int32_t * out, int32_t capacity);
+// Renders a conversation with the formats that the library knows. Returns the number of bytes, -1 where the
+// model's format is not known; where it is more than capacity, the text is cut.
+int32_t wall_known_template(const wall_model * m, const char * const * roles, const char * const * contents, int n,
+                            int generation_prompt, char * out, int32_t capacity, wall_error * err);
+
+// ---- sampler ---------------------------------------------------------------------------------------
+typedef struct {
+    float temperature, top_p, min_p, typical_p;            // <= 0: greedy, off, off, off
+    float repeat_penalty, presence_penalty, frequency_penalty; // 1, 0, 0: off
+    int32_t top_k, repeat_last_n;                          // <= 0: off
+    uint32_t seed;
+    int32_t ignore_eos;
+} wall_sampling;
+
+// grammar may be NULL. The arrays are copied.
+wall_sampler * wall_sampler_new(const wall_model * m, const wall_sampling * s, const char * grammar,
+                                const int32_t * bias_tokens, const float * bias, int32_t n_bias,
+                                const int32_t * prompt, int32_t n_prompt, wall_error * err);
+void wall_sampler_free(wall_sampler * s);
+
+// ---- packed adapters -------------------------------------------------------------------------------
+// keep_plain: also keep float copies, which devices with the mmid back end need.
+wall_pack * wall_pack_new(const wall_model * m, int f32, int keep_plain, wall_error * err);
+// a is (rank, n_in), b is (n_out, rank), of target number `target`. May be called once per target.
+int wall_pack_add(wall_pack * p, int target, int rank, float scale, const float * a, const float * b, wall_error * err);
+int64_t wall_pack_bytes(const wall_pack * p);
+void wall_pack_free(wall_pack * p);
+
+// ---- device ----------------------------------------------------------------------------------------
+enum wall_kv_type { WALL_KV_F16 = 0, WALL_KV_F32 = 1, WALL_KV_Q8_0 = 2 };
+enum wall_flash { WALL_FLASH_AUTO = 0, WALL_FLASH_ON = 1, WALL_FLASH_OFF = 2 };
+
+typedef struct {
+    int32_t sequences, cells, batch, ubatch, threads, poll;
+    int32_t kv_type, flash;
+    int32_t split_kv;  // each sequence has its own cells, cells/sequences of them, instead of all sharing
+    int32_t mmid_rank; // > 0: adapters through ggml's mul_mat_id, up to this rank per sequence; 0: fused kernels
+} wall_device_options;
+
+typedef struct {
+    int32_t token, seq, pos;
+    int32_t top;            // -1: no log-probabilities
+    wall_sampler * sampler; // NULL: no choice for this row
+} wall_row;
+
+typedef struct { int32_t token; float logprob; } wall_alternative;
+
+typedef struct {
+    int32_t token;         // -1: the sampler admits no token
+    float logprob;
+    int32_t n_top, first;  // its alternatives are wall_device_alternatives[first : first+n_top]
+} wall_choice;
+
+wall_device * wall_device_new(const wall_model * m, const wall_device_options * o, wall_error * err);
+void wall_device_free(wall_device * d);
+void wall_device_limits(const wall_device * d, int32_t * cells, int32_t * batch, int32_t * cut);
+int wall_device_place(wall_device * d, int seq, wall_pack * const * packs, const float * scales, int n, wall_error * err);
+int wall_device_copy(wall_device * d, int dst, int src, int n, wall_error * err);
+int wall_device_forget(wall_device * d, int seq, int from, int32_t * kept, wall_error * err);
+// The caller writes its rows here, `batch` of them at most.
+wall_row * wall_device_rows(wall_device * d);
+// One crossing per turn: decodes rows [0, n), draws from every row that has a sampler. The results hold
+// until the next call.
+int wall_device_decode(wall_device * d, int n, int32_t * n_choices, wall_error * err);
+const wall_choice * wall_device_choices(const wall_device * d);
+const wall_alternative * wall_device_alternatives(const wall_device * d);
+const float * wall_device_logits(wall_device * d, int row, int32_t * n); // of the last decode; NULL: none for that row
+int64_t wall_device_graph_builds(const wall_device * d);
+
+// ---- the stock path, for tests ---------------------------------------------------------------------
+// A context of llama.cpp with its own adapters applied to every row, and one sequence.
+wall_reference * wall_reference_new(const wall_model * m, int32_t cells, int32_t threads, int32_t kv_type, int32_t flash, wall_error * err);
+void wall_reference_free(wall_reference * r);
+int wall_reference_add(wall_reference * r, const char * lora_path, float scale, wall_error * err);
+void wall_reference_clear(wall_reference * r); // takes all adapters away
+// Appends n tokens; the logits of all of them go to out, (n, vocabulary).
+int wall_reference_decode(wall_reference * r, const int32_t * tokens, int n, float * out, wall_error * err);
+
+// ---- quantizer -------------------------------------------------------------------------------------
+int wall_quantize(const char * in, const char * out, const char * type, int threads, uintptr_t progress, uintptr_t log, wall_error * err);
+
+#ifdef __cplusplus
+}
+#endif
