@@ -1,6 +1,9 @@
 package runtime
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // This file lets the script tests, which live outside the package for they use runtimetest, take the
 // Engine's turns themselves and look at its state.
@@ -109,4 +112,20 @@ func (e *Engine) Drained() bool {
 	default:
 		return false
 	}
+}
+
+// Books returns how the Engine's books differ from what the Device holds, which has length(seq) tokens in
+// each sequence and cells in all.
+func (e *Engine) Books(length func(seq int) int, cells int) error {
+	doubt := false
+	for i := range e.kv.seqs {
+		s := &e.kv.seqs[i]
+		if doubt = doubt || s.doubt; !s.doubt && len(s.tokens) != length(i) {
+			return fmt.Errorf("sequence %d: the books have %d tokens, the Device %d", i, len(s.tokens), length(i))
+		}
+	}
+	if !doubt && e.kv.used != cells {
+		return fmt.Errorf("the books have %d cells, the Device %d", e.kv.used, cells)
+	}
+	return nil
 }

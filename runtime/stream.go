@@ -62,7 +62,7 @@ func (s *Stream) Close() error {
 	}
 	s.mu.Lock()
 	running := s.end == nil
-	if running {
+	if running || len(s.events) > 0 {
 		s.end = ErrClosed
 	}
 	s.events = nil

@@ -19,6 +19,10 @@ type Device struct {
 	// error the KV of the rows' sequences is spoilt.
 	Before func(rows []runtime.Row) error
 
+	// Refuse, where set, is called before Place, Copy and Forget do anything; the error it returns is what
+	// they return.
+	Refuse func(call string, seq int) error
+
 	// Answer, where set, may choose the next token instead of the hash. text is the history of the
 	// sequence, control tokens as their text.
 	Answer func(text string) (next runtime.Token, ok bool)
@@ -88,6 +92,13 @@ func (d *Device) enter(call string) (leave func(), err error) {
 	return func() { d.inside.Store(false) }, nil
 }
 
+func (d *Device) refuse(call string, seq int) error {
+	if d.Refuse == nil {
+		return nil
+	}
+	return d.Refuse(call, seq)
+}
+
 // Limits returns the Device's sizes.
 func (d *Device) Limits() runtime.Limits { return d.limits }
 
@@ -100,6 +111,9 @@ func (d *Device) Place(seq int, mix []runtime.Term) error {
 	}
 	if seq < 0 || seq >= len(d.seqs) {
 		return d.breach("Place on sequence %d of %d", seq, len(d.seqs))
+	}
+	if err := d.refuse("Place", seq); err != nil {
+		return err
 	}
 	for _, t := range mix {
 		p, ok := t.Packed.(*packed)
@@ -133,6 +147,9 @@ func (d *Device) Copy(dst, src, n int) error {
 	case d.seqs[src].spoilt:
 		return d.breach("Copy of sequence %d, whose last Decode failed", src)
 	}
+	if err := d.refuse("Copy", dst); err != nil {
+		return err
+	}
 	d.seqs[dst].cells = slices.Clone(d.seqs[src].cells[:n])
 	for _, c := range d.seqs[dst].cells {
 		d.refs[c]++
@@ -150,12 +167,17 @@ func (d *Device) Forget(seq, from int) (int, error) {
 	if seq < 0 || seq >= len(d.seqs) || from < 0 {
 		return 0, d.breach("Forget from position %d of sequence %d of %d", from, seq, len(d.seqs))
 	}
-	s := &d.seqs[seq]
-	if from >= len(s.cells) {
-		return len(s.cells), nil
+	if err := d.refuse("Forget", seq); err != nil {
+		return 0, err
 	}
-	if !d.limits.Cut {
-		from = 0
+	s := &d.seqs[seq]
+	switch {
+	case from == 0:
+		s.spoilt = false
+	case from >= len(s.cells):
+		return len(s.cells), nil
+	case !d.limits.Cut:
+		from, s.spoilt = 0, false
 	}
 	for _, c := range s.cells[from:] {
 		if d.refs[c]--; d.refs[c] == 0 {
@@ -163,9 +185,6 @@ func (d *Device) Forget(seq, from int) (int, error) {
 		}
 	}
 	s.cells = s.cells[:from]
-	if from == 0 {
-		s.spoilt = false
-	}
 	return from, nil
 }
 
