@@ -1,0 +1,279 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/demo"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/llama"
+	"github.com/lorikeet-ai/lorikeet/server"
+)
+
+// program is a server with all its rooms: newProgram, open, serve, close. Tests boot the real thing with it.
+type program struct {
+	config config
+	out    io.Writer
+	log    zerolog.Logger
+
+	model    *llama.Model
+	engine   *runtime.Engine
+	template *runtime.Template
+	store    *adapters.Store
+	cache    *adapters.Cache
+	folders  *adapters.Folders
+	server   *server.Server
+	listener net.Listener
+	closers  []func() error // of what is open, in the order it was opened
+}
+
+func newProgram(c config, stdout, stderr io.Writer) *program {
+	return &program{config: c, out: stdout, log: newLog(c, stderr)}
+}
+
+func newLog(c config, w io.Writer) zerolog.Logger {
+	if c.LogFormat != "json" {
+		file, ok := w.(*os.File)
+		w = zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly, NoColor: !ok || !isTerminal(file)}
+	}
+	level, err := zerolog.ParseLevel(c.LogLevel)
+	if err != nil {
+		level = zerolog.InfoLevel
+	}
+	return zerolog.New(zerolog.SyncWriter(w)).Level(level).With().Timestamp().Logger()
+}
+
+// open builds the rooms, from the model up to the listening socket. What it opened is closed by close, also
+// after an error.
+func (p *program) open() error {
+	steps := []func() error{p.openModel, p.openAdapters, p.openEngine, p.openFolders, p.openServer}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// onClose remembers what close has to do, last opened first.
+func (p *program) onClose(f func() error) { p.closers = append(p.closers, f) }
+
+// close closes the rooms from the top down. It may be called twice.
+func (p *program) close() {
+	for len(p.closers) > 0 {
+		last := len(p.closers) - 1
+		f := p.closers[last]
+		p.closers = p.closers[:last]
+		if err := f(); err != nil {
+			p.log.Error().Err(err).Msg("closing")
+		}
+	}
+}
+
+func (p *program) openModel() (err error) {
+	o := llama.Options{
+		Path:      p.config.Model,
+		NF4:       map[string]llama.NF4Mode{"i16": llama.NF4Int16, "f32": llama.NF4Float, "i8": llama.NF4Int8}[p.config.NF4],
+		KeepPlain: p.config.Backend == "mmid",
+		Log:       p.logLibrary,
+	}
+	if o.Path == "" {
+		o.Bytes, o.Name = demo.Base, "lorikeet-demo"
+	}
+	start := time.Now()
+	if p.model, err = llama.Load(o); err != nil {
+		return err
+	}
+	p.onClose(p.model.Close)
+	if !p.model.HasTokenizer() {
+		return fmt.Errorf("%s has no tokenizer: it cannot answer texts", p.model.Facts().Name)
+	}
+	f := p.model.Facts()
+	p.log.Info().Str("model", f.Name).Str("architecture", f.Architecture).Str("quantization", f.Quantization).
+		Int64("parameters", f.Parameters).Dur("took", time.Since(start)).Msg("model loaded")
+	source := ""
+	if p.config.Template != "" {
+		text, err := os.ReadFile(p.config.Template)
+		if err != nil {
+			return fmt.Errorf("--chat-template-file: %w", err)
+		}
+		source = string(text)
+	}
+	p.template = runtime.NewTemplate(p.model, source, func(s string) { p.log.Warn().Msg("chat template: " + s) })
+	return nil
+}
+
+// logLibrary passes on what llama.cpp says: its chatter at debug, its troubles as they are.
+func (p *program) logLibrary(level slog.Level, line string) {
+	event := p.log.Debug()
+	switch {
+	case level >= slog.LevelError:
+		event = p.log.Error()
+	case level >= slog.LevelWarn:
+		event = p.log.Warn()
+	}
+	event.Str("from", "llama.cpp").Msg(strings.TrimSpace(line))
+}
+
+func (p *program) openAdapters() (err error) {
+	p.store, err = adapters.Open(adapters.Options{
+		Dir: p.config.Data, Facts: p.model.Facts(), MaxBytes: int64(p.config.MaxUpload),
+		Warn: func(s string) { p.log.Warn().Msg(s) },
+	})
+	if err != nil {
+		return fmt.Errorf("--data %s: %w", p.config.Data, err)
+	}
+	p.onClose(p.store.Close)
+	for _, d := range p.store.Damaged() {
+		p.log.Error().Err(d.Err).Str("what", d.What).Msg("a stored adapter is damaged and not served; add it again")
+	}
+	p.cache = adapters.NewCache(adapters.CacheOptions{
+		Store: p.store, Budget: int64(p.config.AdapterBytes), Pack: p.model.Pack,
+		Estimate: func(i adapters.Info) int64 { return i.Parameters * 5 / 2 }, // float16, padded
+		Observe:  p.logLoad,
+	})
+	p.onClose(p.cache.Close)
+	return nil
+}
+
+func (p *program) logLoad(l adapters.Load) {
+	if l.Err != nil {
+		p.log.Error().Err(l.Err).Str("adapter", l.Name).Msg("adapter cannot be loaded")
+		return
+	}
+	p.log.Debug().Str("adapter", l.Name).Str("bytes", formatBytes(l.Bytes)).Dur("took", l.Took).Msg("adapter loaded")
+}
+
+func (p *program) openEngine() error {
+	c := &p.config
+	if c.Context == 0 {
+		c.Context = maxContext
+		if n := p.model.Facts().ContextLength; n > 0 {
+			c.Context = min(c.Parallel*n, maxContext)
+		}
+	}
+	device, err := llama.NewDevice(p.model, llama.DeviceOptions{
+		// More sequences than run at once: the others keep the prefixes of finished answers.
+		Sequences: min(2*c.Parallel, 256), Cells: c.Context, Batch: c.Batch, UBatch: min(c.UBatch, c.Batch), Threads: c.Threads,
+		KV:             map[string]llama.KVType{"f16": llama.KVF16, "f32": llama.KVF32, "q8_0": llama.KVQ8}[c.KVType],
+		FlashAttention: map[string]llama.FlashAttention{"auto": llama.FlashAuto, "on": llama.FlashOn, "off": llama.FlashOff}[c.FlashAttention],
+		LoRA:           map[string]llama.Backend{"fused": llama.Fused, "mmid": llama.MMID}[c.Backend],
+	})
+	if err != nil {
+		return err
+	}
+	metrics := server.NewMetrics()
+	p.engine = runtime.New(device, p.model, runtime.Options{
+		Parallel: c.Parallel, MaxQueue: c.MaxQueue, Chunk: c.Chunk, Grouped: c.Grouped,
+		Deadline: time.Duration(c.Deadline), Observer: metrics,
+	})
+	p.onClose(p.engine.Close)
+	p.server = server.New(server.Options{
+		Engine: p.engine, Template: p.template, Store: p.store, Cache: p.cache, Metrics: metrics,
+		Import: p.importPath, Name: p.name(), Aliases: p.aliases(), Keys: c.Keys,
+		MaxLoRA: c.Parallel, MaxUpload: int64(c.MaxUpload), Version: buildVersion(), Log: p.log,
+	})
+	return nil
+}
+
+// importPath registers a path inside of the adapter folders, which the server asks for.
+func (p *program) importPath(name, path string) (adapters.Info, error) {
+	if p.folders == nil {
+		return adapters.Info{}, fmt.Errorf("%w: the server was started without --adapter-dir", adapters.ErrPath)
+	}
+	return p.folders.ImportPath(name, path)
+}
+
+// name is the base model's id in the API: the first alias, or the model's name in a form that is easy to type.
+func (p *program) name() string {
+	if len(p.config.Aliases) > 0 {
+		return p.config.Aliases[0]
+	}
+	return strings.ToLower(strings.Join(strings.Fields(p.model.Facts().Name), "-"))
+}
+
+// aliases are the further names of the base model, its own among them.
+func (p *program) aliases() []string {
+	names := []string{}
+	for _, a := range append(p.config.Aliases, p.model.Facts().Name) {
+		if a != p.name() {
+			names = append(names, a)
+		}
+	}
+	return names
+}
+
+func (p *program) openFolders() (err error) {
+	if len(p.config.AdapterDirs) == 0 {
+		return nil
+	}
+	p.folders, err = adapters.WatchFolders(adapters.FoldersOptions{Store: p.store, Dirs: p.config.AdapterDirs, Event: p.logFolder})
+	if err != nil {
+		return fmt.Errorf("--adapter-dir: %w", err)
+	}
+	p.onClose(p.folders.Close)
+	return nil
+}
+
+func (p *program) logFolder(e adapters.FolderEvent) {
+	if e.Err != nil {
+		p.log.Error().Err(e.Err).Str("adapter", e.Name).Str("path", e.Path).Msg("adapter " + string(e.Action))
+		return
+	}
+	p.log.Info().Str("adapter", e.Name).Str("version", e.Info.Version).Str("path", e.Path).Msg("adapter " + string(e.Action))
+}
+
+func (p *program) openServer() (err error) {
+	if p.listener, err = net.Listen("tcp", p.config.Listen); err != nil {
+		return fmt.Errorf("--listen %s: %w", p.config.Listen, err)
+	}
+	p.onClose(func() error {
+		if err := p.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return nil
+}
+
+// url is where the server is reached from this machine.
+func (p *program) url() string {
+	host, port, _ := net.SplitHostPort(p.listener.Addr().String())
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// serve answers requests until ctx ends, then finishes what it has within the drain time.
+func (p *program) serve(ctx context.Context) error {
+	p.announce()
+	failed := make(chan error, 1)
+	go func() { failed <- p.server.Serve(p.listener) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serving on %s: %w", p.config.Listen, err)
+	case <-ctx.Done():
+	}
+	patience := time.Duration(p.config.Drain)
+	p.log.Info().Dur("drain", patience).Int("running", p.engine.Stats().Running).Int("waiting", p.engine.Stats().Waiting).Msg("stopping")
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	if err := p.server.Shutdown(limit); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("stopping: %w", err)
+	} else if err != nil {
+		p.log.Warn().Dur("drain", patience).Msg("some answers were cut off: they took longer than --drain")
+	}
+	p.log.Info().Msg("stopped")
+	return nil
+}
