@@ -145,11 +145,13 @@ func nf4Mode(m NF4Mode) C.int {
 	return map[NF4Mode]C.int{NF4Float: 0, NF4Int16: 1, NF4Int8: 2}[m] // enum lk_nf4_mode
 }
 
-// mainType is the type that most of the file's bytes have.
+// mainType is the type that most bytes of the file's layers have; embeddings and head often have another.
 func mainType(f *quant.File) quant.Type {
 	bytes := map[quant.Type]int64{}
 	for _, t := range f.Tensors {
-		bytes[t.Type] += t.Size
+		if strings.HasPrefix(t.Name, "blk.") {
+			bytes[t.Type] += t.Size
+		}
 	}
 	var best quant.Type
 	for t, n := range bytes {

@@ -66,6 +66,12 @@ func (r *reference) decode(tokens []runtime.Token) ([][]float32, error) {
 
 func (r *reference) close() { C.wall_reference_free(r.ptr) }
 
+// draw draws from logits and accepts the token; -1 where none is possible.
+func (s *Sampler) draw(logits []float32) runtime.Token {
+	var e C.wall_error
+	return runtime.Token(C.wall_sampler_draw(s.ptr, (*C.float)(&logits[0]), &e))
+}
+
 // logits returns a copy of the logits of a row of the last Decode, which must have had a sampler.
 func (d *Device) logits(row int) ([]float32, error) {
 	var n C.int32_t

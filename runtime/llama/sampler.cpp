@@ -219,3 +219,10 @@ wall_sampler * wall_sampler_new(const wall_model * m, const wall_sampling * s, c
 }
 
 void wall_sampler_free(wall_sampler * s) { delete s; }
+
+int32_t wall_sampler_draw(wall_sampler * s, const float * logits, wall_error * err) {
+    return guarded(err, -1, [&] {
+        Scratch scratch;
+        return s->sampler.draw(logits, scratch);
+    });
+}

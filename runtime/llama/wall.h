@@ -81,6 +81,8 @@ wall_sampler * wall_sampler_new(const wall_model * m, const wall_sampling * s, c
                                 const int32_t * bias_tokens, const float * bias, int32_t n_bias,
                                 const int32_t * prompt, int32_t n_prompt, wall_error * err);
 void wall_sampler_free(wall_sampler * s);
+// Draws from logits (vocabulary) and accepts the token; -1: none is possible. Devices do this themselves.
+int32_t wall_sampler_draw(wall_sampler * s, const float * logits, wall_error * err);
 
 // ---- packed adapters -------------------------------------------------------------------------------
 // keep_plain: also keep float copies, which devices with the mmid back end need.
