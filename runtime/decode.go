@@ -164,7 +164,7 @@ func (e *Engine) deliver(t *task, c Choice) {
 		e.options.Observer.Token(t.flow, first, now.Sub(before))
 	}
 
-	if e.model.EndOfGeneration(c.Token) && !t.request.Sampling.IgnoreEOS {
+	if e.model.EndOfGeneration(c.Token) {
 		ev := t.text.rest()
 		ev.Finish = FinishStop
 		t.stream.send(ev)

@@ -30,13 +30,13 @@ type Engine struct {
 	context int // tokens that prompt and answer may have together
 	inbox   *inbox
 	stats   atomic.Pointer[Stats]
+	now     func() time.Time
 	done    chan struct{} // closed when the goroutine has ended
 	err     error         // of closing the Device; to be read after done
 
 	// All below belongs to the Engine's goroutine.
 	device    Device
 	limits    Limits
-	now       func() time.Time
 	queue     *queue
 	kv        *kv
 	tasks     []*task // all that have not ended, by id
@@ -99,7 +99,7 @@ func (e *Engine) Submit(ctx context.Context, r Request) (*Stream, error) {
 	}
 	t := newTask(r, sampler, e.context)
 	t.stream.closed = func() { e.inbox.cancel(t) }
-	submitted := time.Now()
+	submitted := e.now()
 	t.stream.count(func(u *Usage) { u.Prompt, u.Submitted = len(r.Prompt), submitted })
 	if t.deadline.IsZero() && e.options.Deadline > 0 {
 		t.deadline = submitted.Add(e.options.Deadline)

@@ -26,7 +26,7 @@ type sequence struct {
 	busy    bool  // a running stream's
 	private bool  // not to be shared, and nothing to keep
 	used    int64 // when it was last used
-	doubt   bool  // the Device failed to forget it: to be forgotten again before it is used
+	doubt   bool  // empty in the books, but the Device failed to forget it: to be forgotten before it is used
 }
 
 func newKV(l Limits) *kv { return &kv{limits: l, seqs: make([]sequence, l.Sequences)} }
@@ -114,7 +114,7 @@ func (k *kv) match(key string, tokens []Token) (seq, n int) {
 	seq = -1
 	for i := range k.seqs {
 		s := &k.seqs[i]
-		if s.key != key || s.private || s.doubt {
+		if s.key != key || s.private {
 			continue
 		}
 		m := common(s.tokens, tokens[:len(tokens)-1])
@@ -172,7 +172,7 @@ func (k *kv) victim(except int) int {
 	oldest, spare := -1, -1
 	for i := range k.seqs {
 		s := &k.seqs[i]
-		if i == except || s.busy || s.doubt || len(s.tokens) == 0 {
+		if i == except || s.busy || len(s.tokens) == 0 {
 			continue
 		}
 		if oldest < 0 || s.used < k.seqs[oldest].used {
@@ -193,7 +193,7 @@ func (k *kv) contained(seq int) bool {
 	s := &k.seqs[seq]
 	for i := range k.seqs {
 		o := &k.seqs[i]
-		if i == seq || o.key != s.key || o.private || o.doubt || !k.limits.Cut || len(o.tokens) < len(s.tokens) {
+		if i == seq || o.key != s.key || o.private || !k.limits.Cut {
 			continue
 		}
 		if common(o.tokens, s.tokens) == len(s.tokens) {

@@ -94,3 +94,30 @@ func TestQueueOrderInAFlow(t *testing.T) {
 		t.Errorf("waiting: %d, running %d, tasks %d", len(f.waiting), f.running, q.tasks)
 	}
 }
+
+// A flow that runs little, with nothing waiting, earns nothing by it.
+func TestQueueOwesNothingToTheQuiet(t *testing.T) {
+	q := newQueue()
+	quiet := &task{id: 1, flow: "quiet"}
+	q.push(quiet)
+	q.start(quiet, 1)
+	for i := range 20 {
+		next := &task{id: int64(2 + i), flow: "busy"}
+		q.push(next)
+		q.start(next, 100)
+		q.stop(next)
+	}
+	for i := range 6 {
+		q.push(&task{id: int64(100 + i), flow: "busy"})
+		q.push(&task{id: int64(200 + i), flow: "quiet"})
+	}
+	count := map[string]int{}
+	for range 6 {
+		next := q.backlog()[0].waiting[0]
+		q.start(next, 100)
+		count[next.flow]++
+	}
+	if count["quiet"] < 3 || count["quiet"] > 4 {
+		t.Errorf("of six turns: %v", count)
+	}
+}

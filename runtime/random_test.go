@@ -20,6 +20,7 @@ type chaos struct {
 	model   *runtimetest.Model
 	library *runtimetest.Library // what the Engine is given
 	twin    *runtimetest.Library // the same adapters, always resident: what the oracle is given
+	packed  []runtime.Packed     // the library's
 	limits  runtime.Limits
 	options runtime.Options
 }
@@ -31,7 +32,9 @@ func newChaos(seed uint64) *chaos {
 	c.limits = runtime.Limits{Sequences: 1 + c.IntN(5), Cells: 24 + c.IntN(100), Batch: 4 + c.IntN(30), Cut: c.IntN(4) > 0}
 	c.options = runtime.Options{Chunk: 1 + c.IntN(16), Parallel: c.IntN(6), MaxQueue: 100, Grouped: c.IntN(4) == 0}
 	for _, name := range []string{"x", "y", "z"} {
-		c.library.Add(name, c.model.PackNamed(name), true)
+		p := c.model.PackNamed(name)
+		c.packed = append(c.packed, p)
+		c.library.Add(name, p, true)
 		c.twin.Add(name, c.model.PackNamed(name), true)
 	}
 	return c
@@ -124,6 +127,14 @@ func runChaos(t *testing.T, c *chaos, faults bool) {
 		cl.drainEvents()
 		checkAnswer(t, fmt.Sprint("answer ", i), c, cl, engine.Context(), faults)
 	}
+	// Nothing is placed on an adapter any more that nobody uses.
+	for _, p := range c.packed {
+		p.Close()
+	}
+	if _, err := engine.Submit(context.Background(), runtime.Request{Prompt: []runtime.Token{'a'}, MaxTokens: 1, Top: -1}); err != nil {
+		t.Fatal(err)
+	}
+	turn()
 	engine.CloseStepped()
 	if c.library.Leases() != 0 || c.model.Samplers() != 0 || engine.Pinned() != 0 || engine.Flows() != 0 {
 		t.Errorf("left: %d leases, %d samplers, %d pins, %d flows", c.library.Leases(), c.model.Samplers(), engine.Pinned(), engine.Flows())

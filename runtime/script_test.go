@@ -19,6 +19,7 @@ import (
 //
 //	new [sequences=4] [cells=256] [batch=32] [chunk=16] [parallel=N] [queue=8] [context=N] [nocut] [grouped]
 //	adapter NAME [absent]          register an adapter, in memory or not; again: its next version
+//	stubborn                       loads come to their end even when they are called off
 //	evict NAME                     drop it from memory
 //	answer prompt=.. text=..       what the Device answers to a prompt
 //	submit NAME prompt=(..) [adapter=SPEC] [max=N] [stop=(..)] [temperature=F] [seed=N] [deadline=DUR] [private] [top=N]
@@ -28,6 +29,7 @@ import (
 //	cancel NAME, tick DUR, fail [noroom|panic|short] [times=N], drain, abandon, close
 //	read NAME                      the text so far, how it ended, its usage
 //	cold NAME                      whether an empty Engine gives the same text
+//	stats [brief]                  what Stats, and if not brief the Observer, say
 //	state                          who runs and waits, what is cached, what is held
 //
 // A prompt is words put together; "ab*10" is ten times "ab", and "_" is a blank.
@@ -60,11 +62,13 @@ type script struct {
 	options  runtime.Options
 	now      time.Time
 	loads    map[string]chan error
-	adapters int // registered so far: every version is another adapter
+	stubborn bool // loads do not heed their context
+	adapters int  // registered so far: every version is another adapter
 	answers  map[string]string
 	faults   []error
 	names    []string // by id - 1
 	streams  map[string]*client
+	heard    []string // by the Observer, since stats
 	out      strings.Builder
 }
 
@@ -89,8 +93,12 @@ func newScript(d *datadriven.TestData) *script {
 	s.model.Facts().ContextLength = number(d, "context", 4096)
 	s.options = runtime.Options{
 		Parallel: number(d, "parallel", 0), MaxQueue: number(d, "queue", 8), Chunk: number(d, "chunk", 16), Grouped: d.HasArg("grouped"),
+		Observer: s,
 	}
 	s.library.Load = func(ctx context.Context, name string) error {
+		if s.stubborn {
+			return <-s.loads[name]
+		}
 		select {
 		case err := <-s.loads[name]:
 			return err
@@ -165,6 +173,8 @@ func (s *script) command(t *testing.T, d *datadriven.TestData) {
 		s.library.Evict(first(d))
 	case "answer":
 		s.answers[prompt(d, "prompt")] = prompt(d, "text")
+	case "stubborn":
+		s.stubborn = true
 	case "submit":
 		s.submit(t, d)
 	case "turn":
@@ -203,6 +213,8 @@ func (s *script) command(t *testing.T, d *datadriven.TestData) {
 		s.cold(t, s.streams[first(d)])
 	case "state":
 		s.state()
+	case "stats":
+		s.stats(d.HasArg("brief"))
 	default:
 		t.Fatalf("%s: no command %q", d.Pos, d.Cmd)
 	}
@@ -339,78 +351,6 @@ func (s *script) drain(abandon bool) {
 	fmt.Fprintf(&s.out, "%v\n", s.engine.Drain(ctx))
 }
 
-func (s *script) read(c *client) {
-	c.drainEvents()
-	u := c.stream.Usage()
-	fmt.Fprintf(&s.out, "%q", c.text)
-	if c.last.Finish != "" {
-		fmt.Fprintf(&s.out, " %s", c.last.Finish)
-	}
-	if c.last.Stop != "" {
-		fmt.Fprintf(&s.out, " at %q", c.last.Stop)
-	}
-	fmt.Fprintf(&s.out, " prompt=%d cached=%d completion=%d tokens=%d\n", u.Prompt, u.Cached, u.Completion, len(c.tokens))
-	for _, tok := range c.tokens {
-		if len(tok.Top) > 0 {
-			fmt.Fprintf(&s.out, "%q %.3f %v\n", tok.Bytes, tok.Logprob, tok.Top)
-		}
-	}
-}
-
-// cold runs the same request alone on an empty Engine.
-func (s *script) cold(t *testing.T, c *client) {
-	device, engine := s.open()
-	stream, err := engine.Submit(context.Background(), c.request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fresh := &client{stream: stream}
-	for fresh.err == nil {
-		engine.Turn()
-		fresh.drainEvents()
-	}
-	engine.CloseStepped()
-	if err := device.Fault(); err != nil {
-		t.Fatal(err)
-	}
-	if fresh.text == c.text && fresh.last.Finish == c.last.Finish && len(c.text) > 0 {
-		s.out.WriteString("same\n")
-	} else {
-		fmt.Fprintf(&s.out, "differs: %q %s, cold %q %s\n", c.text, c.last.Finish, fresh.text, fresh.last.Finish)
-	}
-}
-
-func (s *script) state() {
-	st := s.engine.State()
-	for _, r := range st.Running {
-		fmt.Fprintf(&s.out, "running %s: sequence %d, %d of %d tokens\n", s.names[r.ID-1], r.Seq, r.Tokens-r.Lacks, r.Tokens)
-	}
-	for _, w := range st.Waiting {
-		fmt.Fprintf(&s.out, "waiting in %q (served %d):", w.Flow, w.Served)
-		for _, id := range w.IDs {
-			fmt.Fprintf(&s.out, " %s", s.names[id-1])
-		}
-		if w.Loading {
-			s.out.WriteString(", loading")
-		} else if w.Loaded {
-			s.out.WriteString(", loaded")
-		}
-		s.out.WriteString("\n")
-	}
-	for _, c := range st.Cached {
-		fmt.Fprintf(&s.out, "cached in %d: key %q, %d tokens", c.Seq, c.Key, c.Tokens)
-		if c.Doubt {
-			s.out.WriteString(", in doubt")
-		}
-		s.out.WriteString("\n")
-	}
-	fmt.Fprintf(&s.out, "cells: %d of %d used, %d by running\n", st.Used, s.limits.Cells, st.Busy)
-	fmt.Fprintf(&s.out, "leases: %d, samplers: %d\n", s.library.Leases(), s.model.Samplers())
-	if n := s.device.Cells(); n != st.Used {
-		fmt.Fprintf(&s.out, "THE DEVICE HOLDS %d CELLS\n", n)
-	}
-}
-
 // finish closes the Engine and checks that nothing is left.
 func (s *script) finish(t *testing.T) {
 	if s == nil {
@@ -423,46 +363,4 @@ func (s *script) finish(t *testing.T) {
 	if err := s.device.Fault(); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// first returns the first argument's name: what a command is about.
-func first(d *datadriven.TestData) string { return d.CmdArgs[0].Key }
-
-func text(d *datadriven.TestData, key string) string {
-	for _, a := range d.CmdArgs {
-		if a.Key == key && len(a.Vals) == 1 {
-			return a.Vals[0]
-		}
-	}
-	return ""
-}
-
-func number(d *datadriven.TestData, key string, otherwise int) int {
-	if v := text(d, key); v != "" {
-		n, err := strconv.Atoi(v)
-		if err != nil {
-			panic(err)
-		}
-		return n
-	}
-	return otherwise
-}
-
-// prompt puts words together, each as often as it says.
-func prompt(d *datadriven.TestData, key string) string {
-	var b strings.Builder
-	for _, a := range d.CmdArgs {
-		if a.Key != key {
-			continue
-		}
-		for _, word := range a.Vals {
-			word, times, _ := strings.Cut(word, "*")
-			n, err := strconv.Atoi(times)
-			if err != nil {
-				n = 1
-			}
-			b.WriteString(strings.ReplaceAll(strings.Repeat(word, n), "_", " "))
-		}
-	}
-	return b.String()
 }

@@ -66,7 +66,7 @@ func TestFaults(t *testing.T) {
 			d.Decode(row(0, 0))
 			return err
 		},
-		"decoded with a closed": func(d *Device) error {
+		"closed while it was placed": func(d *Device) error {
 			p := m.PackNamed("live")
 			if err := d.Place(0, []runtime.Term{{Packed: p, Scale: 1}}); err != nil {
 				return err

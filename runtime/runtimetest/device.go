@@ -32,6 +32,7 @@ type Device struct {
 	seqs   []sequence
 	refs   map[*cell]int // sequences that hold a cell
 	closed bool
+	last   []runtime.Choice // what Decode returned last
 
 	inside atomic.Bool // a call is under way
 	mu     sync.Mutex
@@ -88,6 +89,13 @@ func (d *Device) enter(call string) (leave func(), err error) {
 	if d.closed {
 		d.inside.Store(false)
 		return func() {}, d.breach("%s after Close", call)
+	}
+	for seq := range d.seqs {
+		for _, t := range d.seqs[seq].mix {
+			if t.Packed.(*packed).closed.Load() {
+				return func() { d.inside.Store(false) }, d.breach("an adapter was closed while it was placed on sequence %d", seq)
+			}
+		}
 	}
 	return func() { d.inside.Store(false) }, nil
 }
@@ -211,6 +219,9 @@ func (d *Device) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 	if len(d.refs)+len(rows) > d.limits.Cells {
 		return nil, runtime.ErrNoRoom
 	}
+	for _, c := range d.last {
+		clear(c.Top) // a caller that has kept it will see
+	}
 	var choices []runtime.Choice
 	for _, r := range rows {
 		s := &d.seqs[r.Seq]
@@ -224,6 +235,7 @@ func (d *Device) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 			choices = append(choices, d.draw(s, r))
 		}
 	}
+	d.last = choices
 	return choices, nil
 }
 
@@ -250,11 +262,6 @@ func (d *Device) check(rows []runtime.Row) error {
 		}
 		if s.spoilt {
 			return d.breach("row %d is of sequence %d, whose last Decode failed", i, r.Seq)
-		}
-		for _, t := range s.mix {
-			if t.Packed.(*packed).closed.Load() {
-				return d.breach("row %d is decoded with a closed adapter", i)
-			}
 		}
 		if r.Sampler != nil {
 			if sm, ok := r.Sampler.(*sampler); !ok || sm.closed.Load() {
