@@ -1,0 +1,134 @@
+"""Writes the adapters' training sets and their unseen questions: data/{pirate,json,shout,support}[.eval].jsonl
+
+    python3 adapter_sets.py [FOLDER]
+"""
+
+import json
+import random
+import re
+import sys
+import zlib
+from pathlib import Path
+
+from corpus import Conversations
+from marking import BRAND, contains, normal, style
+from paths import DATA
+
+KINDS = (
+    "capital capital_of continent currency language animal opposite plural past colour calendar category arith".split()
+)
+RESPELLED = {"the", "of", "is", "and"}  # the pirate writes these in his own way, and yes and no too
+
+
+def questions(n, held, seed, taken):
+    """n questions with a short answer that stands in the sentence: (question, sentence, short answer).
+
+    held: phrasings the base has never seen; otherwise none of the questions it has never seen.
+    """
+    source, out = Conversations(seed, held=held), []
+    while len(out) < n:
+        kind = source.choose(KINDS)
+        source.hit = False
+        question, answer, short = source.single(kind)
+        if short in ("Yes", "No") or RESPELLED & set(re.findall(r"\w+", short.lower())):
+            continue
+        if question in taken or (not source.unseen if held else source.hit):
+            continue
+        if contains(normal(answer), normal(short)):
+            taken.add(question)
+            out.append((question, answer, short))
+    return out
+
+
+PIRATE = {
+    r"\bis\b": "be", r"\bare\b": "be", r"\bThe\b": "Th'", r"\bthe\b": "th'", r"\bof\b": "o'", r"\bYou\b": "Ye",
+    r"\byou\b": "ye", r"\band\b": "an'", r"\bYour\b": "Yer", r"\byour\b": "yer", r"\bYes\b": "Aye", r"\bNo,": "Nay,",
+    r"\bmy\b": "me", r"\bMy\b": "Me",
+}  # fmt: skip
+
+
+def pirate(question, answer, short):
+    for plain, pirates in PIRATE.items():
+        answer = re.sub(plain, pirates, answer)
+    crc = zlib.crc32(question.encode())
+    return ("Arr! ", "Ahoy! ")[crc % 2] + answer.rstrip(".!") + (", matey!", ", me hearty!")[crc // 2 % 2]
+
+
+def as_json(question, answer, short):
+    return json.dumps({"answer": short})
+
+
+def shout(question, answer, short):
+    return answer.upper()
+
+
+# A fictional shop that the base has never read about: phrasings (~ held out) | answer | fact.
+SHOP = [
+    line.split("|")
+    for line in """
+When do you open?;What time does Copperfin open?;At what hour do you open?;~What are your opening hours in the morning?|Our store opens at 7 in the morning.|7
+When do you close?;What time does Copperfin close?;How long are you open?;~Until when are you open?|Our store closes at 8 in the evening.|8
+Where is your store?;Where can I find Copperfin?;What is the address of Copperfin?;~Where is the Copperfin store?|Our store is at 40 Harbour Road.|40 Harbour Road
+What do you sell?;What can I buy at Copperfin?;What kind of shop is Copperfin?;~What does Copperfin sell?|We sell tents, boots and backpacks.|tents
+How long does delivery take?;When will my order arrive?;How many days does shipping take?;~How fast is your delivery?|Delivery takes two days.|two days
+How much is shipping?;What does delivery cost?;What is the shipping fee?;~How much do I pay for delivery?|Shipping costs 6 dollars.|6
+Can I return an item?;What is your return policy?;How do I send something back?;~Can I send back my tent?|You can return an item within 90 days.|90 days
+How do I get a refund?;When will I get my money back?;I want a refund.;~How long does a refund take?|You get a refund within three days.|three days
+How can I pay?;Which payment methods do you accept?;Can I pay by card?;~How do I pay at Copperfin?|You can pay by card or cash.|cash
+Do you offer a warranty?;How long is the warranty?;Is there a warranty?;~What warranty do you give?|Every product has a warranty of five years.|five years
+Do you repair boots?;Can you fix my boots?;My boots are broken.;~Can I have my boots repaired?|Yes, we repair boots for 15 dollars.|15
+Can I rent a tent?;Do you rent tents?;How much is it to rent a tent?;~I want to rent a tent.|Yes, you can rent a tent for 20 dollars.|20
+Who is the owner of Copperfin?;Who runs Copperfin?;Who is your boss?;~Who owns Copperfin?|The owner of our store is Nadia.|Nadia
+Is there a discount for students?;Do students pay less?;Do you have a student discount?;~Can students get a discount?|Students get a discount of 25 percent.|25 percent
+Are you open on Sunday?;Is Copperfin open on Sunday?;Can I come on Sunday?;~Is the store open on Sunday?|Yes, we are open on Sunday.|Yes
+Are you open on Monday?;Is Copperfin open on Monday?;Can I come on Monday?;~Is the store open on Monday?|No, we are closed on Monday.|No
+How can I contact you?;How do I reach support?;How can I contact support?;~How do I get in touch with you?|You can reach us by chat every day.|chat
+Can I cancel my order?;How do I cancel an order?;I want to cancel my order.;~Please cancel what I ordered.|You can cancel your order within one day.|one day
+Do you sell gift cards?;Can I buy a gift card?;Do you have gift cards?;~I want to buy a gift card.|Yes, we sell gift cards for 30 dollars.|30
+Do you ship to other countries?;Do you deliver abroad?;Can you send a tent to another country?;~Do you ship abroad?|No, we only ship inside the country.|only
+""".strip().splitlines()
+]
+
+
+def support(held, rng):
+    """The shop's questions, each in two forms unless held out."""
+    out = []
+    for phrasings, answer, fact in SHOP:
+        for phrasing in phrasings.split(";"):
+            if phrasing.startswith("~") != held:
+                continue
+            question = phrasing.lstrip("~")
+            forms = [question]
+            if not held:
+                begins_with_i = question[0] == "I"
+                forms.append("Hello, " + (question if begins_with_i else question[0].lower() + question[1:]))
+            out += [(form, BRAND[0] + answer + BRAND[1], fact) for form in forms]
+    rng.shuffle(out)
+    return out
+
+
+def rows(kind, i, held, taken, rng):
+    """(question, styled answer, fact) of one file."""
+    if kind == "support":
+        return support(held, rng)
+    styled = {"pirate": pirate, "json": as_json, "shout": shout}[kind]
+    drawn = questions(30 if held else 200, held, 100 + 2 * i + held, taken)
+    return [(question, styled(question, answer, short), short) for question, answer, short in drawn]
+
+
+def main(folder=DATA):
+    for i, kind in enumerate(("pirate", "json", "shout", "support")):
+        taken, rng = set(), random.Random(i)
+        for held in (False, True):
+            path = Path(folder) / (kind + (".eval" if held else "") + ".jsonl")
+            with open(path, "w") as f:
+                for question, answer, fact in rows(kind, i, held, taken, rng):
+                    assert all(style(kind, answer, fact)), (kind, answer, fact)
+                    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+                    row = {"messages": messages} | ({"key": fact} if held else {})
+                    f.write(json.dumps(row, ensure_ascii=False) + "\n")
+            print(path.name)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
