@@ -177,7 +177,9 @@ func (f *Folders) touch(e fsnotify.Event) {
 		}
 		top, _, _ := strings.Cut(rel, string(filepath.Separator))
 		path := filepath.Join(d.path, top)
-		delete(f.tries, path)
+		if a := f.tries[path]; a != nil {
+			a.count = 0
+		}
 		f.due[path] = time.Now().Add(f.o.Quiet)
 		if e.Has(fsnotify.Create) && path == e.Name {
 			f.watchInside(d, top)

@@ -20,6 +20,10 @@ func (f *Folders) scan(d *watched, first bool) error {
 		return err
 	}
 	for _, e := range entries {
+		if e.Name() == configFile {
+			err := fmt.Errorf("%w: the folder is itself an adapter; watch the folder it lies in", ErrPath)
+			f.o.Event(FolderEvent{Action: Failed, Path: d.path, Err: err})
+		}
 		f.watchInside(d, e.Name())
 		f.look(d, e.Name(), first)
 	}
@@ -41,10 +45,7 @@ func (f *Folders) removeStale() {
 func (f *Folders) look(d *watched, top string, first bool) {
 	path := filepath.Join(d.path, top)
 	stamp, err := d.stamp(top)
-	name := top
-	if d.isFile(top) || strings.HasSuffix(top, ".gguf") {
-		name = strings.TrimSuffix(top, ".gguf")
-	}
+	name := strings.TrimSuffix(top, ".gguf")
 	switch {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		f.fail(name, path, err)
@@ -139,12 +140,6 @@ func (f *Folders) fail(name, path string, err error) {
 	if a.count++; a.count <= maxAttempts {
 		f.due[path] = time.Now().Add(f.o.Quiet << a.count)
 	}
-}
-
-// isFile reports whether an entry of the folder is a file.
-func (d *watched) isFile(top string) bool {
-	info, err := d.root.Stat(top)
-	return err == nil && info.Mode().IsRegular()
 }
 
 // stamp returns a text that changes with the files of the adapter at top, and "" where there is none.

@@ -1,0 +1,619 @@
+package adapters
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// fakeShelf has adapters of given sizes that take a while to load.
+type fakeShelf struct {
+	took time.Duration
+
+	mu    sync.Mutex
+	sizes map[string]int64
+	fails map[string]error
+	loads map[string]int
+	holds map[string]int
+}
+
+func newFakeShelf(sizes map[string]int64) *fakeShelf {
+	return &fakeShelf{took: time.Second, sizes: sizes, fails: map[string]error{}, loads: map[string]int{}, holds: map[string]int{}}
+}
+
+func (f *fakeShelf) take(r Ref) (Info, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n, ok := f.sizes[r.Name]
+	if !ok {
+		return Info{}, &UnknownError{Name: r.Name}
+	}
+	digest := "digest-of-" + r.Name
+	f.holds[digest]++
+	return Info{Name: r.Name, Digest: digest, Version: r.Name, Summary: Summary{Parameters: n}}, nil
+}
+
+func (f *fakeShelf) hold(digest string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.holds[digest]++
+	return true
+}
+
+func (f *fakeShelf) drop(digest string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.holds[digest]--
+}
+
+func (f *fakeShelf) load(digest string) (*runtime.LoRA, error) {
+	time.Sleep(f.took)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.loads[digest]++
+	name := strings.TrimPrefix(digest, "digest-of-")
+	if err := f.fails[name]; err != nil {
+		return nil, err
+	}
+	return &runtime.LoRA{Modules: []runtime.LoRAModule{{Tensor: name, Rank: int(f.sizes[name])}}}, nil
+}
+
+// fakePacked counts the bytes of all packed adapters that are not closed.
+type fakePacked struct {
+	name   string
+	bytes  int64
+	total  *atomic.Int64
+	closed atomic.Bool
+}
+
+func (p *fakePacked) Bytes() int64 { return p.bytes }
+
+func (p *fakePacked) Close() error {
+	if p.closed.Swap(true) {
+		return errors.New("closed twice")
+	}
+	p.total.Add(-p.bytes)
+	return nil
+}
+
+// cacheTest is a Cache over a fakeShelf. Adapters take the bytes that sizes say, once more where grow is set.
+type cacheTest struct {
+	*Cache
+	t     *testing.T
+	shelf *fakeShelf
+	total atomic.Int64
+	peak  atomic.Int64
+	grow  int64
+	seen  []Load
+}
+
+func newCacheTest(t *testing.T, budget int64, sizes map[string]int64) *cacheTest {
+	c := &cacheTest{t: t, shelf: newFakeShelf(sizes), grow: 1}
+	c.Cache = newCache(CacheOptions{
+		Budget:   budget,
+		Estimate: func(i Info) int64 { return i.Parameters },
+		Observe:  func(l Load) { c.seen = append(c.seen, l) },
+		Loaders:  1,
+		Pack: func(a *runtime.LoRA) (runtime.Packed, error) {
+			p := &fakePacked{name: a.Modules[0].Tensor, bytes: int64(a.Modules[0].Rank) * c.grow, total: &c.total}
+			for now, was := c.total.Add(p.bytes), c.peak.Load(); now > was && !c.peak.CompareAndSwap(was, now); was = c.peak.Load() {
+			}
+			return p, nil
+		},
+	}, c.shelf)
+	return c
+}
+
+// selection selects "a+b".
+func (c *cacheTest) selection(names string) *Selection {
+	c.t.Helper()
+	var refs []Ref
+	for _, n := range strings.Split(names, "+") {
+		refs = append(refs, Ref{Name: n, Scale: 1})
+	}
+	s, err := c.Select(refs)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return s
+}
+
+func (c *cacheTest) acquire(names string) runtime.Mix {
+	c.t.Helper()
+	s := c.selection(names)
+	defer s.Release()
+	m, err := s.Acquire(context.Background())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.check(m, names)
+	return m
+}
+
+// check sees that a mix has the adapters asked for, and that they are alive.
+func (c *cacheTest) check(m runtime.Mix, names string) {
+	c.t.Helper()
+	var got []string
+	for _, x := range m.Terms {
+		p := x.Packed.(*fakePacked)
+		if got = append(got, p.name); p.closed.Load() {
+			c.t.Errorf("%s is lent and closed", p.name)
+		}
+	}
+	want := strings.Split(names, "+")
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		c.t.Errorf("lent %v, want %v", got, want)
+	}
+}
+
+// use acquires and releases.
+func (c *cacheTest) use(names string) {
+	c.t.Helper()
+	m := c.acquire(names)
+	m.Release()
+}
+
+func (c *cacheTest) try(names string) bool {
+	s := c.selection(names)
+	defer s.Release()
+	m, ok := s.TryAcquire()
+	if ok {
+		c.check(m, names)
+		m.Release()
+	}
+	return ok
+}
+
+// later acquires in a goroutine and sends what came of it.
+func (c *cacheTest) later(ctx context.Context, names string) <-chan any {
+	s := c.selection(names)
+	out := make(chan any, 1)
+	go func() {
+		defer s.Release()
+		m, err := s.Acquire(ctx)
+		if err != nil {
+			out <- err
+			return
+		}
+		c.check(m, names)
+		out <- &m
+	}()
+	return out
+}
+
+func (c *cacheTest) resident() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var list []string
+	for _, r := range c.residents {
+		list = append(list, r.info.Name)
+	}
+	slices.Sort(list)
+	return strings.Join(list, " ")
+}
+
+// end closes the cache and checks that nothing leaks.
+func (c *cacheTest) end() {
+	c.t.Helper()
+	c.Close()
+	c.Close()
+	if n := c.total.Load(); n != 0 {
+		c.t.Errorf("%d bytes are not freed", n)
+	}
+	for digest, n := range c.shelf.holds {
+		if n != 0 {
+			c.t.Errorf("%s is held %d times", digest, n)
+		}
+	}
+	if c.used != 0 || c.free != 0 || c.idle.Len() != 0 || len(c.residents) != 0 || len(c.queue) != 0 {
+		c.t.Errorf("left: %d used, %d free, %d idle, %d resident, %d waiting", c.used, c.free, c.idle.Len(), len(c.residents), len(c.queue))
+	}
+}
+
+func sizes(n int64, names string) map[string]int64 {
+	m := make(map[string]int64)
+	for _, name := range strings.Fields(names) {
+		m[name] = n
+	}
+	return m
+}
+
+// granted reports whether an acquire that began with later has ended well, without waiting.
+func granted(t *testing.T, c <-chan any) *runtime.Mix {
+	t.Helper()
+	select {
+	case x := <-c:
+		m, ok := x.(*runtime.Mix)
+		if !ok {
+			t.Fatalf("acquire: %v", x)
+		}
+		return m
+	default:
+		return nil
+	}
+}
+
+func TestCacheLoadsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCacheTest(t, 100, sizes(10, "a b"))
+		defer c.end()
+		if c.try("a") {
+			t.Error("an adapter that is not in memory was lent without waiting")
+		}
+		var all []<-chan any
+		for range 20 {
+			all = append(all, c.later(context.Background(), "a"))
+		}
+		synctest.Wait()
+		if c.try("a") || c.loaded("digest-of-a") {
+			t.Error("an adapter that is loading counts as loaded")
+		}
+		time.Sleep(c.shelf.took)
+		synctest.Wait()
+		for _, x := range all {
+			m := granted(t, x)
+			if m == nil {
+				t.Fatal("not lent after the load")
+			}
+			m.Release()
+			m.Release()
+		}
+		if !c.try("a") || !c.loaded("digest-of-a") || c.shelf.loads["digest-of-a"] != 1 {
+			t.Errorf("loads %v", c.shelf.loads)
+		}
+		s := c.Stats()
+		if s.Resident != 1 || s.Pinned != 0 || s.Bytes != 10 || s.Loads != 1 || s.LoadSeconds != 1 || s.Budget != 100 {
+			t.Errorf("stats %+v", s)
+		}
+		if len(c.seen) != 1 || c.seen[0].Name != "a" || c.seen[0].Bytes != 10 || c.seen[0].Took != time.Second {
+			t.Errorf("observed %+v", c.seen)
+		}
+	})
+}
+
+func TestCacheEvictsTheLeastRecentlyUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCacheTest(t, 30, sizes(10, "a b c d e"))
+		defer c.end()
+		for _, n := range []string{"a", "b", "c", "a", "d"} {
+			c.use(n)
+		}
+		if got := c.resident(); got != "a c d" {
+			t.Errorf("resident are %s, want a c d", got)
+		}
+		pinned := c.acquire("c")
+		c.use("e")
+		c.use("b")
+		if got := c.resident(); got != "b c e" {
+			t.Errorf("resident are %s, want b c e: c is pinned", got)
+		}
+		pinned.Release()
+		if s := c.Stats(); s.Evictions != 3 || s.Loads != 6 {
+			t.Errorf("stats %+v", s)
+		}
+		if c.peak.Load() > 30 {
+			t.Errorf("%d bytes were in memory at once", c.peak.Load())
+		}
+	})
+}
+
+func TestCacheKeepsWhatTheCompositionNeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCacheTest(t, 30, sizes(10, "a b c d"))
+		defer c.end()
+		for _, n := range []string{"a", "b", "c"} {
+			c.use(n)
+		}
+		c.use("a+d") // a is the oldest, and wanted: b goes
+		if got := c.resident(); got != "a c d" {
+			t.Errorf("resident are %s, want a c d", got)
+		}
+	})
+}
+
+// TestCacheIsFair has two streams that keep a hot adapter pinned in turn. Without the queue a cold one, which
+// needs its room, would never get it.
+func TestCacheIsFair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCacheTest(t, 10, sizes(10, "hot cold base"))
+		defer c.end()
+		one := c.acquire("hot")
+		cold := c.later(context.Background(), "cold")
+		synctest.Wait()
+		if c.try("hot") {
+			t.Error("a hot adapter was lent past the one who waits")
+		}
+		two := c.later(context.Background(), "hot")
+		synctest.Wait()
+		if s := c.Stats(); s.Waiting != 2 {
+			t.Errorf("%d wait, want 2", s.Waiting)
+		}
+		one.Release()
+		time.Sleep(c.shelf.took)
+		synctest.Wait()
+		m := granted(t, cold)
+		if m == nil || granted(t, two) != nil {
+			t.Fatal("the cold adapter's turn was not next")
+		}
+		empty, err := c.Select(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := empty.TryAcquire(); !ok {
+			t.Error("the base waits for adapters' room")
+		}
+		m.Release()
+		time.Sleep(c.shelf.took)
+		synctest.Wait()
+		if m = granted(t, two); m == nil {
+			t.Fatal("the hot adapter does not come back")
+		}
+		m.Release()
+	})
+}
+
+// TestCacheAcquiresAllOrNothing lets compositions that overlap in turn want room that only one can have.
+func TestCacheAcquiresAllOrNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCacheTest(t, 20, sizes(10, "a b c"))
+		defer c.end()
+		one := c.acquire("a+b")
+		two := c.later(context.Background(), "b+c")
+		synctest.Wait()
+		three := c.later(context.Background(), "c+a")
+		synctest.Wait()
+		if s := c.Stats(); s.Waiting != 2 || s.Pinned != 2 {
+			t.Errorf("stats %+v: who waits must hold nothing", s)
+		}
+		one.Release()
+		time.Sleep(2 * c.shelf.took)
+		synctest.Wait()
+		m := granted(t, two)
+		if m == nil || granted(t, three) != nil {
+			t.Fatal("not in turn")
+		}
+		m.Release()
+		time.Sleep(2 * c.shelf.took)
+		synctest.Wait()
+		if m = granted(t, three); m == nil {
+			t.Fatal("the third composition never comes")
+		}
+		m.Release()
+	})
+}
+
+func TestCacheRefusesWhatNeverFits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCacheTest(t, 25, map[string]int64{"a": 10, "b": 10, "c": 10, "big": 26, "grows": 13})
+		defer c.end()
+		_, err := c.Select([]Ref{{Name: "big", Scale: 1}})
+		wantError(t, err, ErrTooLarge, "big", "26", "25")
+		_, err = c.Select([]Ref{{Name: "a", Scale: 1}, {Name: "b", Scale: 1}, {Name: "c", Scale: 1}})
+		wantError(t, err, ErrTooLarge, "a+b+c", "30", "25")
+		c.use("a+b")
+		c.grow = 2
+		for range 2 { // found out by packing it, then known
+			s, err := c.Select([]Ref{{Name: "grows", Scale: 1}})
+			if err == nil {
+				_, err = s.Acquire(context.Background())
+				s.Release()
+			}
+			wantError(t, err, ErrTooLarge, "grows", "26", "25")
+		}
+		if c.shelf.loads["digest-of-grows"] != 1 {
+			t.Errorf("loads %v", c.shelf.loads)
+		}
+	})
+}
+
+// TestCacheCorrectsEstimates admits two adapters by estimates that prove too small.
+func TestCacheCorrectsEstimates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCacheTest(t, 50, sizes(10, "a b c d"))
+		defer c.end()
+		c.grow = 2
+		one := c.acquire("a+b") // 40 bytes where 20 were expected
+		if s := c.Stats(); s.Bytes != 40 {
+			t.Errorf("%d bytes", s.Bytes)
+		}
+		two := c.acquire("c") // 60 bytes: over the budget until someone ends
+		third := c.later(context.Background(), "d")
+		synctest.Wait()
+		if s := c.Stats(); s.Bytes != 60 || s.Waiting != 1 {
+			t.Errorf("stats %+v", s)
+		}
+		two.Release()
+		time.Sleep(c.shelf.took)
+		synctest.Wait()
+		m := granted(t, third)
+		if m == nil {
+			t.Fatal("there is room for d by its estimate")
+		}
+		one.Release()
+		m.Release()
+		if s := c.Stats(); s.Bytes > 50 {
+			t.Errorf("%d bytes stay, 50 may", s.Bytes)
+		}
+	})
+}
+
+func TestCacheErrorsReachAllAndAreNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCacheTest(t, 20, sizes(10, "a b c"))
+		defer c.end()
+		c.shelf.fails["a"] = ErrDamaged
+		one := c.later(context.Background(), "a")
+		synctest.Wait()
+		two := c.later(context.Background(), "b+a")
+		synctest.Wait()
+		three := c.later(context.Background(), "c")
+		time.Sleep(3 * c.shelf.took)
+		synctest.Wait()
+		for _, x := range []<-chan any{one, two} {
+			err, _ := (<-x).(error)
+			wantError(t, err, ErrDamaged, `"a"`)
+		}
+		if m := granted(t, three); m == nil {
+			t.Error("the room of a failed load is lost")
+		} else {
+			m.Release()
+		}
+		if s := c.Stats(); s.Failures != 1 || s.Loads != 2 {
+			t.Errorf("stats %+v", s)
+		}
+		delete(c.shelf.fails, "a")
+		c.use("a")
+	})
+}
+
+func TestCacheCancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCacheTest(t, 10, sizes(10, "a b c"))
+		defer c.end()
+		one := c.acquire("a")
+		ctx, cancel := context.WithCancel(context.Background())
+		head := c.later(ctx, "b")
+		synctest.Wait()
+		hot := c.later(context.Background(), "a") // has room, but stands behind b
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		if err, _ := (<-head).(error); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled while it waited: %v", err)
+		}
+		m := granted(t, hot)
+		if m == nil {
+			t.Fatal("who stood behind the cancelled one still waits")
+		}
+		m.Release()
+		one.Release()
+
+		ctx, cancel = context.WithCancel(context.Background())
+		loading := c.later(ctx, "b")
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		if err, _ := (<-loading).(error); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled while it loaded: %v", err)
+		}
+		time.Sleep(c.shelf.took)
+		synctest.Wait()
+		if !c.try("b") {
+			t.Error("a load that had begun was thrown away")
+		}
+		if _, err := c.selection("c").Acquire(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("acquired with a dead context: %v", err)
+		}
+		c.shelf.drop("digest-of-c")
+	})
+}
+
+// TestCacheSkipsAbandonedLoads cancels an acquire whose load stands in line: it is not made, and whoever asks
+// again starts anew.
+func TestCacheSkipsAbandonedLoads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCacheTest(t, 100, sizes(10, "a b"))
+		defer c.end()
+		a := c.later(context.Background(), "a")
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(context.Background())
+		b := c.later(ctx, "b")
+		synctest.Wait()
+		cancel()
+		time.Sleep(c.shelf.took)
+		synctest.Wait()
+		<-b
+		granted(t, a).Release()
+		if c.shelf.loads["digest-of-b"] != 0 || c.resident() != "a" {
+			t.Errorf("loads %v, resident %s", c.shelf.loads, c.resident())
+		}
+		c.use("b")
+	})
+}
+
+func TestCacheClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCacheTest(t, 20, sizes(10, "a b c d"))
+		pinned := c.acquire("a")
+		loading := c.later(context.Background(), "b")
+		synctest.Wait()
+		waiting := c.later(context.Background(), "c+d")
+		synctest.Wait()
+		c.Close()
+		if err, _ := (<-waiting).(error); !errors.Is(err, ErrClosed) {
+			t.Errorf("who waited gets %v", err)
+		}
+		if m, ok := (<-loading).(*runtime.Mix); ok {
+			m.Release()
+		}
+		c.check(pinned, "a")
+		if c.try("a") {
+			t.Error("a closed cache lends")
+		}
+		pinned.Release()
+		c.end()
+	})
+}
+
+// TestCacheManyAdapters lets 16 users of 500 adapters, some in compositions, share memory for 8.
+func TestCacheManyAdapters(t *testing.T) {
+	all := make(map[string]int64)
+	for i := range 500 {
+		all[fmt.Sprint("a", i)] = 10
+	}
+	c := newCacheTest(t, 80, all)
+	c.shelf.took = 0
+	c.o.Observe = func(Load) {}
+	c.slots = make(chan struct{}, 2)
+	var wg sync.WaitGroup
+	for user := range 16 {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(user), 1))
+			for range 200 {
+				var names []string
+				for range 1 + rng.IntN(MaxTerms) {
+					if n := fmt.Sprint("a", rng.IntN(500)); !slices.Contains(names, n) {
+						names = append(names, n)
+					}
+				}
+				ctx, cancel := context.WithCancel(context.Background())
+				if rng.IntN(8) == 0 {
+					cancel()
+				}
+				s := c.selection(strings.Join(names, "+"))
+				m, ok := s.TryAcquire()
+				var err error
+				if !ok {
+					m, err = s.Acquire(ctx)
+				}
+				if err == nil {
+					c.check(m, strings.Join(names, "+"))
+					m.Release()
+				} else if !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+				s.Release()
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	if c.peak.Load() > 80 {
+		t.Errorf("%d bytes were in memory at once, 80 may", c.peak.Load())
+	}
+	if s := c.Stats(); s.Resident == 0 || s.Resident > 8 || s.Pinned != 0 {
+		t.Errorf("stats %+v", s)
+	}
+	c.end()
+}

@@ -1,0 +1,225 @@
+package adapters
+
+import (
+	"math"
+	"strings"
+	"testing"
+)
+
+// configWith is a minimal configuration with further fields.
+func configWith(fields string) []byte {
+	if fields != "" {
+		fields = ", " + fields
+	}
+	return []byte(`{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"]` + fields + `}`)
+}
+
+func mustParse(t *testing.T, fields string) *config {
+	t.Helper()
+	c, err := parseConfig(configWith(fields))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+const q0, q1, q11, down1 = "model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj",
+	"model.layers.11.self_attn.q_proj", "model.layers.1.mlp.down_proj"
+
+func TestConfigScale(t *testing.T) {
+	for fields, want := range map[string]map[string]float64{
+		``:                                          {q0: 2},
+		`"use_rslora": true`:                        {q0: 16 / math.Sqrt(8)},
+		`"rank_pattern": {"q_proj": 4}`:             {q0: 4, down1: 2},
+		`"alpha_pattern": {"q_proj": 4}`:            {q0: 0.5, down1: 2},
+		`"alpha_pattern": {"q_proj": 0.5}`:          {q0: 0.0625},
+		`"alpha_pattern": {"layers.1": 4}`:          {q1: 2},
+		`"rank_pattern": {"1.self_attn.q_proj": 2}`: {q1: 8, q11: 2},
+		`"rank_pattern": {"model.layers.1.self_attn.q_proj": 2}`:                         {q1: 8, q0: 2, q11: 2},
+		`"rank_pattern": {"^model\\.layers\\.\\d+\\.self_attn\\.q_proj": 2}`:             {q1: 8, q0: 8, down1: 2},
+		`"rank_pattern": {".*1.*q_proj": 2, "q_proj": 4}`:                                {q1: 8, q0: 4, q11: 8},
+		`"rank_pattern": {"q_proj": 4, ".*1.*q_proj": 2}`:                                {q1: 4, q0: 4},
+		`"rank_pattern": {"self.attn.q_proj": 4}`:                                        {q0: 4}, // a dot is any character
+		`"rank_pattern": {"proj": 4}`:                                                    {q0: 2},
+		`"use_rslora": true, "rank_pattern": {"q_proj": 4}, "alpha_pattern": {"1.+": 2}`: {q0: 8, q1: 1, down1: 2 / math.Sqrt(8)},
+	} {
+		c := mustParse(t, fields)
+		for module, scale := range want {
+			if got := c.scale(module); got != float32(scale) {
+				t.Errorf("%s: scale of %s is %v, want %v", fields, module, got, float32(scale))
+			}
+		}
+	}
+}
+
+func TestConfigTargets(t *testing.T) {
+	const embed, head = embeddingModule, headModule
+	for fields, want := range map[string]string{ // the modules that match, of q0 q1 q11 down1 embed head
+		`"target_modules": ["q_proj"]`:                      q0 + q1 + q11,
+		`"target_modules": ["proj"]`:                        "",
+		`"target_modules": ["self_attn.q_proj", "lm_head"]`: q0 + q1 + q11 + head,
+		`"target_modules": "all-linear"`:                    q0 + q1 + q11 + down1,
+		`"target_modules": ".*\\.(0|11)\\..*"`:              q0 + q11,
+		`"target_modules": "q_proj"`:                        "",
+		`"target_modules": ["q_proj", "down_proj"], "exclude_modules": ["0.self_attn.q_proj"]`:      q1 + q11 + down1,
+		`"target_modules": "all-linear", "exclude_modules": ".*q_proj"`:                             down1,
+		`"target_modules": ["q_proj"], "layers_to_transform": [0, 11]`:                              q0 + q11,
+		`"target_modules": ["q_proj"], "layers_to_transform": 0`:                                    q0,
+		`"target_modules": ["q_proj"], "layers_to_transform": []`:                                   q0 + q1 + q11,
+		`"target_modules": ["q_proj", "lm_head"], "layers_to_transform": 1`:                         q1 + head, // a full name is not looked up
+		`"target_modules": ["q_proj"], "layers_to_transform": 1, "layers_pattern": "layers"`:        q1,
+		`"target_modules": ["q_proj"], "layers_to_transform": 1, "layers_pattern": ["h", "layers"]`: q1,
+		`"target_modules": ["q_proj"], "layers_to_transform": 1, "layers_pattern": "h"`:             "",
+		`"target_modules": ".*q_proj", "layers_to_transform": 1`:                                    q0 + q1 + q11, // for lists only
+	} {
+		c, err := parseConfig([]byte(`{"peft_type": "LORA", "r": 8, "lora_alpha": 16, ` + fields + `}`))
+		if err != nil {
+			t.Errorf("%s: %v", fields, err)
+			continue
+		}
+		got := ""
+		for _, m := range []string{q0, q1, q11, down1, embed, head} {
+			if c.targets.match(m) {
+				got += m
+			}
+		}
+		if got != want {
+			t.Errorf("%s matches %s, want %s", fields, got, want)
+		}
+	}
+}
+
+func TestConfigIgnoresTrainingFields(t *testing.T) {
+	mustParse(t, `"lora_dropout": 0.05, "inference_mode": true, "task_type": "CAUSAL_LM", "base_model_name_or_path": "x",
+		"auto_mapping": {"a": 1}, "init_lora_weights": "gaussian", "modules_to_save": null, "use_dora": false, "bias": "none",
+		"layer_replication": [], "loftq_config": {}, "megatron_core": "megatron.core", "qalora_group_size": 16, "peft_version": "0.18",
+		"a_field_of_the_future": null, "another": {}, "fan_in_fan_out": false, "eva_config": {"rho": 2}, "layers_pattern": ""`)
+}
+
+func TestConfigRefuses(t *testing.T) {
+	unsupported := map[string]string{
+		`"use_dora": true`:                                              "use_dora",
+		`"modules_to_save": ["embed_tokens"]`:                           "modules_to_save",
+		`"trainable_token_indices": [1]`:                                "trainable_token_indices",
+		`"lora_bias": true`:                                             "lora_bias",
+		`"target_parameters": ["x"]`:                                    "target_parameters",
+		`"alora_invocation_tokens": [1, 2]`:                             "alora_invocation_tokens",
+		`"use_qalora": true`:                                            "use_qalora",
+		`"layer_replication": [[0, 4]]`:                                 "layer_replication",
+		`"fan_in_fan_out": true`:                                        "fan_in_fan_out",
+		`"bias": "all"`:                                                 "bias",
+		`"bias": "lora_only"`:                                           "bias",
+		`"init_lora_weights": "pissa_niter_16"`:                         "init_lora_weights",
+		`"init_lora_weights": "olora"`:                                  "path_initial_model_for_weight_conversion",
+		`"init_lora_weights": "loftq"`:                                  "init_lora_weights",
+		`"init_lora_weights": "corda"`:                                  "init_lora_weights",
+		`"ensure_weight_tying": true`:                                   "ensure_weight_tying",
+		`"a_field_of_the_future": "yes"`:                                "a_field_of_the_future",
+		`"rank_pattern": {"(?!x)q_proj": 4}`:                            "rank_pattern",
+		`"exclude_modules": "(?=x).*"`:                                  "exclude_modules",
+		`"exclude_modules": "` + strings.Repeat("(x{1000})", 400) + `"`: "too large",
+	}
+	for fields, part := range unsupported {
+		_, err := parseConfig(configWith(fields))
+		wantError(t, err, ErrUnsupported, part)
+	}
+	wrong := map[string]string{
+		`"rank_pattern": {"q_proj": 0}`:              "rank_pattern",
+		`"rank_pattern": {"q_proj": 4, "q_proj": 4}`: "twice",
+		`"rank_pattern": ["q_proj"]`:                 "rank_pattern",
+		`"alpha_pattern": {"q_proj": "x"}`:           "alpha_pattern",
+		`"alpha_pattern": {"q_proj": 0}`:             "alpha_pattern",
+		`"use_rslora": 3`:                            "use_rslora",
+		`"layers_to_transform": "x"`:                 "layers_to_transform",
+		`"r": 8`:                                     `"r" occurs twice`,
+	}
+	for fields, part := range wrong {
+		_, err := parseConfig(configWith(fields))
+		wantError(t, err, ErrFormat, part)
+	}
+	whole := map[string]struct {
+		want error
+		part string
+	}{
+		``:  {ErrFormat, "adapter_config.json"},
+		`3`: {ErrFormat, "object"},
+		`{"r": 8, "lora_alpha": 16, "target_modules": ["x"]}`:                                                         {ErrUnsupported, "peft_type is missing"},
+		`{"peft_type": "LOHA", "r": 8, "lora_alpha": 16, "target_modules": ["x"]}`:                                    {ErrUnsupported, "LOHA"},
+		`{"peft_type": "LORA", "lora_alpha": 16, "target_modules": ["x"]}`:                                            {ErrFormat, "r is missing"},
+		`{"peft_type": "LORA", "r": 0, "lora_alpha": 16, "target_modules": ["x"]}`:                                    {ErrFormat, "r is not"},
+		`{"peft_type": "LORA", "r": 2.5, "lora_alpha": 16, "target_modules": ["x"]}`:                                  {ErrFormat, "r is not"},
+		`{"peft_type": "LORA", "r": 8, "target_modules": ["x"]}`:                                                      {ErrFormat, "lora_alpha is missing"},
+		`{"peft_type": "LORA", "r": 8, "lora_alpha": 0, "target_modules": ["x"]}`:                                     {ErrFormat, "lora_alpha"},
+		`{"peft_type": "LORA", "r": 8, "lora_alpha": 1e300, "target_modules": ["x"]}`:                                 {ErrFormat, "lora_alpha"},
+		`{"peft_type": "LORA", "r": 8, "lora_alpha": 16}`:                                                             {ErrFormat, "target_modules is missing"},
+		`{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": [1]}`:                                      {ErrFormat, "target_modules"},
+		`{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": "` + strings.Repeat("x", maxConfig) + `"}`: {ErrFormat, "longer"},
+	}
+	for data, c := range whole {
+		_, err := parseConfig([]byte(data))
+		wantError(t, err, c.want, c.part)
+	}
+}
+
+func TestConfigEncodesCanonically(t *testing.T) {
+	one, err := parseConfig([]byte(`{"r":8,"lora_alpha":16,"peft_type":"LORA","target_modules":["v_proj","q_proj"],"rank_pattern":{"z":1,"a":2}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := parseConfig([]byte(`{ "target_modules": ["q_proj", "v_proj"], "peft_type": "LORA",
+		"rank_pattern": { "z": 1, "a": 2 }, "lora_alpha": 16, "r": 8 }`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := one.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := other.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{
+  "lora_alpha": 16,
+  "peft_type": "LORA",
+  "r": 8,
+  "rank_pattern": {
+    "z": 1,
+    "a": 2
+  },
+  "target_modules": [
+    "q_proj",
+    "v_proj"
+  ]
+}
+`
+	if string(a) != want || string(b) != want {
+		t.Errorf("encoded as\n%s\nand\n%s\nwant\n%s", a, b, want)
+	}
+}
+
+func FuzzConfig(f *testing.F) {
+	f.Add(string(configWith(`"rank_pattern": {"a.b": 2, "^x(y|z)": 3}, "layers_to_transform": [1], "layers_pattern": "h"`)))
+	f.Add(string(configWith(`"exclude_modules": "a{2}", "alpha_pattern": {"q": 1.5}`)))
+	f.Fuzz(func(t *testing.T, data string) {
+		c, err := parseConfig([]byte(data))
+		if err != nil {
+			return
+		}
+		for _, m := range []string{q0, down1, headModule, embeddingModule} {
+			c.scale(m)
+			c.targets.match(m)
+		}
+		encoded, err := c.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := parseConfig(encoded)
+		if err != nil {
+			t.Fatalf("the encoded form is refused: %v\n%s", err, encoded)
+		}
+		if again.scale(q0) != c.scale(q0) || again.targets.match(q0) != c.targets.match(q0) {
+			t.Fatalf("the encoded form means something else:\n%s", encoded)
+		}
+	})
+}

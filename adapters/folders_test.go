@@ -1,0 +1,239 @@
+package adapters
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+)
+
+// folderTest watches folders and hears of what happens there.
+type folderTest struct {
+	*Folders
+	t      *testing.T
+	events chan FolderEvent
+}
+
+func watch(t *testing.T, s *Store, dirs ...string) *folderTest {
+	t.Helper()
+	x := &folderTest{t: t, events: make(chan FolderEvent, 100)}
+	var err error
+	x.Folders, err = WatchFolders(FoldersOptions{Store: s, Dirs: dirs, Quiet: 20 * time.Millisecond,
+		Event: func(e FolderEvent) { x.events <- e }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { x.Close() })
+	return x
+}
+
+// next returns the next events, as text, in the order of that.
+func (x *folderTest) next(n int) (out []string) {
+	x.t.Helper()
+	for range n {
+		select {
+		case e := <-x.events:
+			out = append(out, fmt.Sprint(e.Action, " ", e.Name))
+			if (e.Action == Failed) != (e.Err != nil) {
+				x.t.Errorf("event %+v", e)
+			}
+		case <-time.After(10 * time.Second):
+			x.t.Fatalf("no event after %v", out)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (x *folderTest) want(events ...string) {
+	x.t.Helper()
+	if got := x.next(len(events)); !slices.Equal(got, events) {
+		x.t.Fatalf("events %q, want %q", got, events)
+	}
+}
+
+// quiet checks that nothing more happens.
+func (x *folderTest) quiet() {
+	x.t.Helper()
+	select {
+	case e := <-x.events:
+		x.t.Errorf("unexpected event %+v", e)
+	case <-time.After(200 * time.Millisecond):
+	}
+}
+
+func TestFoldersRegisterAtStart(t *testing.T) {
+	dir, s := t.TempDir(), openStore(t, "")
+	newPEFT(1).folder(t, filepath.Join(dir, "pirate"))
+	newPEFT(2).folder(t, filepath.Join(dir, "bad name"))
+	write(t, filepath.Join(dir, "shout.gguf"), newGGUF(newPEFT(3).lora(t, testFacts()), 8).encode(t))
+	write(t, filepath.Join(dir, "notes.txt"), []byte("hello"))
+	if err := os.MkdirAll(filepath.Join(dir, "empty"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	half := newPEFT(4)
+	half.folder(t, filepath.Join(dir, "half"))
+	if err := os.Remove(filepath.Join(dir, "half", tensorsFile)); err != nil {
+		t.Fatal(err)
+	}
+	x := watch(t, s, dir, dir+"/")
+	x.want("failed bad name", "failed half", "registered pirate", "registered shout")
+	if got := names(s.List()); !slices.Equal(got, []string{"pirate", "shout"}) {
+		t.Errorf("registered are %v", got)
+	}
+	info, err := s.Get(Ref{Name: "pirate"})
+	if err != nil || info.Origin.Kind != FromFolder || filepath.Base(info.Origin.Detail) != "pirate" {
+		t.Errorf("pirate is %+v (%v)", info, err)
+	}
+	x.Close()
+	if err := os.RemoveAll(filepath.Join(dir, "shout.gguf")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "bad name")); err != nil {
+		t.Fatal(err)
+	}
+	newPEFT(5).folder(t, filepath.Join(dir, "half"))
+	x = watch(t, s, dir)
+	x.want("registered half", "removed shout", "unchanged pirate")
+}
+
+func TestFoldersFollowChanges(t *testing.T) {
+	dir, s := t.TempDir(), openStore(t, "")
+	x := watch(t, s, dir)
+	pirate := filepath.Join(dir, "pirate")
+	newPEFT(1).folder(t, pirate)
+	x.want("registered pirate")
+	one, err := s.Get(Ref{Name: "pirate"})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	c, w := newPEFT(2).encode(t) // half-written, then whole
+	write(t, filepath.Join(pirate, tensorsFile), w[:len(w)/2])
+	x.want("failed pirate")
+	if now, err := s.Get(Ref{Name: "pirate"}); err != nil || now.Digest != one.Digest {
+		t.Errorf("a half-written adapter changed %+v (%v)", now, err)
+	}
+	write(t, filepath.Join(pirate, tensorsFile), w)
+	x.want("registered pirate")
+	two, err := s.Get(Ref{Name: "pirate"})
+	if err != nil || two.Digest == one.Digest {
+		t.Errorf("the change is not seen: %v", err)
+	}
+
+	// Moved in place of the old one, as careful tools do.
+	tmp := filepath.Join(t.TempDir(), "new")
+	write(t, tmp, c)
+	if err := os.Rename(tmp, filepath.Join(pirate, configFile)); err != nil {
+		t.Fatal(err)
+	}
+	x.want("registered pirate")
+
+	gguf := filepath.Join(dir, "shout.gguf")
+	write(t, gguf, newGGUF(newPEFT(3).lora(t, testFacts()), 8).encode(t))
+	x.want("registered shout")
+	if err := os.Remove(gguf); err != nil {
+		t.Fatal(err)
+	}
+	x.want("removed shout")
+
+	if err := os.RemoveAll(pirate); err != nil {
+		t.Fatal(err)
+	}
+	x.want("removed pirate")
+	if list := s.List(); len(list) != 0 {
+		t.Errorf("left are %v", names(list))
+	}
+	newPEFT(1).folder(t, pirate)
+	x.want("registered pirate")
+	x.quiet()
+}
+
+func TestFoldersLeaveOthersNamesAlone(t *testing.T) {
+	dir, s := t.TempDir(), openStore(t, "")
+	newPEFT(1).folder(t, filepath.Join(dir, "a"))
+	x := watch(t, s, dir)
+	x.want("registered a")
+	uploaded := mustPut(t, s, "a", newPEFT(2))
+	x.Close()
+	x = watch(t, s, dir)
+	x.want("unchanged a")
+	if err := os.RemoveAll(filepath.Join(dir, "a")); err != nil {
+		t.Fatal(err)
+	}
+	x.quiet()
+	if now, err := s.Get(Ref{Name: "a"}); err != nil || now.Digest != uploaded.Digest {
+		t.Errorf("a is %+v (%v)", now, err)
+	}
+}
+
+func TestFoldersWithOneName(t *testing.T) {
+	one, two, s := t.TempDir(), t.TempDir(), openStore(t, "")
+	newPEFT(1).folder(t, filepath.Join(one, "a"))
+	newPEFT(2).folder(t, filepath.Join(two, "a"))
+	x := watch(t, s, one, two)
+	x.want("failed a", "registered a")
+	first, err := s.Get(Ref{Name: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(one, "a")); err != nil {
+		t.Fatal(err)
+	}
+	x.want("registered a", "removed a")
+	if now, err := s.Get(Ref{Name: "a"}); err != nil || now.Digest == first.Digest {
+		t.Errorf("the other folder does not take the name: %v", err)
+	}
+}
+
+func TestFoldersThatCannotBeWatched(t *testing.T) {
+	s := openStore(t, "")
+	_, err := WatchFolders(FoldersOptions{Store: s, Dirs: []string{filepath.Join(t.TempDir(), "missing")}})
+	wantError(t, err, os.ErrNotExist, "missing")
+	dir := filepath.Join(t.TempDir(), "pirate")
+	newPEFT(1).folder(t, dir)
+	watch(t, s, dir).want("failed ")
+}
+
+func TestImportPath(t *testing.T) {
+	dir, outside, s := t.TempDir(), t.TempDir(), openStore(t, "")
+	x := watch(t, s, dir)
+	newPEFT(1).folder(t, filepath.Join(dir, "deep", "er", "a"))
+	newPEFT(2).folder(t, filepath.Join(outside, "b"))
+	write(t, filepath.Join(dir, "c.zip"), zipOf(t, newPEFT(3).files(t, "")...))
+	link := func(to, at string) {
+		if err := os.Symlink(to, filepath.Join(dir, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link(filepath.Join(outside, "b"), "out")
+	link(filepath.Join(dir, "deep"), "in")
+	if err := os.MkdirAll(filepath.Join(dir, "trap"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	link(filepath.Join(outside, "b", configFile), "trap/"+configFile)
+	link(filepath.Join(outside, "b", tensorsFile), "trap/"+tensorsFile)
+	for _, path := range []string{filepath.Join(dir, "deep/er/a"), "deep/er/a", "in/er/a", "deep/../deep/er/a/", "c.zip"} {
+		info, err := x.ImportPath("x", path)
+		if err != nil || info.Origin.Kind != FromPath {
+			t.Errorf("%s: %+v, %v", path, info, err)
+		}
+	}
+	for _, path := range []string{"", "/", filepath.Join(outside, "b"), "../" + filepath.Base(outside) + "/b", "out", "/etc/passwd", "nothing"} {
+		_, err := x.ImportPath("x", path)
+		if path == "" { // the folder itself is no adapter
+			wantError(t, err, ErrFormat, configFile)
+			continue
+		}
+		wantError(t, err, ErrPath, path)
+	}
+	if _, err := x.ImportPath("x", "trap"); err == nil {
+		t.Error("files were read through links out of the folder")
+	}
+	_, err := x.ImportPath("no/slash", "deep/er/a")
+	wantError(t, err, ErrName)
+	_, err = watch(t, s).ImportPath("x", dir)
+	wantError(t, err, ErrPath, "without adapter folders")
+}

@@ -1,0 +1,288 @@
+package adapters
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// fit parses and fits an adapter.
+func (p *peftFiles) fit(t testing.TB, f *runtime.Facts) (*fitted, error) {
+	t.Helper()
+	c, w := p.encode(t)
+	tensors, err := read(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := peftSource(c, tensors)
+	if err != nil {
+		return nil, err
+	}
+	return src.fit(f)
+}
+
+// lora is fit and the values.
+func (p *peftFiles) lora(t testing.TB, f *runtime.Facts) *runtime.LoRA {
+	t.Helper()
+	x, err := p.fit(t, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := x.lora()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func moduleOf(t testing.TB, a *runtime.LoRA, tensor string) runtime.LoRAModule {
+	t.Helper()
+	i := slices.IndexFunc(a.Modules, func(m runtime.LoRAModule) bool { return m.Tensor == tensor })
+	if i < 0 {
+		t.Fatalf("no module for %s", tensor)
+	}
+	return a.Modules[i]
+}
+
+func values(t testing.TB, x Tensor) []float32 {
+	t.Helper()
+	v, err := x.Float32()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+const testQ = "base_model.model.model.layers.1.self_attn.q_proj"
+
+func TestImportGivesEveryModule(t *testing.T) {
+	p := newPEFT(1)
+	f := testFacts()
+	x, err := p.fit(t, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := x.summary
+	want := []string{"down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"}
+	parameters := int64(2 * 4 * ((16 + 16) + (16 + 8) + (16 + 8) + (16 + 16) + 3*(16+24)))
+	if s.Rank != 4 || s.Alpha != 8 || s.RSLoRA || !slices.Equal(s.Targets, want) || s.Modules != 14 || s.Parameters != parameters || s.Warnings != nil {
+		t.Errorf("summary %+v, want rank 4, alpha 8, 14 modules of %d parameters in %v", s, parameters, want)
+	}
+	a := p.lora(t, f)
+	v := moduleOf(t, a, "blk.1.attn_v.weight")
+	if v.Rank != 4 || v.In != 16 || v.Out != 8 || v.Scale != 2 {
+		t.Errorf("v is rank %d, %d to %d, scale %v", v.Rank, v.In, v.Out, v.Scale)
+	}
+	const name = "base_model.model.model.layers.1.self_attn.v_proj"
+	if !slices.Equal(v.A, values(t, p.tensors[name+".lora_A.weight"])) || !slices.Equal(v.B, values(t, p.tensors[name+".lora_B.weight"])) {
+		t.Error("v's values are not those of the file")
+	}
+}
+
+// TestImportPermutesLikeTheConverter compares with llama.cpp's formula for weights, written out:
+// w.reshape(heads, 2, rows/heads/2, cols).swapaxes(1, 2).reshape(rows, cols).
+func TestImportPermutesLikeTheConverter(t *testing.T) {
+	p, f := newPEFT(2), testFacts()
+	a := p.lora(t, f)
+	for _, x := range []struct {
+		gguf, hf string
+		heads    int
+	}{{"blk.1.attn_q.weight", "q_proj", 4}, {"blk.1.attn_k.weight", "k_proj", 2}} {
+		m := moduleOf(t, a, x.gguf)
+		hf := values(t, p.tensors["base_model.model.model.layers.1.self_attn."+x.hf+".lora_B.weight"])
+		half := m.Out / x.heads / 2
+		for h := range x.heads {
+			for i := range half {
+				for two := range 2 {
+					from, to := h*2*half+two*half+i, h*2*half+i*2+two
+					if !slices.Equal(m.B[to*m.Rank:(to+1)*m.Rank], hf[from*m.Rank:(from+1)*m.Rank]) {
+						t.Fatalf("%s: row %d of the GGUF is not row %d of Hugging Face", x.hf, to, from)
+					}
+				}
+			}
+		}
+		back, err := permute(m.B, m.Out, x.heads, false)
+		if err != nil || !slices.Equal(back, hf) {
+			t.Errorf("%s does not come back (%v)", x.hf, err)
+		}
+	}
+	f.RopeNorm = false
+	m := moduleOf(t, p.lora(t, f), "blk.1.attn_q.weight")
+	if !slices.Equal(m.B, values(t, p.tensors[testQ+".lora_B.weight"])) {
+		t.Error("q is permuted where RoPE is not interleaved")
+	}
+	if _, err := permute(make([]float32, 12), 6, 4, true); err == nil {
+		t.Error("6 rows were split into 4 heads")
+	}
+}
+
+func TestImportReadsOtherNames(t *testing.T) {
+	want := newPEFT(3).lora(t, testFacts())
+	for name, change := range map[string]func(string) string{
+		"doubled prefix": func(s string) string { return "base_model.model." + s },
+		"tripled prefix": func(s string) string { return "base_model.model.base_model.model." + s },
+		"adapter's name": func(s string) string { return strings.Replace(s, ".weight", ".default.weight", 1) },
+	} {
+		p := newPEFT(3)
+		p.rename(change)
+		got := p.lora(t, testFacts())
+		for i := range want.Modules {
+			if g, w := got.Modules[i], want.Modules[i]; g.Tensor != w.Tensor || !slices.Equal(g.A, w.A) || !slices.Equal(g.B, w.B) {
+				t.Errorf("%s: %s differs", name, w.Tensor)
+			}
+		}
+	}
+}
+
+func TestImportHonoursPatterns(t *testing.T) {
+	p := newPEFT(4)
+	p.config["use_rslora"] = true
+	p.config["rank_pattern"] = map[string]int{"layers.1.self_attn.q_proj": 9}
+	p.config["alpha_pattern"] = map[string]int{"layers.1.self_attn.q_proj": 6}
+	p.add(rand.New(rand.NewPCG(9, 9)), strings.TrimPrefix(testQ, peftPrefix), 9, runtime.Shape{In: 16, Out: 16})
+	x, err := p.fit(t, testFacts())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := x.lora()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := moduleOf(t, a, "blk.1.attn_q.weight"); m.Rank != 9 || m.Scale != 2 {
+		t.Errorf("q of layer 1 has rank %d and scale %v, want 9 and 6/sqrt(9)", m.Rank, m.Scale)
+	}
+	if m := moduleOf(t, a, "blk.0.attn_q.weight"); m.Rank != 4 || m.Scale != 4 {
+		t.Errorf("q of layer 0 has rank %d and scale %v, want 4 and 8/sqrt(4)", m.Rank, m.Scale)
+	}
+	if x.summary.Rank != 9 || !x.summary.RSLoRA {
+		t.Errorf("summary %+v", x.summary)
+	}
+}
+
+func TestImportEmbeddingAndHead(t *testing.T) {
+	f := testFacts()
+	f.Refused = nil
+	f.Targets["token_embd.weight"] = runtime.Shape{In: 32, Out: 16}
+	p := newPEFT(5)
+	p.config["target_modules"] = []string{"q_proj", "embed_tokens", "lm_head"}
+	p.tensors = map[string]Tensor{}
+	rng := rand.New(rand.NewPCG(5, 5))
+	p.add(rng, embeddingModule, 4, runtime.Shape{In: 32, Out: 16})
+	p.add(rng, headModule, 4, runtime.Shape{In: 16, Out: 32})
+	p.rename(func(s string) string {
+		if strings.Contains(s, embeddingModule) {
+			s = strings.Replace(strings.TrimSuffix(s, ".weight"), ".lora_", ".lora_embedding_", 1)
+		}
+		return s
+	})
+	a := p.lora(t, f)
+	if m := moduleOf(t, a, "token_embd.weight"); m.In != 32 || m.Out != 16 {
+		t.Errorf("the embeddings map %d to %d", m.In, m.Out)
+	}
+	if m := moduleOf(t, a, "output.weight"); m.In != 16 || m.Out != 32 {
+		t.Errorf("the head maps %d to %d", m.In, m.Out)
+	}
+	_, err := p.fit(t, testFacts())
+	wantError(t, err, runtime.ErrAdapter, "embed_tokens.lora_embedding_A", "lookups cannot be adapted")
+}
+
+func TestImportWarnsOfMissingTensors(t *testing.T) {
+	p := newPEFT(6)
+	delete(p.tensors, testQ+".lora_A.weight")
+	delete(p.tensors, testQ+".lora_B.weight")
+	x, err := p.fit(t, testFacts())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := x.summary.Warnings; len(w) != 1 || !strings.Contains(w[0], "1 modules") || !strings.Contains(w[0], "model.layers.1.self_attn.q_proj") {
+		t.Errorf("warnings %q", w)
+	}
+}
+
+func TestImportRefuses(t *testing.T) {
+	set := func(name string, shape []int64, v ...float32) func(*peftFiles) {
+		return func(p *peftFiles) { p.tensors[name] = NewTensor(name, shape, v) }
+	}
+	zeros := func(n int) []float32 { return make([]float32, n) }
+	nan, inf := zeros(64), zeros(64)
+	nan[7], inf[63] = float32(math.NaN()), float32(math.Inf(-1))
+	for name, c := range map[string]struct {
+		change func(*peftFiles)
+		want   error
+		parts  []string
+	}{
+		"no tensors":   {func(p *peftFiles) { p.tensors = nil }, ErrFormat, []string{"no tensors"}},
+		"no partner A": {func(p *peftFiles) { delete(p.tensors, testQ+".lora_A.weight") }, ErrFormat, []string{testQ + ".lora_B.weight", "lora_A"}},
+		"no partner B": {func(p *peftFiles) { delete(p.tensors, testQ+".lora_B.weight") }, ErrFormat, []string{testQ + ".lora_A.weight", "lora_B"}},
+		"rank of A":    {set(testQ+".lora_A.weight", []int64{3, 16}, zeros(48)...), ErrFormat, []string{testQ + ".lora_A.weight", "rank 3", "says 4"}},
+		"rank of B":    {set(testQ+".lora_B.weight", []int64{16, 3}, zeros(48)...), ErrFormat, []string{testQ + ".lora_B.weight", "rank 3"}},
+		"inputs":       {set(testQ+".lora_A.weight", []int64{4, 15}, zeros(60)...), runtime.ErrAdapter, []string{testQ + ".lora_A.weight", "15 inputs", "16"}},
+		"outputs":      {set(testQ+".lora_B.weight", []int64{8, 4}, zeros(32)...), runtime.ErrAdapter, []string{testQ + ".lora_B.weight", "8 outputs"}},
+		"three dims":   {set(testQ+".lora_A.weight", []int64{4, 16, 1}, zeros(64)...), ErrFormat, []string{testQ + ".lora_A.weight", "shape"}},
+		"one dim":      {set(testQ+".lora_A.weight", []int64{64}, zeros(64)...), ErrFormat, []string{testQ + ".lora_A.weight", "shape"}},
+		"NaN":          {set(testQ+".lora_A.weight", []int64{4, 16}, nan...), ErrUnsupported, []string{testQ + ".lora_A.weight", "value 7", "NaN"}},
+		"infinity":     {set(testQ+".lora_B.weight", []int64{16, 4}, inf...), ErrUnsupported, []string{testQ + ".lora_B.weight", "-Inf"}},
+		"no such layer": {func(p *peftFiles) {
+			p.rename(func(s string) string { return strings.Replace(s, "layers.1.", "layers.2.", 1) })
+		}, runtime.ErrAdapter, []string{"layers.2.", `"tiny"`}},
+		"padded layer": {func(p *peftFiles) {
+			p.rename(func(s string) string { return strings.Replace(s, "layers.1.", "layers.01.", 1) })
+		}, ErrUnsupported, []string{"layers.01."}},
+		"no prefix": {func(p *peftFiles) {
+			p.rename(func(s string) string { return strings.TrimPrefix(s, "base_model.model.") })
+		}, ErrUnsupported, []string{"model.layers"}},
+		"unknown module": {set("base_model.model.model.layers.0.mlp.router.lora_A.weight", []int64{1}, 1), ErrUnsupported, []string{"router"}},
+		"magnitude":      {set(testQ+".lora_magnitude_vector", []int64{1}, 1), ErrUnsupported, []string{testQ + ".lora_magnitude_vector", "DoRA"}},
+		"full weight":    {set("base_model.model.lm_head.weight", []int64{1}, 1), ErrUnsupported, []string{"lm_head.weight", "modules_to_save"}},
+		"bias":           {set(testQ+".bias", []int64{1}, 1), ErrUnsupported, []string{testQ + ".bias", "bias"}},
+		"lora bias":      {set(testQ+".lora_B.bias", []int64{1}, 1), ErrUnsupported, []string{testQ + ".lora_B.bias", "bias"}},
+		"same twice":     {set("base_model.model."+testQ+".lora_A.weight", []int64{4, 16}, zeros(64)...), ErrFormat, []string{testQ + ".lora_A.weight", "same"}},
+		"embedding name": {set("base_model.model.model.embed_tokens.lora_A.weight", []int64{1}, 1), ErrUnsupported, []string{"embed_tokens.lora_A.weight"}},
+		"not targeted":   {func(p *peftFiles) { p.config["target_modules"] = []string{"v_proj"} }, ErrFormat, []string{"target_modules", "layers.0.mlp.down_proj"}},
+		"config's rank":  {func(p *peftFiles) { p.config["r"] = 5 }, ErrFormat, []string{"rank 4", "says 5"}},
+		"scale to zero":  {func(p *peftFiles) { p.config["lora_alpha"] = 1e-50 }, ErrUnsupported, []string{"scale"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPEFT(7)
+			c.change(p)
+			x, err := p.fit(t, testFacts())
+			if err == nil {
+				_, err = x.lora()
+			}
+			wantError(t, err, c.want, c.parts...)
+		})
+	}
+	f := testFacts()
+	f.Architecture = "gpt2"
+	_, err := newPEFT(7).fit(t, f)
+	wantError(t, err, ErrUnsupported, "gpt2")
+	f = testFacts()
+	f.Heads = 3
+	_, err = newPEFT(7).fit(t, f)
+	wantError(t, err, runtime.ErrAdapter, "q_proj.lora_B.weight", "heads")
+}
+
+func TestNamesRoundTrip(t *testing.T) {
+	for tensor := range testFacts().Targets {
+		path, ok := peftModule(tensor)
+		back, ok2 := ggufTensor(path)
+		if !ok || !ok2 || back != tensor {
+			t.Errorf("%s -> %s -> %s", tensor, path, back)
+		}
+		for s := range 2 {
+			a := address{path, side(s)}
+			if got, err := parsePEFTName(a.name()); err != nil || got != a {
+				t.Errorf("%s reads as %+v (%v)", a.name(), got, err)
+			}
+		}
+	}
+	for _, bad := range []string{"blk.0.attn_q.bias", "blk.x.attn_q.weight", "blk.0.attn_norm.weight", "blk.-1.attn_q.weight", "attn_q.weight", ""} {
+		if path, ok := peftModule(bad); ok {
+			t.Errorf("%q is taken for %s", bad, path)
+		}
+	}
+}

@@ -1,0 +1,358 @@
+package adapters
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+func names(list []Info) (out []string) {
+	for _, i := range list {
+		out = append(out, i.Name)
+	}
+	return out
+}
+
+func versions(list []Info) (out []string) {
+	for _, i := range list {
+		out = append(out, i.Version)
+	}
+	return out
+}
+
+// tree lists what is under a folder.
+func tree(t testing.TB, dir string) (out []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && path != dir {
+			rel, _ := filepath.Rel(dir, path)
+			out = append(out, rel)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestStoreKeepsVersions(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir)
+	one := mustPut(t, s, "pirate", newPEFT(1))
+	two, err := s.PutUpload("pirate", newPEFT(2).parts(t), Note{Origin{Kind: FromJob, Detail: "job-1"}, map[string]float64{"loss": 0.5}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, s, "json", newPEFT(1))
+	check := func(s *Store) {
+		t.Helper()
+		if got := names(s.List()); !slices.Equal(got, []string{"json", "pirate"}) {
+			t.Errorf("the store lists %v", got)
+		}
+		list, err := s.Versions("pirate")
+		if err != nil || !slices.Equal(versions(list), []string{two.Version, one.Version}) || !list[0].Current || list[1].Current {
+			t.Errorf("versions %+v (%v)", list, err)
+		}
+		got, err := s.Get(Ref{Name: "pirate"})
+		if err != nil || got.Digest != two.Digest || got.Metrics["loss"] != 0.5 || got.Origin.Detail != "job-1" || got.Rank != 4 ||
+			got.Base != "tiny-1" || got.Created.IsZero() || got.Bytes < 4*got.Parameters || len(got.Targets) != 7 {
+			t.Errorf("pirate is %+v (%v)", got, err)
+		}
+		old, err := s.Get(Ref{Name: "pirate", Version: one.Version[:6]})
+		if err != nil || old.Digest != one.Digest || old.Metrics != nil {
+			t.Errorf("the old version is %+v (%v)", old, err)
+		}
+		a, err := s.load(old.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sameLoRA(t, a, newPEFT(1).lora(t, testFacts()))
+	}
+	check(s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.PutUpload("late", newPEFT(1).parts(t), Note{}); err == nil {
+		t.Error("a closed store takes an adapter")
+	}
+	check(openStore(t, dir))
+}
+
+func TestStorePutIsIdempotent(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir)
+	one := mustPut(t, s, "a", newPEFT(1))
+	before := tree(t, dir)
+	again := mustPut(t, s, "a", newPEFT(1))
+	if again.Digest != one.Digest || !again.Created.Equal(one.Created) || !slices.Equal(tree(t, dir), before) {
+		t.Errorf("putting it again makes %+v of %+v, and %v of %v", again, one, tree(t, dir), before)
+	}
+	mustPut(t, s, "a", newPEFT(2))
+	mustPut(t, s, "a", newPEFT(1)) // the name goes back
+	list, err := s.Versions("a")
+	if err != nil || len(list) != 2 || list[0].Digest != one.Digest {
+		t.Errorf("versions %v (%v)", versions(list), err)
+	}
+}
+
+func TestStoreDelete(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir)
+	shared := mustPut(t, s, "a", newPEFT(1))
+	own := mustPut(t, s, "a", newPEFT(2))
+	mustPut(t, s, "b", newPEFT(1))
+	held, err := s.take(Ref{Name: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Delete("a"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Get(Ref{Name: "a"})
+	wantError(t, err, ErrUnknown, `"a"`)
+	wantError(t, s.Delete("a"), ErrUnknown, `"a"`)
+	if _, err := s.load(held.Digest); err != nil {
+		t.Errorf("a version that is held cannot be read: %v", err)
+	}
+	s.drop(held.Digest)
+	got, err := os.ReadDir(filepath.Join(dir, "versions"))
+	if err != nil || len(got) != 1 || got[0].Name() != shared.Digest {
+		t.Errorf("versions %v (%v), only %s is wanted, not %s", got, err, shared.Version, own.Version)
+	}
+	_, err = s.load(own.Digest)
+	wantError(t, err, ErrUnknown, own.Version)
+	if err := s.Delete("b"); err != nil {
+		t.Fatal(err)
+	}
+	if left := tree(t, dir); !slices.Equal(left, []string{"lock", "names", "tmp", "versions"}) {
+		t.Errorf("an empty store has %v", left)
+	}
+}
+
+func TestStoreNamesWhatIsUnknown(t *testing.T) {
+	s := openStore(t, "")
+	for _, n := range []string{"pirate", "pirate-v2", "parrot", "json", "Zebra"} {
+		mustPut(t, s, n, newPEFT(1))
+	}
+	for name, want := range map[string]string{"pirat": "pirate, pirate-v2, parrot", "JSON": "json", "zebra": "Zebra", "quite-another": ""} {
+		_, err := s.Get(Ref{Name: name})
+		e, ok := err.(*UnknownError)
+		if !ok || e.Name != name || strings.Join(e.Close, ", ") != want {
+			t.Errorf("%s: %v, want the names %q", name, err, want)
+		}
+		wantError(t, err, ErrUnknown, name)
+	}
+	info, err := s.Get(Ref{Name: "json"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Get(Ref{Name: "json", Version: "00000000"})
+	wantError(t, err, ErrUnknown, "json", "00000000", info.Version)
+	_, err = s.Get(Ref{Name: "json", Version: "xyz"})
+	wantError(t, err, ErrReference, "xyz")
+	_, err = s.Get(Ref{Name: "a/b"})
+	wantError(t, err, ErrName, "a/b")
+	_, err = s.Versions("jsn")
+	wantError(t, err, ErrUnknown, "json")
+}
+
+func TestOpenCleansAndReports(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir)
+	good := mustPut(t, s, "good", newPEFT(1))
+	cut := mustPut(t, s, "cut", newPEFT(2))
+	gone := mustPut(t, s, "gone", newPEFT(3))
+	flipped := mustPut(t, s, "flipped", newPEFT(4))
+	orphan := mustPut(t, s, "orphan", newPEFT(5))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	version := func(i Info, file string) string { return filepath.Join(dir, "versions", i.Digest, file) }
+	if err := os.Truncate(version(cut, tensorsFile), 100); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(version(gone, "")); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(version(flipped, tensorsFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)-3] ^= 1
+	write(t, version(flipped, tensorsFile), data)
+	if err := os.Remove(filepath.Join(dir, "names", "orphan.json")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "tmp", "put-1", "version"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "tmp", "name-x"), nil)
+
+	s = openStore(t, dir)
+	if got := names(s.List()); !slices.Equal(got, []string{"flipped", "good"}) { // a flipped bit is seen when it is read
+		t.Errorf("the store lists %v", got)
+	}
+	if got := tree(t, filepath.Join(dir, "tmp")); len(got) > 0 {
+		t.Errorf("leftovers %v", got)
+	}
+	if _, err := os.Stat(version(orphan, "")); !os.IsNotExist(err) {
+		t.Errorf("a version without a name is kept (%v)", err)
+	}
+	if got := s.Damaged(); len(got) != 2 {
+		t.Errorf("damaged are %v", got)
+	}
+	for _, n := range []string{"cut", "gone"} {
+		_, err := s.Get(Ref{Name: n})
+		wantError(t, err, ErrDamaged, n)
+	}
+	_, err = s.load(flipped.Digest)
+	wantError(t, err, ErrDamaged, flipped.Digest)
+	_, err = s.Get(Ref{Name: "flipped"})
+	wantError(t, err, ErrDamaged, "flipped")
+	for i, n := range map[uint64]string{2: "cut", 3: "gone", 4: "flipped"} {
+		if got := mustPut(t, s, n, newPEFT(i)); got.Digest != map[uint64]Info{2: cut, 3: gone, 4: flipped}[i].Digest {
+			t.Errorf("%s came back as %s", n, got.Digest)
+		}
+		if _, err := s.load(map[uint64]Info{2: cut, 3: gone, 4: flipped}[i].Digest); err != nil {
+			t.Errorf("%s is not repaired: %v", n, err)
+		}
+	}
+	if _, err := s.load(good.Digest); err != nil || len(s.Damaged()) != 0 {
+		t.Errorf("good: %v; damaged: %v", err, s.Damaged())
+	}
+}
+
+func TestOpenKeepsVersionsOfDamagedNames(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir)
+	info := mustPut(t, s, "a", newPEFT(1))
+	s.Close()
+	write(t, filepath.Join(dir, "names", "a.json"), []byte(`{"name":"b"}`))
+	s = openStore(t, dir)
+	if _, err := os.Stat(filepath.Join(dir, "versions", info.Digest)); err != nil {
+		t.Errorf("the version of a name that cannot be read is lost: %v", err)
+	}
+	_, err := s.Get(Ref{Name: "a"})
+	wantError(t, err, ErrDamaged, `"a"`)
+	if got := mustPut(t, s, "a", newPEFT(1)); got.Digest != info.Digest || len(s.Damaged()) != 0 {
+		t.Errorf("putting it again gives %+v, damaged %v", got, s.Damaged())
+	}
+	write(t, filepath.Join(dir, "names", "c.json"), nil)
+	s.Close()
+	s = openStore(t, dir)
+	if err := s.Delete("c"); err != nil || len(s.Damaged()) != 0 {
+		t.Errorf("deleting a damaged name: %v", err)
+	}
+}
+
+func TestOpenTwice(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir)
+	if _, err := Open(Options{Dir: dir, Facts: testFacts()}); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("a second store opened the same folder: %v", err)
+	}
+	s.Close()
+	openStore(t, dir)
+}
+
+func TestStoreOfAnotherBase(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir)
+	info := mustPut(t, s, "a", newPEFT(1))
+	s.Close()
+	open := func(change func(*runtime.Facts)) (*Store, *[]string) {
+		f, warned := testFacts(), new([]string)
+		f.Fingerprint = "tiny-2"
+		change(f)
+		s, err := Open(Options{Dir: dir, Facts: f, Warn: func(w string) { *warned = append(*warned, w) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s, warned
+	}
+	s, warned := open(func(f *runtime.Facts) {})
+	for range 2 {
+		if _, err := s.load(info.Digest); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(*warned) != 1 || !strings.Contains((*warned)[0], info.Version) {
+		t.Errorf("warnings %q, want one", *warned)
+	}
+	s.Close()
+	s, _ = open(func(f *runtime.Facts) { f.Targets["blk.0.ffn_up.weight"] = runtime.Shape{In: 16, Out: 25} })
+	defer s.Close()
+	if got := names(s.List()); len(got) != 1 {
+		t.Errorf("it lists %v", got)
+	}
+	_, err := s.load(info.Digest)
+	wantError(t, err, runtime.ErrAdapter, "layers.0.mlp.up_proj", "24 outputs", "tiny-1")
+}
+
+// TestStoreConcurrently puts, reads and deletes from many goroutines; -race looks on.
+func TestStoreConcurrently(t *testing.T) {
+	s := openStore(t, "")
+	var uploads [3][]Part
+	for i := range uploads {
+		uploads[i] = newPEFT(uint64(i)).parts(t)
+	}
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for i := range 12 {
+				name := string(rune('a' + (g+i)%3))
+				if _, err := s.PutUpload(name, uploads[i%3], Note{}); err != nil {
+					t.Error(err)
+				}
+				info, err := s.take(Ref{Name: name})
+				if err != nil {
+					wantError(t, err, ErrUnknown)
+					continue
+				}
+				if _, err := s.load(info.Digest); err != nil {
+					t.Error(err)
+				}
+				s.drop(info.Digest)
+				s.List()
+				if i%4 == 3 {
+					if err := s.Delete(name); err != nil {
+						wantError(t, err, ErrUnknown)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, i := range s.List() {
+		if err := s.Delete(i.Name); err != nil {
+			t.Error(err)
+		}
+	}
+	if left := tree(t, s.o.Dir); len(left) != 4 {
+		t.Errorf("left are %v", left)
+	}
+}
+
+func TestWrittenFilesAreCanonicalPEFT(t *testing.T) {
+	s := openStore(t, "")
+	p := newPEFT(1)
+	p.rename(func(n string) string {
+		return "base_model.model." + strings.Replace(n, ".weight", ".default.weight", 1)
+	})
+	info := mustPut(t, s, "a", p)
+	data, err := os.ReadFile(s.path("versions", info.Digest, tensorsFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, want := newPEFT(1).encode(t)
+	if !bytes.Equal(data, want) {
+		t.Error("the stored tensors are not those of a plain PEFT file")
+	}
+}
