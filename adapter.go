@@ -24,7 +24,7 @@ func adapterCommand(env lookup) *cobra.Command {
 	}
 	add := func(use, short string, args cobra.PositionalArgs, f func(ctx context.Context, w io.Writer, args []string) error) {
 		cmd := &cobra.Command{Use: use, Short: short, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
-			if err := readEnv(cmd, env); err != nil {
+			if err := readEnv(cmd.Flags(), env); err != nil {
 				return err
 			}
 			if err := c.check(); err != nil {

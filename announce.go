@@ -28,7 +28,8 @@ func (p *program) announce() {
 	line("context", "%d tokens for %d requests at once, at most %d each, KV in %s", c.Context, c.Parallel, p.engine.Context(), c.KVType)
 	line("adapters", "%s, %s of memory for them", adapterNames(names), formatBytes(int64(c.AdapterBytes)))
 	line("stored in", "%s", c.Data)
-	line("compute", "%d threads, %s", c.Threads, llama.SystemInfo())
+	kernels, _, _ := strings.Cut(llama.SystemInfo(), "|") // what follows is llama.cpp's own
+	line("compute", "%d threads, %s", c.Threads, strings.TrimSpace(kernels))
 	if len(c.Keys) > 0 {
 		line("keys", "%d, to be sent as Authorization: Bearer KEY", len(c.Keys))
 	}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -32,9 +31,9 @@ func describeEnv(flags *pflag.FlagSet) {
 
 // readEnv sets the flags that the command line left alone from the environment. An empty variable counts as
 // none; a list is separated by commas.
-func readEnv(c *cobra.Command, env lookup) error {
+func readEnv(flags *pflag.FlagSet, env lookup) error {
 	var failed error
-	c.Flags().VisitAll(func(f *pflag.Flag) {
+	flags.VisitAll(func(f *pflag.Flag) {
 		name := envName(f.Name)
 		value, found := env(name)
 		if f.Changed || f.Name == "help" || !found || value == "" || failed != nil {

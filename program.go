@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,7 +89,7 @@ func (p *program) openModel() (err error) {
 		Log:       p.logLibrary,
 	}
 	if o.Path == "" {
-		o.Bytes, o.Name = demo.Base, "lorikeet-demo"
+		o.Bytes, o.Name = demo.Base(), demo.Name
 	}
 	start := time.Now()
 	if p.model, err = llama.Load(o); err != nil {
@@ -100,7 +101,7 @@ func (p *program) openModel() (err error) {
 	}
 	f := p.model.Facts()
 	p.log.Info().Str("model", f.Name).Str("architecture", f.Architecture).Str("quantization", f.Quantization).
-		Int64("parameters", f.Parameters).Dur("took", time.Since(start)).Msg("model loaded")
+		Int64("parameters", f.Parameters).Stringer("took", time.Since(start).Round(time.Millisecond)).Msg("model loaded")
 	source := ""
 	if p.config.Template != "" {
 		text, err := os.ReadFile(p.config.Template)
@@ -117,6 +118,7 @@ func (p *program) openModel() (err error) {
 func (p *program) logLibrary(level slog.Level, line string) {
 	event := p.log.Debug()
 	switch {
+	case strings.Contains(line, "n_ctx_train"): // it takes the cells that all sequences share for one sequence's
 	case level >= slog.LevelError:
 		event = p.log.Error()
 	case level >= slog.LevelWarn:
@@ -151,7 +153,7 @@ func (p *program) logLoad(l adapters.Load) {
 		p.log.Error().Err(l.Err).Str("adapter", l.Name).Msg("adapter cannot be loaded")
 		return
 	}
-	p.log.Debug().Str("adapter", l.Name).Str("bytes", formatBytes(l.Bytes)).Dur("took", l.Took).Msg("adapter loaded")
+	p.log.Debug().Str("adapter", l.Name).Str("bytes", formatBytes(l.Bytes)).Stringer("took", l.Took.Round(time.Microsecond)).Msg("adapter loaded")
 }
 
 func (p *program) openEngine() error {
@@ -196,8 +198,11 @@ func (p *program) importPath(name, path string) (adapters.Info, error) {
 
 // name is the base model's id in the API: the first alias, or the model's name in a form that is easy to type.
 func (p *program) name() string {
-	if len(p.config.Aliases) > 0 {
+	switch {
+	case len(p.config.Aliases) > 0:
 		return p.config.Aliases[0]
+	case p.config.Model == "":
+		return demo.Name
 	}
 	return strings.ToLower(strings.Join(strings.Fields(p.model.Facts().Name), "-"))
 }
@@ -205,7 +210,7 @@ func (p *program) name() string {
 // aliases are the further names of the base model, its own among them.
 func (p *program) aliases() []string {
 	names := []string{}
-	for _, a := range append(p.config.Aliases, p.model.Facts().Name) {
+	for _, a := range slices.Concat(p.config.Aliases, []string{p.model.Facts().Name}) {
 		if a != p.name() {
 			names = append(names, a)
 		}
@@ -266,13 +271,13 @@ func (p *program) serve(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	patience := time.Duration(p.config.Drain)
-	p.log.Info().Dur("drain", patience).Int("running", p.engine.Stats().Running).Int("waiting", p.engine.Stats().Waiting).Msg("stopping")
+	p.log.Info().Stringer("drain", patience).Int("running", p.engine.Stats().Running).Int("waiting", p.engine.Stats().Waiting).Msg("stopping")
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	if err := p.server.Shutdown(limit); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("stopping: %w", err)
 	} else if err != nil {
-		p.log.Warn().Dur("drain", patience).Msg("some answers were cut off: they took longer than --drain")
+		p.log.Warn().Stringer("drain", patience).Msg("some answers were cut off: they took longer than --drain")
 	}
 	p.log.Info().Msg("stopped")
 	return nil

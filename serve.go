@@ -222,7 +222,7 @@ func serveCommand(env lookup) *cobra.Command {
 			"Every flag may also be set by the environment variable named with it; lists are separated by commas there.",
 		Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := readEnv(cmd, env); err != nil {
+			if err := readEnv(cmd.Flags(), env); err != nil {
 				return err
 			}
 			if err := c.check(cmd.Flags()); err != nil {
