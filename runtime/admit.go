@@ -114,7 +114,7 @@ func (e *Engine) sit(t *task, at seat) error {
 	}
 	if err := e.device.Place(at.seq, t.mix.Terms); err != nil {
 		e.forget(at.seq)
-		return err
+		return fmt.Errorf("%w: placing the adapters: %w", ErrDecode, err)
 	}
 	e.kv.open(at.seq, t.key, t.request.NoReuse)
 	t.seq = at.seq

@@ -131,10 +131,14 @@ func runChaos(t *testing.T, c *chaos, faults bool) {
 	for _, p := range c.packed {
 		p.Close()
 	}
-	if _, err := engine.Submit(context.Background(), runtime.Request{Prompt: []runtime.Token{'a'}, MaxTokens: 1, Top: -1}); err != nil {
+	stream, err := engine.Submit(context.Background(), runtime.Request{Prompt: []runtime.Token{'a'}, MaxTokens: 1, Top: -1})
+	if err != nil {
 		t.Fatal(err)
 	}
 	turn()
+	if ev, err := stream.Next(context.Background()); err != nil || ev.Finish == "" {
+		t.Errorf("in the end a request is answered with %+v, %v", ev, err)
+	}
 	engine.CloseStepped()
 	if c.library.Leases() != 0 || c.model.Samplers() != 0 || engine.Pinned() != 0 || engine.Flows() != 0 {
 		t.Errorf("left: %d leases, %d samplers, %d pins, %d flows", c.library.Leases(), c.model.Samplers(), engine.Pinned(), engine.Flows())

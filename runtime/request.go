@@ -23,8 +23,9 @@ const (
 	FinishLength FinishReason = "length"
 )
 
-// Event is a piece of an answer. Text is always whole UTF-8 and never part of a stop string; it may be
-// empty while a character or a possible stop string is incomplete, and Tokens then waits with it.
+// Event is a piece of an answer. Text is always whole UTF-8 and never part of a stop string: what may still
+// become part of either is held back, with its tokens, until a later Event. Text is empty where the tokens
+// have no bytes, and it may be on the last event.
 type Event struct {
 	Text   string
 	Tokens []TokenText  // the tokens whose bytes Text is made of; with logprobs where asked for

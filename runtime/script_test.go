@@ -26,7 +26,8 @@ import (
 //	turn [N]                       take turns; prints what was decoded and what ended
 //	run [limit=N]                  take turns until there is nothing to decode; prints how many and what ended
 //	load NAME [error] [nobody]     let the loading of an adapter come to an end; nobody: none is expected
-//	cancel NAME, tick DUR, fail [noroom|panic|short] [times=N], drain, abandon, close
+//	cancel NAME, tick DUR, fail [noroom|panic|place|copy|forget] [times=N],
+//	drain, abandon, close
 //	read NAME                      the text so far, how it ended, its usage
 //	cold NAME                      whether an empty Engine gives the same text
 //	stats [brief]                  what Stats, and if not brief the Observer, say
@@ -65,6 +66,7 @@ type script struct {
 	stubborn bool // loads do not heed their context
 	adapters int  // registered so far: every version is another adapter
 	answers  map[string]string
+	refusals map[string]int // how often a call is to fail yet
 	faults   []error
 	names    []string // by id - 1
 	streams  map[string]*client
@@ -86,6 +88,7 @@ func newScript(d *datadriven.TestData) *script {
 	s := &script{
 		model: runtimetest.NewModel(), library: &runtimetest.Library{}, now: time.Unix(1000, 0),
 		loads: map[string]chan error{}, answers: map[string]string{}, streams: map[string]*client{},
+		refusals: map[string]int{},
 	}
 	s.limits = runtime.Limits{
 		Sequences: number(d, "sequences", 4), Cells: number(d, "cells", 256), Batch: number(d, "batch", 32), Cut: !d.HasArg("nocut"),
@@ -108,6 +111,13 @@ func newScript(d *datadriven.TestData) *script {
 	}
 	s.device, s.engine = s.open()
 	s.device.Before = s.before
+	s.device.Refuse = func(call string, seq int) error {
+		if s.refusals[call] == 0 {
+			return nil
+		}
+		s.refusals[call]--
+		return fmt.Errorf("%s of sequence %d is on fire", call, seq)
+	}
 	return s
 }
 
@@ -329,6 +339,12 @@ func (s *script) load(d *datadriven.TestData) {
 
 func (s *script) fail(d *datadriven.TestData) {
 	err := errors.New("the device is on fire")
+	for _, call := range []string{"Place", "Copy", "Forget"} {
+		if d.HasArg(strings.ToLower(call)) {
+			s.refusals[call] = number(d, "times", 1)
+			return
+		}
+	}
 	switch {
 	case d.HasArg("noroom"):
 		err = runtime.ErrNoRoom
