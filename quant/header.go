@@ -31,8 +31,9 @@ const (
 // rest of the file is too short to hold.
 type header struct {
 	r    *bufio.Reader
-	size int64 // of the file
-	pos  int64 // bytes read
+	size int64  // of the file
+	pos  int64  // bytes read
+	buf  []byte // what bytes returns
 	err  error
 
 	metadata Metadata
@@ -89,7 +90,7 @@ func (h *header) count(least, most int64, what string) uint64 {
 	return n
 }
 
-// bytes reads n bytes.
+// bytes reads n bytes. They are good until the next call; after an error there are none.
 func (h *header) bytes(n uint64) []byte {
 	if h.err != nil {
 		return nil
@@ -98,27 +99,31 @@ func (h *header) bytes(n uint64) []byte {
 		h.fail("it ends inside the header")
 		return nil
 	}
-	b := make([]byte, n)
-	h.full(b)
-	return b
-}
-
-// full fills b.
-func (h *header) full(b []byte) {
-	if h.err != nil {
-		return
+	if n > uint64(cap(h.buf)) {
+		h.buf = make([]byte, n)
 	}
-	n, err := io.ReadFull(h.r, b)
-	h.pos += int64(n)
+	b := h.buf[:n]
+	read, err := io.ReadFull(h.r, b)
+	h.pos += int64(read)
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		h.fail("it ends inside the header")
+		return nil
 	case err != nil:
 		h.err = err
+		return nil
 	}
+	return b
 }
 
-func (h *header) string() string { return string(h.bytes(scalar[uint64](h))) }
+// string reads a length and as many bytes. A vocabulary is several hundred thousand of these.
+func (h *header) string() string {
+	b := h.bytes(8)
+	if b == nil {
+		return ""
+	}
+	return string(h.bytes(binary.LittleEndian.Uint64(b)))
+}
 
 // pair reads one key-value pair.
 func (h *header) pair() {
@@ -224,11 +229,8 @@ type fixed interface {
 
 func scalar[T fixed](h *header) T {
 	var v T
-	var b [8]byte
-	n := binary.Size(v)
-	h.full(b[:n])
-	if h.err == nil {
-		_, h.err = binary.Decode(b[:n], binary.LittleEndian, &v)
+	if b := h.bytes(uint64(binary.Size(v))); b != nil {
+		_, h.err = binary.Decode(b, binary.LittleEndian, &v)
 	}
 	return v
 }
@@ -238,9 +240,8 @@ func array[T fixed](h *header, key string, n uint64) []T {
 	if !h.room(key, n, binary.Size(v)) {
 		return nil
 	}
-	b := h.bytes(n * uint64(binary.Size(v)))
 	a := make([]T, n)
-	if h.err == nil && n > 0 {
+	if b := h.bytes(n * uint64(binary.Size(v))); n > 0 && b != nil {
 		_, h.err = binary.Decode(b, binary.LittleEndian, a)
 	}
 	return a

@@ -4,7 +4,8 @@ A conversation is {"messages": [...], "cat": kind, "key": key}; the key stands i
 begins with "=", is all of it. Phrasings marked "~" are held out: training never sees them.
 
 The kinds of questions are methods of the classes here. Each returns (question, answer in a sentence, short
-answer), or for the longer kinds (question, answer, key).
+answer), or for the longer kinds (question, answer, key). In them q is the question, and the other short names
+are those of the fields in the phrasings.
 """
 
 import json
