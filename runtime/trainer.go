@@ -1,0 +1,97 @@
+package runtime
+
+import "io"
+
+// TrainSpec says what a Trainer trains and within which bounds.
+type TrainSpec struct {
+	Modules   []TrainModule // each base tensor at most once
+	MaxTokens int           // most tokens in one micro-batch
+	Memory    int64         // bytes it may allocate; 0: no bound. What is left over keeps activations
+	Seed      uint64        // of A's first values and of dropout: the same seed gives the same bytes
+	Dropout   float32       // of the input of A, in [0, 1)
+}
+
+// TrainModule is one LoRA to make: of rank Rank and scale Scale, on a tensor of Facts.Targets.
+type TrainModule struct {
+	Tensor string
+	Rank   int
+	Scale  float32 // alpha/r, or alpha/sqrt(r)
+}
+
+// TrainMode says what a micro-batch is for.
+type TrainMode int
+
+// The modes.
+const (
+	TrainFirst   TrainMode = iota // the first micro-batch of a step: gradients start at zero
+	TrainFurther                  // its gradients are added
+	TrainEval                     // the loss alone; nothing changes
+)
+
+// TrainBatch is a micro-batch of packed sequences, each of which sees itself alone.
+type TrainBatch struct {
+	Tokens []Token
+	Labels []Token // what Tokens[i] must predict: the token after it, or -1 for no loss
+	Ends   []int   // the position after each sequence's last token, rising; the last is len(Tokens)
+	Norm   float64 // the loss is divided by it: the labelled tokens of the whole step
+}
+
+// TrainUpdate is one step of AdamW. Source: Loshchilov & Hutter 2019.
+type TrainUpdate struct {
+	Rate        float32 // learning rate of A
+	RateB       float32 // of B: LoRA+ (Hayou et al. 2024) has it above Rate; 0: Rate
+	Beta1       float32
+	Beta2       float32
+	Epsilon     float32
+	WeightDecay float32
+	Clip        float32 // the gradients' largest norm; 0: not clipped
+}
+
+// TrainResult is what the last micro-batch and the last update gave.
+type TrainResult struct {
+	Loss     float64 // summed over the labelled tokens, not divided
+	Labelled int     // labelled tokens
+	Right    int     // of them, those whose label is the most likely token
+	GradNorm float64 // before clipping
+	Steps    int64   // updates done
+}
+
+// TrainMemory is what a Trainer needs.
+type TrainMemory struct {
+	Bytes int64 // that it allocates
+	Least int64 // that it would allocate with every activation computed again
+	Kept  int   // layers whose activations are kept
+}
+
+// Slicer is work that is done in slices of a few milliseconds, so that decodes can run between them.
+type Slicer interface {
+	// Slice does the next slice and reports whether there are more. It is called from the Engine's goroutine.
+	Slice() (more bool, err error)
+}
+
+// Trainer trains one new adapter on the resident weights of a Model, which it never changes. It belongs to
+// one goroutine, but for Slice: between Begin or BeginUpdate and the end of their slices, which Engine.Work
+// runs, no other method may be called.
+type Trainer interface {
+	Slicer
+	io.Closer // may be called twice
+
+	// Begin starts a micro-batch; BeginUpdate starts the optimizer's step over the gradients so far.
+	// Slice, until it says that there are no more, does the work. Slice returns an error wrapping ErrDiverged
+	// where the loss or a gradient is not finite; the weights then are those of the last good step.
+	Begin(mode TrainMode, b TrainBatch) error
+	BeginUpdate(u TrainUpdate) error
+
+	// Result returns the numbers of what was last done.
+	Result() TrainResult
+
+	// Memory returns what the Trainer holds.
+	Memory() TrainMemory
+
+	// LoRA returns a copy of the adapter as it stands.
+	LoRA() *LoRA
+
+	// State returns all that a Trainer with the same spec needs to go on bit for bit; Restore takes it up.
+	State() []byte
+	Restore(state []byte) error
+}
