@@ -129,3 +129,6 @@ func (e *Engine) Books(length func(seq int) int, cells int) error {
 	}
 	return nil
 }
+
+// Published identifies the last snapshot: it changes with every turn.
+func (e *Engine) Published() any { return e.stats.Load() }

@@ -157,11 +157,8 @@ func (k *kv) seat(key string, tokens []Token, private bool) (seat, bool) {
 	if i := k.victim(src); i >= 0 {
 		return seat{i, src, n}, true
 	}
-	if n > 0 && !k.seqs[src].busy && k.limits.Cut {
-		return seat{src, src, n}, true // nothing but what it continues is idle: cut that
-	}
-	if i := k.victim(-1); i >= 0 {
-		return seat{i, -1, 0}, true
+	if n > 0 && !k.seqs[src].busy {
+		return seat{src, src, n}, true // nothing is idle but what it continues in part: cut that
 	}
 	return seat{}, false
 }

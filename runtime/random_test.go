@@ -88,7 +88,6 @@ func runChaos(t *testing.T, c *chaos, faults bool) {
 		}
 		return worked
 	}
-	fire := errors.New("fire")
 	for range 60 {
 		for range c.IntN(3) {
 			r, twin := c.request()
@@ -103,17 +102,7 @@ func runChaos(t *testing.T, c *chaos, faults bool) {
 		}
 		device.Before, device.Refuse = nil, nil
 		if faults && c.IntN(5) == 0 {
-			err, call := []error{fire, runtime.ErrNoRoom}[c.IntN(2)], []string{"Place", "Copy", "Forget"}[c.IntN(3)]
-			if c.IntN(2) == 0 {
-				device.Before = func([]runtime.Row) error { return err }
-			} else {
-				device.Refuse = func(what string, _ int) error {
-					if what == call {
-						return fire
-					}
-					return nil
-				}
-			}
+			c.sabotage(device)
 		}
 		turn()
 	}
@@ -142,6 +131,22 @@ func runChaos(t *testing.T, c *chaos, faults bool) {
 	engine.CloseStepped()
 	if c.library.Leases() != 0 || c.model.Samplers() != 0 || engine.Pinned() != 0 || engine.Flows() != 0 {
 		t.Errorf("left: %d leases, %d samplers, %d pins, %d flows", c.library.Leases(), c.model.Samplers(), engine.Pinned(), engine.Flows())
+	}
+}
+
+// sabotage makes the Device fail, or have no room, or refuse a call.
+func (c *chaos) sabotage(device *runtimetest.Device) {
+	fire := errors.New("fire")
+	err, call := []error{fire, runtime.ErrNoRoom}[c.IntN(2)], []string{"Place", "Copy", "Forget"}[c.IntN(3)]
+	if c.IntN(2) == 0 {
+		device.Before = func([]runtime.Row) error { return err }
+		return
+	}
+	device.Refuse = func(what string, _ int) error {
+		if what == call {
+			return fire
+		}
+		return nil
 	}
 }
 

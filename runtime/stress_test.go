@@ -40,30 +40,9 @@ func TestStress(t *testing.T) {
 	before := goruntime.NumGoroutine()
 	c := newChaos(1)
 	c.limits = runtime.Limits{Sequences: 6, Cells: 160, Batch: 24, Cut: true}
-	var loads atomic.Int64
-	c.library.Load = func(ctx context.Context, name string) error {
-		n := loads.Add(1)
-		select {
-		case <-time.After(time.Duration(n%5) * 100 * time.Microsecond):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		if n%7 == 0 {
-			return errors.New("the file is gone")
-		}
-		return nil
-	}
+	c.library.Load = slowly()
 	device := runtimetest.NewDevice(c.model, c.limits)
-	decodes := 0
-	device.Before = func([]runtime.Row) error {
-		switch decodes++; {
-		case decodes%301 == 0:
-			return errors.New("fire")
-		case decodes%53 == 0:
-			return runtime.ErrNoRoom
-		}
-		return nil
-	}
+	device.Before = unreliable()
 	saw := &witness{}
 	engine := runtime.New(device, c.model, runtime.Options{Chunk: 8, MaxQueue: 20, Observer: saw})
 
@@ -113,11 +92,48 @@ func TestStress(t *testing.T) {
 	if saw.finished.Load() != submitted.Load() || saw.answered.Load() < whole.Load() || whole.Load() < submitted.Load()/4 {
 		t.Errorf("%d submitted, %d finished, %d answered, %d read", submitted.Load(), saw.finished.Load(), saw.answered.Load(), whole.Load())
 	}
+	settled(t, before)
+}
+
+// settled waits until there are no more goroutines than before.
+func settled(t *testing.T, before int) {
+	t.Helper()
 	for wait := 0; goruntime.NumGoroutine() > before; wait++ {
-		if wait > 500 {
+		if wait > 5000 {
 			t.Fatalf("%d goroutines before, %d after", before, goruntime.NumGoroutine())
 		}
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// slowly returns a loader of adapters that takes its time, and fails now and then.
+func slowly() func(ctx context.Context, name string) error {
+	var loads atomic.Int64
+	return func(ctx context.Context, name string) error {
+		n := loads.Add(1)
+		select {
+		case <-time.After(time.Duration(n%5) * 100 * time.Microsecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if n%7 == 0 {
+			return errors.New("the file is gone")
+		}
+		return nil
+	}
+}
+
+// unreliable returns a Device's Before that fails now and then, or has no room.
+func unreliable() func(rows []runtime.Row) error {
+	decodes := 0
+	return func([]runtime.Row) error {
+		switch decodes++; {
+		case decodes%301 == 0:
+			return errors.New("fire")
+		case decodes%53 == 0:
+			return runtime.ErrNoRoom
+		}
+		return nil
 	}
 }
 
