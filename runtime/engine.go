@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Options are the Engine's settings.
+// Options are the Engine's settings. A Device with more sequences than Parallel keeps cached prefixes even
+// when as many streams run as may.
 type Options struct {
 	Parallel int           // streams that run at once; 0: as many as the Device has sequences
 	MaxQueue int           // requests beyond Parallel that may wait; Submit returns ErrQueueFull after that

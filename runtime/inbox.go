@@ -126,11 +126,16 @@ func (b *inbox) stop() {
 func (b *inbox) take() mail {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	select {
+	case <-b.wake: // rung for what is taken now
+	default:
+	}
 	m := b.mail
 	b.mail = mail{abandon: m.abandon, stop: m.stop}
 	return m
 }
 
+// ring wakes the Engine. The lock is held.
 func (b *inbox) ring() {
 	select {
 	case b.wake <- struct{}{}:
