@@ -22,7 +22,7 @@ const maxDrain = 4 << 20
 func readBody(c *fiber.Ctx, limit int64) ([]byte, error) {
 	if e := c.Get(fiber.HeaderContentEncoding); e != "" && e != "identity" {
 		return nil, &refusal{
-			status: http.StatusUnsupportedMediaType, code: codeUnsupported,
+			status: http.StatusBadRequest, code: codeUnsupported,
 			message: fmt.Sprintf("a body with Content-Encoding %q is not read", e),
 		}
 	}

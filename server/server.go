@@ -39,7 +39,6 @@ type Options struct {
 	Name      string   // the base model's id
 	Aliases   []string // further names of the base model
 	Keys      []string // Bearer keys; none: no key is asked for
-	Context   int      // tokens that prompt and answer may have together, as the Engine has it
 	MaxLoRA   int      // adapters that one batch may hold, for vllm:lora_requests_info
 	MaxBody   int64    // bytes of a JSON body; 0: 8 MiB
 	MaxUpload int64    // bytes of an uploaded adapter; 0: 1 GiB
@@ -86,7 +85,7 @@ func New(o Options) *Server {
 	s := &Server{
 		engine: o.Engine, model: o.Engine.Model(), template: o.Template, store: o.Store, cache: o.Cache,
 		metrics: o.Metrics, importer: o.Import, log: o.Log, keys: newKeyring(o.Keys),
-		name: o.Name, ids: append([]string{o.Name}, o.Aliases...), context: o.Context,
+		name: o.Name, ids: append([]string{o.Name}, o.Aliases...), context: o.Engine.Context(),
 		maxBody: o.MaxBody, maxUpload: o.MaxUpload, tempDir: o.TempDir, version: o.Version, started: time.Now(),
 	}
 	if s.maxBody <= 0 {

@@ -1,0 +1,238 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lorikeet-ai/lorikeet/openapi"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+func noTemplate(f *runtime.Facts) { f.ChatTemplate = "" }
+
+func TestKeys(t *testing.T) {
+	h := open(t, func(p *plan) { p.options.Keys = []string{"first", "second"} })
+	ask := func(path, authorization string) response {
+		req, _ := http.NewRequest("GET", h.url+path, nil)
+		if authorization != "" {
+			req.Header.Set("Authorization", authorization)
+		}
+		return h.send(req)
+	}
+	for _, path := range []string{"/v1/models", "/metrics", "/docs", "/openapi.yaml", "/adapters", "/nowhere"} {
+		refused(t, ask(path, ""), 401, "invalid_api_key", "", "is needed")
+		for _, bad := range []string{"Bearer firs", "Bearer first2", "Basic first", "Bearer", "Bearer firstsecond"} {
+			refused(t, ask(path, bad), 401, "invalid_api_key", "", "API key")
+		}
+	}
+	for _, good := range []string{"Bearer first", "bearer second"} {
+		if r := ask("/v1/models", good); r.status != 200 {
+			t.Errorf("%s: %s", good, r.body)
+		}
+	}
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if r := ask(path, ""); r.status != 200 || string(r.body) != `{"status":"ok","version":"test"}`+"\n" {
+			t.Errorf("%s: %d %s", path, r.status, r.body)
+		}
+	}
+}
+
+func TestBodyLimits(t *testing.T) {
+	h := open(t, func(p *plan) { p.options.MaxBody = 10 << 10 })
+	for _, size := range []int{11 << 10, 100 << 10, 3 << 20} {
+		body := completion("a", `"user":"`+strings.Repeat("x", size)+`"`)
+		refused(t, h.do("POST", "/v1/completions", body), 413, codeTooLarge, "", "larger than 10240 bytes")
+		req, _ := http.NewRequest("POST", h.url+"/v1/completions", io.MultiReader(strings.NewReader(body))) // chunked
+		refused(t, h.send(req), 413, codeTooLarge, "", "larger than 10240 bytes")
+	}
+	body := completion("a", `"user":"`+strings.Repeat("x", 9<<10)+`"`)
+	req, _ := http.NewRequest("POST", h.url+"/v1/completions", io.MultiReader(strings.NewReader(body)))
+	if r := h.send(req); r.status != 200 {
+		t.Errorf("a chunked body: %s", r.body)
+	}
+	req, _ = http.NewRequest("POST", h.url+"/v1/completions", strings.NewReader(body))
+	req.Header.Set("Expect", "100-continue")
+	if r := h.send(req); r.status != 200 {
+		t.Errorf("Expect: 100-continue: %s", r.body)
+	}
+	req, _ = http.NewRequest("POST", h.url+"/v1/completions", strings.NewReader(body))
+	req.Header.Set("Content-Encoding", "gzip")
+	refused(t, h.send(req), 400, codeUnsupported, "", "gzip")
+}
+
+func TestDescriptionAndDocs(t *testing.T) {
+	h := open(t)
+	if r := h.do("GET", "/openapi.yaml", ""); r.status != 200 || string(r.body) != string(openapi.YAML) {
+		t.Errorf("%d", r.status)
+	}
+	r := h.do("GET", "/docs", "")
+	if r.status != 200 || !strings.Contains(string(r.body), "/v1/chat/completions") {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+}
+
+// value reads a metric.
+func (h *house) value(name string) float64 {
+	h.t.Helper()
+	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindSubmatch(h.do("GET", "/metrics", "").body)
+	if m == nil {
+		h.t.Fatalf("there is no metric %s", name)
+	}
+	v, err := strconv.ParseFloat(string(m[1]), 64)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return v
+}
+
+func TestMetrics(t *testing.T) {
+	h := open(t, saying("Hi"))
+	h.add("pirate", 1)
+	h.post("/v1/chat/completions", chat("a"), &openapi.ChatCompletion{})
+	h.post("/v1/chat/completions", chat("a"), &openapi.ChatCompletion{})
+	h.post("/v1/chat/completions", chat("a", `"adapter":"pirate"`), &openapi.ChatCompletion{})
+	h.do("POST", "/v1/chat/completions", "{}")
+	h.do("GET", "/nowhere", "")
+	until(t, "the last is counted", time.Second, func() bool { return h.value(`lorikeet_requests_total{adapter="pirate",outcome="ok"}`) == 1 })
+	prompt := float64(len("user\na\nassistant\n") + 3)
+	for name, want := range map[string]float64{
+		`lorikeet_requests_total{adapter="(base)",outcome="ok"}`:                  2,
+		`lorikeet_prompt_tokens_total{adapter="(base)"}`:                          2 * prompt,
+		`lorikeet_completion_tokens_total{adapter="(base)"}`:                      6,
+		`lorikeet_completion_tokens_total{adapter="pirate"}`:                      3,
+		`lorikeet_cached_tokens_total{adapter="pirate"}`:                          0,
+		`lorikeet_time_to_first_token_seconds_count`:                              3,
+		`lorikeet_inter_token_seconds_count`:                                      6,
+		`lorikeet_queue_seconds_count`:                                            3,
+		`lorikeet_adapters_registered`:                                            1,
+		`lorikeet_adapters_resident`:                                              1,
+		`lorikeet_adapter_loads_total`:                                            1,
+		`lorikeet_adapter_evictions_total`:                                        0,
+		`lorikeet_adapter_bytes_limit`:                                            1 << 20,
+		`lorikeet_requests_running`:                                               0,
+		`lorikeet_requests_waiting`:                                               0,
+		`lorikeet_kv_cells`:                                                       8192,
+		`lorikeet_build_info{version="test"}`:                                     1,
+		`lorikeet_http_requests_total{route="/v1/chat/completions",status="200"}`: 3,
+		`lorikeet_http_requests_total{route="/v1/chat/completions",status="400"}`: 1,
+		`vllm:num_requests_waiting`:                                               0,
+		`vllm:num_requests_running`:                                               0,
+		`vllm:kv_cache_usage_perc`:                                                0,
+		`lorikeet_batch_adapters_bucket{le="+Inf"}`:                               h.value("lorikeet_batch_rows_count"),
+		`lorikeet_decode_seconds_count`:                                           h.value("lorikeet_batch_rows_count"),
+		`lorikeet_prefill_rows_total`:                                             3*prompt - h.value(`lorikeet_cached_tokens_total{adapter="(base)"}`),
+	} {
+		if got := h.value(name); got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+	if got := h.value("lorikeet_adapter_bytes"); got <= 0 {
+		t.Errorf("lorikeet_adapter_bytes is %v", got)
+	}
+}
+
+func TestMetricsOfGateways(t *testing.T) {
+	h := open(t, slowly(10*time.Millisecond), func(p *plan) { p.limits.Sequences = 2 })
+	for i, name := range []string{"shout", "pirate", "json"} {
+		h.add(name, float32(i))
+	}
+	for _, adapter := range []string{`["shout","pirate"]`, `"shout"`, `"json"`, `null`} {
+		body := completion("a", long, `"adapter":`+adapter)
+		before := h.engine.Stats()
+		io.WriteString(h.dial(), raw("/v1/completions", body))
+		until(t, "it is in", time.Second, func() bool {
+			s := h.engine.Stats()
+			return s.Running+s.Waiting > before.Running+before.Waiting && s.Loading == 0
+		})
+	}
+	stamp := h.value(`vllm:lora_requests_info{max_lora="8",running_lora_adapters="pirate,shout",waiting_lora_adapters="json"}`)
+	if d := time.Since(time.UnixMilli(int64(stamp * 1000))); d < 0 || d > 5*time.Second {
+		t.Errorf("its value is %v ago", d)
+	}
+	if run, wait := h.value("vllm:num_requests_running"), h.value("vllm:num_requests_waiting"); run != 2 || wait != 2 {
+		t.Errorf("%v running, %v waiting", run, wait)
+	}
+	if use := h.value("vllm:kv_cache_usage_perc"); use <= 0 || use > 1 {
+		t.Errorf("kv_cache_usage_perc is %v", use)
+	}
+	h.engine.Close() // ends what is open, which nobody waits for
+}
+
+func TestFlowLabelsAreBounded(t *testing.T) {
+	m := NewMetrics()
+	for i := range 3 * maxFlows {
+		m.Finished(fmt.Sprintf("adapter-%d", i), runtime.Usage{Prompt: 1}, nil)
+	}
+	m.Finished("", runtime.Usage{Prompt: 1}, runtime.ErrClosed)
+	families, err := m.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "lorikeet_prompt_tokens_total" {
+			continue
+		}
+		labels := map[string]float64{}
+		for _, metric := range f.GetMetric() {
+			labels[metric.GetLabel()[0].GetValue()] = metric.GetCounter().GetValue()
+		}
+		if len(labels) != maxFlows+2 || labels["adapter-0"] != 1 || labels[otherLabel] != 2*maxFlows || labels[baseLabel] != 1 {
+			t.Errorf("%d labels, %v", len(labels), labels)
+		}
+		return
+	}
+	t.Error("there is no such metric")
+}
+
+// Shutdown answers what is open, refuses what is new, and says so to who asks.
+func TestShutdown(t *testing.T) {
+	h := open(t, slowly(5*time.Millisecond))
+	answered := make(chan response, 2)
+	for _, fields := range []string{`"ignore_eos":true,"max_tokens":100`, `"ignore_eos":true,"max_tokens":100,"stream":true`} {
+		go func() { answered <- h.do("POST", "/v1/completions", completion("a", fields)) }()
+	}
+	until(t, "both run", time.Second, func() bool { return h.engine.Stats().Running == 2 })
+	done := make(chan error, 1)
+	go func() { done <- h.server.Shutdown(context.Background()) }()
+	until(t, "it drains", time.Second, h.server.draining.Load)
+	refused(t, h.do("GET", "/readyz", ""), 503, "shutting_down", "", "shutting down")
+	refused(t, h.do("POST", "/v1/completions", completion("a")), 503, "shutting_down", "", "shutting down")
+	refused(t, h.do("POST", "/adapters", `{"name":"a","path":"b"}`), 503, "shutting_down", "", "")
+	refused(t, h.upload("a", peft(t, 1)), 503, "shutting_down", "", "")
+	if r := h.do("GET", "/healthz", ""); r.status != 200 {
+		t.Errorf("%s", r.body)
+	}
+	for range 2 {
+		if r := <-answered; r.status != 200 || !strings.Contains(string(r.body), `"length"`) {
+			t.Errorf("%d %s", r.status, r.body)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// A shutdown that may not take as long as the answers ends them with an error.
+func TestShutdownInTime(t *testing.T) {
+	h := open(t, slowly(10*time.Millisecond))
+	answered := make(chan response, 1)
+	go func() { answered <- h.do("POST", "/v1/completions", completion("a", long)) }()
+	until(t, "it runs", time.Second, func() bool { return h.engine.Stats().Running == 1 })
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	if err := h.server.Shutdown(ctx); err == nil {
+		t.Error("Shutdown says nothing")
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	refused(t, <-answered, 503, "shutting_down", "", "shutting down")
+}
