@@ -24,8 +24,8 @@ const (
 // maxConfig bounds adapter_config.json.
 const maxConfig = 1 << 20
 
-// maxRank is larger than any layer is wide.
-const maxRank = 1 << 16
+// maxRank is the largest rank that is served: the kernels pack no larger one.
+const maxRank = 512
 
 // config is an adapter_config.json that has been read and can be honoured.
 type config struct {
@@ -44,7 +44,8 @@ var trainingOnly = map[string]bool{
 	"auto_mapping": true, "base_model_name_or_path": true, "revision": true, "task_type": true,
 	"inference_mode": true, "peft_version": true, "lora_dropout": true, "loftq_config": true, "eva_config": true,
 	"corda_config": true, "lora_ga_config": true, "megatron_config": true, "megatron_core": true,
-	"runtime_config": true, "qalora_group_size": true, "merge_weights": true, "enable_lora": true,
+	"runtime_config": true, "qalora_group_size": true, "merge_weights": true,
+	"swift_type": true, "lora_dtype": true, "lorap_lr_ratio": true, "lorap_emb_lr": true, // of ms-swift
 }
 
 // refused are the fields that change the function in a way we do not serve, unless they are neutral, with

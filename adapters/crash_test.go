@@ -20,7 +20,7 @@ func TestStoreSurvivesKill(t *testing.T) {
 	if dir := os.Getenv(crashDir); dir != "" {
 		putForEver(t, dir)
 	}
-	kills := 40
+	kills := 25
 	if testing.Short() {
 		kills = 5
 	}

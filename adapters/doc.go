@@ -10,9 +10,10 @@
 //     resident. The two sets are apart: 500 registered adapters may share the room of 8.
 //   - selection: the weighted sum of versions that one request asked for.
 //
-// The walk of an adapter: an upload or folder is read (upload.go, archive.go), parsed (tensors.go, config.go,
-// gguf.go), checked against the base (peft.go), written (store.go), found by name (Select), loaded and packed
-// once (cache.go), pinned by a runtime.Mix for as long as a stream uses it, and evicted when room is needed.
+// The walk of an adapter: an upload or folder is opened (upload.go, archive.go, scan.go), parsed (tensors.go,
+// config.go, gguf.go), matched with the base (peft.go), written (put.go, files.go), found by name (store.go,
+// selection.go), loaded and packed once (load.go, room.go), pinned by a runtime.Mix for as long as a stream uses
+// it (cache.go), and evicted when room is needed.
 //
 // The package is pure Go. Nothing in it panics or allocates without bound on hostile input.
 package adapters

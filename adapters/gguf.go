@@ -85,8 +85,8 @@ func checkGGUF(f *runtime.Facts, m *quant.Metadata) (alpha float64, err error) {
 	return alpha, nil
 }
 
-// ggufPair checks the two tensors against each other. lora_a is (rank, in), lora_b (out, rank), row-major;
-// of the token embeddings lora_a is (vocabulary, rank), since its rows are looked up.
+// ggufPair checks the two tensors against each other. lora_a is (rank, in), lora_b (out, rank), row-major. Of the
+// token embeddings lora_a is (vocabulary, rank), since its rows are looked up, and lora_b (width, rank).
 func ggufPair(file *quant.File, base string, t *[2]quant.Tensor, alpha float64) (pair, error) {
 	a, b := &t[sideA], &t[sideB]
 	if a.Name == "" || b.Name == "" {
@@ -97,25 +97,26 @@ func ggufPair(file *quant.File, base string, t *[2]quant.Tensor, alpha float64) 
 			return pair{}, fmt.Errorf("%w: tensor %q has %d dimensions, 2 are expected", ErrFormat, x.Name, len(x.Dims))
 		}
 	}
-	in, rank := a.Dims[0], a.Dims[1]
-	lookup := base == "token_embd.weight"
-	if lookup {
-		in, rank = rank, in
+	p := pair{tensor: base, scale: 1, names: [2]string{a.Name, b.Name},
+		a: func() ([]float32, error) { return file.ReadF32(a.Name) },
+		b: func() ([]float32, error) { return file.ReadF32(b.Name) },
+	}
+	in, rank, out := a.Dims[0], a.Dims[1], b.Dims[1]
+	if base == "token_embd.weight" {
+		in, rank, out = b.Dims[1], a.Dims[0], a.Dims[1]
+		p.b = p.a
+		p.a = func() ([]float32, error) {
+			v, err := file.ReadF32(b.Name)
+			if err != nil {
+				return nil, err
+			}
+			return transpose(v, int(in), int(rank)), nil
+		}
 	}
 	if b.Dims[0] != rank || rank > maxRank {
 		return pair{}, fmt.Errorf("%w: tensors %q and %q have ranks %d and %d", ErrFormat, a.Name, b.Name, rank, b.Dims[0])
 	}
-	p := pair{tensor: base, shape: runtime.Shape{In: int(in), Out: int(b.Dims[1])}, rank: int(rank), scale: 1,
-		names: [2]string{a.Name, b.Name},
-		a: func() ([]float32, error) {
-			v, err := file.ReadF32(a.Name)
-			if err == nil && lookup {
-				v = transpose(v, int(in), int(rank))
-			}
-			return v, err
-		},
-		b: func() ([]float32, error) { return file.ReadF32(b.Name) },
-	}
+	p.shape, p.rank = runtime.Shape{In: int(in), Out: int(out)}, int(rank)
 	if alpha != 0 {
 		p.scale = float32(alpha / float64(rank))
 	}
@@ -166,20 +167,7 @@ func pairSource(f *runtime.Facts, pairs []pair) (*source, error) {
 			return nil, fmt.Errorf("%w: tensor %q: %s", runtime.ErrAdapter, p.names[sideA], whyNoTarget(f, p.tensor))
 		}
 		paths[i] = path
-		rank, in, out := int64(p.rank), int64(p.shape.In), int64(p.shape.Out)
-		b := p.b
-		if n := heads(f, p.tensor); n > 0 {
-			b = func() ([]float32, error) {
-				v, err := p.b()
-				if err != nil {
-					return nil, err
-				}
-				return permute(v, p.shape.Out, n, false)
-			}
-		}
-		s.tensors = append(s.tensors,
-			placed{lazyTensor(p.names[sideA], []int64{rank, in}, p.a), address{path, sideA}},
-			placed{lazyTensor(p.names[sideB], []int64{out, rank}, b), address{path, sideB}})
+		s.tensors = append(s.tensors, peftPair(f, path, p)...)
 	}
 	raw, err := configOf(paths, pairs)
 	if err != nil {
@@ -187,6 +175,34 @@ func pairSource(f *runtime.Facts, pairs []pair) (*source, error) {
 	}
 	s.config, err = parseConfig(raw)
 	return s, err
+}
+
+// peftPair returns the two tensors as PEFT has them.
+func peftPair(f *runtime.Facts, path string, p pair) []placed {
+	rank, in, out := int64(p.rank), int64(p.shape.In), int64(p.shape.Out)
+	a, b := p.a, p.b
+	if path == embeddingModule {
+		a, b = changed(p.b, func(v []float32) ([]float32, error) { return transpose(v, p.shape.Out, p.rank), nil }),
+			changed(p.a, func(v []float32) ([]float32, error) { return transpose(v, p.rank, p.shape.In), nil })
+		in, out = out, in
+	} else if n := heads(f, p.tensor); n > 0 {
+		b = changed(p.b, func(v []float32) ([]float32, error) { return permute(v, p.shape.Out, n, false) })
+	}
+	return []placed{
+		{lazyTensor(p.names[sideA], []int64{rank, in}, a), address{path, sideA}},
+		{lazyTensor(p.names[sideB], []int64{out, rank}, b), address{path, sideB}},
+	}
+}
+
+// changed applies change to values that are made when they are read.
+func changed(values func() ([]float32, error), change func([]float32) ([]float32, error)) func() ([]float32, error) {
+	return func() ([]float32, error) {
+		v, err := values()
+		if err != nil {
+			return nil, err
+		}
+		return change(v)
+	}
 }
 
 // configOf writes the configuration that gives every pair its rank and scale: the most common ones as r and

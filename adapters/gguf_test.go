@@ -147,17 +147,18 @@ func TestGGUFReadsF16(t *testing.T) {
 
 func TestGGUFEmbeddingsAreTransposed(t *testing.T) {
 	f := testFacts()
-	f.Targets["token_embd.weight"] = runtime.Shape{In: 3, Out: 2}
+	f.Targets["token_embd.weight"] = runtime.Shape{In: 4, Out: 3} // 3 tokens of width 4
 	g := newGGUF(&runtime.LoRA{}, 1)
 	// A row of lora_a is what a token looks up: (1, 2), (3, 4), (5, 6).
 	g.tensors["token_embd.weight.lora_a"] = ggufTensorData{[]int64{2, 3}, quant.F32, []float32{1, 2, 3, 4, 5, 6}}
-	g.tensors["token_embd.weight.lora_b"] = ggufTensorData{[]int64{2, 2}, quant.F32, []float32{7, 8, 9, 10}}
+	g.tensors["token_embd.weight.lora_b"] = ggufTensorData{[]int64{2, 4}, quant.F32, []float32{10, 11, 12, 13, 14, 15, 16, 17}}
 	got, err := fitGGUF(g.encode(t), f)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := got.Modules[0]
-	if m.Rank != 2 || m.In != 3 || m.Out != 2 || !slices.Equal(m.A, []float32{1, 3, 5, 2, 4, 6}) || !slices.Equal(m.B, []float32{7, 8, 9, 10}) {
+	if m.Rank != 2 || m.In != 4 || m.Out != 3 || !slices.Equal(m.B, []float32{1, 2, 3, 4, 5, 6}) ||
+		!slices.Equal(m.A, []float32{10, 12, 14, 16, 11, 13, 15, 17}) {
 		t.Errorf("got %+v", m)
 	}
 }
@@ -211,8 +212,8 @@ func TestGGUFRefuses(t *testing.T) {
 func FuzzGGUF(f *testing.F) {
 	facts := testFacts()
 	a := newPEFT(1).lora(f, facts)
-	f.Add(newGGUF(a, 8).encode(f))
-	f.Add(newGGUF(&runtime.LoRA{Modules: a.Modules[:1]}, 0).encode(f))
+	f.Add(newGGUF(&runtime.LoRA{Modules: a.Modules[:1]}, 8).encode(f)) // small ones mutate faster
+	f.Add(newGGUF(&runtime.LoRA{Modules: a.Modules[1:2]}, 0).encode(f))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		got, err := fitGGUF(data, facts)
 		if err != nil {

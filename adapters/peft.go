@@ -139,38 +139,35 @@ func whyNoTarget(f *runtime.Facts, tensor string) string {
 	return fmt.Sprintf("the base %q has no %s; the adapter was made for another model", f.Name, tensor)
 }
 
-// checkShapes wants a (rank, in) and b (out, rank).
+// lookup reports whether the module is the embeddings, whose matrices PEFT keeps the other way round: its a is
+// (rank, vocabulary), its b (width, rank), and B*A is the transpose of what is added to token_embd.
+func (m *module) lookup() bool { return m.path == embeddingModule }
+
+// checkShapes wants a (rank, in) and b (out, rank), or what lookup says.
 func (m *module) checkShapes() error {
-	for _, x := range []struct {
-		t       *placed
-		rank    int64
-		other   int64
-		want    int
-		wantDim string
-		shape   []int64
-	}{
-		{m.a, dim(m.a, 0), dim(m.a, 1), m.shape.In, "inputs", []int64{int64(m.rank), int64(m.shape.In)}},
-		{m.b, dim(m.b, 1), dim(m.b, 0), m.shape.Out, "outputs", []int64{int64(m.shape.Out), int64(m.rank)}},
-	} {
-		switch {
-		case len(x.t.Shape) != 2:
-			return fmt.Errorf("%w: tensor %q has the shape %v, %v is expected", ErrFormat, x.t.Name, x.t.Shape, x.shape)
-		case x.other != int64(x.want):
-			return fmt.Errorf("%w: tensor %q has %d %s, %s of the base has %d; the adapter was made for another model",
-				runtime.ErrAdapter, x.t.Name, x.other, x.wantDim, m.tensor, x.want)
-		case x.rank != int64(m.rank):
-			return fmt.Errorf("%w: tensor %q has rank %d, r or rank_pattern of %s says %d",
-				ErrFormat, x.t.Name, x.rank, configFile, m.rank)
-		}
+	in, out, inName, outName := m.shape.In, m.shape.Out, "inputs", "outputs"
+	if m.lookup() {
+		in, out, inName, outName = out, in, "tokens", "columns"
 	}
-	return nil
+	if err := m.checkShape(m.a, 1, in, inName); err != nil {
+		return err
+	}
+	return m.checkShape(m.b, 0, out, outName)
 }
 
-func dim(t *placed, i int) int64 {
-	if i < len(t.Shape) {
-		return t.Shape[i]
+// checkShape wants want features in the one dimension and the rank in the other.
+func (m *module) checkShape(t *placed, at, want int, what string) error {
+	if len(t.Shape) != 2 {
+		return fmt.Errorf("%w: tensor %q has the shape %v, two dimensions are expected", ErrFormat, t.Name, t.Shape)
 	}
-	return 0
+	if got := t.Shape[at]; got != int64(want) {
+		return fmt.Errorf("%w: tensor %q has %d %s, %s of the base has %d; the adapter was made for another model",
+			runtime.ErrAdapter, t.Name, got, what, m.tensor, want)
+	}
+	if rank := t.Shape[1-at]; rank != int64(m.rank) {
+		return fmt.Errorf("%w: tensor %q has rank %d, r or rank_pattern of %s says %d", ErrFormat, t.Name, rank, configFile, m.rank)
+	}
+	return nil
 }
 
 // summarize describes modules that fit, and warns of targets the adapter has no tensors for.
@@ -205,16 +202,21 @@ func (c *config) summarize(f *runtime.Facts, modules []module) Summary {
 // load reads the module's values, in GGUF's row order. The error wraps ErrUnsupported where one is not finite.
 func (m *module) load() (runtime.LoRAModule, error) {
 	out := runtime.LoRAModule{Tensor: m.tensor, Rank: m.rank, In: m.shape.In, Out: m.shape.Out, Scale: m.scale}
-	var err error
-	if out.A, err = m.a.finite(); err != nil {
+	a, err := m.a.finite()
+	if err != nil {
 		return out, err
 	}
-	if out.B, err = m.b.finite(); err != nil {
+	b, err := m.b.finite()
+	if err != nil {
 		return out, err
+	}
+	if m.lookup() {
+		a, b = transpose(b, m.shape.In, m.rank), transpose(a, m.rank, m.shape.Out)
 	}
 	if m.heads > 0 {
-		out.B, err = permute(out.B, m.shape.Out, m.heads, true)
+		b, err = permute(b, m.shape.Out, m.heads, true)
 	}
+	out.A, out.B = a, b
 	return out, err
 }
 

@@ -166,12 +166,12 @@ func TestImportHonoursPatterns(t *testing.T) {
 func TestImportEmbeddingAndHead(t *testing.T) {
 	f := testFacts()
 	f.Refused = nil
-	f.Targets["token_embd.weight"] = runtime.Shape{In: 32, Out: 16}
+	f.Targets["token_embd.weight"] = runtime.Shape{In: 16, Out: 32}
 	p := newPEFT(5)
 	p.config["target_modules"] = []string{"q_proj", "embed_tokens", "lm_head"}
 	p.tensors = map[string]Tensor{}
 	rng := rand.New(rand.NewPCG(5, 5))
-	p.add(rng, embeddingModule, 4, runtime.Shape{In: 32, Out: 16})
+	p.add(rng, embeddingModule, 4, runtime.Shape{In: 32, Out: 16}) // PEFT: from one of 32 tokens to 16 columns
 	p.add(rng, headModule, 4, runtime.Shape{In: 16, Out: 32})
 	p.rename(func(s string) string {
 		if strings.Contains(s, embeddingModule) {
@@ -180,13 +180,38 @@ func TestImportEmbeddingAndHead(t *testing.T) {
 		return s
 	})
 	a := p.lora(t, f)
-	if m := moduleOf(t, a, "token_embd.weight"); m.In != 32 || m.Out != 16 {
-		t.Errorf("the embeddings map %d to %d", m.In, m.Out)
+	m := moduleOf(t, a, "token_embd.weight")
+	peftA := values(t, p.tensors["base_model.model.model.embed_tokens.lora_embedding_A"]) // (rank, token)
+	peftB := values(t, p.tensors["base_model.model.model.embed_tokens.lora_embedding_B"]) // (column, rank)
+	for token := range 32 {
+		for column := range 16 {
+			var want, got float32
+			for r := range 4 {
+				want += peftB[column*4+r] * peftA[r*32+token]
+				got += m.B[token*4+r] * m.A[r*16+column]
+			}
+			if got != want {
+				t.Fatalf("token %d, column %d: %v is added, want %v", token, column, got, want)
+			}
+		}
 	}
+	src, err := loraSource(f, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := src.fit(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := x.lora()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameLoRA(t, back, a)
 	if m := moduleOf(t, a, "output.weight"); m.In != 16 || m.Out != 32 {
 		t.Errorf("the head maps %d to %d", m.In, m.Out)
 	}
-	_, err := p.fit(t, testFacts())
+	_, err = p.fit(t, testFacts())
 	wantError(t, err, runtime.ErrAdapter, "embed_tokens.lora_embedding_A", "lookups cannot be adapted")
 }
 

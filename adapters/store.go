@@ -117,9 +117,6 @@ func (s *Store) recover() error {
 	}
 	s.recount()
 	s.sweep()
-	for _, d := range s.Damaged() {
-		s.o.Warn(d.Err.Error())
-	}
 	return nil
 }
 

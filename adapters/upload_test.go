@@ -150,8 +150,8 @@ func TestUploadRefuses(t *testing.T) {
 	defer s.Close()
 	p := newPEFT(1)
 	c, w := p.encode(t)
-	bomb := file{name: "bomb", data: make([]byte, 64<<20)}
-	big := file{name: tensorsFile, data: make([]byte, 64<<20)}
+	bomb := file{name: "bomb", data: make([]byte, 8<<20)}
+	big := file{name: tensorsFile, data: make([]byte, 8<<20)}
 	many := make([]file, maxEntries+1)
 	for i := range many {
 		many[i].name = fmt.Sprint("f", i)
