@@ -79,6 +79,7 @@ func (e *Engine) decode(group []share) {
 	start := e.now()
 	choices, err := e.call()
 	turn.Took = e.now().Sub(start)
+	e.decoded += turn.Took
 	if errors.Is(err, ErrNoRoom) {
 		e.makeRoom()
 		return

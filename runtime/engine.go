@@ -16,6 +16,7 @@ type Options struct {
 	Chunk    int           // rows of prefill in one turn: what a running stream waits for at most; 0: 256
 	Grouped  bool          // one Decode per adapter instead of one for all: the baseline bench/serve compares with
 	Deadline time.Duration // of requests that set none; 0: no limit
+	Share    float64       // of the time, that Work may take while streams run, from 0 to 0.95
 	Observer Observer      // may be nil
 }
 
@@ -48,6 +49,10 @@ type Engine struct {
 	rows      []Row // of the Decode under way, kept to reuse its memory
 	preempted int64
 	evicted   int64
+	works     []*work       // what Work was asked to do, first come first
+	decoded   time.Duration // in this turn
+	allowance time.Duration // that work may take before the next decode
+	lastSlice time.Duration // how long the last slice of work took
 }
 
 // New starts an Engine, which owns the Device from here on. The Model stays the caller's and must outlive
@@ -68,6 +73,7 @@ func newEngine(d Device, m Model, o Options) *Engine {
 	if o.Chunk <= 0 {
 		o.Chunk = defaultChunk
 	}
+	o.Share = min(max(o.Share, 0), maxShare)
 	e := &Engine{
 		model: m, options: o, context: l.Cells,
 		inbox: newInbox(o.Parallel + max(0, o.MaxQueue)), done: make(chan struct{}),

@@ -132,3 +132,10 @@ func (e *Engine) Books(length func(seq int) int, cells int) error {
 
 // Published identifies the last snapshot: it changes with every turn.
 func (e *Engine) Published() any { return e.stats.Load() }
+
+// WorkMail counts the works that have come in, ever taken up or not.
+func (e *Engine) WorkMail() int {
+	e.inbox.mu.Lock()
+	defer e.inbox.mu.Unlock()
+	return len(e.inbox.mail.works) + len(e.works)
+}

@@ -21,6 +21,7 @@ type mail struct {
 	submitted []*task
 	cancelled []*task // their readers have gone
 	loaded    []loaded
+	works     []*work
 	abandon   bool // end all requests: draining takes too long; stays set
 	stop      bool // end all: the Engine closes; stays set
 }
@@ -95,6 +96,18 @@ func (b *inbox) load(l loaded) {
 	defer b.mu.Unlock()
 	b.mail.loaded = append(b.mail.loaded, l)
 	b.ring()
+}
+
+// work hands over work to be done between decodes.
+func (b *inbox) work(w *work) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mail.stop {
+		return ErrClosed
+	}
+	b.mail.works = append(b.mail.works, w)
+	b.ring()
+	return nil
 }
 
 // drain refuses requests from now on. The channel is closed when those that are live have ended.

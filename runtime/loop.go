@@ -33,7 +33,9 @@ func (e *Engine) turn() (worked, open bool) {
 	e.receive(m, ErrDraining)
 	e.expire()
 	e.admit()
+	e.decoded = 0
 	worked = e.step()
+	worked = e.labour(worked) || worked
 	e.publish()
 	return worked, true
 }
@@ -49,6 +51,10 @@ func (e *Engine) receive(m mail, reason error) {
 	}
 	for _, t := range m.cancelled {
 		e.end(t, ErrClosed)
+	}
+	e.works = append(e.works, m.works...)
+	if m.stop {
+		e.strike(reason)
 	}
 	if m.abandon || m.stop {
 		for _, t := range slices.Clone(e.tasks) {
