@@ -278,6 +278,7 @@ func TestModels(t *testing.T) {
 	if m.Id != "fake" || m.Facts == nil || m.Facts.Architecture != "llama" || m.Facts.ChatTemplate.Source != "model" || m.MaxModelLen != 4096 {
 		t.Errorf("%+v", m)
 	}
+	refused(t, h.do("GET", "/v1/models/org/model", ""), 404, codeModel, "model", `"org/model"`)
 	for _, id := range []string{"pirate", "fake:pirate", "fake%3Apirate", "pirate@" + info.Version} {
 		m = openapi.Model{}
 		h.get("/v1/models/"+id, &m)

@@ -118,16 +118,16 @@ func describe(err error) (status int, e openapi.Error) {
 	if errors.As(err, &own) {
 		return own.status, newError(requestFault, own.code, own.param, own.message)
 	}
-	var http *fiber.Error
-	if errors.As(err, &http) {
-		return describeHTTP(http)
+	var fault *fiber.Error
+	if errors.As(err, &fault) {
+		return describeHTTP(fault)
 	}
 	for _, r := range table {
 		if errors.Is(err, r.is) {
 			return r.status, newError(r.kind, r.code, paramOf(err, r), messageOf(err, r))
 		}
 	}
-	return 500, newError(serverFault, "internal_error", "", "internal error; the server's log says more")
+	return http.StatusInternalServerError, newError(serverFault, "internal_error", "", "internal error; the server's log says more")
 }
 
 // newError fills OpenAI's shape, in which what is empty is null.

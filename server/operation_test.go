@@ -1,9 +1,12 @@
 package server
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -11,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -235,4 +239,64 @@ func TestShutdownInTime(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 	refused(t, <-answered, 503, "shutting_down", "", "shutting down")
+}
+
+// A Shutdown before Serve, or beside it, ends it too.
+func TestShutdownBeforeServe(t *testing.T) {
+	for range 5 {
+		h := open(t) // whose Serve may not have begun
+		if err := h.server.Shutdown(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.server.Serve(ln); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// What HTTP itself finds wrong has the same shape.
+func TestBadHTTP(t *testing.T) {
+	h := open(t)
+	for request, status := range map[string]int{
+		"GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", headerBytes) + "\r\n\r\n":                       431,
+		"GET / HTTP/1.1\r\nnonsense\r\n\r\n":                                                                     400,
+		"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n":             400,
+		"GET /v1/models/%zz HTTP/1.1\r\nHost: x\r\n\r\n":                                                         400,
+		"GET /adapters/%zz HTTP/1.1\r\nHost: x\r\n\r\n":                                                          400,
+		"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\nConnection: close\r\n\r\n{\"prompt\"": 400,
+	} {
+		c := h.dial()
+		io.WriteString(c, request)
+		c.CloseWrite()
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Errorf("%.60q: %v", request, err)
+			continue
+		}
+		body, _ := io.ReadAll(resp.Body)
+		var e openapi.ErrorResponse
+		if err := json.Unmarshal(body, &e); err != nil || resp.StatusCode != status || e.Error.Type != requestFault || e.Error.Message == "" {
+			t.Errorf("%.60q gives %d %s, want %d", request, resp.StatusCode, body, status)
+		}
+	}
+}
+
+func TestPanicEndsTheRequestOnly(t *testing.T) {
+	h := open(t, func(p *plan) {
+		p.options.Import = func(string, string) (adapters.Info, error) { panic("secret") }
+	})
+	r := h.do("POST", "/adapters", `{"name":"a","path":"b"}`)
+	refused(t, r, 500, "internal_error", "", "internal error")
+	if r := h.do("GET", "/v1/models", ""); r.status != 200 {
+		t.Errorf("%s", r.body)
+	}
+	t.Cleanup(func() {
+		if !strings.Contains(h.log.String(), "panic: secret") || !strings.Contains(h.log.String(), "operation_test.go") {
+			t.Errorf("the log does not say where: %s", h.log)
+		}
+	})
 }

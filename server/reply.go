@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"time"
 
@@ -82,7 +83,7 @@ func (s *Server) answer(c *fiber.Ctx, r *reply, param string) error {
 			return cause(ctx, err)
 		}
 	}
-	return sendJSON(c, 200, r.whole(r, choices))
+	return sendJSON(c, http.StatusOK, r.whole(r, choices))
 }
 
 // submit hands the choices to the engine. Where it fails the streams so far are in r.
@@ -111,7 +112,7 @@ func (s *Server) submit(ctx context.Context, r *reply) error {
 // close ends all choices and gives the adapters back; twice is safe.
 func (r *reply) close() {
 	for _, s := range r.streams {
-		s.Close()
+		_ = s.Close() // it has nothing to say
 	}
 	r.model.release()
 }

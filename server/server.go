@@ -13,6 +13,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
+	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -70,6 +73,10 @@ type Server struct {
 	version     string
 	started     time.Time
 	draining    atomic.Bool
+
+	mu     sync.Mutex
+	ln     net.Listener // what Serve serves
+	closed bool         // Shutdown has been called
 }
 
 // Times of a connection.
@@ -123,6 +130,14 @@ func (s *Server) routes() {
 	})
 	s.app.Use(s.observe, s.authorize)
 	openapi.RegisterHandlers(s.app, s)
+	// Clients write the slash of an id such as org/model as it is.
+	s.app.Get("/v1/models/+", func(c *fiber.Ctx) error {
+		id, err := url.PathUnescape(c.Params("+"))
+		if err != nil {
+			return fiber.NewError(fiber.StatusBadRequest, err.Error())
+		}
+		return s.GetModel(c, id)
+	})
 }
 
 // observe counts and logs a request, and turns a panic into an error.
@@ -130,7 +145,7 @@ func (s *Server) observe(c *fiber.Ctx) (err error) {
 	start := time.Now()
 	defer func() {
 		if p := recover(); p != nil {
-			err = s.fail(c, fmt.Errorf("panic: %v", p))
+			err = s.fail(c, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 		}
 		status := c.Response().StatusCode()
 		s.metrics.request(c.Route().Path, status)
@@ -152,17 +167,39 @@ func (s *Server) Listen(address string) error {
 	return s.Serve(ln)
 }
 
-// Serve serves the connections of ln, which it closes, until Shutdown.
-func (s *Server) Serve(ln net.Listener) error { return s.app.Listener(listener{ln}) }
+// Serve serves the connections of ln, which it closes, until Shutdown, also one that came before it. It is
+// called once.
+func (s *Server) Serve(ln net.Listener) error {
+	s.mu.Lock()
+	s.ln = ln
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		return ln.Close()
+	}
+	return s.app.Listener(listener{ln})
+}
 
 // Shutdown refuses new work with 503, waits until the engine has answered what it has, and ends the
 // connections. Health and readiness are answered meanwhile. When ctx ends first, open requests end with an
-// error.
+// error, and ctx's error is returned.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.draining.Store(true)
 	err := s.engine.Drain(ctx)
+	defer s.closeListener()
 	// The engine is empty: what is open now are answers on their way out, and idle connections.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	return errors.Join(err, s.app.ShutdownWithContext(last))
+}
+
+// closeListener ends a Serve that fasthttp did not know of yet when it was shut down; where it did, the
+// listener is closed already.
+func (s *Server) closeListener() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.ln != nil {
+		_ = s.ln.Close()
+	}
 }

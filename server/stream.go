@@ -157,7 +157,8 @@ func (e *events) begin() {
 	b = appendString(append(b, `,"model":`...), r.model.name)
 	b = appendString(append(b, `,"system_fingerprint":`...), r.fingerprint)
 	b = append(append(b, `,"adapter":`...), r.model.label...)
-	e.head = append(b, `,"choices":[`...)
+	b = append(b, `,"choices":[`...)
+	e.head = b
 	e.tail = "]}\n\n"
 	if r.includeUsage {
 		e.tail = `],"usage":null}` + "\n\n"
@@ -203,21 +204,21 @@ func (e *events) put(it item) error {
 // chunk appends a chunk with the choice that fill appends, or none where it appends nothing.
 func (e *events) chunk(fill func([]byte) []byte) {
 	start := len(e.buf)
-	b := append(e.buf, e.head...)
-	n := len(b)
-	if b = fill(b); len(b) == n {
-		e.buf = b[:start]
+	e.buf = append(e.buf, e.head...)
+	n := len(e.buf)
+	if e.buf = fill(e.buf); len(e.buf) == n {
+		e.buf = e.buf[:start]
 		return
 	}
-	e.buf = append(b, e.tail...)
+	e.buf = append(e.buf, e.tail...)
 }
 
 // finish appends the chunk without choices.
 func (e *events) finish() {
-	b := append(append(e.buf, e.head...), `],"usage":`...)
-	b = appendJSON(b, e.reply.usage())
-	b = appendJSON(append(b, `,"timings":`...), e.reply.timings())
-	e.buf = append(b, "}\n\n"...)
+	e.buf = append(e.buf, e.head...)
+	e.buf = appendJSON(append(e.buf, `],"usage":`...), e.reply.usage())
+	e.buf = appendJSON(append(e.buf, `,"timings":`...), e.reply.timings())
+	e.buf = append(e.buf, "}\n\n"...)
 }
 
 // flush sends what has been put.

@@ -1,0 +1,89 @@
+package server
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/openapi"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// The server's own work for a request of 16 tokens, from 8 clients at once: compare with BenchmarkEngine,
+// which asks the engine for the same.
+func BenchmarkRequest(b *testing.B) {
+	for name, fields := range map[string]string{"whole": `"max_tokens":16,"ignore_eos":true`, "stream": `"max_tokens":16,"ignore_eos":true,"stream":true`} {
+		b.Run(name, func(b *testing.B) {
+			h := open(b)
+			client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+			defer client.CloseIdleConnections()
+			b.SetParallelism(4)
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					r, err := client.Post(h.url+"/v1/chat/completions", "application/json", strings.NewReader(chat("hello", fields)))
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					io.Copy(io.Discard, r.Body)
+					r.Body.Close()
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkEngine is BenchmarkRequest without the server.
+func BenchmarkEngine(b *testing.B) {
+	h := open(b)
+	b.SetParallelism(4)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			tokens, err := h.server.template.Tokenize([]runtime.Message{{Role: "user", Content: "hello"}}, runtime.TemplateOptions{AddGenerationPrompt: true})
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			s, err := h.engine.Submit(b.Context(), runtime.Request{Prompt: tokens, MaxTokens: 16, Top: -1, Sampling: runtime.Sampling{Temperature: 1, IgnoreEOS: true}})
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			if _, err := collect(b.Context(), s, false); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
+// BenchmarkDecode is what checking a request costs before the engine hears of it.
+func BenchmarkDecode(b *testing.B) {
+	h := open(b)
+	body := []byte(chat("hello", `"max_tokens":16,"temperature":0.7,"stop":["x","y"],"stream":true,"seed":7`))
+	b.ReportAllocs()
+	for b.Loop() {
+		r, err := h.server.chatReply(body)
+		if err != nil {
+			b.Fatal(err)
+		}
+		r.close()
+	}
+}
+
+// BenchmarkChunk is what one token of a stream costs besides sending it.
+func BenchmarkChunk(b *testing.B) {
+	r := &reply{form: chatForm{top: -1}, id: newID("chatcmpl-"), model: &model{name: "fake", label: openapi.AnsweredBy("null")}}
+	e := &events{reply: r, opened: []bool{true}}
+	e.begin()
+	it := item{event: runtime.Event{Text: " word"}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := e.put(it); err != nil {
+			b.Fatal(err)
+		}
+		e.buf = e.buf[:0]
+	}
+}
