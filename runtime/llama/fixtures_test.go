@@ -4,11 +4,11 @@ package llama
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,6 +25,7 @@ type sizes struct {
 	embedding, feedForward, layers, vocab int
 	heads, kvHeads                        int
 	tied                                  bool // no output.weight: the head is the embedding
+	experts                               int  // > 0: a mixture of them instead of the dense feed-forward
 }
 
 var tiny = sizes{arch: "llama", embedding: 256, feedForward: 768, layers: 4, vocab: 1024, heads: 8, kvHeads: 2}
@@ -60,7 +61,14 @@ func (s sizes) tensors() []quant.Tensor {
 		block("attn_norm.weight", embedding)
 		block("ffn_norm.weight", embedding)
 		for name, shape := range s.linears() {
-			block(name+".weight", int64(shape.In), int64(shape.Out))
+			if s.experts == 0 || !strings.HasPrefix(name, "ffn_") {
+				block(name+".weight", int64(shape.In), int64(shape.Out))
+			} else {
+				block(name+"_exps.weight", int64(shape.In), int64(shape.Out), int64(s.experts))
+			}
+		}
+		if s.experts > 0 {
+			block("ffn_gate_inp.weight", embedding, int64(s.experts))
 		}
 		switch s.arch {
 		case "qwen2":
@@ -89,6 +97,10 @@ func (s sizes) write(t testing.TB, path string) {
 		m.Set(s.arch+"."+key, value)
 	}
 	m.Set(s.arch+".attention.layer_norm_rms_epsilon", float32(1e-5))
+	if s.experts > 0 {
+		m.Set(s.arch+".expert_count", uint32(s.experts))
+		m.Set(s.arch+".expert_used_count", uint32(2))
+	}
 	m.Set("tokenizer.ggml.model", "none")
 	tensors := s.tensors()
 	err := quant.WriteFile(path, &m, tensors, func(i int, w io.Writer) error { return writeF32(w, randomTensor(tensors[i])) })
@@ -104,7 +116,7 @@ func randomTensor(t quant.Tensor) []float32 {
 	scale := 1 / math.Sqrt(float64(t.Dims[0]))
 	for i := range out {
 		switch {
-		case len(t.Dims) == 2:
+		case len(t.Dims) >= 2:
 			out[i] = float32(r.NormFloat64() * scale)
 		case strings.HasSuffix(t.Name, ".bias"):
 			out[i] = float32(r.NormFloat64() * 0.1)
@@ -152,23 +164,69 @@ func (s sizes) nf4(t testing.TB) (coded, twin string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	rewrite(t, f, twin, s.arch, func(t *quant.Tensor) { t.Type = quant.F32 })
+	return coded, twin
+}
+
+// rewrite writes a copy of f whose tensors are as change makes them: F32, or NF4 as IQ4_NL.
+func rewrite(t testing.TB, f *quant.File, path, arch string, change func(*quant.Tensor)) {
+	t.Helper()
 	m := f.Metadata.Clone()
-	m.Set("general.architecture", s.arch)
+	m.Set("general.architecture", arch)
 	tensors := append([]quant.Tensor(nil), f.Tensors...)
 	for i := range tensors {
-		tensors[i].Type = quant.F32
+		change(&tensors[i])
 	}
-	err = quant.WriteFile(twin, &m, tensors, func(i int, w io.Writer) error {
+	err := quant.WriteFile(path, &m, tensors, func(i int, w io.Writer) error {
 		x, err := f.ReadF32(tensors[i].Name)
-		if err != nil {
-			return err
+		if err != nil || tensors[i].Type == quant.F32 {
+			return errors.Join(err, writeF32(w, x))
 		}
-		return writeF32(w, x)
+		coded := make([]byte, len(x)/32*18)
+		quant.EncodeNF4(coded, x)
+		_, err = w.Write(coded)
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return coded, twin
+}
+
+// writeNF4 writes a copy of f, a model in F32, that is marked as NF4 and has the tensors that pick picks so.
+func writeNF4(t testing.TB, f *quant.File, path string, pick func(string) bool) {
+	t.Helper()
+	rewrite(t, f, path, f.Architecture()+quant.NF4Suffix, func(t *quant.Tensor) {
+		if pick(t.Name) {
+			t.Type = quant.IQ4_NL
+		}
+	})
+}
+
+// untie returns the path of a tied model's copy that has its head as a tensor of its own.
+func untie(t testing.TB, s sizes) string {
+	t.Helper()
+	f, err := quant.Open(s.file(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	head, _ := f.Tensor("token_embd.weight")
+	head.Name = "output.weight"
+	m := f.Metadata.Clone()
+	tensors := append(append([]quant.Tensor(nil), f.Tensors...), head)
+	path := filepath.Join(t.TempDir(), "untied.gguf")
+	err = quant.WriteFile(path, &m, tensors, func(i int, w io.Writer) error {
+		name := tensors[i].Name
+		if name == "output.weight" {
+			name = "token_embd.weight"
+		}
+		x, err := f.ReadF32(name)
+		return errors.Join(err, writeF32(w, x))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // adapter is a random LoRA in both forms: ours, and a GGUF file for the stock path.
@@ -310,14 +368,4 @@ func maxDifference(a, b []float32) float64 {
 		}
 	}
 	return most
-}
-
-// demoF16 is the demo base before it is quantized, where the tree has it.
-func demoFile(t testing.TB) string {
-	t.Helper()
-	path := os.Getenv("LORIKEET_TEST_MODEL")
-	if path == "" {
-		t.Skip("LORIKEET_TEST_MODEL names no model")
-	}
-	return path
 }

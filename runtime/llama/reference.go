@@ -13,8 +13,21 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// This file is for the tests of this package, which may not speak C themselves: the stock path that the
+// This file is for tests, which may not speak C themselves: the stock path that the
 // seams are compared with, and a look at what a device computed.
+
+// StockLoad loads a file just as llama.cpp does, without a word about NF4, and returns its error.
+func StockLoad(path string) error {
+	p := C.CString(path)
+	defer C.free(unsafe.Pointer(p))
+	var e C.wall_error
+	m := C.wall_model_load(&C.wall_load_options{path: p, use_mmap: 1}, &e)
+	if m == nil {
+		return wallError(&e)
+	}
+	C.wall_model_free(m)
+	return nil
+}
 
 // reference is a stock context of llama.cpp with one sequence, whose adapters apply to every row.
 type reference struct {

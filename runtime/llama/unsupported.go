@@ -31,5 +31,8 @@ var QuantizeTypes []string
 // Quantize returns ErrUnsupported.
 func Quantize(in, out, typ string, threads int, progress func(float64)) error { return ErrUnsupported }
 
+// StockLoad returns ErrUnsupported.
+func StockLoad(string) error { return ErrUnsupported }
+
 // SystemInfo says that there is nothing.
 func SystemInfo() string { return ErrUnsupported.Error() }
