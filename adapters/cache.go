@@ -178,7 +178,7 @@ func (c *Cache) Close() error {
 // do ends what was begun under the lock. Memory is given back before more is taken.
 func (c *Cache) do(ch chores) {
 	for _, p := range ch.close {
-		p.Close()
+		_ = p.Close() // frees memory; there is no one to tell
 	}
 	for _, r := range ch.start {
 		go c.load(r)

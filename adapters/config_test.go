@@ -123,6 +123,9 @@ func TestConfigRefuses(t *testing.T) {
 		_, err := parseConfig(configWith(fields))
 		wantError(t, err, ErrUnsupported, part)
 	}
+}
+
+func TestConfigRefusesWrongValues(t *testing.T) {
 	wrong := map[string]string{
 		`"rank_pattern": {"q_proj": 0}`:              "rank_pattern",
 		`"rank_pattern": {"q_proj": 4, "q_proj": 4}`: "twice",

@@ -86,7 +86,7 @@ func WatchFolders(o FoldersOptions) (_ *Folders, err error) {
 		owner: make(map[string]string), tries: make(map[string]*attempts), due: make(map[string]time.Time)}
 	defer func() {
 		if err != nil {
-			f.release()
+			err = errors.Join(err, f.release())
 		}
 	}()
 	if f.watcher, err = fsnotify.NewWatcher(); err != nil {
@@ -128,22 +128,23 @@ func (f *Folders) add(dir string) error {
 }
 
 // Close stops watching. It may be called twice.
-func (f *Folders) Close() error {
+func (f *Folders) Close() (err error) {
 	f.close.Do(func() {
 		close(f.stop)
 		<-f.done
-		f.release()
+		err = f.release()
 	})
-	return nil
+	return err
 }
 
-func (f *Folders) release() {
+func (f *Folders) release() (err error) {
 	if f.watcher != nil {
-		f.watcher.Close()
+		err = f.watcher.Close()
 	}
 	for _, d := range f.dirs {
-		d.root.Close()
+		err = errors.Join(err, d.root.Close())
 	}
+	return err
 }
 
 // run looks at paths when they have been quiet for long enough.

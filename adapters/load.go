@@ -77,7 +77,7 @@ func (s *Store) load(digest string) (*runtime.LoRA, error) {
 	o := opener{facts: s.o.Facts, maxBytes: 1 << 62}
 	src, err := o.folder(func(name string) (*os.File, error) { return os.Open(filepath.Join(dir, name)) })
 	if err != nil {
-		return nil, fmt.Errorf("%w: version %s: %v", ErrDamaged, digest, err) // no fault of the user: not %w
+		return nil, fmt.Errorf("%w: version %s: %s", ErrDamaged, digest, err.Error()) // not %w: no fault of the user
 	}
 	defer src.close()
 	f, err := src.fit(s.o.Facts)

@@ -23,7 +23,7 @@ func nearest[T any](name string, names map[string]T) []string {
 		if strings.HasPrefix(have, want) || strings.HasPrefix(want, have) {
 			d = min(d, 1)
 		}
-		if d <= 1+max(len(want), len(have))/3 {
+		if longer := max(len(want), len(have)); d <= 1+longer/3 && d < longer {
 			list = append(list, candidate{n, d})
 		}
 	}

@@ -281,6 +281,9 @@ func TestImportRefuses(t *testing.T) {
 			wantError(t, err, c.want, c.parts...)
 		})
 	}
+}
+
+func TestImportRefusesOtherBases(t *testing.T) {
 	f := testFacts()
 	f.Architecture = "gpt2"
 	_, err := newPEFT(7).fit(t, f)

@@ -91,10 +91,11 @@ func (s *Store) put(name string, n Note, open func(*opener) (*source, error)) (I
 	if err != nil {
 		return Info{}, err
 	}
-	if err := s.publish(name, dir, m, n); err != nil {
+	info, err := s.publish(name, dir, m, n)
+	if err != nil {
 		return Info{}, err
 	}
-	return s.Get(Ref{Name: name, Version: m.Digest})
+	return s.markLoaded([]Info{info})[0], nil
 }
 
 // write checks the adapter against the base and writes it to dir.
@@ -115,21 +116,38 @@ func (s *Store) write(dir string, src *source, n Note) (*manifest, error) {
 }
 
 // publish moves the version into its place, unless it is there, and points name at it.
-func (s *Store) publish(name, dir string, m *manifest, n Note) error {
+func (s *Store) publish(name, dir string, m *manifest, n Note) (Info, error) {
 	s.commit.Lock()
 	defer s.commit.Unlock()
 	if err := s.place(dir, m); err != nil {
-		return err
+		return Info{}, err
 	}
+	defer s.sweep()
 	s.mu.RLock()
-	next := &nameRecord{Name: name}
-	p := pointing{Digest: m.Digest, Created: m.Created, Origin: n.Origin, Metrics: n.Metrics}
-	old := s.names[name]
-	if old != nil {
-		next.Versions = slices.Clone(old.Versions)
-	}
+	old := s.names[name] // records are replaced and never changed
 	s.mu.RUnlock()
-	if i := slices.IndexFunc(next.Versions, func(v pointing) bool { return v.Digest == m.Digest }); i >= 0 {
+	next := old.pointedAt(name, pointing{Digest: m.Digest, Created: m.Created, Origin: n.Origin, Metrics: n.Metrics})
+	if !reflect.DeepEqual(old, next) {
+		if err := s.writeName(next); err != nil {
+			return Info{}, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.names[name] = next
+	delete(s.damaged, name)
+	s.recount()
+	return s.info(next, next.current()), nil
+}
+
+// pointedAt returns a record that points at p, with the versions of r, which may be nil, before it. A version
+// that the name has pointed at before keeps its date, and its metrics where p has none.
+func (r *nameRecord) pointedAt(name string, p pointing) *nameRecord {
+	next := &nameRecord{Name: name}
+	if r != nil {
+		next.Versions = slices.Clone(r.Versions)
+	}
+	if i := slices.IndexFunc(next.Versions, func(v pointing) bool { return v.Digest == p.Digest }); i >= 0 {
 		p.Created = next.Versions[i].Created
 		if p.Metrics == nil {
 			p.Metrics = next.Versions[i].Metrics
@@ -137,19 +155,7 @@ func (s *Store) publish(name, dir string, m *manifest, n Note) error {
 		next.Versions = slices.Delete(next.Versions, i, i+1)
 	}
 	next.Versions = append(next.Versions, p)
-	if old != nil && reflect.DeepEqual(old, next) {
-		return nil
-	}
-	defer s.sweep()
-	if err := s.writeName(next); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.names[name] = next
-	delete(s.damaged, name)
-	s.recount()
-	return nil
+	return next
 }
 
 // place renames dir to the version's place. s.commit is held.

@@ -2,6 +2,7 @@ package adapters
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -143,8 +144,8 @@ func TestStoreNamesWhatIsUnknown(t *testing.T) {
 	}
 	for name, want := range map[string]string{"pirat": "pirate, pirate-v2, parrot", "JSON": "json", "zebra": "Zebra", "quite-another": ""} {
 		_, err := s.Get(Ref{Name: name})
-		e, ok := err.(*UnknownError)
-		if !ok || e.Name != name || strings.Join(e.Close, ", ") != want {
+		var e *UnknownError
+		if !errors.As(err, &e) || e.Name != name || strings.Join(e.Close, ", ") != want {
 			t.Errorf("%s: %v, want the names %q", name, err, want)
 		}
 		wantError(t, err, ErrUnknown, name)
@@ -163,30 +164,12 @@ func TestStoreNamesWhatIsUnknown(t *testing.T) {
 	wantError(t, err, ErrUnknown, "json")
 }
 
-func TestOpenCleansAndReports(t *testing.T) {
+func TestOpenCleansLeftovers(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)
-	good := mustPut(t, s, "good", newPEFT(1))
-	cut := mustPut(t, s, "cut", newPEFT(2))
-	gone := mustPut(t, s, "gone", newPEFT(3))
-	flipped := mustPut(t, s, "flipped", newPEFT(4))
-	orphan := mustPut(t, s, "orphan", newPEFT(5))
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	version := func(i Info, file string) string { return filepath.Join(dir, "versions", i.Digest, file) }
-	if err := os.Truncate(version(cut, tensorsFile), 100); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.RemoveAll(version(gone, "")); err != nil {
-		t.Fatal(err)
-	}
-	data, err := os.ReadFile(version(flipped, tensorsFile))
-	if err != nil {
-		t.Fatal(err)
-	}
-	data[len(data)-3] ^= 1
-	write(t, version(flipped, tensorsFile), data)
+	kept := mustPut(t, s, "kept", newPEFT(1))
+	orphan := mustPut(t, s, "orphan", newPEFT(2))
+	s.Close()
 	if err := os.Remove(filepath.Join(dir, "names", "orphan.json")); err != nil {
 		t.Fatal(err)
 	}
@@ -194,38 +177,65 @@ func TestOpenCleansAndReports(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(dir, "tmp", "name-x"), nil)
-
+	write(t, filepath.Join(dir, "versions", "README"), nil) // not ours
 	s = openStore(t, dir)
-	if got := names(s.List()); !slices.Equal(got, []string{"flipped", "good"}) { // a flipped bit is seen when it is read
-		t.Errorf("the store lists %v", got)
-	}
 	if got := tree(t, filepath.Join(dir, "tmp")); len(got) > 0 {
 		t.Errorf("leftovers %v", got)
 	}
-	if _, err := os.Stat(version(orphan, "")); !os.IsNotExist(err) {
+	if _, err := os.Stat(filepath.Join(dir, "versions", orphan.Digest)); !os.IsNotExist(err) {
 		t.Errorf("a version without a name is kept (%v)", err)
 	}
-	if got := s.Damaged(); len(got) != 2 {
-		t.Errorf("damaged are %v", got)
+	if _, err := os.Stat(filepath.Join(dir, "versions", "README")); err != nil {
+		t.Errorf("a file that is not the store's is gone: %v", err)
 	}
-	for _, n := range []string{"cut", "gone"} {
+	if _, err := s.load(kept.Digest); err != nil || len(s.Damaged()) != 0 {
+		t.Errorf("kept: %v; damaged: %v", err, s.Damaged())
+	}
+}
+
+// TestDamageIsReportedAndRepaired cuts, removes and changes stored files.
+func TestDamageIsReportedAndRepaired(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, dir)
+	list := []string{"cut", "gone", "flipped"}
+	infos := make(map[string]Info)
+	for i, n := range list {
+		infos[n] = mustPut(t, s, n, newPEFT(uint64(i)))
+	}
+	mustPut(t, s, "good", newPEFT(9))
+	s.Close()
+	tensors := func(name string) string { return filepath.Join(dir, "versions", infos[name].Digest, tensorsFile) }
+	if err := os.Truncate(tensors("cut"), 100); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Dir(tensors("gone"))); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(tensors("flipped"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)-3] ^= 1
+	write(t, tensors("flipped"), data)
+
+	s = openStore(t, dir)
+	if got := names(s.List()); !slices.Equal(got, []string{"flipped", "good"}) || len(s.Damaged()) != 2 {
+		t.Errorf("the store lists %v and reports %v", got, s.Damaged())
+	}
+	_, err = s.load(infos["flipped"].Digest) // a changed bit is seen when the file is read
+	wantError(t, err, ErrDamaged, infos["flipped"].Digest)
+	for i, n := range list {
 		_, err := s.Get(Ref{Name: n})
 		wantError(t, err, ErrDamaged, n)
-	}
-	_, err = s.load(flipped.Digest)
-	wantError(t, err, ErrDamaged, flipped.Digest)
-	_, err = s.Get(Ref{Name: "flipped"})
-	wantError(t, err, ErrDamaged, "flipped")
-	for i, n := range map[uint64]string{2: "cut", 3: "gone", 4: "flipped"} {
-		if got := mustPut(t, s, n, newPEFT(i)); got.Digest != map[uint64]Info{2: cut, 3: gone, 4: flipped}[i].Digest {
+		if got := mustPut(t, s, n, newPEFT(uint64(i))); got.Digest != infos[n].Digest {
 			t.Errorf("%s came back as %s", n, got.Digest)
 		}
-		if _, err := s.load(map[uint64]Info{2: cut, 3: gone, 4: flipped}[i].Digest); err != nil {
+		if _, err := s.load(infos[n].Digest); err != nil {
 			t.Errorf("%s is not repaired: %v", n, err)
 		}
 	}
-	if _, err := s.load(good.Digest); err != nil || len(s.Damaged()) != 0 {
-		t.Errorf("good: %v; damaged: %v", err, s.Damaged())
+	if len(s.Damaged()) != 0 {
+		t.Errorf("damaged are %v", s.Damaged())
 	}
 }
 

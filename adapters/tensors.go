@@ -137,7 +137,7 @@ func readHeader(r io.ReaderAt, size int64) (header []byte, start int64, err erro
 	if size < int64(len(prefix)) {
 		return nil, 0, fmt.Errorf("%w: a safetensors file of %d bytes has no header", ErrFormat, size)
 	}
-	if _, err := readAt(r, prefix[:], 0); err != nil {
+	if err := readAt(r, prefix[:], 0); err != nil {
 		return nil, 0, err
 	}
 	n := binary.LittleEndian.Uint64(prefix[:])
@@ -148,22 +148,22 @@ func readHeader(r io.ReaderAt, size int64) (header []byte, start int64, err erro
 		return nil, 0, fmt.Errorf("%w: the safetensors header states %d bytes, at most %d are read", ErrFormat, n, maxHeader)
 	}
 	header = make([]byte, n)
-	if _, err := readAt(r, header, 8); err != nil {
+	if err := readAt(r, header, 8); err != nil {
 		return nil, 0, err
 	}
 	return header, 8 + int64(n), nil
 }
 
 // readAt fills b; io.EOF beside a full read is no error.
-func readAt(r io.ReaderAt, b []byte, at int64) (int, error) {
+func readAt(r io.ReaderAt, b []byte, at int64) error {
 	n, err := r.ReadAt(b, at)
-	if n == len(b) {
-		return n, nil
+	switch {
+	case n == len(b):
+		return nil
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: the file is shorter than stated", ErrFormat)
 	}
-	if errors.Is(err, io.EOF) {
-		err = fmt.Errorf("%w: the file is shorter than stated", ErrFormat)
-	}
-	return n, err
+	return err
 }
 
 // headerEntry is one tensor of the header, its offsets relative to the data.

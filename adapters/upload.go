@@ -58,7 +58,7 @@ func (o *opener) file(p Part) (*source, error) {
 		return nil, o.tooLarge(fmt.Sprintf("%q", p.Name))
 	}
 	head := make([]byte, min(p.Size, 512))
-	if _, err := readAt(p.Body, head, 0); err != nil {
+	if err := readAt(p.Body, head, 0); err != nil {
 		return nil, err
 	}
 	switch {
@@ -101,7 +101,7 @@ func (o *opener) peft(c, t Part) (*source, error) {
 		return nil, o.tooLarge(tensorsFile)
 	}
 	raw := make([]byte, c.Size)
-	if _, err := readAt(c.Body, raw, 0); err != nil {
+	if err := readAt(c.Body, raw, 0); err != nil {
 		return nil, fmt.Errorf("%s: %w", configFile, err)
 	}
 	tensors, err := ReadTensors(t.Body, t.Size)

@@ -141,27 +141,37 @@ func TestUploadForms(t *testing.T) {
 	sameLoRA(t, loaded, lora)
 }
 
-func TestUploadRefuses(t *testing.T) {
+// refusal is an upload that must be refused.
+type refusal struct {
+	parts []Part
+	want  error
+	text  []string
+}
+
+// refuse puts each upload in a store that takes 1 MiB, and sees that it leaves nothing behind.
+func refuse(t *testing.T, uploads map[string]refusal) {
+	t.Helper()
 	dir := t.TempDir()
 	s, err := Open(Options{Dir: dir, Facts: testFacts(), MaxBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	for name, x := range uploads {
+		t.Run(name, func(t *testing.T) {
+			_, err := s.PutUpload("x", x.parts, Note{})
+			wantError(t, err, x.want, x.text...)
+		})
+	}
+	if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) > 0 {
+		t.Errorf("refused uploads leave %v (%v)", left, err)
+	}
+}
+
+func TestUploadRefuses(t *testing.T) {
 	p := newPEFT(1)
 	c, w := p.encode(t)
-	bomb := file{name: "bomb", data: make([]byte, 8<<20)}
-	big := file{name: tensorsFile, data: make([]byte, 8<<20)}
-	many := make([]file, maxEntries+1)
-	for i := range many {
-		many[i].name = fmt.Sprint("f", i)
-	}
-	with := func(f ...file) []file { return append(f, p.files(t, "")...) }
-	for name, x := range map[string]struct {
-		parts []Part
-		want  error
-		text  []string
-	}{
+	refuse(t, map[string]refusal{
 		"nothing":            {nil, ErrFormat, []string{"no files"}},
 		"empty file":         {[]Part{part("x.zip", nil)}, ErrFormat, []string{"x.zip"}},
 		"text":               {[]Part{part("x.txt", []byte("hello"))}, ErrFormat, []string{"x.txt"}},
@@ -172,6 +182,23 @@ func TestUploadRefuses(t *testing.T) {
 		"config twice":       {[]Part{part(configFile, c), part(configFile, c)}, ErrFormat, []string{configFile}},
 		"too large":          {[]Part{part("x", make([]byte, 1<<20+1))}, ErrTooLarge, []string{"1048576"}},
 		"too large together": {[]Part{part(configFile, make([]byte, 1<<19)), part(tensorsFile, make([]byte, 1<<19+1))}, ErrTooLarge, nil},
+		"long config":        {[]Part{part(configFile, make([]byte, maxConfig-1)), part(tensorsFile, nil)}, ErrFormat, nil},
+	})
+	_, err := openStore(t, "").PutUpload("no/slash", p.parts(t), Note{})
+	wantError(t, err, ErrName, "no/slash")
+}
+
+func TestUploadRefusesArchives(t *testing.T) {
+	p := newPEFT(1)
+	c, w := p.encode(t)
+	bomb := file{name: "bomb", data: make([]byte, 8<<20)}
+	big := file{name: tensorsFile, data: make([]byte, 8<<20)}
+	many := make([]file, maxEntries+1)
+	for i := range many {
+		many[i].name = fmt.Sprint("f", i)
+	}
+	with := func(f ...file) []file { return append(f, p.files(t, "")...) }
+	refuse(t, map[string]refusal{
 		"zip bomb":           {[]Part{part("x", zipOf(t, with(big)...))}, ErrTooLarge, []string{"unpacked"}},
 		"tar.gz bomb":        {[]Part{part("x", gzipOf(t, tarOf(t, with(bomb)...)))}, ErrTooLarge, nil},
 		"tar.gz bomb, taken": {[]Part{part("x", gzipOf(t, tarOf(t, with(big)...)))}, ErrTooLarge, nil},
@@ -194,18 +221,7 @@ func TestUploadRefuses(t *testing.T) {
 		"cut tar":            {[]Part{part("x", tarOf(t, p.files(t, "")...)[:3000])}, ErrFormat, []string{"archive"}},
 		"cut gzip":           {[]Part{part("x", gzipOf(t, tarOf(t, p.files(t, "")...))[:500])}, ErrFormat, []string{"archive"}},
 		"gzip of nothing":    {[]Part{part("x", gzipOf(t, nil))}, ErrFormat, []string{configFile}},
-		"long config":        {[]Part{part(configFile, make([]byte, maxConfig-1)), part(tensorsFile, nil)}, ErrFormat, nil},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := s.PutUpload("x", x.parts, Note{})
-			wantError(t, err, x.want, x.text...)
-		})
-	}
-	if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) > 0 {
-		t.Errorf("refused uploads leave %v (%v)", left, err)
-	}
-	_, err = s.PutUpload("no/slash", p.parts(t), Note{})
-	wantError(t, err, ErrName, "no/slash")
+	})
 }
 
 // TestZipDirectoryIsBounded gives a directory of far more entries than the end record states, which
