@@ -15,10 +15,11 @@ import (
 const module = "github.com/lorikeet-ai/lorikeet"
 
 // arrows are the imports that a room may have of other rooms. A new arrow is drawn here before it is used;
-// all of them point down: main -> server -> adapters -> runtime -> quant.
+// all of them point down: main -> server -> training -> adapters -> runtime -> quant.
 var arrows = map[string][]string{
 	".":                   {"server", "adapters", "runtime", "runtime/llama", "quant", "demo"},
 	"server":              {"openapi", "adapters", "runtime"},
+	"training":            {"adapters", "runtime"},
 	"adapters":            {"runtime", "quant"},
 	"runtime":             {"quant"},
 	"runtime/runtimetest": {"runtime"},
@@ -35,6 +36,7 @@ var arrows = map[string][]string{
 var testArrows = map[string][]string{
 	".":             {"bench", "runtime/runtimetest", "openapi"},
 	"server":        {"runtime/runtimetest", "quant"},
+	"training":      {"runtime/runtimetest"},
 	"adapters":      {"runtime/runtimetest", "demo"},
 	"runtime":       {"runtime/runtimetest"},
 	"runtime/llama": {"runtime/runtimetest", "demo", "adapters"},

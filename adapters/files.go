@@ -19,6 +19,7 @@ import (
 //
 //	versions/DIGEST/{adapter_config.json,adapter_model.safetensors,manifest.json}
 //	names/NAME.json   the versions a name has pointed at
+//	checkpoints/NAME.json   the labelled versions of a name in training
 //	tmp/              what is being written; emptied by Open
 //	lock              held while a Store is open
 //
@@ -38,7 +39,7 @@ type manifest struct {
 	Metrics map[string]float64 `json:"metrics,omitempty"`
 }
 
-// nameRecord is a file under names.
+// nameRecord is a file under names, or under checkpoints.
 type nameRecord struct {
 	Name     string     `json:"name"`
 	Versions []pointing `json:"versions"` // oldest first; the name points at the last
@@ -47,6 +48,7 @@ type nameRecord struct {
 // pointing is one version a name has pointed at, with what whoever put it there said.
 type pointing struct {
 	Digest  string             `json:"digest"`
+	Label   string             `json:"label,omitempty"` // of a checkpoint
 	Created time.Time          `json:"created"`
 	Origin  Origin             `json:"origin"`
 	Metrics map[string]float64 `json:"metrics,omitempty"`

@@ -46,8 +46,9 @@ type Info struct {
 	Created time.Time
 	Origin  Origin
 	Metrics map[string]float64
-	Loaded  bool // a Cache holds it in memory
-	Current bool // the name points at this version
+	Loaded  bool   // a Cache holds it in memory
+	Current bool   // the name points at this version
+	Label   string // of a checkpoint: "step-100"
 }
 
 // Damage is a version or a name that Open found unusable. It stays on disk until it is put or deleted again.

@@ -68,6 +68,12 @@ func (o *opener) open(f *os.File, inside func(name string) (*os.File, error)) (*
 
 // put stores what open gives. open may unpack into the opener's scratch folder.
 func (s *Store) put(name string, n Note, open func(*opener) (*source, error)) (Info, error) {
+	return s.build(name, n, open, func(dir string, m *manifest) (Info, error) { return s.publish(name, dir, m, n) })
+}
+
+// build writes what open gives into a folder of its own and hands it to publish, which moves it to its place.
+func (s *Store) build(name string, n Note, open func(*opener) (*source, error),
+	publish func(dir string, m *manifest) (Info, error)) (Info, error) {
 	if err := CheckName(name); err != nil {
 		return Info{}, err
 	}
@@ -91,7 +97,7 @@ func (s *Store) put(name string, n Note, open func(*opener) (*source, error)) (I
 	if err != nil {
 		return Info{}, err
 	}
-	info, err := s.publish(name, dir, m, n)
+	info, err := publish(dir, m)
 	if err != nil {
 		return Info{}, err
 	}
@@ -216,9 +222,19 @@ func (s *Store) Delete(name string) error {
 	s.mu.RLock()
 	_, ok := s.names[name]
 	_, damaged := s.damaged[name]
+	_, trained := s.steps[name]
 	s.mu.RUnlock()
-	if !ok && !damaged {
+	if !ok && !damaged && !trained {
 		return s.unknown(name)
+	}
+	if trained {
+		if err := s.writeCheckpoints(&nameRecord{Name: name}); err != nil {
+			return err
+		}
+	}
+	if !ok && !damaged {
+		s.sweep()
+		return nil
 	}
 	if err := os.Remove(s.path("names", name+".json")); err != nil {
 		return err

@@ -15,17 +15,17 @@ const maxName = 128
 // Ref names one adapter of a request. Scale 0 leaves it out: ParseRef sets 1.
 type Ref struct {
 	Name    string
-	Version string // a prefix of the digest, at least 4 digits; "" for the version the name points at
+	Version string // a prefix of the digest, at least 4 digits; "" for the version the name points at; or "step-100"
 	Scale   float32
 }
 
-// ParseRef reads "name" or "name@version", with scale 1. It returns ErrName or ErrReference.
+// ParseRef reads "name", "name@version" or "name@step-100" (a checkpoint), with scale 1. It returns ErrName or ErrReference.
 func ParseRef(s string) (Ref, error) {
 	name, version, pinned := strings.Cut(s, "@")
 	if err := CheckName(name); err != nil {
 		return Ref{}, err
 	}
-	if pinned && !isHex(version, 4) {
+	if pinned && !isHex(version, 4) && !isLabel(version) {
 		return Ref{}, fmt.Errorf("%w: version %q of %q: 4 to 64 hexadecimal digits are expected", ErrReference, version, name)
 	}
 	return Ref{Name: name, Version: version, Scale: 1}, nil
@@ -62,7 +62,7 @@ func (r Ref) check() error {
 	if err := CheckName(r.Name); err != nil {
 		return err
 	}
-	if r.Version != "" && !isHex(r.Version, 4) {
+	if r.Version != "" && !isHex(r.Version, 4) && !isLabel(r.Version) {
 		return fmt.Errorf("%w: version %q of %q: 4 to 64 hexadecimal digits are expected", ErrReference, r.Version, r.Name)
 	}
 	if s := float64(r.Scale); math.IsNaN(s) || math.IsInf(s, 0) {

@@ -35,6 +35,7 @@ type Store struct {
 
 	mu       sync.RWMutex // guards what follows; never held during I/O
 	names    map[string]*nameRecord
+	steps    map[string]*nameRecord // checkpoints, by the name they are of; see checkpoint.go
 	versions map[string]*version
 	damaged  map[string]error // names whose file cannot be read
 }
@@ -58,8 +59,9 @@ func Open(o Options) (*Store, error) {
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}
-	s := &Store{o: o, names: make(map[string]*nameRecord), versions: make(map[string]*version), damaged: make(map[string]error)}
-	for _, d := range []string{"versions", "names", "tmp"} {
+	s := &Store{o: o, names: make(map[string]*nameRecord), steps: make(map[string]*nameRecord),
+		versions: make(map[string]*version), damaged: make(map[string]error)}
+	for _, d := range []string{"versions", "names", "checkpoints", "tmp"} {
 		if err := os.MkdirAll(s.path(d), 0o755); err != nil {
 			return nil, fmt.Errorf("adapter store: %w", err)
 		}
@@ -101,6 +103,9 @@ func (s *Store) recover() error {
 			s.damaged[name] = fmt.Errorf("%w: name %q: %w", ErrDamaged, name, err)
 		}
 	}
+	if err := s.recoverCheckpoints(); err != nil {
+		return err
+	}
 	versions, err := os.ReadDir(s.path("versions"))
 	if err != nil {
 		return err
@@ -125,15 +130,21 @@ func (s *Store) recount() {
 	for _, v := range s.versions {
 		v.refs = 0
 	}
-	for _, r := range s.names {
-		for _, p := range r.Versions {
-			v := s.versions[p.Digest]
-			if v == nil {
-				v = &version{err: fmt.Errorf("%w: version %s is missing", ErrDamaged, p.Digest)}
-				s.versions[p.Digest] = v
-			}
-			v.refs++
+	for _, records := range []map[string]*nameRecord{s.names, s.steps} {
+		for _, r := range records {
+			s.refer(r)
 		}
+	}
+}
+
+func (s *Store) refer(r *nameRecord) {
+	for _, p := range r.Versions {
+		v := s.versions[p.Digest]
+		if v == nil {
+			v = &version{err: fmt.Errorf("%w: version %s is missing", ErrDamaged, p.Digest)}
+			s.versions[p.Digest] = v
+		}
+		v.refs++
 	}
 }
 
@@ -222,6 +233,9 @@ func (s *Store) find(ref Ref) (*nameRecord, *pointing, error) {
 	if err := ref.check(); err != nil {
 		return nil, nil, err
 	}
+	if r, p := s.findCheckpoint(ref); p != nil {
+		return r, p, s.healthy(ref.Name, p)
+	}
 	r, ok := s.names[ref.Name]
 	if !ok {
 		if err := s.damaged[ref.Name]; err != nil {
@@ -236,10 +250,15 @@ func (s *Store) find(ref Ref) (*nameRecord, *pointing, error) {
 			return nil, nil, err
 		}
 	}
+	return r, p, s.healthy(ref.Name, p)
+}
+
+// healthy returns what is wrong with the version that p is. s.mu is held.
+func (s *Store) healthy(name string, p *pointing) error {
 	if err := s.versions[p.Digest].err; err != nil {
-		return nil, nil, fmt.Errorf("adapter %q: %w", ref.Name, err)
+		return fmt.Errorf("adapter %q: %w", name, err)
 	}
-	return r, p, nil
+	return nil
 }
 
 // version finds the version whose digest begins with prefix.
@@ -273,10 +292,11 @@ func (s *Store) unknown(name string) error {
 
 // info describes a healthy version. s.mu is held.
 func (s *Store) info(r *nameRecord, p *pointing) Info {
-	m := s.versions[p.Digest].manifest
+	m, current := s.versions[p.Digest].manifest, s.names[r.Name]
 	return Info{
 		Name: r.Name, Version: shortDigest(p.Digest), Digest: p.Digest, Summary: m.Summary, Bytes: m.Bytes, Base: m.Base,
-		Created: p.Created, Origin: p.Origin, Metrics: p.Metrics, Current: p.Digest == r.current().Digest,
+		Created: p.Created, Origin: p.Origin, Metrics: p.Metrics, Label: p.Label,
+		Current: p.Label == "" && current != nil && p.Digest == current.current().Digest,
 	}
 }
 

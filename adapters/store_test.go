@@ -132,7 +132,7 @@ func TestStoreDelete(t *testing.T) {
 	if err := s.Delete("b"); err != nil {
 		t.Fatal(err)
 	}
-	if left := tree(t, dir); !slices.Equal(left, []string{"lock", "names", "tmp", "versions"}) {
+	if left := tree(t, dir); !slices.Equal(left, []string{"checkpoints", "lock", "names", "tmp", "versions"}) {
 		t.Errorf("an empty store has %v", left)
 	}
 }
@@ -345,7 +345,7 @@ func TestStoreConcurrently(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if left := tree(t, s.o.Dir); len(left) != 4 {
+	if left := tree(t, s.o.Dir); len(left) != 5 {
 		t.Errorf("left are %v", left)
 	}
 }

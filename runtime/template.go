@@ -96,6 +96,11 @@ func (t *Template) Tokenize(messages []Message, o TemplateOptions) ([]Token, err
 	if err != nil {
 		return nil, err
 	}
+	return t.Encode(text)
+}
+
+// Encode returns the tokens of a text that Render gave, or of a beginning of one.
+func (t *Template) Encode(text string) ([]Token, error) {
 	f := t.model.Facts()
 	bos := f.AddBOS && !(f.BOSText != "" && strings.HasPrefix(text, f.BOSText))
 	return t.model.Tokenize(text, bos, true)

@@ -1,0 +1,169 @@
+package adapters
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// This file keeps checkpoints: versions that a training job stores under a name while it runs. They are asked
+// for by their label, "pirate@step-100", or by their digest. The name itself does not point at them, and may
+// point at nothing yet.
+
+// labelPrefix begins every label; the number of steps follows.
+const labelPrefix = "step-"
+
+// isLabel reports whether s is the label of a checkpoint.
+func isLabel(s string) bool {
+	step, ok := strings.CutPrefix(s, labelPrefix)
+	return ok && isIndex(step)
+}
+
+// PutCheckpoint stores an adapter in training as name@step-N. The keep newest checkpoints of the name stay; one
+// with the same label is replaced. Errors are those of PutLoRA.
+func (s *Store) PutCheckpoint(name string, step, keep int, a *runtime.LoRA, n Note) (Info, error) {
+	open := func(o *opener) (*source, error) { return loraSource(o.facts, a) }
+	return s.build(name, n, open, func(dir string, m *manifest) (Info, error) {
+		s.commit.Lock()
+		defer s.commit.Unlock()
+		defer s.sweep()
+		if err := s.place(dir, m); err != nil {
+			return Info{}, err
+		}
+		p := pointing{Digest: m.Digest, Label: fmt.Sprint(labelPrefix, step), Created: m.Created, Origin: n.Origin, Metrics: n.Metrics}
+		next := &nameRecord{Name: name}
+		s.mu.RLock()
+		if old := s.steps[name]; old != nil {
+			next.Versions = slices.Clone(old.Versions)
+		}
+		s.mu.RUnlock()
+		next.Versions = slices.DeleteFunc(next.Versions, func(o pointing) bool { return o.Label == p.Label })
+		next.Versions = append(next.Versions, p)
+		next.Versions = next.Versions[max(0, len(next.Versions)-max(1, keep)):]
+		if err := s.writeCheckpoints(next); err != nil {
+			return Info{}, err
+		}
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		return s.info(next, next.current()), nil
+	})
+}
+
+// Checkpoints returns the checkpoints stored under the name, the newest first, without damaged ones.
+func (s *Store) Checkpoints(name string) []Info {
+	s.mu.RLock()
+	var list []Info
+	if r := s.steps[name]; r != nil {
+		for i := len(r.Versions) - 1; i >= 0; i-- {
+			if p := &r.Versions[i]; s.versions[p.Digest].err == nil {
+				list = append(list, s.info(r, p))
+			}
+		}
+	}
+	s.mu.RUnlock()
+	return s.markLoaded(list)
+}
+
+// DropCheckpoints removes the checkpoints of the name, if there are any. Requests that have selected one of them
+// still get it.
+func (s *Store) DropCheckpoints(name string) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return ErrClosed
+	}
+	s.commit.Lock()
+	defer s.commit.Unlock()
+	s.mu.RLock()
+	_, ok := s.steps[name]
+	s.mu.RUnlock()
+	if !ok {
+		return nil
+	}
+	defer s.sweep()
+	return s.writeCheckpoints(&nameRecord{Name: name})
+}
+
+// writeCheckpoints replaces the file of a name's checkpoints, or removes it where r has none, and takes it into
+// account. s.commit is held.
+func (s *Store) writeCheckpoints(r *nameRecord) error {
+	path := s.path("checkpoints", r.Name+".json")
+	if len(r.Versions) == 0 {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	} else {
+		tmp := s.path("tmp", "checkpoints-"+r.Name)
+		if err := os.RemoveAll(tmp); err != nil {
+			return err
+		}
+		if err := writeJSON(tmp, r); err != nil {
+			return err
+		}
+		if err := os.Rename(tmp, path); err != nil {
+			return err
+		}
+	}
+	if err := syncDir(s.path("checkpoints")); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.steps, r.Name)
+	if len(r.Versions) > 0 {
+		s.steps[r.Name] = r
+	}
+	s.recount()
+	return nil
+}
+
+// recoverCheckpoints reads all files of checkpoints. One that cannot be read goes: its job makes them again.
+func (s *Store) recoverCheckpoints() error {
+	entries, err := os.ReadDir(s.path("checkpoints"))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		r, err := readName(s.path("checkpoints", e.Name()))
+		if err != nil {
+			s.o.Warn(fmt.Sprintf("adapter store: the checkpoints in %s are lost: %v", e.Name(), err))
+			if err := os.Remove(s.path("checkpoints", e.Name())); err != nil {
+				return err
+			}
+			continue
+		}
+		s.steps[r.Name] = r
+	}
+	return nil
+}
+
+// findCheckpoint looks a checkpoint up by its label, or by the beginning of a digest that is no version's. It
+// returns nil where there is none. s.mu is held.
+func (s *Store) findCheckpoint(ref Ref) (*nameRecord, *pointing) {
+	r := s.steps[ref.Name]
+	if r == nil || ref.Version == "" {
+		return nil, nil
+	}
+	if named := s.names[ref.Name]; named != nil && named.has(ref.Version) {
+		return nil, nil
+	}
+	for i := len(r.Versions) - 1; i >= 0; i-- {
+		if p := &r.Versions[i]; p.Label == ref.Version || strings.HasPrefix(p.Digest, ref.Version) {
+			return r, p
+		}
+	}
+	return nil, nil
+}
+
+// has reports whether a version's digest begins with prefix.
+func (r *nameRecord) has(prefix string) bool {
+	return slices.ContainsFunc(r.Versions, func(p pointing) bool { return strings.HasPrefix(p.Digest, prefix) })
+}
