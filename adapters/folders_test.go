@@ -20,7 +20,7 @@ func watch(t *testing.T, s *Store, dirs ...string) *folderTest {
 	t.Helper()
 	x := &folderTest{t: t, events: make(chan FolderEvent, 100)}
 	var err error
-	x.Folders, err = WatchFolders(FoldersOptions{Store: s, Dirs: dirs, Quiet: 20 * time.Millisecond,
+	x.Folders, err = WatchFolders(FoldersOptions{Store: s, Dirs: dirs, Quiet: 100 * time.Millisecond,
 		Event: func(e FolderEvent) { x.events <- e }})
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +60,7 @@ func (x *folderTest) quiet() {
 	select {
 	case e := <-x.events:
 		x.t.Errorf("unexpected event %+v", e)
-	case <-time.After(200 * time.Millisecond):
+	case <-time.After(400 * time.Millisecond):
 	}
 }
 
