@@ -1,0 +1,92 @@
+// What a model and a job must be: every fault is found before any memory is taken, and named.
+#include "../kernels/kernels.h"
+#include "trainer.h"
+#include <set>
+
+namespace lq {
+
+namespace {
+
+const char * const names[LQ_TARGETS] = {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down", "token_embd", "output"};
+
+[[noreturn]] void bad(const std::string & message) { throw Fault{LQ_BAD, message}; }
+
+void check_weight(const Weight & w, const std::string & name, int n_in, int n_out) {
+    if (const char * fault = weight_fault(w)) {
+        bad(name + ".weight (" + kind_name(w.kind) + ") " + fault);
+    }
+    if (w.n_in != n_in || w.n_out != n_out) {
+        bad(name + ".weight is " + std::to_string(w.n_in) + " by " + std::to_string(w.n_out) + ", expected " + std::to_string(n_in) + " by " +
+            std::to_string(n_out));
+    }
+}
+
+} // namespace
+
+std::string target_name(int layer, int target) {
+    const std::string name = target >= 0 && target < LQ_TARGETS ? names[target] : "unknown";
+    return target < LQ_LINEARS ? "blk." + std::to_string(layer) + "." + name : name;
+}
+
+void check_model(const lq_model & m) {
+    if (m.n_embd <= 0 || m.n_layers <= 0 || m.n_heads <= 0 || m.n_kv_heads <= 0 || m.head_size <= 0 || m.n_ff <= 0 || m.n_vocab <= 0) {
+        bad("a size of the model is not positive");
+    }
+    if (m.n_heads % m.n_kv_heads || m.head_size % 2) {
+        bad("the model's heads cannot be grouped or paired");
+    }
+    const int q = m.n_heads*m.head_size, kv = m.n_kv_heads*m.head_size;
+    const int in[LQ_LINEARS] = {m.n_embd, m.n_embd, m.n_embd, q, m.n_embd, m.n_embd, m.n_ff};
+    const int out[LQ_LINEARS] = {q, kv, kv, m.n_embd, m.n_ff, m.n_ff, m.n_embd};
+    for (int i = 0; i < m.n_layers; i++) {
+        const lq_layer & l = m.layers[i];
+        for (int j = 0; j < LQ_LINEARS; j++) {
+            check_weight(l.linear[j], target_name(i, j), in[j], out[j]);
+        }
+        if (!l.attn_norm || !l.ffn_norm || !l.q_norm != !l.k_norm) {
+            bad("blk." + std::to_string(i) + " lacks a norm");
+        }
+        if (!l.q_norm != !m.layers[0].q_norm) {
+            bad("blk." + std::to_string(i) + " differs from blk.0 in having norms of q and k");
+        }
+    }
+    check_weight(m.embed, "token_embd", m.n_embd, m.n_vocab);
+    check_weight(m.head, m.tied ? "token_embd" : "output", m.n_embd, m.n_vocab);
+    if (!m.out_norm) {
+        bad("output_norm.weight is missing");
+    }
+}
+
+void check_options(const lq_model & m, const lq_options & o) {
+    if (o.n_modules <= 0) {
+        bad("no tensor is to be trained");
+    }
+    if (o.max_tokens <= 0 || o.threads <= 0 || o.keep < 0) {
+        bad("max_tokens and threads must be positive, keep not negative");
+    }
+    if (!(o.dropout >= 0 && o.dropout < 1)) {
+        bad("dropout must lie in [0, 1)");
+    }
+    if (!kernels_for(o.isa).tile) {
+        bad(std::string("this CPU cannot run ") + lq_isa_name(o.isa));
+    }
+    std::set<std::string> seen;
+    for (int i = 0; i < o.n_modules; i++) {
+        const lq_module & x = o.modules[i];
+        const std::string name = target_name(x.layer, x.target);
+        if (x.target < 0 || x.target >= LQ_TARGETS || (x.target < LQ_LINEARS && (x.layer < 0 || x.layer >= m.n_layers))) {
+            bad(name + " is not a tensor of this model");
+        }
+        if (x.target == LQ_HEAD && m.tied) {
+            bad("output (lm_head) cannot be trained: this model has none of its own, it uses the embedding");
+        }
+        if (x.rank < 1 || x.rank > LK_MAX_RANK) {
+            bad(name + " has rank " + std::to_string(x.rank) + ", which must lie in [1, " + std::to_string((int) LK_MAX_RANK) + "]");
+        }
+        if (!seen.insert(name).second) {
+            bad(name + " is named twice");
+        }
+    }
+}
+
+} // namespace lq

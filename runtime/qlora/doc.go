@@ -1,0 +1,18 @@
+// Package qlora trains a LoRA adapter on the weights that are resident for serving: it reads them in place,
+// whatever their coding, and never writes to them.
+//
+// The engine is C++ behind wall.h, forward and backward written by hand. This package holds one Trainer per
+// job and crosses the wall once per slice of work, so that an engine can decode between any two slices.
+//
+// The words used here:
+//
+//   - micro-batch: packed sequences that go through the model together. They do not see each other.
+//   - step: one or more micro-batches whose gradients are summed, then one update of the adapter.
+//   - slice: a bounded piece of a step, some milliseconds: a product of matrices or a part of one, the
+//     attention of some heads, a chunk of the loss.
+//   - kept layers: those whose activations stay between forward and backward. The others compute them again,
+//     with the same bits.
+//
+// Sources: LoRA (Hu et al. 2021), QLoRA (Dettmers et al. 2023), gradient checkpointing (Chen et al. 2016),
+// AdamW (Loshchilov & Hutter 2019), LoRA+ (Hayou et al. 2024).
+package qlora

@@ -1,0 +1,82 @@
+package qlora
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// Every module's gradient against central differences of the loss, along the gradient and along a random
+// direction. The loss is a float32 sum of some dozen terms, so the step is wide and the rest is its noise.
+func TestGradients(t *testing.T) {
+	const width, tolerance = 2e-2, 2e-3
+	for name, shape := range shapes {
+		for _, kind := range []Kind{F32, Q4_0, NF4} {
+			for _, dropout := range []float32{0, 0.2} {
+				t.Run(fmt.Sprintf("%s %v dropout %v", name, kind, dropout), func(t *testing.T) {
+					if dropout > 0 && kind != F32 {
+						t.Skip("dropout does not meet the weights")
+					}
+					m := newSample(t, shape, kind, kind)
+					rng := rand.New(rand.NewPCG(7, 7))
+					batch := randomBatch(rng, m.Vocab(), 5, 40, 1, 17)
+					spec := runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: len(batch.Tokens), Dropout: dropout, Seed: 3}
+					tr := newTrainer(t, m, spec, Options{Precision: Single})
+					randomise(tr, 5)
+					run(t, tr, runtime.TrainFirst, batch)
+					gradients := append([]float32(nil), tr.gradients()...)
+					loss := func() float64 { return run(t, tr, runtime.TrainFirst, batch).Loss / batch.Norm }
+					for i := range spec.Modules {
+						for _, part := range tr.partsOf(i) {
+							checkPart(t, fmt.Sprint(spec.Modules[i].Tensor, " ", part.name), tr.parameters()[part.from:part.to], gradients[part.from:part.to], rng, loss, width, tolerance)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+func checkPart(t *testing.T, name string, w, g []float32, rng *rand.Rand, loss func() float64, width, tolerance float64) {
+	t.Helper()
+	norm := 0.0
+	for _, x := range g {
+		norm += float64(x) * float64(x)
+	}
+	norm = math.Sqrt(norm)
+	if norm == 0 {
+		t.Errorf("%s: no gradient", name)
+		return
+	}
+	for _, along := range []string{"the gradient", "a random direction"} {
+		direction, length := make([]float64, len(w)), 0.0
+		for i := range direction {
+			direction[i] = float64(g[i])
+			if along != "the gradient" {
+				direction[i] = rng.NormFloat64()
+			}
+			length += direction[i] * direction[i]
+		}
+		want := 0.0
+		for i := range direction {
+			direction[i] /= math.Sqrt(length)
+			want += direction[i] * float64(g[i])
+		}
+		old := append([]float32(nil), w...)
+		at := func(h float64) float64 {
+			for i := range w {
+				w[i] = old[i] + float32(h*direction[i])
+			}
+			defer copy(w, old)
+			return loss()
+		}
+		// Fourth-order central difference.
+		got := (8*(at(width)-at(-width)) - (at(2*width) - at(-2*width))) / (12 * width)
+		if e := math.Abs(got-want) / norm; !(e < tolerance) {
+			t.Errorf("%s along %s: differences give %.6g, backward %.6g: off by %.2g of the gradient's norm", name, along, got, want, e)
+		}
+	}
+}

@@ -1,0 +1,100 @@
+// The output head and the loss, a chunk of labelled rows at a time: unlabelled rows never meet the vocabulary.
+#include "random.h"
+#include "trainer.h"
+#include <algorithm>
+#include <math.h>
+#include <string.h>
+
+namespace lq {
+
+Use Trainer::head_use(int rows, int from) const {
+    const Lora * lora = by_target[model.n_layers*LQ_LINEARS + LQ_HEAD - LQ_LINEARS];
+    const uint64_t mask = lora ? random_key(random_key(random_key(lora->key, steps), micro), from) : 0;
+    return {{&model.head, lora}, rows, w.head_normed, lora ? w.head_hidden : nullptr, mask};
+}
+
+void Trainer::plan_loss(bool gradients) {
+    const int n = (int) labelled.size(), step = std::min((int) HEAD_ROWS, options.max_tokens);
+    losses.assign(n, {});
+    if (gradients) {
+        plan.add([this] { memset(w.grad, 0, (size_t) T*model.n_embd*sizeof(float)); });
+    }
+    for (int from = 0; from < n; from += step) {
+        plan_loss_chunk(from, std::min(step, n - from), gradients);
+    }
+    plan.add([this, n] {
+        result.loss = 0;
+        result.labelled = n;
+        result.right = 0;
+        for (const RowLoss & l : losses) {
+            result.loss += l.loss;
+            result.right += l.right;
+        }
+        if (!std::isfinite(result.loss)) {
+            throw Fault{LQ_DIVERGED, "the loss is not a finite number"};
+        }
+    });
+}
+
+void Trainer::plan_loss_chunk(int from, int rows, bool gradients) {
+    const int d = model.n_embd, V = model.n_vocab;
+    const Use head = head_use(rows, from);
+    const Left x = left(w.left_x, rows, d), dy = left(w.left_dy, rows, V);
+    const int * at = labelled.data() + from;
+    plan.add([=] {
+        for (int i = 0; i < rows; i++) {
+            memcpy(w.head_in + (size_t) i*d, w.residual.back() + (size_t) at[i]*d, d*sizeof(float));
+        }
+        rms_norm(compute, w.head_in, model.out_norm, model.norm_eps, rows, d, w.head_normed);
+        pack_left(compute, x, {w.head_normed, d});
+    });
+    plan_linear(head, x, w.logits, false);
+    plan.add([=] {
+        std::vector<int> labels(rows);
+        for (int i = 0; i < rows; i++) {
+            labels[i] = label[at[i]];
+        }
+        cross_entropy(compute, w.logits, rows, V, labels.data(), gradients ? inv_norm : 0, losses.data() + from);
+    });
+    if (!gradients) {
+        return;
+    }
+    const bool below = first_layer < model.n_layers || trains(LQ_EMBED);
+    plan.add([=] { pack_left(compute, dy, {w.logits, V}); });
+    plan_input_gradient(head, dy, below ? w.head_grad : nullptr, false);
+    plan_parameter_gradients(head, w.logits);
+    if (below) {
+        plan.add([=] {
+            rms_norm_backward(compute, w.head_in, model.out_norm, w.head_grad, model.norm_eps, rows, d, w.head_grad, false);
+            for (int i = 0; i < rows; i++) {
+                memcpy(w.grad + (size_t) at[i]*d, w.head_grad + (size_t) i*d, d*sizeof(float));
+            }
+        });
+    }
+}
+
+void Trainer::logits(const int32_t * tokens, int n, const int32_t * ends, int n_ends, float * out) {
+    std::vector<int32_t> none(n, -1);
+    set_batch(tokens, none.data(), n, ends, n_ends);
+    plan.clear();
+    drop = 0;
+    plan.add([this] { embed(); });
+    for (int i = 0; i < model.n_layers; i++) {
+        plan_forward(i, activations(i), true);
+    }
+    const int d = model.n_embd, step = std::min((int) HEAD_ROWS, options.max_tokens);
+    for (int from = 0; from < T; from += step) {
+        const int rows = std::min(step, T - from);
+        const Left x = left(w.left_x, rows, d);
+        plan.add([=] {
+            rms_norm(compute, w.residual.back() + (size_t) from*d, model.out_norm, model.norm_eps, rows, d, w.head_normed);
+            pack_left(compute, x, {w.head_normed, d});
+        });
+        plan_linear(head_use(rows, from), x, out + (size_t) from*model.n_vocab, false);
+    }
+    while (!plan.finished()) {
+        plan.run_next();
+    }
+}
+
+} // namespace lq

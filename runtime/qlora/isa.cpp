@@ -1,0 +1,57 @@
+// Which instruction set runs.
+#include "kernels.h"
+#include "tiles.h"
+
+static int detect(void) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("bmi2")) {
+        return LQ_PORTABLE;
+    }
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl") ||
+        !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512cd")) {
+        return LQ_AVX2;
+    }
+    return __builtin_cpu_supports("avx512bf16") ? LQ_AVX512_BF16 : LQ_AVX512;
+#else
+    return LQ_PORTABLE;
+#endif
+}
+
+int lq_best_isa(void) {
+    static const int best = detect();
+    return best;
+}
+
+const char * lq_isa_name(int isa) {
+    switch (isa) {
+    case LQ_AUTO: return "auto";
+    case LQ_PORTABLE: return "portable";
+    case LQ_AVX2: return "avx2";
+    case LQ_AVX512: return "avx512";
+    case LQ_AVX512_BF16: return "avx512-bf16";
+    default: return "unknown";
+    }
+}
+
+namespace lq {
+
+Kernels kernels_for(int isa) {
+    if (isa == LQ_AUTO) {
+        isa = lq_best_isa();
+    }
+    if (isa > lq_best_isa()) {
+        return {isa, nullptr, nullptr, nullptr};
+    }
+    switch (isa) {
+    case LQ_PORTABLE: return {isa, &tile_portable, &small_portable.rows, small_portable.fills};
+#if defined(__x86_64__)
+    case LQ_AVX2: return {isa, &tile_avx2, &small_avx2.rows, small_avx2.fills};
+    case LQ_AVX512: return {isa, &tile_avx512, &small_avx512.rows, small_avx512.fills};
+    case LQ_AVX512_BF16: return {isa, &tile_avx512_bf16, &small_avx512.rows, small_avx512.fills};
+#endif
+    default: return {isa, nullptr, nullptr, nullptr};
+    }
+}
+
+} // namespace lq

@@ -1,0 +1,29 @@
+// The fast kernels of one instruction set, as the rest of the engine uses them.
+#pragma once
+#include "rows.h"
+#include "tile.h"
+#include "weights.h"
+
+namespace lq {
+
+struct SmallKernels {
+    RowKernels rows;
+    Fill * const * fills; // by lq_kind
+};
+
+struct Kernels {
+    int isa;
+    const Tile * tile;
+    const RowKernels * rows;
+    Fill * const * fills;
+};
+
+// Kernels of an lq_isa, LQ_AUTO being the best; tile is NULL where this CPU cannot run it.
+Kernels kernels_for(int isa);
+
+extern const SmallKernels small_portable;
+#if defined(__x86_64__)
+extern const SmallKernels small_avx2, small_avx512;
+#endif
+
+} // namespace lq

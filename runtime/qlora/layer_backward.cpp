@@ -1,0 +1,74 @@
+// A transformer layer backward. w.grad comes in as the gradient of the layer's output and leaves as that of its
+// input; the adapters' gradients are added to.
+#include "trainer.h"
+
+namespace lq {
+
+void Trainer::plan_backward(int layer, Activations & a, bool input_needed) {
+    const lq_layer & l = model.layers[layer];
+    const int d = model.n_embd, ff = model.n_ff;
+    const Left narrow = left(w.left_dy, T, d), wide = left(w.left_dy, T, ff);
+
+    // down
+    const Use down = use(layer, LQ_DOWN, w.act, a.hidden[LQ_DOWN]);
+    plan.add([=, &a] {
+        swiglu(compute, a.gate, a.up, (size_t) T*ff, w.act);
+        pack_left(compute, narrow, {w.grad, d});
+    });
+    plan_input_gradient(down, narrow, w.wide, false);
+    plan_parameter_gradients(down, w.grad);
+    // gate and up
+    const Use gate = use(layer, LQ_GATE, w.normed, a.hidden[LQ_GATE]), up = use(layer, LQ_UP, w.normed, a.hidden[LQ_UP]);
+    plan.add([=, &l, &a] {
+        swiglu_backward(compute, a.gate, a.up, (size_t) T*ff, w.wide, w.wide2);
+        rms_norm(compute, a.middle, l.ffn_norm, model.norm_eps, T, d, w.normed);
+        pack_left(compute, wide, {w.wide, ff});
+    });
+    plan_input_gradient(gate, wide, w.grad2, false);
+    plan_parameter_gradients(gate, w.wide);
+    plan.add([=] { pack_left(compute, wide, {w.wide2, ff}); });
+    plan_input_gradient(up, wide, w.grad2, true);
+    plan_parameter_gradients(up, w.wide2);
+    // the norm before them, and o
+    const Use o = use(layer, LQ_O, a.attended, a.hidden[LQ_O]);
+    plan.add([=, &l, &a] {
+        rms_norm_backward(compute, a.middle, l.ffn_norm, w.grad2, model.norm_eps, T, d, w.grad, true);
+        pack_left(compute, narrow, {w.grad, d});
+    });
+    plan_input_gradient(o, narrow, w.d_attended, false);
+    plan_parameter_gradients(o, w.grad);
+    plan_attention_backward(layer, a, input_needed);
+}
+
+void Trainer::plan_attention_backward(int layer, Activations & a, bool input_needed) {
+    const lq_layer & l = model.layers[layer];
+    const int d = model.n_embd, heads = model.n_heads, kv_heads = model.n_kv_heads, size = model.head_size;
+    const float * x = w.residual[layer];
+    float * dq = w.wide;
+    plan.ranges((int) wholes.size(), [this](int i) { return 2.5*flops_of(attention_shape, wholes[i]); }, [=, &a](int begin, int end) {
+        attention_backward(compute, attention_shape, wholes.data() + begin, end - begin, a.q, a.k, a.v, a.attended, w.d_attended, dq, w.dk, w.dv);
+    });
+    plan.add([=, &l, &a] {
+        rope_backward(compute, rotary, dq, T, heads);
+        rope_backward(compute, rotary, w.dk, T, kv_heads);
+        if (l.q_norm) {
+            rms_norm_backward(compute, a.q_raw, l.q_norm, dq, model.norm_eps, T*heads, size, dq, false);
+            rms_norm_backward(compute, a.k_raw, l.k_norm, w.dk, model.norm_eps, T*kv_heads, size, w.dk, false);
+        }
+        rms_norm(compute, x, l.attn_norm, model.norm_eps, T, d, w.normed);
+    });
+    const float * gradients[] = {dq, w.dk, w.dv};
+    for (int i = LQ_Q; i <= LQ_V; i++) {
+        const Use u = use(layer, i, w.normed, a.hidden[i]);
+        const Left dy = left(w.left_dy, T, u.l.w->n_out);
+        const float * from = gradients[i];
+        plan.add([=] { pack_left(compute, dy, {from, u.l.w->n_out}); });
+        plan_input_gradient(u, dy, input_needed ? w.grad2 : nullptr, i != LQ_Q);
+        plan_parameter_gradients(u, from);
+    }
+    if (input_needed) {
+        plan.add([=, &l] { rms_norm_backward(compute, x, l.attn_norm, w.grad2, model.norm_eps, T, d, w.grad, true); });
+    }
+}
+
+} // namespace lq

@@ -1,0 +1,65 @@
+// A transformer layer forward: x + o(attention(norm(x))), then + down(silu(gate(norm)) * up(norm)).
+#include "trainer.h"
+#include <string.h>
+
+namespace lq {
+
+// whole: the layer's output is wanted; without it only what backward needs is computed again.
+void Trainer::plan_forward(int layer, Activations & a, bool whole) {
+    const lq_layer & l = model.layers[layer];
+    const int d = model.n_embd, ff = model.n_ff, q_width = attention_shape.q_width();
+    const float * x = w.residual[layer];
+    float * out = w.residual[layer + 1];
+    const Left narrow = left(w.left_x, T, d), attended = left(w.left_x, T, q_width), act = left(w.left_x, T, ff);
+    const size_t bytes = (size_t) T*d*sizeof(float);
+
+    plan.add([=, &l] {
+        rms_norm(compute, x, l.attn_norm, model.norm_eps, T, d, w.normed);
+        pack_left(compute, narrow, {w.normed, d});
+    });
+    plan_linear(use(layer, LQ_Q, w.normed, a.hidden[LQ_Q]), narrow, l.q_norm ? a.q_raw : a.q, false);
+    plan_linear(use(layer, LQ_K, w.normed, a.hidden[LQ_K]), narrow, l.k_norm ? a.k_raw : a.k, false);
+    plan_linear(use(layer, LQ_V, w.normed, a.hidden[LQ_V]), narrow, a.v, false);
+    plan.add([=, &l, &a] {
+        const int heads = model.n_heads, kv_heads = model.n_kv_heads, size = model.head_size;
+        if (l.q_norm) {
+            rms_norm(compute, a.q_raw, l.q_norm, model.norm_eps, T*heads, size, a.q);
+            rms_norm(compute, a.k_raw, l.k_norm, model.norm_eps, T*kv_heads, size, a.k);
+        }
+        rope(compute, rotary, a.q, T, heads);
+        rope(compute, rotary, a.k, T, kv_heads);
+    });
+    plan.ranges((int) blocks.size(), [this](int i) { return flops_of(attention_shape, blocks[i]); }, [this, &a](int begin, int end) {
+        attention(compute, attention_shape, blocks.data() + begin, end - begin, a.q, a.k, a.v, a.attended);
+    });
+    plan.add([=, &a] {
+        pack_left(compute, attended, {a.attended, q_width});
+        memcpy(a.middle, x, bytes);
+    });
+    plan_linear(use(layer, LQ_O, a.attended, a.hidden[LQ_O]), attended, a.middle, true);
+
+    plan.add([=, &l, &a] {
+        rms_norm(compute, a.middle, l.ffn_norm, model.norm_eps, T, d, w.normed);
+        pack_left(compute, narrow, {w.normed, d});
+    });
+    plan_linear(use(layer, LQ_GATE, w.normed, a.hidden[LQ_GATE]), narrow, a.gate, false);
+    plan_linear(use(layer, LQ_UP, w.normed, a.hidden[LQ_UP]), narrow, a.up, false);
+    const Use down = use(layer, LQ_DOWN, w.act, a.hidden[LQ_DOWN]);
+    if (!whole && !down.l.lora) {
+        return;
+    }
+    plan.add([=, &a] {
+        swiglu(compute, a.gate, a.up, (size_t) T*ff, w.act);
+        pack_left(compute, act, {w.act, ff});
+        if (whole) {
+            memcpy(out, a.middle, bytes);
+        }
+    });
+    if (whole) {
+        plan_linear(down, act, out, true);
+    } else {
+        plan_hidden(down, act);
+    }
+}
+
+} // namespace lq

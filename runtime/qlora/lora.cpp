@@ -1,0 +1,64 @@
+// The adapters themselves: where they lie, how they begin, and the dropout before A.
+#include "random.h"
+#include "trainer.h"
+#include <math.h>
+
+namespace lq {
+
+std::vector<Lora> adapters_of(const lq_model & m, const lq_options & o, size_t * parameters) {
+    std::vector<Lora> loras(o.n_modules);
+    *parameters = 0;
+    for (int i = 0; i < o.n_modules; i++) {
+        const lq_module & x = o.modules[i];
+        Lora & l = loras[i];
+        const bool embed = x.target == LQ_EMBED;
+        const Weight & w = embed ? m.embed : x.target == LQ_HEAD ? m.head : m.layers[x.layer].linear[x.target];
+        l.rank = x.rank;
+        l.scale = x.scale;
+        l.n_in = embed ? m.n_vocab : w.n_in; // the embedding is a linear layer of one-hot rows
+        l.n_out = embed ? m.n_embd : w.n_out;
+        l.at_a = *parameters;
+        l.at_b = l.at_a + (size_t) l.rank*l.n_in;
+        *parameters = l.at_b + (size_t) l.rank*l.n_out;
+        l.key = random_key(o.seed, (uint64_t) (x.target < LQ_LINEARS ? x.layer : 0)*LQ_TARGETS + x.target);
+    }
+    return loras;
+}
+
+// PEFT's defaults: A by kaiming_uniform with a = sqrt(5), which is uniform in +-1/sqrt(n_in), and B zero; for
+// embeddings A zero and B normal. Either way the product is zero and step 0 is the base.
+void draw(const Lora & l, bool embedding) {
+    const size_t na = (size_t) l.rank*l.n_in, nb = (size_t) l.rank*l.n_out;
+    const float bound = 1/sqrtf((float) l.n_in);
+    for (size_t i = 0; i < na; i++) {
+        l.a[i] = embedding ? 0 : (2*random_unit(l.key, i) - 1)*bound;
+    }
+    for (size_t i = 0; i < nb; i++) {
+        const float u = 1 - random_unit(l.key, 2*i), v = random_unit(l.key, 2*i + 1); // Box & Muller 1958
+        l.b[i] = embedding ? sqrtf(-2*logf(u))*cosf(2*(float) M_PI*v) : 0;
+    }
+}
+
+namespace {
+
+uint32_t keep_below(float p) { return (uint32_t) ((1 - (double) p)*4294967295.0); }
+
+} // namespace
+
+void dropout(const Compute & c, const float * x, int rows, int n, uint64_t key, float p, float * y) {
+    c.pool->ranges(rows, [&](int begin, int end, int) {
+        for (size_t t = begin; t < (size_t) end; t++) {
+            c.kernels.rows->dropout(x + t*n, n, random_key(key, t), keep_below(p), 1/(1 - p), y + t*n);
+        }
+    });
+}
+
+void plain_dropout(const float * x, int rows, int n, uint64_t key, float p, float * y) {
+    for (int t = 0; t < rows; t++) {
+        for (int i = 0; i < n; i++, x++, y++) {
+            *y = random_at(random_key(key, t), i) < keep_below(p) ? *x/(1 - p) : 0;
+        }
+    }
+}
+
+} // namespace lq

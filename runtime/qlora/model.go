@@ -1,0 +1,71 @@
+package qlora
+
+// #cgo CXXFLAGS: -std=c++17 -Wno-psabi
+// #include <stdlib.h>
+// #include "wall.h"
+// #include "sample.h"
+import "C"
+
+import (
+	"fmt"
+
+	_ "github.com/lorikeet-ai/lorikeet/runtime/kernels" // links lk_nf4_*
+	_ "github.com/ollama/ollama/llama/llama.cpp/src"    // links ggml
+)
+
+// A Model is the base as the engine sees it: sizes, and views of weights that someone else owns and keeps in
+// place until Close. It may be used by several trainers, one after the other or at once.
+type Model struct {
+	c       *C.lq_model
+	release func()
+	hash    func() uint64 // of all weights; sample models only
+}
+
+// Layers returns the number of transformer blocks.
+func (m *Model) Layers() int { return int(m.c.n_layers) }
+
+// Vocab returns the number of rows of the output head.
+func (m *Model) Vocab() int { return int(m.c.n_vocab) }
+
+// Tied reports whether the model uses its embedding as its output head, which then cannot be trained alone.
+func (m *Model) Tied() bool { return m.c.tied != 0 }
+
+// Close releases the views. The weights are their owner's. It may be called twice.
+func (m *Model) Close() error {
+	if m.release != nil {
+		m.release()
+		m.release, m.c = nil, nil
+	}
+	return nil
+}
+
+// Linears are the linear tensors of one transformer block, by their names in a GGUF file.
+var Linears = []string{"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"}
+
+// tensorOf reads a GGUF tensor name such as "blk.3.attn_q.weight" or "output.weight".
+func tensorOf(name string) (layer, target int, ok bool) {
+	switch name {
+	case "token_embd.weight":
+		return 0, C.LQ_EMBED, true
+	case "output.weight":
+		return 0, C.LQ_HEAD, true
+	}
+	for i, linear := range Linears {
+		var l int
+		if n, err := fmt.Sscanf(name, "blk.%d."+linear+".weight", &l); n == 1 && err == nil && name == tensorName(l, i) {
+			return l, i, true
+		}
+	}
+	return 0, 0, false
+}
+
+// tensorName is the inverse of tensorOf.
+func tensorName(layer, target int) string {
+	switch target {
+	case C.LQ_EMBED:
+		return "token_embd.weight"
+	case C.LQ_HEAD:
+		return "output.weight"
+	}
+	return fmt.Sprintf("blk.%d.%s.weight", layer, Linears[target])
+}

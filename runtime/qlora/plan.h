@@ -1,0 +1,30 @@
+// A step as a list of slices: what begin() planned, slice by slice, with room for a decode between any two.
+#pragma once
+#include "product.h"
+#include <functional>
+#include <vector>
+
+namespace lq {
+
+class Plan {
+public:
+    // Slices of products do about this many operations.
+    explicit Plan(double slice_flops) : limit(slice_flops) {}
+
+    void clear();
+    bool finished() const { return at == slices.size(); }
+    void run_next() { slices[at++](); }
+
+    void add(std::function<void()> slice) { slices.push_back(std::move(slice)); }
+    // p's operands are read when its slices run.
+    void multiply(const Compute & c, const Product & p);
+    // Cuts [0, n) into ranges f(begin, end) whose costs add up to about a slice.
+    void ranges(int n, const std::function<double(int)> & cost, const std::function<void(int, int)> & f);
+
+private:
+    double limit;
+    std::vector<std::function<void()>> slices;
+    size_t at = 0;
+};
+
+} // namespace lq

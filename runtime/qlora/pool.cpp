@@ -1,0 +1,104 @@
+#include "pool.h"
+#include <pthread.h>
+#include <signal.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace lq {
+
+namespace {
+
+// Looks a few microseconds for what usually comes at once, before the caller goes to sleep.
+template <typename F> bool soon(const F & ready) {
+    for (int i = 0; i < 200; i++) {
+        if (ready()) {
+            return true;
+        }
+#if defined(__x86_64__)
+        _mm_pause();
+#endif
+    }
+    return ready();
+}
+
+} // namespace
+
+Pool::Pool(int threads) {
+    sigset_t all, old; // Go's runtime takes the signals
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    for (int i = 1; i < threads; i++) {
+        workers.emplace_back([this, i] { work(i); });
+    }
+    pthread_sigmask(SIG_SETMASK, &old, nullptr);
+}
+
+Pool::~Pool() {
+    {
+        std::lock_guard<std::mutex> guard(lock);
+        closing = true;
+        generation++;
+    }
+    wake.notify_all();
+    for (std::thread & w : workers) {
+        w.join();
+    }
+}
+
+void Pool::drain(int thread) {
+    for (int i = next++; i < total; i = next++) {
+        task(context, i, thread);
+    }
+}
+
+void Pool::run_any(int n, Task * t, const void * c) {
+    if (workers.empty() || n <= 1) {
+        for (int i = 0; i < n; i++) {
+            t(c, i, 0);
+        }
+        return;
+    }
+    {
+        std::lock_guard<std::mutex> guard(lock);
+        task = t;
+        context = c;
+        total = n;
+        next = 0;
+        open = true;
+        generation++;
+    }
+    wake.notify_all();
+    drain(0);
+    soon([this] { return inside == 0; });
+    std::unique_lock<std::mutex> guard(lock);
+    open = false; // a worker that has not woken by now is not waited for
+    finished.wait(guard, [this] { return inside == 0; });
+}
+
+void Pool::work(int thread) {
+    uint32_t seen = 0;
+    std::unique_lock<std::mutex> guard(lock);
+    for (;;) {
+        if (closing) {
+            return;
+        }
+        if (open && generation != seen) {
+            seen = generation;
+            inside++;
+            guard.unlock();
+            drain(thread);
+            guard.lock();
+            if (--inside == 0) {
+                finished.notify_one();
+            }
+            continue;
+        }
+        guard.unlock();
+        soon([&] { return generation != seen; });
+        guard.lock();
+        wake.wait(guard, [&] { return closing || (open && generation != seen); });
+    }
+}
+
+} // namespace lq

@@ -1,0 +1,204 @@
+#include "product.h"
+#include <algorithm>
+#include <vector>
+
+namespace lq {
+
+namespace {
+
+// The depth that is packed at once: a panel of it is half a megabyte, half of a common second-level cache.
+enum { DEPTH_UNITS = 4096, TILE_COLS = 128, TILE_ROWS = 64, TILE_FLOATS = 64*PANEL > TILE_COLS*PANEL ? 64*PANEL : TILE_COLS*PANEL };
+
+int depth_step(const Tile & t, int depth) { return std::min(depth, t.pairs ? 2*DEPTH_UNITS : (int) DEPTH_UNITS); }
+
+int blocks_of(const Tile & t, int rows) { return (rows + t.mr - 1)/t.mr; }
+
+// Where panels are packed: panel j of nr columns lies `stride` units after panel j-1.
+struct Panels {
+    Unit * data;
+    size_t stride;
+};
+
+// Packs n columns, given as a matrix read by `pack`, for `depth` values from unit `unit` of the panels on.
+template <typename Pack> void pack_panels(const Tile & t, Panels to, int unit, int n, const Pack & pack) {
+    for (int j = 0; j < PANEL; j += t.nr) {
+        pack(std::max(0, std::min(n - j, t.nr)), j, to.data + j/t.nr*to.stride + (size_t) unit*t.nr);
+    }
+}
+
+// The columns [col, col+n) of W^T for the depth [k0, k0+depth): rows of W.
+void pack_weight(const Kernels & k, const Weight & w, int col, int n, int k0, int depth, float * tile, Panels to) {
+    const Tile & t = *k.tile;
+    for (int d = 0; d < depth; d += TILE_COLS) {
+        const int some = std::min((int) TILE_COLS, depth - d), unit = units_of(t, d);
+        if (filled_by_column(w.kind)) {
+            k.fills[w.kind](w, col, n, k0 + d, some, tile, PANEL);
+            pack_panels(t, to, unit, n, [&](int m, int j, Unit * out) { t.pack_b_by_depth(tile + j, PANEL, some, m, out); });
+        } else {
+            k.fills[w.kind](w, col, n, k0 + d, some, tile, TILE_COLS);
+            pack_panels(t, to, unit, n, [&](int m, int j, Unit * out) { t.pack_b_by_column(tile + j*TILE_COLS, TILE_COLS, some, m, out); });
+        }
+    }
+}
+
+// The columns [col, col+n) of W for the depth [k0, k0+depth): k0 is a row of W.
+void pack_weight_transposed(const Kernels & k, const Weight & w, int col, int n, int k0, int depth, float * tile, Panels to) {
+    const Tile & t = *k.tile;
+    for (int d = 0; d < depth; d += TILE_ROWS) {
+        const int some = std::min((int) TILE_ROWS, depth - d), unit = units_of(t, d);
+        if (filled_by_column(w.kind)) {
+            k.fills[w.kind](w, k0 + d, some, col, n, tile, TILE_ROWS);
+            pack_panels(t, to, unit, n, [&](int m, int j, Unit * out) { t.pack_b_by_column(tile + j*TILE_ROWS, TILE_ROWS, some, m, out); });
+        } else {
+            k.fills[w.kind](w, k0 + d, some, col, n, tile, PANEL);
+            pack_panels(t, to, unit, n, [&](int m, int j, Unit * out) { t.pack_b_by_depth(tile + j, PANEL, some, m, out); });
+        }
+    }
+}
+
+void pack_right(const Kernels & k, const Right & b, int col, int k0, int depth, float * tile, Panels to) {
+    const Tile & t = *k.tile;
+    const int n = std::min((int) PANEL, b.cols - col);
+    switch (b.form) {
+    case Right::weight: pack_weight(k, *b.w, col, n, k0, depth, tile, to); break;
+    case Right::weight_transposed: pack_weight_transposed(k, *b.w, col, n, k0, depth, tile, to); break;
+    case Right::by_depth:
+        pack_panels(t, to, 0, n, [&](int m, int j, Unit * out) { t.pack_b_by_depth(b.m.data + k0*b.m.ld + col + j, b.m.ld, depth, m, out); });
+        break;
+    case Right::by_column:
+        pack_panels(t, to, 0, n, [&](int m, int j, Unit * out) { t.pack_b_by_column(b.m.data + (col + j)*b.m.ld + k0, b.m.ld, depth, m, out); });
+        break;
+    }
+}
+
+// One panel of C, for the blocks [block, end) of A.
+void multiply_panel(const Kernels & k, const Product & p, int panel, int block, int end, Scratch s) {
+    const Tile & t = *k.tile;
+    const int col = panel*PANEL, n = std::min((int) PANEL, p.b.cols - col), step = depth_step(t, p.b.depth);
+    const int units_a = units_of(t, p.a.depth), units2 = p.a2.data ? units_of(t, p.a2.depth) : 0;
+    float * tile = s.base;
+    const Panels first = {(Unit *) tile + TILE_FLOATS, (size_t) units_of(t, step)*t.nr};
+    const Panels second = {first.data + PANEL/t.nr*first.stride, (size_t) units2*t.nr};
+    if (units2) {
+        pack_right(k, p.b2, col, 0, p.b2.depth, tile, second);
+    }
+    for (int k0 = 0; k0 < p.b.depth; k0 += step) {
+        const int depth = std::min(step, p.b.depth - k0), last = k0 + depth == p.b.depth;
+        pack_right(k, p.b, col, k0, depth, tile, first);
+        for (int i = block; i < end; i++) {
+            const Unit * a = p.a.data + ((size_t) i*units_a + units_of(t, k0))*t.mr;
+            const Unit * a2 = p.a2.data + (size_t) i*units2*t.mr;
+            const int rows = std::min(t.mr, p.a.rows - i*t.mr);
+            for (int j = 0; j < n; j += t.nr) {
+                t.run(units_of(t, depth), a, first.data + j/t.nr*first.stride, last ? units2 : 0, a2, second.data + j/t.nr*second.stride,
+                    p.alpha, p.accumulate || k0 > 0, rows, std::min(t.nr, n - j), p.c + (ptrdiff_t) i*t.mr*p.ldc + col + j, p.ldc);
+            }
+        }
+    }
+}
+
+} // namespace
+
+size_t left_floats(const Tile & t, int rows, int depth) { return (size_t) blocks_of(t, rows)*t.mr*units_of(t, depth) + 16; }
+
+namespace {
+
+// Blocks [begin, end) of a packed A.
+void pack_blocks(const Tile & t, Left a, Matrix x, bool transposed, float scale, int begin, int end) {
+    const size_t block = (size_t) t.mr*units_of(t, a.depth);
+    for (int i = begin; i < end; i++) {
+        const int row = i*t.mr, rows = std::min(t.mr, a.rows - row);
+        if (transposed) {
+            t.pack_a_by_depth(x.data + row, x.ld, rows, a.depth, scale, a.data + i*block);
+        } else {
+            t.pack_a_by_row(x.data + row*x.ld, x.ld, rows, a.depth, scale, a.data + i*block);
+        }
+    }
+}
+
+} // namespace
+
+void pack_left(const Compute & c, Left a, Matrix x, float scale) {
+    const Tile & t = *c.kernels.tile;
+    c.pool->ranges(blocks_of(t, a.rows), [&](int begin, int end, int) { pack_blocks(t, a, x, false, scale, begin, end); });
+}
+
+void pack_left_transposed(const Compute & c, Left a, Matrix x, float scale) {
+    const Tile & t = *c.kernels.tile;
+    c.pool->ranges(blocks_of(t, a.rows), [&](int begin, int end, int) { pack_blocks(t, a, x, true, scale, begin, end); });
+}
+
+void pack_left_here(const Tile & t, Left a, Matrix x) { pack_blocks(t, a, x, false, 1, 0, blocks_of(t, a.rows)); }
+
+void pack_left_transposed_here(const Tile & t, Left a, Matrix x) { pack_blocks(t, a, x, true, 1, 0, blocks_of(t, a.rows)); }
+
+Product product(Left a, Right b, float * c, ptrdiff_t ldc, bool accumulate, float alpha) {
+    return {a, b, c, ldc, accumulate, alpha, {}, {}};
+}
+
+double flops_of(const Product & p) { return 2.0*p.a.rows*p.b.cols*(p.b.depth + (p.a2.data ? p.b2.depth : 0)); }
+
+size_t scratch_floats(const Tile & t, int depth, int depth2) {
+    return TILE_FLOATS + (size_t) PANEL*(units_of(t, depth_step(t, depth)) + units_of(t, depth2)) + 16*PANEL; // the tile reads ahead
+}
+
+void multiply(const Compute & c, const Product & p, int begin, int end) {
+    const int panels = end - begin, blocks = blocks_of(*c.kernels.tile, p.a.rows);
+    // A panel is packed once per piece of the rows: cut the rows only where there are too few panels to share.
+    int pieces = 1;
+    while (panels*pieces < 3*c.pool->threads() && blocks >= 2*(pieces + 1)) {
+        pieces++;
+    }
+    c.pool->run(panels*pieces, [&](int i, int thread) {
+        const int piece = i/panels;
+        multiply_panel(c.kernels, p, begin + i % panels, (int) ((int64_t) blocks*piece/pieces), (int) ((int64_t) blocks*(piece + 1)/pieces),
+            c.scratch[thread]);
+    });
+}
+
+void multiply_here(const Kernels & k, const Product & p, Scratch s) {
+    for (int i = 0; i < panels_of(p); i++) {
+        multiply_panel(k, p, i, 0, blocks_of(*k.tile, p.a.rows), s);
+    }
+}
+
+namespace {
+
+// Adds a b to sum (rows, b.cols) in double precision.
+void plain_part(const float * a, const Right & b, int rows, double * sum) {
+    std::vector<float> row;
+    if (b.w) {
+        row.resize(b.w->n_in);
+    }
+    const bool by_row = b.form == Right::by_column || b.form == Right::weight; // of what is stored
+    for (int i = 0; i < (by_row ? b.cols : b.depth); i++) {
+        if (b.w) {
+            plain_row(*b.w, i, row.data());
+        }
+        const float * x = b.w ? row.data() : b.m.data + i*b.m.ld;
+        for (int r = 0; r < rows; r++) {
+            for (int j = 0; j < (by_row ? b.depth : b.cols); j++) {
+                const int k = by_row ? j : i, col = by_row ? i : j;
+                sum[(size_t) r*b.cols + col] += (double) a[(size_t) r*b.depth + k]*x[j];
+            }
+        }
+    }
+}
+
+} // namespace
+
+void plain_multiply(const float * a, const Right & b, const float * a2, const Right & b2, int rows, bool accumulate, float alpha, float * c, ptrdiff_t ldc) {
+    std::vector<double> sum((size_t) rows*b.cols);
+    plain_part(a, b, rows, sum.data());
+    if (a2) {
+        plain_part(a2, b2, rows, sum.data());
+    }
+    for (int r = 0; r < rows; r++) {
+        for (int j = 0; j < b.cols; j++) {
+            float * out = c + r*ldc + j;
+            *out = (float) ((accumulate ? *out : 0.0) + alpha*sum[(size_t) r*b.cols + j]);
+        }
+    }
+}
+
+} // namespace lq

@@ -1,0 +1,43 @@
+// The small kernels: what is done to one row at a time. rows.inc.h holds their one source; rows_*.cpp compile
+// it for each instruction set. The scalar references stand in norm.cpp, rope.cpp, swiglu.cpp and so on, beside
+// the code that shares the rows among threads.
+#pragma once
+#include "wall.h"
+
+namespace lq {
+
+// Adam's settings for one tensor, with the bias corrections of the step.
+struct Adam {
+    float lr, beta1, beta2, eps, weight_decay, correction1, correction2, grad_scale;
+};
+
+struct RowLoss {
+    float loss;
+    bool right;
+};
+
+struct RowKernels {
+    // y (n) = x * w / rms(x)
+    void (*rms_norm)(const float * x, const float * w, float eps, int n, float * y);
+    // dx (n) (+)= what dy means for x
+    void (*rms_norm_backward)(const float * x, const float * w, const float * dy, float eps, int n, float * dx, bool accumulate);
+    // Turns the pairs of `heads` heads in place. cos and sin are (head_size/2).
+    void (*rope)(float * x, int heads, int head_size, const float * cos, const float * sin, bool neox);
+    // In place over n scores.
+    void (*softmax)(float * s, int n);
+    // ds (n) = p * (ds - delta)
+    void (*softmax_backward)(const float * p, float * ds, float delta, int n);
+    // y (n) = silu(gate) * up
+    void (*swiglu)(const float * gate, const float * up, int n, float * y);
+    // dy becomes d_gate; d_up is written.
+    void (*swiglu_backward)(const float * gate, const float * up, int n, float * dy, float * d_up);
+    // The loss of one row of logits; with inv_norm > 0 they become the loss's gradient times inv_norm.
+    RowLoss (*cross_entropy)(float * logits, int n, int label, float inv_norm);
+    // y (n) = x where the element's own random number keeps it, times scale; else 0.
+    void (*dropout)(const float * x, int n, uint64_t key, uint32_t keep_below, float scale, float * y);
+    void (*adamw)(const Adam & a, int n, float * w, const float * g, float * m, float * v);
+    void (*add)(const float * x, int n, float * y); // y += x
+    float (*dot)(const float * a, const float * b, int n);
+};
+
+} // namespace lq

@@ -1,0 +1,39 @@
+// Doors for tests and benchmarks: models made of random numbers, and every fast kernel against its plain twin.
+#pragma once
+#include "wall.h"
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// ---- sample models ---------------------------------------------------------------------------------
+typedef struct {
+    int n_embd, n_layers, n_heads, n_kv_heads, head_size, n_ff, n_vocab;
+    int kind, end_kind; // of the layers' weights, of the embedding and the head
+    int rope_neox, bias, qk_norm, tied, stretched; // stretched: with frequency factors and a gain
+    uint64_t seed;
+} lq_sample_spec;
+typedef struct lq_sample lq_sample;
+lq_sample * lq_sample_new(const lq_sample_spec * spec); // NULL: no memory, or a kind that cannot be made
+const lq_model * lq_sample_model(const lq_sample * s);
+uint64_t lq_sample_hash(const lq_sample * s); // over every byte of every tensor
+void lq_sample_free(lq_sample * s);           // NULL is fine
+
+// ---- fast kernels against plain ones ---------------------------------------------------------------
+// All return the largest difference, divided by the root mean square of what the plain kernel gives.
+// A kind that cannot be made on this CPU gives -1, and so does an isa that it cannot run.
+double lq_check_fill(int isa, int kind, int n_in, int n_out, uint64_t seed);
+
+enum lq_form { LQ_FORM_BY_DEPTH, LQ_FORM_BY_COLUMN, LQ_FORM_FORWARD, LQ_FORM_BACKWARD };
+// C (rows, cols) of depth `depth`, with a second pair of depth `rank` (0: none), on `threads` threads. kind is
+// used by the forms of weights. transposed packs A from its transpose.
+double lq_check_product(int isa, int form, int kind, int rows, int depth, int cols, int rank, int transposed, int accumulate, int threads, uint64_t seed);
+
+enum lq_small { LQ_NORM, LQ_NORM_BACKWARD, LQ_ROPE, LQ_ROPE_BACKWARD, LQ_SWIGLU, LQ_SWIGLU_BACKWARD, LQ_LOSS, LQ_LOSS_GRADIENT, LQ_ADAMW, LQ_DROPOUT, LQ_SMALLS };
+double lq_check_small(int isa, int which, int rows, int n, int threads, uint64_t seed);
+
+// Sequences of the given lengths; backward checks dq, dk and dv together.
+double lq_check_attention(int isa, int backward, int heads, int kv_heads, int head_size, const int * lengths, int n, int threads, uint64_t seed);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,83 @@
+package qlora
+
+// #include "wall.h"
+import "C"
+
+import (
+	"unsafe"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// parameters are the adapter's numbers in C's memory; they are valid until Close.
+func (t *Trainer) parameters() []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(C.lq_parameters(t.c))), int(C.lq_parameter_count(t.c)))
+}
+
+// gradients are those of the last step's batches.
+func (t *Trainer) gradients() []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(C.lq_gradients(t.c))), int(C.lq_parameter_count(t.c)))
+}
+
+// LoRA returns a copy of the adapter as it stands, in the base's row order. A module of the embedding has In
+// the vocabulary and Out the width of the model.
+func (t *Trainer) LoRA() *runtime.LoRA {
+	all := t.parameters()
+	lora := &runtime.LoRA{}
+	for i, m := range t.spec.Modules {
+		var p C.lq_place
+		C.lq_get_place(t.c, C.int(i), &p)
+		x := runtime.LoRAModule{Tensor: m.Tensor, Rank: m.Rank, In: int(p.n_in), Out: int(p.n_out), Scale: m.Scale}
+		a, b := all[p.a:][:x.Rank*x.In], all[p.b:][:x.Rank*x.Out]
+		if x.Tensor == tensorName(0, C.LQ_EMBED) {
+			x.A = transposed(a, x.In, x.Rank)
+		} else {
+			x.A = append([]float32(nil), a...)
+		}
+		x.B = transposed(b, x.Rank, x.Out)
+		lora.Modules = append(lora.Modules, x)
+	}
+	return lora
+}
+
+// transposed returns x (rows, cols) as (cols, rows).
+func transposed(x []float32, rows, cols int) []float32 {
+	y := make([]float32, len(x))
+	for r := range rows {
+		for c := range cols {
+			y[c*rows+r] = x[r*cols+c]
+		}
+	}
+	return y
+}
+
+// State returns the adapter, the optimizer's moments and the step counter, between two steps. A Trainer made
+// with the same model, spec and precision and restored from it goes on with the same bits.
+func (t *Trainer) State() []byte {
+	state := make([]byte, int(C.lq_state_bytes(t.c)))
+	C.lq_save_state(t.c, unsafe.Pointer(&state[0]))
+	return state
+}
+
+// Restore puts a State back. It returns an error wrapping runtime.ErrTrain for one that was cut short or
+// belongs to another job, and then changes nothing.
+func (t *Trainer) Restore(state []byte) error {
+	if len(state) == 0 {
+		state = []byte{0}
+	}
+	return t.check(C.lq_load_state(t.c, unsafe.Pointer(&state[0]), C.size_t(len(state))))
+}
+
+// part is a range of the parameters: A or B of a module.
+type part struct {
+	name     string
+	from, to int
+}
+
+// partsOf returns A and B of module i.
+func (t *Trainer) partsOf(i int) []part {
+	var p C.lq_place
+	C.lq_get_place(t.c, C.int(i), &p)
+	a, b, rank := int(p.a), int(p.b), int(p.rank)
+	return []part{{"A", a, a + rank*int(p.n_in)}, {"B", b, b + rank*int(p.n_out)}}
+}

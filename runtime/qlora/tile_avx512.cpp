@@ -1,0 +1,192 @@
+// The AVX-512 tiles, 12 x 32: 24 of the 32 registers hold C, two a row of B's panel. One multiplies floats,
+// the other bfloat16 pairs (vdpbf16ps sums two products into each float).
+#if defined(__x86_64__)
+#pragma GCC target("arch=x86-64-v4,avx512bf16")
+#include "tiles.h"
+#include <immintrin.h>
+
+namespace lq {
+namespace {
+
+enum { MR = 12, NR = 32 };
+
+inline __mmask16 first(int n) { return n >= 16 ? 0xffff : n > 0 ? (__mmask16) ((1u << n) - 1) : 0; }
+
+// Two vectors of floats to 32 bfloat16: lo in the low half.
+inline __m512i to_bf16(__m512 lo, __m512 hi) { return (__m512i) _mm512_cvtne2ps_pbh(hi, lo); }
+
+// Sixteen units of a contiguous row of which `left` elements are there.
+template <bool pairs> inline __m512i load_units(const float * p, int left, __m512 scale) {
+    const __m512 lo = _mm512_mul_ps(_mm512_maskz_loadu_ps(first(left), p), scale);
+    if (!pairs) {
+        return _mm512_castps_si512(lo);
+    }
+    return to_bf16(lo, _mm512_mul_ps(_mm512_maskz_loadu_ps(first(left - 16), p + 16), scale));
+}
+
+// Puts the halves of lo and hi side by side: unit j is (a[j], b[j]) of two rows of 32 bfloat16 each.
+inline void interleave(__m512i a, __m512i b, __m512i * units0, __m512i * units1) {
+    const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4,
+        35, 3, 34, 2, 33, 1, 32, 0);
+    const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+    *units0 = _mm512_permutex2var_epi16(a, low, b);
+    *units1 = _mm512_permutex2var_epi16(a, high, b);
+}
+
+void transpose(__m512i r[16]) {
+    __m512i t[16];
+    for (int i = 0; i < 8; i++) {
+        t[2*i] = _mm512_unpacklo_epi32(r[2*i], r[2*i + 1]);
+        t[2*i + 1] = _mm512_unpackhi_epi32(r[2*i], r[2*i + 1]);
+    }
+    for (int i = 0; i < 4; i++) {
+        r[4*i] = _mm512_unpacklo_epi64(t[4*i], t[4*i + 2]);
+        r[4*i + 1] = _mm512_unpackhi_epi64(t[4*i], t[4*i + 2]);
+        r[4*i + 2] = _mm512_unpacklo_epi64(t[4*i + 1], t[4*i + 3]);
+        r[4*i + 3] = _mm512_unpackhi_epi64(t[4*i + 1], t[4*i + 3]);
+    }
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88);
+        t[4 + i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
+        t[8 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
+        t[12 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
+    }
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0x88);
+        r[8 + i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0xdd);
+        r[4 + i] = _mm512_shuffle_i32x4(t[4 + i], t[12 + i], 0x88);
+        r[12 + i] = _mm512_shuffle_i32x4(t[4 + i], t[12 + i], 0xdd);
+    }
+}
+
+template <bool pairs> void pack_a_by_row(const float * x, ptrdiff_t ld, int m, int depth, float scale, Unit * out) {
+    const int units = pairs ? (depth + 1)/2 : depth, per_unit = pairs ? 2 : 1;
+    const __m512 s = _mm512_set1_ps(scale);
+    for (int u = 0; u < units; u += 16) {
+        __m512i r[16];
+        for (int i = 0; i < 16; i++) {
+            r[i] = i < m ? load_units<pairs>(x + i*ld + u*per_unit, depth - u*per_unit, s) : _mm512_setzero_si512();
+        }
+        transpose(r);
+        const int n = units - u < 16 ? units - u : 16;
+        for (int j = 0; j < n; j++) {
+            _mm512_mask_storeu_epi32(out + (size_t) (u + j)*MR, first(MR), r[j]);
+        }
+    }
+}
+
+template <bool pairs> void pack_a_by_depth(const float * x, ptrdiff_t ld, int m, int depth, float scale, Unit * out) {
+    const __m512 s = _mm512_set1_ps(scale);
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4,
+        19, 3, 18, 2, 17, 1, 16, 0);
+    for (int k = 0; k < depth; k += pairs ? 2 : 1, out += MR) {
+        const __m512 a = _mm512_mul_ps(_mm512_maskz_loadu_ps(first(m), x + k*ld), s);
+        if (!pairs) {
+            _mm512_mask_storeu_ps(out, first(MR), a);
+            continue;
+        }
+        const __m512 b = _mm512_mul_ps(_mm512_maskz_loadu_ps(k + 1 < depth ? first(m) : 0, x + (k + 1)*ld), s);
+        _mm512_mask_storeu_epi32(out, first(MR), _mm512_permutexvar_epi16(order, to_bf16(a, b)));
+    }
+}
+
+template <bool pairs> void pack_b_by_column(const float * x, ptrdiff_t ld, int depth, int n, Unit * out) {
+    const int units = pairs ? (depth + 1)/2 : depth, per_unit = pairs ? 2 : 1;
+    const __m512 one = _mm512_set1_ps(1);
+    for (int half = 0; half < NR; half += 16) {
+        for (int u = 0; u < units; u += 16) {
+            __m512i r[16];
+            for (int i = 0; i < 16; i++) {
+                r[i] = half + i < n ? load_units<pairs>(x + (half + i)*ld + u*per_unit, depth - u*per_unit, one) : _mm512_setzero_si512();
+            }
+            transpose(r);
+            const int m = units - u < 16 ? units - u : 16;
+            for (int j = 0; j < m; j++) {
+                _mm512_storeu_si512(out + (size_t) (u + j)*NR + half, r[j]);
+            }
+        }
+    }
+}
+
+template <bool pairs> void pack_b_by_depth(const float * x, ptrdiff_t ld, int depth, int n, Unit * out) {
+    const __m512 one = _mm512_set1_ps(1);
+    for (int k = 0; k < depth; k += pairs ? 2 : 1, out += NR) {
+        __m512i a = load_units<pairs>(x + k*ld, n, one), b;
+        if (pairs) {
+            b = k + 1 < depth ? load_units<pairs>(x + (k + 1)*ld, n, one) : _mm512_setzero_si512();
+            interleave(a, b, &a, &b);
+        } else {
+            b = load_units<pairs>(x + k*ld + 16, n - 16, one);
+        }
+        _mm512_storeu_si512(out, a);
+        _mm512_storeu_si512(out + 16, b);
+    }
+}
+
+template <bool pairs> inline __m512 multiply_add(__m512 c, Unit a, __m512 b) {
+    const __m512i av = _mm512_set1_epi32((int) a);
+    return pairs ? _mm512_dpbf16_ps(c, (__m512bh) av, (__m512bh) _mm512_castps_si512(b)) : _mm512_fmadd_ps(_mm512_castsi512_ps(av), b, c);
+}
+
+// `wide` registers of columns: panels of at most 16 columns do half the work.
+template <bool pairs, int wide>
+void run_wide(int units1, const Unit * a1, const Unit * b1, int units2, const Unit * a2, const Unit * b2, float alpha, bool accumulate,
+    int m, int n, float * c, ptrdiff_t ldc) {
+    __m512 acc[MR][wide];
+#pragma GCC unroll 12
+    for (int i = 0; i < MR; i++) {
+        for (int v = 0; v < wide; v++) {
+            acc[i][v] = _mm512_setzero_ps();
+        }
+    }
+    for (int part = 0; part < 2; part++) {
+        const Unit * a = part ? a2 : a1, * b = part ? b2 : b1;
+        for (int k = part ? units2 : units1; k > 0; k--, a += MR, b += NR) {
+            __m512 bv[wide];
+            for (int v = 0; v < wide; v++) {
+                bv[v] = _mm512_loadu_ps(b + 16*v);
+                _mm_prefetch((const char *) (b + NR*8 + 16*v), _MM_HINT_T0);
+            }
+#pragma GCC unroll 12
+            for (int i = 0; i < MR; i++) {
+                for (int v = 0; v < wide; v++) {
+                    acc[i][v] = multiply_add<pairs>(acc[i][v], a[i], bv[v]);
+                }
+            }
+        }
+    }
+    const __m512 al = _mm512_set1_ps(alpha);
+#pragma GCC unroll 12
+    for (int i = 0; i < MR; i++) {
+        if (i >= m) {
+            break;
+        }
+        for (int v = 0; v < wide; v++) {
+            const __mmask16 some = first(n - 16*v);
+            float * p = c + i*ldc + 16*v;
+            const __m512 old = accumulate ? _mm512_maskz_loadu_ps(some, p) : _mm512_setzero_ps();
+            _mm512_mask_storeu_ps(p, some, _mm512_fmadd_ps(acc[i][v], al, old));
+        }
+    }
+}
+
+template <bool pairs>
+void run(int units1, const Unit * a1, const Unit * b1, int units2, const Unit * a2, const Unit * b2, float alpha, bool accumulate, int m,
+    int n, float * c, ptrdiff_t ldc) {
+    if (n > 16) {
+        run_wide<pairs, 2>(units1, a1, b1, units2, a2, b2, alpha, accumulate, m, n, c, ldc);
+    } else {
+        run_wide<pairs, 1>(units1, a1, b1, units2, a2, b2, alpha, accumulate, m, n, c, ldc);
+    }
+}
+
+template <bool pairs> constexpr Tile tile() {
+    return {MR, NR, pairs, pack_a_by_row<pairs>, pack_a_by_depth<pairs>, pack_b_by_column<pairs>, pack_b_by_depth<pairs>, run<pairs>};
+}
+
+} // namespace
+
+const Tile tile_avx512 = tile<false>(), tile_avx512_bf16 = tile<true>();
+
+} // namespace lq
+#endif

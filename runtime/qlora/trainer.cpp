@@ -1,0 +1,124 @@
+#include "trainer.h"
+#include <algorithm>
+#include <string.h>
+
+namespace lq {
+
+Trainer::Trainer(const lq_model & m, const lq_options & o)
+    : model(m), options(o), modules(o.modules, o.modules + o.n_modules), pool(o.threads), plan(o.threads*(o.slice_flops > 0 ? o.slice_flops : 2e9)) {
+    options.modules = modules.data();
+    loras = adapters_of(model, options, &parameters);
+    first_layer = model.n_layers;
+    by_target.assign(model.n_layers*LQ_LINEARS + LQ_TARGETS - LQ_LINEARS, nullptr);
+    for (size_t i = 0; i < modules.size(); i++) {
+        const lq_module & x = modules[i];
+        by_target[x.target < LQ_LINEARS ? x.layer*LQ_LINEARS + x.target : model.n_layers*LQ_LINEARS + x.target - LQ_LINEARS] = &loras[i];
+        if (x.target < LQ_LINEARS || x.target == LQ_EMBED) {
+            first_layer = std::min(first_layer, x.target == LQ_EMBED ? 0 : x.layer);
+        }
+    }
+    options.keep = std::min(options.keep, model.n_layers - first_layer);
+
+    Arena count(nullptr);
+    carve(count, model, options, w);
+    mapping = std::make_unique<Mapping>(count.bytes());
+    Arena arena(mapping->base());
+    carve(arena, model, options, w);
+    place_adapters();
+
+    compute = {kernels_for(options.isa), &pool, w.scratch.data()};
+    const float scale = model.attn_scale ? model.attn_scale : 1/__builtin_sqrtf((float) model.head_size);
+    attention_shape = {model.n_heads, model.n_kv_heads, model.head_size, scale};
+    rotary = {w.cos, w.sin, model.head_size, model.rope_neox != 0};
+}
+
+void Trainer::place_adapters() {
+    for (size_t i = 0; i < loras.size(); i++) {
+        Lora & l = loras[i];
+        l.a = w.parameters + l.at_a;
+        l.b = w.parameters + l.at_b;
+        l.da = w.gradients + l.at_a;
+        l.db = w.gradients + l.at_b;
+        draw(l, modules[i].target == LQ_EMBED);
+    }
+}
+
+Activations & Trainer::activations(int layer) { return kept(layer) ? w.kept[layer - (model.n_layers - (int) w.kept.size())] : w.shared; }
+
+void Trainer::set_batch(const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends) {
+    if (n <= 0 || n > options.max_tokens) {
+        throw Fault{LQ_BAD, "a micro-batch has " + std::to_string(n) + " tokens; the trainer was made for 1 to " + std::to_string(options.max_tokens)};
+    }
+    sequences.clear();
+    std::vector<int> pos(n);
+    for (int i = 0, begin = 0; i < n_ends; i++) {
+        if (ends[i] <= begin || ends[i] > n) {
+            throw Fault{LQ_BAD, "the sequences' ends do not rise from 1 to the number of tokens"};
+        }
+        sequences.push_back({begin, ends[i]});
+        for (int t = begin; t < ends[i]; t++) {
+            pos[t] = t - begin;
+        }
+        begin = ends[i];
+    }
+    if (sequences.empty() || sequences.back().end != n) {
+        throw Fault{LQ_BAD, "the sequences do not end with the last token"};
+    }
+    for (int t = 0; t < n; t++) {
+        if (tokens[t] < 0 || tokens[t] >= model.n_vocab || labels[t] < -1 || labels[t] >= model.n_vocab) {
+            throw Fault{LQ_BAD, "token or label " + std::to_string(t) + " is not in the vocabulary"};
+        }
+    }
+    T = n;
+    token.assign(tokens, tokens + n);
+    label.assign(labels, labels + n);
+    labelled.clear();
+    for (int t = 0; t < n; t++) {
+        if (label[t] >= 0) {
+            labelled.push_back(t);
+        }
+    }
+    blocks = query_blocks(attention_shape, sequences);
+    wholes = whole_blocks(attention_shape, sequences);
+    make_rotary(model, pos.data(), T, w.cos, w.sin);
+}
+
+void Trainer::begin(int m, const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends, double norm) {
+    if (m != LQ_EVAL && !(norm > 0)) {
+        throw Fault{LQ_BAD, "norm must be positive: the step has no labelled token"};
+    }
+    set_batch(tokens, labels, n, ends, n_ends);
+    plan.clear();
+    drop = m == LQ_EVAL ? 0 : options.dropout;
+    micro = m == LQ_FURTHER ? micro + 1 : 0;
+    inv_norm = (float) (1/norm);
+    if (m == LQ_FIRST) {
+        plan.add([this] { memset(w.gradients, 0, parameters*sizeof(float)); });
+    }
+    plan.add([this] { embed(); });
+    for (int i = 0; i < model.n_layers; i++) {
+        plan_forward(i, activations(i), true);
+    }
+    plan_loss(m != LQ_EVAL);
+    if (m == LQ_EVAL || labelled.empty()) {
+        return;
+    }
+    for (int i = model.n_layers - 1; i >= first_layer; i--) {
+        if (!kept(i) && i != model.n_layers - 1) { // the last layer's are still in the shared activations
+            plan_forward(i, activations(i), false);
+        }
+        plan_backward(i, activations(i), i > first_layer || trains(LQ_EMBED));
+    }
+    if (trains(LQ_EMBED)) {
+        plan.add([this] { embed_backward(); });
+    }
+}
+
+bool Trainer::slice() {
+    if (!plan.finished()) {
+        plan.run_next();
+    }
+    return plan.finished();
+}
+
+} // namespace lq

@@ -1,0 +1,162 @@
+package qlora
+
+// #include <stdlib.h>
+// #include "wall.h"
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	goruntime "runtime"
+	"unsafe"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// Precision is how matrix products are computed.
+type Precision int
+
+// The precisions.
+const (
+	Fast   Precision = iota // bfloat16 pairs summed in float32, where the CPU has them
+	Single                  // float32
+)
+
+// Options are how a Trainer computes; they do not change what is trained.
+type Options struct {
+	Threads   int // 0: one per CPU. The results are the same bits for every number
+	Precision Precision
+}
+
+// A Trainer is one adapter in training. It implements runtime.Trainer; its threads sleep between slices.
+type Trainer struct {
+	c      *C.lq_trainer
+	model  *Model
+	spec   runtime.TrainSpec
+	memory runtime.TrainMemory
+}
+
+var _ runtime.Trainer = (*Trainer)(nil)
+
+// New makes a Trainer whose adapter computes exactly the base: B is zero. It keeps the activations of as many
+// layers as spec.Memory allows. It returns an error wrapping runtime.ErrTrain that names the tensor or the
+// setting at fault, or the bytes that are missing. The model must stay open until Close.
+func New(m *Model, spec runtime.TrainSpec, o Options) (*Trainer, error) {
+	memory, err := Estimate(m, spec, o)
+	if err != nil {
+		return nil, err
+	}
+	t := &Trainer{model: m, spec: spec, memory: memory}
+	err = withOptions(m, &spec, o, memory.Kept, func(co *C.lq_options, message *C.char, size C.size_t) error {
+		if t.c = C.lq_new(m.c, co, message, size); t.c == nil {
+			return fmt.Errorf("%w: %s", runtime.ErrTrain, C.GoString(message))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Estimate returns the memory that New would take, without taking it. It fails as New does.
+func Estimate(m *Model, spec runtime.TrainSpec, o Options) (runtime.TrainMemory, error) {
+	least, err := estimate(m, &spec, o, 0)
+	if err != nil {
+		return runtime.TrainMemory{}, err
+	}
+	if spec.Memory > 0 && least > spec.Memory {
+		return runtime.TrainMemory{}, fmt.Errorf("%w: it needs %d MiB of memory and may have %d MiB; fewer tokens per batch or lower ranks need less",
+			runtime.ErrTrain, (least+1<<20-1)>>20, spec.Memory>>20)
+	}
+	for kept := m.Layers(); kept > 0; kept-- {
+		bytes, err := estimate(m, &spec, o, kept)
+		if err == nil && (spec.Memory <= 0 || bytes <= spec.Memory) {
+			return runtime.TrainMemory{Bytes: bytes, Least: least, Kept: kept}, nil
+		}
+	}
+	return runtime.TrainMemory{Bytes: least, Least: least}, nil
+}
+
+// estimate returns the bytes of a Trainer that keeps the activations of `kept` layers.
+func estimate(m *Model, spec *runtime.TrainSpec, o Options, kept int) (int64, error) {
+	var bytes C.int64_t
+	err := withOptions(m, spec, o, kept, func(co *C.lq_options, message *C.char, size C.size_t) error {
+		if bytes = C.lq_memory(m.c, co, message, size); bytes < 0 {
+			return fmt.Errorf("%w: %s", runtime.ErrTrain, C.GoString(message))
+		}
+		return nil
+	})
+	return int64(bytes), err
+}
+
+// withOptions calls f with the settings in C's form and room for an error message.
+func withOptions(m *Model, spec *runtime.TrainSpec, o Options, kept int, f func(co *C.lq_options, message *C.char, size C.size_t) error) error {
+	if m.c == nil {
+		return fmt.Errorf("%w: the model is closed", runtime.ErrClosed)
+	}
+	n := len(spec.Modules)
+	first := (*C.lq_module)(C.calloc(C.size_t(n+1), C.sizeof_lq_module))
+	if first == nil {
+		return errors.New("no memory for the list of modules")
+	}
+	defer C.free(unsafe.Pointer(first))
+	for i, module := range unsafe.Slice(first, n) {
+		x := spec.Modules[i]
+		layer, target, ok := tensorOf(x.Tensor)
+		if !ok {
+			return fmt.Errorf("%w: %s is not a tensor that can be trained", runtime.ErrTrain, x.Tensor)
+		}
+		module = C.lq_module{layer: C.int(layer), target: C.int(target), rank: C.int(x.Rank), scale: C.float(x.Scale)}
+		unsafe.Slice(first, n)[i] = module
+	}
+	threads := o.Threads
+	if threads <= 0 {
+		threads = goruntime.NumCPU()
+	}
+	co := C.lq_options{
+		modules: first, n_modules: C.int(n), max_tokens: C.int(spec.MaxTokens), keep: C.int(kept), threads: C.int(threads),
+		isa: isaOf(o.Precision), seed: C.uint64_t(spec.Seed), dropout: C.float(spec.Dropout),
+	}
+	const size = 512
+	message := (*C.char)(C.calloc(size, 1))
+	if message == nil {
+		return errors.New("no memory for an error message")
+	}
+	defer C.free(unsafe.Pointer(message))
+	return f(&co, message, size)
+}
+
+func isaOf(p Precision) C.int {
+	if p == Single && C.lq_best_isa() == C.LQ_AVX512_BF16 {
+		return C.LQ_AVX512
+	}
+	return C.LQ_AUTO
+}
+
+// Memory returns what the Trainer holds.
+func (t *Trainer) Memory() runtime.TrainMemory { return t.memory }
+
+// Close frees everything. It may be called twice.
+func (t *Trainer) Close() error {
+	if t.c != nil {
+		C.lq_free(t.c)
+		t.c = nil
+	}
+	return nil
+}
+
+// check turns a status into an error.
+func (t *Trainer) check(status C.int) error {
+	if status >= 0 {
+		return nil
+	}
+	message := C.GoString(C.lq_error(t.c))
+	switch status {
+	case C.LQ_DIVERGED:
+		return fmt.Errorf("%w: %s", runtime.ErrDiverged, message)
+	case C.LQ_BAD:
+		return fmt.Errorf("%w: %s", runtime.ErrTrain, message)
+	}
+	return fmt.Errorf("training engine: %s", message)
+}

@@ -1,0 +1,192 @@
+// The trainer: one adapter in training on one model. Shapes in comments: T is the tokens of the batch.
+#pragma once
+#include "ops.h"
+#include "plan.h"
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace lq {
+
+// The adapter of one weight W (n_out, n_in): W + scale * B A. B is kept transposed, so that both lie by rank.
+struct Lora {
+    int rank, n_in, n_out;
+    float scale;
+    size_t at_a, at_b;          // where they lie in the parameters
+    float * a, * b, * da, * db; // (rank, n_in), (rank, n_out) and their gradients; the embedding's a is (n_in, rank)
+    uint64_t key;               // of its own random numbers
+};
+
+struct Linear {
+    const Weight * w;
+    const Lora * lora; // NULL: frozen
+};
+
+// One linear layer in one place of the step: what its backward must find again.
+struct Use {
+    Linear l;
+    int rows;
+    const float * x; // (rows, n_in)
+    float * hidden;  // (rows, rank) dropout(x) A^T; NULL where it is frozen
+    uint64_t mask;   // key of its dropout
+};
+
+// What backward needs of a layer's forward, beside the layer's input.
+struct Activations {
+    float * q_raw, * k_raw;       // (T, heads*head_size) before the norms of q and k, where the model has them
+    float * q, * k, * v;          // turned by their positions
+    float * attended;             // (T, heads*head_size), the input of o
+    float * middle;               // (T, n_embd), the residual after attention
+    float * gate, * up;           // (T, n_ff)
+    float * hidden[LQ_LINEARS];   // (T, rank) x A^T, where the layer trains
+};
+
+// Memory that is carved once: with no base it only counts.
+class Arena {
+public:
+    explicit Arena(char * base) : base(base) {}
+    float * floats(size_t n) {
+        char * p = base ? base + used : nullptr;
+        used += (n*sizeof(float) + 63)/64*64;
+        return (float *) p;
+    }
+    size_t bytes() const { return used; }
+
+private:
+    char * base;
+    size_t used = 0;
+};
+
+// Everything that a trainer allocates, for batches of up to max_tokens.
+struct Workspace {
+    float * parameters, * gradients, * moment1, * moment2; // one flat array each
+    std::vector<float *> residual;                         // input of each layer (T, n_embd), and the last one's output
+    Activations shared;                                    // of the layers that compute theirs again
+    std::vector<Activations> kept;                         // of the last layers
+    float * cos, * sin;                                    // (T, head_size/2)
+    float * normed;                                        // (T, n_embd)
+    float * act;                                           // (T, n_ff)
+    float * wide, * wide2;                                 // (T, max(n_ff, heads*head_size)), gradients
+    float * grad, * grad2;                                 // (T, n_embd): of the residual, and of a norm's output
+    float * d_attended, * dk, * dv;                        // (T, heads*head_size), (T, kv_heads*head_size) twice
+    float * d_hidden;                                      // (T, rank)
+    float * dropped;                                       // (T, widest input), with dropout
+    float * head_in, * head_normed, * head_grad;           // (HEAD_ROWS, n_embd), a chunk of labelled rows
+    float * logits;                                        // (HEAD_ROWS, n_vocab)
+    float * head_hidden;                                   // (HEAD_ROWS, rank)
+    float * left_x, * left_dy, * left_hidden, * left_dropped;
+    std::vector<Scratch> scratch; // per thread
+};
+
+enum { HEAD_ROWS = 120 }; // labelled rows whose logits exist at a time; a multiple of every tile's height
+
+class Mapping { // anonymous memory that goes back to the system when it is released
+public:
+    explicit Mapping(size_t bytes); // throws std::bad_alloc
+    ~Mapping();
+    Mapping(const Mapping &) = delete;
+    Mapping & operator=(const Mapping &) = delete;
+    char * base() const { return (char *) p; }
+
+private:
+    void * p;
+    size_t bytes;
+};
+
+// An error with a sentence for the user.
+struct Fault {
+    int status;
+    std::string message;
+};
+
+// Throws a Fault that names what is wrong.
+void check_model(const lq_model & m);
+void check_options(const lq_model & m, const lq_options & o);
+
+std::string target_name(int layer, int target); // "blk.3.attn_q", "output"
+
+// lora.cpp: the adapters of the options, without memory, and how many parameters they have; their first values.
+std::vector<Lora> adapters_of(const lq_model & model, const lq_options & options, size_t * parameters);
+void draw(const Lora & l, bool embedding);
+
+// workspace.cpp: gives every part of the workspace its piece of the arena.
+void carve(Arena & arena, const lq_model & model, const lq_options & options, Workspace & w);
+
+class Trainer {
+public:
+    Trainer(const lq_model & model, const lq_options & options); // both checked
+    Trainer(const Trainer &) = delete;
+    Trainer & operator=(const Trainer &) = delete;
+
+    void begin(int mode, const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends, double norm);
+    void begin_update(const lq_update & u);
+    bool slice(); // true: it was the last one
+    void logits(const int32_t * tokens, int n, const int32_t * ends, int n_ends, float * out);
+
+    size_t state_bytes() const;
+    void save_state(void * to) const;
+    void load_state(const void * from, size_t n);
+
+    lq_result result = {};
+    std::string error;
+    const std::vector<Lora> & adapters() const { return loras; }
+    const Workspace & workspace() const { return w; }
+    size_t parameter_count() const { return parameters; }
+
+private:
+    // trainer.cpp
+    void place_adapters();
+    void set_batch(const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends);
+    Activations & activations(int layer);
+    bool kept(int layer) const { return layer >= model.n_layers - (int) w.kept.size(); }
+    bool trains(int target) const { return by_target[model.n_layers*LQ_LINEARS + target - LQ_LINEARS]; }
+    // embed.cpp
+    void embed();
+    void embed_backward();
+    // linear.cpp
+    Use use(int layer, int target, const float * x, float * hidden) const;
+    void plan_linear(const Use & u, Left x, float * y, bool accumulate);
+    void plan_hidden(const Use & u, Left x);
+    void plan_input_gradient(const Use & u, Left dy, float * dx, bool accumulate);
+    void plan_parameter_gradients(const Use & u, const float * dy);
+    // layer_forward.cpp, layer_backward.cpp
+    void plan_forward(int layer, Activations & a, bool whole);
+    void plan_backward(int layer, Activations & a, bool input_needed);
+    void plan_attention_backward(int layer, Activations & a, bool input_needed);
+    // head.cpp
+    Use head_use(int rows, int from) const;
+    void plan_loss(bool gradients);
+    void plan_loss_chunk(int from, int rows, bool gradients);
+    // update.cpp
+    void plan_update(const lq_update & u);
+
+    Left left(float * room, int rows, int depth) const { return {(Unit *) room, rows, depth}; }
+
+    const lq_model model;
+    lq_options options;
+    std::vector<lq_module> modules; // options.modules lies here
+    size_t parameters = 0;
+    std::vector<Lora> loras;                        // in the order of the modules
+    std::vector<const Lora *> by_target;            // (layer, LQ_LINEARS), then embed and head
+    int first_layer = 0;                            // the lowest layer that backward reaches
+    std::unique_ptr<Mapping> mapping;
+    Workspace w;
+    Pool pool;
+    Compute compute;
+    AttentionShape attention_shape;
+    Rotary rotary;
+    Plan plan;
+
+    // The batch.
+    int T = 0;
+    std::vector<int> token, label, labelled; // labelled: the positions that have a label
+    std::vector<Sequence> sequences;
+    std::vector<QueryBlock> blocks, wholes;
+    std::vector<RowLoss> losses;
+    float inv_norm = 0;
+    int micro = 0;       // micro-batches of this step so far
+    float drop = 0;      // dropout of this micro-batch: none in an evaluation
+    int64_t steps = 0;   // updates done
+};
+
+} // namespace lq

@@ -1,0 +1,385 @@
+package qlora
+
+import (
+	"errors"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// Layers that compute their activations again have the gradients of layers that kept them, bit for bit, in
+// both precisions and under dropout.
+func TestRecomputeEqualsKept(t *testing.T) {
+	for name, shape := range shapes {
+		shape.Layers = 3
+		m := newSample(t, shape, Q4_0, F16)
+		batch := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 3, 30, 21)
+		for _, precision := range []Precision{Fast, Single} {
+			for _, dropout := range []float32{0, 0.3} {
+				spec := runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 64, Seed: 9, Dropout: dropout}
+				var want []float32
+				for kept := range 4 {
+					tr := keeping(t, m, spec, Options{Precision: precision}, kept)
+					randomise(tr, 2)
+					run(t, tr, runtime.TrainFirst, batch)
+					if want == nil {
+						want = slices.Clone(tr.gradients())
+					} else if !slices.Equal(want, tr.gradients()) {
+						t.Errorf("%s, precision %d, dropout %v: %d kept layers give other gradients than none", name, precision, dropout, kept)
+					}
+				}
+			}
+		}
+	}
+}
+
+// Any number of threads gives the same bits.
+func TestThreadsGiveTheSameBits(t *testing.T) {
+	for name, shape := range shapes {
+		m := newSample(t, shape, NF4, NF4)
+		batch := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 0, 100, 9)
+		spec := runtime.TrainSpec{Modules: allModules(m, 8, true), MaxTokens: 128, Seed: 9, Dropout: 0.1}
+		var want []byte
+		for _, threads := range []int{1, 2, 5} {
+			tr := newTrainer(t, m, spec, Options{Threads: threads})
+			for range 3 {
+				step(t, tr, adam, batch)
+			}
+			if want == nil {
+				want = tr.State()
+			} else if !slices.Equal(want, tr.State()) {
+				t.Errorf("%s: %d threads give other bits than 1", name, threads)
+			}
+		}
+	}
+}
+
+// The same seed gives the same bytes, another seed others; the base is not written to.
+func TestSeedAndBase(t *testing.T) {
+	for _, kind := range []Kind{F32, Q4_0, NF4} {
+		m := newSample(t, shapes["llama"], kind, kind)
+		before := m.hash()
+		batch := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 2, 50)
+		train := func(seed uint64) []byte {
+			tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 64, Seed: seed, Dropout: 0.1}, Options{})
+			for range 5 {
+				step(t, tr, adam, batch, batch)
+			}
+			return tr.State()
+		}
+		one := train(1)
+		if !slices.Equal(one, train(1)) {
+			t.Errorf("%v: two runs with one seed differ", kind)
+		}
+		if slices.Equal(one, train(2)) {
+			t.Errorf("%v: two seeds give the same bytes", kind)
+		}
+		if m.hash() != before {
+			t.Errorf("%v: training changed the base", kind)
+		}
+	}
+}
+
+// A new adapter computes the base: its logits are those of a trainer of a single other module, bit for bit.
+func TestStepZeroIsTheBase(t *testing.T) {
+	for name, shape := range shapes {
+		m := newSample(t, shape, Q4_0, F16)
+		b := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 0, 33)
+		var want []float32
+		for _, modules := range [][]runtime.TrainModule{allModules(m, 1, false)[:1], allModules(m, 4, false), allModules(m, 4, true)} {
+			tr := newTrainer(t, m, runtime.TrainSpec{Modules: modules, MaxTokens: 64}, Options{})
+			got, err := tr.Logits(b.Tokens, b.Ends)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want == nil {
+				want = got
+			} else if !slices.Equal(want, got) {
+				t.Errorf("%s: an adapter that was not trained changes the logits", name)
+			}
+		}
+	}
+}
+
+// Packed sequences do not see each other: each has the logits that it has alone.
+func TestPackedSequencesAreApart(t *testing.T) {
+	m := newSample(t, shapes["qwen3"], Q4_0, F16)
+	tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 200}, Options{Precision: Single})
+	randomise(tr, 3)
+	b := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 0, 20, 1, 90, 33)
+	together, err := tr.Logits(b.Tokens, b.Ends)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := 0
+	for _, end := range b.Ends {
+		alone, err := tr.Logits(b.Tokens[begin:end], []int{end - begin})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, x := range alone {
+			if d := math.Abs(float64(x - together[begin*m.Vocab()+i])); d > 1e-4 {
+				t.Fatalf("sequence [%d, %d): logit %d is off by %g beside the others", begin, end, i, d)
+			}
+		}
+		begin = end
+	}
+}
+
+// Two micro-batches give the gradient of the one that holds both.
+func TestAccumulation(t *testing.T) {
+	m := newSample(t, shapes["llama"], Q4_0, F16)
+	rng := rand.New(rand.NewPCG(1, 1))
+	a, b := randomBatch(rng, m.Vocab(), 1, 25), randomBatch(rng, m.Vocab(), 1, 40)
+	both := runtime.TrainBatch{Tokens: slices.Concat(a.Tokens, b.Tokens), Labels: slices.Concat(a.Labels, b.Labels), Ends: []int{25, 65}, Norm: a.Norm + b.Norm}
+	a.Norm, b.Norm = both.Norm, both.Norm
+	tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 65}, Options{Precision: Single})
+	randomise(tr, 4)
+	whole := run(t, tr, runtime.TrainFirst, both)
+	want := slices.Clone(tr.gradients())
+	loss := run(t, tr, runtime.TrainFirst, a).Loss + run(t, tr, runtime.TrainFurther, b).Loss
+	if math.Abs(loss-whole.Loss) > 1e-4*whole.Loss {
+		t.Errorf("losses %g and %g", loss, whole.Loss)
+	}
+	var square, off float64
+	for i, g := range tr.gradients() {
+		square += float64(want[i]) * float64(want[i])
+		off += float64(g-want[i]) * float64(g-want[i])
+	}
+	if e := math.Sqrt(off / square); e > 1e-5 {
+		t.Errorf("the summed gradients are off by %g", e)
+	}
+}
+
+// A restored trainer goes on with the same bits; a cut or foreign state is refused and changes nothing.
+func TestStateGoesOn(t *testing.T) {
+	m := newSample(t, shapes["qwen2"], NF4, F16)
+	rng := rand.New(rand.NewPCG(1, 1))
+	spec := runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 64, Seed: 4, Dropout: 0.2}
+	var batches []runtime.TrainBatch
+	for range 6 {
+		batches = append(batches, randomBatch(rng, m.Vocab(), 2, 30, 12))
+	}
+	straight, stopped := newTrainer(t, m, spec, Options{}), newTrainer(t, m, spec, Options{})
+	for i, b := range batches {
+		step(t, straight, adam, b)
+		if i < 3 {
+			step(t, stopped, adam, b)
+		}
+	}
+	state := stopped.State()
+	resumed := newTrainer(t, m, spec, Options{Threads: 1})
+	fresh := resumed.State()
+	for name, bad := range map[string][]byte{"empty": {}, "cut": state[:len(state)-1], "long": append(slices.Clone(state), 0), "noise": make([]byte, len(state))} {
+		if err := resumed.Restore(bad); !errors.Is(err, runtime.ErrTrain) {
+			t.Errorf("a state that is %s gives %v", name, err)
+		}
+	}
+	other := spec
+	other.Seed++
+	if err := newTrainer(t, m, other, Options{}).Restore(state); !errors.Is(err, runtime.ErrTrain) {
+		t.Errorf("the state of another seed gives %v", err)
+	}
+	if !slices.Equal(fresh, resumed.State()) {
+		t.Error("a refused state changed the trainer")
+	}
+	if err := resumed.Restore(state); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range batches[3:] {
+		step(t, resumed, adam, b)
+	}
+	if !slices.Equal(straight.State(), resumed.State()) {
+		t.Error("the resumed run ends with other bits")
+	}
+	if resumed.Result().Steps != 6 {
+		t.Errorf("%d steps counted", resumed.Result().Steps)
+	}
+}
+
+// Four random sequences are learned by heart, over every kind of weight.
+func TestMemorise(t *testing.T) {
+	for _, kind := range []Kind{F32, Q4_0, NF4} {
+		for name, shape := range shapes {
+			m := newSample(t, shape, kind, kind)
+			batch := randomBatch(rand.New(rand.NewPCG(2, 2)), m.Vocab(), 4, 24, 24, 24, 24)
+			tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 8, false), MaxTokens: 96, Seed: 1}, Options{})
+			u := adam
+			u.Rate = 1e-2
+			first := step(t, tr, u, batch)
+			for range 150 {
+				step(t, tr, u, batch)
+			}
+			last := run(t, tr, runtime.TrainEval, batch)
+			if last.Loss/batch.Norm > 0.05 || last.Right != last.Labelled {
+				t.Errorf("%s %v: loss went from %.3f to %.3f, %d of %d tokens known", name, kind, first.Loss/batch.Norm, last.Loss/batch.Norm, last.Right, last.Labelled)
+			}
+		}
+	}
+}
+
+// An evaluation gives the loss of training without dropout, and changes nothing.
+func TestEvalChangesNothing(t *testing.T) {
+	m := newSample(t, shapes["llama"], Q4_0, F16)
+	batch := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 2, 40)
+	spec := runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 64}
+	tr := newTrainer(t, m, spec, Options{})
+	randomise(tr, 6)
+	trained := run(t, tr, runtime.TrainFirst, batch)
+	state, gradients := tr.State(), slices.Clone(tr.gradients())
+	eval := run(t, tr, runtime.TrainEval, batch)
+	if eval.Loss != trained.Loss || eval.Labelled != trained.Labelled || eval.Right != trained.Right {
+		t.Errorf("training measures %+v, an evaluation %+v", trained, eval)
+	}
+	if !slices.Equal(state, tr.State()) || !slices.Equal(gradients, tr.gradients()) {
+		t.Error("an evaluation changed the trainer")
+	}
+	spec.Dropout = 0.5
+	dropping := newTrainer(t, m, spec, Options{})
+	copy(dropping.parameters(), tr.parameters())
+	if e := run(t, dropping, runtime.TrainEval, batch); e.Loss != eval.Loss {
+		t.Errorf("dropout changes an evaluation: %g, %g without", e.Loss, eval.Loss)
+	}
+}
+
+// A number that is not finite ends the step with ErrDiverged, before the weights are touched.
+func TestDivergenceIsSeen(t *testing.T) {
+	m := newSample(t, shapes["llama"], F32, F32)
+	batch := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 2, 40)
+	tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 4, false), MaxTokens: 64}, Options{})
+	step(t, tr, adam, batch)
+	tr.parameters()[0] = float32(math.NaN())
+	if err := tr.Begin(runtime.TrainFirst, batch); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	for more := true; more && err == nil; {
+		more, err = tr.Slice()
+	}
+	if !errors.Is(err, runtime.ErrDiverged) {
+		t.Errorf("a NaN in the weights gives %v", err)
+	}
+	tr.parameters()[0] = 0
+	run(t, tr, runtime.TrainFirst, batch)
+	tr.gradients()[7] = float32(math.Inf(1))
+	state := tr.State()
+	if err := tr.BeginUpdate(adam); err != nil {
+		t.Fatal(err)
+	}
+	for more := true; more; {
+		if more, err = tr.Slice(); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, runtime.ErrDiverged) || !slices.Equal(state, tr.State()) {
+		t.Errorf("an infinite gradient gives %v, and the weights changed: %v", err, !slices.Equal(state, tr.State()))
+	}
+}
+
+// LoRA returns A and B in plain order: W x + scale B A x from them is what the Trainer computes.
+func TestExport(t *testing.T) {
+	m := newSample(t, shapes["llama"], F32, F32)
+	tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 3, true), MaxTokens: 8}, Options{})
+	randomise(tr, 1)
+	lora := tr.LoRA()
+	if len(lora.Modules) != 2*7+2 {
+		t.Fatalf("%d modules", len(lora.Modules))
+	}
+	for i, x := range lora.Modules {
+		parts, all := tr.partsOf(i), tr.parameters()
+		if len(x.A) != x.Rank*x.In || len(x.B) != x.Out*x.Rank || x.Scale != tr.spec.Modules[i].Scale {
+			t.Fatalf("%s: A has %d numbers, B %d, for %d by %d of rank %d", x.Tensor, len(x.A), len(x.B), x.In, x.Out, x.Rank)
+		}
+		for r := range x.Rank {
+			for o := range x.Out {
+				if x.B[o*x.Rank+r] != all[parts[1].from+r*x.Out+o] {
+					t.Fatalf("%s: B is not transposed", x.Tensor)
+				}
+			}
+		}
+		embed := strings.HasPrefix(x.Tensor, "token_embd")
+		if embed && x.A[1] != all[parts[0].from+x.Rank] || !embed && x.A[1] != all[parts[0].from+1] {
+			t.Errorf("%s: A is in another order", x.Tensor)
+		}
+	}
+}
+
+// What cannot be trained is refused by name.
+func TestRefusals(t *testing.T) {
+	m := newSample(t, shapes["qwen2"], F32, F32)
+	good := runtime.TrainModule{Tensor: "blk.0.attn_q.weight", Rank: 4, Scale: 1}
+	for want, spec := range map[string]runtime.TrainSpec{
+		"no tensor":         {MaxTokens: 8},
+		"blk.9.attn_q":      {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.9.attn_q.weight", Rank: 4}}},
+		"attn_norm":         {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.0.attn_norm.weight", Rank: 4}}},
+		"blk.00.attn_q":     {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.00.attn_q.weight", Rank: 4}}},
+		"rank 0":            {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.0.attn_q.weight"}}},
+		"rank 513":          {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.0.attn_q.weight", Rank: 513}}},
+		"named twice":       {MaxTokens: 8, Modules: []runtime.TrainModule{good, good}},
+		"output (lm_head)":  {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "output.weight", Rank: 4}}},
+		"dropout":           {MaxTokens: 8, Modules: []runtime.TrainModule{good}, Dropout: 1},
+		"max_tokens":        {Modules: []runtime.TrainModule{good}},
+		"MiB of memory and": {MaxTokens: 1 << 20, Modules: []runtime.TrainModule{good}, Memory: 1 << 20},
+	} {
+		_, err := New(m, spec, Options{})
+		if !errors.Is(err, runtime.ErrTrain) || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+	tr := newTrainer(t, m, runtime.TrainSpec{MaxTokens: 8, Modules: []runtime.TrainModule{good}}, Options{})
+	for want, b := range map[string]runtime.TrainBatch{
+		"0 tokens":          {},
+		"9 tokens":          {Tokens: make([]int32, 9), Labels: make([]int32, 9), Ends: []int{9}, Norm: 1},
+		"2 labels":          {Tokens: make([]int32, 3), Labels: make([]int32, 2), Ends: []int{3}, Norm: 1},
+		"do not rise":       {Tokens: make([]int32, 3), Labels: make([]int32, 3), Ends: []int{2, 2, 3}, Norm: 1},
+		"the last token":    {Tokens: make([]int32, 3), Labels: make([]int32, 3), Ends: []int{2}, Norm: 1},
+		"token or label 1":  {Tokens: []int32{0, 96, 0}, Labels: make([]int32, 3), Ends: []int{3}, Norm: 1},
+		"token or label 2":  {Tokens: make([]int32, 3), Labels: []int32{0, 0, -2}, Ends: []int{3}, Norm: 1},
+		"no labelled token": {Tokens: make([]int32, 3), Labels: []int32{-1, -1, -1}, Ends: []int{3}},
+	} {
+		if err := tr.Begin(runtime.TrainFirst, b); !errors.Is(err, runtime.ErrTrain) || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+	if more, err := tr.Slice(); more || err != nil {
+		t.Errorf("a slice of nothing: %v, %v", more, err)
+	}
+	tr.Close()
+	if err := tr.Begin(runtime.TrainEval, runtime.TrainBatch{}); !errors.Is(err, runtime.ErrClosed) {
+		t.Errorf("a closed trainer gives %v", err)
+	}
+}
+
+func TestSchedule(t *testing.T) {
+	for _, c := range []struct {
+		s    Schedule
+		at   int
+		want float64
+	}{
+		{Schedule{"constant", 2, 4, 10}, 0, 0},
+		{Schedule{"constant", 2, 4, 10}, 2, 1},
+		{Schedule{"constant", 2, 4, 10}, 9, 2},
+		{Schedule{"linear", 2, 0, 10}, 0, 2},
+		{Schedule{"linear", 2, 2, 10}, 6, 1},
+		{Schedule{"linear", 2, 2, 10}, 10, 0},
+		{Schedule{"cosine", 2, 2, 10}, 2, 2},
+		{Schedule{"cosine", 2, 2, 10}, 6, 1},
+		{Schedule{"cosine", 2, 2, 10}, 12, 0},
+	} {
+		if got := c.s.At(c.at); math.Abs(got-c.want) > 1e-12 {
+			t.Errorf("%+v at %d: %g, want %g", c.s, c.at, got, c.want)
+		}
+		if err := c.s.Check(); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, s := range []Schedule{{"square", 1, 0, 1}, {"linear", 0, 0, 1}, {"linear", math.NaN(), 0, 1}, {"linear", 1, -1, 1}, {"linear", 1, 0, 0}} {
+		if err := s.Check(); !errors.Is(err, runtime.ErrTrain) {
+			t.Errorf("%+v: %v", s, err)
+		}
+	}
+}

@@ -1,0 +1,42 @@
+// The optimizer's step: the norm of all gradients, clipping, and AdamW over each adapter.
+#include "trainer.h"
+#include <math.h>
+
+namespace lq {
+
+void Trainer::begin_update(const lq_update & u) {
+    plan.clear();
+    plan_update(u);
+}
+
+void Trainer::plan_update(const lq_update & u) {
+    auto adam = std::make_shared<Adam>();
+    plan.add([=] {
+        const double norm = sqrt(sum_of_squares(compute, w.gradients, parameters));
+        result.grad_norm = norm;
+        if (!std::isfinite(norm)) {
+            throw Fault{LQ_DIVERGED, "a gradient is not a finite number"};
+        }
+        const double n = (double) steps + 1;
+        adam->beta1 = u.beta1;
+        adam->beta2 = u.beta2;
+        adam->eps = u.eps;
+        adam->weight_decay = u.weight_decay;
+        adam->correction1 = (float) (1 - pow(u.beta1, n));
+        adam->correction2 = (float) (1 - pow(u.beta2, n));
+        adam->grad_scale = u.clip > 0 && norm > u.clip ? (float) (u.clip/norm) : 1;
+    });
+    for (const Lora & l : loras) {
+        plan.add([=, &l] {
+            Adam a = *adam;
+            const size_t na = l.at_b - l.at_a, nb = (size_t) l.rank*l.n_out;
+            a.lr = u.lr;
+            adamw(compute, a, na, l.a, l.da, w.moment1 + l.at_a, w.moment2 + l.at_a);
+            a.lr = u.lr_b;
+            adamw(compute, a, nb, l.b, l.db, w.moment1 + l.at_b, w.moment2 + l.at_b);
+        });
+    }
+    plan.add([this] { result.steps = ++steps; });
+}
+
+} // namespace lq

@@ -1,0 +1,143 @@
+// The wall between Go and the training engine: plain C, no type of llama.cpp or ggml.
+//
+// A model reaches the engine as facts and views: sizes, pointers to norms and biases, and for every linear
+// layer where its weights lie and how they are coded. Nothing is copied; whoever owns the weights keeps them
+// in place for as long as a trainer uses the model. The engine never writes to them.
+//
+// One trainer is used by one thread at a time. Functions that can fail return a negative lq_status and leave
+// a sentence in the error buffer or in lq_error().
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct lk_nf4; // runtime/kernels
+
+enum lq_status { LQ_OK = 0, LQ_MORE = 1, LQ_BAD = -1, LQ_MEMORY = -2, LQ_DIVERGED = -3, LQ_FAILED = -4 };
+
+// The paths that a CPU may run. LQ_AVX512_BF16 multiplies bfloat16 pairs; the others single precision.
+enum lq_isa { LQ_AUTO = -1, LQ_PORTABLE = 0, LQ_AVX2 = 1, LQ_AVX512 = 2, LQ_AVX512_BF16 = 3 };
+int lq_best_isa(void);
+const char * lq_isa_name(int isa);
+
+// ---- the model -------------------------------------------------------------------------------------
+// How a weight is coded. Names are ggml's; the X8 kinds are its repacked layouts, eight rows interleaved.
+// LQ_NF4 is runtime/kernels' own layout.
+enum lq_kind {
+    LQ_NONE, LQ_F32, LQ_F16, LQ_BF16, LQ_Q8_0, LQ_Q4_0, LQ_Q4_0_X8, LQ_Q4_1, LQ_Q5_0, LQ_Q5_1,
+    LQ_Q4_K, LQ_Q4_K_X8, LQ_Q5_K, LQ_Q6_K, LQ_IQ4_NL, LQ_IQ4_NL_X8, LQ_NF4, LQ_KINDS
+};
+
+// A weight W (n_out, n_in) read in place, and the bias (n_out) that follows it, or NULL.
+// n_in is a multiple of 32, except for the float kinds.
+typedef struct {
+    int kind;
+    int n_in, n_out;
+    const void * data;         // not for LQ_NF4
+    size_t row_bytes;          // from one row to the next; the X8 kinds: of one row's share
+    const struct lk_nf4 * nf4; // LQ_NF4 alone
+    const float * bias;
+} lq_weight;
+
+// The linear layers of a transformer block, in the order of lq_layer.linear; then the two ends of the model.
+enum lq_target { LQ_Q, LQ_K, LQ_V, LQ_O, LQ_GATE, LQ_UP, LQ_DOWN, LQ_LINEARS, LQ_EMBED = LQ_LINEARS, LQ_HEAD, LQ_TARGETS };
+
+typedef struct {
+    lq_weight linear[LQ_LINEARS];
+    const float * attn_norm, * ffn_norm; // (n_embd)
+    const float * q_norm, * k_norm;      // (head_size), or NULL
+} lq_layer;
+
+typedef struct {
+    int n_embd, n_layers, n_heads, n_kv_heads, head_size, n_ff, n_vocab;
+    float norm_eps;
+    float attn_scale;           // of q k^T; 0 is 1/sqrt(head_size)
+    int rope_neox;              // 1: pairs are halves apart; 0: pairs are neighbours
+    float rope_base;            // pair i turns by pos * base^(-2i/head_size) * rope_stretch[i]
+    const float * rope_stretch; // (head_size/2), or NULL for ones: every kind of frequency scaling
+    float rope_gain;            // factor on cos and sin (YaRN's magnitude); 0 is 1
+    lq_weight embed;            // (n_vocab, n_embd)
+    lq_weight head;             // (n_vocab, n_embd); tied models give the embedding again and set tied
+    int tied;
+    const float * out_norm;     // (n_embd)
+    const lq_layer * layers;    // (n_layers)
+} lq_model;
+
+// The rotary stretch of a model's scaling settings, as llama.cpp computes it: linear and "llama3" scaling come
+// with ext_factor 0, YaRN with 1. factors (head_size/2) may be NULL. Writes stretch (head_size/2) and gain.
+void lq_rope_stretch(int head_size, float base, float freq_scale, const float * factors, float ext_factor, float attn_factor,
+    float beta_fast, float beta_slow, int n_ctx_orig, float * stretch, float * gain);
+
+// ---- a trainer -------------------------------------------------------------------------------------
+typedef struct { int layer, target, rank; float scale; } lq_module; // layer is ignored for LQ_EMBED and LQ_HEAD
+
+typedef struct {
+    const lq_module * modules; // what trains, each tensor at most once
+    int n_modules;
+    int max_tokens;            // most tokens in one micro-batch
+    int keep;                  // layers whose activations are kept; the others compute them again
+    int threads;
+    int isa;                   // lq_isa
+    uint64_t seed;
+    float dropout;             // of the input of A, in [0, 1)
+    float slice_flops;         // work in one slice per thread; 0 is 2e9
+} lq_options;
+
+// Bytes that lq_new would allocate, all of them, or a negative lq_status.
+int64_t lq_memory(const lq_model * model, const lq_options * options, char * error, size_t error_size);
+
+typedef struct lq_trainer lq_trainer;
+// A starts at Kaiming's uniform values as in PEFT, B at zero; for the embedding A at zero and B normal.
+// NULL: see error.
+lq_trainer * lq_new(const lq_model * model, const lq_options * options, char * error, size_t error_size);
+void lq_free(lq_trainer * t); // NULL is fine
+const char * lq_error(const lq_trainer * t);
+
+// ---- a step ----------------------------------------------------------------------------------------
+// What lq_begin starts: the first or a further micro-batch of a step, whose gradients are summed; or the loss
+// alone, which changes nothing.
+enum lq_mode { LQ_FIRST, LQ_FURTHER, LQ_EVAL };
+
+// A micro-batch of packed sequences. Token i must predict labels[i]; -1 has no loss. ends are the positions
+// after the last token of each sequence, rising, the last one n. The loss is divided by norm (the labelled
+// tokens of the whole step).
+int lq_begin(lq_trainer * t, int mode, const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends, double norm);
+
+// The optimizer's step over the gradients (AdamW, Loshchilov & Hutter 2019). clip 0 does not clip.
+typedef struct { float lr, lr_b, beta1, beta2, eps, weight_decay, clip; } lq_update; // lr_b: LoRA+'s rate of B
+int lq_begin_update(lq_trainer * t, const lq_update * u);
+
+// Does the next slice of what was begun: LQ_MORE, or LQ_OK after the last one. LQ_DIVERGED: the loss or a
+// gradient is not finite; the weights are those of the last good step.
+int lq_slice(lq_trainer * t);
+
+typedef struct {
+    double loss;         // sum over the labelled tokens of the last micro-batch, not divided
+    int labelled, right; // labelled tokens, and those whose label is the most likely token
+    double grad_norm;    // of the last update, before clipping
+    int64_t steps;       // updates done
+} lq_result;
+void lq_get_result(const lq_trainer * t, lq_result * r);
+
+// ---- what was learned ------------------------------------------------------------------------------
+// Module i in the order of the options: A is (rank, n_in) at parameters + a; B lies transposed, (rank, n_out)
+// at parameters + b. For the embedding A lies transposed too: (n_vocab, rank).
+typedef struct { int n_in, n_out, rank; size_t a, b; } lq_place;
+int lq_get_place(const lq_trainer * t, int i, lq_place * p);
+float * lq_parameters(lq_trainer * t);
+const float * lq_gradients(const lq_trainer * t);
+size_t lq_parameter_count(const lq_trainer * t);
+
+// Weights, moments and counters: with the same options and batches a restored trainer goes on bit for bit.
+size_t lq_state_bytes(const lq_trainer * t);
+void lq_save_state(const lq_trainer * t, void * to);
+int lq_load_state(lq_trainer * t, const void * from, size_t n);
+
+// Logits (n, n_vocab) of a packed batch with the adapter as it stands. For tests and reports: not sliced.
+int lq_logits(lq_trainer * t, const int32_t * tokens, int n, const int32_t * ends, int n_ends, float * out);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,24 @@
+// Weights as the products read them: tiles of single precision, decoded from wherever the weight lies.
+#pragma once
+#include "wall.h"
+
+namespace lq {
+
+typedef lq_weight Weight;
+
+// Decodes rows [row, row+rows) and columns [col, col+cols). col is a multiple of 32, and so is cols except at
+// the end of a float weight's row. Most kinds write out[r*ld + c]. Kinds that are stored by column, see
+// filled_by_column, write out[c*ld + r]; there row is a multiple of 16 and 16 rows are written at a time.
+typedef void Fill(const Weight & w, int row, int rows, int col, int cols, float * out, int ld);
+
+inline bool filled_by_column(int kind) { return kind == LQ_NF4; }
+
+const char * kind_name(int kind);
+
+// NULL, or what is wrong with the weight: its kind, its width, a missing pointer.
+const char * weight_fault(const Weight & w);
+
+// Row `row` of the weight (n_in), as ggml's own decoders and runtime/kernels see it: the reference of every Fill.
+void plain_row(const Weight & w, int row, float * out);
+
+} // namespace lq

@@ -1,0 +1,197 @@
+// The one file of the core that knows ggml: which kind a tensor is, and ggml's own decoders as the reference.
+#include "weights_ggml.h"
+#include "../kernels/kernels.h"
+#include "ggml.h"
+#include "ggml-backend.h"
+#include <math.h>
+#include <string.h>
+
+ggml_backend_buffer_type_t ggml_backend_cpu_repack_buffer_type(void); // ggml-cpu/repack.h, which drags much in
+
+namespace lq {
+
+namespace {
+
+struct KindOf {
+    int kind;
+    ggml_type type;
+    bool eight; // ggml's repacked layout of eight interleaved rows
+};
+
+const KindOf kinds[] = {
+    {LQ_F32, GGML_TYPE_F32, false}, {LQ_F16, GGML_TYPE_F16, false}, {LQ_BF16, GGML_TYPE_BF16, false}, {LQ_Q8_0, GGML_TYPE_Q8_0, false},
+    {LQ_Q4_0, GGML_TYPE_Q4_0, false}, {LQ_Q4_0_X8, GGML_TYPE_Q4_0, true}, {LQ_Q4_1, GGML_TYPE_Q4_1, false}, {LQ_Q5_0, GGML_TYPE_Q5_0, false},
+    {LQ_Q5_1, GGML_TYPE_Q5_1, false}, {LQ_Q4_K, GGML_TYPE_Q4_K, false}, {LQ_Q4_K_X8, GGML_TYPE_Q4_K, true}, {LQ_Q5_K, GGML_TYPE_Q5_K, false},
+    {LQ_Q6_K, GGML_TYPE_Q6_K, false}, {LQ_IQ4_NL, GGML_TYPE_IQ4_NL, false}, {LQ_IQ4_NL_X8, GGML_TYPE_IQ4_NL, true},
+};
+
+const KindOf * find(int kind) {
+    for (const KindOf & k : kinds) {
+        if (k.kind == kind) {
+            return &k;
+        }
+    }
+    return nullptr;
+}
+
+bool repacked(const ggml_tensor * t) { return t->buffer && strcmp(ggml_backend_buffer_name(t->buffer), "CPU_REPACK") == 0; }
+
+// One row of an interleaved weight, as it was before ggml repacked it: eight codes of a row, then the next row's.
+void unpack_row(const Weight & w, int row, std::vector<uint8_t> & out) {
+    const uint8_t * group = (const uint8_t *) w.data + (size_t) (row/8*8)*w.row_bytes;
+    const int lane = row % 8, head = w.kind == LQ_Q4_K_X8 ? 16 : 2, block = w.kind == LQ_Q4_K_X8 ? 144 : 18;
+    out.resize(w.row_bytes);
+    for (size_t b = 0; b < w.row_bytes/block; b++) {
+        const uint8_t * from = group + b*8*block, * codes = from + 8*head;
+        uint8_t * to = out.data() + b*block;
+        memcpy(to, from + 2*lane, 2);
+        if (w.kind == LQ_Q4_K_X8) {
+            memcpy(to + 2, from + 16 + 2*lane, 2);
+            uint8_t scale[8], least[8];
+            for (int j = 0; j < 8; j++) { // sub-block j of all eight rows is packed as one row's eight sub-blocks are
+                const uint8_t * s = from + 32 + 12*j;
+                scale[j] = lane < 4 ? s[lane] & 63 : (s[lane + 4] & 15) | (s[lane - 4] >> 6) << 4;
+                least[j] = lane < 4 ? s[lane + 4] & 63 : (s[lane + 4] >> 4) | (s[lane] >> 6) << 4;
+            }
+            for (int j = 0; j < 4; j++) {
+                to[4 + j] = scale[j] | (scale[j + 4] >> 4) << 6;
+                to[8 + j] = least[j] | (least[j + 4] >> 4) << 6;
+                to[12 + j] = (scale[j + 4] & 15) | (least[j + 4] & 15) << 4;
+            }
+        }
+        for (int i = 0; i < (block - head)/8; i++) {
+            memcpy(to + head + 8*i, codes + (8*i + lane)*8, 8);
+        }
+        if (w.kind == LQ_Q4_0_X8) {
+            for (int i = 0; i < 16; i++) {
+                to[head + i] ^= 0x88;
+            }
+        }
+    }
+}
+
+// The nearest NormalFloat code of each weight, in blocks of 32 with an fp16 absmax (QLoRA, Dettmers et al. 2023).
+std::vector<uint8_t> nf4_blocks(const float * x, size_t n) {
+    const float book[16] = {-1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f,
+        -0.18477343022823334f, -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f,
+        0.33791524171829224f, 0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f};
+    std::vector<uint8_t> out(n/32*18);
+    for (size_t b = 0; b < n/32; b++) {
+        float most = 0;
+        for (int j = 0; j < 32; j++) {
+            most = fmaxf(most, fabsf(x[32*b + j]));
+        }
+        const ggml_fp16_t half = ggml_fp32_to_fp16(most);
+        memcpy(&out[18*b], &half, 2);
+        const float scale = ggml_fp16_to_fp32(half);
+        for (int j = 0; j < 32; j++) {
+            int best = 7;
+            for (int k = 0; k < 16; k++) {
+                if (fabsf(x[32*b + j] - scale*book[k]) < fabsf(x[32*b + j] - scale*book[best])) {
+                    best = k;
+                }
+            }
+            out[18*b + 2 + j % 16] |= (uint8_t) (best << j/16*4);
+        }
+    }
+    return out;
+}
+
+// Lets ggml itself repack the rows of a quantized matrix.
+bool repack(const KindOf & k, const std::vector<uint8_t> & from, int n_in, int n_out, std::vector<uint8_t> & to) {
+    ggml_init_params params = {2*ggml_tensor_overhead(), nullptr, true};
+    ggml_context * ctx = ggml_init(params);
+    if (!ctx) {
+        return false;
+    }
+    ggml_tensor * t = ggml_new_tensor_2d(ctx, k.type, n_in, n_out);
+    ggml_backend_buffer_t buffer = ggml_backend_alloc_ctx_tensors_from_buft(ctx, ggml_backend_cpu_repack_buffer_type());
+    const bool ok = buffer && t->extra; // extra: ggml's choice of layout on this CPU, NULL where it has none
+    if (ok) {
+        ggml_backend_tensor_set(t, from.data(), 0, from.size());
+        to.assign((const uint8_t *) t->data, (const uint8_t *) t->data + from.size());
+    }
+    ggml_backend_buffer_free(buffer);
+    ggml_free(ctx);
+    return ok;
+}
+
+} // namespace
+
+Weight view_of(const ggml_tensor * t) {
+    Weight w = {};
+    if (!t) {
+        return w;
+    }
+    w.n_in = (int) t->ne[0];
+    w.n_out = (int) t->ne[1];
+    if (t->ne[2] != 1 || t->ne[3] != 1 || (t->buffer && !repacked(t) && !ggml_backend_buffer_is_host(t->buffer))) {
+        return w;
+    }
+    w.data = t->data;
+    w.row_bytes = t->nb[1];
+    for (const KindOf & k : kinds) {
+        if (k.type == t->type && k.eight == repacked(t)) {
+            w.kind = k.kind;
+        }
+    }
+    return w;
+}
+
+void plain_row(const Weight & w, int row, float * out) {
+    if (w.kind == LQ_NF4) {
+        lk_nf4_dequantize_row(w.nf4, row, out);
+        return;
+    }
+    const KindOf * k = find(w.kind);
+    const uint8_t * from = (const uint8_t *) w.data + (size_t) row*w.row_bytes;
+    std::vector<uint8_t> row_bytes;
+    if (k->eight) {
+        unpack_row(w, row, row_bytes);
+        from = row_bytes.data();
+    }
+    if (k->type == GGML_TYPE_F32) {
+        memcpy(out, from, (size_t) w.n_in*sizeof(float));
+    } else {
+        ggml_get_type_traits(k->type)->to_float(from, out, w.n_in);
+    }
+}
+
+Made::~Made() { lk_nf4_free(nf4); }
+
+Made make_weight(int kind, const float * x, int n_in, int n_out) {
+    Made m;
+    m.weight = {};
+    m.weight.n_in = n_in;
+    m.weight.n_out = n_out;
+    if (kind == LQ_NF4) {
+        m.bytes = nf4_blocks(x, (size_t) n_in*n_out);
+        m.nf4 = lk_nf4_pack(m.bytes.data(), n_in/32*18, n_in, n_out, LK_NF4_F32);
+        m.bytes = {};
+        m.weight.nf4 = m.nf4;
+        m.weight.kind = m.nf4 ? kind : (int) LQ_NONE;
+        return m;
+    }
+    const KindOf * k = find(kind);
+    if (!k || n_in % ggml_blck_size(k->type)) {
+        return m;
+    }
+    m.weight.row_bytes = ggml_row_size(k->type, n_in);
+    std::vector<uint8_t> rows(m.weight.row_bytes*n_out);
+    ggml_quantize_init(k->type);
+    if (k->type == GGML_TYPE_F32) {
+        memcpy(rows.data(), x, rows.size());
+    } else {
+        ggml_quantize_chunk(k->type, x, rows.data(), 0, n_out, n_in, nullptr);
+    }
+    if (!k->eight) {
+        m.bytes = std::move(rows);
+    } else if (!repack(*k, rows, n_in, n_out, m.bytes)) {
+        return m;
+    }
+    m.weight.data = m.bytes.data();
+    m.weight.kind = kind;
+    return m;
+}
+
+} // namespace lq

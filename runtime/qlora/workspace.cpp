@@ -1,0 +1,116 @@
+// How much memory a trainer takes, and where each part of it lies: one mapping, carved once. The estimate is the
+// carving itself without a base, so the two cannot disagree.
+#include "trainer.h"
+#include <algorithm>
+#include <new>
+#include <sys/mman.h>
+
+namespace lq {
+
+Mapping::Mapping(size_t n) : bytes(n) {
+    p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) {
+        throw std::bad_alloc();
+    }
+}
+
+Mapping::~Mapping() { munmap(p, bytes); }
+
+namespace {
+
+struct Sizes {
+    int T, head_rows, d, q, kv, ff, V;
+    int ranks[LQ_TARGETS]; // the highest rank of each target
+    int rank() const { return *std::max_element(ranks, ranks + LQ_TARGETS); }
+    int widest() const { return std::max({d, q, ff}); }
+};
+
+Sizes sizes_of(const lq_model & m, const lq_options & o) {
+    Sizes s = {o.max_tokens, std::min((int) HEAD_ROWS, o.max_tokens), m.n_embd, m.n_heads*m.head_size, m.n_kv_heads*m.head_size, m.n_ff, m.n_vocab, {}};
+    for (int i = 0; i < o.n_modules; i++) {
+        int & r = s.ranks[o.modules[i].target];
+        r = std::max(r, o.modules[i].rank);
+    }
+    return s;
+}
+
+void carve_activations(Arena & arena, const lq_model & m, const Sizes & s, Activations & a) {
+    const size_t T = s.T;
+    if (m.layers[0].q_norm) {
+        a.q_raw = arena.floats(T*s.q);
+        a.k_raw = arena.floats(T*s.kv);
+    }
+    a.q = arena.floats(T*s.q);
+    a.k = arena.floats(T*s.kv);
+    a.v = arena.floats(T*s.kv);
+    a.attended = arena.floats(T*s.q);
+    a.middle = arena.floats(T*s.d);
+    a.gate = arena.floats(T*s.ff);
+    a.up = arena.floats(T*s.ff);
+    for (int i = 0; i < LQ_LINEARS; i++) {
+        a.hidden[i] = arena.floats(T*s.ranks[i]);
+    }
+}
+
+void carve_head(Arena & arena, const Sizes & s, Workspace & w) {
+    const size_t rows = s.head_rows;
+    w.head_in = arena.floats(rows*s.d);
+    w.head_normed = arena.floats(rows*s.d);
+    w.head_grad = arena.floats(rows*s.d);
+    w.logits = arena.floats(rows*s.V);
+    w.head_hidden = arena.floats(rows*s.ranks[LQ_HEAD]);
+}
+
+void carve_packed(Arena & arena, const Tile & t, const Sizes & s, bool dropout, Workspace & w) {
+    w.left_x = arena.floats(left_floats(t, s.T, s.widest()));
+    w.left_dy = arena.floats(std::max(left_floats(t, s.T, s.widest()), left_floats(t, s.head_rows, s.V)));
+    w.left_hidden = arena.floats(std::max(left_floats(t, s.T, s.rank()), left_floats(t, s.rank(), s.T)));
+    w.left_dropped = dropout ? arena.floats(left_floats(t, s.T, s.widest())) : nullptr;
+}
+
+} // namespace
+
+void carve(Arena & arena, const lq_model & m, const lq_options & o, Workspace & w) {
+    const Sizes s = sizes_of(m, o);
+    const Tile & t = *kernels_for(o.isa).tile;
+    const size_t T = s.T;
+    size_t parameters;
+    adapters_of(m, o, &parameters);
+    for (float ** p : {&w.parameters, &w.gradients, &w.moment1, &w.moment2}) {
+        *p = arena.floats(parameters);
+    }
+    w.residual.resize(m.n_layers + 1);
+    for (float *& r : w.residual) {
+        r = arena.floats(T*s.d);
+    }
+    w.shared = {};
+    carve_activations(arena, m, s, w.shared);
+    w.kept.assign(std::min(o.keep, m.n_layers), {});
+    for (Activations & a : w.kept) {
+        carve_activations(arena, m, s, a);
+    }
+    w.cos = arena.floats(T*m.head_size/2);
+    w.sin = arena.floats(T*m.head_size/2);
+    w.normed = arena.floats(T*s.d);
+    w.act = arena.floats(T*s.ff);
+    w.wide = arena.floats(T*std::max(s.ff, s.q));
+    w.wide2 = arena.floats(T*s.ff);
+    w.grad = arena.floats(T*s.d);
+    w.grad2 = arena.floats(T*s.d);
+    w.d_attended = arena.floats(T*s.q);
+    w.dk = arena.floats(T*s.kv);
+    w.dv = arena.floats(T*s.kv);
+    w.d_hidden = arena.floats(T*s.rank());
+    w.dropped = o.dropout > 0 ? arena.floats(T*s.widest()) : nullptr;
+    carve_head(arena, s, w);
+    carve_packed(arena, t, s, o.dropout > 0, w);
+    const AttentionShape a = {m.n_heads, m.n_kv_heads, m.head_size, 0};
+    const int depth = std::max({s.widest(), s.V, s.T});
+    const size_t each = std::max(scratch_floats(t, depth, s.rank()), attention_scratch_floats(t, a, s.T));
+    w.scratch.resize(o.threads);
+    for (Scratch & x : w.scratch) {
+        x = {arena.floats(each), each};
+    }
+}
+
+} // namespace lq
