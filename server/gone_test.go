@@ -111,12 +111,16 @@ func TestGoneClientOfAnUnwatchedConnection(t *testing.T) {
 	}
 	go h.server.app.Server().Serve(ln) // without the listener that makes connections watchable
 	h.address = ln.Addr().String()
+	var clients []*net.TCPConn
 	for range 2 { // one runs, one is queued
 		c := h.dial()
+		clients = append(clients, c)
 		io.WriteString(c, raw("/v1/completions", completion("a", long, `"stream":true`)))
-		time.AfterFunc(700*time.Millisecond, func() { c.Close() })
 	}
-	until(t, "one is queued", time.Second, func() bool { return h.engine.Stats().Waiting == 1 })
+	until(t, "one is queued", 2*time.Second, func() bool { return h.engine.Stats().Waiting == 1 })
+	for _, c := range clients {
+		c.Close()
+	}
 	until(t, "both are free", 3*time.Second, func() bool { s := h.engine.Stats(); return s.Running+s.Waiting == 0 })
 }
 

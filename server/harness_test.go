@@ -96,6 +96,12 @@ func open(t testing.TB, change ...func(*plan)) *house {
 // close shuts the house down and looks for what was broken meanwhile.
 func (h *house) close(served <-chan error) {
 	http.DefaultClient.CloseIdleConnections()
+	for range 50 { // fasthttp looks ten times a second only whether the connections have gone
+		if h.server.app.Server().GetOpenConnectionsCount() == 0 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := h.server.Shutdown(ctx); err != nil {

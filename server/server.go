@@ -182,7 +182,7 @@ func (s *Server) Serve(ln net.Listener) error {
 
 // Shutdown refuses new work with 503, waits until the engine has answered what it has, and ends the
 // connections. Health and readiness are answered meanwhile. When ctx ends first, open requests end with an
-// error, and ctx's error is returned.
+// error, and ctx's error is returned. It may be called twice.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.draining.Store(true)
 	err := s.engine.Drain(ctx)
@@ -190,7 +190,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	// The engine is empty: what is open now are answers on their way out, and idle connections.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	return errors.Join(err, s.app.ShutdownWithContext(last))
+	closed := s.app.ShutdownWithContext(last)
+	if errors.Is(closed, net.ErrClosed) {
+		closed = nil // the listener, by an earlier Shutdown
+	}
+	return errors.Join(err, closed)
 }
 
 // closeListener ends a Serve that fasthttp did not know of yet when it was shut down; where it did, the
