@@ -1,6 +1,5 @@
-// Which instruction set runs, and memory.
+// Which instruction set runs.
 #include "internal.h"
-#include <stdlib.h>
 
 static int detect(void) {
 #if defined(__x86_64__)
@@ -32,14 +31,3 @@ int lk_force_isa(int isa) {
     forced = isa < LK_PORTABLE ? LK_PORTABLE : isa > best ? best : isa;
     return forced;
 }
-
-void * lk_alloc(size_t bytes) {
-    bytes = lk_align(bytes + 64);
-    void * p = aligned_alloc(64, bytes);
-    if (p) {
-        memset(p, 0, bytes);
-    }
-    return p;
-}
-
-void lk_dealloc(void * p) { free(p); }

@@ -8,8 +8,9 @@
 #include <string.h>
 
 // ---- NF4 -------------------------------------------------------------------------------------------
-// A strip is 16 rows of W. Its memory is the absmax values, blocks x 16 fp16, padded to 64 bytes, and then
-// the codes, blocks x 256 bytes. 256 bytes are 4 groups of 8 columns x 16 rows; a group holds one 32-bit
+// A strip is 16 rows of W, stored as one stream of pairs of blocks: absmax (2 blocks, 16 rows) in fp16, 64
+// bytes, then the codes of the two, 256 bytes each. An odd last block stands alone, its absmax padded to 64
+// bytes. 256 bytes of codes are 4 groups of 8 columns x 16 rows; a group holds one 32-bit
 // word per row, and nibble k of that word is column 2*(k%4) + k/4 of the group:
 //
 //   nibble  0 1 2 3 4 5 6 7
@@ -17,7 +18,7 @@
 //
 // so the two halves of a word hold the even and the odd column of a pair. AVX-512 looks up 16-bit values
 // (one per half, a pair per row) by shifting the word right by 0, 4, 8, 12, with no unpacking.
-enum { NF4_STRIP = 16, NF4_BLOCK = 32, NF4_GROUPS = 4, NF4_CODES = 256, NF4_CHUNK = 64 };
+enum { NF4_STRIP = 16, NF4_BLOCK = 32, NF4_GROUPS = 4, NF4_CODES = 256, NF4_PAIR = 64 + 2*NF4_CODES, NF4_CHUNK = 64 };
 
 static inline int nf4_nibble_column(int k) { return 2*(k % 4) + k/4; }
 static inline int nf4_nibble_place(int k) { return k/2 + 4*(k % 2); } // low nibbles of the bytes, then high ones
@@ -26,17 +27,18 @@ struct lk_nf4 {
     int n_in, n_out, mode;
     int blocks; // n_in/32
     int strips; // n_out/16, rounded up; the rows past n_out are zero
-    size_t absmax_bytes, strip_bytes, bytes;
+    size_t strip_bytes, bytes;
     uint8_t * data;
 };
 
-static inline const uint16_t * nf4_absmax(const lk_nf4 * w, int strip) { return (const uint16_t *) (w->data + strip*w->strip_bytes); }
-static inline const uint8_t  * nf4_codes(const lk_nf4 * w, int strip) { return w->data + strip*w->strip_bytes + w->absmax_bytes; }
+// The absmax values of block b of a strip, and its codes.
+static inline size_t nf4_absmax_at(int b) { return (size_t) (b/2)*NF4_PAIR + b % 2*(NF4_STRIP*2); }
+static inline size_t nf4_codes_at(int b) { return (size_t) (b/2)*NF4_PAIR + 64 + b % 2*NF4_CODES; }
 
 // The NormalFloat codebook of QLoRA (Dettmers et al. 2023, appendix E), and its two integer roundings.
-extern const float   nf4_codebook[16];
-extern const int16_t nf4_codebook16[16]; // times 16383
-extern const int8_t  nf4_codebook8[16];  // times 127
+extern const float   lk_nf4_codebook[16];
+extern const int16_t lk_nf4_codebook16[16]; // times 16383
+extern const int8_t  lk_nf4_codebook8[16];  // times 127
 
 // A prepared activation row: n_in integers, then one float scale per block; in I8 then one int32 per
 // block. The integers stand in column order in I16. In I8 they stand in nibble order within every 8
@@ -90,15 +92,15 @@ struct lk_lora_ops {
     // y[j] += B h[j] for the outputs of tiles [t0, t1). h is (rows, LK_MAX_RANK) and already scaled.
     void (*expand)(const lk_lora * m, int t0, int t1, int rows, const float * h, float * const * y);
 };
-extern const lk_nf4_ops nf4_portable, nf4_avx2, nf4_avx512;
-extern const lk_lora_ops lora_portable, lora_avx2, lora_avx512;
+extern const lk_nf4_ops lk_nf4_portable, lk_nf4_avx2, lk_nf4_avx512;
+extern const lk_lora_ops lk_lora_portable, lk_lora_avx2, lk_lora_avx512;
 
-// Zeroed memory aligned to 64 bytes with 64 readable bytes behind it, or NULL.
+// Zeroed memory aligned to 64 bytes, or NULL; any thread may call. lk_free takes the size that was asked for.
 void * lk_alloc(size_t bytes);
-void   lk_dealloc(void * p);
+void   lk_free(void * p, size_t bytes);
 
 // ---- fp16 ------------------------------------------------------------------------------------------
-static inline float lk_f16_to_f32(uint16_t h) {
+static inline float f16_to_f32(uint16_t h) {
     const uint32_t sign = (uint32_t) (h & 0x8000) << 16, rest = (uint32_t) (h & 0x7fff) << 13;
     uint32_t bits;
     float f;

@@ -5,70 +5,88 @@
 
 namespace {
 
-uint16_t f32_to_f16(float f) { // to the nearest, ties to even; f is within fp16's range
-    uint32_t bits;
+// To the nearest fp16, ties to even, for |f| < 2^15 or NaN. Without branches, so that it vectorizes.
+inline uint16_t f32_to_f16(float f) {
+    uint32_t bits, sum_bits;
     memcpy(&bits, &f, 4);
     const uint32_t sign = bits >> 16 & 0x8000, rest = bits & 0x7fffffff;
-    if (rest > 0x7f800000) {
-        return (uint16_t) (sign | 0x7e00);
-    }
-    if (rest < 0x38800000) { // subnormal: the sum's last bit is worth 2^-24
-        float v, shift = 0.5f;
-        memcpy(&v, &rest, 4);
-        v += shift;
-        memcpy(&bits, &v, 4);
-        return (uint16_t) (sign | (bits - 0x3f000000));
-    }
-    const uint32_t even = rest >> 13 & 1, rounded = (rest - 0x38000000 + 0xfff + even) >> 13;
-    return (uint16_t) (sign | (rounded > 0x7c00 ? 0x7c00 : rounded));
+    const uint32_t normal = (rest - 0x38000000 + 0xfff + (rest >> 13 & 1)) >> 13;
+    float magnitude;
+    memcpy(&magnitude, &rest, 4);
+    const float sum = magnitude + 0.5f; // its last bit is worth 2^-24, as a subnormal's is
+    memcpy(&sum_bits, &sum, 4);
+    const uint32_t finite = rest < 0x38800000 ? sum_bits - 0x3f000000 : normal;
+    return (uint16_t) (sign | (rest > 0x7f800000 ? 0x7e00 : finite));
 }
 
 // The power of two that brings the largest of v into [2^14, 2^15). fp16 then neither overflows nor loses
 // the bits of small weights, and since it is a power of two nothing else changes.
 int f16_exponent(const float * v, size_t n) {
-    float most = 0;
+    uint32_t most = 0;
     for (size_t i = 0; i < n; i++) {
-        const float a = fabsf(v[i]);
-        most = a > most ? a : most;
+        uint32_t bits;
+        memcpy(&bits, v + i, 4);
+        bits &= 0x7fffffff;
+        most = bits > most ? bits : most;
     }
-    int e = 0;
-    if (most > 0 && most <= 3.4e38f) {
-        frexpf(most, &e);
-        e = 15 - e;
+    const int exponent = (int) (most >> 23) - 127; // of the largest
+    if (exponent < -112 || exponent > 127) { // nothing to gain, or infinite: leave it
+        return 0;
     }
-    return e;
+    return 14 - exponent;
 }
 
-void store(const lk_lora * m, uint8_t * to, size_t at, float v, int exponent) {
-    if (m->type == LK_LORA_F16) {
-        const uint16_t h = f32_to_f16(ldexpf(v, exponent));
-        memcpy(to + 2*at, &h, 2);
-    } else {
-        memcpy(to + 4*at, &v, 4);
+// Writes n values times 2^exponent from v to element `at` of a stored matrix.
+void store(const lk_lora * m, uint8_t * to, size_t at, const float * v, int n, int exponent) {
+    if (m->type == LK_LORA_F32) {
+        memcpy(to + 4*at, v, n*sizeof(float));
+        return;
+    }
+    const float scale = ldexpf(1, exponent);
+    uint16_t * halves = (uint16_t *) to + at;
+    for (int i = 0; i < n; i++) {
+        halves[i] = f32_to_f16(v[i]*scale);
     }
 }
 
-void fill(lk_lora * m, const float * a, const float * b) {
-    const size_t na = (size_t) m->rank*m->n_in, nb = (size_t) m->rank*m->n_out;
-    const bool half = m->type == LK_LORA_F16;
-    const int ea = half ? f16_exponent(a, na) : 0, eb = half ? f16_exponent(b, nb) : 0;
-    m->unit = ldexpf(1, -ea - eb);
-    for (int r = 0; r < m->rank; r++) {
-        const size_t block = (size_t) (r/m->lanes)*m->n_in*m->lanes + r % m->lanes;
-        for (int i = 0; i < m->n_in; i++) {
-            store(m, m->a, block + (size_t) i*m->lanes, a[(size_t) r*m->n_in + i], ea);
+void fill_a(const lk_lora * m, const float * a, int exponent) {
+    enum { COLUMNS = 16 };
+    for (int first = 0; first < m->rank; first += m->lanes) {
+        const int ranks = m->rank - first < m->lanes ? m->rank - first : m->lanes;
+        for (int i = 0; i < m->n_in; i += COLUMNS) {
+            float piece[COLUMNS*16] = {};
+            const int columns = m->n_in - i < COLUMNS ? m->n_in - i : COLUMNS;
+            for (int r = 0; r < ranks; r++) {
+                for (int c = 0; c < columns; c++) {
+                    piece[c*m->lanes + r] = a[(size_t) (first + r)*m->n_in + i + c];
+                }
+            }
+            store(m, m->a, (size_t) first*m->n_in + (size_t) i*m->lanes, piece, columns*m->lanes, exponent);
         }
     }
-    for (int o = 0; o < m->n_out; o++) {
-        const size_t tile = (size_t) (o/LORA_TILE)*m->rank*LORA_TILE + o % LORA_TILE;
+}
+
+void fill_b(const lk_lora * m, const float * b, int exponent) {
+    for (int out = 0; out < m->n_out; out += LORA_TILE) {
+        const int outputs = m->n_out - out < LORA_TILE ? m->n_out - out : (int) LORA_TILE;
         for (int r = 0; r < m->rank; r++) {
-            store(m, m->b, tile + (size_t) r*LORA_TILE, b[(size_t) o*m->rank + r], eb);
+            float piece[LORA_TILE] = {};
+            for (int o = 0; o < outputs; o++) {
+                piece[o] = b[(size_t) (out + o)*m->rank + r];
+            }
+            store(m, m->b, (size_t) out*m->rank + (size_t) r*LORA_TILE, piece, LORA_TILE, exponent);
         }
     }
 }
 
 const lk_lora_ops & ops() {
-    return lora_portable;
+#if defined(__x86_64__)
+    switch (lk_isa()) {
+    case LK_AVX512: return lk_lora_avx512;
+    case LK_AVX2: return lk_lora_avx2;
+    }
+#endif
+    return lk_lora_portable;
 }
 
 bool same(const lk_row * p, const lk_row * q) { // the same modules; scales may differ
@@ -134,13 +152,17 @@ lk_lora * lk_lora_pack(const float * a, const float * b, int rank, int n_in, int
         return nullptr;
     }
     m->b = m->a + a_bytes;
-    fill(m, a, b);
+    const bool half = type == LK_LORA_F16;
+    const int ea = half ? f16_exponent(a, (size_t) rank*n_in) : 0, eb = half ? f16_exponent(b, (size_t) rank*n_out) : 0;
+    m->unit = ldexpf(1, -ea - eb);
+    fill_a(m, a, ea);
+    fill_b(m, b, eb);
     return m;
 }
 
 void lk_lora_free(lk_lora * m) {
     if (m) {
-        lk_dealloc(m->a);
+        lk_free(m->a, m->bytes);
         delete m;
     }
 }

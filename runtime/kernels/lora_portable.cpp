@@ -7,7 +7,7 @@ namespace {
 enum { CHAINS = 4 }; // independent sums over the columns, whatever the number of rows
 
 float load(const float * p) { return *p; }
-float load(const uint16_t * p) { return lk_f16_to_f32(*p); }
+float load(const uint16_t * p) { return f16_to_f32(*p); }
 
 template <typename T> void shrink_of(const lk_lora * m, int i0, int i1, int rows, const float * const * x, float * const * h) {
     const int lanes = m->lanes;
@@ -71,4 +71,4 @@ void expand(const lk_lora * m, int t0, int t1, int rows, const float * h, float 
 
 } // namespace
 
-const lk_lora_ops lora_portable = { shrink, expand };
+const lk_lora_ops lk_lora_portable = { shrink, expand };

@@ -3,16 +3,16 @@
 #include "internal.h"
 #include <new>
 
-const float nf4_codebook[16] = {
+const float lk_nf4_codebook[16] = {
     -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f,
     -0.28444138169288635f, -0.18477343022823334f, -0.09105003625154495f, 0.0f,
     0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
     0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f,
 };
-const int16_t nf4_codebook16[16] = {
+const int16_t lk_nf4_codebook16[16] = {
     -16383, -11406, -8602, -6470, -4660, -3027, -1492, 0, 1304, 2637, 4032, 5536, 7220, 9217, 11844, 16383,
 };
-const int8_t nf4_codebook8[16] = {
+const int8_t lk_nf4_codebook8[16] = {
     -127, -88, -67, -50, -36, -23, -12, 0, 10, 20, 31, 43, 56, 71, 92, 127,
 };
 
@@ -20,25 +20,39 @@ namespace {
 
 enum { SOURCE_BLOCK = 18 }; // fp16 absmax, 16 bytes of codes
 
-// The code of column j (0..31) in a source block.
-uint8_t source_code(const uint8_t * block, int j) { return j < 16 ? block[2 + j] & 15 : block[2 + j - 16] >> 4; }
+// The low nibbles of bytes 0, 2, 4, 6 of v, in that order, in 16 bits.
+uint32_t even_nibbles(uint64_t v) { return (uint32_t) ((v & 0x000f000f000f000full)*0x0001001001001000ull >> 48); }
 
-void pack_row(lk_nf4 * w, int row, const uint8_t * blocks) {
-    const int strip = row/NF4_STRIP, lane = row % NF4_STRIP;
-    uint8_t * base = w->data + strip*w->strip_bytes, * codes = base + w->absmax_bytes + 4*lane;
-    for (int b = 0; b < w->blocks; b++, blocks += SOURCE_BLOCK, codes += NF4_CODES) {
-        memcpy(base + 2*(b*NF4_STRIP + lane), blocks, 2);
-        for (int g = 0; g < NF4_GROUPS; g++) {
-            uint8_t * word = codes + g*64;
-            for (int k = 0; k < 8; k++) {
-                word[k/2] |= (uint8_t) (source_code(blocks, 8*g + nf4_nibble_column(k)) << 4*(k % 2));
-            }
+// One word of codes per group, from the 16 bytes of a source block.
+void pack_codes(const uint8_t * source, uint8_t * to) {
+    uint64_t bytes[2];
+    memcpy(bytes, source, 16);
+    for (int g = 0; g < NF4_GROUPS; g++) {
+        const uint64_t v = bytes[g % 2] >> 4*(g/2);
+        const uint32_t word = even_nibbles(v) | even_nibbles(v >> 8) << 16;
+        memcpy(to + 64*g, &word, 4);
+    }
+}
+
+// Packs the rows of one strip; rows past `rows` stay zero.
+void pack_strip(const lk_nf4 * w, uint8_t * strip, const uint8_t * source, size_t row_bytes, int rows) {
+    for (int b = 0; b < w->blocks; b++, source += SOURCE_BLOCK) {
+        uint8_t * absmax = strip + nf4_absmax_at(b), * codes = strip + nf4_codes_at(b);
+        for (int r = 0; r < rows; r++) {
+            memcpy(absmax + 2*r, source + r*row_bytes, 2);
+            pack_codes(source + r*row_bytes + 2, codes + 4*r);
         }
     }
 }
 
 const lk_nf4_ops & ops() {
-    return nf4_portable;
+#if defined(__x86_64__)
+    switch (lk_isa()) {
+    case LK_AVX512: return lk_nf4_avx512;
+    case LK_AVX2: return lk_nf4_avx2;
+    }
+#endif
+    return lk_nf4_portable;
 }
 
 int min_int(int a, int b) { return a < b ? a : b; }
@@ -62,23 +76,23 @@ lk_nf4 * lk_nf4_pack(const void * blocks, size_t row_bytes, int n_in, int n_out,
     w->mode = mode;
     w->blocks = n_in/NF4_BLOCK;
     w->strips = (n_out + NF4_STRIP - 1)/NF4_STRIP;
-    w->absmax_bytes = lk_align((size_t) w->blocks*NF4_STRIP*2);
-    w->strip_bytes = w->absmax_bytes + (size_t) w->blocks*NF4_CODES;
+    w->strip_bytes = (size_t) (w->blocks/2)*NF4_PAIR + w->blocks % 2*(64 + NF4_CODES);
     w->bytes = w->strips*w->strip_bytes;
     w->data = (uint8_t *) lk_alloc(w->bytes);
     if (!w->data) {
         delete w;
         return nullptr;
     }
-    for (int r = 0; r < n_out; r++) {
-        pack_row(w, r, (const uint8_t *) blocks + r*row_bytes);
+    for (int s = 0; s < w->strips; s++) {
+        const int row = s*NF4_STRIP;
+        pack_strip(w, w->data + s*w->strip_bytes, (const uint8_t *) blocks + row*row_bytes, row_bytes, min_int(NF4_STRIP, n_out - row));
     }
     return w;
 }
 
 void lk_nf4_free(lk_nf4 * w) {
     if (w) {
-        lk_dealloc(w->data);
+        lk_free(w->data, w->bytes);
         delete w;
     }
 }
@@ -86,15 +100,16 @@ void lk_nf4_free(lk_nf4 * w) {
 size_t lk_nf4_bytes(const lk_nf4 * w) { return w->bytes; }
 
 void lk_nf4_dequantize_row(const lk_nf4 * w, int row, float * out) {
-    const int strip = row/NF4_STRIP, lane = row % NF4_STRIP;
-    const uint16_t * absmax = nf4_absmax(w, strip) + lane;
-    const uint8_t * codes = nf4_codes(w, strip) + 4*lane;
-    for (int b = 0; b < w->blocks; b++, absmax += NF4_STRIP, codes += NF4_CODES, out += NF4_BLOCK) {
-        const float scale = lk_f16_to_f32(*absmax);
+    const int lane = row % NF4_STRIP;
+    const uint8_t * strip = w->data + row/NF4_STRIP*w->strip_bytes;
+    for (int b = 0; b < w->blocks; b++, out += NF4_BLOCK) {
+        uint16_t half;
+        memcpy(&half, strip + nf4_absmax_at(b) + 2*lane, 2);
+        const float absmax = f16_to_f32(half);
         for (int g = 0; g < NF4_GROUPS; g++) {
-            const uint8_t * word = codes + g*64;
+            const uint8_t * word = strip + nf4_codes_at(b) + 64*g + 4*lane;
             for (int k = 0; k < 8; k++) {
-                out[8*g + nf4_nibble_column(k)] = scale*nf4_codebook[word[k/2] >> 4*(k % 2) & 15];
+                out[8*g + nf4_nibble_column(k)] = absmax*lk_nf4_codebook[word[k/2] >> 4*(k % 2) & 15];
             }
         }
     }

@@ -5,9 +5,9 @@
 namespace {
 
 // The codebook and the place of nibble k among the 8 activations it meets, by the type of the products.
-const int16_t * book(int16_t) { return nf4_codebook16; }
-const int8_t * book(int8_t) { return nf4_codebook8; }
-const float * book(float) { return nf4_codebook; }
+const int16_t * book(int16_t) { return lk_nf4_codebook16; }
+const int8_t * book(int8_t) { return lk_nf4_codebook8; }
+const float * book(float) { return lk_nf4_codebook; }
 int place(int16_t, int k) { return nf4_nibble_column(k); }
 int place(int8_t, int k) { return nf4_nibble_place(k); }
 int place(float, int k) { return nf4_nibble_column(k); }
@@ -64,14 +64,14 @@ template <> void row_block<float>(const float (*w)[NF4_STRIP], const float * abs
 
 template <typename T> void strip_of(const lk_nf4 * w, int strip, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid) {
     float f[NF4_CHUNK][NF4_STRIP] = {};
-    const uint16_t * halves = nf4_absmax(w, strip);
-    const uint8_t * codes = nf4_codes(w, strip);
-    for (int b = 0; b < w->blocks; b++, halves += NF4_STRIP, codes += NF4_CODES) {
+    const uint8_t * stream = w->data + strip*w->strip_bytes;
+    for (int b = 0; b < w->blocks; b++) {
         T block[NF4_BLOCK][NF4_STRIP];
         float absmax[NF4_STRIP];
-        decode(codes, block);
+        const uint16_t * halves = (const uint16_t *) (stream + nf4_absmax_at(b));
+        decode(stream + nf4_codes_at(b), block);
         for (int r = 0; r < NF4_STRIP; r++) {
-            absmax[r] = lk_f16_to_f32(halves[r]);
+            absmax[r] = f16_to_f32(halves[r]);
         }
         for (int t = 0; t < rows; t++) {
             row_block<T>(block, absmax, xq + t*xq_stride, w->blocks, b, f[t]);
@@ -141,4 +141,4 @@ void quantize(int mode, int blocks, const float * x, void * xq, int b0, int b1) 
 
 } // namespace
 
-const lk_nf4_ops nf4_portable = { quantize, strip };
+const lk_nf4_ops lk_nf4_portable = { quantize, strip };

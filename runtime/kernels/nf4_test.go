@@ -1,0 +1,238 @@
+//go:build cgo
+
+package kernels
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+	"unsafe"
+)
+
+var modes = []Mode{F32, I16, I8}
+
+func pack(t testing.TB, b blocks, mode Mode) *NF4 {
+	t.Helper()
+	w, err := PackNF4(b.data, b.rowBytes, b.in, b.out, mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Close)
+	return w
+}
+
+// multiply runs both steps of a product over nth threads' shares and returns y (rows, yStride), whose floats
+// beyond the outputs are filled with 42.
+func multiply(w *NF4, x []float32, xStride, rows, yStride, nth int) []float32 {
+	stride := 4 * xStride
+	xq := unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), 4*len(x))
+	if w.Mode != F32 {
+		stride = ActivationBytes(w.Mode, w.In) + 64
+		xq = make([]byte, rows*stride)
+		for ith := range nth {
+			Activations(w.Mode, w.In, x, xStride, rows, xq, stride, ith, nth)
+		}
+	}
+	y := make([]float32, rows*yStride)
+	for i := range y {
+		y[i] = 42
+	}
+	for ith := range nth {
+		w.MatMul(xq, stride, rows, y, yStride, ith, nth)
+	}
+	return y
+}
+
+// activations makes rows that a product must survive: plain ones, zeros, huge, tiny, one huge value, a
+// block of zeros.
+func activations(rng *rand.Rand, in, rows, stride int) []float32 {
+	x := gaussians(rng, rows*stride, 1)
+	for t := range rows {
+		row := x[t*stride : t*stride+in]
+		switch t % 9 {
+		case 1:
+			clear(row)
+		case 2:
+			for i := range row {
+				row[i] *= 1e30
+			}
+		case 3:
+			for i := range row {
+				row[i] *= 1e-20
+			}
+		case 4:
+			row[rng.IntN(in)] = -3e4
+		case 5:
+			clear(row[in/64*32 : in/64*32+32])
+		case 6:
+			for i := range row {
+				row[i] *= float32(math.Exp(4 * rng.NormFloat64()))
+			}
+		}
+	}
+	return x
+}
+
+// TestNF4Products holds every output of many shapes to a bound: for float, 1e-5 of the sum of the terms'
+// magnitudes, and for the integer modes what rounding can add up to and 2e-6 of that sum.
+func TestNF4Products(t *testing.T) {
+	everyISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewPCG(1, 2))
+		for _, in := range []int{32, 96, 1280} {
+			for _, out := range []int{1, 15, 17, 100} {
+				b := randomBlocks(rng, in, out)
+				for _, rows := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 33} {
+					if in == 1280 && rows > 5 && rows < 33 {
+						continue
+					}
+					xStride, yStride := in+3, out+5
+					x := activations(rng, in, rows, xStride)
+					want := b.matmul(x, xStride, rows)
+					for _, mode := range modes {
+						w := pack(t, b, mode)
+						y := multiply(w, x, xStride, rows, yStride, 2)
+						checkProducts(t, fmt.Sprintf("%v in %d out %d rows %d", mode, in, out, rows), mode, want, y, out, yStride)
+						w.Close()
+					}
+				}
+			}
+		}
+	})
+}
+
+func checkProducts(t *testing.T, name string, mode Mode, want []product, y []float32, out, yStride int) {
+	t.Helper()
+	for i, got := range y {
+		row, o := i/yStride, i%yStride
+		if o >= out {
+			if got != 42 {
+				t.Fatalf("%s: row %d: wrote beyond the outputs", name, row)
+			}
+			continue
+		}
+		p := want[row*out+o]
+		bound := [...]float64{1e-5 * p.sum, p.bound16 + 2e-6*p.sum, p.bound8 + 2e-6*p.sum}[mode]
+		if diff := math.Abs(float64(got) - p.y); !(diff <= bound) {
+			t.Fatalf("%s: row %d output %d: got %g, want %g: off by %g, bound %g", name, row, o, got, p.y, diff, bound)
+		}
+	}
+}
+
+// TestNF4Error holds the root mean square error of a large product to the modes' stated tolerances, and the
+// paths to each other: they use the same integers, so only the order of float sums may differ.
+func TestNF4Error(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	const in, out, rows = 1280, 256, 5
+	b := randomBlocks(rng, in, out)
+	x := gaussians(rng, rows*in, 1)
+	want := b.matmul(x, in, rows)
+	portable := map[Mode][]float32{}
+	everyISA(t, func(t *testing.T) {
+		for _, mode := range modes {
+			y := multiply(pack(t, b, mode), x, in, rows, out, 1)
+			var e, s float64
+			for i, p := range want {
+				e += (float64(y[i]) - p.y) * (float64(y[i]) - p.y)
+				s += p.y * p.y
+			}
+			rms, limit := math.Sqrt(e/s), [...]float64{1e-5, 2e-4, 1e-2}[mode]
+			t.Logf("%v: relative rms error %.2e", mode, rms)
+			if !(rms <= limit) {
+				t.Errorf("%v: relative rms error %.2e, limit %.0e", mode, rms, limit)
+			}
+			if CurrentISA() == Portable {
+				portable[mode] = y
+				continue
+			}
+			for i, p := range want {
+				if diff := math.Abs(float64(y[i] - portable[mode][i])); diff > 2e-6*p.sum {
+					t.Fatalf("%v: output %d: %g, portable %g", mode, i, y[i], portable[mode][i])
+				}
+			}
+		}
+	})
+}
+
+// TestNF4BatchInvariance demands the same bits for a row whatever the number of rows and of threads.
+func TestNF4BatchInvariance(t *testing.T) {
+	everyISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewPCG(5, 6))
+		const in, out, rows = 416, 83, 150
+		b := randomBlocks(rng, in, out)
+		x := gaussians(rng, rows*in, 1)
+		for _, mode := range modes {
+			w := pack(t, b, mode)
+			alone := make([]float32, 0, rows*out)
+			for r := range rows {
+				alone = append(alone, multiply(w, x[r*in:], in, 1, out, 1)...)
+			}
+			for n := 2; n <= rows; n += 1 + n/12 {
+				for nth := 1; nth <= 3; nth++ {
+					first := (rows - n) / 2
+					y := multiply(w, x[first*in:], in, n, out, nth)
+					if i := sameBits(y, alone[first*out:]); i >= 0 {
+						t.Fatalf("%v: %d rows, %d threads: row %d output %d is %g, alone %g", mode, n, nth, i/out, i%out, y[i], alone[first*out+i])
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestNF4NotFinite: an infinity or a NaN among the activations must show in every output it reaches.
+func TestNF4NotFinite(t *testing.T) {
+	everyISA(t, func(t *testing.T) {
+		rng := rand.New(rand.NewPCG(7, 8))
+		b := randomBlocks(rng, 64, 16)
+		for i := range b.data { // no zero weights
+			b.data[i] = 0x33
+		}
+		for _, bad := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
+			for _, mode := range modes {
+				x := gaussians(rng, 2*64, 1)
+				x[rng.IntN(64)] = float32(bad)
+				y := multiply(pack(t, b, mode), x, 64, 2, 16, 1)
+				for i, v := range y {
+					finite := !math.IsNaN(float64(v)) && !math.IsInf(float64(v), 0)
+					if finite != (i >= 16) {
+						t.Fatalf("%v with %v: output %d of row %d is %v", mode, bad, i%16, i/16, v)
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestNF4RoundTrip reads packed rows back, exactly.
+func TestNF4RoundTrip(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 10))
+	for _, out := range []int{1, 15, 16, 17, 100} {
+		b := randomBlocks(rng, 160, out)
+		w := pack(t, b, I16)
+		row := make([]float32, 160)
+		for r := range out {
+			w.DequantizeRow(r, row)
+			for i, got := range row {
+				value, absmax := b.weight(r, i)
+				if want := float32(absmax) * float32(value/absmax); absmax != 0 && math.Abs(float64(got-want)) > 1e-7*math.Abs(value) || absmax == 0 && got != 0 {
+					t.Fatalf("out %d: weight (%d, %d) is %g, want %g", out, r, i, got, want)
+				}
+			}
+		}
+		if least := out * 160 / 32 * 18; w.Bytes() < least {
+			t.Fatalf("out %d: %d bytes, expected at least %d", out, w.Bytes(), least)
+		}
+	}
+}
+
+func TestNF4Refuses(t *testing.T) {
+	for _, c := range []struct{ bytes, rowBytes, in, out int }{
+		{18, 18, 33, 1}, {18, 18, 0, 1}, {18, 18, 32, 0}, {35, 18, 32, 2}, {36, 17, 32, 2},
+	} {
+		if w, err := PackNF4(make([]byte, c.bytes), c.rowBytes, c.in, c.out, I16); err == nil {
+			w.Close()
+			t.Errorf("%+v: packed", c)
+		}
+	}
+}
