@@ -1,0 +1,189 @@
+package training
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"time"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// This file is the two goroutines of the Queue: the clerk, which reads datasets, and the worker, which trains.
+
+// activity is what one of them does with a job. It can be called off.
+type activity struct {
+	cancel context.CancelCauseFunc
+	done   chan struct{} // closed when the job's state has been settled
+}
+
+func (q *Queue) activityOf(j *job) *activity {
+	q.mu.RLock()
+	defer q.mu.RUnlock()
+	return j.active
+}
+
+func (q *Queue) clerkLoop() {
+	q.loop(q.clerk, Validating, q.prepare)
+}
+
+func (q *Queue) workerLoop() {
+	q.loop(q.worker, Queued, q.train)
+}
+
+// loop does what there is to do with jobs in a state, one after the other, until the Queue is closed.
+func (q *Queue) loop(bell <-chan struct{}, s Status, do func(context.Context, *job) (ending, error)) {
+	for q.ctx.Err() == nil {
+		j := q.first(s)
+		if j == nil {
+			select {
+			case <-bell:
+				continue
+			case <-q.ctx.Done():
+				return
+			}
+		}
+		err := q.attend(j, s, do)
+		if isClosing(err) {
+			<-q.ctx.Done()
+		}
+		if err == nil || q.ctx.Err() != nil {
+			continue
+		}
+		q.o.Warn(fmt.Sprintf("training job %s: %v", j.ID, err))
+		// What kept this job's state from being saved would keep the next one's: wait before trying again.
+		select {
+		case <-time.After(retryAfter):
+		case <-q.ctx.Done():
+		}
+	}
+}
+
+// retryAfter is how long the Queue waits when a job's state cannot be saved.
+const retryAfter = time.Second
+
+// first returns the job in state s that is next, or nil.
+func (q *Queue) first(s Status) *job {
+	q.mu.RLock()
+	defer q.mu.RUnlock()
+	var first *job
+	for _, j := range q.jobs {
+		if j.Status == s && (first == nil || j.Order < first.Order) {
+			first = j
+		}
+	}
+	return first
+}
+
+// ending is how an activity ended well.
+type ending struct {
+	signal  signal
+	message string
+	edit    func(*record)
+}
+
+// attend does one activity with a job and settles its state. It returns an error where the state could not be
+// settled: the job then is taken up again, by this process or the next.
+func (q *Queue) attend(j *job, s Status, do func(context.Context, *job) (ending, error)) error {
+	ctx, cancel := context.WithCancelCause(q.ctx)
+	defer cancel(nil)
+	a := &activity{cancel: cancel, done: make(chan struct{})}
+	if begun, err := q.begin(j, s, a); !begun {
+		return err
+	}
+	end, err := q.guarded(ctx, j, do)
+	if err != nil && context.Cause(ctx) == errCancelled {
+		end, err = ending{signal: cancelled, message: "The job was cancelled."}, nil
+	}
+	if err != nil && q.ctx.Err() == nil && !isClosing(err) {
+		e := q.explain(j, err)
+		end, err = ending{failed, e.Message, func(r *record) { r.Error = e }}, nil
+	}
+	q.commit.Lock()
+	defer q.commit.Unlock()
+	defer close(a.done)
+	if err == nil {
+		var job Job
+		if job, err = q.changeLocked(j.ID, end.signal, end.message, end.edit); job.Status == Succeeded {
+			q.dropStates(j.ID) // it cannot be resumed
+		}
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	j.active = nil
+	if err != nil && j.Status == Running && !isClosing(err) {
+		j.Status = Queued // as the next process would see it
+	}
+	poke(q.worker)
+	return err
+}
+
+// begin marks the job as attended to, and as running where the worker does it. It reports false for a job that
+// has left the state s in the meantime.
+func (q *Queue) begin(j *job, s Status, a *activity) (begun bool, err error) {
+	q.commit.Lock()
+	defer q.commit.Unlock()
+	q.mu.RLock()
+	was := j.Status
+	q.mu.RUnlock()
+	if was != s {
+		return false, nil
+	}
+	if s == Queued {
+		_, err = q.changeLocked(j.ID, started, "The job is running.", func(r *record) {
+			if r.Started.IsZero() {
+				r.Started = now()
+			}
+		})
+	}
+	if err != nil {
+		return false, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	j.active = a
+	return true, nil
+}
+
+// guarded turns a panic into an error: one job must not end the server.
+func (q *Queue) guarded(ctx context.Context, j *job, do func(context.Context, *job) (ending, error)) (end ending, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+			q.o.Warn(fmt.Sprintf("training job %s: %v\n%s", j.ID, err, debug.Stack()))
+		}
+	}()
+	return do(ctx, j)
+}
+
+// explain says of an error what a user should know; the operator hears the rest.
+func (q *Queue) explain(j *job, err error) *JobError {
+	e := &JobError{Code: CodeInternal, Message: "an internal error stopped the job; the server's log has the details"}
+	var bad *DatasetError
+	switch {
+	case errors.As(err, &bad):
+		return &JobError{Code: CodeDataset, Message: err.Error(), Param: bad.Dataset + "_file", Lines: bad.Bad}
+	case errors.Is(err, runtime.ErrDiverged):
+		return &JobError{Code: CodeDiverged, Message: err.Error(), Param: "learning_rate"}
+	case errors.Is(err, runtime.ErrTrain):
+		return &JobError{Code: CodeTrainer, Message: err.Error()}
+	}
+	q.o.Warn(fmt.Sprintf("training job %s: %v", j.ID, err))
+	return e
+}
+
+// readerUntil is a Reader that ends with ctx.
+type readerUntil struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+// Read returns ctx's error once it has ended.
+func (r readerUntil) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}

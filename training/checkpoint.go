@@ -1,0 +1,154 @@
+package training
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/lorikeet-ai/lorikeet/adapters"
+)
+
+// state is where a run stands: checkpoint.json. With the Trainer's own state, in the file it names, it is all that
+// the run needs to go on; what it does next follows from Step.
+type state struct {
+	Step    int     `json:"step"`              // done
+	File    string  `json:"state,omitempty"`   // the Trainer's; "" at step 0, where a new one is
+	Done    bool    `json:"done,omitempty"`    // the run is over, only publishing is left
+	Tokens  int64   `json:"tokens"`            // trained
+	Seconds float64 `json:"seconds"`           // in training
+	Loss    float64 `json:"loss"`              // of the last step
+	Right   float64 `json:"accuracy"`          // of the last step
+	Guard   guard   `json:"guard"`             //
+	Base    *score  `json:"base,omitempty"`    // of the base, before the first step
+	Last    *score  `json:"last,omitempty"`    // of the last evaluation
+	Best    *score  `json:"best,omitempty"`    // with early stopping: the best evaluation,
+	BestAt  string  `json:"best_at,omitempty"` // and the Trainer's state then
+	Stale   int     `json:"stale,omitempty"`   // evaluations since
+}
+
+// score is an evaluation.
+type score struct {
+	Step     int     `json:"step"`
+	Loss     float64 `json:"loss"`     // per labelled token
+	Accuracy float64 `json:"accuracy"` // the share of the labelled tokens that were the likeliest
+	Tokens   int     `json:"tokens"`   // labelled
+}
+
+// load takes up the last checkpoint, if there is one.
+func (r *run) load() error {
+	err := r.q.disk.readJSON(r.q.inJob(r.job.ID, checkpointFile), &r.state)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return r.restore(r.state.File)
+}
+
+// restore puts the Trainer into the state in a file.
+func (r *run) restore(file string) error {
+	if file == "" {
+		return nil
+	}
+	data, err := os.ReadFile(r.q.disk.path(r.q.inJob(r.job.ID, file)))
+	if err == nil {
+		err = r.trainer.Restore(data)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrDamaged, file, err)
+	}
+	return nil
+}
+
+// save writes a checkpoint, publishes it where the adapter is to be served as of this step, and removes the files
+// that it makes useless. best says that this is the best evaluation yet.
+func (r *run) save(publish, best bool) error {
+	if publish {
+		if err := r.publishCheckpoint(); err != nil {
+			return err
+		}
+	}
+	s := r.state
+	if s.Step > 0 {
+		s.File = fmt.Sprintf("%s%d.bin", statePrefix, s.Step)
+		if r.written != s.File {
+			if err := r.q.disk.putBytes(r.q.inJob(r.job.ID, s.File), r.trainer.State()); err != nil {
+				return err
+			}
+		}
+		r.written = s.File
+		if best {
+			s.BestAt = s.File
+		}
+	}
+	if err := r.q.disk.putJSON(r.q.inJob(r.job.ID, checkpointFile), s); err != nil {
+		return err
+	}
+	r.state, r.saved = s, r.now()
+	r.q.dropStates(r.job.ID, s.File, s.BestAt)
+	return nil
+}
+
+const statePrefix = "state-"
+
+// dropStates removes a job's states but those to keep. What cannot be removed costs room, nothing else.
+func (q *Queue) dropStates(id string, keep ...string) {
+	entries, err := os.ReadDir(q.disk.path("jobs", id))
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), statePrefix) && !slices.Contains(keep, e.Name()) {
+			err = errors.Join(err, q.disk.remove(q.inJob(id, e.Name())))
+		}
+	}
+	if err != nil {
+		q.o.Warn(fmt.Sprintf("training job %s: removing old states: %v", id, err))
+	}
+}
+
+// publishCheckpoint stores the adapter as it stands, to be served as name@step-N.
+func (r *run) publishCheckpoint() error {
+	info, err := r.q.o.Store.PutCheckpoint(r.job.Name, r.state.Step, r.job.Config.SaveTotal, r.trainer.LoRA(), r.note())
+	if err != nil {
+		return fmt.Errorf("storing a checkpoint: %w", err)
+	}
+	c := Checkpoint{
+		ID: fmt.Sprintf("ftckpt-%s-%d", strings.TrimPrefix(r.job.ID, jobPrefix), r.state.Step), Step: r.state.Step,
+		Adapter: r.job.Name + "@" + info.Label, Digest: info.Digest, Created: now(),
+		Loss: r.state.Loss, Accuracy: r.state.Right,
+	}
+	if e := r.state.Last; e != nil && e.Step == r.state.Step {
+		c.EvalLoss, c.EvalAccuracy = &e.Loss, &e.Accuracy
+	}
+	if err := r.q.keepCheckpoint(r.job.ID, c); err != nil {
+		return err
+	}
+	r.q.tell(r.j, LevelInfo, fmt.Sprintf("Checkpoint: %s can be used.", c.Adapter))
+	return nil
+}
+
+// keepCheckpoint adds a checkpoint to a job, in the place of one at the same step.
+func (q *Queue) keepCheckpoint(id string, c Checkpoint) error {
+	q.commit.Lock()
+	defer q.commit.Unlock()
+	q.mu.RLock()
+	j := q.jobs[id]
+	rec := j.record
+	q.mu.RUnlock()
+	var list []Checkpoint
+	for _, old := range rec.Checkpoints {
+		if old.Step < c.Step { // a run that goes on makes the later ones again
+			list = append(list, old)
+		}
+	}
+	rec.Checkpoints = append(list, c)
+	return q.save(j, rec)
+}
+
+// serves reports whether a checkpoint is still in the Store.
+func (q *Queue) serves(name string, c Checkpoint) bool {
+	info, err := q.o.Store.Get(adapters.Ref{Name: name, Version: fmt.Sprintf("step-%d", c.Step)})
+	return err == nil && info.Digest == c.Digest
+}

@@ -1,0 +1,191 @@
+package training
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// Config is what a job is trained with, under the names that PEFT and TRL give its fields.
+type Config struct {
+	// The adapter.
+	Rank           int             `json:"r"`
+	Alpha          float64         `json:"lora_alpha"`          // the update is scaled by lora_alpha / r
+	RSLoRA         bool            `json:"use_rslora"`          // by lora_alpha / sqrt(r) instead
+	Dropout        float64         `json:"lora_dropout"`        // of the input of A, in [0, 1)
+	TargetModules  Names           `json:"target_modules"`      // "q_proj", ..., "embed_tokens", "lm_head"; "all-linear"
+	ExcludeModules Names           `json:"exclude_modules"`     // of them, those to leave out
+	Layers         Layers          `json:"layers_to_transform"` // none: all
+	RankPattern    json.RawMessage `json:"rank_pattern,omitempty"`
+	AlphaPattern   json.RawMessage `json:"alpha_pattern,omitempty"`
+
+	// The data.
+	MaxLength       int     `json:"max_length"` // tokens of one example; 0: what the base was trained on, at most 2048
+	Truncation      string  `json:"truncation"` // what becomes of longer ones: Truncate or Drop
+	Packing         bool    `json:"packing"`    // a unit is as many examples as fit into max_length, not one
+	TrainOnInputs   bool    `json:"train_on_inputs"`
+	ValidationSplit float64 `json:"validation_split"` // the share of the examples held back; no validation file then
+
+	// The optimizer.
+	LearningRate float64 `json:"learning_rate"`
+	LoRAPlus     float64 `json:"loraplus_lr_ratio"` // the rate of B over that of A; 0: 1
+	Scheduler    string  `json:"lr_scheduler_type"` // Linear, Cosine or Constant
+	WarmupRatio  float64 `json:"warmup_ratio"`      // of the steps
+	WarmupSteps  int     `json:"warmup_steps"`      // before warmup_ratio where it is not 0
+	WeightDecay  float64 `json:"weight_decay"`
+	Beta1        float64 `json:"adam_beta1"`
+	Beta2        float64 `json:"adam_beta2"`
+	Epsilon      float64 `json:"adam_epsilon"`
+	MaxGradNorm  float64 `json:"max_grad_norm"` // 0: gradients are not clipped
+
+	// The run.
+	Epochs       float64 `json:"num_train_epochs"`
+	MaxSteps     int     `json:"max_steps"` // before num_train_epochs where it is above 0
+	Batch        int     `json:"per_device_train_batch_size"`
+	Accumulation int     `json:"gradient_accumulation_steps"`
+	Seed         int64   `json:"seed"`
+	EvalStrategy string  `json:"eval_strategy"`           // when the validation data is looked at: Never, EverySteps or EveryEpoch
+	EvalSteps    int     `json:"eval_steps"`              // of EverySteps
+	Patience     int     `json:"early_stopping_patience"` // evaluations without a better loss that end the run; 0: none
+	SaveSteps    int     `json:"save_steps"`              // steps between checkpoints; 0: none are published
+	SaveTotal    int     `json:"save_total_limit"`        // checkpoints that are kept for serving
+}
+
+// The values of Config's fields that are words.
+const (
+	AllLinear = "all-linear"
+
+	Truncate = "truncate"
+	Drop     = "drop"
+
+	Linear   = "linear"
+	Cosine   = "cosine"
+	Constant = "constant"
+
+	Never      = "no"
+	EverySteps = "steps"
+	EveryEpoch = "epoch"
+)
+
+// Bounds that keep a slip of the hand from asking for a run without end.
+const (
+	maxRank     = 1024
+	maxBatch    = 4096
+	maxSteps    = 10_000_000
+	usualLength = 2048
+)
+
+// Defaults returns the configuration of a job that says nothing. Every default is stated here and nowhere else.
+func Defaults() Config {
+	return Config{
+		Rank: 16, Alpha: 16, TargetModules: Names{AllLinear},
+		Truncation:   Truncate,
+		LearningRate: 5e-4, Scheduler: Linear, WarmupRatio: 0.05, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, MaxGradNorm: 1,
+		Epochs: 3, Batch: 8, Accumulation: 1, Seed: 42, EvalStrategy: EveryEpoch, EvalSteps: 50,
+		SaveSteps: 100, SaveTotal: 3,
+	}
+}
+
+// Validate returns a FieldError for the first field with a value that cannot be meant.
+func (c *Config) Validate() error {
+	for _, check := range []func() *FieldError{c.checkAdapter, c.checkData, c.checkOptimizer, c.checkRun} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rule is one thing that must hold of a field.
+type rule struct {
+	ok    bool
+	field string
+	value any
+	want  string
+}
+
+func firstBroken(rules []rule) *FieldError {
+	for _, r := range rules {
+		if !r.ok {
+			return &FieldError{Field: r.field, Reason: fmt.Sprintf("is %v: %s is expected", r.value, r.want)}
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkAdapter() *FieldError {
+	return firstBroken([]rule{
+		{c.Rank >= 1 && c.Rank <= maxRank, "r", c.Rank, fmt.Sprintf("a whole number from 1 to %d", maxRank)},
+		{c.Alpha > 0 && c.Alpha <= math.MaxFloat32, "lora_alpha", c.Alpha, "a number above 0"},
+		{c.Dropout >= 0 && c.Dropout < 1, "lora_dropout", c.Dropout, "a number from 0 to less than 1"},
+		{len(c.TargetModules) > 0, "target_modules", "empty", `a list of module names or "all-linear"`},
+	})
+}
+
+func (c *Config) checkData() *FieldError {
+	return firstBroken([]rule{
+		{c.MaxLength == 0 || c.MaxLength >= 2, "max_length", c.MaxLength, "2 or more, or 0 for the base's own"},
+		{oneOf(c.Truncation, Truncate, Drop), "truncation", quoted(c.Truncation), `"truncate" or "drop"`},
+		{c.ValidationSplit >= 0 && c.ValidationSplit <= 0.5, "validation_split", c.ValidationSplit, "a share from 0 to 0.5"},
+	})
+}
+
+func (c *Config) checkOptimizer() *FieldError {
+	unit := func(x float64) bool { return x >= 0 && x < 1 }
+	return firstBroken([]rule{
+		{c.LearningRate > 0 && c.LearningRate <= 1, "learning_rate", c.LearningRate, "a number above 0, at most 1"},
+		{c.LoRAPlus == 0 || c.LoRAPlus >= 1 && c.LoRAPlus <= 1000, "loraplus_lr_ratio", c.LoRAPlus, "a number from 1 to 1000, or 0"},
+		{oneOf(c.Scheduler, Linear, Cosine, Constant), "lr_scheduler_type", quoted(c.Scheduler), `"linear", "cosine" or "constant"`},
+		{c.WarmupRatio >= 0 && c.WarmupRatio <= 1, "warmup_ratio", c.WarmupRatio, "a share from 0 to 1"},
+		{c.WarmupSteps >= 0 && c.WarmupSteps <= maxSteps, "warmup_steps", c.WarmupSteps, "0 or more"},
+		{unit(c.WeightDecay), "weight_decay", c.WeightDecay, "a number from 0 to less than 1"},
+		{unit(c.Beta1), "adam_beta1", c.Beta1, "a number from 0 to less than 1"},
+		{unit(c.Beta2), "adam_beta2", c.Beta2, "a number from 0 to less than 1"},
+		{c.Epsilon > 0 && c.Epsilon <= 1, "adam_epsilon", c.Epsilon, "a number above 0"},
+		{c.MaxGradNorm >= 0 && c.MaxGradNorm <= math.MaxFloat32, "max_grad_norm", c.MaxGradNorm, "0 or more"},
+	})
+}
+
+func (c *Config) checkRun() *FieldError {
+	return firstBroken([]rule{
+		{c.Epochs > 0 && c.Epochs <= 100_000, "num_train_epochs", c.Epochs, "a number above 0, at most 100000"},
+		{c.MaxSteps >= -1 && c.MaxSteps <= maxSteps, "max_steps", c.MaxSteps, fmt.Sprintf("a number up to %d", maxSteps)},
+		{c.Batch >= 1 && c.Batch <= maxBatch, "per_device_train_batch_size", c.Batch, fmt.Sprintf("a number from 1 to %d", maxBatch)},
+		{c.Accumulation >= 1 && c.Accumulation <= maxBatch, "gradient_accumulation_steps", c.Accumulation, fmt.Sprintf("a number from 1 to %d", maxBatch)},
+		{c.Seed >= 0, "seed", c.Seed, "0 or more"},
+		{oneOf(c.EvalStrategy, Never, EverySteps, EveryEpoch), "eval_strategy", quoted(c.EvalStrategy), `"no", "steps" or "epoch"`},
+		{c.EvalSteps >= 1 || c.EvalStrategy != EverySteps, "eval_steps", c.EvalSteps, "1 or more"},
+		{c.Patience >= 0, "early_stopping_patience", c.Patience, "0 or more"},
+		{c.Patience == 0 || c.EvalStrategy != Never, "early_stopping_patience", c.Patience, `0, or an eval_strategy other than "no",`},
+		{c.SaveSteps >= 0, "save_steps", c.SaveSteps, "0 or more"},
+		{c.SaveTotal >= 1 && c.SaveTotal <= 1000, "save_total_limit", c.SaveTotal, "a number from 1 to 1000"},
+	})
+}
+
+// fit settles what depends on the base.
+func (c *Config) fit(f *runtime.Facts) error {
+	trained := f.ContextLength
+	if trained <= 0 {
+		trained = usualLength
+	}
+	if c.MaxLength == 0 {
+		c.MaxLength = min(trained, usualLength)
+	}
+	if c.MaxLength > trained {
+		return &FieldError{Field: "max_length", Reason: fmt.Sprintf("is %d: the base was trained on %d tokens", c.MaxLength, trained)}
+	}
+	return nil
+}
+
+func oneOf(s string, words ...string) bool {
+	for _, w := range words {
+		if s == w {
+			return true
+		}
+	}
+	return false
+}
+
+func quoted(s string) string { return fmt.Sprintf("%q", s) }

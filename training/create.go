@@ -1,0 +1,237 @@
+package training
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// This file is what changes jobs from outside: Create, Cancel, Resume.
+
+// errCancelled is the cause of a context that Cancel ended.
+var errCancelled = errors.New("cancelled")
+
+// Create checks the request, copies its datasets, and returns the new job, which then is on disk. The error
+// wraps adapters.ErrName, ErrConfig (a FieldError), ErrDataset (a DatasetError), ErrTooLarge, ErrQueueFull or
+// ErrClosed. Bodies are read to their end only where it is nil.
+func (q *Queue) Create(ctx context.Context, r CreateRequest) (Job, error) {
+	if err := adapters.CheckName(r.Name); err != nil {
+		return Job{}, err
+	}
+	if err := q.checkConfig(&r.Config, r.Validation != nil); err != nil {
+		return Job{}, err
+	}
+	if err := q.checkRoom(); err != nil {
+		return Job{}, err
+	}
+	rec := record{Job: Job{
+		ID: newID(jobPrefix), Name: r.Name, Status: Validating, Created: now(), Config: r.Config,
+		Base: q.o.Model.Facts().Fingerprint, Metadata: r.Metadata, Request: r.Request,
+	}}
+	tmp := q.disk.path("tmp", rec.ID)
+	q.disk.step("mkdir " + rec.ID)
+	if err := os.Mkdir(tmp, 0o755); err != nil {
+		return Job{}, err
+	}
+	defer os.RemoveAll(tmp)
+	var err error
+	if rec.Training, err = q.copyInput(ctx, filepath.Join(tmp, trainingFile), r.Training, "training", r.Late); err != nil {
+		return Job{}, err
+	}
+	if r.Validation != nil {
+		rec.Validation = new(Source)
+		if *rec.Validation, err = q.copyInput(ctx, filepath.Join(tmp, validationFile), *r.Validation, "validation", r.Late); err != nil {
+			return Job{}, err
+		}
+	}
+	return q.enter(rec, tmp)
+}
+
+// checkConfig checks a configuration against itself and the base, and settles what depends on the base.
+func (q *Queue) checkConfig(c *Config, validation bool) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	if err := c.fit(q.o.Model.Facts()); err != nil {
+		return err
+	}
+	if validation && c.ValidationSplit > 0 {
+		return &FieldError{Field: "validation_split", Reason: "is given together with a validation file"}
+	}
+	if c.Patience > 0 && !validation && c.ValidationSplit == 0 {
+		return &FieldError{Field: "early_stopping_patience", Reason: "needs a validation file or validation_split"}
+	}
+	_, err := c.modules(q.o.Model.Facts())
+	return err
+}
+
+// modules returns what is to be trained on the base.
+func (c *Config) modules(f *runtime.Facts) ([]runtime.TrainModule, error) {
+	raw, err := json.Marshal(map[string]any{
+		"r": c.Rank, "lora_alpha": c.Alpha, "use_rslora": c.RSLoRA, "target_modules": c.TargetModules.peft(),
+		"exclude_modules": c.ExcludeModules, "layers_to_transform": c.Layers,
+		"rank_pattern": orNull(c.RankPattern), "alpha_pattern": orNull(c.AlphaPattern),
+	})
+	if err != nil {
+		return nil, err
+	}
+	list, err := adapters.Plan(f, raw)
+	if e := new(adapters.FieldError); errors.As(err, &e) {
+		return nil, &FieldError{Field: e.Field, Reason: e.Reason}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	for _, m := range list {
+		if m.Rank > maxRank {
+			return nil, &FieldError{Field: "rank_pattern", Reason: fmt.Sprintf("gives %s the rank %d: at most %d is expected", m.Tensor, m.Rank, maxRank)}
+		}
+	}
+	return list, nil
+}
+
+// linears are the modules that "all-linear" stands for, where it is one of several names.
+var linears = []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+
+// peft is the value of target_modules as PEFT reads it: "all-linear" stands alone there.
+func (n Names) peft() any {
+	if len(n) == 1 && n[0] == AllLinear {
+		return AllLinear
+	}
+	list := []string{}
+	for _, name := range n {
+		if name == AllLinear {
+			list = append(list, linears...)
+			continue
+		}
+		list = append(list, name)
+	}
+	return list
+}
+
+func orNull(raw json.RawMessage) json.RawMessage {
+	if len(raw) == 0 {
+		return json.RawMessage("null")
+	}
+	return raw
+}
+
+// checkRoom returns ErrQueueFull where too many jobs wait.
+func (q *Queue) checkRoom() error {
+	q.mu.RLock()
+	defer q.mu.RUnlock()
+	waiting := 0
+	for _, j := range q.jobs {
+		if j.Status == Queued || j.Status == Validating {
+			waiting++
+		}
+	}
+	switch {
+	case q.closed:
+		return ErrClosed
+	case waiting >= q.o.MaxWaiting:
+		return fmt.Errorf("%w: %d jobs wait", ErrQueueFull, waiting)
+	}
+	return nil
+}
+
+// copyInput copies a dataset to path, and looks at every line of it unless late is set.
+func (q *Queue) copyInput(ctx context.Context, path string, in Input, which string, late bool) (Source, error) {
+	q.disk.step("copy " + which)
+	n, err := copyBounded(path, readerUntil{ctx, in.Body}, q.o.MaxDataset)
+	if err != nil {
+		return Source{}, fmt.Errorf("the %s data: %w", which, err)
+	}
+	if !late {
+		err = checkDataset(path, which)
+	}
+	return Source{File: in.File, Bytes: n}, err
+}
+
+// enter gives the job in the folder tmp its place.
+func (q *Queue) enter(rec record, tmp string) (Job, error) {
+	q.commit.Lock()
+	defer q.commit.Unlock()
+	if err := q.checkRoom(); err != nil {
+		return Job{}, err
+	}
+	q.mu.Lock()
+	q.serial++
+	rec.Serial, rec.Order = q.serial, q.serial
+	q.mu.Unlock()
+	inTmp := func(name string) string { return filepath.Join("tmp", rec.ID, name) }
+	if err := q.disk.putJSON(inTmp(jobFile), rec); err != nil {
+		return Job{}, err
+	}
+	log, err := openLog(q.disk, inTmp(eventsFile))
+	if err == nil {
+		err = log.append(newEvent(Validating, "The job was created: its files are being validated."), true)
+	}
+	if err == nil {
+		err = q.disk.rename(tmp, filepath.Join("jobs", rec.ID))
+	}
+	if err != nil {
+		return Job{}, err
+	}
+	log.name = filepath.Join("jobs", rec.ID, eventsFile)
+	q.mu.Lock()
+	q.jobs[rec.ID] = &job{record: rec, log: log}
+	q.mu.Unlock()
+	poke(q.clerk)
+	return rec.Job, nil
+}
+
+// Cancel ends a job that has not ended, and returns it when its state is settled: a run stops at the end of its
+// slice. The error wraps ErrUnknown, ErrState where the job has ended or ended first, or is ctx's.
+func (q *Queue) Cancel(ctx context.Context, id string) (Job, error) {
+	j, err := q.find(id)
+	for err == nil {
+		q.commit.Lock()
+		a := q.activityOf(j)
+		if a == nil {
+			defer q.commit.Unlock()
+			return q.changeLocked(id, cancelled, "The job was cancelled.", nil)
+		}
+		q.commit.Unlock()
+		a.cancel(errCancelled)
+		select {
+		case <-a.done:
+		case <-ctx.Done():
+			return Job{}, ctx.Err()
+		}
+		if job, err := q.Get(id); err != nil || job.Status == Cancelled {
+			return job, err
+		}
+	}
+	return Job{}, err
+}
+
+// Resume queues a failed or cancelled job again; it goes on from its last checkpoint. A run that diverged does
+// so again, from where it was still sound. The error wraps ErrUnknown or ErrState.
+func (q *Queue) Resume(id string) (Job, error) {
+	if _, err := q.find(id); err != nil {
+		return Job{}, err
+	}
+	g, wake, what := resumed, q.worker, "queued"
+	if _, err := os.Stat(q.disk.path("jobs", id, examplesFile)); err != nil {
+		g, wake, what = restarted, q.clerk, "being validated"
+	}
+	job, err := q.change(id, g, "The job was resumed: it is "+what+" again.", func(r *record) {
+		q.mu.Lock()
+		q.serial++
+		r.Order = q.serial
+		q.mu.Unlock()
+		r.Error, r.Finished = nil, time.Time{}
+	})
+	if err == nil {
+		poke(wake)
+	}
+	return job, err
+}

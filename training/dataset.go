@@ -1,0 +1,228 @@
+package training
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"unicode/utf8"
+)
+
+// This file cuts a dataset into lines, or the elements of a JSON array, in memory bounded by the longest one.
+
+// maxLine bounds a line of a dataset.
+const maxLine = 16 << 20
+
+// lineError is what is wrong with one line; reading goes on after it. Its text continues "line 3".
+type lineError struct{ reason string }
+
+func (e *lineError) Error() string { return e.reason }
+
+func badLine(format string, args ...any) error { return &lineError{fmt.Sprintf(format, args...)} }
+
+// readDataset calls each for every line that holds a conversation. It returns a DatasetError, under the name
+// which, if lines cannot be read or each returned a lineError for them; any other error ends the reading.
+func readDataset(r io.Reader, which string, each func(line int, c conversation) error) error {
+	d := &lines{r: bufio.NewReaderSize(r, 64<<10), report: DatasetError{Dataset: which, Unit: "line"}}
+	err := d.scan(func(line int, raw []byte) error {
+		c, err := parseLine(raw)
+		if err != nil {
+			return err
+		}
+		return each(line, c)
+	})
+	switch {
+	case err != nil:
+		return err
+	case d.report.Count > 0:
+		return &d.report
+	case d.found == 0:
+		d.report.Reason = "has no examples: it is empty"
+		return &d.report
+	}
+	return nil
+}
+
+// checkDataset looks at every line of the file.
+func checkDataset(path, which string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return readDataset(f, which, func(int, conversation) error { return nil })
+}
+
+// lines reads either form of a dataset.
+type lines struct {
+	r      *bufio.Reader
+	found  int // lines with content
+	report DatasetError
+}
+
+// give hands one line on and notes what is wrong with it.
+func (d *lines) give(line int, raw []byte, each func(int, []byte) error) error {
+	d.found++
+	err := each(line, raw)
+	if bad := new(lineError); errors.As(err, &bad) {
+		d.note(line, bad.reason)
+		return nil
+	}
+	return err
+}
+
+func (d *lines) note(line int, reason string) {
+	if d.report.Count++; len(d.report.Bad) < maxBadLines {
+		d.report.Bad = append(d.report.Bad, BadLine{line, reason})
+	}
+}
+
+// scan tells the form by how the file begins.
+func (d *lines) scan(each func(line int, raw []byte) error) error {
+	head, err := d.r.Peek(4)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	if bytes.HasPrefix(head, []byte("\xef\xbb\xbf")) {
+		_, _ = d.r.Discard(3) // they have been seen
+	}
+	if bytes.HasPrefix(head, []byte("\xff\xfe")) || bytes.HasPrefix(head, []byte("\xfe\xff")) {
+		d.report.Count, d.report.Reason = 1, "is UTF-16: it must be UTF-8"
+		return nil
+	}
+	for line := 1; ; {
+		c, err := d.r.ReadByte()
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		case c == '\n':
+			line++
+		case c == ' ' || c == '\t' || c == '\r':
+		default:
+			_ = d.r.UnreadByte() // follows a ReadByte
+			if c == '[' {
+				d.report.Unit = "element"
+				return d.array(each)
+			}
+			return d.jsonl(line, each)
+		}
+	}
+}
+
+// jsonl reads lines, the first of which has the number line.
+func (d *lines) jsonl(line int, each func(int, []byte) error) error {
+	for ; ; line++ {
+		raw, long, err := d.line()
+		raw = bytes.TrimSpace(raw)
+		switch {
+		case err != nil && err != io.EOF:
+			return err
+		case long:
+			d.found++
+			d.note(line, fmt.Sprintf("is longer than %d bytes", maxLine))
+		case len(raw) > 0:
+			if err := d.give(line, raw, each); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+	}
+}
+
+// line reads to the end of a line. Of one that is too long it keeps nothing.
+func (d *lines) line() (raw []byte, long bool, err error) {
+	for {
+		part, err := d.r.ReadSlice('\n')
+		if len(raw)+len(part) > maxLine {
+			raw, long = nil, true
+		}
+		if !long {
+			raw = append(raw, part...)
+		}
+		if err != bufio.ErrBufferFull {
+			return raw, long, err
+		}
+	}
+}
+
+// array reads the elements of a JSON array. What follows a mistake in it cannot be read.
+func (d *lines) array(each func(int, []byte) error) error {
+	m := &meter{r: d.r, left: maxLine}
+	dec := json.NewDecoder(m)
+	_, err := dec.Token()
+	n := 1
+	for ; err == nil && dec.More(); n++ {
+		m.left = maxLine
+		var raw json.RawMessage
+		if err = dec.Decode(&raw); err == nil {
+			if err := d.give(n, raw, each); err != nil {
+				return err
+			}
+		}
+	}
+	if err == nil {
+		m.left = maxLine
+		if _, err = dec.Token(); err == nil {
+			if _, err = dec.Token(); err == io.EOF {
+				return nil
+			}
+			d.note(n, "stands behind the end of the array")
+			return nil
+		}
+	}
+	var syntax *json.SyntaxError
+	switch {
+	case m.left < 0:
+		d.note(n, fmt.Sprintf("is longer than %d bytes; what follows it was not read", maxLine))
+	case errors.As(err, &syntax):
+		d.note(n, fmt.Sprintf("is not JSON: %v; what follows it was not read", syntax))
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		d.note(n, "is cut off: the array has no end")
+	default:
+		return err
+	}
+	return nil
+}
+
+// meter fails when more is read than an element may have.
+type meter struct {
+	r    io.Reader
+	left int
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	if m.left < 0 {
+		return 0, errors.New("too long")
+	}
+	n, err := m.r.Read(p)
+	m.left -= n
+	return n, err
+}
+
+// parseObject reads a line's object. The error is a lineError.
+func parseObject(raw []byte) (map[string]json.RawMessage, error) {
+	if !utf8.Valid(raw) {
+		at := 0
+		for r, n := utf8.DecodeRune(raw); r != utf8.RuneError || n != 1; r, n = utf8.DecodeRune(raw[at:]) {
+			at += n
+		}
+		return nil, badLine("is not UTF-8 at byte %d", at+1)
+	}
+	var fields map[string]json.RawMessage
+	err := json.Unmarshal(raw, &fields)
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &syntax):
+		return nil, badLine("is not JSON: %v (at byte %d)", syntax, syntax.Offset)
+	case err != nil || fields == nil:
+		return nil, badLine("is not a JSON object")
+	}
+	return fields, nil
+}

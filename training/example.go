@@ -1,0 +1,252 @@
+package training
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// Example is one sequence to learn from, as runtime.TrainBatch has it: after Tokens[i] comes Labels[i], or what
+// comes is not learned and Labels[i] is -1. It ends before the last token that is learned, which is only a label.
+type Example struct {
+	Tokens []runtime.Token
+	Labels []runtime.Token
+}
+
+const unlabelled runtime.Token = -1
+
+// encoder turns conversations into examples with the template that serves.
+type encoder struct {
+	model     runtime.Model
+	template  *runtime.Template
+	maxLength int
+	drop      bool // and do not truncate
+	all       bool // every token is learned, not the assistant's alone
+
+	truncated, dropped int
+}
+
+func newEncoder(m runtime.Model, t *runtime.Template, c *Config) *encoder {
+	return &encoder{model: m, template: t, maxLength: c.MaxLength, drop: c.Truncation == Drop, all: c.TrainOnInputs}
+}
+
+// script is a sequence of tokens and which of them are to be learned.
+type script struct {
+	tokens []runtime.Token
+	learn  []bool // of the same length
+}
+
+// add appends tokens.
+func (s *script) add(tokens []runtime.Token, learn bool) {
+	for _, t := range tokens {
+		s.tokens = append(s.tokens, t)
+		s.learn = append(s.learn, learn)
+	}
+}
+
+// encode returns the examples of a conversation. A template that renders every turn as the continuation of the
+// turns before it gives one; where it does not, because it drops what was thought before, say, every turn that
+// changes what came before begins another. What an example trains is then always what serving will see. The
+// error is a lineError, or one of the tokenizer.
+func (e *encoder) encode(c conversation) ([]Example, error) {
+	if len(c.turns) == 0 {
+		s, err := e.plainText(c.text)
+		if err != nil {
+			return nil, err
+		}
+		return e.cut([]script{s}), nil
+	}
+	messages := c.messages()
+	var list []script
+	for i, t := range c.turns {
+		if t.message.Role != assistant || !t.learn && !e.all {
+			continue
+		}
+		prompt, answer, err := e.turn(&c, messages, i)
+		if err != nil {
+			return nil, err
+		}
+		list = e.extend(list, prompt)
+		s := &list[len(list)-1]
+		s.add(answer, e.all)
+		e.markAnswer(s, len(answer), i == len(messages)-1)
+	}
+	if e.all && messages[len(messages)-1].Role != assistant {
+		text, err := e.template.Render(messages, c.options(false))
+		if err != nil {
+			return nil, badLine("cannot be rendered: %v", err)
+		}
+		tokens, err := e.template.Encode(text)
+		if err != nil {
+			return nil, err
+		}
+		list = e.extend(list, tokens)
+	}
+	return e.cut(list), nil
+}
+
+// plainText learns all of a text, and that it ends.
+func (e *encoder) plainText(text string) (script, error) {
+	var s script
+	tokens, err := e.template.Encode(text)
+	if err != nil {
+		return s, err
+	}
+	s.add(tokens, true)
+	e.end(&s)
+	return s, nil
+}
+
+// end appends the model's EOS where the script does not end with a token that ends an answer.
+func (e *encoder) end(s *script) {
+	n := len(s.tokens)
+	if eos := e.model.Facts().EOS; eos >= 0 && (n == 0 || !e.model.EndOfGeneration(s.tokens[n-1])) {
+		s.add([]runtime.Token{eos}, true)
+	}
+}
+
+// extend continues the last script with what tokens has beyond it, or begins another where tokens is no
+// continuation. What two scripts begin with alike is learned once.
+func (e *encoder) extend(list []script, tokens []runtime.Token) []script {
+	same := 0
+	if len(list) > 0 {
+		s := &list[len(list)-1]
+		same = commonPrefix(s.tokens, tokens)
+		if same == len(s.tokens) {
+			s.add(tokens[same:], e.all)
+			return list
+		}
+	}
+	var s script
+	s.add(tokens[:same], false)
+	s.add(tokens[same:], e.all)
+	return append(list, s)
+}
+
+func commonPrefix(a, b []runtime.Token) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// markAnswer learns the last n tokens, up to the one on which the server stops. A template that ends no turn with
+// such a token leaves the end to the model's EOS, which follows the conversation's last turn.
+func (e *encoder) markAnswer(s *script, n int, last bool) {
+	at := len(s.tokens) - n
+	end := len(s.tokens)
+	for i := len(s.tokens) - 1; i >= at; i-- {
+		if e.model.EndOfGeneration(s.tokens[i]) {
+			end = i + 1
+			break
+		}
+	}
+	for i := at; i < end; i++ {
+		s.learn[i] = true
+	}
+	if last && (end == at || !e.model.EndOfGeneration(s.tokens[end-1])) {
+		e.end(s)
+	}
+}
+
+// turn returns the tokens that serving has as a prompt when the answer messages[i] is asked for, and those that
+// it then must sample.
+func (e *encoder) turn(c *conversation, messages []runtime.Message, i int) (prompt, answer []runtime.Token, err error) {
+	before, err := e.template.Render(messages[:i], c.options(true))
+	if err != nil {
+		return nil, nil, badLine("cannot be rendered up to message %d: %v", i, err)
+	}
+	after, err := e.template.Render(messages[:i+1], c.options(false))
+	if err != nil {
+		return nil, nil, badLine("cannot be rendered up to message %d: %v", i+1, err)
+	}
+	added, ok := strings.CutPrefix(after, before)
+	if !ok {
+		return nil, nil, badLine("cannot be learned: the chat template does not render message %d as a continuation of its prompt", i+1)
+	}
+	if prompt, err = e.template.Encode(before); err != nil {
+		return nil, nil, err
+	}
+	whole, err := e.template.Encode(after)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(whole) > len(prompt) && slices.Equal(whole[:len(prompt)], prompt) {
+		return prompt, whole[len(prompt):], nil
+	}
+	answer, err = e.alone(added)
+	return prompt, answer, err
+}
+
+// alone tokenizes an answer whose beginning the tokenizer would join with the end of the prompt. A tokenizer may
+// put a space before a text; behind a line break, which joins with nothing, it does not.
+func (e *encoder) alone(text string) ([]runtime.Token, error) {
+	for _, before := range []string{"", "\n"} {
+		head, err := e.model.Tokenize(before, false, true)
+		if err != nil {
+			return nil, err
+		}
+		whole, err := e.model.Tokenize(before+text, false, true)
+		if err != nil {
+			return nil, err
+		}
+		if len(whole) < len(head) || !slices.Equal(whole[:len(head)], head) {
+			continue
+		}
+		var b strings.Builder
+		for _, t := range whole[len(head):] {
+			b.Write(e.model.Piece(t, true))
+		}
+		if b.String() == text {
+			return whole[len(head):], nil
+		}
+	}
+	return nil, badLine("cannot be learned: the tokenizer joins the answer %s with what stands before it", clip([]byte(fmt.Sprintf("%q", text))))
+}
+
+// cut makes examples of scripts: at most maxLength long, and ending with the last token that is learned.
+func (e *encoder) cut(list []script) []Example {
+	if len(list) == 0 {
+		e.dropped++ // every turn of the assistant has the weight 0
+	}
+	var out []Example
+	for _, s := range list {
+		n := lastLearned(s.learn)
+		if n > e.maxLength {
+			if !e.drop {
+				e.truncated++
+				n = lastLearned(s.learn[:e.maxLength+1])
+			}
+			if e.drop || n < 1 {
+				e.dropped++
+				continue
+			}
+		}
+		if n < 1 {
+			e.dropped++ // a single token, which nothing predicts
+			continue
+		}
+		x := Example{Tokens: slices.Clip(slices.Clone(s.tokens[:n])), Labels: make([]runtime.Token, n)}
+		for i := range x.Labels {
+			x.Labels[i] = unlabelled
+			if s.learn[i+1] {
+				x.Labels[i] = s.tokens[i+1]
+			}
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// lastLearned returns the position of the last token that is learned, 0 where there is none.
+func lastLearned(learn []bool) int {
+	for i := len(learn) - 1; i > 0; i-- {
+		if learn[i] {
+			return i
+		}
+	}
+	return 0
+}

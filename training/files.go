@@ -1,0 +1,206 @@
+package training
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+// FilesOptions are the settings of Files.
+type FilesOptions struct {
+	Dir      string       // made where it does not exist
+	MaxBytes int64        // of one file; 0: 256 MiB
+	Warn     func(string) // hears what an operator should know; may be nil
+}
+
+// Files keeps what users upload before they name it in a job. A file is there whole or not at all, and never
+// changes. A job copies its files, so they may be deleted at any time. The methods may be called from any
+// goroutine.
+type Files struct {
+	o    FilesOptions
+	disk disk
+	lock *os.File
+
+	commit sync.Mutex // held while files come and go; taken before mu
+	mu     sync.RWMutex
+	files  map[string]File
+	closed bool
+}
+
+// File describes an uploaded file.
+type File struct {
+	ID      string    `json:"id"` // "file-..."
+	Name    string    `json:"filename"`
+	Purpose string    `json:"purpose"` // "fine-tune"
+	Bytes   int64     `json:"bytes"`
+	Created time.Time `json:"created_at"`
+}
+
+const (
+	filePrefix  = "file-"
+	aboutFile   = "file.json"
+	contentFile = "content"
+	maxFileName = 255
+)
+
+// OpenFiles opens the folder o.Dir and removes what an interrupted upload has left there.
+func OpenFiles(o FilesOptions) (*Files, error) {
+	o.MaxBytes = cmp.Or(o.MaxBytes, 256<<20)
+	if o.Warn == nil {
+		o.Warn = func(string) {}
+	}
+	f := &Files{o: o, files: make(map[string]File)}
+	var err error
+	if f.disk, f.lock, err = openDisk(o.Dir, nil, "files", "tmp"); err == nil {
+		err = f.recover()
+	}
+	if err != nil {
+		if f.lock != nil {
+			f.lock.Close()
+		}
+		return nil, fmt.Errorf("uploaded files: %w", err)
+	}
+	return f, nil
+}
+
+func (f *Files) recover() error {
+	entries, err := os.ReadDir(f.disk.path("files"))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !isID(e.Name(), filePrefix) {
+			continue // not ours
+		}
+		var file File
+		err := f.disk.readJSON(filepath.Join("files", e.Name(), aboutFile), &file)
+		if err == nil && file.ID != e.Name() {
+			err = fmt.Errorf("%w: it is of %q", ErrDamaged, file.ID)
+		}
+		if err != nil {
+			f.o.Warn(fmt.Sprintf("uploaded file %s: %v", e.Name(), err))
+			continue
+		}
+		f.files[file.ID] = file
+	}
+	return nil
+}
+
+// Put stores what body holds. The error wraps ErrTooLarge or ErrClosed, or is body's or ctx's.
+func (f *Files) Put(ctx context.Context, body io.Reader, name, purpose string) (File, error) {
+	file := File{ID: newID(filePrefix), Name: shorten(name), Purpose: purpose, Created: now()}
+	tmp := f.disk.path("tmp", file.ID)
+	if err := os.Mkdir(tmp, 0o755); err != nil {
+		return File{}, err
+	}
+	defer os.RemoveAll(tmp)
+	var err error
+	if file.Bytes, err = copyBounded(filepath.Join(tmp, contentFile), readerUntil{ctx, body}, f.o.MaxBytes); err != nil {
+		return File{}, err
+	}
+	f.commit.Lock()
+	defer f.commit.Unlock()
+	f.mu.RLock()
+	closed := f.closed
+	f.mu.RUnlock()
+	if closed {
+		return File{}, ErrClosed
+	}
+	if err := f.disk.putJSON(filepath.Join("tmp", file.ID, aboutFile), file); err != nil {
+		return File{}, err
+	}
+	if err := f.disk.rename(tmp, filepath.Join("files", file.ID)); err != nil {
+		return File{}, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.files[file.ID] = file
+	return file, nil
+}
+
+// shorten cuts a name to what is kept of it.
+func shorten(name string) string {
+	name = strings.ToValidUTF8(name, "\uFFFD")
+	for len(name) > maxFileName {
+		_, n := utf8.DecodeLastRuneInString(name)
+		name = name[:len(name)-n]
+	}
+	return name
+}
+
+// Get describes a file. The error wraps ErrFile.
+func (f *Files) Get(id string) (File, error) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if file, ok := f.files[id]; ok {
+		return file, nil
+	}
+	return File{}, fmt.Errorf("%w: %q", ErrFile, id)
+}
+
+// Open returns a file's content, which the caller closes. It stays readable when the file is deleted. The error
+// wraps ErrFile.
+func (f *Files) Open(id string) (*os.File, File, error) {
+	file, err := f.Get(id)
+	if err != nil {
+		return nil, file, err
+	}
+	content, err := os.Open(f.disk.path("files", id, contentFile))
+	if os.IsNotExist(err) {
+		err = fmt.Errorf("%w: %q", ErrFile, id) // deleted in this moment
+	}
+	return content, file, err
+}
+
+// List returns up to limit files, the newest first, from the one after the file named after ("": from the first),
+// and whether there are more. limit 0 is no limit. The error wraps ErrFile.
+func (f *Files) List(after string, limit int) (list []File, more bool, err error) {
+	f.mu.RLock()
+	for _, file := range f.files {
+		list = append(list, file)
+	}
+	f.mu.RUnlock()
+	slices.SortFunc(list, func(a, b File) int { return cmp.Or(b.Created.Compare(a.Created), strings.Compare(a.ID, b.ID)) })
+	list, more, err = page(list, after, limit, func(file File) string { return file.ID })
+	if err != nil {
+		return nil, false, fmt.Errorf("%w: %q", ErrFile, after)
+	}
+	return list, more, nil
+}
+
+// Delete removes a file. The error wraps ErrFile.
+func (f *Files) Delete(id string) error {
+	f.commit.Lock()
+	defer f.commit.Unlock()
+	if _, err := f.Get(id); err != nil {
+		return err
+	}
+	if err := f.disk.remove(filepath.Join("files", id)); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.files, id)
+	return syncDir(f.disk.path("files"))
+}
+
+// Close lets another process open the folder. It may be called twice.
+func (f *Files) Close() error {
+	f.commit.Lock()
+	defer f.commit.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+	return f.lock.Close()
+}

@@ -1,0 +1,61 @@
+package training
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+)
+
+// Hyperparameters are OpenAI's three of method.supervised, and of the older top level.
+type Hyperparameters struct {
+	Epochs         Auto `json:"n_epochs"`
+	Batch          Auto `json:"batch_size"`
+	RateMultiplier Auto `json:"learning_rate_multiplier"` // of the default learning_rate
+}
+
+// Auto is a number, or "auto" where Value is 0.
+type Auto struct{ Value float64 }
+
+// UnmarshalJSON reads a number above 0, "auto" or null.
+func (a *Auto) UnmarshalJSON(raw []byte) error {
+	a.Value = 0
+	if s := string(raw); s == `"auto"` || s == "null" {
+		return nil
+	}
+	if err := json.Unmarshal(raw, &a.Value); err != nil || !(a.Value > 0) {
+		return errors.New(`a number above 0 or "auto" is expected`)
+	}
+	return nil
+}
+
+// MarshalJSON is the inverse.
+func (a Auto) MarshalJSON() ([]byte, error) {
+	if a.Value == 0 {
+		return []byte(`"auto"`), nil
+	}
+	return json.Marshal(a.Value)
+}
+
+// Config returns the Defaults with what is not "auto" put in its place. The error is a FieldError under OpenAI's
+// name of the field.
+func (h Hyperparameters) Config() (Config, error) {
+	c := Defaults()
+	if n := h.Epochs.Value; n != 0 {
+		if n != math.Trunc(n) || n < 1 || n > 1000 {
+			return c, &FieldError{Field: "n_epochs", Reason: "is not a whole number from 1 to 1000"}
+		}
+		c.Epochs = n
+	}
+	if n := h.Batch.Value; n != 0 {
+		if n != math.Trunc(n) || n < 1 || n > maxBatch {
+			return c, &FieldError{Field: "batch_size", Reason: "is not a whole number from 1 to 4096"}
+		}
+		c.Batch, c.Accumulation = int(n), 1
+	}
+	if m := h.RateMultiplier.Value; m != 0 {
+		if c.LearningRate *= m; !(c.LearningRate > 0) || c.LearningRate > 1 {
+			return c, &FieldError{Field: "learning_rate_multiplier", Reason: "makes a learning rate that is not between 0 and 1"}
+		}
+	}
+	return c, c.Validate()
+}

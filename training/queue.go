@@ -1,0 +1,290 @@
+package training
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// Options are the Queue's settings. The zero value of a field is its default where one is stated.
+type Options struct {
+	Dir      string // made where it does not exist
+	Model    runtime.Model
+	Template *runtime.Template // the one that serves
+	Store    *adapters.Store   // where adapters go
+
+	// NewTrainer makes the Trainer of a run, which closes it. It returns an error wrapping runtime.ErrTrain for
+	// what it cannot train. It is called from the worker's goroutine.
+	NewTrainer func(runtime.TrainSpec) (runtime.Trainer, error)
+	// Work runs slices until there are no more, and returns their error, ctx's, or runtime.ErrClosed or
+	// runtime.ErrDraining, which end the run but not the job: it goes on when the Queue is opened again.
+	Work func(context.Context, runtime.Slicer) error
+	// Answer asks an adapter ("" for the base, else name@version) to continue a conversation, for the report.
+	// It may be nil.
+	Answer func(ctx context.Context, adapter string, messages []runtime.Message) (string, error)
+
+	Memory     int64         // bytes that a Trainer may allocate; 0: no bound
+	PassTokens int           // tokens that a micro-batch has where its step has as many; 0: 512
+	MaxDataset int64         // bytes of a dataset; 0: 256 MiB
+	MaxWaiting int           // jobs that may wait; Create returns ErrQueueFull beyond that; 0: 100
+	SaveEvery  time.Duration // how much training a kill may cost at most, besides save_steps; 0: a minute
+	Warn       func(string)  // hears what an operator should know; called from any goroutine; may be nil
+
+	at func(op string) // called before every change on disk; tests end the process there
+}
+
+// CreateRequest asks for a job.
+type CreateRequest struct {
+	Name       string // of the adapter to make
+	Config     Config
+	Training   Input
+	Validation *Input            // nil: Config.ValidationSplit says
+	Metadata   map[string]string // kept with the job
+	Request    json.RawMessage   // kept with the job, for whoever asked
+	// Late makes a bad dataset fail the job, as OpenAI does it, and not Create.
+	Late bool
+}
+
+// Input is a dataset to copy: lines of JSON, or a JSON array.
+type Input struct {
+	Body io.Reader
+	File string // an id or name that the job shows; "" for inline examples
+}
+
+// Queue keeps jobs and runs one at a time. It is durable: see the package's documentation. Its methods may be
+// called from any goroutine.
+type Queue struct {
+	o    Options
+	disk disk
+	lock *os.File
+	ctx  context.Context // ends with Close
+	stop context.CancelFunc
+	done sync.WaitGroup // the clerk and the worker
+
+	clerk, worker chan struct{} // tell them of work; of capacity 1
+
+	commit sync.Mutex // held while a job changes on disk; taken before mu
+
+	mu     sync.RWMutex // guards what follows; never held during I/O
+	closed bool
+	jobs   map[string]*job
+	serial int64 // of the last record made
+}
+
+// job is a job in memory. Its fields are guarded by Queue.mu, but for log, which guards itself.
+type job struct {
+	record
+	log    *eventLog
+	active *activity // what the clerk or the worker does with it, nil where nothing
+}
+
+// Open opens the queue in o.Dir, queues again what was running, and begins to work.
+func Open(o Options) (*Queue, error) {
+	o.PassTokens = cmp.Or(o.PassTokens, 512)
+	o.MaxDataset = cmp.Or(o.MaxDataset, 256<<20)
+	o.MaxWaiting = cmp.Or(o.MaxWaiting, 100)
+	o.SaveEvery = cmp.Or(o.SaveEvery, time.Minute)
+	if o.Warn == nil {
+		o.Warn = func(string) {}
+	}
+	q := &Queue{o: o, jobs: make(map[string]*job), clerk: make(chan struct{}, 1), worker: make(chan struct{}, 1)}
+	var err error
+	if q.disk, q.lock, err = openDisk(o.Dir, o.at, "jobs", "tmp"); err == nil {
+		err = q.recover()
+	}
+	if err != nil {
+		if q.lock != nil {
+			q.lock.Close()
+		}
+		return nil, fmt.Errorf("training queue: %w", err)
+	}
+	q.ctx, q.stop = context.WithCancel(context.Background())
+	q.done.Go(q.clerkLoop)
+	q.done.Go(q.workerLoop)
+	return q, nil
+}
+
+// recover reads all jobs. A job that cannot be read stays on disk and is reported.
+func (q *Queue) recover() error {
+	entries, err := os.ReadDir(q.disk.path("jobs"))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !isID(e.Name(), jobPrefix) {
+			continue // not ours
+		}
+		j, err := q.readJob(e.Name())
+		if err != nil {
+			q.o.Warn(fmt.Sprintf("training queue: %v", err))
+			continue
+		}
+		q.jobs[j.ID] = j
+		q.serial = max(q.serial, j.Serial, j.Order)
+	}
+	for _, id := range q.order() {
+		if err := q.readmit(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (q *Queue) readJob(id string) (*job, error) {
+	j := &job{}
+	if err := q.disk.readJSON(filepath.Join("jobs", id, jobFile), &j.record); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, id, err)
+	}
+	if _, known := transitions[j.Status]; j.ID != id || !known && j.Status != Succeeded {
+		return nil, fmt.Errorf("%w: %s: its file is of %q, %s", ErrDamaged, id, j.ID, j.Status)
+	}
+	var err error
+	if j.log, err = openLog(q.disk, filepath.Join("jobs", id, eventsFile)); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, id, err)
+	}
+	return j, nil
+}
+
+// readmit queues a job again that was running, and tells what a kill kept from being told.
+func (q *Queue) readmit(id string) error {
+	j := q.jobs[id]
+	if j.Status == Running {
+		_, err := q.change(id, interrupted, "The server stopped while the job was running: it is queued again.", nil)
+		return err
+	}
+	if j.log.lastStatus() != j.Status {
+		if err := j.log.append(newEvent(j.Status, fmt.Sprintf("The job is %s.", j.Status)), true); err != nil {
+			return err
+		}
+	}
+	if j.Status.Ended() {
+		j.log.finish()
+	}
+	if j.Status == Succeeded {
+		q.dropStates(id)
+	}
+	return nil
+}
+
+// order returns the ids of all jobs, in the order in which they run.
+func (q *Queue) order() []string {
+	q.mu.RLock()
+	defer q.mu.RUnlock()
+	list := make([]*job, 0, len(q.jobs))
+	for _, j := range q.jobs {
+		list = append(list, j)
+	}
+	slices.SortFunc(list, func(a, b *job) int { return cmp.Compare(a.Order, b.Order) })
+	ids := make([]string, len(list))
+	for i, j := range list {
+		ids[i] = j.ID
+	}
+	return ids
+}
+
+// Close stops the run under way, if there is one, and waits. Its job goes on when the Queue is opened again.
+// Close may be called twice.
+func (q *Queue) Close() error {
+	q.mu.Lock()
+	was := q.closed
+	q.closed = true
+	q.mu.Unlock()
+	if was {
+		return nil
+	}
+	q.stop()
+	q.done.Wait()
+	q.commit.Lock() // a Create or Cancel under way
+	defer q.commit.Unlock()
+	return q.lock.Close()
+}
+
+// change moves a job on: on disk, then in memory, then in its events. edit may be nil.
+func (q *Queue) change(id string, g signal, message string, edit func(*record)) (Job, error) {
+	q.commit.Lock()
+	defer q.commit.Unlock()
+	return q.changeLocked(id, g, message, edit)
+}
+
+// changeLocked is change with q.commit held.
+func (q *Queue) changeLocked(id string, g signal, message string, edit func(*record)) (Job, error) {
+	q.mu.RLock()
+	j := q.jobs[id]
+	r := j.record
+	q.mu.RUnlock()
+	to, err := next(r.Status, g)
+	if err != nil {
+		return r.Job, err
+	}
+	r.Status = to
+	r.Progress.ETA = time.Time{}
+	if to.Ended() {
+		r.Finished = now()
+	}
+	if edit != nil {
+		edit(&r)
+	}
+	if err := q.save(j, r); err != nil {
+		return r.Job, err
+	}
+	e := newEvent(to, message)
+	if to == Failed {
+		e.Level = LevelError
+	}
+	return r.Job, j.log.append(e, true)
+}
+
+// save replaces a job's record. q.commit is held.
+func (q *Queue) save(j *job, r record) error {
+	if err := q.disk.putJSON(filepath.Join("jobs", r.ID, jobFile), r); err != nil {
+		return err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	j.record = r
+	return nil
+}
+
+// now is the time as it is kept.
+func now() time.Time { return time.Now().UTC().Round(time.Millisecond) }
+
+func newEvent(to Status, message string) Event {
+	return Event{Created: now(), Level: LevelInfo, Kind: KindMessage, Message: message, Status: to}
+}
+
+// poke tells a goroutine that there is work.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// find returns a job. The error wraps ErrUnknown.
+func (q *Queue) find(id string) (*job, error) {
+	q.mu.RLock()
+	defer q.mu.RUnlock()
+	if q.closed {
+		return nil, ErrClosed
+	}
+	if j := q.jobs[id]; j != nil {
+		return j, nil
+	}
+	return nil, fmt.Errorf("%w: %q", ErrUnknown, id)
+}
+
+// isClosing reports whether an error means that the process ends, not that the work is at fault.
+func isClosing(err error) bool {
+	return errors.Is(err, runtime.ErrClosed) || errors.Is(err, runtime.ErrDraining)
+}

@@ -1,0 +1,227 @@
+package training
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// run is the worker's work on one job, from its last checkpoint to its end or until it is called off.
+type run struct {
+	q       *Queue
+	j       *job
+	job     Job // as it was when the run began
+	set     *examples
+	plan    *plan
+	probe   []int // of the training examples, where there are none for validation
+	trainer runtime.Trainer
+	state   state
+
+	written string    // the file the Trainer's state is in, as it is now; "" where it is in none
+	saved   time.Time // when the last checkpoint was written
+	clock   time.Time // up to when state.Seconds counts
+	speed   speed
+	now     func() time.Time
+}
+
+// maxProbe is how many training examples the base and the adapter are compared on where none are held back.
+const maxProbe = 16
+
+// train runs a job to its end.
+func (q *Queue) train(ctx context.Context, j *job) (ending, error) {
+	job, err := q.Get(j.ID)
+	if err != nil {
+		return ending{}, err
+	}
+	r := &run{q: q, j: j, job: job, now: time.Now}
+	if err := r.open(); err != nil {
+		return ending{}, err
+	}
+	defer r.trainer.Close()
+	if err := r.steps(ctx); err != nil {
+		return ending{}, r.explain(err)
+	}
+	return r.publish(ctx)
+}
+
+// open reads the examples, makes the Trainer, and takes up the last checkpoint.
+func (r *run) open() (err error) {
+	facts, c := r.q.o.Model.Facts(), &r.job.Config
+	if r.job.Base != facts.Fingerprint {
+		return fmt.Errorf("%w: the job was made for another base, with the fingerprint %s", runtime.ErrTrain, r.job.Base)
+	}
+	if r.set, err = readExamples(r.q.disk.path(r.q.inJob(r.job.ID, examplesFile))); err != nil {
+		return err
+	}
+	r.plan = newPlan(lengths(r.set.train), c, r.q.o.PassTokens)
+	if len(r.set.eval) == 0 {
+		r.probe = shuffled(len(r.set.train), uint64(c.Seed), probeOrder)
+		r.probe = r.probe[:min(maxProbe, len(r.probe))]
+	}
+	modules, err := c.modules(facts)
+	if err != nil {
+		return err
+	}
+	most := r.plan.largest()
+	all, list := r.evalSet()
+	for _, part := range r.evalBatches() {
+		n := 0
+		for _, i := range part {
+			n += len(all[list[i]].Tokens)
+		}
+		most = max(most, n)
+	}
+	r.trainer, err = r.q.o.NewTrainer(runtime.TrainSpec{
+		Modules: modules, MaxTokens: most, Memory: r.q.o.Memory, Seed: uint64(c.Seed), Dropout: float32(c.Dropout),
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.begin(most, len(modules)); err != nil {
+		r.trainer.Close()
+		return err
+	}
+	return nil
+}
+
+// begin takes up the last checkpoint and tells how the run goes on.
+func (r *run) begin(tokens, modules int) error {
+	if err := r.load(); err != nil {
+		return err
+	}
+	r.written, r.saved, r.clock = r.state.File, r.now(), r.now()
+	r.progress(nil)
+	m := r.trainer.Memory()
+	r.q.tell(r.j, LevelInfo, fmt.Sprintf("Training %d modules in micro-batches of up to %d tokens: %.0f MiB, activations of %d layers kept.",
+		modules, tokens, float64(m.Bytes)/(1<<20), m.Kept))
+	if r.state.Step == 0 {
+		return r.q.o.Store.DropCheckpoints(r.job.Name) // of an earlier job
+	}
+	r.q.tell(r.j, LevelInfo, fmt.Sprintf("Going on from the checkpoint at step %d.", r.state.Step))
+	return nil
+}
+
+func lengths(list []Example) []int {
+	out := make([]int, len(list))
+	for i, x := range list {
+		out[i] = len(x.Tokens)
+	}
+	return out
+}
+
+// explain adds to the error of a run that diverged what can be done about it.
+func (r *run) explain(err error) error {
+	if !isDiverged(err) {
+		return err
+	}
+	text := fmt.Sprintf("try a lower learning_rate than %g", r.job.Config.LearningRate)
+	if list, e := r.q.Checkpoints(r.job.ID); e == nil && len(list) > 0 {
+		text += fmt.Sprintf("; the last good checkpoint is %s", list[0].Adapter)
+	}
+	return fmt.Errorf("%w; %s", err, text)
+}
+
+// steps trains until the plan or early stopping ends it. When it returns nil the Trainer holds what is to be
+// published, and that is on disk.
+func (r *run) steps(ctx context.Context) error {
+	if r.state.Done {
+		return r.restoreBest()
+	}
+	if r.state.Base == nil {
+		base, err := r.evaluate(ctx)
+		if err != nil {
+			return err
+		}
+		r.state.Base = base
+		r.tellScore(base, "Before training")
+	}
+	for r.state.Step < r.plan.steps {
+		if err := r.step(ctx); err != nil {
+			return err
+		}
+		stop, err := r.after(ctx)
+		if err != nil {
+			return err
+		}
+		if stop {
+			r.q.tell(r.j, LevelInfo, fmt.Sprintf("Stopped early at step %d: the validation loss was best at step %d.", r.state.Step, r.state.Best.Step))
+			break
+		}
+	}
+	if r.state.Best != nil {
+		r.state.Last = r.state.Best
+	}
+	if r.state.Last == nil || r.state.Best == nil && r.state.Last.Step < r.state.Step {
+		last, err := r.evaluate(ctx)
+		if err != nil {
+			return err
+		}
+		r.state.Last = last
+		r.tellScore(last, "After training")
+	}
+	r.state.Done = true
+	if err := r.save(false, false); err != nil {
+		return err
+	}
+	return r.restoreBest()
+}
+
+// restoreBest goes back to the best evaluation, where early stopping looked for one.
+func (r *run) restoreBest() error {
+	r.written = ""
+	return r.restore(r.state.BestAt)
+}
+
+// after does what is due after a step: evaluation, checkpoint. It reports whether early stopping ends the run.
+func (r *run) after(ctx context.Context) (stop bool, err error) {
+	c, n := &r.job.Config, r.state.Step
+	last := n == r.plan.steps
+	due := last || c.EvalStrategy == EverySteps && n%c.EvalSteps == 0 || c.EvalStrategy == EveryEpoch && n%r.plan.perEpoch == 0
+	best := false
+	if due && c.EvalStrategy != Never && len(r.set.eval) > 0 {
+		if r.state.Last, err = r.evaluate(ctx); err != nil {
+			return false, err
+		}
+		r.tellScore(r.state.Last, "Validation")
+		best, stop = r.compare()
+	}
+	publish := c.SaveSteps > 0 && n%c.SaveSteps == 0 && !last
+	if best || r.state.Guard.sound() && (publish || r.now().Sub(r.saved) >= r.q.o.SaveEvery) {
+		err = r.save(publish, best)
+	}
+	return stop, err
+}
+
+// compare takes the last evaluation into account for early stopping.
+func (r *run) compare() (best, stop bool) {
+	s := &r.state
+	if r.job.Config.Patience == 0 {
+		return false, false
+	}
+	if s.Best == nil || s.Last.Loss < s.Best.Loss {
+		s.Best, s.Stale = s.Last, 0
+		return true, false
+	}
+	s.Stale++
+	return false, s.Stale >= r.job.Config.Patience
+}
+
+// note is what the Store remembers of the run.
+func (r *run) note() adapters.Note {
+	s := &r.state
+	m := map[string]float64{
+		"train_loss": s.Loss, "steps": float64(s.Step), "epochs": r.plan.epoch(s.Step), "trained_tokens": float64(s.Tokens),
+	}
+	if s.Done {
+		m["train_seconds"] = s.Seconds
+	}
+	if at := cmp.Or(s.Last, s.Base); len(r.set.eval) > 0 && at != nil {
+		m["eval_loss"], m["eval_accuracy"], m["eval_perplexity"] = at.Loss, at.Accuracy, perplexity(at.Loss)
+		m["base_eval_loss"] = s.Base.Loss
+	}
+	return adapters.Note{Origin: adapters.Origin{Kind: adapters.FromJob, Detail: r.job.ID}, Metrics: m}
+}
