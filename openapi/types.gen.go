@@ -29,50 +29,50 @@ func (e FinishReason) Valid() bool {
 
 // Adapter defines model for Adapter.
 type Adapter struct {
-	// Alpha lora_alpha of its configuration.
-	Alpha float64 `json:"alpha"`
-
-	// Bytes Its size on disk.
-	Bytes int64 `json:"bytes"`
-
-	// CreatedAt Unix time at which this version was registered.
-	CreatedAt int64 `json:"created_at"`
-
-	// Current Whether the bare name means this version.
-	Current bool `json:"current"`
-
-	// Digest SHA-256 of its contents.
-	Digest string `json:"digest"`
-
-	// Loaded Whether it is in memory now.
-	Loaded bool `json:"loaded"`
-
-	// Modules Tensors of the base that it changes.
-	Modules int `json:"modules"`
+	// Object Always adapter.
+	Object string `json:"object"`
 
 	// Name What a request names.
 	Name string `json:"name"`
 
-	// Object Always adapter.
-	Object string `json:"object"`
+	// Version The first 12 digits of digest; a version never changes.
+	Version string `json:"version"`
 
-	// Origin Where it came from: upload, path, folder or job.
-	Origin string `json:"origin"`
+	// Digest SHA-256 of its contents.
+	Digest string `json:"digest"`
 
-	// Parameters Numbers in it.
-	Parameters int64 `json:"parameters"`
+	// Current Whether the bare name means this version.
+	Current bool `json:"current"`
 
 	// Rank The largest rank of its modules.
 	Rank int `json:"rank"`
 
-	// Targets The kinds of linear layers that it changes, by PEFT's names.
-	Targets []string `json:"targets"`
+	// Alpha lora_alpha of its configuration.
+	Alpha float64 `json:"alpha"`
 
 	// UseRslora Whether its scale is alpha over the root of the rank.
 	UseRslora bool `json:"use_rslora"`
 
-	// Version The first 12 digits of digest; a version never changes.
-	Version string `json:"version"`
+	// Targets The kinds of linear layers that it changes, by PEFT's names.
+	Targets []string `json:"targets"`
+
+	// Modules Tensors of the base that it changes.
+	Modules int `json:"modules"`
+
+	// Parameters Numbers in it.
+	Parameters int64 `json:"parameters"`
+
+	// Bytes Its size on disk.
+	Bytes int64 `json:"bytes"`
+
+	// Loaded Whether it is in memory now.
+	Loaded bool `json:"loaded"`
+
+	// CreatedAt Unix time at which this version was registered.
+	CreatedAt int64 `json:"created_at"`
+
+	// Origin Where it came from: upload, path, folder or job.
+	Origin string `json:"origin"`
 
 	// Warnings What to know of it.
 	Warnings []string `json:"warnings"`
@@ -92,23 +92,23 @@ type AdapterChoice struct {
 
 // AdapterDeleted defines model for AdapterDeleted.
 type AdapterDeleted struct {
-	// Deleted Always true.
-	Deleted bool `json:"deleted"`
+	// Object Always adapter.deleted.
+	Object string `json:"object"`
 
 	// Name Its name.
 	Name string `json:"name"`
 
-	// Object Always adapter.deleted.
-	Object string `json:"object"`
+	// Deleted Always true.
+	Deleted bool `json:"deleted"`
 }
 
 // AdapterList defines model for AdapterList.
 type AdapterList struct {
-	// Data The adapters.
-	Data []Adapter `json:"data"`
-
 	// Object Always list.
 	Object string `json:"object"`
+
+	// Data The adapters.
+	Data []Adapter `json:"data"`
 }
 
 // AdapterPath defines model for AdapterPath.
@@ -134,53 +134,53 @@ type AnsweredBy = json.RawMessage
 
 // AssistantMessage defines model for AssistantMessage.
 type AssistantMessage struct {
+	// Role Always assistant.
+	Role string `json:"role"`
+
 	// Content The answer.
 	Content string `json:"content"`
 
 	// Refusal Always null.
 	Refusal *string `json:"refusal"`
-
-	// Role Always assistant.
-	Role string `json:"role"`
 }
 
 // ChatChoice defines model for ChatChoice.
 type ChatChoice struct {
-	// FinishReason stop - the model ended, or a stop text was met; length - max_tokens or the context ran out.
-	FinishReason FinishReason `json:"finish_reason"`
-
 	// Index From 0 to n - 1.
 	Index    int              `json:"index"`
-	Logprobs *ChatLogprobs    `json:"logprobs"`
 	Message  AssistantMessage `json:"message"`
+	Logprobs *ChatLogprobs    `json:"logprobs"`
+
+	// FinishReason stop - the model ended, or a stop text was met; length - max_tokens or the context ran out.
+	FinishReason FinishReason `json:"finish_reason"`
 }
 
 // ChatCompletion defines model for ChatCompletion.
 type ChatCompletion struct {
+	// Id A name of this answer.
+	Id string `json:"id"`
+
+	// Object Always chat.completion.
+	Object string `json:"object"`
+
+	// Created Unix time in seconds.
+	Created int64 `json:"created"`
+
+	// Model What the request named, or the base model's id.
+	Model string `json:"model"`
+
+	// SystemFingerprint Changes with the base model.
+	SystemFingerprint string `json:"system_fingerprint"`
+
 	// Adapter The adapter version that answered, as `name@version`; a list of them for a sum, with `*scale` where it is not 1; null for the base.
 	Adapter *AnsweredBy `json:"adapter"`
 
 	// Choices The n answers.
 	Choices []ChatChoice `json:"choices"`
-
-	// Created Unix time in seconds.
-	Created int64 `json:"created"`
-
-	// Id A name of this answer.
-	Id string `json:"id"`
-
-	// Model What the request named, or the base model's id.
-	Model string `json:"model"`
-
-	// Object Always chat.completion.
-	Object string `json:"object"`
-
-	// SystemFingerprint Changes with the base model.
-	SystemFingerprint string `json:"system_fingerprint"`
+	Usage   Usage        `json:"usage"`
 
 	// Timings How fast it went, in llama-server's words.
 	Timings Timings `json:"timings"`
-	Usage   Usage   `json:"usage"`
 }
 
 // ChatCompletionChunk defines model for ChatCompletionChunk.
@@ -266,11 +266,11 @@ type ChatMessage struct {
 
 // ChatTemplate defines model for ChatTemplate.
 type ChatTemplate struct {
-	// FallbackReason Why it does not.
-	FallbackReason *string `json:"fallback_reason"`
-
 	// Source Whether the model's own template renders the conversations.
 	Source string `json:"source"`
+
+	// FallbackReason Why it does not.
+	FallbackReason *string `json:"fallback_reason"`
 }
 
 // ChunkChoice defines model for ChunkChoice.
@@ -294,58 +294,58 @@ type ChunkChoice struct {
 
 // Completion defines model for Completion.
 type Completion struct {
+	// Id A name of this answer.
+	Id string `json:"id"`
+
+	// Object Always text_completion.
+	Object string `json:"object"`
+
+	// Created Unix time in seconds.
+	Created int64 `json:"created"`
+
+	// Model What the request named, or the base model's id.
+	Model string `json:"model"`
+
+	// SystemFingerprint Changes with the base model.
+	SystemFingerprint string `json:"system_fingerprint"`
+
 	// Adapter The adapter version that answered, as `name@version`; a list of them for a sum, with `*scale` where it is not 1; null for the base.
 	Adapter *AnsweredBy `json:"adapter"`
 
 	// Choices n answers for each prompt, prompt by prompt.
 	Choices []CompletionChoice `json:"choices"`
 
-	// Created Unix time in seconds.
-	Created int64 `json:"created"`
-
-	// Id A name of this answer.
-	Id string `json:"id"`
-
-	// Model What the request named, or the base model's id.
-	Model string `json:"model"`
-
-	// Object Always text_completion.
-	Object string `json:"object"`
-
-	// SystemFingerprint Changes with the base model.
-	SystemFingerprint string   `json:"system_fingerprint"`
-	Timings           *Timings `json:"timings,omitempty"`
-
 	// Usage As in a chat completion and its chunks.
-	Usage *Usage `json:"usage,omitempty"`
+	Usage   *Usage   `json:"usage,omitempty"`
+	Timings *Timings `json:"timings,omitempty"`
 }
 
 // CompletionChoice defines model for CompletionChoice.
 type CompletionChoice struct {
-	// FinishReason As in a chat completion; null in the chunks before the last.
-	FinishReason *FinishReason `json:"finish_reason"`
-
 	// Index From 0: prompt by prompt, n each.
-	Index    int                 `json:"index"`
-	Logprobs *CompletionLogprobs `json:"logprobs"`
+	Index int `json:"index"`
 
 	// Text The continuation, or its next piece.
-	Text string `json:"text"`
+	Text     string              `json:"text"`
+	Logprobs *CompletionLogprobs `json:"logprobs"`
+
+	// FinishReason As in a chat completion; null in the chunks before the last.
+	FinishReason *FinishReason `json:"finish_reason"`
 }
 
 // CompletionLogprobs defines model for CompletionLogprobs.
 type CompletionLogprobs struct {
-	// TextOffset Where each token begins in the text, in characters.
-	TextOffset []int `json:"text_offset"`
+	// Tokens The tokens' texts; bytes that are not whole characters read bytes:\xNN.
+	Tokens []string `json:"tokens"`
 
 	// TokenLogprobs Their log-probabilities.
 	TokenLogprobs []float32 `json:"token_logprobs"`
 
-	// Tokens The tokens' texts; bytes that are not whole characters read bytes:\xNN.
-	Tokens []string `json:"tokens"`
-
 	// TopLogprobs The most likely tokens at each place; null where none were asked for.
 	TopLogprobs []map[string]float32 `json:"top_logprobs"`
+
+	// TextOffset Where each token begins in the text, in characters.
+	TextOffset []int `json:"text_offset"`
 }
 
 // CompletionRequest defines model for CompletionRequest.
@@ -383,17 +383,17 @@ type DetokenizeRequest struct {
 
 // Error defines model for Error.
 type Error struct {
-	// Code The error's fixed name, such as model_not_found.
-	Code *string `json:"code"`
-
 	// Message What went wrong.
 	Message string `json:"message"`
+
+	// Type invalid_request_error, rate_limit_error or server_error.
+	Type string `json:"type"`
 
 	// Param The field at fault.
 	Param *string `json:"param"`
 
-	// Type invalid_request_error, rate_limit_error or server_error.
-	Type string `json:"type"`
+	// Code The error's fixed name, such as model_not_found.
+	Code *string `json:"code"`
 }
 
 // ErrorResponse defines model for ErrorResponse.
@@ -490,81 +490,80 @@ type LoadLora struct {
 
 // Model defines model for Model.
 type Model struct {
-	Adapter *Adapter `json:"adapter,omitempty"`
-
-	// Created Unix time at which it was registered.
-	Created int64       `json:"created"`
-	Facts   *ModelFacts `json:"facts,omitempty"`
-
 	// Id What `model` may name.
 	Id string `json:"id"`
-
-	// MaxModelLen Tokens that prompt and answer may have together.
-	MaxModelLen int `json:"max_model_len"`
 
 	// Object Always model.
 	Object string `json:"object"`
 
+	// Created Unix time at which it was registered.
+	Created int64 `json:"created"`
+
 	// OwnedBy Always lorikeet.
 	OwnedBy string `json:"owned_by"`
+
+	// Root The base's own id; an adapter's `name@version`.
+	Root string `json:"root"`
 
 	// Parent The base model's id for an adapter; null for the base.
 	Parent *string `json:"parent"`
 
-	// Root The base's own id; an adapter's `name@version`.
-	Root string `json:"root"`
+	// MaxModelLen Tokens that prompt and answer may have together.
+	MaxModelLen int         `json:"max_model_len"`
+	Facts       *ModelFacts `json:"facts,omitempty"`
+	Adapter     *Adapter    `json:"adapter,omitempty"`
 }
 
 // ModelFacts What the base model's file says of itself.
 type ModelFacts struct {
+	// Name The name in the file.
+	Name string `json:"name"`
+
 	// Architecture llama, qwen2, ...
 	Architecture string `json:"architecture"`
+
+	// Quantization The main weight type: NF4, Q4_0, F16, ...
+	Quantization string `json:"quantization"`
 
 	// BitsPerWeight Over all tensors.
 	BitsPerWeight float64 `json:"bits_per_weight"`
 
+	// Parameters Weights in all tensors.
+	Parameters int64 `json:"parameters"`
+
 	// Bytes Bytes of all tensors.
-	Bytes        int64        `json:"bytes"`
-	ChatTemplate ChatTemplate `json:"chat_template"`
+	Bytes int64 `json:"bytes"`
+
+	// Fingerprint Adapters are checked against it.
+	Fingerprint string `json:"fingerprint"`
 
 	// ContextLength Tokens that the model was trained on.
 	ContextLength int `json:"context_length"`
 
+	// VocabSize Tokens of the vocabulary.
+	VocabSize int `json:"vocab_size"`
+
 	// Embedding Width of the residual stream.
 	Embedding int `json:"embedding"`
 
-	// Fingerprint Adapters are checked against it.
-	Fingerprint string `json:"fingerprint"`
+	// Layers Transformer blocks.
+	Layers int `json:"layers"`
 
 	// Heads Query heads.
 	Heads int `json:"heads"`
 
 	// KvHeads Key and value heads.
-	KvHeads int `json:"kv_heads"`
-
-	// Layers Transformer blocks.
-	Layers int `json:"layers"`
-
-	// Name The name in the file.
-	Name string `json:"name"`
-
-	// Parameters Weights in all tensors.
-	Parameters int64 `json:"parameters"`
-
-	// Quantization The main weight type: NF4, Q4_0, F16, ...
-	Quantization string `json:"quantization"`
-
-	// VocabSize Tokens of the vocabulary.
-	VocabSize int `json:"vocab_size"`
+	KvHeads      int          `json:"kv_heads"`
+	ChatTemplate ChatTemplate `json:"chat_template"`
 }
 
 // ModelList defines model for ModelList.
 type ModelList struct {
-	// Data The models.
-	Data []Model `json:"data"`
-
 	// Object Always list.
 	Object string `json:"object"`
+
+	// Data The models.
+	Data []Model `json:"data"`
 }
 
 // PromptTokensDetails defines model for PromptTokensDetails.
@@ -602,35 +601,35 @@ type Timings struct {
 	// CacheN Tokens of the prompt taken from the prefix cache.
 	CacheN int `json:"cache_n"`
 
-	// PredictedMs From the first of them to the last.
-	PredictedMs float64 `json:"predicted_ms"`
-
-	// PredictedN Tokens of the answer.
-	PredictedN int `json:"predicted_n"`
-
-	// PredictedPerSecond Tokens after the first over that time.
-	PredictedPerSecond float64 `json:"predicted_per_second"`
+	// PromptN Tokens of the prompt that were decoded.
+	PromptN int `json:"prompt_n"`
 
 	// PromptMs From the first of them to the first token of the answer.
 	PromptMs float64 `json:"prompt_ms"`
 
-	// PromptN Tokens of the prompt that were decoded.
-	PromptN int `json:"prompt_n"`
-
 	// PromptPerSecond prompt_n over that time.
 	PromptPerSecond float64 `json:"prompt_per_second"`
+
+	// PredictedN Tokens of the answer.
+	PredictedN int `json:"predicted_n"`
+
+	// PredictedMs From the first of them to the last.
+	PredictedMs float64 `json:"predicted_ms"`
+
+	// PredictedPerSecond Tokens after the first over that time.
+	PredictedPerSecond float64 `json:"predicted_per_second"`
 }
 
 // TokenLogprob defines model for TokenLogprob.
 type TokenLogprob struct {
-	// Bytes Its exact bytes.
-	Bytes []int `json:"bytes"`
+	// Token Its text; bytes that are not whole characters show as U+FFFD.
+	Token string `json:"token"`
 
 	// Logprob Natural logarithm of its probability; -9999 for none.
 	Logprob float32 `json:"logprob"`
 
-	// Token Its text; bytes that are not whole characters show as U+FFFD.
-	Token string `json:"token"`
+	// Bytes Its exact bytes.
+	Bytes []int `json:"bytes"`
 
 	// TopLogprobs The most likely tokens at this place, most likely first.
 	TopLogprobs []TopLogprob `json:"top_logprobs"`
@@ -659,29 +658,29 @@ type TokenizeRequest struct {
 
 // Tokens defines model for Tokens.
 type Tokens struct {
+	// Tokens The token ids.
+	Tokens []int32 `json:"tokens"`
+
+	// Pieces With with_pieces, their texts; bytes that are not whole characters show as U+FFFD.
+	Pieces []string `json:"pieces,omitempty"`
+
 	// Count How many they are.
 	Count int `json:"count"`
 
 	// MaxModelLen Tokens that prompt and answer may have together.
 	MaxModelLen int `json:"max_model_len"`
-
-	// Pieces With with_pieces, their texts; bytes that are not whole characters show as U+FFFD.
-	Pieces []string `json:"pieces,omitempty"`
-
-	// Tokens The token ids.
-	Tokens []int32 `json:"tokens"`
 }
 
 // TopLogprob defines model for TopLogprob.
 type TopLogprob struct {
-	// Bytes Its exact bytes.
-	Bytes []int `json:"bytes"`
+	// Token Its text.
+	Token string `json:"token"`
 
 	// Logprob Natural logarithm of its probability.
 	Logprob float32 `json:"logprob"`
 
-	// Token Its text.
-	Token string `json:"token"`
+	// Bytes Its exact bytes.
+	Bytes []int `json:"bytes"`
 }
 
 // UnloadLora defines model for UnloadLora.
@@ -692,15 +691,15 @@ type UnloadLora struct {
 
 // Usage defines model for Usage.
 type Usage struct {
+	// PromptTokens Tokens of the prompts.
+	PromptTokens int `json:"prompt_tokens"`
+
 	// CompletionTokens Tokens of all answers.
 	CompletionTokens int `json:"completion_tokens"`
 
-	// PromptTokens Tokens of the prompts.
-	PromptTokens        int                 `json:"prompt_tokens"`
-	PromptTokensDetails PromptTokensDetails `json:"prompt_tokens_details"`
-
 	// TotalTokens Their sum.
-	TotalTokens int `json:"total_tokens"`
+	TotalTokens         int                 `json:"total_tokens"`
+	PromptTokensDetails PromptTokensDetails `json:"prompt_tokens_details"`
 }
 
 // AdapterName defines model for AdapterName.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -186,15 +187,20 @@ func (r *reply) timings() openapi.Timings {
 		t.PromptMs, t.PredictedMs = milliseconds(first.Sub(started)), milliseconds(finished.Sub(first))
 	}
 	if t.PromptMs > 0 {
-		t.PromptPerSecond = float64(t.PromptN) / t.PromptMs * 1000
+		t.PromptPerSecond = thousandths(float64(t.PromptN) / t.PromptMs * 1000)
 	}
 	if t.PredictedMs > 0 {
-		t.PredictedPerSecond = float64(t.PredictedN-len(r.streams)) / t.PredictedMs * 1000
+		t.PredictedPerSecond = thousandths(float64(t.PredictedN-len(r.streams)) / t.PredictedMs * 1000)
 	}
 	return t
 }
 
-func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+func milliseconds(d time.Duration) float64 {
+	return thousandths(float64(d) / float64(time.Millisecond))
+}
+
+// thousandths rounds to what is worth reading.
+func thousandths(v float64) float64 { return math.Round(1000*v) / 1000 }
 
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {

@@ -46,7 +46,7 @@ func TestCompletionStreamToTheByte(t *testing.T) {
 	want := head + `{"index":0,"text":"assistant\n","logprobs":null,"finish_reason":null}],"usage":null}` + "\n\n" +
 		head + `{"index":0,"text":"H","logprobs":null,"finish_reason":null}],"usage":null}` + "\n\n" +
 		head + `{"index":0,"text":"","logprobs":null,"finish_reason":"stop"}],"usage":null}` + "\n\n" +
-		head + `],"usage":{"completion_tokens":2,"prompt_tokens":10,"prompt_tokens_details":{"cached_tokens":0},"total_tokens":12},"timings":`
+		head + `],"usage":{"prompt_tokens":10,"completion_tokens":2,"total_tokens":12,"prompt_tokens_details":{"cached_tokens":0}},"timings":`
 	got := steady(r.body)
 	if !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "}}\n\ndata: [DONE]\n\n") {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
