@@ -71,7 +71,7 @@ const (
 
 // Bounds that keep a slip of the hand from asking for a run without end.
 const (
-	maxRank     = 1024
+	maxRank     = 512 // as adapters are kept
 	maxBatch    = 4096
 	maxSteps    = 10_000_000
 	usualLength = 2048

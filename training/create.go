@@ -89,11 +89,6 @@ func (c *Config) modules(f *runtime.Facts) ([]runtime.TrainModule, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	for _, m := range list {
-		if m.Rank > maxRank {
-			return nil, &FieldError{Field: "rank_pattern", Reason: fmt.Sprintf("gives %s the rank %d: at most %d is expected", m.Tensor, m.Rank, maxRank)}
-		}
-	}
 	return list, nil
 }
 

@@ -67,13 +67,9 @@ func (r *run) open() (err error) {
 		return err
 	}
 	most := r.plan.largest()
-	all, list := r.evalSet()
+	all, _ := r.evalSet()
 	for _, part := range r.evalBatches() {
-		n := 0
-		for _, i := range part {
-			n += len(all[list[i]].Tokens)
-		}
-		most = max(most, n)
+		most = max(most, len(batch(all, part, 0).Tokens))
 	}
 	r.trainer, err = r.q.o.NewTrainer(runtime.TrainSpec{
 		Modules: modules, MaxTokens: most, Memory: r.q.o.Memory, Seed: uint64(c.Seed), Dropout: float32(c.Dropout),

@@ -1,0 +1,445 @@
+package training
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
+)
+
+// statuses are the states that the events tell of, in their order.
+func statuses(list []Event) []Status {
+	var out []Status
+	for _, e := range list {
+		if e.Status != "" {
+			out = append(out, e.Status)
+		}
+	}
+	return out
+}
+
+func TestJobFromFileToAdapter(t *testing.T) {
+	h := openHouse(t, t.TempDir(), nil)
+	c := smallConfig()
+	c.ValidationSplit = 0.2
+	made := h.create("bird", c)
+	if made.Status != Validating || !isID(made.ID, jobPrefix) || made.Config.MaxLength == 0 || made.Training.Bytes == 0 {
+		t.Fatalf("created: %+v", made)
+	}
+	j, events := h.wait(made.ID)
+	if j.Status != Succeeded || j.Error != nil || j.Result == nil || j.Started.IsZero() || j.Finished.IsZero() {
+		t.Fatalf("ended: %s", asJSON(t, j))
+	}
+	if want := []Status{Validating, Queued, Running, Succeeded}; !slices.Equal(statuses(events), want) {
+		t.Errorf("states %v, want %v", statuses(events), want)
+	}
+	if d := j.Data; d.Lines != 16 || d.Examples != 16 || d.Validation != 4 || d.Labelled == 0 || d.Tokens < d.Labelled {
+		t.Errorf("data %+v", d)
+	}
+	if p := j.Progress; p.Step != 12 || p.Steps != 12 || p.Epoch != 3 || p.EvalLoss == nil || p.Tokens != 3*j.Data.Tokens || !p.ETA.IsZero() {
+		t.Errorf("progress %+v", p)
+	}
+	steps, evals := 0, 0
+	for i, e := range events {
+		if e.Seq != i+1 || e.Created.IsZero() || e.Message == "" {
+			t.Errorf("event %d: %+v", i, e)
+		}
+		switch {
+		case e.Metrics == nil:
+		case e.Metrics.EvalLoss != nil:
+			evals++
+		default:
+			steps++
+			if m := e.Metrics; m.Step != steps || m.Steps != 12 || m.Rate <= 0 || m.Loss <= 0 || m.GradNorm <= 0 {
+				t.Errorf("step %d: %+v", steps, *m)
+			}
+		}
+	}
+	if steps != 12 || evals != 1+3 { // before, and after every epoch
+		t.Errorf("%d steps and %d evaluations", steps, evals)
+	}
+
+	info, err := h.store.Get(adapters.Ref{Name: "bird"})
+	if err != nil || info.Digest != j.Result.Digest || info.Origin != (adapters.Origin{Kind: adapters.FromJob, Detail: j.ID}) {
+		t.Fatalf("the store has %+v, error %v", info, err)
+	}
+	if m := info.Metrics; m["steps"] != 12 || m["eval_loss"] >= m["base_eval_loss"] || m["train_loss"] <= 0 || m["trained_tokens"] == 0 {
+		t.Errorf("metrics %v", m)
+	}
+	if info.Rank != 2 || info.Modules != 14 {
+		t.Errorf("the adapter is %+v", info.Summary)
+	}
+	if w := h.warnings(); len(w) > 0 {
+		t.Errorf("warnings %q", w)
+	}
+}
+
+// TestCheckpointsServeWhileTheJobRuns looks at the store in the middle of a run.
+func TestCheckpointsServeWhileTheJobRuns(t *testing.T) {
+	gate, passed := make(chan struct{}), make(chan struct{})
+	var works atomic.Int32
+	h := openHouse(t, t.TempDir(), func(o *Options) {
+		o.Work = func(ctx context.Context, s runtime.Slicer) error {
+			if works.Add(1) == 20 { // behind step 8
+				close(passed)
+				<-gate
+			}
+			return runtimetest.Work(ctx, s)
+		}
+	})
+	j := h.create("bird", smallConfig())
+	<-passed
+	list, err := h.Checkpoints(j.ID)
+	if err != nil || len(list) != 2 || list[0].Adapter != "bird@step-8" || list[1].Step != 4 || list[0].Loss <= 0 {
+		t.Fatalf("checkpoints %s, error %v", asJSON(t, list), err)
+	}
+	ref, _ := adapters.ParseRef(list[0].Adapter)
+	if info, err := h.store.Get(ref); err != nil || info.Digest != list[0].Digest || info.Metrics["steps"] != 8 {
+		t.Errorf("%s is %+v, error %v", list[0].Adapter, info, err)
+	}
+	if _, err := h.store.Get(adapters.Ref{Name: "bird"}); !errors.Is(err, adapters.ErrUnknown) {
+		t.Errorf("the name is there before its job has ended: %v", err)
+	}
+	running, err := h.Get(j.ID)
+	if err != nil || running.Status != Running || running.Progress.Step < 8 || running.Progress.Steps != 15 {
+		t.Errorf("running: %+v, error %v", running.Progress, err)
+	}
+	close(gate)
+	if j, _ := h.wait(j.ID); j.Status != Succeeded {
+		t.Fatalf("ended: %s", asJSON(t, j))
+	}
+	if list, _ := h.Checkpoints(j.ID); len(list) != 3 {
+		t.Errorf("%d checkpoints after the end", len(list))
+	}
+	// The next job of the name replaces them, step by step.
+	second := h.create("bird", smallConfig())
+	h.wait(second.ID)
+	if list, _ := h.Checkpoints(second.ID); len(list) != 3 {
+		t.Errorf("%d checkpoints of the second job", len(list))
+	}
+}
+
+func TestSaveTotalLimit(t *testing.T) {
+	h := openHouse(t, t.TempDir(), nil)
+	c := smallConfig()
+	c.SaveSteps, c.SaveTotal = 2, 2
+	j := h.create("bird", c)
+	h.wait(j.ID)
+	list, err := h.Checkpoints(j.ID)
+	if err != nil || len(list) != 2 || list[0].Step != 14 || list[1].Step != 12 {
+		t.Errorf("checkpoints %s, error %v", asJSON(t, list), err)
+	}
+	states, _ := filepath.Glob(filepath.Join(h.dir, "training", "jobs", j.ID, "state-*"))
+	if len(states) > 0 {
+		t.Errorf("a job that succeeded keeps %v", states)
+	}
+}
+
+// TestBadDataset has lines that cannot be learned from, at once and late.
+func TestBadDataset(t *testing.T) {
+	h := openHouse(t, t.TempDir(), nil)
+	data := chat(3) + "{\n" + `{"chosen": "a", "rejected": "b"}` + "\n" + chat(1)
+	r := CreateRequest{Name: "bird", Config: smallConfig(), Training: input(data)}
+	_, err := h.Create(context.Background(), r)
+	wantError(t, err, ErrDataset, "2 bad lines", "line 4 is not JSON", "line 5 is preference data")
+	if list, _, _ := h.List("", 0); len(list) != 0 {
+		t.Errorf("a refused job is listed: %v", list)
+	}
+	r.Training, r.Late = input(data), true
+	j, err := h.Create(context.Background(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, events := h.wait(j.ID)
+	if j.Status != Failed || j.Error == nil || j.Error.Code != CodeDataset || j.Error.Param != "training_file" || len(j.Error.Lines) != 2 {
+		t.Errorf("ended: %s", asJSON(t, j))
+	}
+	if last := events[len(events)-1]; last.Level != LevelError || last.Status != Failed || !strings.Contains(last.Message, "line 5") {
+		t.Errorf("the last event is %+v", last)
+	}
+	left, err := os.ReadDir(filepath.Join(h.dir, "training", "tmp"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left in tmp: %v, error %v", left, err)
+	}
+}
+
+func TestNothingLeftToLearn(t *testing.T) {
+	h := openHouse(t, t.TempDir(), nil)
+	c := smallConfig()
+	c.MaxLength, c.Truncation = 10, Drop
+	j := h.create("bird", c)
+	j, _ = h.wait(j.ID)
+	if j.Status != Failed || !strings.Contains(j.Error.Message, "all of its 20 lines were dropped; max_length is 10") {
+		t.Errorf("ended: %s", asJSON(t, j))
+	}
+}
+
+// TestCreateRefuses wants the field at fault named, and nothing left behind.
+func TestCreateRefuses(t *testing.T) {
+	h := openHouse(t, t.TempDir(), func(o *Options) { o.MaxDataset = 1000 })
+	for _, tc := range []struct {
+		change func(*CreateRequest)
+		want   error
+		part   string
+	}{
+		{func(r *CreateRequest) { r.Name = "a/b" }, adapters.ErrName, "a/b"},
+		{func(r *CreateRequest) { r.Config.Rank = 0 }, ErrConfig, "r is 0"},
+		{func(r *CreateRequest) { r.Config.MaxLength = 9999 }, ErrConfig, "max_length is 9999"},
+		{func(r *CreateRequest) { r.Config.TargetModules = Names{"c_attn"} }, ErrConfig, `target_modules has "c_attn"`},
+		{func(r *CreateRequest) { r.Config.TargetModules = Names{AllLinear, "lm_head"} }, ErrConfig, "the fake has no head"},
+		{func(r *CreateRequest) { r.Config.RankPattern = []byte(`{"q_proj": 5000}`) }, ErrConfig, `rank_pattern "q_proj" is not a whole number from 1 to`},
+		{func(r *CreateRequest) { r.Config.Layers = Layers{7} }, ErrConfig, "layers_to_transform has 7"},
+		{func(r *CreateRequest) { r.Config.Patience = 2 }, ErrConfig, "early_stopping_patience needs"},
+		{func(r *CreateRequest) { v := input(chat(1)); r.Validation, r.Config.ValidationSplit = &v, 0.1 }, ErrConfig, "validation_split"},
+		{func(r *CreateRequest) { v := input(""); r.Validation = &v }, ErrDataset, "the validation data has no examples"},
+		{func(r *CreateRequest) { r.Training = input(chat(100)) }, ErrTooLarge, "the training data: too large"},
+		{func(r *CreateRequest) { r.Training = Input{Body: io.MultiReader(strings.NewReader(chat(1)), broken{})} }, io.ErrUnexpectedEOF, "training"},
+	} {
+		r := CreateRequest{Name: "bird", Config: smallConfig(), Training: input(chat(2))}
+		tc.change(&r)
+		_, err := h.Create(context.Background(), r)
+		wantError(t, err, tc.want, tc.part)
+	}
+	for _, folder := range []string{"jobs", "tmp"} {
+		left, err := os.ReadDir(filepath.Join(h.dir, "training", folder))
+		if err != nil || len(left) > 0 {
+			t.Errorf("left in %s: %v, error %v", folder, left, err)
+		}
+	}
+}
+
+// broken is a body whose client went away.
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// blockedHouse has a worker that stops in the middle of a slice until gate is closed.
+func blockedHouse(t *testing.T, change func(*Options)) (h *house, at <-chan struct{}, gate chan struct{}) {
+	entered, gate := make(chan struct{}), make(chan struct{})
+	var works atomic.Int32
+	h = openHouse(t, t.TempDir(), func(o *Options) {
+		o.Work = func(ctx context.Context, s runtime.Slicer) error {
+			if works.Add(1) == 12 {
+				close(entered)
+				select {
+				case <-gate:
+				case <-ctx.Done():
+				}
+			}
+			return runtimetest.Work(ctx, s)
+		}
+		if change != nil {
+			change(o)
+		}
+	})
+	return h, entered, gate
+}
+
+func TestCancel(t *testing.T) {
+	h, at, _ := blockedHouse(t, func(o *Options) { o.MaxWaiting = 1 })
+	first := h.create("one", smallConfig())
+	<-at
+	second := h.create("two", smallConfig())
+	h.waitFor(second.ID, "files are valid")
+	_, err := h.Create(context.Background(), CreateRequest{Name: "three", Config: smallConfig(), Training: input(chat(2))})
+	wantError(t, err, ErrQueueFull, "1 jobs wait")
+
+	if j, err := h.Cancel(context.Background(), second.ID); err != nil || j.Status != Cancelled || j.Finished.IsZero() {
+		t.Errorf("the waiting job: %+v, error %v", j, err)
+	}
+	_, err = h.Cancel(context.Background(), second.ID)
+	wantError(t, err, ErrState, "cancelled and cannot be cancelled")
+	if j, err := h.Cancel(context.Background(), first.ID); err != nil || j.Status != Cancelled {
+		t.Errorf("the running job: %+v, error %v", j, err)
+	}
+	_, events := h.wait(first.ID)
+	if got := statuses(events); got[len(got)-1] != Cancelled {
+		t.Errorf("states %v", got)
+	}
+	if _, err := h.store.Get(adapters.Ref{Name: "one"}); !errors.Is(err, adapters.ErrUnknown) {
+		t.Errorf("a cancelled job has published: %v", err)
+	}
+	_, err = h.Cancel(context.Background(), "ftjob-none")
+	wantError(t, err, ErrUnknown, "ftjob-none")
+}
+
+// TestResume cancels a run, resumes it, and wants the adapter of a run that was never stopped.
+func TestResume(t *testing.T) {
+	plain := openHouse(t, t.TempDir(), nil)
+	want, _ := plain.wait(plain.create("bird", smallConfig()).ID)
+
+	h, at, _ := blockedHouse(t, nil)
+	j := h.create("bird", smallConfig())
+	<-at
+	if _, err := h.Cancel(context.Background(), j.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Resume(j.ID); err != nil {
+		t.Fatal(err)
+	}
+	got, events := h.wait(j.ID)
+	if got.Status != Succeeded || !bytes.Equal(h.weights(got.Result.Digest), plain.weights(want.Result.Digest)) {
+		t.Errorf("the resumed job has another adapter: %s", asJSON(t, got))
+	}
+	wantStates := []Status{Validating, Queued, Running, Cancelled, Queued, Running, Succeeded}
+	if s := statuses(events); !slices.Equal(s, wantStates) {
+		t.Errorf("states %v, want %v", s, wantStates)
+	}
+	if !slices.ContainsFunc(events, func(e Event) bool { return strings.Contains(e.Message, "Going on from the checkpoint at step 4") }) {
+		t.Error("it did not go on from its checkpoint")
+	}
+	_, err := h.Resume(j.ID)
+	wantError(t, err, ErrState, "succeeded and cannot be resumed")
+}
+
+// TestCloseAndOpen stops a run with the Queue, twice, and wants the adapter of a run that was never stopped.
+func TestCloseAndOpen(t *testing.T) {
+	c := smallConfig()
+	c.Dropout, c.ValidationSplit, c.LoRAPlus, c.WeightDecay, c.Packing, c.Accumulation = 0.3, 0.2, 4, 0.01, true, 2
+	c.MaxLength, c.Epochs = 120, 8
+	plain := openHouse(t, t.TempDir(), nil)
+	want, _ := plain.wait(plain.create("bird", c).ID)
+
+	dir := t.TempDir()
+	var id string
+	for round := range 3 {
+		var works atomic.Int32
+		entered := make(chan struct{})
+		h := openHouse(t, dir, func(o *Options) {
+			o.SaveEvery = time.Nanosecond
+			o.Work = func(ctx context.Context, s runtime.Slicer) error {
+				if round < 2 && works.Add(1) == 9 {
+					close(entered)
+					<-ctx.Done()
+				}
+				return runtimetest.Work(ctx, s)
+			}
+		})
+		if round == 0 {
+			id = h.create("bird", c).ID
+		}
+		if round < 2 {
+			<-entered
+			if err := h.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := h.Get(id); !errors.Is(err, ErrClosed) {
+				t.Errorf("a closed queue: %v", err)
+			}
+			h.close()
+			continue
+		}
+		got, events := h.wait(id)
+		if got.Status != Succeeded || !bytes.Equal(h.weights(got.Result.Digest), plain.weights(want.Result.Digest)) {
+			t.Errorf("the interrupted job has another adapter: %s", asJSON(t, got))
+		}
+		if s := statuses(events); !slices.Equal(s, []Status{Validating, Queued, Running, Queued, Running, Queued, Running, Succeeded}) {
+			t.Errorf("states %v", s)
+		}
+		if d, w := got.Result.Metrics["eval_loss"], want.Result.Metrics["eval_loss"]; d != w {
+			t.Errorf("the validation loss is %v, uninterrupted %v", d, w)
+		}
+	}
+}
+
+// TestEngineCloses has the engine end before the queue: the job must not fail.
+func TestEngineCloses(t *testing.T) {
+	dir := t.TempDir()
+	closing := make(chan struct{})
+	h := openHouse(t, dir, func(o *Options) {
+		o.Work = func(ctx context.Context, s runtime.Slicer) error {
+			close(closing)
+			return runtime.ErrClosed
+		}
+	})
+	j := h.create("bird", smallConfig())
+	<-closing
+	h.close()
+	h = openHouse(t, dir, nil)
+	if j, _ := h.wait(j.ID); j.Status != Succeeded {
+		t.Errorf("ended: %s", asJSON(t, j))
+	}
+}
+
+func TestListPages(t *testing.T) {
+	h := openHouse(t, t.TempDir(), nil)
+	var ids []string
+	for i := range 5 {
+		j := h.create(fmt.Sprint("bird", i), smallConfig())
+		ids = append(ids, j.ID)
+	}
+	slices.Reverse(ids)
+	var got []string
+	after := ""
+	for {
+		list, more, err := h.List(after, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, j := range list {
+			got = append(got, j.ID)
+		}
+		if !more {
+			break
+		}
+		after = got[len(got)-1]
+	}
+	if !slices.Equal(got, ids) {
+		t.Errorf("pages %v, want %v", got, ids)
+	}
+	_, _, err := h.List("ftjob-none", 2)
+	wantError(t, err, ErrUnknown, "ftjob-none")
+}
+
+// TestJobsRunInOrder runs jobs one at a time, first come first.
+func TestJobsRunInOrder(t *testing.T) {
+	var running, most atomic.Int32
+	h := openHouse(t, t.TempDir(), func(o *Options) {
+		make := o.NewTrainer
+		o.NewTrainer = func(s runtime.TrainSpec) (runtime.Trainer, error) {
+			most.Store(max(most.Load(), running.Add(1)))
+			tr, err := make(s)
+			return counted{tr, &running}, err
+		}
+	})
+	var jobs []Job
+	for i := range 4 {
+		jobs = append(jobs, h.create(fmt.Sprint("bird", i), smallConfig()))
+	}
+	var last time.Time
+	for i := range jobs {
+		j, _ := h.wait(jobs[i].ID)
+		if j.Status != Succeeded || j.Started.Before(last) {
+			t.Errorf("job %d: %s, started %v, the one before ended %v", i, j.Status, j.Started, last)
+		}
+		last = j.Finished
+	}
+	if most.Load() != 1 || running.Load() != 0 {
+		t.Errorf("%d trainers at once, %d not closed", most.Load(), running.Load())
+	}
+}
+
+// counted counts trainers that are open.
+type counted struct {
+	runtime.Trainer
+	open *atomic.Int32
+}
+
+func (c counted) Close() error {
+	if c.open.Load() > 0 {
+		c.open.Store(0)
+	}
+	return c.Trainer.Close()
+}
