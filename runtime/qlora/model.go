@@ -3,12 +3,15 @@ package qlora
 // #cgo CXXFLAGS: -std=c++17 -Wno-psabi
 // #include <stdlib.h>
 // #include "wall.h"
-// #include "sample.h"
+// #include "model_llama.h"
 import "C"
 
 import (
+	"errors"
 	"fmt"
+	"unsafe"
 
+	"github.com/lorikeet-ai/lorikeet/runtime"
 	_ "github.com/lorikeet-ai/lorikeet/runtime/kernels" // links lk_nf4_*
 	_ "github.com/ollama/ollama/llama/llama.cpp/src"    // links ggml
 )
@@ -18,7 +21,33 @@ import (
 type Model struct {
 	c       *C.lq_model
 	release func()
-	hash    func() uint64 // of all weights; sample models only
+
+	// Of sample models only.
+	hash  func() uint64                        // of all weights
+	write func(architecture, path string) bool // as a GGUF file
+}
+
+// OfLlama returns views of the tensors of a loaded llama_model. nf4Of, an lq_nf4_of of model_llama.h, is asked
+// with context for the packed weight that stands for a tensor; nil: there are none. release is called by Close
+// and may give the owner's hold on the model back. It returns an error wrapping runtime.ErrTrain that names the
+// architecture or the tensor which training does not know; release is then not called.
+func OfLlama(model, nf4Of, context unsafe.Pointer, release func()) (*Model, error) {
+	const size = 512
+	message := (*C.char)(C.calloc(size, 1))
+	if message == nil {
+		return nil, errors.New("no memory for an error message")
+	}
+	defer C.free(unsafe.Pointer(message))
+	views := C.lq_llama_new(model, (*C.lq_nf4_of)(nf4Of), context, message, size)
+	if views == nil {
+		return nil, fmt.Errorf("%w: %s", runtime.ErrTrain, C.GoString(message))
+	}
+	return &Model{c: C.lq_llama_model(views), release: func() {
+		C.lq_llama_free(views)
+		if release != nil {
+			release()
+		}
+	}}, nil
 }
 
 // Layers returns the number of transformer blocks.

@@ -1,45 +1,7 @@
 // Models of random numbers, scaled so that activations stay near one: what tests and benchmarks train on.
-#include "sample.h"
-#include "random.h"
-#include "weights_ggml.h"
-#include <deque>
+#include "sample_model.h"
 #include <math.h>
 #include <new>
-#include <string.h>
-#include <vector>
-
-struct lq_sample {
-    lq_model model = {};
-    std::vector<lq_layer> layers;
-    std::deque<lq::Made> weights;
-    std::deque<std::vector<float>> floats; // norms, biases, rope factors
-    uint64_t next;                         // key of the next tensor
-
-    explicit lq_sample(uint64_t seed) : next(seed) {}
-
-    // n normal numbers.
-    std::vector<float> normal(size_t n, float mean, float deviation) {
-        const uint64_t key = lq::random_key(next++, 77);
-        std::vector<float> x(n);
-        for (size_t i = 0; i < n; i++) {
-            const float u = 1 - lq::random_unit(key, 2*i), v = lq::random_unit(key, 2*i + 1);
-            x[i] = mean + deviation*sqrtf(-2*logf(u))*cosf(2*(float) M_PI*v);
-        }
-        return x;
-    }
-    const float * vector(size_t n, float mean, float deviation) {
-        floats.push_back(normal(n, mean, deviation));
-        return floats.back().data();
-    }
-    lq_weight weight(int kind, int n_in, int n_out, float deviation) {
-        const std::vector<float> x = normal((size_t) n_in*n_out, 0, deviation);
-        weights.push_back(lq::make_weight(kind, x.data(), n_in, n_out));
-        if (weights.back().weight.kind == LQ_NONE) {
-            throw std::bad_alloc();
-        }
-        return weights.back().weight;
-    }
-};
 
 namespace {
 
@@ -87,9 +49,9 @@ lq_sample * lq_sample_new(const lq_sample_spec * p) {
         m.head = p->tied ? m.embed : s->weight(p->end_kind, p->n_embd, p->n_vocab, 2/sqrtf((float) p->n_embd));
         m.out_norm = s->vector(p->n_embd, p->tied ? 2/sqrtf((float) p->n_embd) : 1, p->tied ? 0.01f : 0.1f);
         if (p->stretched) {
-            std::vector<float> factors = s->normal(p->head_size/2, 1, 0.2f);
+            s->rope_factors = s->vector(p->head_size/2, 1, 0.2f);
             s->floats.emplace_back(p->head_size/2);
-            lq_rope_stretch(p->head_size, m.rope_base, 0.5f, factors.data(), 1, 1, 32, 1, 64, s->floats.back().data(), &m.rope_gain);
+            lq_rope_stretch(p->head_size, m.rope_base, 0.5f, s->rope_factors, 1, 1, 32, 1, 64, s->floats.back().data(), &m.rope_gain);
             m.rope_stretch = s->floats.back().data();
         }
         s->layers.resize(p->n_layers);

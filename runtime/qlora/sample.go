@@ -1,9 +1,15 @@
 package qlora
 
+// #include <stdlib.h>
 // #include "sample.h"
 import "C"
 
-import "fmt"
+import (
+	"fmt"
+	"unsafe"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
 
 // Sample describes a model of random numbers, for tests and benchmarks.
 type Sample struct {
@@ -50,16 +56,10 @@ func (k Kind) String() string {
 
 // NewSample makes the model. It returns an error for a kind that ggml cannot make on this CPU.
 func NewSample(s Sample) (*Model, error) {
-	flag := func(b bool) C.int {
-		if b {
-			return 1
-		}
-		return 0
-	}
 	spec := C.lq_sample_spec{
 		n_embd: C.int(s.Embedding), n_layers: C.int(s.Layers), n_heads: C.int(s.Heads), n_kv_heads: C.int(s.KVHeads), head_size: C.int(s.HeadSize),
-		n_ff: C.int(s.FeedForward), n_vocab: C.int(s.Vocab), kind: C.int(s.Kind), end_kind: C.int(s.EndKind), rope_neox: flag(s.Neox),
-		bias: flag(s.Bias), qk_norm: flag(s.QKNorm), tied: flag(s.Tied), stretched: flag(s.Stretched), seed: C.uint64_t(s.Seed),
+		n_ff: C.int(s.FeedForward), n_vocab: C.int(s.Vocab), kind: C.int(s.Kind), end_kind: C.int(s.EndKind), rope_neox: flagOf(s.Neox),
+		bias: flagOf(s.Bias), qk_norm: flagOf(s.QKNorm), tied: flagOf(s.Tied), stretched: flagOf(s.Stretched), seed: C.uint64_t(s.Seed),
 	}
 	made := C.lq_sample_new(&spec)
 	if made == nil {
@@ -67,7 +67,49 @@ func NewSample(s Sample) (*Model, error) {
 	}
 	m := &Model{c: (*C.lq_model)(C.lq_sample_model(made)), release: func() { C.lq_sample_free(made) }}
 	m.hash = func() uint64 { return uint64(C.lq_sample_hash(made)) }
+	m.write = func(architecture, path string) bool {
+		a, p := C.CString(architecture), C.CString(path)
+		defer C.free(unsafe.Pointer(a))
+		defer C.free(unsafe.Pointer(p))
+		return C.lq_sample_write(made, a, p) == 0
+	}
 	return m, nil
+}
+
+// stock is a file as llama.cpp by itself loads and computes it: the tests' outside witness.
+type stock struct{ c *C.lq_stock }
+
+func loadStock(path string, repack bool) (*stock, error) {
+	p := C.CString(path)
+	defer C.free(unsafe.Pointer(p))
+	c := C.lq_stock_load(p, flagOf(repack))
+	if c == nil {
+		return nil, fmt.Errorf("llama.cpp does not load %s", path)
+	}
+	return &stock{c}, nil
+}
+
+// model returns the engine's view of what llama.cpp loaded.
+func (s *stock) model() (*Model, error) {
+	return OfLlama(unsafe.Pointer(C.lq_stock_model(s.c)), nil, nil, nil)
+}
+
+// logits decodes one sequence and returns the logits of all its tokens.
+func (s *stock) logits(tokens []runtime.Token, vocab int) ([]float32, error) {
+	out := make([]float32, len(tokens)*vocab)
+	if status := C.lq_stock_logits(s.c, first(tokens), C.int(len(tokens)), (*C.float)(unsafe.Pointer(&out[0]))); status != 0 {
+		return nil, fmt.Errorf("llama_decode returns %d", status)
+	}
+	return out, nil
+}
+
+func (s *stock) close() { C.lq_stock_free(s.c) }
+
+func flagOf(b bool) C.int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // isa is one of the paths that the engine chooses from.
@@ -100,9 +142,8 @@ var forms = []C.int{C.LQ_FORM_BY_DEPTH, C.LQ_FORM_BY_COLUMN, C.LQ_FORM_FORWARD, 
 const firstWeightForm = C.LQ_FORM_FORWARD
 
 func (p productCheck) run(i isa, seed uint64) float64 {
-	flag := map[bool]C.int{true: 1}
-	return float64(C.lq_check_product(C.int(i), p.form, C.int(p.kind), C.int(p.rows), C.int(p.depth), C.int(p.cols), C.int(p.rank), flag[p.transposed],
-		flag[p.accumulate], C.int(p.threads), C.uint64_t(seed)))
+	return float64(C.lq_check_product(C.int(i), p.form, C.int(p.kind), C.int(p.rows), C.int(p.depth), C.int(p.cols), C.int(p.rank), flagOf(p.transposed),
+		flagOf(p.accumulate), C.int(p.threads), C.uint64_t(seed)))
 }
 
 var smallKernels = []string{"norm", "norm backward", "rope", "rope backward", "swiglu", "swiglu backward", "loss", "loss gradient", "adamw", "dropout"}
@@ -112,7 +153,6 @@ func checkSmall(i isa, which, rows, n, threads int, seed uint64) float64 {
 }
 
 func checkAttention(i isa, backward bool, heads, kvHeads, headSize int, lengths []int32, threads int, seed uint64) float64 {
-	flag := map[bool]C.int{true: 1}
-	return float64(C.lq_check_attention(C.int(i), flag[backward], C.int(heads), C.int(kvHeads), C.int(headSize), (*C.int)(&lengths[0]), C.int(len(lengths)),
+	return float64(C.lq_check_attention(C.int(i), flagOf(backward), C.int(heads), C.int(kvHeads), C.int(headSize), (*C.int)(&lengths[0]), C.int(len(lengths)),
 		C.int(threads), C.uint64_t(seed)))
 }

@@ -18,6 +18,17 @@ const lq_model * lq_sample_model(const lq_sample * s);
 uint64_t lq_sample_hash(const lq_sample * s); // over every byte of every tensor
 void lq_sample_free(lq_sample * s);           // NULL is fine
 
+// Writes the model as a GGUF file without a vocabulary. Kinds that no file has (X8, NF4) cannot be written, nor
+// those where the architecture is not llama, qwen2 or qwen3. 0: done.
+int lq_sample_write(const lq_sample * s, const char * architecture, const char * path);
+
+// A file as llama.cpp loads it by itself, for comparison: repack lets ggml choose its own layouts.
+typedef struct lq_stock lq_stock;
+lq_stock * lq_stock_load(const char * path, int repack);
+const void * lq_stock_model(const lq_stock * s); // llama_model
+int lq_stock_logits(lq_stock * s, const int32_t * tokens, int n, float * out); // of one sequence; 0: done
+void lq_stock_free(lq_stock * s); // NULL is fine
+
 // ---- fast kernels against plain ones ---------------------------------------------------------------
 // All return the largest difference, divided by the root mean square of what the plain kernel gives.
 // A kind that cannot be made on this CPU gives -1, and so does an isa that it cannot run.

@@ -1,7 +1,6 @@
 // The one file of the core that knows ggml: which kind a tensor is, and ggml's own decoders as the reference.
 #include "weights_ggml.h"
 #include "../kernels/kernels.h"
-#include "ggml.h"
 #include "ggml-backend.h"
 #include <math.h>
 #include <string.h>
@@ -136,6 +135,15 @@ Weight view_of(const ggml_tensor * t) {
         }
     }
     return w;
+}
+
+bool file_type(int kind, ggml_type * type) {
+    const KindOf * k = find(kind);
+    if (!k || k->eight) {
+        return false;
+    }
+    *type = k->type;
+    return true;
 }
 
 void plain_row(const Weight & w, int row, float * out) {

@@ -1,14 +1,16 @@
 // Weights that lie in ggml tensors.
 #pragma once
 #include "weights.h"
+#include "ggml.h"
 #include <vector>
-
-struct ggml_tensor;
 
 namespace lq {
 
 // A view of a 2-d tensor in host memory. kind is LQ_NONE where training cannot read it.
 Weight view_of(const ggml_tensor * t);
+
+// The type that a kind has in a GGUF file; false where it has none.
+bool file_type(int kind, ggml_type * type);
 
 // Memory that a made weight lies in; it is released with it.
 struct Made {

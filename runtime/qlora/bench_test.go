@@ -1,0 +1,48 @@
+package qlora
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"syscall"
+	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// BenchmarkStep is one optimizer step of rank 16 on all linear layers of a 0.35B model, 512 tokens with a loss
+// on each, with all activations kept and with none.
+func BenchmarkStep(b *testing.B) {
+	shape := Sample{Embedding: 1024, Layers: 24, Heads: 16, KVHeads: 4, HeadSize: 64, FeedForward: 3072, Vocab: 32000}
+	for _, kind := range []Kind{Q4_0X8, Q4_0, NF4, Q4_KX8} {
+		b.Run(kind.String(), func(b *testing.B) {
+			m := newSample(b, shape, kind, kind)
+			var modules []runtime.TrainModule
+			for layer := range m.Layers() {
+				for target := range Linears {
+					modules = append(modules, runtime.TrainModule{Tensor: tensorName(layer, target), Rank: 16, Scale: 2})
+				}
+			}
+			batch := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 0, 512)
+			for _, kept := range []int{24, 0} {
+				b.Run(fmt.Sprintf("kept=%d", kept), func(b *testing.B) {
+					tr := keeping(b, m, runtime.TrainSpec{Modules: modules, MaxTokens: 512}, Options{}, kept)
+					step(b, tr, adam, batch)
+					cpu := cpuSeconds()
+					for b.Loop() {
+						step(b, tr, adam, batch)
+					}
+					b.ReportMetric(float64(b.N)*512/b.Elapsed().Seconds(), "tokens/s")
+					b.ReportMetric(float64(b.N)*512/(cpuSeconds()-cpu), "tokens/cpu-s")
+					b.ReportMetric(float64(tr.Memory().Bytes)/(1<<20), "MiB")
+				})
+			}
+		})
+	}
+}
+
+// cpuSeconds is the process's time on all cores: on a busy machine it says more than the clock.
+func cpuSeconds() float64 {
+	var u syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return float64(u.Utime.Sec+u.Stime.Sec) + float64(u.Utime.Usec+u.Stime.Usec)/1e6
+}

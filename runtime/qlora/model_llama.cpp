@@ -1,0 +1,161 @@
+// The one file that knows llama.cpp's model: which architectures the engine's layers compute exactly, where
+// their tensors are, and what llama_context makes of the rope settings when it is given none.
+#include "model_llama.h"
+#include "llama-model.h"
+#include "trainer.h"
+#include "weights_ggml.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+struct lq_llama {
+    lq_model model = {};
+    std::vector<lq_layer> layers;
+    std::vector<float> stretch;
+};
+
+namespace {
+
+using lq::Fault;
+
+struct Reader {
+    const llama_model & m;
+    lq_nf4_of * nf4_of;
+    const void * context;
+
+    lq_weight weight(const ggml_tensor * t, const ggml_tensor * bias) const {
+        lq_weight w = lq::view_of(t);
+        const lk_nf4 * packed = t && nf4_of ? nf4_of(context, t) : nullptr;
+        if (packed) {
+            w.kind = LQ_NF4;
+            w.nf4 = packed;
+            w.data = nullptr;
+        } else if (t && w.kind == LQ_NONE) {
+            throw Fault{LQ_BAD, std::string(t->name) + " is " + ggml_type_name(t->type) + " in a " +
+                (t->buffer ? ggml_backend_buffer_name(t->buffer) : "") + " buffer, which training cannot read"};
+        }
+        w.bias = floats(bias);
+        return w;
+    }
+
+    // A norm, a bias or factors; NULL where there is none.
+    const float * floats(const ggml_tensor * t) const {
+        if (t && (t->type != GGML_TYPE_F32 || !ggml_is_contiguous(t) || (t->buffer && !ggml_backend_buffer_is_host(t->buffer)))) {
+            throw Fault{LQ_BAD, std::string(t->name) + " is not F32 in the memory of the CPU"};
+        }
+        return t ? (const float *) t->data : nullptr;
+    }
+};
+
+void check_architecture(const llama_model & m) {
+    const llama_hparams & h = m.hparams;
+    const char * name = llm_arch_name(m.arch);
+    if (m.arch != LLM_ARCH_LLAMA && m.arch != LLM_ARCH_QWEN2 && m.arch != LLM_ARCH_QWEN3) {
+        throw Fault{LQ_BAD, std::string("training knows llama, mistral, qwen2 and qwen3 models; this is ") + name};
+    }
+    if (h.n_expert > 0) {
+        throw Fault{LQ_BAD, "training knows dense models; this one is a mixture of experts"};
+    }
+    if (h.use_kq_norm || h.f_max_alibi_bias != 0 || h.f_clamp_kqv != 0 || h.n_swa != 0 || !h.causal_attn) {
+        throw Fault{LQ_BAD, std::string("this ") + name + " model has a kind of attention that training does not know"};
+    }
+    for (uint32_t i = 0; i < h.n_layer; i++) {
+        if (h.n_head(i) != h.n_head(0) || h.n_head_kv(i) != h.n_head_kv(0) || h.n_ff(i) != h.n_ff(0)) {
+            throw Fault{LQ_BAD, "blk." + std::to_string(i) + " has another shape than blk.0, which training does not know"};
+        }
+        const llama_layer & l = m.layers[i];
+        if (l.rope_long || l.rope_short || l.wqkv || l.wq_scale) {
+            throw Fault{LQ_BAD, "blk." + std::to_string(i) + " has tensors that training does not know"};
+        }
+    }
+}
+
+// What llama_context makes of the model's rope settings. Source: llama-context.cpp of the linked version.
+void read_rope(const Reader & r, lq_llama & out) {
+    const llama_hparams & h = r.m.hparams;
+    const bool none = h.rope_scaling_type_train == LLAMA_ROPE_SCALING_TYPE_NONE;
+    const float scale = none ? 1 : h.rope_freq_scale_train;
+    float extrapolation = h.yarn_ext_factor, gain = h.yarn_attn_factor;
+    if (extrapolation < 0) {
+        extrapolation = h.rope_scaling_type_train == LLAMA_ROPE_SCALING_TYPE_YARN ? 1 : 0;
+    }
+    if (extrapolation != 0) {
+        const auto magnitude = [](float factor, float m) { return factor <= 1 ? 1 : 0.1f*m*logf(factor) + 1; };
+        const float factor = 1/scale;
+        gain = h.rope_yarn_log_mul != 0 ? magnitude(factor, 1)/magnitude(factor, h.rope_yarn_log_mul) : magnitude(factor, 1);
+        gain /= 1 + 0.1f*logf(factor);
+    }
+    gain *= h.rope_attn_factor;
+    const float * factors = r.m.arch == LLM_ARCH_LLAMA ? r.floats(r.m.layers[0].rope_freqs) : nullptr;
+    lq_model & m = out.model;
+    out.stretch.resize(m.head_size/2);
+    lq_rope_stretch(m.head_size, h.rope_freq_base_train, scale, factors, extrapolation, gain, h.yarn_beta_fast, h.yarn_beta_slow,
+        (int) (h.n_ctx_orig_yarn ? h.n_ctx_orig_yarn : h.n_ctx_train), out.stretch.data(), &m.rope_gain);
+    m.rope_base = h.rope_freq_base_train;
+    m.rope_stretch = out.stretch.data();
+    m.rope_neox = llama_model_rope_type(&r.m) == LLAMA_ROPE_TYPE_NEOX;
+}
+
+void read_layer(const Reader & r, const llama_layer & from, lq_layer & l) {
+    l = {};
+    l.linear[LQ_Q] = r.weight(from.wq, from.bq);
+    l.linear[LQ_K] = r.weight(from.wk, from.bk);
+    l.linear[LQ_V] = r.weight(from.wv, from.bv);
+    l.linear[LQ_O] = r.weight(from.wo, from.bo);
+    l.linear[LQ_GATE] = r.weight(from.ffn_gate, from.ffn_gate_b);
+    l.linear[LQ_UP] = r.weight(from.ffn_up, from.ffn_up_b);
+    l.linear[LQ_DOWN] = r.weight(from.ffn_down, from.ffn_down_b);
+    l.attn_norm = r.floats(from.attn_norm);
+    l.ffn_norm = r.floats(from.ffn_norm);
+    l.q_norm = r.floats(from.attn_q_norm);
+    l.k_norm = r.floats(from.attn_k_norm);
+}
+
+void read(const Reader & r, lq_llama & out) {
+    const llama_model & from = r.m;
+    const llama_hparams & h = from.hparams;
+    check_architecture(from);
+    lq_model & m = out.model;
+    m.n_embd = (int) h.n_embd;
+    m.n_layers = (int) h.n_layer;
+    m.n_heads = (int) h.n_head(0);
+    m.n_kv_heads = (int) h.n_head_kv(0);
+    m.head_size = (int) h.n_embd_head_k;
+    m.n_ff = (int) h.n_ff(0);
+    m.norm_eps = h.f_norm_rms_eps;
+    m.attn_scale = h.f_attention_scale;
+    m.embed = r.weight(from.tok_embd, nullptr);
+    m.n_vocab = m.embed.n_out;
+    // llama.cpp gives a model without a head its embedding, as a second tensor of the same name.
+    m.tied = from.output && from.tok_embd && strcmp(from.output->name, from.tok_embd->name) == 0;
+    m.head = r.weight(from.output, from.output_b);
+    m.out_norm = r.floats(from.output_norm);
+    read_rope(r, out);
+    out.layers.resize(h.n_layer);
+    for (uint32_t i = 0; i < h.n_layer; i++) {
+        read_layer(r, from.layers[i], out.layers[i]);
+    }
+    m.layers = out.layers.data();
+    lq::check_model(m);
+}
+
+} // namespace
+
+lq_llama * lq_llama_new(const void * model, lq_nf4_of * nf4_of, const void * context, char * error, size_t error_size) {
+    lq_llama * out = nullptr;
+    try {
+        out = new lq_llama;
+        read({*(const llama_model *) model, nf4_of, context}, *out);
+        return out;
+    } catch (const Fault & e) {
+        snprintf(error, error_size, "%s", e.message.c_str());
+    } catch (const std::exception & e) {
+        snprintf(error, error_size, "%s", e.what());
+    }
+    delete out;
+    return nullptr;
+}
+
+const lq_model * lq_llama_model(const lq_llama * m) { return &m->model; }
+
+void lq_llama_free(lq_llama * m) { delete m; }
