@@ -43,8 +43,9 @@ test-go: ## the rooms without C, in seconds
 test-race: ## the rooms without C under the race detector
 	$(GO) test -race -short $(PURE)
 
-bench: ## the side-by-side measurements; each says what it compares
+bench: build ## the side-by-side measurements; each says what it compares
 	$(GO) run ./bench/serve
+	$(GO) run ./bench/place
 	$(GO) run ./bench/http
 
 lint:
