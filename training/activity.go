@@ -105,10 +105,7 @@ func (q *Queue) attend(j *job, s Status, do func(context.Context, *job) (ending,
 	defer q.commit.Unlock()
 	defer close(a.done)
 	if err == nil {
-		var job Job
-		if job, err = q.changeLocked(j.ID, end.signal, end.message, end.edit); job.Status == Succeeded {
-			q.dropStates(j.ID) // it cannot be resumed
-		}
+		_, err = q.changeLocked(j.ID, end.signal, end.message, end.edit)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -103,7 +103,7 @@ func accepted(name string, value json.RawMessage) (ok bool, reason string) {
 	case "optim":
 		return strings.HasPrefix(word, "adamw"), "the optimizer is AdamW"
 	case "packing_strategy":
-		return word == "bfd", "examples are packed best fit first"
+		return word == "bfd", "examples are never cut to pack them"
 	case "assistant_only_loss", "completion_only_loss":
 		return string(value) == "true", refused[name]
 	}

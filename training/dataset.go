@@ -158,13 +158,14 @@ func (d *lines) array(each func(int, []byte) error) error {
 	dec := json.NewDecoder(m)
 	_, err := dec.Token()
 	n := 1
-	for ; err == nil && dec.More(); n++ {
+	for err == nil && dec.More() {
 		m.left = maxLine
 		var raw json.RawMessage
 		if err = dec.Decode(&raw); err == nil {
 			if err := d.give(n, raw, each); err != nil {
 				return err
 			}
+			n++
 		}
 	}
 	if err == nil {
@@ -201,7 +202,7 @@ func (m *meter) Read(p []byte) (int, error) {
 	if m.left < 0 {
 		return 0, errors.New("too long")
 	}
-	n, err := m.r.Read(p)
+	n, err := m.r.Read(p[:min(len(p), m.left+1)])
 	m.left -= n
 	return n, err
 }

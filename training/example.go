@@ -182,9 +182,9 @@ func (e *encoder) turn(c *conversation, messages []runtime.Message, i int) (prom
 }
 
 // alone tokenizes an answer whose beginning the tokenizer would join with the end of the prompt. A tokenizer may
-// put a space before a text; behind a line break, which joins with nothing, it does not.
+// put a space before a text; behind another text, with which it does not join, it does not.
 func (e *encoder) alone(text string) ([]runtime.Token, error) {
-	for _, before := range []string{"", "\n"} {
+	for _, before := range []string{"", "\n", "a"} {
 		head, err := e.model.Tokenize(before, false, true)
 		if err != nil {
 			return nil, err

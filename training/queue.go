@@ -238,6 +238,9 @@ func (q *Queue) changeLocked(id string, g signal, message string, edit func(*rec
 	if err := q.save(j, r); err != nil {
 		return r.Job, err
 	}
+	if to == Succeeded {
+		q.dropStates(id) // it cannot be resumed
+	}
 	e := newEvent(to, message)
 	if to == Failed {
 		e.Level = LevelError

@@ -1,0 +1,90 @@
+package training
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/adapters"
+)
+
+// TestBadDataset has lines that cannot be learned from, at once and late.
+func TestBadDataset(t *testing.T) {
+	h := openHouse(t, t.TempDir(), nil)
+	data := chat(3) + "{\n" + `{"chosen": "a", "rejected": "b"}` + "\n" + chat(1)
+	r := CreateRequest{Name: "bird", Config: smallConfig(), Training: input(data)}
+	_, err := h.Create(context.Background(), r)
+	wantError(t, err, ErrDataset, "2 bad lines", "line 4 is not JSON", "line 5 is preference data")
+	if list, _, _ := h.List("", 0); len(list) != 0 {
+		t.Errorf("a refused job is listed: %v", list)
+	}
+	r.Training, r.Late = input(data), true
+	j, err := h.Create(context.Background(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, events := h.wait(j.ID)
+	if j.Status != Failed || j.Error == nil || j.Error.Code != CodeDataset || j.Error.Param != "training_file" || len(j.Error.Lines) != 2 {
+		t.Errorf("ended: %s", asJSON(t, j))
+	}
+	if last := events[len(events)-1]; last.Level != LevelError || last.Status != Failed || !strings.Contains(last.Message, "line 5") {
+		t.Errorf("the last event is %+v", last)
+	}
+	left, err := os.ReadDir(filepath.Join(h.dir, "training", "tmp"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left in tmp: %v, error %v", left, err)
+	}
+}
+
+func TestNothingLeftToLearn(t *testing.T) {
+	h := openHouse(t, t.TempDir(), nil)
+	c := smallConfig()
+	c.MaxLength, c.Truncation = 10, Drop
+	j := h.create("bird", c)
+	j, _ = h.wait(j.ID)
+	if j.Status != Failed || !strings.Contains(j.Error.Message, "all of its 20 lines were dropped; max_length is 10") {
+		t.Errorf("ended: %s", asJSON(t, j))
+	}
+}
+
+// TestCreateRefuses wants the field at fault named, and nothing left behind.
+func TestCreateRefuses(t *testing.T) {
+	h := openHouse(t, t.TempDir(), func(o *Options) { o.MaxDataset = 1000 })
+	for _, tc := range []struct {
+		change func(*CreateRequest)
+		want   error
+		part   string
+	}{
+		{func(r *CreateRequest) { r.Name = "a/b" }, adapters.ErrName, "a/b"},
+		{func(r *CreateRequest) { r.Config.Rank = 0 }, ErrConfig, "r is 0"},
+		{func(r *CreateRequest) { r.Config.MaxLength = 9999 }, ErrConfig, "max_length is 9999"},
+		{func(r *CreateRequest) { r.Config.TargetModules = Names{"c_attn"} }, ErrConfig, `target_modules has "c_attn"`},
+		{func(r *CreateRequest) { r.Config.TargetModules = Names{AllLinear, "lm_head"} }, ErrConfig, "the fake has no head"},
+		{func(r *CreateRequest) { r.Config.RankPattern = []byte(`{"q_proj": 5000}`) }, ErrConfig, `rank_pattern "q_proj" is not a whole number from 1 to`},
+		{func(r *CreateRequest) { r.Config.Layers = Layers{7} }, ErrConfig, "layers_to_transform has 7"},
+		{func(r *CreateRequest) { r.Config.Patience = 2 }, ErrConfig, "early_stopping_patience needs"},
+		{func(r *CreateRequest) { v := input(chat(1)); r.Validation, r.Config.ValidationSplit = &v, 0.1 }, ErrConfig, "validation_split"},
+		{func(r *CreateRequest) { v := input(""); r.Validation = &v }, ErrDataset, "the validation data has no examples"},
+		{func(r *CreateRequest) { r.Training = input(chat(100)) }, ErrTooLarge, "the training data: too large"},
+		{func(r *CreateRequest) { r.Training = Input{Body: io.MultiReader(strings.NewReader(chat(1)), broken{})} }, io.ErrUnexpectedEOF, "training"},
+	} {
+		r := CreateRequest{Name: "bird", Config: smallConfig(), Training: input(chat(2))}
+		tc.change(&r)
+		_, err := h.Create(context.Background(), r)
+		wantError(t, err, tc.want, tc.part)
+	}
+	for _, folder := range []string{"jobs", "tmp"} {
+		left, err := os.ReadDir(filepath.Join(h.dir, "training", folder))
+		if err != nil || len(left) > 0 {
+			t.Errorf("left in %s: %v, error %v", folder, left, err)
+		}
+	}
+}
+
+// broken is a body whose client went away.
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }

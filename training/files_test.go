@@ -1,0 +1,174 @@
+package training
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func openFiles(t *testing.T, dir string, change func(*FilesOptions)) *Files {
+	t.Helper()
+	o := FilesOptions{Dir: dir, MaxBytes: 100}
+	if change != nil {
+		change(&o)
+	}
+	f, err := OpenFiles(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func content(t *testing.T, f *Files, id string) string {
+	t.Helper()
+	r, _, err := f.Open(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	data, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func TestFiles(t *testing.T) {
+	dir := t.TempDir()
+	f := openFiles(t, dir, nil)
+	ctx := context.Background()
+	var ids []string
+	for i := range 3 {
+		file, err := f.Put(ctx, strings.NewReader(fmt.Sprint("data ", i)), fmt.Sprint(i, ".jsonl"), "fine-tune")
+		if err != nil || !isID(file.ID, filePrefix) || file.Bytes != 6 || file.Name != fmt.Sprint(i, ".jsonl") {
+			t.Fatalf("%+v, error %v", file, err)
+		}
+		ids = append(ids, file.ID)
+	}
+	f.Close()
+	f = openFiles(t, dir, nil)
+	if got := content(t, f, ids[1]); got != "data 1" {
+		t.Errorf("the content is %q", got)
+	}
+	list, more, err := f.List("", 2)
+	if err != nil || !more || len(list) != 2 {
+		t.Fatalf("%v, more %v, error %v", list, more, err)
+	}
+	rest, more, err := f.List(list[1].ID, 2)
+	if err != nil || more || len(rest) != 1 {
+		t.Fatalf("%v, more %v, error %v", rest, more, err)
+	}
+	var got []string
+	for _, file := range append(list, rest...) {
+		got = append(got, file.ID)
+	}
+	slices.Sort(got)
+	slices.Sort(ids)
+	if !slices.Equal(got, ids) {
+		t.Errorf("pages %v, want %v", got, ids)
+	}
+
+	r, _, err := f.Open(ids[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := f.Delete(ids[0]); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := io.ReadAll(r); err != nil || !strings.HasPrefix(string(data), "data ") {
+		t.Errorf("a file deleted while it is read: %q, error %v", data, err)
+	}
+	_, err = f.Get(ids[0])
+	wantError(t, err, ErrFile, ids[0])
+	wantError(t, f.Delete(ids[0]), ErrFile)
+	_, _, err = f.Open("../../etc/passwd")
+	wantError(t, err, ErrFile)
+	_, _, err = f.List("file-none", 1)
+	wantError(t, err, ErrFile)
+}
+
+func TestFilesRefuse(t *testing.T) {
+	dir := t.TempDir()
+	f := openFiles(t, dir, nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	_, err := f.Put(ctx, strings.NewReader(strings.Repeat("x", 101)), "x", "fine-tune")
+	wantError(t, err, ErrTooLarge, "100 bytes")
+	if _, err := f.Put(ctx, strings.NewReader(strings.Repeat("x", 100)), strings.Repeat("é", 300), "fine-tune"); err != nil {
+		t.Error(err)
+	}
+	if list, _, _ := f.List("", 0); len(list) != 1 || len(list[0].Name) != 254 {
+		t.Errorf("%+v", list)
+	}
+	_, err = f.Put(ctx, broken{}, "x", "fine-tune")
+	wantError(t, err, io.ErrUnexpectedEOF)
+	cancel()
+	_, err = f.Put(ctx, strings.NewReader("x"), "x", "fine-tune")
+	wantError(t, err, context.Canceled)
+	if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) > 0 {
+		t.Errorf("left in tmp: %v, error %v", left, err)
+	}
+	f.Close()
+	f.Close()
+	_, err = f.Put(context.Background(), strings.NewReader("x"), "x", "fine-tune")
+	wantError(t, err, ErrClosed)
+}
+
+func TestDamagedFiles(t *testing.T) {
+	dir := t.TempDir()
+	f := openFiles(t, dir, nil)
+	file, err := f.Put(context.Background(), strings.NewReader("x"), "x", "fine-tune")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if err := os.WriteFile(filepath.Join(dir, "files", file.ID, aboutFile), []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "tmp", "half"), []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var warned string
+	f = openFiles(t, dir, func(o *FilesOptions) { o.Warn = func(w string) { warned = w } })
+	if list, _, _ := f.List("", 0); len(list) != 0 || !strings.Contains(warned, file.ID) {
+		t.Errorf("%v, warned %q", list, warned)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "tmp", "half")); err == nil {
+		t.Error("what an interrupted upload left is there")
+	}
+}
+
+// TestFilesAtOnce uploads, reads and deletes from many goroutines.
+func TestFilesAtOnce(t *testing.T) {
+	f := openFiles(t, t.TempDir(), nil)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for range 10 {
+				file, err := f.Put(context.Background(), strings.NewReader(fmt.Sprint(i)), "x", "fine-tune")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if list, _, err := f.List("", 0); err != nil || len(list) == 0 {
+					t.Errorf("%v, error %v", list, err)
+				}
+				if err := errors.Join(f.Delete(file.ID)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if list, _, _ := f.List("", 0); len(list) != 0 {
+		t.Errorf("left: %v", list)
+	}
+}

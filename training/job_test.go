@@ -1,0 +1,31 @@
+package training
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// TestTransitions holds every pair of state and signal against a drawing of the job's life.
+func TestTransitions(t *testing.T) {
+	signals := []signal{validated, started, interrupted, finished, failed, cancelled, resumed, restarted}
+	for s, want := range map[Status]string{
+		//           validated started interrupted finished failed cancelled resumed restarted
+		Validating: "queued - - - failed cancelled - -",
+		Queued:     "- running - - - cancelled - -",
+		Running:    "- - queued succeeded failed cancelled - -",
+		Succeeded:  "- - - - - - - -",
+		Failed:     "- - - - - - queued validating_files",
+		Cancelled:  "- - - - - - queued validating_files",
+	} {
+		for i, w := range strings.Fields(want) {
+			to, err := next(s, signals[i])
+			switch {
+			case w == "-" && (to != s || !errors.Is(err, ErrState)):
+				t.Errorf("%s, %s: %s, error %v", s, signals[i], to, err)
+			case w != "-" && (string(to) != w || err != nil):
+				t.Errorf("%s, %s: %s, error %v; want %s", s, signals[i], to, err, w)
+			}
+		}
+	}
+}

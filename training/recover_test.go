@@ -1,0 +1,66 @@
+package training
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
+)
+
+// TestQueueIsOpenedOnce keeps a second process out.
+func TestQueueIsOpenedOnce(t *testing.T) {
+	h := openHouse(t, t.TempDir(), nil)
+	_, err := Open(Options{Dir: filepath.Join(h.dir, "training"), Model: runtimetest.NewModel()})
+	if err == nil || !strings.Contains(err.Error(), "in use by another process") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestDamagedJobs opens a queue with jobs that cannot be read: they are told of, and the others run.
+func TestDamagedJobs(t *testing.T) {
+	dir := t.TempDir()
+	h := openHouse(t, dir, nil)
+	good, bad := h.create("good", smallConfig()), h.create("bad", smallConfig())
+	h.wait(bad.ID)
+	h.close()
+	job := func(name string) string { return filepath.Join(dir, "training", "jobs", bad.ID, name) }
+	if err := os.WriteFile(job(jobFile), []byte(`{"id": "x"`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h = openHouse(t, dir, nil)
+	if list, _, _ := h.List("", 0); len(list) != 1 || list[0].ID != good.ID {
+		t.Errorf("listed: %s", asJSON(t, list))
+	}
+	if w := strings.Join(h.warnings(), "\n"); !strings.Contains(w, bad.ID) {
+		t.Errorf("warnings %q", w)
+	}
+}
+
+// TestDamagedExamples fails the job, and leaves the reason to the operator.
+func TestDamagedExamples(t *testing.T) {
+	h, at, _ := blockedHouse(t, nil)
+	j := h.create("bird", smallConfig())
+	<-at
+	if _, err := h.Cancel(context.Background(), j.ID); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(h.dir, "training", "jobs", j.ID, examplesFile)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Resume(j.ID); err != nil {
+		t.Fatal(err)
+	}
+	j, _ = h.wait(j.ID)
+	if w := strings.Join(h.warnings(), "\n"); j.Status != Failed || j.Error.Code != CodeInternal || !strings.Contains(w, "its examples are not what was stored") {
+		t.Errorf("ended: %s, warnings %q", asJSON(t, j), w)
+	}
+}
