@@ -17,8 +17,8 @@ const module = "github.com/lorikeet-ai/lorikeet"
 // arrows are the imports that a room may have of other rooms. A new arrow is drawn here before it is used;
 // all of them point down: main -> server -> training -> adapters -> runtime -> quant.
 var arrows = map[string][]string{
-	".":                   {"server", "adapters", "runtime", "runtime/llama", "quant", "demo"},
-	"server":              {"openapi", "adapters", "runtime"},
+	".":                   {"server", "training", "adapters", "runtime", "runtime/llama", "runtime/qlora", "quant", "demo"},
+	"server":              {"openapi", "training", "adapters", "runtime"},
 	"training":            {"adapters", "runtime"},
 	"adapters":            {"runtime", "quant"},
 	"runtime":             {"quant"},

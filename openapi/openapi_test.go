@@ -25,6 +25,7 @@ func load(t *testing.T) *openapi3.T {
 var requestShapes = []string{
 	"GenerationParameters", "AdapterChoice", "ChatCompletionRequest", "CompletionRequest", "ChatMessage", "TextPart",
 	"AdapterPath", "AdapterUpload", "LoadLora", "UnloadLora", "TokenizeRequest", "DetokenizeRequest",
+	"TrainingParameters", "TrainRequest", "TrainForm", "FineTuningRequest", "FineTuningParameters", "FileUpload",
 }
 
 // Every field has a description; what a client sends has a default or is required, and numbers have a range.

@@ -6,6 +6,7 @@ package openapi
 import (
 	"encoding/json"
 
+	"github.com/oapi-codegen/runtime"
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
@@ -21,6 +22,90 @@ func (e FinishReason) Valid() bool {
 	case Length:
 		return true
 	case Stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for TrainingParametersEvalStrategy.
+const (
+	TrainingParametersEvalStrategyEpoch       TrainingParametersEvalStrategy = "epoch"
+	TrainingParametersEvalStrategyLessThannil TrainingParametersEvalStrategy = "<nil>"
+	TrainingParametersEvalStrategyNo          TrainingParametersEvalStrategy = "no"
+	TrainingParametersEvalStrategySteps       TrainingParametersEvalStrategy = "steps"
+)
+
+// Valid indicates whether the value is a known member of the TrainingParametersEvalStrategy enum.
+func (e TrainingParametersEvalStrategy) Valid() bool {
+	switch e {
+	case TrainingParametersEvalStrategyEpoch:
+		return true
+	case TrainingParametersEvalStrategyLessThannil:
+		return true
+	case TrainingParametersEvalStrategyNo:
+		return true
+	case TrainingParametersEvalStrategySteps:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for TrainingParametersLrSchedulerType.
+const (
+	TrainingParametersLrSchedulerTypeConstant    TrainingParametersLrSchedulerType = "constant"
+	TrainingParametersLrSchedulerTypeCosine      TrainingParametersLrSchedulerType = "cosine"
+	TrainingParametersLrSchedulerTypeLessThannil TrainingParametersLrSchedulerType = "<nil>"
+	TrainingParametersLrSchedulerTypeLinear      TrainingParametersLrSchedulerType = "linear"
+)
+
+// Valid indicates whether the value is a known member of the TrainingParametersLrSchedulerType enum.
+func (e TrainingParametersLrSchedulerType) Valid() bool {
+	switch e {
+	case TrainingParametersLrSchedulerTypeConstant:
+		return true
+	case TrainingParametersLrSchedulerTypeCosine:
+		return true
+	case TrainingParametersLrSchedulerTypeLessThannil:
+		return true
+	case TrainingParametersLrSchedulerTypeLinear:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for TrainingParametersTargetModules0.
+const (
+	AllLinear TrainingParametersTargetModules0 = "all-linear"
+)
+
+// Valid indicates whether the value is a known member of the TrainingParametersTargetModules0 enum.
+func (e TrainingParametersTargetModules0) Valid() bool {
+	switch e {
+	case AllLinear:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for TrainingParametersTruncation.
+const (
+	TrainingParametersTruncationDrop        TrainingParametersTruncation = "drop"
+	TrainingParametersTruncationLessThannil TrainingParametersTruncation = "<nil>"
+	TrainingParametersTruncationTruncate    TrainingParametersTruncation = "truncate"
+)
+
+// Valid indicates whether the value is a known member of the TrainingParametersTruncation enum.
+func (e TrainingParametersTruncation) Valid() bool {
+	switch e {
+	case TrainingParametersTruncationDrop:
+		return true
+	case TrainingParametersTruncationLessThannil:
+		return true
+	case TrainingParametersTruncationTruncate:
 		return true
 	default:
 		return false
@@ -142,6 +227,15 @@ type AssistantMessage struct {
 
 	// Refusal Always null.
 	Refusal *string `json:"refusal"`
+}
+
+// BadLine defines model for BadLine.
+type BadLine struct {
+	// Line From 1; of an array, the number of the element.
+	Line int `json:"line"`
+
+	// Reason What is wrong with it.
+	Reason string `json:"reason"`
 }
 
 // ChatChoice defines model for ChatChoice.
@@ -401,6 +495,325 @@ type ErrorResponse struct {
 	Error Error `json:"error"`
 }
 
+// File An uploaded file.
+type File struct {
+	// Id Its id.
+	Id string `json:"id"`
+
+	// Object Always file.
+	Object string `json:"object"`
+
+	// Bytes Its size.
+	Bytes int64 `json:"bytes"`
+
+	// CreatedAt Unix time in seconds.
+	CreatedAt int64 `json:"created_at"`
+
+	// ExpiresAt Always null: files stay until they are deleted.
+	ExpiresAt *int64 `json:"expires_at"`
+
+	// Filename As it was sent.
+	Filename string `json:"filename"`
+
+	// Purpose Always fine-tune.
+	Purpose string `json:"purpose"`
+
+	// Status Always processed.
+	Status string `json:"status"`
+
+	// StatusDetails Always null.
+	StatusDetails *string `json:"status_details"`
+}
+
+// FileDeleted defines model for FileDeleted.
+type FileDeleted struct {
+	// Id Its id.
+	Id string `json:"id"`
+
+	// Object Always file.
+	Object string `json:"object"`
+
+	// Deleted Always true.
+	Deleted bool `json:"deleted"`
+}
+
+// FileList defines model for FileList.
+type FileList struct {
+	// Object Always list.
+	Object string `json:"object"`
+
+	// Data The files.
+	Data []File `json:"data"`
+
+	// FirstId The id of the first entry.
+	FirstId *string `json:"first_id"`
+
+	// LastId The id of the last one, for `after`.
+	LastId *string `json:"last_id"`
+
+	// HasMore Whether there is another page.
+	HasMore bool `json:"has_more"`
+}
+
+// FileUpload defines model for FileUpload.
+type FileUpload struct {
+	// File Lines of JSON.
+	File openapi_types.File `json:"file"`
+
+	// Purpose fine-tune is the only one.
+	Purpose string `json:"purpose"`
+}
+
+// FineTunedWith What the job is trained with.
+type FineTunedWith struct {
+	// NEpochs Passes over the examples.
+	NEpochs float64 `json:"n_epochs"`
+
+	// BatchSize Examples of a step.
+	BatchSize int `json:"batch_size"`
+
+	// LearningRateMultiplier Of the default learning rate.
+	LearningRateMultiplier float64 `json:"learning_rate_multiplier"`
+}
+
+// FineTuningCheckpoint defines model for FineTuningCheckpoint.
+type FineTuningCheckpoint struct {
+	// Id Its id.
+	Id string `json:"id"`
+
+	// Object Always fine_tuning.job.checkpoint.
+	Object string `json:"object"`
+
+	// CreatedAt Unix time in seconds.
+	CreatedAt int64 `json:"created_at"`
+
+	// FineTunedModelCheckpoint What to name in `model`.
+	FineTunedModelCheckpoint string `json:"fine_tuned_model_checkpoint"`
+
+	// FineTuningJobId The job.
+	FineTuningJobId string `json:"fine_tuning_job_id"`
+
+	// StepNumber The step it was taken after.
+	StepNumber int `json:"step_number"`
+
+	// Metrics The validation numbers are null where nothing was held back or sent for it. The whole validation set is always looked at.
+	Metrics FineTuningMetrics `json:"metrics"`
+}
+
+// FineTuningCheckpointList defines model for FineTuningCheckpointList.
+type FineTuningCheckpointList struct {
+	// Object Always list.
+	Object string `json:"object"`
+
+	// Data The checkpoints.
+	Data []FineTuningCheckpoint `json:"data"`
+
+	// FirstId The id of the first entry.
+	FirstId *string `json:"first_id"`
+
+	// LastId The id of the last one, for `after`.
+	LastId *string `json:"last_id"`
+
+	// HasMore Whether there is another page.
+	HasMore bool `json:"has_more"`
+}
+
+// FineTuningError defines model for FineTuningError.
+type FineTuningError struct {
+	// Code The fixed name of the error.
+	Code string `json:"code"`
+
+	// Message What went wrong.
+	Message string `json:"message"`
+
+	// Param The field at fault.
+	Param *string `json:"param"`
+}
+
+// FineTuningEvent defines model for FineTuningEvent.
+type FineTuningEvent struct {
+	// Id Its id.
+	Id string `json:"id"`
+
+	// Object Always fine_tuning.job.event.
+	Object string `json:"object"`
+
+	// CreatedAt Unix time in seconds.
+	CreatedAt int64 `json:"created_at"`
+
+	// Level How grave it is.
+	Level string `json:"level"`
+
+	// Message The event in words.
+	Message string `json:"message"`
+
+	// Type metrics where data is given.
+	Type string           `json:"type"`
+	Data *TrainingMetrics `json:"data"`
+}
+
+// FineTuningEventList defines model for FineTuningEventList.
+type FineTuningEventList struct {
+	// Object Always list.
+	Object string `json:"object"`
+
+	// Data The events.
+	Data []FineTuningEvent `json:"data"`
+
+	// HasMore Whether there is another page.
+	HasMore bool `json:"has_more"`
+}
+
+// FineTuningJob A training job in the shape OpenAI gives it.
+type FineTuningJob struct {
+	// Id Its id.
+	Id string `json:"id"`
+
+	// Object Always fine_tuning.job.
+	Object string `json:"object"`
+
+	// CreatedAt Unix time in seconds.
+	CreatedAt int64 `json:"created_at"`
+
+	// FinishedAt When it ended; null before.
+	FinishedAt *int64 `json:"finished_at"`
+
+	// Model The base model.
+	Model string `json:"model"`
+
+	// FineTunedModel The adapter, to be named in `model`; null until the job succeeded.
+	FineTunedModel *string `json:"fine_tuned_model"`
+
+	// OrganizationId Always lorikeet.
+	OrganizationId string `json:"organization_id"`
+
+	// Status Its state.
+	Status string `json:"status"`
+
+	// Hyperparameters What the job is trained with.
+	Hyperparameters FineTunedWith    `json:"hyperparameters"`
+	Method          FineTuningMethod `json:"method"`
+
+	// TrainingFile The id of the file; inline for examples that were sent with the job.
+	TrainingFile string `json:"training_file"`
+
+	// ValidationFile The id of the file.
+	ValidationFile *string `json:"validation_file"`
+
+	// ResultFiles Always empty: GET /adapters/{name}/report has the results.
+	ResultFiles []string `json:"result_files"`
+
+	// TrainedTokens Tokens in all steps; null until the job has ended.
+	TrainedTokens *int64 `json:"trained_tokens"`
+
+	// Seed Of the order of the examples, the first weights and dropout.
+	Seed int64 `json:"seed"`
+
+	// Integrations Always empty.
+	Integrations []struct{} `json:"integrations"`
+
+	// Metadata As it was sent.
+	Metadata map[string]string `json:"metadata"`
+
+	// EstimatedFinish Unix time at which it should end; null where it does not run.
+	EstimatedFinish *int64 `json:"estimated_finish"`
+
+	// UserProvidedSuffix The suffix of the request.
+	UserProvidedSuffix *string          `json:"user_provided_suffix"`
+	Error              *FineTuningError `json:"error"`
+}
+
+// FineTuningJobList defines model for FineTuningJobList.
+type FineTuningJobList struct {
+	// Object Always list.
+	Object string `json:"object"`
+
+	// Data The jobs.
+	Data []FineTuningJob `json:"data"`
+
+	// HasMore Whether there is another page.
+	HasMore bool `json:"has_more"`
+}
+
+// FineTuningMethod defines model for FineTuningMethod.
+type FineTuningMethod struct {
+	// Type Always supervised.
+	Type       string               `json:"type"`
+	Supervised FineTuningSupervised `json:"supervised"`
+}
+
+// FineTuningMetrics The validation numbers are null where nothing was held back or sent for it. The whole validation set is always looked at.
+type FineTuningMetrics struct {
+	// Step The step.
+	Step float64 `json:"step"`
+
+	// TrainLoss Per learned token.
+	TrainLoss float64 `json:"train_loss"`
+
+	// TrainMeanTokenAccuracy Share of the learned tokens that were the likeliest.
+	TrainMeanTokenAccuracy float64 `json:"train_mean_token_accuracy"`
+
+	// ValidLoss On the validation data.
+	ValidLoss *float64 `json:"valid_loss"`
+
+	// ValidMeanTokenAccuracy On the validation data.
+	ValidMeanTokenAccuracy *float64 `json:"valid_mean_token_accuracy"`
+
+	// FullValidLoss The same as valid_loss.
+	FullValidLoss *float64 `json:"full_valid_loss"`
+
+	// FullValidMeanTokenAccuracy The same as valid_mean_token_accuracy.
+	FullValidMeanTokenAccuracy *float64 `json:"full_valid_mean_token_accuracy"`
+}
+
+// FineTuningParameters defines model for FineTuningParameters.
+type FineTuningParameters struct {
+	// BatchSize Examples of a step; auto is per_device_train_batch_size of TrainingParameters.
+	BatchSize json.RawMessage `json:"batch_size,omitempty"`
+
+	// LearningRateMultiplier Of the default learning_rate; auto is 1.
+	LearningRateMultiplier json.RawMessage `json:"learning_rate_multiplier,omitempty"`
+
+	// NEpochs Passes over the examples; auto is num_train_epochs of TrainingParameters, and a number is at least 1.
+	NEpochs json.RawMessage `json:"n_epochs,omitempty"`
+}
+
+// FineTuningRequest defines model for FineTuningRequest.
+type FineTuningRequest struct {
+	// Hyperparameters The older place of method.supervised.hyperparameters.
+	Hyperparameters json.RawMessage `json:"hyperparameters,omitempty"`
+
+	// Integrations Not supported: what is not empty is refused.
+	Integrations json.RawMessage `json:"integrations,omitempty"`
+
+	// Metadata Up to 16 entries, with names of up to 64 bytes, that are kept with the job.
+	Metadata *map[string]string `json:"metadata,omitempty"`
+
+	// Method `{"type": "supervised", "supervised": {"hyperparameters": ...}}`; other types are refused.
+	Method json.RawMessage `json:"method,omitempty"`
+
+	// Model The base model's id or alias.
+	Model string `json:"model"`
+
+	// Seed Of the order of the examples, the first weights and dropout.
+	Seed *int64 `json:"seed,omitempty"`
+
+	// Suffix The adapter to make; absent draws a name. The job's fine_tuned_model says it when it has succeeded.
+	Suffix *string `json:"suffix,omitempty"`
+
+	// TrainingFile The id of an uploaded file of examples.
+	TrainingFile string `json:"training_file"`
+
+	// ValidationFile The id of a file to measure on.
+	ValidationFile *string `json:"validation_file,omitempty"`
+}
+
+// FineTuningSupervised defines model for FineTuningSupervised.
+type FineTuningSupervised struct {
+	// Hyperparameters What the job is trained with.
+	Hyperparameters FineTunedWith `json:"hyperparameters"`
+}
+
 // FinishReason stop - the model ended, or a stop text was met; length - max_tokens or the context ran out.
 type FinishReason string
 
@@ -572,6 +985,15 @@ type PromptTokensDetails struct {
 	CachedTokens int `json:"cached_tokens"`
 }
 
+// SampleMessage defines model for SampleMessage.
+type SampleMessage struct {
+	// Role Who speaks.
+	Role string `json:"role"`
+
+	// Content The text.
+	Content string `json:"content"`
+}
+
 // Status defines model for Status.
 type Status struct {
 	// Status Always ok.
@@ -683,6 +1105,486 @@ type TopLogprob struct {
 	Bytes []int `json:"bytes"`
 }
 
+// TrainForm defines model for TrainForm.
+type TrainForm struct {
+	// Embedded struct due to allOf(#/components/schemas/TrainingParameters)
+	TrainingParameters `yaml:",inline"`
+	// Embedded fields due to inline allOf schema
+	// File The examples, lines of JSON or one array; a part with a filename.
+	File openapi_types.File `json:"file"`
+
+	// Metadata As JSON.
+	Metadata *map[string]string `json:"metadata,omitempty"`
+
+	// Name The adapter to make.
+	Name string `json:"name"`
+
+	// ValidationFile Examples to measure on; a part with a filename, or the id of an uploaded file.
+	ValidationFile *openapi_types.File `json:"validation_file,omitempty"`
+}
+
+// TrainRequest defines model for TrainRequest.
+type TrainRequest struct {
+	// Embedded struct due to allOf(#/components/schemas/TrainingParameters)
+	TrainingParameters `yaml:",inline"`
+	// Embedded fields due to inline allOf schema
+	// Examples The examples. Either these or training_file.
+	Examples json.RawMessage `json:"examples,omitempty"`
+
+	// Metadata Up to 16 entries, with names of up to 64 bytes, that are kept with the job.
+	Metadata *map[string]string `json:"metadata,omitempty"`
+
+	// Name The adapter to make. A name that is taken moves to the new version when the job succeeds.
+	Name string `json:"name"`
+
+	// TrainingFile The id of an uploaded file of examples.
+	TrainingFile *string `json:"training_file,omitempty"`
+
+	// ValidationExamples Examples to measure on.
+	ValidationExamples json.RawMessage `json:"validation_examples,omitempty"`
+
+	// ValidationFile The id of an uploaded file of examples to measure on.
+	ValidationFile *string `json:"validation_file,omitempty"`
+}
+
+// TrainingCheckpoint defines model for TrainingCheckpoint.
+type TrainingCheckpoint struct {
+	// Id Its id.
+	Id string `json:"id"`
+
+	// Step The step it was taken after.
+	Step int `json:"step"`
+
+	// Adapter What to ask for, `name@step-100`.
+	Adapter string `json:"adapter"`
+
+	// Digest SHA-256 of its contents.
+	Digest string `json:"digest"`
+
+	// CreatedAt Unix time in seconds.
+	CreatedAt int64 `json:"created_at"`
+
+	// Loss Of the step.
+	Loss float64 `json:"loss"`
+
+	// Accuracy Share of the learned tokens that were the likeliest.
+	Accuracy float64 `json:"accuracy"`
+
+	// EvalLoss Of the last evaluation.
+	EvalLoss *float64 `json:"eval_loss"`
+
+	// EvalAccuracy The same share, of the last evaluation.
+	EvalAccuracy *float64 `json:"eval_accuracy"`
+}
+
+// TrainingData What the datasets gave; all 0 until they have been read.
+type TrainingData struct {
+	// Lines Conversations and texts to learn from.
+	Lines int `json:"lines"`
+
+	// Examples Of them, after what was dropped.
+	Examples int `json:"examples"`
+
+	// Validation Examples held back or sent for validation.
+	Validation int `json:"validation"`
+
+	// Tokens Of the examples.
+	Tokens int64 `json:"tokens"`
+
+	// Labelled Of them, those that are learned.
+	Labelled int64 `json:"labelled"`
+
+	// Longest Tokens of the longest example.
+	Longest int `json:"longest"`
+
+	// Truncated Examples cut to max_length.
+	Truncated int `json:"truncated"`
+
+	// Dropped Examples left out.
+	Dropped int `json:"dropped"`
+}
+
+// TrainingError Why the job failed.
+type TrainingError struct {
+	// Code invalid_training_file, training_diverged, invalid_hyperparameters or server_error.
+	Code string `json:"code"`
+
+	// Message What went wrong.
+	Message string `json:"message"`
+
+	// Param The field at fault.
+	Param *string `json:"param"`
+
+	// Lines The first bad lines of the dataset.
+	Lines []BadLine `json:"lines"`
+}
+
+// TrainingEvent One thing that happened to a job. Events never change.
+type TrainingEvent struct {
+	// Seq Its number, from 1.
+	Seq int `json:"seq"`
+
+	// CreatedAt Unix time in seconds.
+	CreatedAt int64 `json:"created_at"`
+
+	// Level How grave it is.
+	Level string `json:"level"`
+
+	// Type metrics where data is given.
+	Type string `json:"type"`
+
+	// Message The event in words.
+	Message string `json:"message"`
+
+	// Status What the job has become, where that changed.
+	Status string `json:"status,omitempty"`
+
+	// Data The numbers of a step, or with valid_loss those of an evaluation. A run that was interrupted goes on from its last checkpoint, so a step may come again with the same numbers.
+	Data *TrainingMetrics `json:"data,omitempty"`
+}
+
+// TrainingJob A job that makes an adapter.
+type TrainingJob struct {
+	// Object Always training.job.
+	Object string `json:"object"`
+
+	// Id Its id.
+	Id string `json:"id"`
+
+	// Name The adapter that it makes.
+	Name string `json:"name"`
+
+	// Status Its state.
+	Status string `json:"status"`
+
+	// CreatedAt Unix time in seconds.
+	CreatedAt int64 `json:"created_at"`
+
+	// StartedAt When it first began to run; null before.
+	StartedAt *int64 `json:"started_at"`
+
+	// FinishedAt When it ended; null before.
+	FinishedAt *int64 `json:"finished_at"`
+
+	// TrainingFile The file that it learns from; null for inline examples.
+	TrainingFile *string `json:"training_file"`
+
+	// ValidationFile The file that it is measured on.
+	ValidationFile *string         `json:"validation_file"`
+	Config         json.RawMessage `json:"config"`
+
+	// Data What the datasets gave; all 0 until they have been read.
+	Data TrainingData `json:"data"`
+
+	// Progress How far the job is.
+	Progress TrainingProgress `json:"progress"`
+
+	// Checkpoints Versions as they stood at a step, newest first; they can be asked while the job runs.
+	Checkpoints []TrainingCheckpoint `json:"checkpoints"`
+	Result      *TrainingResult      `json:"result"`
+	Error       *TrainingError       `json:"error"`
+
+	// Metadata As it was sent.
+	Metadata map[string]string `json:"metadata"`
+}
+
+// TrainingJobList defines model for TrainingJobList.
+type TrainingJobList struct {
+	// Object Always list.
+	Object string `json:"object"`
+
+	// Data The jobs.
+	Data []TrainingJob `json:"data"`
+
+	// HasMore Whether there is another page.
+	HasMore bool `json:"has_more"`
+}
+
+// TrainingMetrics The numbers of a step, or with valid_loss those of an evaluation. A run that was interrupted goes on from its last checkpoint, so a step may come again with the same numbers.
+type TrainingMetrics struct {
+	// Step Steps done.
+	Step int `json:"step"`
+
+	// TotalSteps Steps in all.
+	TotalSteps int `json:"total_steps"`
+
+	// Epoch Passes over the examples.
+	Epoch float64 `json:"epoch"`
+
+	// TrainLoss Per learned token.
+	TrainLoss float64 `json:"train_loss"`
+
+	// TrainMeanTokenAccuracy Share of the learned tokens that were the likeliest.
+	TrainMeanTokenAccuracy float64 `json:"train_mean_token_accuracy"`
+
+	// LearningRate Of the step.
+	LearningRate float64 `json:"learning_rate"`
+
+	// GradNorm Of the gradients before clipping.
+	GradNorm float64 `json:"grad_norm"`
+
+	// TokensPerSecond How fast it trains.
+	TokensPerSecond float64 `json:"tokens_per_second"`
+
+	// EtaSeconds What is left, at that speed.
+	EtaSeconds float64 `json:"eta_seconds"`
+
+	// ValidLoss Loss on the validation data.
+	ValidLoss *float64 `json:"valid_loss,omitempty"`
+
+	// ValidMeanTokenAccuracy Accuracy on it.
+	ValidMeanTokenAccuracy *float64 `json:"valid_mean_token_accuracy,omitempty"`
+}
+
+// TrainingParameters What an adapter is trained with, under the names that PEFT and TRL give these fields. Fields of theirs that would change what is learned and that are not here are refused by name.
+type TrainingParameters struct {
+	// AdamBeta1 Of AdamW; less than 1.
+	AdamBeta1 *float32 `json:"adam_beta1,omitempty"`
+
+	// AdamBeta2 Of AdamW; less than 1.
+	AdamBeta2 *float32 `json:"adam_beta2,omitempty"`
+
+	// AdamEpsilon Of AdamW; above 0.
+	AdamEpsilon *float32 `json:"adam_epsilon,omitempty"`
+
+	// AlphaPattern Other values of lora_alpha for the modules that a pattern names.
+	AlphaPattern *map[string]float32 `json:"alpha_pattern,omitempty"`
+
+	// EarlyStoppingPatience Measurements without a better loss that end the run; 0 switches it off.
+	EarlyStoppingPatience *int `json:"early_stopping_patience,omitempty"`
+
+	// EvalSteps Steps between two measurements, where eval_strategy is steps.
+	EvalSteps *int `json:"eval_steps,omitempty"`
+
+	// EvalStrategy When the validation data is measured.
+	EvalStrategy *TrainingParametersEvalStrategy `json:"eval_strategy,omitempty"`
+
+	// ExcludeModules Of them, those to leave out.
+	ExcludeModules *[]string `json:"exclude_modules,omitempty"`
+
+	// GradientAccumulationSteps Multiplies them.
+	GradientAccumulationSteps *int `json:"gradient_accumulation_steps,omitempty"`
+
+	// LayersToTransform The indices of the layers to train, from 0; absent is all.
+	LayersToTransform *TrainingParameters_LayersToTransform `json:"layers_to_transform,omitempty"`
+
+	// LearningRate Above 0.
+	LearningRate *float32 `json:"learning_rate,omitempty"`
+
+	// LoraAlpha The update is scaled by lora_alpha / r.
+	LoraAlpha *float32 `json:"lora_alpha,omitempty"`
+
+	// LoraDropout Share of the inputs of A that a step leaves out; less than 1.
+	LoraDropout *float32 `json:"lora_dropout,omitempty"`
+
+	// LoraplusLrRatio LoRA+, the learning rate of B over that of A; 0 is 1.
+	LoraplusLrRatio *float32 `json:"loraplus_lr_ratio,omitempty"`
+
+	// LrSchedulerType How the learning rate goes down.
+	LrSchedulerType *TrainingParametersLrSchedulerType `json:"lr_scheduler_type,omitempty"`
+
+	// MaxGradNorm The norm that the gradients are clipped to; 0 switches it off.
+	MaxGradNorm *float32 `json:"max_grad_norm,omitempty"`
+
+	// MaxLength Most tokens of an example; 0 is what the base was trained on, at most 2048.
+	MaxLength *int `json:"max_length,omitempty"`
+
+	// MaxSteps Steps of the run, before num_train_epochs where it is above 0.
+	MaxSteps *int `json:"max_steps,omitempty"`
+
+	// NumTrainEpochs Passes over the examples; above 0.
+	NumTrainEpochs *float32 `json:"num_train_epochs,omitempty"`
+
+	// Packing A unit of the batch is as many examples as fit into max_length, not one. They do not see each other either way.
+	Packing *bool `json:"packing,omitempty"`
+
+	// PerDeviceTrainBatchSize Units of a step.
+	PerDeviceTrainBatchSize *int `json:"per_device_train_batch_size,omitempty"`
+
+	// R The rank of the update.
+	R *int `json:"r,omitempty"`
+
+	// RankPattern Other ranks for the modules that a pattern names.
+	RankPattern *map[string]int `json:"rank_pattern,omitempty"`
+
+	// SaveSteps Steps between checkpoints that can be asked; 0 makes none.
+	SaveSteps *int `json:"save_steps,omitempty"`
+
+	// SaveTotalLimit Checkpoints that are kept for it.
+	SaveTotalLimit *int `json:"save_total_limit,omitempty"`
+
+	// Seed Of the order of the examples, the first weights and dropout. The same seed gives the same adapter.
+	Seed *int64 `json:"seed,omitempty"`
+
+	// TargetModules The layers to train, by PEFT's names: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, embed_tokens, lm_head; all-linear is the first seven.
+	TargetModules *TrainingParameters_TargetModules `json:"target_modules,omitempty"`
+
+	// TrainOnInputs Learn the questions too, not only the answers.
+	TrainOnInputs *bool `json:"train_on_inputs,omitempty"`
+
+	// Truncation What becomes of longer examples.
+	Truncation *TrainingParametersTruncation `json:"truncation,omitempty"`
+
+	// UseRslora Scale by lora_alpha over the root of r instead.
+	UseRslora *bool `json:"use_rslora,omitempty"`
+
+	// ValidationSplit The share of the examples that is held back and measured on.
+	ValidationSplit *float32 `json:"validation_split,omitempty"`
+
+	// WarmupRatio The share of the steps in which the learning rate goes up.
+	WarmupRatio *float32 `json:"warmup_ratio,omitempty"`
+
+	// WarmupSteps The number of these steps, before warmup_ratio where it is not 0.
+	WarmupSteps *int `json:"warmup_steps,omitempty"`
+
+	// WeightDecay Of AdamW; less than 1.
+	WeightDecay *float32 `json:"weight_decay,omitempty"`
+}
+
+// TrainingParametersEvalStrategy When the validation data is measured.
+type TrainingParametersEvalStrategy string
+
+// TrainingParametersLayersToTransform0 defines model for TrainingParameters.LayersToTransform.0.
+type TrainingParametersLayersToTransform0 = int
+
+// TrainingParametersLayersToTransform1 defines model for TrainingParameters.LayersToTransform.1.
+type TrainingParametersLayersToTransform1 = []int
+
+// TrainingParameters_LayersToTransform The indices of the layers to train, from 0; absent is all.
+type TrainingParameters_LayersToTransform struct {
+	union json.RawMessage
+}
+
+// TrainingParametersLrSchedulerType How the learning rate goes down.
+type TrainingParametersLrSchedulerType string
+
+// TrainingParametersTargetModules0 defines model for TrainingParameters.TargetModules.0.
+type TrainingParametersTargetModules0 string
+
+// TrainingParametersTargetModules1 defines model for TrainingParameters.TargetModules.1.
+type TrainingParametersTargetModules1 = []string
+
+// TrainingParameters_TargetModules The layers to train, by PEFT's names: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, embed_tokens, lm_head; all-linear is the first seven.
+type TrainingParameters_TargetModules struct {
+	union json.RawMessage
+}
+
+// TrainingParametersTruncation What becomes of longer examples.
+type TrainingParametersTruncation string
+
+// TrainingPoint defines model for TrainingPoint.
+type TrainingPoint struct {
+	// Step After which step.
+	Step int `json:"step"`
+
+	// Loss Per learned token.
+	Loss float64 `json:"loss"`
+}
+
+// TrainingProgress How far the job is.
+type TrainingProgress struct {
+	// Step Steps done.
+	Step int `json:"step"`
+
+	// Steps Steps in all; 0 until it is known.
+	Steps int `json:"steps"`
+
+	// Epoch Passes over the examples.
+	Epoch float64 `json:"epoch"`
+
+	// Loss Of the last step, per learned token.
+	Loss float64 `json:"loss"`
+
+	// EvalLoss Of the last evaluation; null before.
+	EvalLoss *float64 `json:"eval_loss"`
+
+	// TrainedTokens In all steps.
+	TrainedTokens int64 `json:"trained_tokens"`
+
+	// Seconds Time in training.
+	Seconds float64 `json:"seconds"`
+
+	// Eta Unix time at which it should end; null where it does not run.
+	Eta *int64 `json:"eta"`
+}
+
+// TrainingQuality How well the answers of the data are predicted.
+type TrainingQuality struct {
+	// Loss Per token.
+	Loss float64 `json:"loss"`
+
+	// Perplexity The exponential of the loss.
+	Perplexity float64 `json:"perplexity"`
+
+	// Accuracy Share of the tokens that were the likeliest.
+	Accuracy float64 `json:"accuracy"`
+
+	// Tokens How many were looked at.
+	Tokens int `json:"tokens"`
+}
+
+// TrainingReport What a job has come to.
+type TrainingReport struct {
+	// Object Always training.report.
+	Object string `json:"object"`
+
+	// Job The id of the job.
+	Job string `json:"job"`
+
+	// Status Its state.
+	Status string `json:"status"`
+
+	// Adapter The name of the adapter.
+	Adapter string `json:"adapter"`
+
+	// Version The version that the job made; null until there is one.
+	Version *string `json:"version"`
+
+	// MeasuredOn What base and trained were measured on.
+	MeasuredOn string           `json:"measured_on"`
+	Base       *TrainingQuality `json:"base"`
+	Trained    *TrainingQuality `json:"trained"`
+
+	// Curve The training loss by steps.
+	Curve []TrainingPoint `json:"curve"`
+
+	// EvalCurve The validation loss by steps.
+	EvalCurve []TrainingPoint `json:"eval_curve"`
+
+	// Samples Questions of the dataset and what is answered.
+	Samples []TrainingSample `json:"samples"`
+}
+
+// TrainingResult What the job made.
+type TrainingResult struct {
+	// Name The adapter.
+	Name string `json:"name"`
+
+	// Version The version of it.
+	Version string `json:"version"`
+
+	// Digest SHA-256 of its contents.
+	Digest string `json:"digest"`
+
+	// Metrics Losses and counts, kept with the version.
+	Metrics map[string]float64 `json:"metrics"`
+}
+
+// TrainingSample defines model for TrainingSample.
+type TrainingSample struct {
+	// Messages The question.
+	Messages []SampleMessage `json:"messages"`
+
+	// Reference The answer in the dataset.
+	Reference string `json:"reference"`
+
+	// Base The answer of the base; null where it was not asked.
+	Base *string `json:"base"`
+
+	// Adapter The answer of the adapter; null where it was not asked.
+	Adapter *string `json:"adapter"`
+}
+
 // UnloadLora defines model for UnloadLora.
 type UnloadLora struct {
 	// LoraName The adapter's name.
@@ -705,8 +1607,35 @@ type Usage struct {
 // AdapterName defines model for AdapterName.
 type AdapterName = string
 
+// After defines model for After.
+type After = string
+
+// FileID defines model for FileID.
+type FileID = string
+
+// FileLimit defines model for FileLimit.
+type FileLimit = int
+
+// JobID defines model for JobID.
+type JobID = string
+
+// LastEventID defines model for LastEventID.
+type LastEventID = string
+
+// Limit defines model for Limit.
+type Limit = int
+
+// ReportFormat defines model for ReportFormat.
+type ReportFormat = string
+
+// StreamEvents defines model for StreamEvents.
+type StreamEvents = bool
+
 // BadRequest defines model for BadRequest.
 type BadRequest = ErrorResponse
+
+// Conflict defines model for Conflict.
+type Conflict = ErrorResponse
 
 // Deadline defines model for Deadline.
 type Deadline = ErrorResponse
@@ -729,11 +1658,80 @@ type Unauthorized = ErrorResponse
 // Unavailable defines model for Unavailable.
 type Unavailable = ErrorResponse
 
+// ListTrainingParams defines parameters for ListTraining.
+type ListTrainingParams struct {
+	// After The id of the last entry of the page before.
+	After *After `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit Entries of a page; 20 where it is absent.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// FollowTrainingParams defines parameters for FollowTraining.
+type FollowTrainingParams struct {
+	// LastEventID The id of the last server-sent event that arrived.
+	LastEventID *LastEventID `json:"Last-Event-ID,omitempty"`
+}
+
+// GetReportParams defines parameters for GetReport.
+type GetReportParams struct {
+	// Format json, or svg for the picture.
+	Format *ReportFormat `form:"format,omitempty" json:"format,omitempty"`
+}
+
+// ListFilesParams defines parameters for ListFiles.
+type ListFilesParams struct {
+	// After The id of the last entry of the page before.
+	After *After `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit Entries of a page; 10000 where it is absent.
+	Limit *FileLimit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// ListFineTuningJobsParams defines parameters for ListFineTuningJobs.
+type ListFineTuningJobsParams struct {
+	// After The id of the last entry of the page before.
+	After *After `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit Entries of a page; 20 where it is absent.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// ListFineTuningCheckpointsParams defines parameters for ListFineTuningCheckpoints.
+type ListFineTuningCheckpointsParams struct {
+	// After The id of the last entry of the page before.
+	After *After `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit Entries of a page; 20 where it is absent.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// ListFineTuningEventsParams defines parameters for ListFineTuningEvents.
+type ListFineTuningEventsParams struct {
+	// After The id of the last entry of the page before.
+	After *After `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit Entries of a page; 20 where it is absent.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Stream Follow the job instead of listing a page.
+	Stream *StreamEvents `form:"stream,omitempty" json:"stream,omitempty"`
+
+	// LastEventID The id of the last server-sent event that arrived.
+	LastEventID *LastEventID `json:"Last-Event-ID,omitempty"`
+}
+
 // CreateAdapterJSONRequestBody defines body for CreateAdapter for application/json ContentType.
 type CreateAdapterJSONRequestBody = AdapterPath
 
 // CreateAdapterMultipartRequestBody defines body for CreateAdapter for multipart/form-data ContentType.
 type CreateAdapterMultipartRequestBody = AdapterUpload
+
+// TrainAdapterJSONRequestBody defines body for TrainAdapter for application/json ContentType.
+type TrainAdapterJSONRequestBody = TrainRequest
+
+// TrainAdapterMultipartRequestBody defines body for TrainAdapter for multipart/form-data ContentType.
+type TrainAdapterMultipartRequestBody = TrainForm
 
 // DetokenizeJSONRequestBody defines body for Detokenize for application/json ContentType.
 type DetokenizeJSONRequestBody = DetokenizeRequest
@@ -747,8 +1745,138 @@ type CreateChatCompletionJSONRequestBody = ChatCompletionRequest
 // CreateCompletionJSONRequestBody defines body for CreateCompletion for application/json ContentType.
 type CreateCompletionJSONRequestBody = CompletionRequest
 
+// CreateFileMultipartRequestBody defines body for CreateFile for multipart/form-data ContentType.
+type CreateFileMultipartRequestBody = FileUpload
+
+// CreateFineTuningJobJSONRequestBody defines body for CreateFineTuningJob for application/json ContentType.
+type CreateFineTuningJobJSONRequestBody = FineTuningRequest
+
 // LoadLoraAdapterJSONRequestBody defines body for LoadLoraAdapter for application/json ContentType.
 type LoadLoraAdapterJSONRequestBody = LoadLora
 
 // UnloadLoraAdapterJSONRequestBody defines body for UnloadLoraAdapter for application/json ContentType.
 type UnloadLoraAdapterJSONRequestBody = UnloadLora
+
+// AsTrainingParametersLayersToTransform0 returns the union data inside the TrainingParameters_LayersToTransform as a TrainingParametersLayersToTransform0
+func (t TrainingParameters_LayersToTransform) AsTrainingParametersLayersToTransform0() (TrainingParametersLayersToTransform0, error) {
+	var body TrainingParametersLayersToTransform0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromTrainingParametersLayersToTransform0 overwrites any union data inside the TrainingParameters_LayersToTransform as the provided TrainingParametersLayersToTransform0
+func (t *TrainingParameters_LayersToTransform) FromTrainingParametersLayersToTransform0(v TrainingParametersLayersToTransform0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeTrainingParametersLayersToTransform0 performs a merge with any union data inside the TrainingParameters_LayersToTransform, using the provided TrainingParametersLayersToTransform0
+func (t *TrainingParameters_LayersToTransform) MergeTrainingParametersLayersToTransform0(v TrainingParametersLayersToTransform0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsTrainingParametersLayersToTransform1 returns the union data inside the TrainingParameters_LayersToTransform as a TrainingParametersLayersToTransform1
+func (t TrainingParameters_LayersToTransform) AsTrainingParametersLayersToTransform1() (TrainingParametersLayersToTransform1, error) {
+	var body TrainingParametersLayersToTransform1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromTrainingParametersLayersToTransform1 overwrites any union data inside the TrainingParameters_LayersToTransform as the provided TrainingParametersLayersToTransform1
+func (t *TrainingParameters_LayersToTransform) FromTrainingParametersLayersToTransform1(v TrainingParametersLayersToTransform1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeTrainingParametersLayersToTransform1 performs a merge with any union data inside the TrainingParameters_LayersToTransform, using the provided TrainingParametersLayersToTransform1
+func (t *TrainingParameters_LayersToTransform) MergeTrainingParametersLayersToTransform1(v TrainingParametersLayersToTransform1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t TrainingParameters_LayersToTransform) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *TrainingParameters_LayersToTransform) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsTrainingParametersTargetModules0 returns the union data inside the TrainingParameters_TargetModules as a TrainingParametersTargetModules0
+func (t TrainingParameters_TargetModules) AsTrainingParametersTargetModules0() (TrainingParametersTargetModules0, error) {
+	var body TrainingParametersTargetModules0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromTrainingParametersTargetModules0 overwrites any union data inside the TrainingParameters_TargetModules as the provided TrainingParametersTargetModules0
+func (t *TrainingParameters_TargetModules) FromTrainingParametersTargetModules0(v TrainingParametersTargetModules0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeTrainingParametersTargetModules0 performs a merge with any union data inside the TrainingParameters_TargetModules, using the provided TrainingParametersTargetModules0
+func (t *TrainingParameters_TargetModules) MergeTrainingParametersTargetModules0(v TrainingParametersTargetModules0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsTrainingParametersTargetModules1 returns the union data inside the TrainingParameters_TargetModules as a TrainingParametersTargetModules1
+func (t TrainingParameters_TargetModules) AsTrainingParametersTargetModules1() (TrainingParametersTargetModules1, error) {
+	var body TrainingParametersTargetModules1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromTrainingParametersTargetModules1 overwrites any union data inside the TrainingParameters_TargetModules as the provided TrainingParametersTargetModules1
+func (t *TrainingParameters_TargetModules) FromTrainingParametersTargetModules1(v TrainingParametersTargetModules1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeTrainingParametersTargetModules1 performs a merge with any union data inside the TrainingParameters_TargetModules, using the provided TrainingParametersTargetModules1
+func (t *TrainingParameters_TargetModules) MergeTrainingParametersTargetModules1(v TrainingParametersTargetModules1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t TrainingParameters_TargetModules) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *TrainingParameters_TargetModules) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}

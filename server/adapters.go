@@ -69,8 +69,8 @@ func (s *Server) importPath(name, path, nameParam, pathParam string) (adapters.I
 	case s.draining.Load():
 		return adapters.Info{}, errDraining()
 	}
-	if err := adapters.CheckName(name); err != nil {
-		return adapters.Info{}, at(nameParam, err)
+	if err := checkName(name, nameParam); err != nil {
+		return adapters.Info{}, err
 	}
 	if s.importer == nil {
 		return adapters.Info{}, at(pathParam, fmt.Errorf("%w: this server has none", adapters.ErrPath))

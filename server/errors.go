@@ -12,6 +12,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/training"
 )
 
 // This file alone knows what status an error has: one table, one writer.
@@ -71,6 +72,16 @@ var table = []row{
 	{runtime.ErrAdapter, http.StatusBadRequest, requestFault, "adapter_mismatch", "adapter"},
 	{runtime.ErrNoRoom, http.StatusServiceUnavailable, serverFault, "no_room", ""},
 	{runtime.ErrDecode, http.StatusInternalServerError, serverFault, "decode_failed", ""},
+	{training.ErrConfig, http.StatusBadRequest, requestFault, codeValue, ""},
+	{training.ErrDataset, http.StatusBadRequest, requestFault, training.CodeDataset, "training_file"},
+	{training.ErrUnknown, http.StatusNotFound, requestFault, "training_job_not_found", "id"},
+	{training.ErrFile, http.StatusNotFound, requestFault, "file_not_found", "id"},
+	{training.ErrState, http.StatusConflict, requestFault, "wrong_state", "id"},
+	{training.ErrTooLarge, http.StatusRequestEntityTooLarge, requestFault, "dataset_too_large", "training_file"},
+	{training.ErrQueueFull, http.StatusTooManyRequests, rateFault, "training_queue_full", ""},
+	{training.ErrClosed, http.StatusServiceUnavailable, serverFault, "shutting_down", ""},
+	{training.ErrDamaged, http.StatusInternalServerError, serverFault, "training_job_damaged", "id"},
+	{runtime.ErrTrain, http.StatusBadRequest, requestFault, "training_unsupported", "model"},
 	{errGone, statusGone, requestFault, "client_gone", ""},
 }
 

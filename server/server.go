@@ -25,6 +25,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/training"
 )
 
 // Options are what main builds a Server from. Engine, Template, Store, Cache, Metrics and Name are needed.
@@ -39,12 +40,20 @@ type Options struct {
 	// adapters.ErrPath; nil refuses all.
 	Import func(name, path string) (adapters.Info, error)
 
+	// Jobs and Files are the training; nil: the server does not train. main closes Jobs before Shutdown, which
+	// ends the streams of their events.
+	Jobs  *training.Queue
+	Files *training.Files
+	// Trainable returns an error wrapping runtime.ErrTrain where the base cannot be trained; nil: it can.
+	Trainable func() error
+
 	Name      string   // the base model's id
 	Aliases   []string // further names of the base model
 	Keys      []string // Bearer keys; none: no key is asked for
 	MaxLoRA   int      // adapters that one batch may hold, for vllm:lora_requests_info
 	MaxBody   int64    // bytes of a JSON body; 0: 8 MiB
 	MaxUpload int64    // bytes of an uploaded adapter; 0: 1 GiB
+	MaxData   int64    // bytes of an uploaded dataset; 0: 256 MiB. Jobs and Files have their own bound
 	TempDir   string   // where uploads are received; "": the system's
 	Version   string
 	Log       zerolog.Logger
@@ -63,12 +72,17 @@ type Server struct {
 	log      zerolog.Logger
 	keys     keyring
 
+	jobs      *training.Queue
+	files     *training.Files
+	trainable func() error
+
 	name        string   // the base model's id
 	ids         []string // the same and its aliases
 	fingerprint string   // system_fingerprint
 	context     int
 	maxBody     int64
 	maxUpload   int64
+	maxDataset  int64
 	tempDir     string
 	version     string
 	started     time.Time
@@ -92,6 +106,7 @@ func New(o Options) *Server {
 	s := &Server{
 		engine: o.Engine, model: o.Engine.Model(), template: o.Template, store: o.Store, cache: o.Cache,
 		metrics: o.Metrics, importer: o.Import, log: o.Log, keys: newKeyring(o.Keys),
+		jobs: o.Jobs, files: o.Files, trainable: o.Trainable, maxDataset: o.MaxData,
 		name: o.Name, ids: append([]string{o.Name}, o.Aliases...), context: o.Engine.Context(),
 		maxBody: o.MaxBody, maxUpload: o.MaxUpload, tempDir: o.TempDir, version: o.Version, started: time.Now(),
 	}
@@ -100,6 +115,9 @@ func New(o Options) *Server {
 	}
 	if s.maxUpload <= 0 {
 		s.maxUpload = 1 << 30
+	}
+	if s.maxDataset <= 0 {
+		s.maxDataset = 256 << 20
 	}
 	s.fingerprint = fingerprint(s.model.Facts())
 	s.metrics.watch(o.Engine.Stats, o.Cache.Stats, func() int { return len(o.Store.List()) }, o.MaxLoRA, o.Version)

@@ -136,7 +136,7 @@ func (u *upload) check() error {
 	case len(u.parts) == 0:
 		return refuse(codeMissing, "file", "is missing: a part with a filename")
 	}
-	return at("name", adapters.CheckName(u.name))
+	return checkName(u.name, "name")
 }
 
 // field reads a part without a filename.

@@ -1,0 +1,173 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/lorikeet-ai/lorikeet/openapi"
+	"github.com/lorikeet-ai/lorikeet/training"
+)
+
+// fineTune is the one purpose that files have here.
+const fineTune = "fine-tune"
+
+// ListFiles lists the uploaded files.
+func (s *Server) ListFiles(c *fiber.Ctx, params openapi.ListFilesParams) error {
+	if _, err := s.queue(); err != nil {
+		return err
+	}
+	var check checker
+	n := check.integer("limit", params.Limit, 10000, 1, 10000)
+	if check.err != nil {
+		return check.err
+	}
+	list, more, err := s.files.List(text(params.After), n)
+	if err != nil {
+		return at("after", err)
+	}
+	out := openapi.FileList{Object: "list", Data: make([]openapi.File, len(list)), HasMore: more}
+	for i, f := range list {
+		out.Data[i] = fileOf(f)
+	}
+	if n := len(list); n > 0 {
+		out.FirstId, out.LastId = &list[0].ID, &list[n-1].ID
+	}
+	return sendJSON(c, http.StatusOK, out)
+}
+
+func fileOf(f training.File) openapi.File {
+	return openapi.File{
+		Id: f.ID, Object: "file", Bytes: f.Bytes, CreatedAt: f.Created.Unix(), Filename: f.Name, Purpose: f.Purpose, Status: "processed",
+	}
+}
+
+// GetFile describes a file.
+func (s *Server) GetFile(c *fiber.Ctx, id string) error {
+	if _, err := s.queue(); err != nil {
+		return err
+	}
+	f, err := s.files.Get(id)
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, fileOf(f))
+}
+
+// GetFileContent gives a file's bytes.
+func (s *Server) GetFileContent(c *fiber.Ctx, id string) error {
+	if _, err := s.queue(); err != nil {
+		return err
+	}
+	content, f, err := s.files.Open(id)
+	if err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderContentType, fiber.MIMEOctetStream)
+	return c.SendStream(content, int(f.Bytes)) // which closes it
+}
+
+// DeleteFile forgets a file.
+func (s *Server) DeleteFile(c *fiber.Ctx, id string) error {
+	if _, err := s.queue(); err != nil {
+		return err
+	}
+	if err := s.files.Delete(id); err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, openapi.FileDeleted{Id: id, Object: "file", Deleted: true})
+}
+
+// CreateFile receives a file. The form's fields may come in any order: a file that its purpose refuses is
+// deleted again.
+func (s *Server) CreateFile(c *fiber.Ctx) error {
+	if _, err := s.queue(); err != nil {
+		return err
+	}
+	kind, params, err := mime.ParseMediaType(c.Get(fiber.HeaderContentType))
+	if err != nil || kind != fiber.MIMEMultipartForm {
+		return refuse(codeType, "file", "must come as multipart/form-data")
+	}
+	if s.draining.Load() {
+		return errDraining()
+	}
+	body := &patient{r: c.Context().RequestBodyStream(), c: c}
+	f, err := s.receiveFile(multipart.NewReader(body, params["boundary"]))
+	if err != nil {
+		if f != nil {
+			err = errors.Join(err, s.files.Delete(f.ID))
+		}
+		if errors.Is(err, training.ErrTooLarge) {
+			return tooLarge(c, body, s.maxDataset)
+		}
+		return err
+	}
+	s.log.Info().Str("file", f.ID).Int64("bytes", f.Bytes).Msg("file uploaded")
+	return sendJSON(c, http.StatusOK, fileOf(*f))
+}
+
+// receiveFile reads the form. It returns the file that it stored also with an error.
+func (s *Server) receiveFile(form *multipart.Reader) (stored *training.File, err error) {
+	purpose := ""
+	for n := 0; ; n++ {
+		p, err := form.NextPart()
+		switch {
+		case errors.Is(err, io.EOF):
+			return stored, checkFile(stored, purpose)
+		case err != nil:
+			return stored, broken(err)
+		case n == maxParts:
+			return stored, refuse(codeValue, "file", "comes in a form of more than %d parts", maxParts)
+		case p.FormName() == "file" && stored != nil:
+			return stored, refuse(codeValue, "file", "is given twice")
+		case p.FormName() == "file":
+			in := &source{r: p}
+			f, err := s.files.Put(context.Background(), in, p.FileName(), fineTune)
+			if in.err != nil {
+				return nil, broken(in.err)
+			}
+			if err != nil {
+				return nil, err
+			}
+			stored = &f
+		case p.FormName() == "purpose":
+			text, err := io.ReadAll(io.LimitReader(p, maxFormField))
+			if err != nil {
+				return stored, broken(err)
+			}
+			purpose = string(text)
+		}
+	}
+}
+
+// checkFile says what the form lacks.
+func checkFile(f *training.File, purpose string) error {
+	switch {
+	case purpose == "":
+		return refuse(codeMissing, "purpose", "is missing: %s is the one that files have here", fineTune)
+	case purpose != fineTune:
+		return refuse(codeUnsupported, "purpose", "is %q: %s is the one that files have here", purpose, fineTune)
+	case f == nil:
+		return refuse(codeMissing, "file", "is missing")
+	}
+	return nil
+}
+
+// source tells an upload that fails, which is the client's fault, from a disk that does.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(b []byte) (int, error) {
+	n, err := s.r.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.err = err
+	}
+	return n, err
+}

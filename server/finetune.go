@@ -1,0 +1,163 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/lorikeet-ai/lorikeet/openapi"
+	"github.com/lorikeet-ai/lorikeet/training"
+)
+
+// This file has the training jobs in the shapes that OpenAI's clients know.
+
+// ListFineTuningJobs lists the jobs.
+func (s *Server) ListFineTuningJobs(c *fiber.Ctx, params openapi.ListFineTuningJobsParams) error {
+	list, more, err := s.listJobs(params.After, params.Limit)
+	if err != nil {
+		return err
+	}
+	out := openapi.FineTuningJobList{Object: "list", Data: make([]openapi.FineTuningJob, len(list)), HasMore: more}
+	for i := range list {
+		out.Data[i] = s.fineTuningJob(&list[i])
+	}
+	return sendJSON(c, http.StatusOK, out)
+}
+
+// GetFineTuningJob gives one job.
+func (s *Server) GetFineTuningJob(c *fiber.Ctx, id string) error {
+	job, err := s.getJob(id)
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, s.fineTuningJob(&job))
+}
+
+// CancelFineTuningJob ends a job.
+func (s *Server) CancelFineTuningJob(c *fiber.Ctx, id string) error {
+	job, err := s.cancelJob(id)
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, s.fineTuningJob(&job))
+}
+
+// fineTuningJob puts a job in OpenAI's shape.
+func (s *Server) fineTuningJob(j *training.Job) openapi.FineTuningJob {
+	with := openapi.FineTunedWith{
+		NEpochs: j.Config.Epochs, BatchSize: j.Config.Batch * j.Config.Accumulation,
+		LearningRateMultiplier: j.Config.LearningRate / training.Defaults().LearningRate,
+	}
+	out := openapi.FineTuningJob{
+		Id: j.ID, Object: "fine_tuning.job", CreatedAt: j.Created.Unix(), FinishedAt: unix(j.Finished), Model: s.name,
+		OrganizationId: "lorikeet", Status: string(j.Status), Hyperparameters: with,
+		Method:       openapi.FineTuningMethod{Type: "supervised", Supervised: openapi.FineTuningSupervised{Hyperparameters: with}},
+		TrainingFile: "inline", ResultFiles: []string{}, Seed: j.Config.Seed, Integrations: []struct{}{}, Metadata: metadataOf(j),
+		EstimatedFinish: unix(j.Progress.ETA), UserProvidedSuffix: suffixOf(j.Request),
+	}
+	if j.Training.File != "" {
+		out.TrainingFile = j.Training.File
+	}
+	if j.Validation != nil {
+		out.ValidationFile = nullable(j.Validation.File)
+	}
+	if j.Result != nil {
+		out.FineTunedModel = &j.Result.Name
+	}
+	if j.Status.Ended() {
+		out.TrainedTokens = &j.Progress.Tokens
+	}
+	if e := j.Error; e != nil {
+		out.Error = &openapi.FineTuningError{Code: e.Code, Message: e.Message, Param: nullable(e.Param)}
+	}
+	return out
+}
+
+// ListFineTuningEvents lists a job's events, or follows them.
+func (s *Server) ListFineTuningEvents(c *fiber.Ctx, id string, params openapi.ListFineTuningEventsParams) error {
+	q, err := s.queue()
+	if err != nil {
+		return err
+	}
+	prefix := "ftevent-" + strings.TrimPrefix(strings.Clone(id), "ftjob-") + "-"
+	shape := func(e training.Event) any { return fineTuningEvent(prefix, e) }
+	if flag(params.Stream, false) {
+		return s.follow(c, id, params.LastEventID, shape)
+	}
+	var check checker
+	n := check.integer("limit", params.Limit, 20, 1, 100)
+	before := 0
+	if after := text(params.After); after != "" {
+		number, ours := strings.CutPrefix(after, prefix)
+		if before, err = strconv.Atoi(number); !ours || err != nil || before < 1 {
+			check.refuse(codeValue, "after", "is %q, which is no event of this job", after)
+		}
+	}
+	if check.err != nil {
+		return check.err
+	}
+	list, more, err := q.EventPage(id, before, n)
+	if err != nil {
+		return err
+	}
+	out := openapi.FineTuningEventList{Object: "list", Data: make([]openapi.FineTuningEvent, len(list)), HasMore: more}
+	for i, e := range list {
+		out.Data[i] = fineTuningEvent(prefix, e)
+	}
+	return sendJSON(c, http.StatusOK, out)
+}
+
+func fineTuningEvent(prefix string, e training.Event) openapi.FineTuningEvent {
+	return openapi.FineTuningEvent{
+		Id: fmt.Sprint(prefix, e.Seq), Object: "fine_tuning.job.event", CreatedAt: e.Created.Unix(), Level: e.Level,
+		Message: e.Message, Type: e.Kind, Data: metricsOf(e.Metrics),
+	}
+}
+
+// ListFineTuningCheckpoints lists the checkpoints of a job.
+func (s *Server) ListFineTuningCheckpoints(c *fiber.Ctx, id string, params openapi.ListFineTuningCheckpointsParams) error {
+	q, err := s.queue()
+	if err != nil {
+		return err
+	}
+	var check checker
+	n := check.integer("limit", params.Limit, 20, 1, 100)
+	list, err := q.Checkpoints(id)
+	if err != nil {
+		return err
+	}
+	if after := text(params.After); after != "" {
+		at := 0
+		for at < len(list) && list[at].ID != after {
+			at++
+		}
+		if at == len(list) {
+			check.refuse(codeValue, "after", "is %q, which is no checkpoint of this job", after)
+		}
+		list = list[min(at+1, len(list)):]
+	}
+	if check.err != nil {
+		return check.err
+	}
+	out := openapi.FineTuningCheckpointList{Object: "list", Data: []openapi.FineTuningCheckpoint{}, HasMore: len(list) > n}
+	for _, k := range list[:min(n, len(list))] {
+		out.Data = append(out.Data, fineTuningCheckpoint(id, &k))
+	}
+	if n := len(out.Data); n > 0 {
+		out.FirstId, out.LastId = &out.Data[0].Id, &out.Data[n-1].Id
+	}
+	return sendJSON(c, http.StatusOK, out)
+}
+
+func fineTuningCheckpoint(job string, k *training.Checkpoint) openapi.FineTuningCheckpoint {
+	return openapi.FineTuningCheckpoint{
+		Id: k.ID, Object: "fine_tuning.job.checkpoint", CreatedAt: k.Created.Unix(), FineTunedModelCheckpoint: k.Adapter,
+		FineTuningJobId: job, StepNumber: k.Step, Metrics: openapi.FineTuningMetrics{
+			Step: float64(k.Step), TrainLoss: k.Loss, TrainMeanTokenAccuracy: k.Accuracy, ValidLoss: k.EvalLoss,
+			ValidMeanTokenAccuracy: k.EvalAccuracy, FullValidLoss: k.EvalLoss, FullValidMeanTokenAccuracy: k.EvalAccuracy,
+		},
+	}
+}

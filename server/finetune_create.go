@@ -1,0 +1,167 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/lorikeet-ai/lorikeet/openapi"
+	"github.com/lorikeet-ai/lorikeet/training"
+)
+
+// maxSuffix bounds the suffix of a job, as OpenAI does.
+const maxSuffix = 64
+
+// CreateFineTuningJob makes a job from OpenAI's request.
+func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
+	if _, err := s.queue(); err != nil {
+		return err
+	}
+	var req openapi.FineTuningRequest
+	if err := s.decodeBody(c, &req); err != nil {
+		return err
+	}
+	if err := s.checkFineTuning(&req); err != nil {
+		return err
+	}
+	config, err := fineTuningConfig(&req)
+	if err != nil {
+		return err
+	}
+	name := text(req.Suffix)
+	if name == "" {
+		name = newID("ft-")
+	}
+	if err := checkName(name, "suffix"); err != nil {
+		return err
+	}
+	train, err := s.dataset(nil, "", req.TrainingFile, "training_file", nil)
+	if err != nil {
+		return err
+	}
+	defer train.close()
+	raw, err := json.Marshal(asked{Suffix: text(req.Suffix)})
+	if err != nil {
+		return err
+	}
+	r := training.CreateRequest{Name: name, Config: config, Training: train.Input, Request: raw, Late: true}
+	if req.Metadata != nil {
+		r.Metadata = *req.Metadata
+	}
+	valid, err := s.dataset(nil, "", text(req.ValidationFile), "validation_file", nil)
+	if err != nil {
+		return err
+	}
+	if valid != nil {
+		defer valid.close()
+		r.Validation = &valid.Input
+	}
+	job, err := s.createJob(r, "training_file", "validation_file")
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, http.StatusOK, s.fineTuningJob(&job))
+}
+
+// asked is what of the request a job keeps, to be shown again.
+type asked struct {
+	Suffix string `json:"suffix,omitempty"`
+}
+
+// suffixOf reads the suffix of a job that OpenAI's request made.
+func suffixOf(raw json.RawMessage) *string {
+	var a asked
+	if len(raw) == 0 || json.Unmarshal(raw, &a) != nil {
+		return nil
+	}
+	return nullable(a.Suffix)
+}
+
+// checkFineTuning checks the fields that are not hyperparameters.
+func (s *Server) checkFineTuning(req *openapi.FineTuningRequest) error {
+	switch {
+	case req.Model == "":
+		return refuse(codeMissing, "model", "is missing: %q is the base model", s.name)
+	case req.TrainingFile == "":
+		return refuse(codeMissing, "training_file", "is missing: the id of an uploaded file")
+	case len(text(req.Suffix)) > maxSuffix:
+		return refuse(codeValue, "suffix", "has %d bytes, at most %d are read", len(*req.Suffix), maxSuffix)
+	case kindOf(req.Integrations) == "array" && string(req.Integrations) != "[]", !slices.Contains([]string{"null", "array"}, kindOf(req.Integrations)):
+		return refuse(codeUnsupported, "integrations", "are not supported")
+	}
+	ref, err := s.resolve(req.Model)
+	if err != nil {
+		return err
+	}
+	if ref != nil {
+		return refuse(codeUnsupported, "model", "is an adapter: training begins with the base model, %q", s.name)
+	}
+	if req.Metadata != nil {
+		return checkMetadata(*req.Metadata)
+	}
+	return nil
+}
+
+// fineTuningConfig reads the hyperparameters, from their place under method or from the older one.
+func fineTuningConfig(req *openapi.FineTuningRequest) (training.Config, error) {
+	raw, param := req.Hyperparameters, "hyperparameters"
+	if kindOf(req.Method) != "null" {
+		var method struct {
+			Type       string `json:"type"`
+			Supervised struct {
+				Hyperparameters json.RawMessage `json:"hyperparameters"`
+			} `json:"supervised"`
+		}
+		if err := decodeField(req.Method, "method", &method); err != nil {
+			return training.Config{}, err
+		}
+		if method.Type != "supervised" {
+			return training.Config{}, refuse(codeUnsupported, "method.type", "is %q: supervised is the one there is", method.Type)
+		}
+		if kindOf(method.Supervised.Hyperparameters) != "null" {
+			raw, param = method.Supervised.Hyperparameters, "method.supervised.hyperparameters"
+		}
+	}
+	h, err := hyperparameters(raw, param)
+	if err != nil {
+		return training.Config{}, err
+	}
+	config, err := h.Config()
+	var field *training.FieldError
+	if errors.As(err, &field) {
+		err = at(param+"."+field.Field, err)
+	}
+	if err == nil && req.Seed != nil {
+		if *req.Seed < 0 {
+			return config, refuse(codeValue, "seed", "is %d, it must be 0 or more", *req.Seed)
+		}
+		config.Seed = *req.Seed
+	}
+	return config, err
+}
+
+// hyperparameters reads OpenAI's three, and refuses others by name.
+func hyperparameters(raw json.RawMessage, param string) (h training.Hyperparameters, err error) {
+	if kindOf(raw) == "null" {
+		return h, nil
+	}
+	var fields map[string]json.RawMessage
+	if err := decodeField(raw, param, &fields); err != nil {
+		return h, err
+	}
+	known := map[string]*training.Auto{"n_epochs": &h.Epochs, "batch_size": &h.Batch, "learning_rate_multiplier": &h.RateMultiplier}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		value, ok := known[name]
+		if !ok {
+			return h, refuse(codeUnsupported, param+"."+name, "is not known here; POST /adapters/train takes PEFT's and TRL's names")
+		}
+		if err := json.Unmarshal(fields[name], value); err != nil {
+			return h, refuse(codeValue, param+"."+name, "is %s: %v", fields[name], err)
+		}
+	}
+	return h, nil
+}

@@ -1,0 +1,173 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/openapi"
+	"github.com/lorikeet-ai/lorikeet/training"
+)
+
+// This file is training in the server's own words: train_create.go reads what is asked for, train_shape.go
+// writes jobs, train_events.go streams what happens to them. finetune.go has the same jobs in OpenAI's words.
+
+// reserved is the adapter name that the URLs of training jobs take.
+const reserved = "train"
+
+// cancelTime is how long a cancelled job may take to stop: a slice is some milliseconds.
+const cancelTime = 30 * time.Second
+
+// checkName returns why an adapter cannot be registered by a name.
+func checkName(name, param string) error {
+	if name == reserved {
+		return refuse(codeValue, param, "%q is reserved: /adapters/train has the training jobs", name)
+	}
+	return at(param, adapters.CheckName(name))
+}
+
+// queue returns the training queue, or why there is none.
+func (s *Server) queue() (*training.Queue, error) {
+	if s.jobs == nil || s.files == nil {
+		return nil, &refusal{status: http.StatusServiceUnavailable, code: "training_off", message: "this server does not train"}
+	}
+	return s.jobs, nil
+}
+
+// ListTraining lists the jobs.
+func (s *Server) ListTraining(c *fiber.Ctx, params openapi.ListTrainingParams) error {
+	list, more, err := s.listJobs(params.After, params.Limit)
+	if err != nil {
+		return err
+	}
+	out := openapi.TrainingJobList{Object: "list", Data: make([]openapi.TrainingJob, len(list)), HasMore: more}
+	for i := range list {
+		if out.Data[i], err = s.jobOf(&list[i]); err != nil {
+			return err
+		}
+	}
+	return sendJSON(c, http.StatusOK, out)
+}
+
+// listJobs returns a page of the jobs.
+func (s *Server) listJobs(after *string, limit *int) ([]training.Job, bool, error) {
+	q, err := s.queue()
+	if err != nil {
+		return nil, false, err
+	}
+	var check checker
+	n := check.integer("limit", limit, 20, 1, 100)
+	if check.err != nil {
+		return nil, false, check.err
+	}
+	list, more, err := q.List(text(after), n)
+	return list, more, at("after", err)
+}
+
+// text is a string, "" for none.
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// GetTraining gives one job.
+func (s *Server) GetTraining(c *fiber.Ctx, id string) error {
+	job, err := s.getJob(id)
+	if err != nil {
+		return err
+	}
+	return s.sendJob(c, http.StatusOK, job)
+}
+
+func (s *Server) getJob(id string) (training.Job, error) {
+	q, err := s.queue()
+	if err != nil {
+		return training.Job{}, err
+	}
+	return q.Get(id)
+}
+
+// CancelTraining ends a job.
+func (s *Server) CancelTraining(c *fiber.Ctx, id string) error {
+	job, err := s.cancelJob(id)
+	if err != nil {
+		return err
+	}
+	return s.sendJob(c, http.StatusOK, job)
+}
+
+func (s *Server) cancelJob(id string) (training.Job, error) {
+	q, err := s.queue()
+	if err != nil {
+		return training.Job{}, err
+	}
+	ctx, stop := context.WithTimeout(context.Background(), cancelTime)
+	defer stop()
+	job, err := q.Cancel(ctx, id)
+	if err == nil {
+		s.log.Info().Str("job", job.ID).Str("adapter", job.Name).Msg("training cancelled")
+	}
+	return job, err
+}
+
+// ResumeTraining queues a job again.
+func (s *Server) ResumeTraining(c *fiber.Ctx, id string) error {
+	q, err := s.queue()
+	if err != nil {
+		return err
+	}
+	if s.draining.Load() {
+		return errDraining()
+	}
+	job, err := q.Resume(id)
+	if err != nil {
+		return err
+	}
+	s.log.Info().Str("job", job.ID).Str("adapter", job.Name).Msg("training resumed")
+	return s.sendJob(c, http.StatusOK, job)
+}
+
+func (s *Server) sendJob(c *fiber.Ctx, status int, job training.Job) error {
+	out, err := s.jobOf(&job)
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, status, out)
+}
+
+// createJob makes a job. The error names the field at fault by what the request calls its datasets.
+func (s *Server) createJob(r training.CreateRequest, trainingParam, validationParam string) (training.Job, error) {
+	q, err := s.queue()
+	if err != nil {
+		return training.Job{}, err
+	}
+	if s.draining.Load() {
+		return training.Job{}, errDraining()
+	}
+	if s.trainable != nil {
+		if err := s.trainable(); err != nil {
+			return training.Job{}, err
+		}
+	}
+	job, err := q.Create(context.Background(), r)
+	var field *training.FieldError
+	var data *training.DatasetError
+	switch {
+	case errors.As(err, &field):
+		err = at(field.Field, err)
+	case errors.As(err, &data) && data.Dataset == "validation":
+		err = at(validationParam, err)
+	case errors.As(err, &data), errors.Is(err, training.ErrTooLarge):
+		err = at(trainingParam, err)
+	}
+	if err == nil {
+		s.log.Info().Str("job", job.ID).Str("adapter", job.Name).Msg("training job created")
+	}
+	return job, err
+}

@@ -1,0 +1,250 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/training"
+)
+
+// Bounds of a job's metadata, as OpenAI has them.
+const (
+	maxMetadata      = 16
+	maxMetadataKey   = 64
+	maxMetadataValue = 512
+	// maxTrainField bounds a form field of a training job.
+	maxTrainField = 64 << 10
+)
+
+// trainFields are a job's fields besides its hyperparameters.
+type trainFields struct {
+	Name               string            `json:"name"`
+	Examples           json.RawMessage   `json:"examples"`
+	TrainingFile       string            `json:"training_file"`
+	ValidationExamples json.RawMessage   `json:"validation_examples"`
+	ValidationFile     string            `json:"validation_file"`
+	Metadata           map[string]string `json:"metadata"`
+}
+
+// trainNames are the names of these fields.
+var trainNames = []string{"name", "examples", "training_file", "validation_examples", "validation_file", "metadata"}
+
+// TrainAdapter makes a job from JSON or a form.
+func (s *Server) TrainAdapter(c *fiber.Ctx) error {
+	if _, err := s.queue(); err != nil {
+		return err
+	}
+	kind, params, err := mime.ParseMediaType(c.Get(fiber.HeaderContentType))
+	if err == nil && kind == fiber.MIMEMultipartForm {
+		return s.trainFromForm(c, params["boundary"])
+	}
+	body, err := readBody(c, s.maxBody)
+	if err != nil {
+		return err
+	}
+	return s.train(c, body, &trainForm{})
+}
+
+// train makes the job that body, a JSON object, and the files of a form ask for.
+func (s *Server) train(c *fiber.Ctx, body []byte, form *trainForm) error {
+	var f trainFields
+	if err := decodeJSON(body, &f); err != nil {
+		return err
+	}
+	if f.Name == "" {
+		return refuse(codeMissing, "name", "is missing: the adapter to make")
+	}
+	if err := errors.Join(checkName(f.Name, "name"), checkMetadata(f.Metadata)); err != nil {
+		return err
+	}
+	config, err := trainConfig(body)
+	if err != nil {
+		return err
+	}
+	train, err := s.dataset(f.Examples, "examples", f.TrainingFile, "training_file", form.training)
+	if err != nil {
+		return err
+	}
+	if train == nil {
+		return refuse(codeMissing, "examples", "is missing: give examples, training_file, or a form with a file")
+	}
+	defer train.close()
+	valid, err := s.dataset(f.ValidationExamples, "validation_examples", f.ValidationFile, "validation_file", form.validation)
+	if err != nil {
+		return err
+	}
+	r := training.CreateRequest{Name: f.Name, Config: config, Training: train.Input, Metadata: f.Metadata}
+	validParam := ""
+	if valid != nil {
+		defer valid.close()
+		r.Validation, validParam = &valid.Input, valid.param
+	}
+	job, err := s.createJob(r, train.param, validParam)
+	if err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderLocation, "/adapters/train/"+job.ID)
+	return s.sendJob(c, http.StatusAccepted, job)
+}
+
+// trainConfig reads the hyperparameters: all fields that are no others'.
+func trainConfig(body []byte) (training.Config, error) {
+	var fields map[string]json.RawMessage
+	if err := decodeJSON(body, &fields); err != nil {
+		return training.Config{}, err
+	}
+	for _, name := range trainNames {
+		delete(fields, name)
+	}
+	raw, err := json.Marshal(fields)
+	if err != nil {
+		return training.Config{}, err
+	}
+	config, err := training.ParseConfig(raw)
+	var field *training.FieldError
+	if errors.As(err, &field) {
+		err = at(field.Field, err)
+	}
+	return config, err
+}
+
+// checkMetadata holds metadata to its bounds.
+func checkMetadata(m map[string]string) error {
+	if len(m) > maxMetadata {
+		return refuse(codeValue, "metadata", "has %d entries, at most %d are kept", len(m), maxMetadata)
+	}
+	for k, v := range m {
+		if len(k) > maxMetadataKey || len(v) > maxMetadataValue {
+			return refuse(codeValue, "metadata", "has an entry of %d and %d bytes, at most %d and %d are kept",
+				len(k), len(v), maxMetadataKey, maxMetadataValue)
+		}
+	}
+	return nil
+}
+
+// dataset is where a job's examples come from. It is closed when the job has copied them.
+type dataset struct {
+	training.Input
+	param string // what the request calls it
+	close func()
+}
+
+// dataset opens the one of three sources that is given: inline examples, the id of an uploaded file, or a file
+// of the form. It returns nil where none is.
+func (s *Server) dataset(inline json.RawMessage, inlineParam, id, idParam string, sent *adapters.Part) (*dataset, error) {
+	given := kindOf(inline)
+	switch {
+	case given != "null" && (id != "" || sent != nil), id != "" && sent != nil:
+		return nil, refuse(codeValue, idParam, "is given more than once: give inline examples, an id, or a file")
+	case given == "array":
+		return &dataset{training.Input{Body: bytes.NewReader(inline)}, inlineParam, func() {}}, nil
+	case given != "null":
+		return nil, refuse(codeType, inlineParam, "must be an array, not %s", article(given))
+	case sent != nil:
+		content := io.NewSectionReader(sent.Body, 0, sent.Size)
+		return &dataset{training.Input{Body: content, File: sent.Name}, idParam, func() {}}, nil
+	case id == "":
+		return nil, nil
+	}
+	f, file, err := s.files.Open(id)
+	if errors.Is(err, training.ErrFile) {
+		return nil, refuse(codeValue, idParam, "is %q, which is no uploaded file; POST /v1/files uploads one", id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &dataset{training.Input{Body: f, File: file.ID}, idParam, func() { _ = f.Close() }}, nil // it was only read
+}
+
+// trainForm is a training job that comes as a form: its files go to temporary ones.
+type trainForm struct {
+	upload
+	fields               map[string]json.RawMessage
+	training, validation *adapters.Part
+}
+
+// trainFromForm receives a form and makes its job.
+func (s *Server) trainFromForm(c *fiber.Ctx, boundary string) error {
+	if s.draining.Load() {
+		return errDraining()
+	}
+	f := &trainForm{upload: upload{dir: s.tempDir, left: s.maxDataset}, fields: map[string]json.RawMessage{}}
+	defer f.close()
+	body := &patient{r: c.Context().RequestBodyStream(), c: c}
+	if err := f.receive(multipart.NewReader(body, boundary)); err != nil {
+		if errors.Is(err, errUploadSize) {
+			return tooLarge(c, body, s.maxDataset)
+		}
+		return err
+	}
+	object, err := json.Marshal(f.fields)
+	if err != nil {
+		return err
+	}
+	return s.train(c, object, f)
+}
+
+// receive reads all parts.
+func (f *trainForm) receive(form *multipart.Reader) error {
+	for n := 0; ; n++ {
+		p, err := form.NextPart()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return broken(err)
+		case n == 4*maxParts:
+			return refuse(codeValue, "file", "comes in a form of more than %d parts", 4*maxParts)
+		case p.FileName() != "":
+			err = f.take(p)
+		default:
+			err = f.field(p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// take receives a file.
+func (f *trainForm) take(p *multipart.Part) error {
+	place := &f.training
+	if p.FormName() == "validation_file" {
+		place = &f.validation
+	}
+	if *place != nil {
+		return refuse(codeValue, p.FormName(), "is given twice")
+	}
+	if err := f.file(p); err != nil {
+		return err
+	}
+	part := f.parts[len(f.parts)-1]
+	*place = &part
+	return nil
+}
+
+// field reads a part without a filename: JSON where it can be, else a string.
+func (f *trainForm) field(p *multipart.Part) error {
+	text, err := io.ReadAll(io.LimitReader(p, maxTrainField+1))
+	if err != nil {
+		return broken(err)
+	}
+	name := p.FormName()
+	switch {
+	case len(text) > maxTrainField:
+		return refuse(codeValue, name, "is longer than %d bytes", maxTrainField)
+	case name == "name" || name == "training_file" || name == "validation_file" || !json.Valid(text):
+		f.fields[name] = appendString(nil, string(text))
+	default:
+		f.fields[name] = text
+	}
+	return nil
+}
