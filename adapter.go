@@ -19,7 +19,7 @@ func adapterCommand(env lookup) *cobra.Command {
 	group := &cobra.Command{
 		Use:   "adapter",
 		Short: "List, add and remove the adapters of a running server",
-		Args:  cobra.NoArgs,
+		Args:  exactly(0, "one of its commands"),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	add := func(use, short string, args cobra.PositionalArgs, f func(ctx context.Context, w io.Writer, args []string) error) {

@@ -144,11 +144,13 @@ func (b *booted) mustAsk(body map[string]any) string {
 }
 
 // metric returns the sum of a metric over its labels.
-func (b *booted) metric(name string) (sum float64) {
-	b.t.Helper()
-	resp, err := http.Get(b.url() + "/metrics")
+func (b *booted) metric(name string) float64 { return metric(b.t, b.url(), name) }
+
+func metric(t testing.TB, url, name string) (sum float64) {
+	t.Helper()
+	resp, err := http.Get(url + "/metrics")
 	if err != nil {
-		b.t.Fatal(err)
+		t.Fatal(err)
 	}
 	defer resp.Body.Close()
 	line, found := regexp.MustCompile(`^`+regexp.QuoteMeta(name)+`(\{.*\})? (\S+)$`), false
@@ -156,13 +158,31 @@ func (b *booted) metric(name string) (sum float64) {
 		if m := line.FindStringSubmatch(strings.TrimSpace(lines.Text())); m != nil {
 			v, err := strconv.ParseFloat(m[2], 64)
 			if err != nil {
-				b.t.Fatal(err)
+				t.Fatal(err)
 			}
 			sum, found = sum+v, true
 		}
 	}
 	if !found {
-		b.t.Fatalf("there is no metric %s", name)
+		t.Fatalf("there is no metric %s", name)
 	}
 	return sum
+}
+
+// lockedBuffer is a buffer that one goroutine writes while another reads.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

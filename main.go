@@ -43,7 +43,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, env looku
 		Short:         "One 4-bit base model, a different LoRA adapter in every row of one batch",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          exactly(0, "one of its commands"),
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
@@ -78,7 +78,7 @@ func trimUsage(err error) string {
 func exactly(n int, what string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != n {
-			return fmt.Errorf("%w: want %s, got %d arguments", errUsage, what, len(args))
+			return fmt.Errorf("%w: want %s, got %q", errUsage, what, args)
 		}
 		return nil
 	}
