@@ -36,7 +36,7 @@ var arrows = map[string][]string{
 var testArrows = map[string][]string{
 	".":             {"bench", "runtime/runtimetest", "openapi"},
 	"server":        {"runtime/runtimetest", "quant"},
-	"training":      {"runtime/runtimetest"},
+	"training":      {"runtime/runtimetest", "runtime/llama", "demo"},
 	"adapters":      {"runtime/runtimetest", "demo"},
 	"runtime":       {"runtime/runtimetest"},
 	"runtime/llama": {"runtime/runtimetest", "demo", "adapters"},

@@ -108,6 +108,14 @@ func (q *Queue) dropStates(id string, keep ...string) {
 	}
 }
 
+// tidy removes what a job that has succeeded, and so cannot be resumed, no longer needs. Its datasets stay.
+func (q *Queue) tidy(id string) {
+	q.dropStates(id)
+	if err := q.disk.remove(q.inJob(id, examplesFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		q.o.Warn(fmt.Sprintf("training job %s: removing its examples: %v", id, err))
+	}
+}
+
 // publishCheckpoint stores the adapter as it stands, to be served as name@step-N.
 func (r *run) publishCheckpoint() error {
 	info, err := r.q.o.Store.PutCheckpoint(r.job.Name, r.state.Step, r.job.Config.SaveTotal, r.trainer.LoRA(), r.note())
@@ -143,7 +151,8 @@ func (q *Queue) keepCheckpoint(id string, c Checkpoint) error {
 			list = append(list, old)
 		}
 	}
-	rec.Checkpoints = append(list, c)
+	list = append(list, c)
+	rec.Checkpoints = list[max(0, len(list)-rec.Config.SaveTotal):]
 	return q.save(j, rec)
 }
 

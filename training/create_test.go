@@ -2,9 +2,11 @@ package training
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -88,3 +90,52 @@ func TestCreateRefuses(t *testing.T) {
 type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// TestValidationData has datasets that leave nothing to train or to validate on.
+func TestValidationData(t *testing.T) {
+	h := openHouse(t, t.TempDir(), nil)
+	long := `{"prompt": "a", "completion": "` + strings.Repeat("x", 300) + `"}`
+	for name, tc := range map[string]struct {
+		training, validation string
+		split                float64
+		part, param          string
+	}{
+		"a single line":    {chat(1), "", 0.1, "has a single line: none can be held back", "training_file"},
+		"all are too long": {chat(3), long, 0, "validation data has nothing to learn from", "validation_file"},
+		"two lines":        {chat(2), "", 0.1, "", ""},
+	} {
+		c := smallConfig()
+		c.MaxLength, c.Truncation, c.ValidationSplit = 200, Drop, tc.split
+		r := CreateRequest{Name: "bird", Config: c, Training: input(tc.training)}
+		if tc.validation != "" {
+			v := input(tc.validation)
+			r.Validation = &v
+		}
+		j, err := h.Create(context.Background(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j, _ = h.wait(j.ID)
+		switch {
+		case tc.part == "" && (j.Status != Succeeded || j.Data.Examples != 1 || j.Data.Validation != 1):
+			t.Errorf("%s: ended: %s", name, asJSON(t, j))
+		case tc.part != "" && (j.Status != Failed || !strings.Contains(j.Error.Message, tc.part) || j.Error.Param != tc.param):
+			t.Errorf("%s: ended: %s", name, asJSON(t, j))
+		}
+	}
+}
+
+// TestTruncationIsTold wants a warning with the counts among the events.
+func TestTruncationIsTold(t *testing.T) {
+	h := openHouse(t, t.TempDir(), nil)
+	c := smallConfig()
+	c.MaxLength = 45
+	j, events := h.wait(h.create("bird", c).ID)
+	if j.Status != Succeeded || j.Data.Truncated == 0 || j.Data.Longest != 45 {
+		t.Fatalf("ended: %s", asJSON(t, j))
+	}
+	want := fmt.Sprintf("Of the examples, %d were truncated and 0 dropped: max_length is 45", j.Data.Truncated)
+	if !slices.ContainsFunc(events, func(e Event) bool { return e.Level == LevelWarn && strings.Contains(e.Message, want) }) {
+		t.Errorf("no event says %q", want)
+	}
+}

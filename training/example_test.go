@@ -272,6 +272,18 @@ func (m foldingModel) Tokenize(text string, bos, special bool) ([]runtime.Token,
 	return slices.DeleteFunc(tokens, func(t runtime.Token) bool { return t == '\n' && strings.HasSuffix(text, "<|im_end|>\n") }), err
 }
 
+// TestToolsAndKwargs wants what a request may give the template to reach it from a line too.
+func TestToolsAndKwargs(t *testing.T) {
+	const source = `{{ tools }}{{ mood }}{% for m in messages %}{{ m.role }}{{ m.name }}:{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}`
+	line := `{"messages": [{"role": "user", "content": "a", "name": "bob"}, {"role": "assistant", "content": "b"}],
+		"tools": [{"x": 1}], "chat_template_kwargs": {"mood": "fine"}}`
+	got, err := encodeLine(t, withTemplate(t, runtimetest.NewModel(), source, false), line)
+	want := "[{'x': 1}]fineuserbob:a<|im_end|>assistant:[b<|im_end|>]"
+	if err != nil || len(got) != 1 || got[0] != want {
+		t.Errorf("got  %q, error %v\nwant %q", got, err, want)
+	}
+}
+
 func TestTooLong(t *testing.T) {
 	const line = `{"prompt": "abcdefgh", "completion": "0123456789"}` // a prompt of 27 tokens, an answer of 11
 	whole, err := encodeLine(t, newTestEncoder(t, nil), line)

@@ -32,8 +32,8 @@ const (
 	finished    signal = "finished"
 	failed      signal = "failed"
 	cancelled   signal = "cancelled"
-	resumed     signal = "resumed"       // its examples are there
-	restarted   signal = "started again" // they are not
+	resumed     signal = "resumed"                // its examples are there
+	restarted   signal = "resumed from the start" // they are not
 )
 
 // transitions are all changes of state that there are.

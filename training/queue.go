@@ -172,7 +172,7 @@ func (q *Queue) readmit(id string) error {
 		j.log.finish()
 	}
 	if j.Status == Succeeded {
-		q.dropStates(id)
+		q.tidy(id)
 	}
 	return nil
 }
@@ -239,7 +239,7 @@ func (q *Queue) changeLocked(id string, g signal, message string, edit func(*rec
 		return r.Job, err
 	}
 	if to == Succeeded {
-		q.dropStates(id) // it cannot be resumed
+		q.tidy(id)
 	}
 	e := newEvent(to, message)
 	if to == Failed {

@@ -2,10 +2,12 @@ package training
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
 )
@@ -62,5 +64,35 @@ func TestDamagedExamples(t *testing.T) {
 	j, _ = h.wait(j.ID)
 	if w := strings.Join(h.warnings(), "\n"); j.Status != Failed || j.Error.Code != CodeInternal || !strings.Contains(w, "its examples are not what was stored") {
 		t.Errorf("ended: %s, warnings %q", asJSON(t, j), w)
+	}
+}
+
+// TestStateThatCannotBeSaved puts something in the way of a job's file while the job runs: it is not told to have
+// ended before it has, and ends when the way is free.
+func TestStateThatCannotBeSaved(t *testing.T) {
+	h, at, gate := blockedHouse(t, nil)
+	j := h.create("bird", smallConfig())
+	<-at
+	path := filepath.Join(h.dir, "training", "jobs", j.ID, jobFile)
+	aside := filepath.Join(h.dir, "aside")
+	if err := errors.Join(os.Rename(path, aside), os.MkdirAll(filepath.Join(path, "full"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	close(gate)
+	deadline := time.Now().Add(30 * time.Second)
+	for len(h.warnings()) == 0 {
+		if time.Now().After(deadline) {
+			t.Fatal("no one was told that the state cannot be saved")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if j, err := h.Get(j.ID); err != nil || j.Status.Ended() {
+		t.Errorf("told as %s, error %v, while the disk says otherwise", j.Status, err)
+	}
+	if err := errors.Join(os.RemoveAll(path), os.Rename(aside, path)); err != nil {
+		t.Fatal(err)
+	}
+	if j, _ := h.wait(j.ID); j.Status != Succeeded {
+		t.Errorf("ended: %s", asJSON(t, j))
 	}
 }
