@@ -33,6 +33,8 @@ type program struct {
 	store    *adapters.Store
 	cache    *adapters.Cache
 	folders  *adapters.Folders
+	training trainer
+	metrics  *server.Metrics
 	server   *server.Server
 	listener net.Listener
 	closers  []func() error // of what is open, in the order it was opened
@@ -57,7 +59,7 @@ func newLog(c config, w io.Writer) zerolog.Logger {
 // open builds the rooms, from the model up to the listening socket. What it opened is closed by close, also
 // after an error.
 func (p *program) open() error {
-	steps := []func() error{p.openModel, p.openAdapters, p.openEngine, p.openFolders, p.openServer}
+	steps := []func() error{p.openModel, p.openAdapters, p.openEngine, p.openTraining, p.openFolders, p.openServer}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -174,17 +176,12 @@ func (p *program) openEngine() error {
 	if err != nil {
 		return err
 	}
-	metrics := server.NewMetrics()
+	p.metrics = server.NewMetrics()
 	p.engine = runtime.New(device, p.model, runtime.Options{
 		Parallel: c.Parallel, MaxQueue: c.MaxQueue, Chunk: c.Chunk, Grouped: c.Grouped,
-		Deadline: time.Duration(c.Deadline), Observer: metrics,
+		Deadline: time.Duration(c.Deadline), Observer: p.metrics, Share: c.TrainShare,
 	})
 	p.onClose(p.engine.Close)
-	p.server = server.New(server.Options{
-		Engine: p.engine, Template: p.template, Store: p.store, Cache: p.cache, Metrics: metrics,
-		Import: p.importPath, Name: p.name(), Aliases: p.aliases(), Keys: c.Keys,
-		MaxLoRA: c.Parallel, MaxUpload: int64(c.MaxUpload), Version: buildVersion(), Log: p.log,
-	})
 	return nil
 }
 
@@ -239,6 +236,13 @@ func (p *program) logFolder(e adapters.FolderEvent) {
 }
 
 func (p *program) openServer() (err error) {
+	c, t := &p.config, &p.training
+	p.server = server.New(server.Options{
+		Engine: p.engine, Template: p.template, Store: p.store, Cache: p.cache, Metrics: p.metrics,
+		Jobs: t.jobs, Files: t.files, Trainable: t.trainable,
+		Import: p.importPath, Name: p.name(), Aliases: p.aliases(), Keys: c.Keys,
+		MaxLoRA: c.Parallel, MaxUpload: int64(c.MaxUpload), Version: buildVersion(), Log: p.log,
+	})
 	if p.listener, err = net.Listen("tcp", p.config.Listen); err != nil {
 		return fmt.Errorf("--listen %s: %w", p.config.Listen, err)
 	}
@@ -274,6 +278,14 @@ func (p *program) serve(ctx context.Context) error {
 	p.log.Info().Stringer("drain", patience).Int("running", p.engine.Stats().Running).Int("waiting", p.engine.Stats().Waiting).Msg("stopping")
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
+	// The job under way stops at its next slice and goes on after a restart; those who follow it are told.
+	stopped := make(chan error, 1)
+	go func() { stopped <- p.training.close() }()
+	defer func() {
+		if err := <-stopped; err != nil {
+			p.log.Error().Err(err).Msg("stopping the training")
+		}
+	}()
 	if err := p.server.Shutdown(limit); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("stopping: %w", err)
 	} else if err != nil {

@@ -27,6 +27,8 @@ type config struct {
 	AdapterDirs  []string
 	AdapterBytes size // that loaded adapters may hold
 	MaxUpload    size
+	TrainMemory  size
+	TrainShare   float64 // of the time, for training while requests are answered
 
 	Parallel int // sequences that run at once
 	Context  int // tokens in the KV cache; 0: auto
@@ -65,6 +67,8 @@ func (c *config) bind(flags *pflag.FlagSet, dataDir string) {
 	flags.StringArrayVar(&c.AdapterDirs, "adapter-dir", nil, "folder whose adapters are served by their names, also when they change; repeatable")
 	sizeFlag(flags, &c.AdapterBytes, "adapter-memory", 2<<30, "memory that loaded adapters may hold")
 	sizeFlag(flags, &c.MaxUpload, "max-upload", 1<<30, "largest adapter that may be uploaded")
+	sizeFlag(flags, &c.TrainMemory, "train-memory", 2<<30, "memory that a training job may take; 0: any")
+	flags.Float64Var(&c.TrainShare, "train-share", 0.5, "share of the time that training gets while requests are answered; it gets all where there are none")
 
 	flags.IntVarP(&c.Parallel, "parallel", "p", 16, "requests that are answered at once")
 	flags.IntVarP(&c.Context, "ctx", "c", 0, fmt.Sprintf("tokens that all of them share; 0: parallel times the model's context, at most %d", maxContext))
@@ -106,6 +110,8 @@ func (c *config) check(flags *pflag.FlagSet) error {
 		return fmt.Errorf("%w: --batch %d is less than --parallel %d: every running answer needs a row", errUsage, c.Batch, c.Parallel)
 	case c.KVType == "q8_0" && c.FlashAttention == "off":
 		return fmt.Errorf("%w: --kv-type q8_0 needs --flash-attn on or auto", errUsage)
+	case !(c.TrainShare > 0 && c.TrainShare <= 0.95):
+		return fmt.Errorf("%w: --train-share is %g, not above 0 and at most 0.95", errUsage, c.TrainShare)
 	case c.AdapterBytes <= 0:
 		return fmt.Errorf("%w: --adapter-memory is 0: no adapter could be loaded", errUsage)
 	case c.Data == "":

@@ -5,7 +5,11 @@ package llama
 // Without cgo there is no llama.cpp. The types are here so that what imports this package compiles; nothing
 // can be made of them.
 
-import "github.com/lorikeet-ai/lorikeet/runtime"
+import (
+	"unsafe"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
 
 // Model is a loaded base.
 type Model struct{ runtime.Model }
@@ -18,6 +22,15 @@ func (m *Model) HasTokenizer() bool { return false }
 
 // Close does nothing.
 func (m *Model) Close() error { return nil }
+
+// Weights is a hold on the tensors of a loaded model.
+type Weights struct {
+	Llama, NF4Of, Context unsafe.Pointer
+	Release               func()
+}
+
+// Weights returns ErrUnsupported.
+func (m *Model) Weights() (*Weights, error) { return nil, ErrUnsupported }
 
 // Device is one context of llama.cpp.
 type Device struct{ runtime.Device }

@@ -54,6 +54,14 @@ const char * wall_model_target(const wall_model * m, int i, int32_t * n_in, int3
 int wall_model_refusals(const wall_model * m);
 const char * wall_model_refusal(const wall_model * m, int i, const char ** reason); // the tensor's name
 
+// ---- the tensors, for training -----------------------------------------------------------------------
+// Another handle of the same model, to be freed as the first is. NULL where there is no memory.
+wall_model * wall_model_share(const wall_model * m);
+// The llama_model itself; it is not to be changed.
+const void * wall_model_llama(const wall_model * m);
+// The packed NF4 weight that stands for a ggml_tensor of the model, NULL where ggml's own data does.
+const struct lk_nf4 * wall_model_nf4(const void * m, const void * tensor);
+
 // ---- vocabulary ------------------------------------------------------------------------------------
 // Returns the number of tokens, or -1. Where it is more than capacity, nothing was written.
 int32_t wall_tokenize(const wall_model * m, const char * text, size_t length, int bos, int special,

@@ -1,0 +1,42 @@
+//go:build cgo && linux
+
+package llama
+
+/*
+#include "wall.h"
+
+static void * nf4_lookup(void) { return (void *) wall_model_nf4; }
+*/
+import "C"
+
+import (
+	"errors"
+	"sync"
+	"unsafe"
+)
+
+// Weights is a hold on the tensors of a loaded model for runtime/qlora, which reads them in place. They are not
+// to be changed. The model's memory stays until Release, also when the Model is closed before.
+type Weights struct {
+	Llama   unsafe.Pointer // a llama_model
+	NF4Of   unsafe.Pointer // a C function of Context and a ggml_tensor: its packed NF4 weight, or NULL
+	Context unsafe.Pointer
+	Release func() // may be called twice
+}
+
+// Weights lends the tensors.
+func (m *Model) Weights() (*Weights, error) {
+	ptr, release, err := m.acquire()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	shared := C.wall_model_share(ptr)
+	if shared == nil {
+		return nil, errors.New("no memory for a handle of the model")
+	}
+	return &Weights{
+		Llama: unsafe.Pointer(C.wall_model_llama(shared)), NF4Of: C.nf4_lookup(), Context: unsafe.Pointer(shared),
+		Release: sync.OnceFunc(func() { C.wall_model_free(shared) }),
+	}, nil
+}
