@@ -32,7 +32,7 @@ func statuses(list []Event) []Status {
 func TestJobFromFileToAdapter(t *testing.T) {
 	h := openHouse(t, t.TempDir(), nil)
 	c := smallConfig()
-	c.ValidationSplit = 0.2
+	c.ValidationSplit, c.LearningRate = 0.2, 0.3
 	made := h.create("bird", c)
 	if made.Status != Validating || !isID(made.ID, jobPrefix) || made.Config.MaxLength == 0 || made.Training.Bytes == 0 {
 		t.Fatalf("created: %+v", made)
@@ -50,7 +50,7 @@ func TestJobFromFileToAdapter(t *testing.T) {
 	if p := j.Progress; p.Step != 12 || p.Steps != 12 || p.Epoch != 3 || p.EvalLoss == nil || p.Tokens != 3*j.Data.Tokens || !p.ETA.IsZero() {
 		t.Errorf("progress %+v", p)
 	}
-	steps, evals := 0, 0
+	steps, evals, accuracy := 0, 0, 0.0
 	for i, e := range events {
 		if e.Seq != i+1 || e.Created.IsZero() || e.Message == "" {
 			t.Errorf("event %d: %+v", i, e)
@@ -61,10 +61,14 @@ func TestJobFromFileToAdapter(t *testing.T) {
 			evals++
 		default:
 			steps++
+			accuracy = e.Metrics.Accuracy
 			if m := e.Metrics; m.Step != steps || m.Steps != 12 || m.Rate <= 0 || m.Loss <= 0 || m.GradNorm <= 0 {
 				t.Errorf("step %d: %+v", steps, *m)
 			}
 		}
+	}
+	if accuracy <= 0.1 || accuracy > 1 {
+		t.Errorf("the last step has the accuracy %v", accuracy)
 	}
 	if steps != 12 || evals != 1+3 { // before, and after every epoch
 		t.Errorf("%d steps and %d evaluations", steps, evals)
