@@ -83,9 +83,7 @@ func (c *client) do(ctx context.Context, method, contentType string, body io.Rea
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
-	if len(c.keys) > 0 {
-		req.Header.Set("Authorization", "Bearer "+c.keys[0])
-	}
+	c.authorize(req)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return fmt.Errorf("no answer from the server: %w", err)
@@ -101,6 +99,13 @@ func (c *client) do(ctx context.Context, method, contentType string, body io.Rea
 		return fmt.Errorf("%s is not a lorikeet server: %w", c.url, err)
 	}
 	return nil
+}
+
+// authorize sends the key along.
+func (c *client) authorize(req *http.Request) {
+	if len(c.keys) > 0 {
+		req.Header.Set("Authorization", "Bearer "+c.keys[0])
+	}
 }
 
 // refused is the error in the body of resp.
