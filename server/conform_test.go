@@ -67,21 +67,23 @@ func conformJSON(schema *openapi3.Schema, body []byte) error {
 	return schema.VisitJSON(v, openapi3.VisitAsResponse())
 }
 
-// find returns the path item of a URL's path.
+// find returns the path item of a URL's path; a path without parameters goes before those with them.
 func find(doc *openapi3.T, path string) *openapi3.PathItem {
 	path, _, _ = strings.Cut(path, "?")
 	got := strings.Split(path, "/")
+	var best *openapi3.PathItem
+	least := len(got) + 1
 	for pattern, item := range doc.Paths.Map() {
 		want := strings.Split(pattern, "/")
 		same := len(want) == len(got)
 		for i := 0; same && i < len(want); i++ {
 			same = want[i] == got[i] || strings.HasPrefix(want[i], "{")
 		}
-		if same {
-			return item
+		if n := strings.Count(pattern, "{"); same && n < least {
+			best, least = item, n
 		}
 	}
-	return nil
+	return best
 }
 
 // dataOf returns the data of server-sent events.

@@ -44,6 +44,8 @@ type plan struct {
 	facts   func(*runtime.Facts)
 	budget  int64
 	pack    func(*runtime.LoRA) (runtime.Packed, error)
+
+	training func(*house, *Options) // adds the training
 }
 
 func open(t testing.TB, change ...func(*plan)) *house {
@@ -80,6 +82,9 @@ func open(t testing.TB, change ...func(*plan)) *house {
 	o.Engine, o.Store, o.Cache, o.TempDir = h.engine, h.store, h.cache, t.TempDir()
 	o.Template = runtime.NewTemplate(h.model, "", nil)
 	o.Log = zerolog.New(h.log).Level(zerolog.InfoLevel)
+	if p.training != nil {
+		p.training(h, &o)
+	}
 	h.server = New(o)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -30,6 +30,9 @@ func (s *Server) GetReport(c *fiber.Ctx, name string, params openapi.GetReportPa
 		return err
 	}
 	r, err := q.Report(id)
+	if errors.Is(err, training.ErrUnknown) {
+		return noReport("the job that made %s is gone, and its report with it", name)
+	}
 	if err != nil {
 		return err
 	}
@@ -51,10 +54,7 @@ func (s *Server) jobBehind(q *training.Queue, name string) (string, error) {
 	case err == nil && info.Origin.Kind == adapters.FromJob:
 		return info.Origin.Detail, nil
 	case err == nil:
-		return "", &refusal{
-			status: http.StatusNotFound, param: "name", code: "report_not_found",
-			message: fmt.Sprintf("%s was not trained here: it has no report", name),
-		}
+		return "", noReport("%s was not trained here: it has no report", name)
 	case !errors.Is(err, adapters.ErrUnknown) || ref.Version != "":
 		return "", at("name", err)
 	}
@@ -68,6 +68,10 @@ func (s *Server) jobBehind(q *training.Queue, name string) (string, error) {
 		}
 	}
 	return "", at("name", err)
+}
+
+func noReport(format, name string) error {
+	return &refusal{status: http.StatusNotFound, param: "name", code: "report_not_found", message: fmt.Sprintf(format, name)}
 }
 
 func reportOf(r *training.Report) openapi.TrainingReport {

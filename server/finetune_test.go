@@ -1,0 +1,186 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/openapi"
+)
+
+// uploaded sends a file and returns its id.
+func (s *school) uploaded(content string) string {
+	s.t.Helper()
+	var f openapi.File
+	s.ok(s.form("/v1/files", "purpose", "fine-tune", "file:data.jsonl", content), &f)
+	return f.Id
+}
+
+func TestFiles(t *testing.T) {
+	s := openSchool(t, false)
+	var ids []string
+	for i := range 3 {
+		ids = append(ids, s.uploaded(lesson(i+1)))
+	}
+	var f openapi.File
+	s.get("/v1/files/"+ids[1], &f)
+	if f.Filename != "data.jsonl" || f.Bytes != int64(len(lesson(2))) || f.Purpose != "fine-tune" || f.Object != "file" {
+		t.Errorf("the file is %+v", f)
+	}
+	if r := s.do("GET", "/v1/files/"+ids[1]+"/content", ""); string(r.body) != lesson(2) {
+		t.Errorf("its content is %q", r.body)
+	}
+	seen := map[string]bool{}
+	for after, more := "", true; more; {
+		var list openapi.FileList
+		s.get("/v1/files?limit=2&after="+after, &list)
+		for _, f := range list.Data {
+			seen[f.Id] = true
+		}
+		after, more = *list.LastId, list.HasMore
+	}
+	if len(seen) != 3 {
+		t.Errorf("the pages have %v", seen)
+	}
+	var gone openapi.FileDeleted
+	s.ok(s.do("DELETE", "/v1/files/"+ids[1], ""), &gone)
+	for _, r := range []response{
+		s.do("GET", "/v1/files/"+ids[1], ""), s.do("DELETE", "/v1/files/"+ids[1], ""), s.do("GET", "/v1/files/"+ids[1]+"/content", ""),
+	} {
+		s.refusedWith(r, 404, "id")
+	}
+	s.refusedWith(s.form("/v1/files", "file:a", "x"), 400, "purpose")
+	s.refusedWith(s.form("/v1/files", "file:a", "x", "purpose", "batch"), 400, "purpose", "batch")
+	s.refusedWith(s.form("/v1/files", "purpose", "fine-tune"), 400, "file")
+	s.refusedWith(s.form("/v1/files", "file:a", strings.Repeat("x", 70<<10), "purpose", "fine-tune"), 413, "")
+	s.refusedWith(s.do("POST", "/v1/files", "{}"), 400, "file")
+	var list openapi.FileList
+	if s.get("/v1/files", &list); len(list.Data) != 2 {
+		t.Errorf("refused files stay: %+v", list)
+	}
+}
+
+func TestFineTuning(t *testing.T) {
+	s := openSchool(t, false, saying("x"))
+	train, valid := s.uploaded(lesson(12)), s.uploaded(lesson(3))
+	var j openapi.FineTuningJob
+	s.post("/v1/fine_tuning/jobs", fmt.Sprintf(`{"model":"fake","training_file":%q,"validation_file":%q,"suffix":"pupil","seed":7,
+		"metadata":{"who":"me"},"method":{"type":"supervised","supervised":{"hyperparameters":
+		{"n_epochs":2,"batch_size":"auto","learning_rate_multiplier":20}}}}`, train, valid), &j)
+	if j.TrainingFile != train || *j.ValidationFile != valid || *j.UserProvidedSuffix != "pupil" || j.Seed != 7 || j.Model != "fake" ||
+		j.FineTunedModel != nil || j.Method.Supervised.Hyperparameters.NEpochs != 2 || j.Hyperparameters.LearningRateMultiplier != 20 {
+		t.Errorf("the job is %+v", j)
+	}
+	s.ended(j.Id)
+	s.get("/v1/fine_tuning/jobs/"+j.Id, &j)
+	if j.Status != "succeeded" || text(j.FineTunedModel) != "pupil" || j.TrainedTokens == nil || j.FinishedAt == nil || j.Metadata["who"] != "me" {
+		t.Fatalf("the job is %+v", j)
+	}
+	var answer openapi.ChatCompletion
+	s.post("/v1/chat/completions", chat("hello", `"model":"pupil"`), &answer)
+
+	var page openapi.FineTuningEventList
+	var messages []string
+	for after, more := "", true; more; {
+		s.get("/v1/fine_tuning/jobs/"+j.Id+"/events?limit=3&after="+after, &page)
+		for _, e := range page.Data {
+			messages = append(messages, e.Message)
+			after = e.Id
+		}
+		more = page.HasMore
+	}
+	streamed := dataOf(string(s.do("GET", "/v1/fine_tuning/jobs/"+j.Id+"/events?stream=true", "").body))
+	if len(streamed) != len(messages)+1 || streamed[len(streamed)-1] != "[DONE]" {
+		t.Fatalf("%d events in pages, and streamed %q", len(messages), streamed)
+	}
+	for i, data := range streamed[:len(messages)] {
+		var e openapi.FineTuningEvent
+		if err := json.Unmarshal([]byte(data), &e); err != nil || e.Message != messages[len(messages)-1-i] {
+			t.Errorf("event %d is %s", i, data)
+		}
+	}
+	var list openapi.FineTuningJobList
+	if s.get("/v1/fine_tuning/jobs", &list); len(list.Data) != 1 || list.Data[0].Id != j.Id {
+		t.Errorf("the list is %+v", list)
+	}
+}
+
+func TestFineTuningCheckpoints(t *testing.T) {
+	s := openSchool(t, false)
+	j := s.accepted(s.do("POST", "/adapters/train", `{"name":"pupil","examples":`+array(12)+`,`+small+`}`))
+	s.ended(j.Id)
+	var list, rest openapi.FineTuningCheckpointList
+	s.get("/v1/fine_tuning/jobs/"+j.Id+"/checkpoints?limit=1", &list)
+	if len(list.Data) != 1 || !list.HasMore || *list.FirstId != list.Data[0].Id {
+		t.Fatalf("the first page is %+v", list)
+	}
+	k := list.Data[0]
+	if k.FineTuningJobId != j.Id || k.FineTunedModelCheckpoint != fmt.Sprintf("pupil@step-%d", k.StepNumber) || k.Metrics.TrainLoss <= 0 {
+		t.Errorf("the checkpoint is %+v", k)
+	}
+	s.get("/v1/fine_tuning/jobs/"+j.Id+"/checkpoints?after="+k.Id, &rest)
+	if len(rest.Data) == 0 || rest.HasMore || rest.Data[0].StepNumber >= k.StepNumber {
+		t.Errorf("the rest is %+v", rest)
+	}
+	s.refusedWith(s.do("GET", "/v1/fine_tuning/jobs/"+j.Id+"/checkpoints?after=x", ""), 400, "after")
+}
+
+// A bad file fails the job, as OpenAI has it, and its lines are told.
+func TestFineTuningOfABadFile(t *testing.T) {
+	s := openSchool(t, false)
+	var j openapi.FineTuningJob
+	s.post("/v1/fine_tuning/jobs", fmt.Sprintf(`{"model":"fake","training_file":%q}`, s.uploaded("{}\n")), &j)
+	if j.UserProvidedSuffix != nil || j.TrainingFile == "" {
+		t.Errorf("the job is %+v", j)
+	}
+	own, _ := s.ended(j.Id)
+	s.get("/v1/fine_tuning/jobs/"+j.Id, &j)
+	if j.Status != "failed" || j.Error == nil || j.Error.Code != "invalid_training_file" || text(j.Error.Param) != "training_file" {
+		t.Errorf("the job is %+v, its error %+v", j, j.Error)
+	}
+	if own.Error == nil || len(own.Error.Lines) != 1 || own.Error.Lines[0].Line != 1 {
+		t.Errorf("its error is %+v", own.Error)
+	}
+}
+
+func TestFineTuningRefusals(t *testing.T) {
+	s := openSchool(t, true)
+	s.add("bought", 1)
+	id := s.uploaded(lesson(2))
+	base := fmt.Sprintf(`"model":"fake","training_file":%q`, id)
+	hyper := func(h string) string {
+		return `{` + base + `,"method":{"type":"supervised","supervised":{"hyperparameters":` + h + `}}}`
+	}
+	for _, test := range []struct{ body, param string }{
+		{`{"training_file":"x"}`, "model"},
+		{`{"model":"fake"}`, "training_file"},
+		{`{"model":"fake","training_file":"file-none"}`, "training_file"},
+		{`{"model":"bought","training_file":"x"}`, "model"},
+		{`{` + base + `,"validation_file":"file-none"}`, "validation_file"},
+		{`{` + base + `,"suffix":"a b"}`, "suffix"},
+		{`{` + base + `,"suffix":"train"}`, "suffix"},
+		{`{` + base + `,"suffix":"` + strings.Repeat("a", 65) + `"}`, "suffix"},
+		{`{` + base + `,"seed":-1}`, "seed"},
+		{`{` + base + `,"integrations":[{"type":"wandb"}]}`, "integrations"},
+		{`{` + base + `,"method":{"type":"dpo"}}`, "method.type"},
+		{hyper(`{"n_epochs":0}`), "method.supervised.hyperparameters.n_epochs"},
+		{hyper(`{"n_epochs":1.5}`), "method.supervised.hyperparameters.n_epochs"},
+		{hyper(`{"batch_size":"big"}`), "method.supervised.hyperparameters.batch_size"},
+		{hyper(`{"r":8}`), "method.supervised.hyperparameters.r"},
+		{`{` + base + `,"hyperparameters":{"learning_rate_multiplier":1e9}}`, "hyperparameters.learning_rate_multiplier"},
+	} {
+		s.refusedWith(s.do("POST", "/v1/fine_tuning/jobs", test.body), 400, test.param)
+	}
+	s.refusedWith(s.do("POST", "/v1/fine_tuning/jobs", `{"model":"gpt","training_file":"x"}`), 404, "model")
+	s.refusedWith(s.do("GET", "/v1/fine_tuning/jobs/ftjob-none", ""), 404, "id")
+	s.refusedWith(s.do("GET", "/v1/fine_tuning/jobs/ftjob-none/events", ""), 404, "id")
+	s.refusedWith(s.do("GET", "/v1/fine_tuning/jobs/ftjob-none/events?after=x", ""), 400, "after")
+	var j openapi.FineTuningJob
+	s.post("/v1/fine_tuning/jobs", `{`+base+`}`, &j)
+	s.post("/v1/fine_tuning/jobs/"+j.Id+"/cancel", "", &j)
+	if j.Status != "cancelled" {
+		t.Errorf("the job is %+v", j)
+	}
+	s.refusedWith(s.do("POST", "/v1/fine_tuning/jobs/"+j.Id+"/cancel", ""), 409, "id")
+}

@@ -1,0 +1,391 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"mime/multipart"
+	"net/http"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lorikeet-ai/lorikeet/openapi"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
+	"github.com/lorikeet-ai/lorikeet/training"
+)
+
+// school is a house that trains, on the fake Trainer.
+type school struct {
+	*house
+	jobs *training.Queue
+	hold chan struct{} // closed by release: until then no run begins
+}
+
+// openSchool opens one. held keeps jobs from running until release is called.
+func openSchool(t testing.TB, held bool, change ...func(*plan)) *school {
+	t.Helper()
+	s := &school{hold: make(chan struct{})}
+	if !held {
+		close(s.hold)
+	}
+	s.house = open(t, append(change, func(p *plan) {
+		p.training = func(h *house, o *Options) {
+			dir := t.TempDir()
+			var err error
+			if o.Files, err = training.OpenFiles(training.FilesOptions{Dir: filepath.Join(dir, "files"), MaxBytes: 64 << 10}); err != nil {
+				t.Fatal(err)
+			}
+			o.MaxData = 64 << 10
+			o.Jobs, err = training.Open(training.Options{
+				Dir: filepath.Join(dir, "queue"), Model: h.model, Template: o.Template, Store: h.store, Work: h.engine.Work,
+				MaxDataset: 64 << 10, MaxWaiting: 3,
+				NewTrainer: func(spec runtime.TrainSpec) (runtime.Trainer, error) {
+					<-s.hold
+					return runtimetest.NewTrainer(h.model, spec)
+				},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.jobs = o.Jobs
+			t.Cleanup(func() { o.Files.Close() })
+		}
+	})...)
+	t.Cleanup(s.release)
+	t.Cleanup(func() { s.release(); s.jobs.Close() })
+	return s
+}
+
+func (s *school) release() {
+	select {
+	case <-s.hold:
+	default:
+		close(s.hold)
+	}
+}
+
+// lesson is a dataset of n conversations.
+func lesson(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `{"messages":[{"role":"user","content":"What is %d?"},{"role":"assistant","content":"It is so."}]}`+"\n", i)
+	}
+	return b.String()
+}
+
+// array is the same as a JSON array.
+func array(n int) string {
+	return "[" + strings.Join(strings.Split(strings.TrimSpace(lesson(n)), "\n"), ",") + "]"
+}
+
+// small are hyperparameters that train quickly.
+const small = `"r":2,"learning_rate":0.05,"max_steps":6,"save_steps":2,"target_modules":["q_proj"]`
+
+// form posts a form whose values are files where their key has a colon: "file:name".
+func (h *house) form(path string, parts ...string) response {
+	h.t.Helper()
+	var body bytes.Buffer
+	w := multipart.NewWriter(&body)
+	for i := 0; i+1 < len(parts); i += 2 {
+		name, file, isFile := strings.Cut(parts[i], ":")
+		if !isFile {
+			w.WriteField(name, parts[i+1])
+			continue
+		}
+		out, err := w.CreateFormFile(name, file)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		fmt.Fprint(out, parts[i+1])
+	}
+	w.Close()
+	req, err := http.NewRequest("POST", h.url+path, &body)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", w.FormDataContentType())
+	return h.send(req)
+}
+
+// accepted decodes the job of a 202.
+func (s *school) accepted(r response) (j openapi.TrainingJob) {
+	s.t.Helper()
+	if r.status != http.StatusAccepted {
+		s.t.Fatalf("status %d: %s", r.status, r.body)
+	}
+	if err := json.Unmarshal(r.body, &j); err != nil {
+		s.t.Fatal(err)
+	}
+	return j
+}
+
+// ended follows a job to its end and returns it with its events.
+func (s *school) ended(id string) (j openapi.TrainingJob, events []openapi.TrainingEvent) {
+	s.t.Helper()
+	r := s.do("GET", "/adapters/train/"+id+"/events", "")
+	list := dataOf(string(r.body))
+	if len(list) == 0 || list[len(list)-1] != "[DONE]" {
+		s.t.Fatalf("the events end with %q", list)
+	}
+	for _, data := range list[:len(list)-1] {
+		var e openapi.TrainingEvent
+		if err := json.Unmarshal([]byte(data), &e); err != nil {
+			s.t.Fatal(err)
+		}
+		events = append(events, e)
+	}
+	s.get("/adapters/train/"+id, &j)
+	return j, events
+}
+
+// refusedWith checks an error's status and field, and what its message says.
+func (h *house) refusedWith(r response, status int, param string, parts ...string) {
+	h.t.Helper()
+	var e openapi.ErrorResponse
+	if err := json.Unmarshal(r.body, &e); err != nil || r.status != status || text(e.Error.Param) != param {
+		h.t.Errorf("got %d %s, want %d at %q", r.status, r.body, status, param)
+	}
+	for _, p := range parts {
+		if !strings.Contains(e.Error.Message, p) {
+			h.t.Errorf("%q does not say %q", e.Error.Message, p)
+		}
+	}
+}
+
+func TestTrainInline(t *testing.T) {
+	s := openSchool(t, false, saying("x"))
+	j := s.accepted(s.do("POST", "/adapters/train", `{"name":"pupil","examples":`+array(12)+`,"metadata":{"who":"me"},`+small+`}`))
+	if j.Name != "pupil" || j.Metadata["who"] != "me" || j.TrainingFile != nil {
+		t.Errorf("the job is %+v", j)
+	}
+	j, events := s.ended(j.Id)
+	if j.Status != "succeeded" || j.Result == nil || j.Result.Name != "pupil" || j.Progress.Step != 6 || j.Data.Examples != 12 {
+		t.Fatalf("the job is %+v", j)
+	}
+	steps := 0
+	for i, e := range events {
+		if e.Seq != i+1 {
+			t.Errorf("event %d has the number %d", i+1, e.Seq)
+		}
+		if e.Data != nil && e.Data.ValidLoss == nil {
+			steps++
+		}
+	}
+	if last := events[len(events)-1]; steps != 6 || last.Status != "succeeded" {
+		t.Errorf("%d steps, the last event is %+v", steps, last)
+	}
+	var answer openapi.ChatCompletion
+	s.post("/v1/chat/completions", chat("hello", `"model":"pupil","max_tokens":2`), &answer)
+	if want := fmt.Sprintf("%q", "pupil@"+j.Result.Version); answer.Adapter == nil || string(*answer.Adapter) != want {
+		t.Errorf("%s answers, want %s", answer.Adapter, want)
+	}
+	if len(j.Checkpoints) == 0 || j.Checkpoints[0].Adapter != "pupil@step-4" && j.Checkpoints[0].Adapter != "pupil@step-6" {
+		t.Errorf("the checkpoints are %+v", j.Checkpoints)
+	}
+	var again openapi.Adapter
+	s.get("/adapters/pupil", &again)
+	if again.Origin != "job" || again.Rank != 2 {
+		t.Errorf("the adapter is %+v", again)
+	}
+}
+
+func TestEventsGoOnWhereTheyWereLeft(t *testing.T) {
+	s := openSchool(t, false)
+	j := s.accepted(s.form("/adapters/train", "name", "pupil", "max_steps", "2", "r", "2", "file:d.jsonl", lesson(8)))
+	_, events := s.ended(j.Id)
+	req, _ := http.NewRequest("GET", s.url+"/adapters/train/"+j.Id+"/events", nil)
+	req.Header.Set("Last-Event-ID", fmt.Sprint(len(events)-1))
+	if list := dataOf(string(s.send(req).body)); len(list) != 2 || !strings.Contains(list[0], fmt.Sprintf(`"seq":%d`, len(events))) {
+		t.Errorf("after event %d come %q", len(events)-1, list)
+	}
+	req.Header.Set("Last-Event-ID", "x")
+	s.refusedWith(s.send(req), 400, "Last-Event-ID")
+}
+
+func TestFollowersSeeWhatHappens(t *testing.T) {
+	s := openSchool(t, true)
+	j := s.accepted(s.do("POST", "/adapters/train", `{"name":"pupil","examples":`+array(4)+`,`+small+`}`))
+	r, err := http.Get(s.url + "/adapters/train/" + j.Id + "/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	var seen strings.Builder
+	buf := make([]byte, 4096)
+	for !strings.Contains(seen.String(), ": waiting") {
+		n, err := r.Body.Read(buf)
+		seen.Write(buf[:n])
+		if err != nil {
+			t.Fatalf("%v after %s", err, seen.String())
+		}
+	}
+	s.release()
+	for !strings.Contains(seen.String(), "[DONE]") {
+		n, err := r.Body.Read(buf)
+		seen.Write(buf[:n])
+		if err != nil && !strings.Contains(seen.String(), "[DONE]") {
+			t.Fatalf("%v after %s", err, seen.String())
+		}
+	}
+	if !strings.Contains(seen.String(), `"status":"succeeded"`) {
+		t.Errorf("the stream is %s", seen.String())
+	}
+}
+
+func TestCancelAndResume(t *testing.T) {
+	s := openSchool(t, true)
+	body := `{"name":"pupil","examples":` + array(4) + `,` + small + `}`
+	first := s.accepted(s.do("POST", "/adapters/train", body))
+	second := s.accepted(s.do("POST", "/adapters/train", body))
+	var j openapi.TrainingJob
+	s.post("/adapters/train/"+second.Id+"/cancel", "", &j)
+	if j.Status != "cancelled" || j.FinishedAt == nil {
+		t.Errorf("the job is %+v", j)
+	}
+	s.refusedWith(s.do("POST", "/adapters/train/"+second.Id+"/cancel", ""), 409, "id", "cancelled")
+	s.refusedWith(s.do("POST", "/adapters/train/"+first.Id+"/resume", ""), 409, "id")
+	s.refusedWith(s.do("POST", "/adapters/train/ftjob-none/cancel", ""), 404, "id")
+	s.post("/adapters/train/"+second.Id+"/resume", "", &j)
+	if j.Status == "cancelled" || j.FinishedAt != nil {
+		t.Errorf("the job is %+v", j)
+	}
+	s.release()
+	if j, _ := s.ended(second.Id); j.Status != "succeeded" {
+		t.Errorf("the job is %+v", j)
+	}
+	var list openapi.TrainingJobList
+	s.get("/adapters/train?limit=1", &list)
+	if len(list.Data) != 1 || list.Data[0].Id != second.Id || !list.HasMore {
+		t.Errorf("the first page is %+v", list)
+	}
+	s.get("/adapters/train?after="+second.Id, &list)
+	if len(list.Data) != 1 || list.Data[0].Id != first.Id || list.HasMore {
+		t.Errorf("the second page is %+v", list)
+	}
+}
+
+func TestTrainRefusals(t *testing.T) {
+	s := openSchool(t, true)
+	good := `"name":"pupil","examples":` + array(2)
+	for _, test := range []struct {
+		body, param string
+		parts       []string
+	}{
+		{`{"examples":[{}]}`, "name", nil},
+		{`{"name":"a b","examples":` + array(1) + `}`, "name", nil},
+		{`{"name":"train","examples":` + array(1) + `}`, "name", []string{"reserved"}},
+		{`{"name":"pupil"}`, "examples", nil},
+		{`{"name":"pupil","examples":"x"}`, "examples", []string{"a string"}},
+		{`{"name":"pupil","training_file":"file-none"}`, "training_file", []string{"/v1/files"}},
+		{`{` + good + `,"training_file":"file-none"}`, "training_file", nil},
+		{`{` + good + `,"r":0}`, "r", []string{"1 to 512"}},
+		{`{` + good + `,"learning_rate":"fast"}`, "learning_rate", []string{"a number"}},
+		{`{` + good + `,"learning_speed":1}`, "learning_speed", []string{"not known"}},
+		{`{` + good + `,"use_dora":true}`, "use_dora", []string{"DoRA"}},
+		{`{` + good + `,"target_modules":["x_proj"]}`, "target_modules", nil},
+		{`{` + good + `,"metadata":{"a":"` + strings.Repeat("x", 600) + `"}}`, "metadata", nil},
+		{`{"name":"pupil","examples":[{"text":"a b c"},{"txt":"b"},{"chosen":"a","rejected":"b"}]}`, "examples",
+			[]string{"2 bad elements", "element 2", "element 3"}},
+		{`{` + good + `,"validation_examples":[{"x":1}]}`, "validation_examples", []string{"validation data"}},
+	} {
+		s.refusedWith(s.do("POST", "/adapters/train", test.body), 400, test.param, test.parts...)
+	}
+	s.refusedWith(s.form("/adapters/train", "name", "pupil", "file:a.jsonl", lesson(1)+"{\n"), 400, "training_file", "line 2")
+	s.refusedWith(s.form("/adapters/train", "name", "pupil", "file:a.jsonl", strings.Repeat("x", 70<<10)), 413, "")
+	s.refusedWith(s.do("GET", "/adapters/train/ftjob-none", ""), 404, "id")
+	s.refusedWith(s.do("GET", "/adapters/train/ftjob-none/events", ""), 404, "id")
+	s.refusedWith(s.do("GET", "/adapters/train?limit=1000", ""), 400, "limit")
+	s.refusedWith(s.do("GET", "/adapters/train?after=ftjob-none", ""), 404, "after")
+	s.refusedWith(s.do("POST", "/adapters", `{"name":"train","path":"x"}`), 400, "name", "reserved")
+	s.refusedWith(s.form("/adapters", "name", "train", "file:a", "x"), 400, "name", "reserved")
+	for range 4 {
+		s.do("POST", "/adapters/train", `{`+good+`}`)
+	}
+	r := s.do("POST", "/adapters/train", `{`+good+`}`)
+	s.refusedWith(r, 429, "")
+	if r.header.Get("Retry-After") == "" {
+		t.Error("there is no Retry-After")
+	}
+}
+
+// A base that cannot be trained is refused when the job is created.
+func TestBaseThatCannotBeTrained(t *testing.T) {
+	s := openSchool(t, false, func(p *plan) {
+		p.options.Trainable = func() error { return fmt.Errorf("%w: this is a gemma model", runtime.ErrTrain) }
+	})
+	s.refusedWith(s.do("POST", "/adapters/train", `{"name":"pupil","examples":`+array(1)+`}`), 400, "model", "gemma")
+	h := open(t)
+	h.refusedWith(h.do("GET", "/adapters/train", ""), 503, "", "does not train")
+}
+
+func TestReport(t *testing.T) {
+	s := openSchool(t, false)
+	s.add("bought", 1)
+	j := s.accepted(s.do("POST", "/adapters/train", `{"name":"pupil","examples":`+array(12)+`,"validation_examples":`+array(3)+`,`+small+`}`))
+	s.ended(j.Id)
+	var r openapi.TrainingReport
+	s.get("/adapters/pupil/report", &r)
+	if r.Job != j.Id || len(r.Curve) != 6 || r.MeasuredOn != "validation" || r.Base == nil || r.Trained == nil || r.Trained.Loss >= r.Base.Loss {
+		t.Errorf("the report is %+v", r)
+	}
+	svg := s.do("GET", "/adapters/pupil/report?format=svg", "")
+	if svg.status != 200 || !strings.HasPrefix(string(svg.body), "<svg ") {
+		t.Errorf("got %d %s", svg.status, svg.body)
+	}
+	s.refusedWith(s.do("GET", "/adapters/pupil/report?format=png", ""), 400, "format")
+	s.refusedWith(s.do("GET", "/adapters/bought/report", ""), 404, "name", "gone")
+	s.refusedWith(s.do("GET", "/adapters/nobody/report", ""), 404, "name")
+}
+
+// Every default of the description is the one of the code.
+func TestDefaultsAreThoseOfTheDescription(t *testing.T) {
+	doc, err := description()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(training.Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var defaults map[string]any
+	if err := json.Unmarshal(raw, &defaults); err != nil {
+		t.Fatal(err)
+	}
+	stated := doc.Components.Schemas["TrainingParameters"].Value.Properties
+	for name, p := range stated {
+		if _, known := defaults[name]; !known && p.Value.Default != nil {
+			t.Errorf("%s has a default and the code does not know it", name)
+		}
+		if !reflect.DeepEqual(p.Value.Default, defaults[name]) {
+			t.Errorf("%s is %v by default, and in openapi.yaml %v", name, defaults[name], p.Value.Default)
+		}
+	}
+	for name := range defaults {
+		if stated[name] == nil {
+			t.Errorf("openapi.yaml does not have %s", name)
+		}
+	}
+}
+
+// A server that stops tells those who follow a job.
+func TestShutdownEndsFollowing(t *testing.T) {
+	s := openSchool(t, true)
+	j := s.accepted(s.do("POST", "/adapters/train", `{"name":"pupil","examples":`+array(4)+`,`+small+`}`))
+	got := make(chan string, 1)
+	go func() { got <- string(s.do("GET", "/adapters/train/"+j.Id+"/events", "").body) }()
+	time.Sleep(20 * time.Millisecond)
+	s.release()
+	s.jobs.Close()
+	select {
+	case body := <-got:
+		if !strings.Contains(body, "closed") && !strings.Contains(body, "[DONE]") {
+			t.Errorf("the stream ends with %s", body)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("the stream does not end")
+	}
+}
