@@ -81,7 +81,7 @@ func open(t testing.TB, change ...func(*plan)) *house {
 	o := p.options
 	o.Engine, o.Store, o.Cache, o.TempDir = h.engine, h.store, h.cache, t.TempDir()
 	o.Template = runtime.NewTemplate(h.model, "", nil)
-	o.Log = zerolog.New(h.log).Level(zerolog.InfoLevel)
+	o.Log = zerolog.New(zerolog.SyncWriter(h.log)).Level(zerolog.InfoLevel)
 	if p.training != nil {
 		p.training(h, &o)
 	}
