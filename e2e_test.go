@@ -37,6 +37,7 @@ func TestExamples(t *testing.T) {
 		{"adapter-upload.sh", []string{`"name":"captain"`, `"origin":"upload"`, `"adapter":"captain@`, `"loaded":true`}},
 		{"adapter-chat.sh", []string{"null\n  A dog can", "\"pirate\"\n  A", "\"json\"\n  {\\\"answer\\\"", "\"shout\"\n  ", "0.5}]\n  "}},
 		{"mixed-load.sh", []string{"null      What is the capital of France?     The capital of France is Paris.", `"pirate"  What is the capital`, `"json"    What is the capital`, `"shout"   What`}},
+		{"train.sh", []string{"job ftjob-", "Step 1/75: training loss", "The job succeeded: trained is version", `"adapter":"trained@`, `\"answer\"`, `"curve":[{"step":1,`}},
 	} {
 		t.Run(test.script, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -64,8 +65,8 @@ func TestExamples(t *testing.T) {
 	})
 	t.Run("all are tested", func(t *testing.T) {
 		scripts, err := filepath.Glob("examples/*.sh")
-		if err != nil || len(scripts) != 5 {
-			t.Errorf("examples holds %q, and 5 are tested: %v", scripts, err)
+		if err != nil || len(scripts) != 6 {
+			t.Errorf("examples holds %q, and 6 are tested: %v", scripts, err)
 		}
 	})
 }
