@@ -94,7 +94,7 @@ func (q *Queue) attend(j *job, s Status, do func(context.Context, *job) (ending,
 		return err
 	}
 	end, err := q.guarded(ctx, j, do)
-	if err != nil && context.Cause(ctx) == errCancelled {
+	if err != nil && errors.Is(context.Cause(ctx), errCancelled) {
 		end, err = ending{signal: cancelled, message: "The job was cancelled."}, nil
 	}
 	if err != nil && q.ctx.Err() == nil && !isClosing(err) {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -107,7 +108,7 @@ func start(t *testing.T, test, dir, jobs string, at int, after time.Duration) (l
 		}
 	}
 	err = cmd.Wait()
-	if exit, ok := err.(*exec.ExitError); ok && exit.ExitCode() >= 0 {
+	if exit := new(exec.ExitError); errors.As(err, &exit) && exit.ExitCode() >= 0 {
 		t.Fatalf("the child failed by itself: %v\n%s", err, strings.Join(lines, "\n"))
 	}
 	return lines, err == nil

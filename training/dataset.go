@@ -120,7 +120,7 @@ func (d *lines) jsonl(line int, each func(int, []byte) error) error {
 		raw, long, err := d.line()
 		raw = bytes.TrimSpace(raw)
 		switch {
-		case err != nil && err != io.EOF:
+		case err != nil && !errors.Is(err, io.EOF):
 			return err
 		case long:
 			d.found++
@@ -130,8 +130,8 @@ func (d *lines) jsonl(line int, each func(int, []byte) error) error {
 				return err
 			}
 		}
-		if err == io.EOF {
-			return nil
+		if err != nil {
+			return nil // the end
 		}
 	}
 }
@@ -146,7 +146,7 @@ func (d *lines) line() (raw []byte, long bool, err error) {
 		if !long {
 			raw = append(raw, part...)
 		}
-		if err != bufio.ErrBufferFull {
+		if !errors.Is(err, bufio.ErrBufferFull) {
 			return raw, long, err
 		}
 	}

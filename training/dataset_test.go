@@ -174,7 +174,7 @@ func TestReadErrors(t *testing.T) {
 	}
 	stop := errors.New("stop")
 	for _, data := range []string{chat(2), `[{"text": "a"}]`} {
-		if err := readDataset(strings.NewReader(data), "training", func(int, conversation) error { return stop }); err != stop {
+		if err := readDataset(strings.NewReader(data), "training", func(int, conversation) error { return stop }); !errors.Is(err, stop) {
 			t.Errorf("%.20q: error %v", data, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package training
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -179,7 +180,7 @@ func TestTemplatesThatCannotBeLearned(t *testing.T) {
 		`{% for m in messages %}{% if m.role == 'assistant' %}{{ raise_exception('no answers here') }}{% endif %}{{ m.content }}{% endfor %}`: "cannot be rendered up to message 2: the chat template cannot be rendered: no answers here",
 	} {
 		_, err := encodeLine(t, withTemplate(t, runtimetest.NewModel(), source, false), `{"prompt": "a", "completion": "b"}`)
-		if bad, ok := err.(*lineError); !ok || !strings.Contains(bad.reason, part) {
+		if bad := new(lineError); !errors.As(err, &bad) || !strings.Contains(bad.reason, part) {
 			t.Errorf("error %v, want %q", err, part)
 		}
 	}
@@ -259,7 +260,7 @@ func TestTokenizerThatJoins(t *testing.T) {
 	e.model = foldingModel{runtimetest.NewModel()}
 	e.template = runtime.NewTemplate(e.model, "", nil)
 	_, err := encodeLine(t, e, `{"prompt": "a", "completion": "ABC"}`)
-	if bad, ok := err.(*lineError); !ok || !strings.Contains(bad.reason, "the tokenizer joins the answer") {
+	if bad := new(lineError); !errors.As(err, &bad) || !strings.Contains(bad.reason, "the tokenizer joins the answer") {
 		t.Errorf("error %v", err)
 	}
 }

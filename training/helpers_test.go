@@ -61,7 +61,7 @@ func openHouse(t testing.TB, dir string, change func(*Options)) *house {
 }
 
 func (h *house) close() {
-	h.Queue.Close()
+	h.Close()
 	h.store.Close()
 }
 
@@ -113,7 +113,7 @@ func (h *house) wait(id string) (Job, []Event) {
 	var list []Event
 	for {
 		ev, err := e.Next(ctx)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -76,7 +76,7 @@ func TestFollowerThatLeaves(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
 	wantError(t, drain(ctx), context.DeadlineExceeded)
-	time.AfterFunc(20*time.Millisecond, func() { h.Queue.Close() })
+	time.AfterFunc(20*time.Millisecond, func() { h.Close() })
 	wantError(t, drain(context.Background()), ErrClosed)
 }
 

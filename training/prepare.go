@@ -22,7 +22,8 @@ func (q *Queue) prepare(ctx context.Context, j *job) (ending, error) {
 	if err != nil {
 		return ending{}, err
 	}
-	held, from := train, trainingFile // where the samples of the report come from
+	var held []encoded
+	from := trainingFile // where held comes from
 	switch {
 	case job.Validation != nil:
 		if held, err = q.readLines(ctx, &job, enc, validationFile, "validation"); err != nil {
@@ -33,8 +34,6 @@ func (q *Queue) prepare(ctx context.Context, j *job) (ending, error) {
 		if train, held, err = holdBack(train, &job.Config); err != nil {
 			return ending{}, err
 		}
-	default:
-		held = nil
 	}
 	var set examples
 	set.train, set.eval = flatten(train), flatten(held)

@@ -73,7 +73,7 @@ func (q *Queue) readEvents(id string) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer e.Close()
+	defer func() { _ = e.Close() }() // it was only read
 	var list []Event
 	size, _, _ := e.log.state()
 	for e.offset < size {
