@@ -80,7 +80,7 @@ void scatter(const AttentionShape & a, const QueryBlock & b, const BlockRows & r
 
 void probabilities(const Kernels & k, const AttentionShape & a, const QueryBlock & b, const BlockRows & r, const float * q, Matrix keys, Unit * room,
     float * p, Scratch s) {
-    const Left left = {room, r.rows, a.head_size};
+    const Left left = {room, r.rows, a.head_size, nullptr};
     pack_left_here(*k.tile, left, {q, a.head_size});
     multiply_here(k, product(left, Right::transposed(keys, a.head_size, r.keys), p, r.keys, false, a.scale), s);
     for (int g = 0; g < a.group(); g++, p += (size_t) r.stride*r.keys) {
@@ -110,7 +110,7 @@ void attention(const Compute & c, const AttentionShape & a, const QueryBlock * b
         float * room = pieces.take(std::max(left_floats(*c.kernels.tile, r.rows, a.head_size), left_floats(*c.kernels.tile, r.rows, r.keys)));
         gather(a, b, r, q, queries);
         probabilities(c.kernels, a, b, r, queries, {k + first, a.kv_width()}, (Unit *) room, p, pieces.s);
-        const Left left = {(Unit *) room, r.rows, r.keys};
+        const Left left = {(Unit *) room, r.rows, r.keys, nullptr};
         pack_left_here(*c.kernels.tile, left, {p, r.keys});
         float * out = queries; // no longer needed
         multiply_here(c.kernels, product(left, Right::of({v + first, a.kv_width()}, r.keys, a.head_size), out, a.head_size), pieces.s);

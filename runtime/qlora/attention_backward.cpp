@@ -38,7 +38,7 @@ void block_backward(const Kernels & k, const AttentionShape & a, const QueryBloc
     float * q = pieces.take(narrow), * d_o = pieces.take(narrow), * o = pieces.take(narrow), * dq = o;
     float * p = pieces.take((size_t) r.rows*r.keys), * ds = pieces.take((size_t) r.rows*r.keys);
     Unit * room = (Unit *) pieces.take(std::max({left_floats(t, r.rows, a.head_size), left_floats(t, r.rows, r.keys), left_floats(t, r.keys, r.rows)}));
-    const Left queries = {room, r.rows, a.head_size}, scores = {room, r.rows, r.keys}, turned = {room, r.keys, r.rows};
+    const Left queries = {room, r.rows, a.head_size, nullptr}, scores = {room, r.rows, r.keys, nullptr}, turned = {room, r.keys, r.rows, nullptr};
     gather(a, b, r, x.q, q);
     gather(a, b, r, x.o, o);
     gather(a, b, r, x.d_o, d_o);

@@ -7,19 +7,6 @@
 namespace lq {
 namespace {
 
-typedef uint8_t bytes16 __attribute__((vector_size(16)));
-typedef int8_t  sbytes16 __attribute__((vector_size(16)));
-
-VEC_FN ivec load_bytes(const uint8_t * p) {
-    bytes16 b;
-    memcpy(&b, p, sizeof b);
-    return __builtin_convertvector(b, ivec);
-}
-VEC_FN ivec load_signed(const uint8_t * p) {
-    sbytes16 b;
-    memcpy(&b, p, sizeof b);
-    return __builtin_convertvector(b, ivec);
-}
 VEC_FN vec to_float(ivec v) { return __builtin_convertvector(v, vec); }
 VEC_FN float half_at(const uint8_t * p) {
     uint16_t h;

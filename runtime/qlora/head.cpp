@@ -39,7 +39,7 @@ void Trainer::plan_loss(bool gradients) {
 void Trainer::plan_loss_chunk(int from, int rows, bool gradients) {
     const int d = model.n_embd, V = model.n_vocab;
     const Use head = head_use(rows, from);
-    const Left x = left(w.left_x, rows, d), dy = left(w.left_dy, rows, V);
+    const Left x = input(rows, d), dy = left(w.left_dy, rows, V);
     const int * at = labelled.data() + from;
     plan.add([=] {
         for (int i = 0; i < rows; i++) {
@@ -85,7 +85,7 @@ void Trainer::logits(const int32_t * tokens, int n, const int32_t * ends, int n_
     const int d = model.n_embd, step = std::min((int) HEAD_ROWS, options.max_tokens);
     for (int from = 0; from < T; from += step) {
         const int rows = std::min(step, T - from);
-        const Left x = left(w.left_x, rows, d);
+        const Left x = input(rows, d);
         plan.add([=] {
             rms_norm(compute, w.residual.back() + (size_t) from*d, model.out_norm, model.norm_eps, rows, d, w.head_normed);
             pack_left(compute, x, {w.head_normed, d});

@@ -12,7 +12,7 @@ static int detect(void) {
         !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512cd")) {
         return LQ_AVX2;
     }
-    return __builtin_cpu_supports("avx512bf16") ? LQ_AVX512_BF16 : LQ_AVX512;
+    return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni") ? LQ_AVX512_BYTES : LQ_AVX512;
 #else
     return LQ_PORTABLE;
 #endif
@@ -30,6 +30,7 @@ const char * lq_isa_name(int isa) {
     case LQ_AVX2: return "avx2";
     case LQ_AVX512: return "avx512";
     case LQ_AVX512_BF16: return "avx512-bf16";
+    case LQ_AVX512_BYTES: return "avx512-bytes";
     default: return "unknown";
     }
 }
@@ -41,16 +42,17 @@ Kernels kernels_for(int isa) {
         isa = lq_best_isa();
     }
     if (isa > lq_best_isa()) {
-        return {isa, nullptr, nullptr, nullptr};
+        return {isa, nullptr, nullptr, nullptr, nullptr};
     }
     switch (isa) {
-    case LQ_PORTABLE: return {isa, &tile_portable, &small_portable.rows, small_portable.fills};
+    case LQ_PORTABLE: return {isa, &tile_portable, nullptr, &small_portable.rows, small_portable.fills};
 #if defined(__x86_64__)
-    case LQ_AVX2: return {isa, &tile_avx2, &small_avx2.rows, small_avx2.fills};
-    case LQ_AVX512: return {isa, &tile_avx512, &small_avx512.rows, small_avx512.fills};
-    case LQ_AVX512_BF16: return {isa, &tile_avx512_bf16, &small_avx512.rows, small_avx512.fills};
+    case LQ_AVX2: return {isa, &tile_avx2, nullptr, &small_avx2.rows, small_avx2.fills};
+    case LQ_AVX512: return {isa, &tile_avx512, nullptr, &small_avx512.rows, small_avx512.fills};
+    case LQ_AVX512_BF16: return {isa, &tile_avx512_bf16, nullptr, &small_avx512.rows, small_avx512.fills};
+    case LQ_AVX512_BYTES: return {isa, &tile_avx512_bf16, &byte_tile_avx512, &small_avx512.rows, small_avx512.fills};
 #endif
-    default: return {isa, nullptr, nullptr, nullptr};
+    default: return {isa, nullptr, nullptr, nullptr, nullptr};
     }
 }
 

@@ -1,5 +1,6 @@
 // The fast kernels of one instruction set, as the rest of the engine uses them.
 #pragma once
+#include "byte_tile.h"
 #include "rows.h"
 #include "tile.h"
 #include "weights.h"
@@ -14,6 +15,7 @@ struct SmallKernels {
 struct Kernels {
     int isa;
     const Tile * tile;
+    const ByteTile * bytes; // NULL: weights are multiplied as the tile does
     const RowKernels * rows;
     Fill * const * fills;
 };

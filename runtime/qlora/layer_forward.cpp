@@ -10,7 +10,7 @@ void Trainer::plan_forward(int layer, Activations & a, bool whole) {
     const int d = model.n_embd, ff = model.n_ff, q_width = attention_shape.q_width();
     const float * x = w.residual[layer];
     float * out = w.residual[layer + 1];
-    const Left narrow = left(w.left_x, T, d), attended = left(w.left_x, T, q_width), act = left(w.left_x, T, ff);
+    const Left narrow = input(T, d), attended = input(T, q_width), act = input(T, ff);
     const size_t bytes = (size_t) T*d*sizeof(float);
 
     plan.add([=, &l] {

@@ -71,9 +71,32 @@ void pack_right(const Kernels & k, const Right & b, int col, int k0, int depth, 
     }
 }
 
+// The bytes of a weight's panel that will be packed next, most likely by this thread.
+void prefetch_panel(const Right & b, int col) {
+    if (col < b.cols && b.form == Right::weight) {
+        prefetch_rows(*b.w, col);
+    } else if (col < b.cols && b.form == Right::weight_transposed) {
+        prefetch_columns(*b.w, col);
+    }
+}
+
+bool in_bytes(const Kernels & k, const Product & p) {
+    return k.bytes && p.a.bytes && p.b.form == Right::weight && byte_zero(p.b.w->kind) >= 0 && p.alpha == 1;
+}
+
+// A block of rows times a panel of bytes.
+void run_bytes(const Kernels & k, const Product & p, const BytePanel * panel, int row, int rows, int col, int n, int k0, int depth) {
+    const int zero = byte_zero(p.b.w->kind);
+    for (int r = row; r < row + rows; r += BYTE_ROWS) {
+        const ByteBlock * a = p.a.bytes + (size_t) (r/BYTE_ROWS)*(p.a.depth/BYTE_DEPTH) + k0/BYTE_DEPTH;
+        k.bytes->run(depth/BYTE_DEPTH, a, panel, zero, p.accumulate || k0 > 0, std::min((int) BYTE_ROWS, row + rows - r), n, p.c + r*p.ldc + col, p.ldc);
+    }
+}
+
 // One panel of C, for the blocks [block, end) of A.
 void multiply_panel(const Kernels & k, const Product & p, int panel, int block, int end, Scratch s) {
     const Tile & t = *k.tile;
+    const bool bytes = in_bytes(k, p);
     const int col = panel*PANEL, n = std::min((int) PANEL, p.b.cols - col), step = depth_step(t, p.b.depth);
     const int units_a = units_of(t, p.a.depth), units2 = p.a2.data ? units_of(t, p.a2.depth) : 0;
     float * tile = s.base;
@@ -84,20 +107,35 @@ void multiply_panel(const Kernels & k, const Product & p, int panel, int block, 
     }
     for (int k0 = 0; k0 < p.b.depth; k0 += step) {
         const int depth = std::min(step, p.b.depth - k0), last = k0 + depth == p.b.depth;
-        pack_right(k, p.b, col, k0, depth, tile, first);
+        if (bytes) {
+            k.bytes->pack_b(*p.b.w, col, n, k0, depth, (BytePanel *) first.data);
+        } else {
+            pack_right(k, p.b, col, k0, depth, tile, first);
+        }
+        if (last) {
+            prefetch_panel(p.b, col + PANEL);
+        }
         for (int i = block; i < end; i++) {
             const Unit * a = p.a.data + ((size_t) i*units_a + units_of(t, k0))*t.mr;
             const Unit * a2 = p.a2.data + (size_t) i*units2*t.mr;
             const int rows = std::min(t.mr, p.a.rows - i*t.mr);
+            if (bytes) {
+                run_bytes(k, p, (const BytePanel *) first.data, i*t.mr, rows, col, n, k0, depth);
+                if (!last || !units2) {
+                    continue;
+                }
+            }
             for (int j = 0; j < n; j += t.nr) {
-                t.run(units_of(t, depth), a, first.data + j/t.nr*first.stride, last ? units2 : 0, a2, second.data + j/t.nr*second.stride,
-                    p.alpha, p.accumulate || k0 > 0, rows, std::min(t.nr, n - j), p.c + (ptrdiff_t) i*t.mr*p.ldc + col + j, p.ldc);
+                t.run(bytes ? 0 : units_of(t, depth), a, first.data + j/t.nr*first.stride, last ? units2 : 0, a2, second.data + j/t.nr*second.stride,
+                    p.alpha, p.accumulate || bytes || k0 > 0, rows, std::min(t.nr, n - j), p.c + (ptrdiff_t) i*t.mr*p.ldc + col + j, p.ldc);
             }
         }
     }
 }
 
 } // namespace
+
+size_t byte_floats(int rows, int depth) { return (size_t) (rows + BYTE_ROWS - 1)/BYTE_ROWS*(depth/BYTE_DEPTH)*sizeof(ByteBlock)/sizeof(float); }
 
 size_t left_floats(const Tile & t, int rows, int depth) { return (size_t) blocks_of(t, rows)*t.mr*units_of(t, depth) + 16; }
 
@@ -120,7 +158,12 @@ void pack_blocks(const Tile & t, Left a, Matrix x, bool transposed, float scale,
 
 void pack_left(const Compute & c, Left a, Matrix x, float scale) {
     const Tile & t = *c.kernels.tile;
-    c.pool->ranges(blocks_of(t, a.rows), [&](int begin, int end, int) { pack_blocks(t, a, x, false, scale, begin, end); });
+    c.pool->ranges(blocks_of(t, a.rows), [&](int begin, int end, int) {
+        pack_blocks(t, a, x, false, scale, begin, end);
+        for (int r = begin*t.mr; a.bytes && c.kernels.bytes && r < std::min(end*t.mr, a.rows); r += BYTE_ROWS) {
+            c.kernels.bytes->pack_a(x.data + r*x.ld, x.ld, std::min((int) BYTE_ROWS, a.rows - r), a.depth, a.bytes + (size_t) (r/BYTE_ROWS)*(a.depth/BYTE_DEPTH));
+        }
+    });
 }
 
 void pack_left_transposed(const Compute & c, Left a, Matrix x, float scale) {
@@ -143,16 +186,19 @@ size_t scratch_floats(const Tile & t, int depth, int depth2) {
 }
 
 void multiply(const Compute & c, const Product & p, int begin, int end) {
-    const int panels = end - begin, blocks = blocks_of(*c.kernels.tile, p.a.rows);
+    const int panels = end - begin, blocks = blocks_of(*c.kernels.tile, p.a.rows), threads = c.pool->threads();
     // A panel is packed once per piece of the rows: cut the rows only where there are too few panels to share.
     int pieces = 1;
-    while (panels*pieces < 3*c.pool->threads() && blocks >= 2*(pieces + 1)) {
+    while (panels*pieces < 3*threads && blocks >= 2*(pieces + 1)) {
         pieces++;
     }
-    c.pool->run(panels*pieces, [&](int i, int thread) {
-        const int piece = i/panels;
-        multiply_panel(c.kernels, p, begin + i % panels, (int) ((int64_t) blocks*piece/pieces), (int) ((int64_t) blocks*(piece + 1)/pieces),
-            c.scratch[thread]);
+    // Neighbouring panels share cache lines of a weight's columns: give a thread some at a time.
+    const int together = std::max(1, std::min(4, panels*pieces/(4*threads))), groups = (panels + together - 1)/together;
+    c.pool->run(groups*pieces, [&](int i, int thread) {
+        const int piece = i/groups, first = begin + i % groups*together, last = std::min(end, first + together);
+        for (int panel = first; panel < last; panel++) {
+            multiply_panel(c.kernels, p, panel, (int) ((int64_t) blocks*piece/pieces), (int) ((int64_t) blocks*(piece + 1)/pieces), c.scratch[thread]);
+        }
     });
 }
 

@@ -28,10 +28,12 @@ struct Compute {
 struct Left {
     Unit * data;
     int rows, depth;
+    ByteBlock * bytes; // its twin for products of bytes, which pack_left fills; NULL: none
 };
 
-// Floats that hold a packed A, for any tile.
+// Floats that hold a packed A, and its bytes.
 size_t left_floats(const Tile & t, int rows, int depth);
+size_t byte_floats(int rows, int depth);
 
 // A row-major matrix: element (i, j) is data[i*ld + j].
 struct Matrix {

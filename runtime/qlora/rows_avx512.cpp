@@ -1,6 +1,7 @@
 // The small kernels and the decoding of weights for AVX-512.
 #if defined(__x86_64__)
 #pragma GCC target("arch=x86-64-v4")
+#define LQ_VECTORS 512
 #include "fill.inc.h"
 #include "kernels.h"
 #include "rows.inc.h"

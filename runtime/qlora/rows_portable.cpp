@@ -2,6 +2,7 @@
 #if defined(__x86_64__)
 #pragma GCC target("arch=x86-64") // whatever the rest is compiled for
 #endif
+#define LQ_VECTORS 0
 #include "fill.inc.h"
 #include "kernels.h"
 #include "rows.inc.h"

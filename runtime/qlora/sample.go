@@ -115,9 +115,9 @@ func flagOf(b bool) C.int {
 // isa is one of the paths that the engine chooses from.
 type isa int
 
-var isas = []isa{C.LQ_PORTABLE, C.LQ_AVX2, C.LQ_AVX512, C.LQ_AVX512_BF16}
+var isas = []isa{C.LQ_PORTABLE, C.LQ_AVX2, C.LQ_AVX512, C.LQ_AVX512_BF16, C.LQ_AVX512_BYTES}
 
-const isaPairs isa = C.LQ_AVX512_BF16 // multiplies bfloat16 pairs
+const isaPairs isa = C.LQ_AVX512_BF16 // this one and those above it multiply bfloat16 pairs
 
 func (i isa) String() string  { return C.GoString(C.lq_isa_name(C.int(i))) }
 func (i isa) available() bool { return C.int(i) <= C.lq_best_isa() }

@@ -108,7 +108,11 @@ double lq_check_product(int isa, int form, int kind, int rows, int depth, int co
 
     Bench bench(isa, threads, scratch_floats(*k.tile, depth, rank));
     Floats room(left_floats(*k.tile, rows, depth)), room2(left_floats(*k.tile, rows, rank));
-    const Left a = {(Unit *) room.data(), rows, depth}, a2 = {(Unit *) room2.data(), rows, rank};
+    std::vector<ByteBlock> bytes;
+    if (k.bytes && form == LQ_FORM_FORWARD && byte_zero(kind) >= 0 && !transposed) {
+        bytes.resize((rows + BYTE_ROWS - 1)/BYTE_ROWS*(depth/BYTE_DEPTH));
+    }
+    const Left a = {(Unit *) room.data(), rows, depth, bytes.empty() ? nullptr : bytes.data()}, a2 = {(Unit *) room2.data(), rows, rank, nullptr};
     const Floats turned = transpose(x, rows, depth);
     if (transposed) {
         pack_left_transposed(bench.compute, a, {turned.data(), rows});
@@ -118,7 +122,8 @@ double lq_check_product(int isa, int form, int kind, int rows, int depth, int co
     pack_left(bench.compute, a2, {x2.data(), rank});
     const int ld = cols + 3;
     Floats got = draw.floats((size_t) rows*ld), want = got;
-    Product p = product(a, b, got.data(), ld, accumulate, 0.5f);
+    const float alpha = bytes.empty() ? 0.5f : 1;
+    Product p = product(a, b, got.data(), ld, accumulate, alpha);
     if (rank) {
         p.a2 = a2;
         p.b2 = b2;
@@ -126,7 +131,12 @@ double lq_check_product(int isa, int form, int kind, int rows, int depth, int co
     const int middle = panels_of(p)/2;
     multiply(bench.compute, p, 0, middle);
     multiply(bench.compute, p, middle, panels_of(p));
-    plain_multiply(x.data(), b, rank ? x2.data() : nullptr, b2, rows, accumulate, 0.5f, want.data(), ld);
+    if (bytes.empty()) {
+        plain_multiply(x.data(), b, rank ? x2.data() : nullptr, b2, rows, accumulate, alpha, want.data(), ld);
+    } else {
+        plain_byte_product(x.data(), made.weight, rows, accumulate, want.data(), ld);
+        plain_multiply(x2.data(), b2, nullptr, b2, rank ? rows : 0, true, 1, want.data(), ld);
+    }
     return difference(got, want);
 }
 

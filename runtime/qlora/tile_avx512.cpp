@@ -3,6 +3,7 @@
 #if defined(__x86_64__)
 #pragma GCC target("arch=x86-64-v4,avx512bf16")
 #include "tiles.h"
+#include "transpose.inc.h"
 #include <immintrin.h>
 
 namespace lq {
@@ -31,32 +32,6 @@ inline void interleave(__m512i a, __m512i b, __m512i * units0, __m512i * units1)
     const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
     *units0 = _mm512_permutex2var_epi16(a, low, b);
     *units1 = _mm512_permutex2var_epi16(a, high, b);
-}
-
-void transpose(__m512i r[16]) {
-    __m512i t[16];
-    for (int i = 0; i < 8; i++) {
-        t[2*i] = _mm512_unpacklo_epi32(r[2*i], r[2*i + 1]);
-        t[2*i + 1] = _mm512_unpackhi_epi32(r[2*i], r[2*i + 1]);
-    }
-    for (int i = 0; i < 4; i++) {
-        r[4*i] = _mm512_unpacklo_epi64(t[4*i], t[4*i + 2]);
-        r[4*i + 1] = _mm512_unpackhi_epi64(t[4*i], t[4*i + 2]);
-        r[4*i + 2] = _mm512_unpacklo_epi64(t[4*i + 1], t[4*i + 3]);
-        r[4*i + 3] = _mm512_unpackhi_epi64(t[4*i + 1], t[4*i + 3]);
-    }
-    for (int i = 0; i < 4; i++) {
-        t[i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88);
-        t[4 + i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
-        t[8 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
-        t[12 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
-    }
-    for (int i = 0; i < 4; i++) {
-        r[i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0x88);
-        r[8 + i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0xdd);
-        r[4 + i] = _mm512_shuffle_i32x4(t[4 + i], t[12 + i], 0x88);
-        r[12 + i] = _mm512_shuffle_i32x4(t[4 + i], t[12 + i], 0xdd);
-    }
 }
 
 template <bool pairs> void pack_a_by_row(const float * x, ptrdiff_t ld, int m, int depth, float scale, Unit * out) {

@@ -18,8 +18,13 @@ type Precision int
 
 // The precisions.
 const (
-	Fast   Precision = iota // bfloat16 pairs summed in float32, where the CPU has them
-	Single                  // float32
+	// Fast multiplies what the CPU multiplies fastest: going forward, coded weights with activations rounded to
+	// 8 bits in blocks of 32, as ggml decodes; else bfloat16 pairs summed in float32; float32 where it has neither.
+	Fast Precision = iota
+	// Half is Fast without products of bytes.
+	Half
+	// Single is float32.
+	Single
 )
 
 // Options are how a Trainer computes; they do not change what is trained.
@@ -128,8 +133,9 @@ func withOptions(m *Model, spec *runtime.TrainSpec, o Options, kept int, f func(
 }
 
 func isaOf(p Precision) C.int {
-	if p == Single && C.lq_best_isa() == C.LQ_AVX512_BF16 {
-		return C.LQ_AVX512
+	limit := map[Precision]C.int{Half: C.LQ_AVX512_BF16, Single: C.LQ_AVX512}
+	if most, ok := limit[p]; ok && C.lq_best_isa() > most {
+		return most
 	}
 	return C.LQ_AUTO
 }

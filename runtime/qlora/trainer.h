@@ -74,7 +74,7 @@ struct Workspace {
     float * head_in, * head_normed, * head_grad;           // (HEAD_ROWS, n_embd), a chunk of labelled rows
     float * logits;                                        // (HEAD_ROWS, n_vocab)
     float * head_hidden;                                   // (HEAD_ROWS, rank)
-    float * left_x, * left_dy, * left_hidden, * left_dropped;
+    float * left_x, * left_bytes, * left_dy, * left_hidden, * left_dropped;
     std::vector<Scratch> scratch; // per thread
 };
 
@@ -160,7 +160,9 @@ private:
     // update.cpp
     void plan_update(const lq_update & u);
 
-    Left left(float * room, int rows, int depth) const { return {(Unit *) room, rows, depth}; }
+    Left left(float * room, int rows, int depth) const { return {(Unit *) room, rows, depth, nullptr}; }
+    // The input of frozen linear layers, with bytes where the kernels use them.
+    Left input(int rows, int depth) const { return {(Unit *) w.left_x, rows, depth, depth % BYTE_DEPTH ? nullptr : (ByteBlock *) w.left_bytes}; }
 
     const lq_model model;
     lq_options options;

@@ -18,7 +18,7 @@ func TestRecomputeEqualsKept(t *testing.T) {
 		shape.Layers = 3
 		m := newSample(t, shape, Q4_0, F16)
 		batch := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 3, 30, 21)
-		for _, precision := range []Precision{Fast, Single} {
+		for _, precision := range []Precision{Fast, Half, Single} {
 			for _, dropout := range []float32{0, 0.3} {
 				spec := runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 64, Seed: 9, Dropout: dropout}
 				var want []float32

@@ -3,9 +3,14 @@
 //
 // No C++ library here: those files are compiled for wider targets than the rest, and an inline function of
 // the library that they instantiate could be the copy the linker keeps for everybody.
+//
+// LQ_VECTORS is defined by them as well, 512, 256 or 0 bits: g++ does not tell the preprocessor of a target pragma.
 #pragma once
 #include <stdint.h>
 #include <string.h>
+#if LQ_VECTORS
+#include <immintrin.h>
+#endif
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 #define VEC_FN static inline __attribute__((always_inline)) // no vector crosses a call
@@ -92,6 +97,37 @@ VEC_FN vec exp(vec x) {
 }
 
 VEC_FN vec sigmoid(vec x) { return 1.0f/(exp(-x) + 1.0f); }
+
+// Sixteen bytes as integers. GCC takes them apart one by one where it is not told the instruction.
+#if LQ_VECTORS == 512
+VEC_FN ivec load_bytes(const uint8_t * p) { return (ivec) _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *) p)); }
+VEC_FN ivec load_signed(const uint8_t * p) { return (ivec) _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *) p)); }
+#elif LQ_VECTORS == 256
+VEC_FN ivec join(__m256i low, __m256i high) {
+    ivec v;
+    memcpy(&v, &low, sizeof low);
+    memcpy((char *) &v + sizeof low, &high, sizeof high);
+    return v;
+}
+VEC_FN __m128i half_of(const uint8_t * p) { return _mm_loadl_epi64((const __m128i *) p); }
+VEC_FN ivec load_bytes(const uint8_t * p) { return join(_mm256_cvtepu8_epi32(half_of(p)), _mm256_cvtepu8_epi32(half_of(p + 8))); }
+VEC_FN ivec load_signed(const uint8_t * p) { return join(_mm256_cvtepi8_epi32(half_of(p)), _mm256_cvtepi8_epi32(half_of(p + 8))); }
+#else
+VEC_FN ivec load_bytes(const uint8_t * p) {
+    ivec v;
+    for (int i = 0; i < LANES; i++) {
+        v[i] = p[i];
+    }
+    return v;
+}
+VEC_FN ivec load_signed(const uint8_t * p) {
+    ivec v;
+    for (int i = 0; i < LANES; i++) {
+        v[i] = (int8_t) p[i];
+    }
+    return v;
+}
+#endif
 
 // Half precision to single; subnormals included, infinities not (a weight has none).
 VEC_FN float half_to_float(uint16_t h) {

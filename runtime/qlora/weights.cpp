@@ -1,7 +1,11 @@
-// What a weight must be.
+// What a weight must be, and where its bytes lie.
 #include "weights.h"
+#include "../kernels/internal.h"
+#include <algorithm>
 
 namespace lq {
+
+static bool interleaved(int kind) { return kind == LQ_Q4_0_X8 || kind == LQ_Q4_K_X8 || kind == LQ_IQ4_NL_X8; }
 
 const char * kind_name(int kind) {
     static const char * const names[LQ_KINDS] = {"none", "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_0_X8", "Q4_1", "Q5_0", "Q5_1",
@@ -20,14 +24,48 @@ const char * weight_fault(const Weight & w) {
     if (w.kind > LQ_BF16 && w.n_in % (super ? 256 : 32)) {
         return "has a width that is not a whole number of blocks";
     }
-    const bool eight = w.kind == LQ_Q4_0_X8 || w.kind == LQ_Q4_K_X8 || w.kind == LQ_IQ4_NL_X8;
-    if (eight && w.n_out % 8) {
+    if (interleaved(w.kind) && w.n_out % 8) {
         return "is interleaved by eight rows but has another number of them";
     }
     if (w.kind == LQ_NF4 ? !w.nf4 : !w.data) {
         return "has no data";
     }
     return nullptr;
+}
+
+namespace {
+
+void prefetch(const uint8_t * p, size_t n) {
+    for (const uint8_t * end = p + n; p < end; p += 64) {
+        __builtin_prefetch(p, 0, 2);
+    }
+}
+
+} // namespace
+
+void prefetch_rows(const Weight & w, int row) {
+    const int rows = std::min(32, w.n_out - row);
+    if (w.kind == LQ_NF4) {
+        prefetch(w.nf4->data + row/NF4_STRIP*w.nf4->strip_bytes, (size_t) (rows + NF4_STRIP - 1)/NF4_STRIP*w.nf4->strip_bytes);
+    } else {
+        prefetch((const uint8_t *) w.data + (size_t) row*w.row_bytes, rows*w.row_bytes);
+    }
+}
+
+void prefetch_columns(const Weight & w, int col) {
+    if (w.kind == LQ_NF4) {
+        for (int strip = 0; strip < w.nf4->strips; strip++) {
+            prefetch(w.nf4->data + strip*w.nf4->strip_bytes + nf4_codes_at(col/NF4_BLOCK), NF4_CODES);
+        }
+        return;
+    }
+    const int step = interleaved(w.kind) ? 8 : 1; // rows that lie together
+    const size_t at = (size_t) col*w.row_bytes/w.n_in*step, bytes = (size_t) std::min(32, w.n_in - col)*w.row_bytes/w.n_in*step;
+    for (int row = 0; row < w.n_out; row += step) {
+        const uint8_t * p = (const uint8_t *) w.data + (size_t) row*w.row_bytes + at;
+        prefetch(p, bytes);
+        __builtin_prefetch(p + bytes - 1, 0, 2); // the last line, where the bytes do not begin on one
+    }
 }
 
 } // namespace lq

@@ -61,7 +61,9 @@ void carve_head(Arena & arena, const Sizes & s, Workspace & w) {
     w.head_hidden = arena.floats(rows*s.ranks[LQ_HEAD]);
 }
 
-void carve_packed(Arena & arena, const Tile & t, const Sizes & s, bool dropout, Workspace & w) {
+void carve_packed(Arena & arena, const Kernels & k, const Sizes & s, bool dropout, Workspace & w) {
+    const Tile & t = *k.tile;
+    w.left_bytes = k.bytes ? arena.floats(byte_floats(s.T, s.widest())) : nullptr;
     w.left_x = arena.floats(left_floats(t, s.T, s.widest()));
     w.left_dy = arena.floats(std::max(left_floats(t, s.T, s.widest()), left_floats(t, s.head_rows, s.V)));
     w.left_hidden = arena.floats(std::max(left_floats(t, s.T, s.rank()), left_floats(t, s.rank(), s.T)));
@@ -72,7 +74,8 @@ void carve_packed(Arena & arena, const Tile & t, const Sizes & s, bool dropout, 
 
 void carve(Arena & arena, const lq_model & m, const lq_options & o, Workspace & w) {
     const Sizes s = sizes_of(m, o);
-    const Tile & t = *kernels_for(o.isa).tile;
+    const Kernels k = kernels_for(o.isa);
+    const Tile & t = *k.tile;
     const size_t T = s.T;
     size_t parameters;
     adapters_of(m, o, &parameters);
@@ -103,7 +106,7 @@ void carve(Arena & arena, const lq_model & m, const lq_options & o, Workspace & 
     w.d_hidden = arena.floats(T*s.rank());
     w.dropped = o.dropout > 0 ? arena.floats(T*s.widest()) : nullptr;
     carve_head(arena, s, w);
-    carve_packed(arena, t, s, o.dropout > 0, w);
+    carve_packed(arena, k, s, o.dropout > 0, w);
     const AttentionShape a = {m.n_heads, m.n_kv_heads, m.head_size, 0};
     const int depth = std::max({s.widest(), s.V, s.T});
     const size_t each = std::max(scratch_floats(t, depth, s.rank()), attention_scratch_floats(t, a, s.T));
