@@ -23,11 +23,26 @@ type server struct {
 	url  string
 	cmd  *exec.Cmd
 	ours bool
+	bare *server // llama-server alone: a second one without adapters, which cost it even where they have no weight
 }
 
 // start runs the server of that name and waits until it is ready. It returns nil for a llama-server that is
 // not at hand.
 func start(ctx context.Context, name string, s settings, f randmodel.Files) (*server, error) {
+	sv, err := launch(ctx, name, s, f)
+	if err != nil || sv == nil || sv.ours {
+		return sv, err
+	}
+	f.AdapterFiles = nil
+	if sv.bare, err = launch(ctx, name, s, f); err != nil {
+		sv.stop()
+		return nil, err
+	}
+	return sv, nil
+}
+
+// launch runs one process.
+func launch(ctx context.Context, name string, s settings, f randmodel.Files) (*server, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, err
@@ -75,9 +90,13 @@ func lorikeetArgs(name string, port int, s settings, f randmodel.Files) []string
 }
 
 func llamaArgs(port int, s settings, f randmodel.Files) []string {
-	return []string{"-m", f.Q40, "--host", "127.0.0.1", "--port", strconv.Itoa(port),
+	args := []string{"-m", f.Q40, "--host", "127.0.0.1", "--port", strconv.Itoa(port),
 		"-t", strconv.Itoa(s.threads), "-np", strconv.Itoa(randmodel.Adapters), "-c", strconv.Itoa(context16(s)),
-		"--lora", strings.Join(f.AdapterFiles, ","), "--lora-init-without-apply", "--no-webui", "--kv-unified"}
+		"--no-webui", "--kv-unified"}
+	if len(f.AdapterFiles) > 0 {
+		args = append(args, "--lora", strings.Join(f.AdapterFiles, ","), "--lora-init-without-apply")
+	}
+	return args
 }
 
 // context16 is the KV cache that the widest load needs.
@@ -114,6 +133,9 @@ func (sv *server) ready(ctx context.Context) error {
 }
 
 func (sv *server) stop() {
+	if sv.bare != nil {
+		sv.bare.stop()
+	}
 	_ = sv.cmd.Process.Signal(syscall.SIGTERM)
 	_ = sv.cmd.Wait()
 }
@@ -130,8 +152,9 @@ func (sv *server) Request(prompt []int, tokens, adapter int) (string, any) {
 	}
 	body := map[string]any{"prompt": prompt, "n_predict": tokens, "temperature": 0, "stream": true,
 		"ignore_eos": true, "cache_prompt": false}
-	if adapter >= 0 {
-		body["lora"] = []map[string]any{{"id": adapter, "scale": 1.0}}
+	if adapter < 0 {
+		return sv.bare.url + "/completion", body
 	}
+	body["lora"] = []map[string]any{{"id": adapter, "scale": 1.0}}
 	return sv.url + "/completion", body
 }
