@@ -34,8 +34,10 @@ build: ## bin/lorikeet
 run: build ## serve the embedded base with the demo adapters
 	bin/lorikeet serve --adapter-dir demo/adapters
 
+# One package at a time: the compute threads of two test programs on the same cores wait for each other.
 test: ## everything
-	$(GO) test -timeout 30m ./...
+	$(GO) build ./...
+	$(GO) test -p 1 -timeout 30m ./...
 
 test-go: ## the rooms without C, in seconds
 	CGO_ENABLED=0 $(GO) test $(PURE)
