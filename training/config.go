@@ -82,7 +82,7 @@ func Defaults() Config {
 	return Config{
 		Rank: 16, Alpha: 16, TargetModules: Names{AllLinear},
 		Truncation:   Truncate,
-		LearningRate: 5e-4, Scheduler: Linear, WarmupRatio: 0.05, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, MaxGradNorm: 1,
+		LearningRate: 2e-3, Scheduler: Linear, WarmupRatio: 0.05, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, MaxGradNorm: 1,
 		Epochs: 3, Batch: 8, Accumulation: 1, Seed: 42, EvalStrategy: EveryEpoch, EvalSteps: 50,
 		SaveSteps: 100, SaveTotal: 3,
 	}
