@@ -104,15 +104,10 @@ static inline float f16_to_f32(uint16_t h) {
     const uint32_t sign = (uint32_t) (h & 0x8000) << 16, rest = (uint32_t) (h & 0x7fff) << 13;
     uint32_t bits;
     float f;
-    if (rest >= 0x0f800000) { // infinity or NaN
-        bits = sign | 0x70000000 | rest;
-        memcpy(&f, &bits, 4);
-        return f;
-    }
     memcpy(&f, &rest, 4);
     f *= 0x1p112f; // moves the exponent's bias; subnormal halves come out right as well
     memcpy(&bits, &f, 4);
-    bits |= sign;
+    bits |= sign | (rest >= 0x0f800000 ? 0x7f800000 : 0); // infinity and NaN keep the largest exponent
     memcpy(&f, &bits, 4);
     return f;
 }

@@ -7,14 +7,22 @@ package kernels
 */
 import "C"
 
-import (
-	"errors"
-	"fmt"
-	"unsafe"
-)
+import "errors"
 
 // ErrMemory says that a packed weight found no memory.
 var ErrMemory = errors.New("out of memory")
+
+// ISA is an instruction set.
+type ISA int
+
+// The instruction sets, in the order of their speed.
+const (
+	Portable ISA = C.LK_PORTABLE
+	AVX2     ISA = C.LK_AVX2
+	AVX512   ISA = C.LK_AVX512
+)
+
+func (i ISA) String() string { return [...]string{"portable", "avx2", "avx512"}[i] }
 
 // CurrentISA returns the path in use.
 func CurrentISA() ISA { return ISA(C.lk_isa()) }
@@ -25,61 +33,3 @@ func BestISA() ISA { return ISA(C.lk_best_isa()) }
 // ForceISA makes the kernels use the given path, or the best one of this CPU where that is less, and
 // returns the path now in use. It must not run while kernels run: it is for tests and benchmarks.
 func ForceISA(i ISA) ISA { return ISA(C.lk_force_isa(C.int(i))) }
-
-// NF4 is a packed NF4 weight (Out, In).
-type NF4 struct {
-	In, Out int
-	Mode    Mode
-	w       *C.lk_nf4
-}
-
-// PackNF4 packs out rows of in weights. blocks holds, every rowBytes bytes, a row of in/32 blocks of 18
-// bytes: an fp16 absmax and 16 bytes of codes. It returns ErrMemory where there is none. The caller
-// must Close the weight.
-func PackNF4(blocks []byte, rowBytes, in, out int, mode Mode) (*NF4, error) {
-	if in <= 0 || out <= 0 || in%32 != 0 || rowBytes < in/32*18 || len(blocks) < (out-1)*rowBytes+in/32*18 {
-		return nil, fmt.Errorf("kernels: %d bytes in rows of %d are no NF4 weight of shape (%d, %d)", len(blocks), rowBytes, out, in)
-	}
-	w := C.lk_nf4_pack(unsafe.Pointer(&blocks[0]), C.size_t(rowBytes), C.int(in), C.int(out), C.int(mode))
-	if w == nil {
-		return nil, fmt.Errorf("kernels: packing an NF4 weight of shape (%d, %d): %w", out, in, ErrMemory)
-	}
-	return &NF4{In: in, Out: out, Mode: mode, w: w}, nil
-}
-
-// Close frees the weight. It may be called twice.
-func (w *NF4) Close() {
-	C.lk_nf4_free(w.w)
-	w.w = nil
-}
-
-// Bytes returns the memory that the weight holds.
-func (w *NF4) Bytes() int { return int(C.lk_nf4_bytes(w.w)) }
-
-// DequantizeRow writes the In weights of one row to out.
-func (w *NF4) DequantizeRow(row int, out []float32) {
-	_ = out[w.In-1]
-	C.lk_nf4_dequantize_row(w.w, C.int(row), (*C.float)(&out[0]))
-}
-
-// ActivationBytes returns the bytes of one prepared activation row.
-func ActivationBytes(mode Mode, in int) int {
-	return int(C.lk_nf4_activation_bytes(C.int(mode), C.int(in)))
-}
-
-// Activations prepares rows of in activations for MatMul: row t stands at x[t*xStride:] and is written to
-// xq[t*xqStride:]; xStride counts floats, xqStride bytes. It does the share of thread ith of nth.
-func Activations(mode Mode, in int, x []float32, xStride, rows int, xq []byte, xqStride, ith, nth int) {
-	_, _ = x[(rows-1)*xStride+in-1], xq[(rows-1)*xqStride+ActivationBytes(mode, in)-1]
-	C.lk_nf4_activations(C.int(mode), C.int(in), (*C.float)(&x[0]), C.size_t(4*xStride), C.int(rows),
-		unsafe.Pointer(&xq[0]), C.size_t(xqStride), C.int(ith), C.int(nth))
-}
-
-// MatMul writes the Out products of every row to y[t*yStride:]. xq holds rows that Activations prepared
-// for the weight's mode, or in mode F32 the activations themselves. xqStride counts bytes, yStride
-// floats. It does the share of thread ith of nth.
-func (w *NF4) MatMul(xq []byte, xqStride, rows int, y []float32, yStride, ith, nth int) {
-	_, _ = xq[(rows-1)*xqStride], y[(rows-1)*yStride+w.Out-1]
-	C.lk_nf4_matmul(w.w, unsafe.Pointer(&xq[0]), C.size_t(xqStride), C.int(rows),
-		(*C.float)(&y[0]), C.size_t(4*yStride), C.int(ith), C.int(nth))
-}

@@ -12,6 +12,21 @@ import (
 	"runtime"
 )
 
+// MaxRank is the largest rank that packs.
+const MaxRank = C.LK_MAX_RANK
+
+// Storage is how a packed LoRA keeps its weights.
+type Storage int
+
+// The storage types. F16 rounds each weight to eleven bits whatever its size: A and B are each scaled by a
+// power of two to fit fp16's range.
+const (
+	StoreF16 Storage = C.LK_LORA_F16
+	StoreF32 Storage = C.LK_LORA_F32
+)
+
+func (s Storage) String() string { return [...]string{"f16", "f32"}[s] }
+
 // LoRA is one packed module: A (Rank, In) and B (Out, Rank).
 type LoRA struct {
 	Rank, In, Out int

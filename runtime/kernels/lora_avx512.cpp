@@ -121,8 +121,9 @@ template <typename T, int ROWS> void expand_tiles(const lk_lora * m, int t0, int
             }
         }
         for (int r = 0; r < m->rank; r++, b += LORA_TILE) {
-            prefetch(b);
-            prefetch(b + LORA_TILE/2);
+            for (size_t line = 0; line < LORA_TILE*sizeof(T); line += 64) {
+                prefetch((const char *) b + line);
+            }
 #pragma GCC unroll 4
             for (int k = 0; k < VECTORS; k++) {
                 const __m512 v = load(b + 16*k);

@@ -29,6 +29,13 @@ INLINE __m256i broadcast8(const char * p) {
     return _mm256_set1_epi64x(v);
 }
 
+// a + b, at this place in the code: GCC would regroup a long sum and spill its terms.
+INLINE __m256i add(__m256i a, __m256i b) {
+    a = _mm256_add_epi32(a, b);
+    asm("" : "+x"(a));
+    return a;
+}
+
 INLINE __m256i codes_at(const uint8_t * p) { return _mm256_load_si256((const __m256i *) p); }
 
 // f + sum * (absmax * scale), for 8 rows of W.
@@ -88,7 +95,7 @@ struct block16 {
                 const __m256i v = broadcast8(q[j] + 8*i);
 #pragma GCC unroll 4
                 for (int k = 0; k < 4; k++) {
-                    sum[j][k] = _mm256_add_epi32(sum[j][k], _mm256_madd_epi16(w[4*i + k], v));
+                    sum[j][k] = add(sum[j][k], _mm256_madd_epi16(w[4*i + k], v));
                 }
             }
         }
@@ -134,7 +141,7 @@ struct block8 {
                 const __m256i v = broadcast4(x + j*stride + 32*b + 4*i), magnitude = _mm256_abs_epi8(v);
                 for (int h = 0; h < 2; h++) {
                     const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(w[2*i + h], v));
-                    sum[j][h] = _mm256_add_epi32(sum[j][h], _mm256_madd_epi16(pairs, ones));
+                    sum[j][h] = add(sum[j][h], _mm256_madd_epi16(pairs, ones));
                 }
             }
         }
@@ -177,12 +184,13 @@ struct block32 {
                 sum[j][0][h] = sum[j][1][h] = _mm256_setzero_ps();
             }
         }
-#pragma GCC unroll 8
-        for (int c = 0; c < NF4_BLOCK; c++) {
+#pragma GCC unroll 1
+        for (int c = 0; c < NF4_BLOCK; c += 2) {
             for (int j = 0; j < N; j++) {
-                const __m256 v = _mm256_set1_ps(((const float *) (x + j*stride))[b*NF4_BLOCK + c]);
+                const float * v = (const float *) (x + j*stride) + b*NF4_BLOCK + c;
                 for (int h = 0; h < 2; h++) {
-                    sum[j][c % 2][h] = _mm256_fmadd_ps(w[c][h], v, sum[j][c % 2][h]);
+                    sum[j][0][h] = _mm256_fmadd_ps(w[c][h], _mm256_set1_ps(v[0]), sum[j][0][h]);
+                    sum[j][1][h] = _mm256_fmadd_ps(w[c + 1][h], _mm256_set1_ps(v[1]), sum[j][1][h]);
                 }
             }
         }

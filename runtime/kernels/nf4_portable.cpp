@@ -1,92 +1,113 @@
 // NF4 products in plain C++: what runs where there is no faster path, and what the faster paths are read
-// against. A block of a strip is decoded once for all rows of the chunk; compilers vectorize over its 16 rows.
+// against. A block of a strip is decoded once for all rows of the chunk. The vectors are the compilers' own
+// (GCC and Clang), which they lower to whatever the CPU has; a lane is a row of the strip.
 #include "internal.h"
 
 namespace {
 
-// The codebook and the place of nibble k among the 8 activations it meets, by the type of the products.
-const int16_t * book(int16_t) { return lk_nf4_codebook16; }
-const int8_t * book(int8_t) { return lk_nf4_codebook8; }
-const float * book(float) { return lk_nf4_codebook; }
-int place(int16_t, int k) { return nf4_nibble_column(k); }
-int place(int8_t, int k) { return nf4_nibble_place(k); }
-int place(float, int k) { return nf4_nibble_column(k); }
+typedef float   floats  __attribute__((vector_size(4*NF4_STRIP)));
+typedef int32_t ints    __attribute__((vector_size(4*NF4_STRIP)));
+typedef int16_t shorts  __attribute__((vector_size(2*NF4_STRIP)));
+typedef int8_t  chars   __attribute__((vector_size(NF4_STRIP)));
 
-// w (32, 16): the weights of one block, the columns in the order of the activations.
-template <typename T> void decode(const uint8_t * codes, T (*w)[NF4_STRIP]) {
+// What a mode multiplies with: the type of the products' factors, the codebook, and the place of nibble k among
+// the 8 activations that it meets.
+struct mode32 {
+    typedef float factor;
+    typedef floats factors;
+    static const factor * book() { return lk_nf4_codebook; }
+    static int place(int k) { return nf4_nibble_column(k); }
+};
+struct mode16 {
+    typedef int16_t factor;
+    typedef shorts factors;
+    static const factor * book() { return lk_nf4_codebook16; }
+    static int place(int k) { return nf4_nibble_column(k); }
+};
+struct mode8 {
+    typedef int8_t factor;
+    typedef chars factors;
+    static const factor * book() { return lk_nf4_codebook8; }
+    static int place(int k) { return nf4_nibble_place(k); }
+};
+
+// w (32, 16): the weights of one block, the columns in the order of the activations. Two nibbles a lookup.
+template <typename M> void decode(const uint8_t * codes, const typename M::factor (*pairs)[2], typename M::factor (*w)[NF4_STRIP]) {
     for (int g = 0; g < NF4_GROUPS; g++) {
         for (int r = 0; r < NF4_STRIP; r++) {
             const uint8_t * word = codes + 64*g + 4*r;
-            for (int k = 0; k < 8; k++) {
-                w[8*g + place(T(), k)][r] = book(T())[word[k/2] >> 4*(k % 2) & 15];
+#pragma GCC unroll 4
+            for (int k = 0; k < 8; k += 2) {
+                const typename M::factor * pair = pairs[word[k/2]];
+                w[8*g + M::place(k)][r] = pair[0];
+                w[8*g + M::place(k + 1)][r] = pair[1];
             }
         }
     }
 }
 
-// The integer products of half a block.
-template <typename T> void half(const T (*w)[NF4_STRIP], const T * x, float * sum) {
-    int32_t a[NF4_STRIP] = {};
+// The integer products of half a block; sixteen of them are what an int32 holds in I16.
+template <typename M> inline void half(const typename M::factors * w, const typename M::factor * x, floats * sum) {
+    ints a = {};
     for (int c = 0; c < NF4_BLOCK/2; c++) {
-        for (int r = 0; r < NF4_STRIP; r++) {
-            a[r] += (int32_t) w[c][r]*x[c];
-        }
+        a += __builtin_convertvector(w[c], ints)*(int32_t) x[c];
     }
-    for (int r = 0; r < NF4_STRIP; r++) {
-        sum[r] += (float) a[r];
-    }
+    *sum += __builtin_convertvector(a, floats);
 }
 
-// f (16) += one block of W times one block of a row's activations.
-template <typename T> void row_block(const T (*w)[NF4_STRIP], const float * absmax, const char * x, int blocks, int b, float * f) {
-    const T * q = (const T *) x + b*NF4_BLOCK;
-    const float dx = ((const float *) ((const T *) x + (size_t) blocks*NF4_BLOCK))[b];
-    float sum[NF4_STRIP] = {};
-    half(w, q, sum);
-    half(w + NF4_BLOCK/2, q + NF4_BLOCK/2, sum);
-    for (int r = 0; r < NF4_STRIP; r++) {
-        f[r] += sum[r]*(absmax[r]*dx);
-    }
+// f += one block of W times one block of a row's activations.
+template <typename M> inline void row_block(const typename M::factors * w, const floats * absmax, const char * x, int blocks, int b, floats * f) {
+    const typename M::factor * q = (const typename M::factor *) x;
+    const float dx = ((const float *) (q + (size_t) blocks*NF4_BLOCK))[b];
+    q += b*NF4_BLOCK;
+    floats sum = {};
+    half<M>(w, q, &sum);
+    half<M>(w + NF4_BLOCK/2, q + NF4_BLOCK/2, &sum);
+    *f += sum*(*absmax*dx);
 }
 
-template <> void row_block<float>(const float (*w)[NF4_STRIP], const float * absmax, const char * x, int, int b, float * f) {
+template <> inline void row_block<mode32>(const floats * w, const floats * absmax, const char * x, int, int b, floats * f) {
     const float * v = (const float *) x + b*NF4_BLOCK;
-    float sum[NF4_STRIP] = {};
-    for (int c = 0; c < NF4_BLOCK; c++) {
-        for (int r = 0; r < NF4_STRIP; r++) {
-            sum[r] += w[c][r]*v[c];
-        }
+    floats even = {}, odd = {};
+    for (int c = 0; c < NF4_BLOCK; c += 2) {
+        even += w[c]*v[c];
+        odd += w[c + 1]*v[c + 1];
     }
-    for (int r = 0; r < NF4_STRIP; r++) {
-        f[r] += sum[r]*absmax[r];
-    }
+    *f += (even + odd)**absmax;
 }
 
-template <typename T> void strip_of(const lk_nf4 * w, int strip, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid) {
-    float f[NF4_CHUNK][NF4_STRIP] = {};
+template <typename M> void strip_of(const lk_nf4 * w, int strip, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid) {
+    floats f[NF4_CHUNK];
+    memset(f, 0, rows*sizeof(floats));
     const uint8_t * stream = w->data + strip*w->strip_bytes;
+    typename M::factor pairs[256][2];
+    for (int i = 0; i < 256; i++) {
+        pairs[i][0] = M::book()[i & 15];
+        pairs[i][1] = M::book()[i >> 4];
+    }
     for (int b = 0; b < w->blocks; b++) {
-        T block[NF4_BLOCK][NF4_STRIP];
-        float absmax[NF4_STRIP];
-        const uint16_t * halves = (const uint16_t *) (stream + nf4_absmax_at(b));
-        decode(stream + nf4_codes_at(b), block);
+        typename M::factors block[NF4_BLOCK];
+        decode<M>(stream + nf4_codes_at(b), pairs, (typename M::factor (*)[NF4_STRIP]) block);
+        floats absmax;
         for (int r = 0; r < NF4_STRIP; r++) {
-            absmax[r] = f16_to_f32(halves[r]);
+            uint16_t half;
+            memcpy(&half, stream + nf4_absmax_at(b) + 2*r, 2);
+            absmax[r] = f16_to_f32(half);
         }
         for (int t = 0; t < rows; t++) {
-            row_block<T>(block, absmax, xq + t*xq_stride, w->blocks, b, f[t]);
+            row_block<M>(block, &absmax, xq + t*xq_stride, w->blocks, b, f + t);
         }
     }
     for (int t = 0; t < rows; t++) {
-        memcpy(y + t*y_stride, f[t], valid*sizeof(float));
+        memcpy(y + t*y_stride, f + t, valid*sizeof(float));
     }
 }
 
 void strip(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid) {
     switch (w->mode) {
-    case LK_NF4_I16: strip_of<int16_t>(w, s, xq, xq_stride, rows, y, y_stride, valid); break;
-    case LK_NF4_I8: strip_of<int8_t>(w, s, xq, xq_stride, rows, y, y_stride, valid); break;
-    default: strip_of<float>(w, s, xq, xq_stride, rows, y, y_stride, valid);
+    case LK_NF4_I16: strip_of<mode16>(w, s, xq, xq_stride, rows, y, y_stride, valid); break;
+    case LK_NF4_I8: strip_of<mode8>(w, s, xq, xq_stride, rows, y, y_stride, valid); break;
+    default: strip_of<mode32>(w, s, xq, xq_stride, rows, y, y_stride, valid);
     }
 }
 

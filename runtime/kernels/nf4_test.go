@@ -22,11 +22,13 @@ func pack(t testing.TB, b blocks, mode Mode) *NF4 {
 	return w
 }
 
+func asBytes(x []float32) []byte { return unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), 4*len(x)) }
+
 // multiply runs both steps of a product over nth threads' shares and returns y (rows, yStride), whose floats
 // beyond the outputs are filled with 42.
 func multiply(w *NF4, x []float32, xStride, rows, yStride, nth int) []float32 {
 	stride := 4 * xStride
-	xq := unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), 4*len(x))
+	xq := asBytes(x)
 	if w.Mode != F32 {
 		stride = ActivationBytes(w.Mode, w.In) + 64
 		xq = make([]byte, rows*stride)
@@ -204,24 +206,33 @@ func TestNF4NotFinite(t *testing.T) {
 	})
 }
 
-// TestNF4RoundTrip reads packed rows back, exactly.
+// TestNF4RoundTrip reads packed rows back.
 func TestNF4RoundTrip(t *testing.T) {
 	rng := rand.New(rand.NewPCG(9, 10))
 	for _, out := range []int{1, 15, 16, 17, 100} {
-		b := randomBlocks(rng, 160, out)
-		w := pack(t, b, I16)
-		row := make([]float32, 160)
-		for r := range out {
-			w.DequantizeRow(r, row)
-			for i, got := range row {
-				value, absmax := b.weight(r, i)
-				if want := float32(absmax) * float32(value/absmax); absmax != 0 && math.Abs(float64(got-want)) > 1e-7*math.Abs(value) || absmax == 0 && got != 0 {
-					t.Fatalf("out %d: weight (%d, %d) is %g, want %g", out, r, i, got, want)
-				}
+		for _, in := range []int{32, 160, 192} {
+			b := randomBlocks(rng, in, out)
+			w := pack(t, b, I16)
+			for r := range out {
+				checkRow(t, w, b, r)
+			}
+			if least := out * in / 32 * 18; w.Bytes() < least {
+				t.Fatalf("in %d out %d: %d bytes, expected at least %d", in, out, w.Bytes(), least)
 			}
 		}
-		if least := out * 160 / 32 * 18; w.Bytes() < least {
-			t.Fatalf("out %d: %d bytes, expected at least %d", out, w.Bytes(), least)
+	}
+}
+
+// checkRow demands that a packed row reads back as the float product of its codebook values and absmax, exactly.
+func checkRow(t *testing.T, w *NF4, b blocks, row int) {
+	t.Helper()
+	got := make([]float32, b.in)
+	w.DequantizeRow(row, got)
+	for i := range got {
+		code, absmax := b.code(row, i)
+		if want := float32(normalFloat[code]) * float32(absmax); !(got[i] == want || got[i] != got[i] && want != want) {
+			t.Errorf("shape (%d, %d): weight (%d, %d) is %g, want %g", b.out, b.in, row, i, got[i], want)
+			return
 		}
 	}
 }

@@ -89,15 +89,14 @@ func randomBlocks(rng *rand.Rand, in, out int) blocks {
 	return b
 }
 
-// weight returns the weight at a row and column, and its block's absmax.
-func (b blocks) weight(row, column int) (w, absmax float64) {
+// code returns the code at a row and column, and its block's absmax.
+func (b blocks) code(row, column int) (code byte, absmax float64) {
 	block := b.data[row*b.rowBytes+column/32*18:]
 	absmax = fromHalf(binary.LittleEndian.Uint16(block))
-	code := block[2+column%16] & 15
 	if column%32 >= 16 {
-		code = block[2+column%16] >> 4
+		return block[2+column%16] >> 4, absmax
 	}
-	return absmax * normalFloat[code], absmax
+	return block[2+column%16] & 15, absmax
 }
 
 // product is one output of a reference product and what its error is measured against.
@@ -115,7 +114,8 @@ func (b blocks) matmul(x []float32, xStride, rows int) []product {
 	for o := range b.out {
 		w, absmax := make([]float64, b.in), make([]float64, b.in)
 		for i := range b.in {
-			w[i], absmax[i] = b.weight(o, i)
+			code, most := b.code(o, i)
+			w[i], absmax[i] = most*normalFloat[code], most
 		}
 		for t := range rows {
 			p := &y[t*b.out+o]
