@@ -3,6 +3,14 @@
 // (GCC and Clang), which they lower to whatever the CPU has; a lane is a row of the strip.
 #include "internal.h"
 
+// Rounding below must see the product as a float: contracted into the addition that rounds it, it would give other
+// integers than the other paths do.
+#if defined(__clang__)
+#pragma clang fp contract(off)
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off")
+#endif
+
 namespace {
 
 typedef float   floats  __attribute__((vector_size(4*NF4_STRIP)));
