@@ -60,11 +60,11 @@ static llama_context_params context_params(const wall_device_options & o) {
 using namespace lorikeet;
 
 wall_device::wall_device(std::shared_ptr<const Model> m, const wall_device_options & o)
-    : model(std::move(m)), placement(model, o.sequences, o.mmid_rank), split_kv(o.split_kv), rows((size_t) o.batch), batch((size_t) o.batch) {
+    : model(std::move(m)), placement(model, o.sequences, o.mmid_rank), sequence_cells((size_t) o.sequences), split_kv(o.split_kv), rows((size_t) o.batch), batch((size_t) o.batch) {
     if (llama_model_has_encoder(model->handle) || !llama_model_has_decoder(model->handle)) {
         throw std::runtime_error("the model is not a decoder: it cannot generate text");
     }
-    Scope scope(*model, &placement);
+    Scope scope(*model, &placement, &sequence_cells);
     scope.builds = &builds;
     context.reset(llama_init_from_model(model->handle, context_params(o)));
     if (!context) {
@@ -137,6 +137,7 @@ int wall_device_copy(wall_device * d, int dst, int src, int n, wall_error * err)
         }
         if (n > 0 && dst != src) {
             llama_memory_seq_cp(d->memory(), src, dst, 0, d->split_kv ? -1 : n);
+            d->sequence_cells.copy(dst, src, n);
         }
         return (int) WALL_OK;
     });
@@ -152,6 +153,7 @@ int wall_device_forget(wall_device * d, int seq, int from, int32_t * kept, wall_
             llama_memory_seq_rm(d->memory(), seq, -1, -1);
             *kept = 0;
         }
+        d->sequence_cells.cut(seq, *kept);
         return (int) WALL_OK;
     });
 }

@@ -38,6 +38,7 @@ struct wall_device {
 
     const std::shared_ptr<const lorikeet::Model> model;
     lorikeet::Placement placement;
+    lorikeet::Cells sequence_cells;
     std::unique_ptr<ggml_threadpool, lorikeet::ThreadpoolFree> threads; // outlives the context
     std::unique_ptr<llama_context, lorikeet::ContextFree> context;
     bool cut = true;      // sequences can be cut to a prefix

@@ -7,6 +7,10 @@ package llama
 #cgo CPPFLAGS: -DNDEBUG -I${SRCDIR}/../kernels
 #cgo LDFLAGS: -Wl,--wrap=ggml_mul_mat
 #cgo LDFLAGS: -Wl,--wrap=ggml_get_rows
+#cgo LDFLAGS: -Wl,--wrap=ggml_flash_attn_ext
+#cgo LDFLAGS: -Wl,--wrap=ggml_flash_attn_ext_add_sinks
+#cgo LDFLAGS: -Wl,--wrap=ggml_flash_attn_ext_set_prec
+#cgo LDFLAGS: -Wl,--wrap=_ZNK22llama_kv_cache_context17set_input_kq_maskEP11ggml_tensorPK12llama_ubatchb
 #cgo LDFLAGS: -Wl,--wrap=_ZNK11llama_model11build_graphERK16llm_graph_params
 #cgo LDFLAGS: -Wl,--wrap=_ZNK11llama_model9n_tensorsEv
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 // The stock path that tests compare with: llama.cpp's own adapters on every row of a context.
 #include "device.h"
 #include <cstdlib>
+#include <mutex>
 
 using namespace lorikeet;
 
@@ -25,8 +26,11 @@ wall_reference * wall_reference_new(const wall_model * m, int32_t cells, int32_t
         p.n_threads = p.n_threads_batch = threads;
         p.type_k = p.type_v = kv_type(kv);
         p.flash_attn_type = flash_type(flash);
-        Scope scope(*m->model, nullptr); // NF4 weights need their nodes here too; no adapters of ours
-        // This version of llama.cpp reuses a graph although the context's adapters have changed.
+        Scope scope(*m->model, nullptr, nullptr); // NF4 weights need their nodes here too; no adapters of ours
+        // This version of llama.cpp reuses a graph although the context's adapters have changed. It can only be
+        // told not to by the environment, which all threads share.
+        static std::mutex environment;
+        std::lock_guard<std::mutex> lock(environment);
         setenv("LLAMA_GRAPH_REUSE_DISABLE", "1", 1);
         r->context.reset(llama_init_from_model(m->model->handle, p));
         unsetenv("LLAMA_GRAPH_REUSE_DISABLE");
@@ -62,7 +66,7 @@ int wall_reference_decode(wall_reference * r, const int32_t * tokens, int n, flo
         }
         b.set(rows.data(), n);
         std::fill(b.wanted.begin(), b.wanted.end(), (int8_t) 1);
-        Scope scope(*r->model, nullptr);
+        Scope scope(*r->model, nullptr, nullptr);
         if (const int code = llama_decode(r->context.get(), b.batch)) {
             throw std::runtime_error(call.error("llama_decode failed with code " + std::to_string(code)));
         }

@@ -8,7 +8,7 @@ namespace lorikeet {
 static thread_local const Scope * scope_of_thread = nullptr;
 static thread_local Builder * builder_of_thread = nullptr;
 
-Scope::Scope(const Model & m, Placement * p) : model(m), placement(p), outer(scope_of_thread) { scope_of_thread = this; }
+Scope::Scope(const Model & m, Placement * p, Cells * c) : model(m), placement(p), cells(c), outer(scope_of_thread) { scope_of_thread = this; }
 Scope::~Scope() { scope_of_thread = outer; }
 const Scope * Scope::current() { return scope_of_thread; }
 
@@ -110,7 +110,7 @@ void Rows::fill(Span & s) {
 
 // ---- Builder ---------------------------------------------------------------------------------------
 
-Builder::Builder(const Scope & scope, const llm_graph_params & params) : model(scope.model) {
+Builder::Builder(const Scope & scope, const llm_graph_params & params) : model(scope.model), params(params), cells(scope.cells) {
     builder_of_thread = this;
     if (scope.builds) {
         ++*scope.builds;
@@ -184,7 +184,9 @@ extern "C" ggml_cgraph * __wrap__ZNK11llama_model11build_graphERK16llm_graph_par
         return __real__ZNK11llama_model11build_graphERK16llm_graph_params(self, params);
     }
     Builder builder(*scope, params);
-    return __real__ZNK11llama_model11build_graphERK16llm_graph_params(self, params);
+    ggml_cgraph * graph = __real__ZNK11llama_model11build_graphERK16llm_graph_params(self, params);
+    builder.finish();
+    return graph;
 }
 
 // llama.cpp allots a graph 8 nodes per tensor. Ours come on top: up to 6 per layer.

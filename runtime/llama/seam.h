@@ -1,12 +1,15 @@
 // Where our nodes enter llama.cpp's graphs.
 //
-// The linker redirects three functions of llama.cpp and ggml to us (see the flags in llama.go):
+// The linker redirects these functions of llama.cpp and ggml to us (see the flags in model.go):
 //   llama_model::build_graph  opens a Builder for the graph that is about to be built;
 //   ggml_mul_mat              asks the Builder for a product with a base weight;
-//   ggml_get_rows             asks it for rows of the token embedding.
+//   ggml_get_rows             asks it for rows of the token embedding;
+//   ggml_flash_attn_ext       asks it for a layer's attention (attention_graph.cpp).
 // Outside our own Scope all of them do what they always did: stock contexts in the same process are not
 // touched, nor are the loader's calls. No state is global; a Scope and a Builder live on their thread's stack.
 #pragma once
+#include "attention.h"
+#include "cells.h"
 #include "placement.h"
 #include "llama-graph.h"
 #include <atomic>
@@ -14,11 +17,11 @@
 
 namespace lorikeet {
 
-// While a Scope lives, graphs that its thread builds are for this model, with this placement (null: no
-// adapters, NF4 weights only). It surrounds every call that may build a graph.
+// While a Scope lives, graphs that its thread builds are for this model, with this placement and these cells
+// (null: no adapters, llama.cpp's own attention). It surrounds every call that may build a graph.
 class Scope {
 public:
-    Scope(const Model & m, Placement * p);
+    Scope(const Model & m, Placement * p, Cells * c);
     ~Scope();
     Scope(const Scope &) = delete;
     Scope & operator=(const Scope &) = delete;
@@ -27,6 +30,7 @@ public:
 
     const Model & model;
     Placement * const placement;
+    Cells * const cells;
     int64_t * builds = nullptr; // counts the graphs built, where set
 
 private:
@@ -77,11 +81,42 @@ private:
     std::vector<float> memory;
 };
 
+// The attention of one graph. llama.cpp calls set_input for every ubatch, after it has chosen the cells that
+// the ubatch's keys and values are stored in: then the device's Cells grow by them.
+class Attention : public llm_graph_input_i {
+public:
+    Attention(Cells & cells, const ggml_tensor * key_cells) : cells(cells), key_cells(key_cells) {}
+
+    void set_input(const llama_ubatch * ubatch) override;
+    // llama.cpp's own input, which has the same shapes, decides.
+    bool can_reuse(const llm_graph_params &) override { return true; }
+
+    // One layer's node. Threads take pieces of its work as they become free.
+    struct Node {
+        const Attention * attention;
+        float scale;
+        std::atomic<int> next{0};
+    };
+
+    // The node for q (head_size, rows, heads), k and v (head_size, cells, kv_heads).
+    ggml_tensor * node(ggml_context * ctx, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, float scale);
+
+private:
+    static void run(ggml_tensor * dst, int ith, int nth, void * node);
+
+    Cells & cells;
+    const ggml_tensor * const key_cells; // I64 (rows): the cell of each row
+    int tile_rows = 1;
+    std::vector<attention_tile> tiles;
+    std::deque<Node> nodes;
+};
+
 // Builds the nodes of one graph.
 class Builder {
 public:
     Builder(const Scope & scope, const llm_graph_params & params);
     ~Builder();
+    void finish(); // after the graph was built
     Builder(const Builder &) = delete;
     Builder & operator=(const Builder &) = delete;
 
@@ -89,10 +124,15 @@ public:
 
     ggml_tensor * mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x);
     ggml_tensor * get_rows(ggml_context * ctx, ggml_tensor * table, ggml_tensor * ids);
+    // Null where llama.cpp's own attention must run.
+    ggml_tensor * attend(ggml_context * ctx, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, float scale);
 
 private:
     const Model & model;
+    const llm_graph_params & params;
+    Cells * const cells;
     Rows * rows = nullptr; // null: no adapters in this graph
+    std::unique_ptr<Attention> attention; // null: none yet
     std::unordered_map<const ggml_tensor *, ggml_tensor *> prepared; // activations -> ready for NF4 products
 };
 
