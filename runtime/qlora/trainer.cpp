@@ -4,8 +4,25 @@
 
 namespace lq {
 
+namespace {
+
+// Operations of one slice on one thread: about ten milliseconds on a core of the kind.
+double slice_flops(const lq_options & o) {
+    if (o.slice_flops > 0) {
+        return o.slice_flops;
+    }
+    switch (kernels_for(o.isa).isa) {
+    case LQ_PORTABLE: return 1e8;
+    case LQ_AVX2: return 5e8;
+    case LQ_AVX512: return 1e9;
+    default: return 2e9;
+    }
+}
+
+} // namespace
+
 Trainer::Trainer(const lq_model & m, const lq_options & o)
-    : model(m), options(o), modules(o.modules, o.modules + o.n_modules), pool(o.threads), plan(o.threads*(o.slice_flops > 0 ? o.slice_flops : 2e9)) {
+    : model(m), options(o), modules(o.modules, o.modules + o.n_modules), pool(o.threads), plan(o.threads*slice_flops(o)) {
     options.modules = modules.data();
     loras = adapters_of(model, options, &parameters);
     first_layer = model.n_layers;
@@ -90,7 +107,9 @@ void Trainer::begin(int m, const int32_t * tokens, const int32_t * labels, int n
     set_batch(tokens, labels, n, ends, n_ends);
     plan.clear();
     drop = m == LQ_EVAL ? 0 : options.dropout;
-    micro = m == LQ_FURTHER ? micro + 1 : 0;
+    if (m != LQ_EVAL) {
+        micro = m == LQ_FURTHER ? micro + 1 : 0;
+    }
     inv_norm = (float) (1/norm);
     if (m == LQ_FIRST) {
         plan.add([this] { memset(w.gradients, 0, parameters*sizeof(float)); });

@@ -31,6 +31,8 @@ const (
 type Options struct {
 	Threads   int // 0: one per CPU. The results are the same bits for every number
 	Precision Precision
+
+	force *isa // tests run every path
 }
 
 // A Trainer is one adapter in training. It implements runtime.Trainer; its threads sleep between slices.
@@ -121,7 +123,7 @@ func withOptions(m *Model, spec *runtime.TrainSpec, o Options, kept int, f func(
 	}
 	co := C.lq_options{
 		modules: first, n_modules: C.int(n), max_tokens: C.int(spec.MaxTokens), keep: C.int(kept), threads: C.int(threads),
-		isa: isaOf(o.Precision), seed: C.uint64_t(spec.Seed), dropout: C.float(spec.Dropout),
+		isa: o.isa(), seed: C.uint64_t(spec.Seed), dropout: C.float(spec.Dropout),
 	}
 	const size = 512
 	message := (*C.char)(C.calloc(size, 1))
@@ -132,9 +134,12 @@ func withOptions(m *Model, spec *runtime.TrainSpec, o Options, kept int, f func(
 	return f(&co, message, size)
 }
 
-func isaOf(p Precision) C.int {
+func (o *Options) isa() C.int {
+	if o.force != nil {
+		return C.int(*o.force)
+	}
 	limit := map[Precision]C.int{Half: C.LQ_AVX512_BF16, Single: C.LQ_AVX512}
-	if most, ok := limit[p]; ok && C.lq_best_isa() > most {
+	if most, ok := limit[o.Precision]; ok && C.lq_best_isa() > most {
 		return most
 	}
 	return C.LQ_AUTO

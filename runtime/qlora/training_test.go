@@ -222,6 +222,33 @@ func TestMemorise(t *testing.T) {
 	}
 }
 
+// Every path trains, and recomputes what it kept.
+func TestEveryPathTrains(t *testing.T) {
+	each(t, func(t *testing.T, i isa) {
+		for _, kind := range []Kind{Q4_0, NF4} {
+			m := newSample(t, shapes["qwen3"], kind, kind)
+			batch := randomBatch(rand.New(rand.NewPCG(2, 2)), m.Vocab(), 4, 20, 20)
+			spec := runtime.TrainSpec{Modules: allModules(m, 8, false), MaxTokens: 40, Seed: 1}
+			u := adam
+			u.Rate = 1e-2
+			kept, again := keeping(t, m, spec, Options{force: &i}, 2), keeping(t, m, spec, Options{force: &i}, 0)
+			first := step(t, kept, u, batch)
+			step(t, again, u, batch)
+			for range 60 {
+				step(t, kept, u, batch)
+				step(t, again, u, batch)
+			}
+			last := run(t, kept, runtime.TrainEval, batch)
+			if last.Loss > 0.2*first.Loss {
+				t.Errorf("%v: the loss went from %.2f to %.2f", kind, first.Loss, last.Loss)
+			}
+			if !slices.Equal(kept.State(), again.State()) {
+				t.Errorf("%v: recomputing gives other bits", kind)
+			}
+		}
+	})
+}
+
 // An evaluation gives the loss of training without dropout, and changes nothing.
 func TestEvalChangesNothing(t *testing.T) {
 	m := newSample(t, shapes["llama"], Q4_0, F16)
@@ -304,82 +331,6 @@ func TestExport(t *testing.T) {
 		embed := strings.HasPrefix(x.Tensor, "token_embd")
 		if embed && x.A[1] != all[parts[0].from+x.Rank] || !embed && x.A[1] != all[parts[0].from+1] {
 			t.Errorf("%s: A is in another order", x.Tensor)
-		}
-	}
-}
-
-// What cannot be trained is refused by name.
-func TestRefusals(t *testing.T) {
-	m := newSample(t, shapes["qwen2"], F32, F32)
-	good := runtime.TrainModule{Tensor: "blk.0.attn_q.weight", Rank: 4, Scale: 1}
-	for want, spec := range map[string]runtime.TrainSpec{
-		"no tensor":         {MaxTokens: 8},
-		"blk.9.attn_q":      {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.9.attn_q.weight", Rank: 4}}},
-		"attn_norm":         {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.0.attn_norm.weight", Rank: 4}}},
-		"blk.00.attn_q":     {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.00.attn_q.weight", Rank: 4}}},
-		"rank 0":            {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.0.attn_q.weight"}}},
-		"rank 513":          {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.0.attn_q.weight", Rank: 513}}},
-		"named twice":       {MaxTokens: 8, Modules: []runtime.TrainModule{good, good}},
-		"output (lm_head)":  {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "output.weight", Rank: 4}}},
-		"dropout":           {MaxTokens: 8, Modules: []runtime.TrainModule{good}, Dropout: 1},
-		"max_tokens":        {Modules: []runtime.TrainModule{good}},
-		"MiB of memory and": {MaxTokens: 1 << 20, Modules: []runtime.TrainModule{good}, Memory: 1 << 20},
-	} {
-		_, err := New(m, spec, Options{})
-		if !errors.Is(err, runtime.ErrTrain) || !strings.Contains(err.Error(), want) {
-			t.Errorf("want %q, got %v", want, err)
-		}
-	}
-	tr := newTrainer(t, m, runtime.TrainSpec{MaxTokens: 8, Modules: []runtime.TrainModule{good}}, Options{})
-	for want, b := range map[string]runtime.TrainBatch{
-		"0 tokens":          {},
-		"9 tokens":          {Tokens: make([]int32, 9), Labels: make([]int32, 9), Ends: []int{9}, Norm: 1},
-		"2 labels":          {Tokens: make([]int32, 3), Labels: make([]int32, 2), Ends: []int{3}, Norm: 1},
-		"do not rise":       {Tokens: make([]int32, 3), Labels: make([]int32, 3), Ends: []int{2, 2, 3}, Norm: 1},
-		"the last token":    {Tokens: make([]int32, 3), Labels: make([]int32, 3), Ends: []int{2}, Norm: 1},
-		"token or label 1":  {Tokens: []int32{0, 96, 0}, Labels: make([]int32, 3), Ends: []int{3}, Norm: 1},
-		"token or label 2":  {Tokens: make([]int32, 3), Labels: []int32{0, 0, -2}, Ends: []int{3}, Norm: 1},
-		"no labelled token": {Tokens: make([]int32, 3), Labels: []int32{-1, -1, -1}, Ends: []int{3}},
-	} {
-		if err := tr.Begin(runtime.TrainFirst, b); !errors.Is(err, runtime.ErrTrain) || !strings.Contains(err.Error(), want) {
-			t.Errorf("want %q, got %v", want, err)
-		}
-	}
-	if more, err := tr.Slice(); more || err != nil {
-		t.Errorf("a slice of nothing: %v, %v", more, err)
-	}
-	tr.Close()
-	if err := tr.Begin(runtime.TrainEval, runtime.TrainBatch{}); !errors.Is(err, runtime.ErrClosed) {
-		t.Errorf("a closed trainer gives %v", err)
-	}
-}
-
-func TestSchedule(t *testing.T) {
-	for _, c := range []struct {
-		s    Schedule
-		at   int
-		want float64
-	}{
-		{Schedule{"constant", 2, 4, 10}, 0, 0},
-		{Schedule{"constant", 2, 4, 10}, 2, 1},
-		{Schedule{"constant", 2, 4, 10}, 9, 2},
-		{Schedule{"linear", 2, 0, 10}, 0, 2},
-		{Schedule{"linear", 2, 2, 10}, 6, 1},
-		{Schedule{"linear", 2, 2, 10}, 10, 0},
-		{Schedule{"cosine", 2, 2, 10}, 2, 2},
-		{Schedule{"cosine", 2, 2, 10}, 6, 1},
-		{Schedule{"cosine", 2, 2, 10}, 12, 0},
-	} {
-		if got := c.s.At(c.at); math.Abs(got-c.want) > 1e-12 {
-			t.Errorf("%+v at %d: %g, want %g", c.s, c.at, got, c.want)
-		}
-		if err := c.s.Check(); err != nil {
-			t.Error(err)
-		}
-	}
-	for _, s := range []Schedule{{"square", 1, 0, 1}, {"linear", 0, 0, 1}, {"linear", math.NaN(), 0, 1}, {"linear", 1, -1, 1}, {"linear", 1, 0, 0}} {
-		if err := s.Check(); !errors.Is(err, runtime.ErrTrain) {
-			t.Errorf("%+v: %v", s, err)
 		}
 	}
 }

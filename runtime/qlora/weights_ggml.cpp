@@ -175,7 +175,7 @@ Made make_weight(int kind, const float * x, int n_in, int n_out) {
     if (kind == LQ_NF4) {
         m.bytes = nf4_blocks(x, (size_t) n_in*n_out);
         m.nf4 = lk_nf4_pack(m.bytes.data(), n_in/32*18, n_in, n_out, LK_NF4_F32);
-        m.bytes = {};
+        std::vector<uint8_t>().swap(m.bytes); // {} would keep the memory
         m.weight.nf4 = m.nf4;
         m.weight.kind = m.nf4 ? kind : (int) LQ_NONE;
         return m;
