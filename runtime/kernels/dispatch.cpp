@@ -4,7 +4,8 @@
 static int detect(void) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c")) {
+    // F16C is older than both of these, and Clang's builtin does not know its name.
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
         return LK_PORTABLE;
     }
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
