@@ -334,3 +334,36 @@ func TestExport(t *testing.T) {
 		}
 	}
 }
+
+// More labelled tokens than the head takes at a time: loss and gradients are those of the parts.
+func TestManyLabels(t *testing.T) {
+	m := newSample(t, shapes["llama"], Q4_0, Q8_0)
+	rng := rand.New(rand.NewPCG(1, 1))
+	for _, precision := range []Precision{Fast, Half, Single} {
+		tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 300}, Options{Precision: precision})
+		randomise(tr, 4)
+		b := randomBatch(rng, m.Vocab(), 0, 100, 100, 50)
+		whole := run(t, tr, runtime.TrainFirst, b)
+		want := slices.Clone(tr.gradients())
+		var parts runtime.TrainResult
+		begin := 0
+		for i, end := range b.Ends {
+			part := runtime.TrainBatch{Tokens: b.Tokens[begin:end], Labels: b.Labels[begin:end], Ends: []int{end - begin}, Norm: b.Norm}
+			r := run(t, tr, min(runtime.TrainMode(i), runtime.TrainFurther), part)
+			parts.Loss += r.Loss
+			parts.Right += r.Right
+			begin = end
+		}
+		if math.Abs(parts.Loss-whole.Loss) > 1e-5*whole.Loss || parts.Right != whole.Right {
+			t.Errorf("precision %d: together %+v, in parts %+v", precision, whole, parts)
+		}
+		var square, off float64
+		for i, g := range tr.gradients() {
+			square += float64(want[i]) * float64(want[i])
+			off += float64(g-want[i]) * float64(g-want[i])
+		}
+		if e := math.Sqrt(off / square); e > 5e-3 {
+			t.Errorf("precision %d: the gradients of the parts are off by %g", precision, e)
+		}
+	}
+}
