@@ -109,6 +109,7 @@ func TestGoneClientOfAnUnwatchedConnection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.do("GET", "/healthz", "")        // Fiber finishes its routes when it begins to serve
 	go h.server.app.Server().Serve(ln) // without the listener that makes connections watchable
 	h.address = ln.Addr().String()
 	var clients []*net.TCPConn
