@@ -17,16 +17,18 @@ const module = "github.com/lorikeet-ai/lorikeet"
 // arrows are the imports that a room may have of other rooms. A new arrow is drawn here before it is used;
 // all of them point down: main -> server -> training -> adapters -> runtime -> quant.
 var arrows = map[string][]string{
-	".":                   {"server", "training", "adapters", "runtime", "runtime/llama", "runtime/qlora", "quant", "demo"},
+	".":                   {"server", "training", "adapters", "runtime", "runtime/llama", "runtime/qlora", "quant", "quant/huggingface", "demo"},
 	"server":              {"openapi", "training", "adapters", "runtime"},
 	"training":            {"adapters", "runtime"},
-	"adapters":            {"runtime", "quant"},
+	"adapters":            {"runtime", "quant", "quant/safetensors"},
 	"runtime":             {"quant"},
 	"runtime/runtimetest": {"runtime"},
 	"runtime/llama":       {"runtime", "runtime/kernels", "quant"},
 	"runtime/qlora":       {"runtime", "runtime/kernels"},
 	"runtime/kernels":     {},
 	"quant":               {},
+	"quant/safetensors":   {},
+	"quant/huggingface":   {"quant", "quant/safetensors"},
 	"openapi":             {},
 	"demo":                {},
 	"demo/generate":       {"quant"},
@@ -39,7 +41,7 @@ var testArrows = map[string][]string{
 	"training":      {"runtime/runtimetest", "runtime/llama", "demo"},
 	"adapters":      {"runtime/runtimetest", "demo"},
 	"runtime":       {"runtime/runtimetest"},
-	"runtime/llama": {"runtime/runtimetest", "demo", "adapters"},
+	"runtime/llama": {"runtime/runtimetest", "demo", "adapters", "quant/huggingface"},
 	"runtime/qlora": {"runtime/llama", "quant", "demo"},
 	"demo":          {"quant"},
 }

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// safetensors puts a header before data, as the format has it.
-func safetensors(header string, data []byte) []byte {
+// withHeader puts a header before data, as the format has it.
+func withHeader(header string, data []byte) []byte {
 	b := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
 	return slices.Concat(b, []byte(header), data)
 }
@@ -25,7 +25,7 @@ func TestReadTensors(t *testing.T) {
 	data = append(data, 0, 0x3c, 0, 0xbc)           // 1, -1 in F16
 	data = append(data, 0x80, 0x3f)                 // 1 in BF16
 	data = binary.LittleEndian.AppendUint64(data, math.Float64bits(0.5))
-	tensors, err := read(safetensors(`{"h":{"dtype":"F16","shape":[2,1],"data_offsets":[8,12]},"__metadata__":{"format":"pt"},
+	tensors, err := read(withHeader(`{"h":{"dtype":"F16","shape":[2,1],"data_offsets":[8,12]},"__metadata__":{"format":"pt"},
 		"f":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]},"d":{"dtype":"F64","shape":[],"data_offsets":[14,22]},
 		"b":{"dtype":"BF16","shape":[1],"data_offsets":[12,14]},"none":{"dtype":"F32","shape":[0,3],"data_offsets":[22,22]}}  `, data))
 	if err != nil {
@@ -45,52 +45,23 @@ func TestReadTensors(t *testing.T) {
 	}
 }
 
+// TestReadTensorsRefuses: what safetensors.Read refuses is not a readable adapter, nor are integers.
 func TestReadTensorsRefuses(t *testing.T) {
-	one := func(entry string) []byte { return safetensors(`{"a":`+entry+`}`, make([]byte, 8)) }
-	for name, c := range map[string]struct {
-		data []byte
-		want string
-	}{
-		"empty":             {nil, "no header"},
-		"short":             {make([]byte, 7), "no header"},
-		"header past end":   {binary.LittleEndian.AppendUint64(nil, 1<<62), "states"},
-		"header past int64": {binary.LittleEndian.AppendUint64(nil, math.MaxUint64), "states"},
-		"header too long":   {slices.Concat(binary.LittleEndian.AppendUint64(nil, maxHeader+1), make([]byte, maxHeader+1)), "at most"},
-		"no JSON":           {safetensors(`nonsense`, nil), "header"},
-		"list":              {safetensors(`[]`, nil), "object"},
-		"cut JSON":          {safetensors(`{"a":{"dtype":"F32"`, nil), "header"},
-		"two objects":       {safetensors(`{}{}`, nil), "follows"},
-		"key twice": {safetensors(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
-			"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}`, make([]byte, 8)), `"a" occurs twice`},
-		"no offsets":       {one(`{"dtype":"F32","shape":[2]}`), "data_offsets"},
-		"no shape":         {one(`{"dtype":"F32","data_offsets":[0,8]}`), "shape"},
-		"null":             {one(`null`), "expected"},
-		"one offset":       {one(`{"dtype":"F32","shape":[2],"data_offsets":[0]}`), "data_offsets"},
-		"integer dtype":    {one(`{"dtype":"I64","shape":[1],"data_offsets":[0,8]}`), `"I64"`},
-		"length":           {one(`{"dtype":"F32","shape":[3],"data_offsets":[0,8]}`), "takes 12 bytes"},
-		"negative shape":   {one(`{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}`), "impossible"},
-		"overflow":         {one(`{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}`), "impossible"},
-		"overflow to fit":  {one(`{"dtype":"F64","shape":[2305843009213693953],"data_offsets":[0,8]}`), "impossible"},
-		"too many dims":    {one(`{"dtype":"F64","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,8]}`), "dimensions"},
-		"huge number":      {one(`{"dtype":"F32","shape":[1e99],"data_offsets":[0,8]}`), "tensor"},
-		"offsets backward": {one(`{"dtype":"F32","shape":[2],"data_offsets":[8,0]}`), "data_offsets"},
-		"negative offset":  {one(`{"dtype":"F32","shape":[2],"data_offsets":[-8,0]}`), "data_offsets"},
-		"outside":          {one(`{"dtype":"F32","shape":[3],"data_offsets":[0,12]}`), "outside"},
-		"hole before":      {one(`{"dtype":"F32","shape":[1],"data_offsets":[4,8]}`), "no tensor"},
-		"trailing data":    {one(`{"dtype":"F32","shape":[1],"data_offsets":[0,4]}`), "no tensor"},
-		"overlap": {safetensors(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},
-			"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}`, make([]byte, 8)), "overlaps"},
-		"deep": {safetensors(strings.Repeat(`{"a":`, 20000), nil), "header"},
+	for name, c := range map[string]struct{ entry, want string }{
+		"integer dtype": {`{"dtype":"I64","shape":[1],"data_offsets":[0,8]}`, `"I64" is none of`},
+		"bytes":         {`{"dtype":"U8","shape":[8],"data_offsets":[0,8]}`, `"U8" is none of`},
+		"unknown dtype": {`{"dtype":"F4","shape":[1],"data_offsets":[0,8]}`, `"F4" is unknown`},
+		"outside":       {`{"dtype":"F32","shape":[3],"data_offsets":[0,12]}`, "outside"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := read(c.data)
+			_, err := read(withHeader(`{"a":`+c.entry+`}`, make([]byte, 8)))
 			wantError(t, err, ErrFormat, c.want)
 		})
 	}
 }
 
 func TestTensorShorterThanStated(t *testing.T) {
-	data := safetensors(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, make([]byte, 8))
+	data := withHeader(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, make([]byte, 8))
 	tensors, err := ReadTensors(bytes.NewReader(data[:len(data)-1]), int64(len(data)))
 	if err != nil {
 		t.Fatal(err)
@@ -124,9 +95,9 @@ func TestWriteTensorsReadsBack(t *testing.T) {
 }
 
 func FuzzReadTensors(f *testing.F) {
-	f.Add(safetensors(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, make([]byte, 8)))
-	f.Add(safetensors(`{"__metadata__":{},"a":{"dtype":"F16","shape":[1,2],"data_offsets":[0,4]},"b":{"dtype":"BF16","shape":[],"data_offsets":[4,6]}}`, make([]byte, 6)))
-	f.Add(safetensors(`{"a":{"dtype":"F32","shape":[0,9223372036854775807],"data_offsets":[0,0]}}`, nil))
+	f.Add(withHeader(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, make([]byte, 8)))
+	f.Add(withHeader(`{"__metadata__":{},"a":{"dtype":"F16","shape":[1,2],"data_offsets":[0,4]},"b":{"dtype":"BF16","shape":[],"data_offsets":[4,6]}}`, make([]byte, 6)))
+	f.Add(withHeader(`{"a":{"dtype":"F32","shape":[0,9223372036854775807],"data_offsets":[0,0]}}`, nil))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		tensors, err := read(data)
 		if err != nil {
