@@ -60,7 +60,7 @@ func (p *program) openWeights() error {
 		return err
 	}
 	t := &p.training
-	t.weights, t.refused = qlora.OfLlama(w.Llama, w.NF4Of, w.Context, w.Release)
+	t.weights, t.refused = qlora.OfLlama(w.Llama, w.PackedOf, w.Context, w.Release)
 	if t.refused != nil {
 		w.Release()
 		p.log.Warn().Err(t.refused).Msg("this base cannot be trained")

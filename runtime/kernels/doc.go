@@ -1,5 +1,5 @@
-// Package kernels computes the products that llama.cpp does not have: with NF4 weights, and with a
-// different LoRA adapter in every row of a batch.
+// Package kernels computes the products that llama.cpp does not have, or has only slower: with NF4 weights,
+// with a different LoRA adapter in every row of a batch, and with the Q8_0 and Q6_K weights of output heads.
 //
 // The work is C++ behind kernels.h, whose symbols other packages of this program call from their own C++;
 // importing this package links them. The Go functions here are thin and serve tests and benchmarks.

@@ -78,13 +78,36 @@ struct lk_lora {
     uint8_t * a, * b;
 };
 
+// Lines to prefetch while something else is computed: `each` of them whenever it is asked.
+struct lk_ahead {
+    const lk_piece * piece, * end;
+    size_t at;  // bytes of *piece that are done
+    int each;
+};
+
+static inline void lk_prefetch(lk_ahead * a) {
+    for (int i = 0; i < a->each && a->piece < a->end; i++) {
+        __builtin_prefetch((const char *) a->piece->data + a->at, 0, 2); // into the second-level cache
+        a->at += 64;
+        if (a->at >= a->piece->bytes) {
+            a->piece++;
+            a->at = 0;
+        }
+    }
+}
+
+// lk_lora_expand for the outputs of tiles [t0, t1) of 64, and the pieces of B that it reads.
+void lk_lora_expand_tiles(const lk_row * row, int rows, const float * h, size_t h_stride, float * y, size_t y_stride, int n_out, int t0, int t1);
+int  lk_lora_tile_pieces(const lk_row * row, int rows, int tile, lk_piece * out, int room);
+
 // ---- instruction sets ------------------------------------------------------------------------------
 // Each file of an instruction set defines one table.
 struct lk_nf4_ops {
     // Blocks [b0, b1) of one row: x (n_in) to a prepared row of `blocks` blocks.
     void (*quantize)(int mode, int blocks, const float * x, void * xq, int b0, int b1);
-    // y (rows, 16) = xq W^T for one strip, rows at most NF4_CHUNK; only the first `valid` outputs are written.
-    void (*strip)(const lk_nf4 * w, int strip, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid);
+    // y (rows, 16) = xq W^T for one strip, rows at most NF4_CHUNK; only the first `valid` outputs are written. It calls
+    // lk_prefetch(ahead) once per block.
+    void (*strip)(const lk_nf4 * w, int strip, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid, lk_ahead * ahead);
 };
 struct lk_lora_ops {
     // h[j] (padded) = A[:, i0:i1] x[j][i0:i1] for j < rows <= LORA_ROWS. i0 is a multiple of 16; so is i1, or it is n_in.
@@ -92,6 +115,9 @@ struct lk_lora_ops {
     // y[j] += B h[j] for the outputs of tiles [t0, t1). h is (rows, LK_MAX_RANK) and already scaled.
     void (*expand)(const lk_lora * m, int t0, int t1, int rows, const float * h, float * const * y);
 };
+const lk_nf4_ops & lk_nf4_now(void); // those of the instruction set in use
+// How many rows pass over every strip before the next ones begin, by the bytes of a prepared row.
+int lk_nf4_chunk(size_t stride);
 extern const lk_nf4_ops lk_nf4_portable, lk_nf4_avx2, lk_nf4_avx512;
 extern const lk_lora_ops lk_lora_portable, lk_lora_avx2, lk_lora_avx512;
 

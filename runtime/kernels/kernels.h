@@ -1,4 +1,5 @@
-// The kernels that llama.cpp does not have: products with NF4 weights and with packed LoRA adapters.
+// The kernels that llama.cpp does not have, or only slower: products with NF4 weights, with integer weights, and
+// with packed LoRA adapters.
 // They know nothing of llama.cpp or ggml: plain pointers, strides in bytes, and (ith, nth) to share the
 // work among nth threads, each of which calls with its own ith. Nothing here allocates after packing.
 //
@@ -38,6 +39,23 @@ void     lk_nf4_activations(int mode, int n_in, const float * x, size_t x_stride
 // y (rows, n_out) = xq W^T
 void     lk_nf4_matmul(const lk_nf4 * w, const void * xq, size_t xq_stride, int rows, float * y, size_t y_stride, int ith, int nth);
 
+// ---- integer weights -------------------------------------------------------------------------------
+// A weight (n_out, n_in) in one of ggml's formats of six and eight bits, as output heads have them; activations
+// are rounded to int8 in blocks of 32, with a float scale. Q8_0: blocks of 34 bytes per 32 weights, n_in a multiple
+// of 32. Q6_K: blocks of 210 bytes per 256 weights, n_in a multiple of 256.
+enum lk_int_format { LK_Q8_0 = 0, LK_Q6_K = 1 };
+typedef struct lk_int lk_int;
+lk_int * lk_int_pack(const void * rows, size_t row_bytes, int n_in, int n_out, int format); // NULL: no memory
+void     lk_int_free(lk_int * w);                     // NULL is fine
+size_t   lk_int_bytes(const lk_int * w);
+void     lk_int_dequantize_row(const lk_int * w, int row, float * out); // (n_in)
+
+size_t   lk_int_activation_bytes(int n_in);           // bytes of one prepared activation row, multiple of 64
+// x (rows, n_in) f32 -> xq, the same for both formats
+void     lk_int_activations(int n_in, const float * x, size_t x_stride, int rows, void * xq, size_t xq_stride, int ith, int nth);
+// y (rows, n_out) = xq W^T
+void     lk_int_matmul(const lk_int * w, const void * xq, size_t xq_stride, int rows, float * y, size_t y_stride, int ith, int nth);
+
 // ---- LoRA ------------------------------------------------------------------------------------------
 // One packed module: A (rank, n_in), B (n_out, rank), any rank from 1 to LK_MAX_RANK, any n_in and n_out.
 enum { LK_MAX_RANK = 512 };
@@ -59,6 +77,17 @@ enum { LK_LORA_PARTS = 4 };
 void lk_lora_shrink(const lk_row * row, int rows, const float * x, size_t x_stride, int n_in, float * h, size_t h_stride, int ith, int nth);
 // y += sum of scale * B h, in place. All of shrink must have finished.
 void lk_lora_expand(const lk_row * row, int rows, const float * h, size_t h_stride, float * y, size_t y_stride, int n_out, int ith, int nth);
+
+// Bytes that will be read soon.
+typedef struct { const void * data; size_t bytes; } lk_piece;
+// What thread ith of nth will read of the A of these rows in lk_lora_shrink: at most `room` pieces. Returns how many.
+int lk_lora_pieces(const lk_row * row, int rows, int n_in, int ith, int nth, lk_piece * out, int room);
+
+// lk_nf4_matmul and lk_lora_expand in one: y (rows, n_out) = xq W^T + sum of scale * B h. An adapter's B comes from
+// memory once per row, and a product with many rows hardly uses the memory: so B is prefetched while W is multiplied,
+// and so are the pieces `ahead`, which the caller will need next. The results have the bits of the two calls.
+void lk_nf4_matmul_lora(const lk_nf4 * w, const void * xq, size_t xq_stride, const lk_row * row, int rows, const float * h, size_t h_stride,
+    float * y, size_t y_stride, const lk_piece * ahead, int n_ahead, int ith, int nth);
 
 #ifdef __cplusplus
 }

@@ -196,9 +196,12 @@ void lk_lora_shrink(const lk_row * row, int rows, const float * x, size_t x_stri
 }
 
 void lk_lora_expand(const lk_row * row, int rows, const float * h, size_t h_stride, float * y, size_t y_stride, int n_out, int ith, int nth) {
-    const lk_lora_ops & run = ops();
     const int tiles = (n_out + LORA_TILE - 1)/LORA_TILE;
-    const int t0 = (int) ((long) tiles*ith/nth), t1 = (int) ((long) tiles*(ith + 1)/nth);
+    lk_lora_expand_tiles(row, rows, h, h_stride, y, y_stride, n_out, (int) ((long) tiles*ith/nth), (int) ((long) tiles*(ith + 1)/nth));
+}
+
+void lk_lora_expand_tiles(const lk_row * row, int rows, const float * h, size_t h_stride, float * y, size_t y_stride, int n_out, int t0, int t1) {
+    const lk_lora_ops & run = ops();
     float hidden[LORA_ROWS*LK_MAX_RANK];
     for (int t = 0, g; t0 < t1 && t < rows; t += g) {
         g = group(row + t, rows - t);
@@ -214,4 +217,35 @@ void lk_lora_expand(const lk_row * row, int rows, const float * h, size_t h_stri
             hs += sizeof(float)*LK_LORA_PARTS*m->padded;
         }
     }
+}
+
+int lk_lora_pieces(const lk_row * row, int rows, int n_in, int ith, int nth, lk_piece * out, int room) {
+    int n = 0;
+    long item = 0; // as in lk_lora_shrink
+    for (int t = 0, g; t < rows; t += g) {
+        g = group(row + t, rows - t);
+        for (int k = 0; k < row[t].n; k++) {
+            const lk_lora * m = row[t].terms[k].m;
+            const size_t size = m->type == LK_LORA_F16 ? 2 : 4;
+            for (int p = 0; p < LK_LORA_PARTS; p++, item++) {
+                const int i0 = part_begin(n_in, p), i1 = part_begin(n_in, p + 1);
+                for (int at = 0; item % nth == ith && at < m->padded && n < room; at += m->lanes) {
+                    out[n++] = {m->a + ((size_t) at*m->n_in + (size_t) i0*m->lanes)*size, (size_t) (i1 - i0)*m->lanes*size};
+                }
+            }
+        }
+    }
+    return n;
+}
+
+int lk_lora_tile_pieces(const lk_row * row, int rows, int tile, lk_piece * out, int room) {
+    int n = 0;
+    for (int t = 0; t < rows; t++) {
+        for (int k = 0; k < row[t].n && n < room && !(t > 0 && same(row + t - 1, row + t)); k++) {
+            const lk_lora * m = row[t].terms[k].m;
+            const size_t bytes = (size_t) m->rank*LORA_TILE*(m->type == LK_LORA_F16 ? 2 : 4);
+            out[n++] = {m->b + tile*bytes, bytes};
+        }
+    }
+    return n;
 }

@@ -10,6 +10,7 @@ import "C"
 import (
 	"fmt"
 	"runtime"
+	"unsafe"
 )
 
 // MaxRank is the largest rank that packs.
@@ -108,4 +109,14 @@ func (r *Rows) Expand(h []float32, hStride int, y []float32, yStride, out, ith, 
 	_, _ = h[(r.n-1)*hStride], y[(r.n-1)*yStride+out-1]
 	C.lk_lora_expand(&r.rows[0], C.int(r.n), (*C.float)(&h[0]), C.size_t(4*hStride),
 		(*C.float)(&y[0]), C.size_t(4*yStride), C.int(out), C.int(ith), C.int(nth))
+}
+
+// MatMulExpand is w.MatMul and then r.Expand, in one: y[t*yStride:] becomes the products of row t with w and with
+// its terms. It prefetches what ahead points at.
+func (r *Rows) MatMulExpand(w *NF4, xq []byte, xqStride int, h []float32, hStride int, y []float32, yStride int, ahead []byte, ith, nth int) {
+	_, _, _ = xq[(r.n-1)*xqStride], h[(r.n-1)*hStride], y[(r.n-1)*yStride+w.Out-1]
+	piece := C.lk_piece{data: unsafe.Pointer(unsafe.SliceData(ahead)), bytes: C.size_t(len(ahead))}
+	r.pin.Pin(piece.data)
+	C.lk_nf4_matmul_lora(w.w, unsafe.Pointer(&xq[0]), C.size_t(xqStride), &r.rows[0], C.int(r.n), (*C.float)(&h[0]), C.size_t(4*hStride),
+		(*C.float)(&y[0]), C.size_t(4*yStride), &piece, 1, C.int(ith), C.int(nth))
 }

@@ -45,7 +45,11 @@ void pack_strip(const lk_nf4 * w, uint8_t * strip, const uint8_t * source, size_
     }
 }
 
-const lk_nf4_ops & ops() {
+int min_int(int a, int b) { return a < b ? a : b; }
+
+} // namespace
+
+const lk_nf4_ops & lk_nf4_now(void) {
 #if defined(__x86_64__)
     switch (lk_isa()) {
     case LK_AVX512: return lk_nf4_avx512;
@@ -55,16 +59,11 @@ const lk_nf4_ops & ops() {
     return lk_nf4_portable;
 }
 
-int min_int(int a, int b) { return a < b ? a : b; }
-
-// Rows whose prepared activations fill about half of a common second-level cache: a chunk passes over
-// every strip before the next chunk begins.
-int chunk_rows(size_t stride) {
+// Rows whose prepared activations fill about half of a common second-level cache.
+int lk_nf4_chunk(size_t stride) {
     const size_t rows = (256 << 10)/(stride ? stride : 1)/8*8;
     return rows < 16 ? 16 : rows > NF4_CHUNK ? (int) NF4_CHUNK : (int) rows;
 }
-
-} // namespace
 
 lk_nf4 * lk_nf4_pack(const void * blocks, size_t row_bytes, int n_in, int n_out, int mode) {
     lk_nf4 * w = new (std::nothrow) lk_nf4();
@@ -125,7 +124,7 @@ size_t lk_nf4_activation_bytes(int mode, int n_in) {
 }
 
 void lk_nf4_activations(int mode, int n_in, const float * x, size_t x_stride, int rows, void * xq, size_t xq_stride, int ith, int nth) {
-    const lk_nf4_ops & run = ops();
+    const lk_nf4_ops & run = lk_nf4_now();
     const int blocks = n_in/NF4_BLOCK, pieces = 4; // of a row, so that a few rows still use all threads
     for (long item = ith; item < (long) rows*pieces; item += nth) {
         const long t = item/pieces, p = item % pieces;
@@ -135,15 +134,16 @@ void lk_nf4_activations(int mode, int n_in, const float * x, size_t x_stride, in
 }
 
 void lk_nf4_matmul(const lk_nf4 * w, const void * xq, size_t xq_stride, int rows, float * y, size_t y_stride, int ith, int nth) {
-    const lk_nf4_ops & run = ops();
+    const lk_nf4_ops & run = lk_nf4_now();
     const int s0 = (int) ((long) w->strips*ith/nth), s1 = (int) ((long) w->strips*(ith + 1)/nth);
-    const int chunk = chunk_rows(xq_stride);
+    const int chunk = lk_nf4_chunk(xq_stride);
+    lk_ahead nothing = {};
     for (int t = 0; t < rows; t += chunk) {
         const char * x = (const char *) xq + t*xq_stride;
         for (int s = s0; s < s1; s++) {
             const int out = s*NF4_STRIP;
             run.strip(w, s, x, xq_stride, min_int(chunk, rows - t), (char *) (y + out) + t*y_stride, y_stride,
-                min_int(NF4_STRIP, w->n_out - out));
+                min_int(NF4_STRIP, w->n_out - out), &nothing);
         }
     }
 }

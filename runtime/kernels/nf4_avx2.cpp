@@ -202,7 +202,7 @@ struct block32 {
     }
 };
 
-template <typename B> void strip_of(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid) {
+template <typename B> void strip_of(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid, lk_ahead * ahead) {
     const uint8_t * strip = w->data + s*w->strip_bytes;
     const typename B::book book;
     __m256 f[NF4_CHUNK][2];
@@ -216,6 +216,7 @@ template <typename B> void strip_of(const lk_nf4 * w, int s, const char * xq, si
         for (int line = 0; line < NF4_CODES + 64; line += 64) {
             _mm_prefetch((const char *) codes + AHEAD + line, _MM_HINT_T0);
         }
+        lk_prefetch(ahead);
         B block;
         block.load(codes, book);
         const char * x = xq;
@@ -232,11 +233,11 @@ template <typename B> void strip_of(const lk_nf4 * w, int s, const char * xq, si
     }
 }
 
-void strip(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid) {
+void strip(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid, lk_ahead * ahead) {
     switch (w->mode) {
-    case LK_NF4_I16: strip_of<block16>(w, s, xq, xq_stride, rows, y, y_stride, valid); break;
-    case LK_NF4_I8: strip_of<block8>(w, s, xq, xq_stride, rows, y, y_stride, valid); break;
-    default: strip_of<block32>(w, s, xq, xq_stride, rows, y, y_stride, valid);
+    case LK_NF4_I16: strip_of<block16>(w, s, xq, xq_stride, rows, y, y_stride, valid, ahead); break;
+    case LK_NF4_I8: strip_of<block8>(w, s, xq, xq_stride, rows, y, y_stride, valid, ahead); break;
+    default: strip_of<block32>(w, s, xq, xq_stride, rows, y, y_stride, valid, ahead);
     }
 }
 

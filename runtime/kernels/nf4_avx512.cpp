@@ -147,7 +147,7 @@ template <typename P> __m512 one_row(const lk_nf4 * w, const uint8_t * strip, co
     return f;
 }
 
-template <typename P> void some_rows(const lk_nf4 * w, const uint8_t * strip, const char * xq, size_t xq_stride, int rows, __m512 * f) {
+template <typename P> void some_rows(const lk_nf4 * w, const uint8_t * strip, const char * xq, size_t xq_stride, int rows, __m512 * f, lk_ahead * ahead) {
     const auto book = P::book();
     for (int t = 0; t < rows; t++) {
         f[t] = _mm512_setzero_ps();
@@ -156,6 +156,7 @@ template <typename P> void some_rows(const lk_nf4 * w, const uint8_t * strip, co
         for (int line = 0; line < NF4_CODES + 64; line += 64) {
             _mm_prefetch((const char *) strip + nf4_codes_at(b) + AHEAD + line, _MM_HINT_T0);
         }
+        lk_prefetch(ahead);
         for (int p = 0; p < P::PARTS; p++) {
             P piece;
             piece.load(strip, b, p, book);
@@ -167,13 +168,13 @@ template <typename P> void some_rows(const lk_nf4 * w, const uint8_t * strip, co
     }
 }
 
-template <typename P> void strip_of(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid) {
+template <typename P> void strip_of(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid, lk_ahead * ahead) {
     const uint8_t * strip = w->data + s*w->strip_bytes;
     __m512 f[NF4_CHUNK];
     if (rows == 1) {
-        f[0] = one_row<P>(w, strip, xq);
+        f[0] = one_row<P>(w, strip, xq); // bound by memory: nothing is gained by reading ahead
     } else {
-        some_rows<P>(w, strip, xq, xq_stride, rows, f);
+        some_rows<P>(w, strip, xq, xq_stride, rows, f, ahead);
     }
     const __mmask16 mask = (__mmask16) ((1u << valid) - 1);
     for (int t = 0; t < rows; t++) {
@@ -181,11 +182,11 @@ template <typename P> void strip_of(const lk_nf4 * w, int s, const char * xq, si
     }
 }
 
-void strip(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid) {
+void strip(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid, lk_ahead * ahead) {
     switch (w->mode) {
-    case LK_NF4_I16: strip_of<piece16>(w, s, xq, xq_stride, rows, y, y_stride, valid); break;
-    case LK_NF4_I8: strip_of<piece8>(w, s, xq, xq_stride, rows, y, y_stride, valid); break;
-    default: strip_of<piece32>(w, s, xq, xq_stride, rows, y, y_stride, valid);
+    case LK_NF4_I16: strip_of<piece16>(w, s, xq, xq_stride, rows, y, y_stride, valid, ahead); break;
+    case LK_NF4_I8: strip_of<piece8>(w, s, xq, xq_stride, rows, y, y_stride, valid, ahead); break;
+    default: strip_of<piece32>(w, s, xq, xq_stride, rows, y, y_stride, valid, ahead);
     }
 }
 

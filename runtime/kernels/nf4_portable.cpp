@@ -84,7 +84,7 @@ template <> inline void row_block<mode32>(const floats * w, const floats * absma
     *f += (even + odd)**absmax;
 }
 
-template <typename M> void strip_of(const lk_nf4 * w, int strip, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid) {
+template <typename M> void strip_of(const lk_nf4 * w, int strip, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid, lk_ahead * ahead) {
     floats f[NF4_CHUNK];
     memset(f, 0, rows*sizeof(floats));
     const uint8_t * stream = w->data + strip*w->strip_bytes;
@@ -94,6 +94,7 @@ template <typename M> void strip_of(const lk_nf4 * w, int strip, const char * xq
         pairs[i][1] = M::book()[i >> 4];
     }
     for (int b = 0; b < w->blocks; b++) {
+        lk_prefetch(ahead);
         typename M::factors block[NF4_BLOCK];
         decode<M>(stream + nf4_codes_at(b), pairs, (typename M::factor (*)[NF4_STRIP]) block);
         floats absmax;
@@ -111,11 +112,11 @@ template <typename M> void strip_of(const lk_nf4 * w, int strip, const char * xq
     }
 }
 
-void strip(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid) {
+void strip(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid, lk_ahead * ahead) {
     switch (w->mode) {
-    case LK_NF4_I16: strip_of<mode16>(w, s, xq, xq_stride, rows, y, y_stride, valid); break;
-    case LK_NF4_I8: strip_of<mode8>(w, s, xq, xq_stride, rows, y, y_stride, valid); break;
-    default: strip_of<mode32>(w, s, xq, xq_stride, rows, y, y_stride, valid);
+    case LK_NF4_I16: strip_of<mode16>(w, s, xq, xq_stride, rows, y, y_stride, valid, ahead); break;
+    case LK_NF4_I8: strip_of<mode8>(w, s, xq, xq_stride, rows, y, y_stride, valid, ahead); break;
+    default: strip_of<mode32>(w, s, xq, xq_stride, rows, y, y_stride, valid, ahead);
     }
 }
 

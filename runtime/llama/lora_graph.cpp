@@ -1,36 +1,92 @@
 // The nodes that add adapters to a product: the fused kernels, ggml's own mul_mat_id, and the embedding.
 #include "seam.h"
+#include <algorithm>
 
 namespace lorikeet {
 
 // ---- fused -----------------------------------------------------------------------------------------
-// Two nodes: hidden = A x for every row, then y += scale B hidden. The first node's tensor is one float that
-// nothing reads; it is there to order the second after it. The hidden rows are not a tensor of the graph,
-// because their width follows from the adapters placed, which change under the same graph.
+// hidden = A x for every row and every product of x, in one node; then y += scale B hidden. The first node's tensor
+// holds the prepared activations, or is one float that nothing reads and that is there to order the others after it.
+// The hidden rows are not a tensor of the graph, because their width follows from the adapters placed, which change
+// under the same graph.
 
-static void shrink(ggml_tensor * dst, int ith, int nth, void * data) {
-    const auto * node = (const Rows::Node *) data;
-    const Rows::Span & s = *node->span;
-    const ggml_tensor * x = dst->src[0];
-    if (s.used[(size_t) node->target]) {
-        lk_lora_shrink(&s.rows[(size_t) node->target*s.n], (int) s.n, (const float *) x->data, x->nb[1], (int) x->ne[0],
-            node->rows->hidden, node->rows->hidden_stride*sizeof(float), ith, nth);
+void Rows::Group::shrink(const ggml_tensor * x, int ith, int nth) const {
+    for (size_t slot = 0; slot < targets.size(); slot++) {
+        if (span->used[(size_t) targets[slot]]) {
+            lk_lora_shrink(&span->rows[(size_t) targets[slot]*span->n], (int) span->n, (const float *) x->data, x->nb[1], (int) x->ne[0],
+                rows->hidden_of((int) slot), rows->hidden_stride*sizeof(float), ith, nth);
+        }
     }
 }
+
+int Rows::Group::ahead(int slot, int ith, int nth, lk_piece * out, int room) const {
+    enum { FEW = 64 }; // rows beyond that hardly wait for the adapters' memory
+    int n = 0;
+    for (size_t i = 0; next && next->span->n <= FEW && i < next->targets.size(); i++) {
+        const int target = next->targets[i];
+        if (next->span->used[(size_t) target]) {
+            n += lk_lora_pieces(&next->span->rows[(size_t) target*next->span->n], (int) next->span->n,
+                rows->placement.model->targets[(size_t) target].n_in, ith, nth, out + n, room - n);
+        }
+    }
+    const int of = (int) targets.size(), begin = n*slot/of, end = n*(slot + 1)/of;
+    std::copy(out + begin, out + end, out);
+    return end - begin;
+}
+
+static void shrink(ggml_tensor * dst, int ith, int nth, void * group) { ((const Rows::Group *) group)->shrink(dst->src[0], ith, nth); }
 
 static void expand(ggml_tensor * dst, int ith, int nth, void * data) {
     const auto * node = (const Rows::Node *) data;
     const Rows::Span & s = *node->span;
     if (s.used[(size_t) node->target]) {
-        lk_lora_expand(&s.rows[(size_t) node->target*s.n], (int) s.n, node->rows->hidden, node->rows->hidden_stride*sizeof(float),
-            (float *) dst->data, dst->nb[1], (int) dst->ne[0], ith, nth);
+        lk_lora_expand(&s.rows[(size_t) node->target*s.n], (int) s.n, node->rows->hidden_of(node->slot),
+            node->rows->hidden_stride*sizeof(float), (float *) dst->data, dst->nb[1], (int) dst->ne[0], ith, nth);
     }
 }
 
 ggml_tensor * add_fused(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x) {
-    Rows::Node * node = rows.node(rows.span(x->ne[1]), target);
-    ggml_tensor * order = ggml_custom_4d(ctx, GGML_TYPE_F32, 1, 1, 1, 1, &x, 1, shrink, GGML_N_TASKS_MAX, node);
-    return ggml_custom_inplace(ctx, y, &order, 1, expand, GGML_N_TASKS_MAX, node);
+    Rows::Group & g = rows.group(x);
+    if (!g.ready) {
+        g.ready = ggml_custom_4d(ctx, GGML_TYPE_F32, 1, 1, 1, 1, &x, 1, shrink, GGML_N_TASKS_MAX, &g);
+    }
+    return ggml_custom_inplace(ctx, y, &g.ready, 1, expand, GGML_N_TASKS_MAX, rows.node(g, target));
+}
+
+static void prepare_and_shrink(ggml_tensor * dst, int ith, int nth, void * data) {
+    const auto * group = (const Rows::Group *) data;
+    const ggml_tensor * x = dst->src[0];
+    const int n_in = (int) x->ne[0];
+    lk_nf4_activations(group->mode, n_in, (const float *) x->data, x->nb[1], (int) x->ne[1],
+        aligned(dst), lk_nf4_activation_bytes(group->mode, n_in), ith, nth);
+    group->shrink(x, ith, nth);
+}
+
+static void multiply_and_expand(ggml_tensor * dst, int ith, int nth, void * data) {
+    enum { ROOM = 256 };
+    const auto * node = (const Rows::Node *) data;
+    const Rows::Span & s = *node->span;
+    const ggml_tensor * xq = dst->src[0];
+    lk_piece ahead[ROOM];
+    const int n = node->group->ahead(node->slot, ith, nth, ahead, ROOM);
+    lk_nf4_matmul_lora(node->weight, aligned(xq), xq->nb[1], &s.rows[(size_t) node->target*s.n], (int) s.n, node->rows->hidden_of(node->slot),
+        node->rows->hidden_stride*sizeof(float), (float *) dst->data, dst->nb[1], ahead, n, ith, nth);
+}
+
+ggml_tensor * nf4_fused(ggml_context * ctx, Rows & rows, int target, const lk_nf4 * w, int mode, int n_out, ggml_tensor * x) {
+    Rows::Group & g = rows.group(x);
+    if (mode == LK_NF4_F32 || (g.ready && g.mode != mode)) {
+        return nullptr;
+    }
+    if (!g.ready) {
+        g.mode = mode;
+        // One row more than there are: room to begin at a multiple of 64 bytes.
+        const int64_t row = (int64_t) lk_nf4_activation_bytes(mode, (int) x->ne[0]);
+        g.ready = ggml_custom_4d(ctx, GGML_TYPE_I8, row, x->ne[1] + 1, 1, 1, &x, 1, prepare_and_shrink, GGML_N_TASKS_MAX, &g);
+    }
+    Rows::Node * node = rows.node(g, target);
+    node->weight = w;
+    return ggml_custom_4d(ctx, GGML_TYPE_F32, n_out, x->ne[1], 1, 1, &g.ready, 1, multiply_and_expand, GGML_N_TASKS_MAX, node);
 }
 
 // ---- mmid ------------------------------------------------------------------------------------------

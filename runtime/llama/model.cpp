@@ -87,6 +87,7 @@ wall_model * wall_model_load(const wall_load_options * o, wall_error * err) {
         if (o->architecture) {
             pack_nf4(*m);
         }
+        pack_integers(*m);
         return new wall_model{m};
     });
 }

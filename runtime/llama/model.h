@@ -1,4 +1,4 @@
-// The loaded base: llama.cpp's model, the layers that adapters may change, and its NF4 weights.
+// The loaded base: llama.cpp's model, the layers that adapters may change, and the weights that our kernels multiply.
 #pragma once
 #include "call.h"
 #include "kernels.h"
@@ -22,6 +22,11 @@ struct Nf4Free {
 };
 using Nf4Weight = std::unique_ptr<lk_nf4, Nf4Free>;
 
+struct IntFree {
+    void operator()(lk_int * w) const { lk_int_free(w); }
+};
+using IntWeight = std::unique_ptr<lk_int, IntFree>;
+
 // A Model never changes once it is loaded and may be read from any thread.
 struct Model {
     Model() = default;
@@ -40,6 +45,7 @@ struct Model {
 
     int nf4_mode = LK_NF4_I16;
     std::unordered_map<const ggml_tensor *, Nf4Weight> nf4;
+    std::unordered_map<const ggml_tensor *, IntWeight> integers; // Q8_0 and Q6_K
 
     std::vector<llama_token> end_tokens; // EOS, EOT, ...
     std::string architecture;
@@ -55,6 +61,14 @@ void find_targets(Model & m);
 
 // Packs the IQ4_NL tensors of an NF4 file for our kernels and gives their original pages back to the system.
 void pack_nf4(Model & m);
+
+// Packs the Q8_0 and Q6_K tensors that products read, the output head first of all, for our kernels, and gives
+// their original pages back where they are mapped from the file.
+void pack_integers(Model & m);
+
+// Gives the whole pages inside [data, data+size) back. In a mapped file they are read again when touched; in
+// allocated memory they come back as zeros.
+void drop_pages(void * data, size_t size);
 
 } // namespace lorikeet
 

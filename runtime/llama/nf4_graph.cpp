@@ -3,9 +3,6 @@
 
 namespace lorikeet {
 
-// Where a node's rows begin: ggml aligns tensors to 32 bytes, the kernels' rows begin on 64.
-static char * aligned(const ggml_tensor * t) { return (char *) (((uintptr_t) t->data + 63)/64*64); }
-
 static void prepare(ggml_tensor * dst, int ith, int nth, void * data) {
     const ggml_tensor * x = dst->src[0];
     const int mode = (int) (intptr_t) data, n_in = (int) x->ne[0];

@@ -5,9 +5,7 @@
 
 namespace lorikeet {
 
-// Gives the whole pages inside [data, data+size) back. In a mapped file they would be read again if touched;
-// in allocated memory they would come back as zeros. Nothing touches them: the graph never reads this tensor.
-static void drop_pages(void * data, size_t size) {
+void drop_pages(void * data, size_t size) {
     const uintptr_t page = (uintptr_t) sysconf(_SC_PAGESIZE), begin = (uintptr_t) data, end = begin + size;
     const uintptr_t first = (begin + page - 1)/page*page, last = end/page*page;
     if (first < last) {
@@ -32,7 +30,7 @@ void pack_nf4(Model & m) {
             throw std::bad_alloc();
         }
         m.nf4[w] = std::move(packed);
-        drop_pages(w->data, ggml_nbytes(w));
+        drop_pages(w->data, ggml_nbytes(w)); // nothing reads them: the graph never does
     }
 }
 

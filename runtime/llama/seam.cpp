@@ -54,6 +54,27 @@ Rows::Node * Rows::node(Span & s, int target) {
     return &nodes.back();
 }
 
+Rows::Group & Rows::group(const ggml_tensor * x) {
+    Group *& g = by_activations[x];
+    if (!g) {
+        groups.emplace_back();
+        g = &groups.back();
+        g->rows = this;
+        g->span = &span(x->ne[1]);
+        if (groups.size() > 1) {
+            groups[groups.size() - 2].next = g;
+        }
+    }
+    return *g;
+}
+
+Rows::Node * Rows::node(Group & g, int target) {
+    nodes.push_back({this, g.span, target, &g, (int) g.targets.size()});
+    g.targets.push_back(target);
+    widest = std::max(widest, g.targets.size());
+    return &nodes.back();
+}
+
 void Rows::set_input(const llama_ubatch * ubatch) {
     if (!adapters) {
         return;
@@ -79,7 +100,7 @@ void Rows::set_input(const llama_ubatch * ubatch) {
     // An odd number of cache lines apart, so that rows do not fall onto each other in the cache.
     hidden_stride = (width + 15)/16*16;
     hidden_stride += hidden_stride/16 % 2 == 0 ? 16 : 0;
-    const size_t need = hidden_stride*all.n + 16;
+    const size_t need = widest*hidden_stride*all.n + 16;
     if (memory.size() < need) {
         memory.resize(need);
     }
@@ -137,10 +158,20 @@ size_t __real__ZNK11llama_model9n_tensorsEv(const llama_model * self);
 
 namespace lorikeet {
 
+ggml_tensor * Builder::product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) {
+    const int n_out = (int) w->ne[1];
+    if (const auto nf4 = model.nf4.find(w); nf4 != model.nf4.end()) {
+        return nf4_product(ctx, nf4->second.get(), model.nf4_mode, n_out, x, prepared[x]);
+    }
+    if (const auto integer = model.integers.find(w); integer != model.integers.end()) {
+        return int_product(ctx, integer->second.get(), n_out, x, rounded[x]);
+    }
+    return __real_ggml_mul_mat(ctx, w, x);
+}
+
 ggml_tensor * Builder::mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) {
-    const auto packed = model.nf4.find(w);
     const auto target = model.by_weight.find(w);
-    if (target == model.by_weight.end() && packed == model.nf4.end()) {
+    if (target == model.by_weight.end()) {
         return __real_ggml_mul_mat(ctx, w, x); // attention, and whatever else the graph multiplies
     }
     if (x->type != GGML_TYPE_F32 || x->ne[2] != 1 || x->ne[3] != 1) {
@@ -149,10 +180,13 @@ ggml_tensor * Builder::mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor 
     if (x->nb[0] != sizeof(float)) {
         x = ggml_cont(ctx, x);
     }
-    ggml_tensor * y = packed == model.nf4.end()
-        ? __real_ggml_mul_mat(ctx, w, x)
-        : nf4_product(ctx, packed->second.get(), model.nf4_mode, (int) w->ne[1], x, prepared[x]);
-    if (!rows || target == model.by_weight.end()) {
+    if (const auto nf4 = model.nf4.find(w); nf4 != model.nf4.end() && rows && !rows->placement.slots) {
+        if (ggml_tensor * y = nf4_fused(ctx, *rows, target->second, nf4->second.get(), model.nf4_mode, (int) w->ne[1], x)) {
+            return y;
+        }
+    }
+    ggml_tensor * y = product(ctx, w, x);
+    if (!rows) {
         return y;
     }
     return rows->placement.slots ? add_mmid(ctx, *rows, target->second, y, x) : add_fused(ctx, *rows, target->second, y, x);

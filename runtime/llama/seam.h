@@ -57,19 +57,40 @@ public:
         std::vector<char> used;       // fused: (targets) whether any row has a term
         ggml_tensor * slots = nullptr; // mmid: I32 (1, n)
     };
+    // The products that share their activations: q, k and v, or gate and up. One node readies the activations for all
+    // of them. Lives as long as the graph.
+    struct Group {
+        const Rows * rows;
+        const Span * span;
+        int mode = -1;                 // of the NF4 products whose activations the node prepares; -1: none
+        ggml_tensor * ready = nullptr;
+        std::vector<int> targets;      // each has its own slot of hidden rows
+        const Group * next = nullptr;  // the group that runs after it
+
+        void shrink(const ggml_tensor * x, int ith, int nth) const;
+        // What thread ith reads of the adapters when the next group shrinks, by the slots of this one.
+        int ahead(int slot, int ith, int nth, lk_piece * out, int room) const;
+    };
     // What a node needs when it runs. Lives as long as the graph.
     struct Node {
         const Rows * rows;
         const Span * span;
         int target;
+        const Group * group = nullptr;
+        int slot = 0;
+        const lk_nf4 * weight = nullptr; // where the node is the product as well
     };
 
     Span & span(int64_t columns);
     Node * node(Span & s, int target);
+    Group & group(const ggml_tensor * x);
+    // A node for the next product of the group.
+    Node * node(Group & g, int target);
+    float * hidden_of(int slot) const { return hidden + (size_t) slot*hidden_stride*all.n; }
 
     Placement & placement;
     const bool adapters; // whether the graph has our nodes
-    // The products with A, (row, hidden_stride) floats. One after the other, all nodes of a graph use it.
+    // The products with A, (slot, row, hidden_stride) floats. One after the other, all groups of a graph use it.
     float * hidden = nullptr;
     size_t hidden_stride = 0;
 
@@ -78,6 +99,9 @@ private:
 
     Span all, outputs;
     std::deque<Node> nodes;
+    std::deque<Group> groups;
+    std::unordered_map<const ggml_tensor *, Group *> by_activations;
+    size_t widest = 1; // group
     std::vector<float> memory;
 };
 
@@ -123,6 +147,8 @@ public:
     static Builder * current();
 
     ggml_tensor * mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x);
+    // The product alone, through our kernels where the weight is packed for them. x is (n_in, rows) floats.
+    ggml_tensor * product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x);
     ggml_tensor * get_rows(ggml_context * ctx, ggml_tensor * table, ggml_tensor * ids);
     // Null where llama.cpp's own attention must run.
     ggml_tensor * attend(ggml_context * ctx, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, float scale);
@@ -133,16 +159,24 @@ private:
     Cells * const cells;
     Rows * rows = nullptr; // null: no adapters in this graph
     std::unique_ptr<Attention> attention; // null: none yet
-    std::unordered_map<const ggml_tensor *, ggml_tensor *> prepared; // activations -> ready for NF4 products
+    // Activations -> ready for products with NF4 and with integer weights.
+    std::unordered_map<const ggml_tensor *, ggml_tensor *> prepared, rounded;
 };
 
 // y + the adapters' products with x. The result replaces y.
 ggml_tensor * add_fused(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x);
+// The product with an NF4 weight and the adapters' in one node. Null where the group's activations are not prepared
+// for it.
+ggml_tensor * nf4_fused(ggml_context * ctx, Rows & rows, int target, const lk_nf4 * w, int mode, int n_out, ggml_tensor * x);
 ggml_tensor * add_mmid(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x);
 // y + the adapters' changes of the embedding rows `ids`.
 ggml_tensor * add_embedding(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * ids);
+// Where a node's rows begin: ggml aligns tensors to 32 bytes, the kernels' rows begin on 64.
+inline char * aligned(const ggml_tensor * t) { return (char *) (((uintptr_t) t->data + 63)/64*64); }
 // The product with an NF4 weight. prepared is the node that readies x; null: it is made, and shared by the
 // other products with the same x.
 ggml_tensor * nf4_product(ggml_context * ctx, const lk_nf4 * w, int mode, int n_out, ggml_tensor * x, ggml_tensor *& prepared);
+// The same with an integer weight.
+ggml_tensor * int_product(ggml_context * ctx, const lk_int * w, int n_out, ggml_tensor * x, ggml_tensor *& rounded);
 
 } // namespace lorikeet

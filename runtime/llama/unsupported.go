@@ -25,8 +25,8 @@ func (m *Model) Close() error { return nil }
 
 // Weights is a hold on the tensors of a loaded model.
 type Weights struct {
-	Llama, NF4Of, Context unsafe.Pointer
-	Release               func()
+	Llama, PackedOf, Context unsafe.Pointer
+	Release                  func()
 }
 
 // Weights returns ErrUnsupported.

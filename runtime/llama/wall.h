@@ -59,8 +59,14 @@ const char * wall_model_refusal(const wall_model * m, int i, const char ** reaso
 wall_model * wall_model_share(const wall_model * m);
 // The llama_model itself; it is not to be changed.
 const void * wall_model_llama(const wall_model * m);
-// The packed NF4 weight that stands for a ggml_tensor of the model, NULL where ggml's own data does.
-const struct lk_nf4 * wall_model_nf4(const void * m, const void * tensor);
+// The packed weight of runtime/kernels that stands for a ggml_tensor of the model: one of the two, or none where
+// ggml's own data does.
+typedef struct {
+    const struct lk_nf4 * nf4;
+    const struct lk_int * integer;
+    int q6_k; // of integer: it came as Q6_K, else as Q8_0
+} wall_packed;
+wall_packed wall_model_packed(const void * m, const void * tensor);
 
 // ---- vocabulary ------------------------------------------------------------------------------------
 // Returns the number of tokens, or -1. Where it is more than capacity, nothing was written.
@@ -95,7 +101,8 @@ int32_t wall_sampler_draw(wall_sampler * s, const float * logits, wall_error * e
 // ---- packed adapters -------------------------------------------------------------------------------
 // keep_plain: also keep float copies, which devices with the mmid back end need.
 wall_pack * wall_pack_new(const wall_model * m, int f32, int keep_plain, wall_error * err);
-// a is (rank, n_in), b is (n_out, rank), of target number `target`. May be called once per target.
+// a is (rank, n_in), b is (n_out, rank), of target number `target`. May be called once per target, and
+// for different targets at once.
 int wall_pack_add(wall_pack * p, int target, int rank, float scale, const float * a, const float * b, wall_error * err);
 int64_t wall_pack_bytes(const wall_pack * p);
 void wall_pack_free(wall_pack * p);

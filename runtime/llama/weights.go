@@ -5,7 +5,7 @@ package llama
 /*
 #include "wall.h"
 
-static void * nf4_lookup(void) { return (void *) wall_model_nf4; }
+static void * packed_lookup(void) { return (void *) wall_model_packed; }
 */
 import "C"
 
@@ -18,10 +18,10 @@ import (
 // Weights is a hold on the tensors of a loaded model for runtime/qlora, which reads them in place. They are not
 // to be changed. The model's memory stays until Release, also when the Model is closed before.
 type Weights struct {
-	Llama   unsafe.Pointer // a llama_model
-	NF4Of   unsafe.Pointer // a C function of Context and a ggml_tensor: its packed NF4 weight, or NULL
-	Context unsafe.Pointer
-	Release func() // may be called twice
+	Llama    unsafe.Pointer // a llama_model
+	PackedOf unsafe.Pointer // a C function of Context and a ggml_tensor: a wall_packed
+	Context  unsafe.Pointer
+	Release  func() // may be called twice
 }
 
 // Weights lends the tensors.
@@ -36,7 +36,7 @@ func (m *Model) Weights() (*Weights, error) {
 		return nil, errors.New("no memory for a handle of the model")
 	}
 	return &Weights{
-		Llama: unsafe.Pointer(C.wall_model_llama(shared)), NF4Of: C.nf4_lookup(), Context: unsafe.Pointer(shared),
+		Llama: unsafe.Pointer(C.wall_model_llama(shared)), PackedOf: C.packed_lookup(), Context: unsafe.Pointer(shared),
 		Release: sync.OnceFunc(func() { C.wall_model_free(shared) }),
 	}, nil
 }

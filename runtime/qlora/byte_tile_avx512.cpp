@@ -2,7 +2,7 @@
 // of which sums it in integers (vpdpbusd) and adds the scaled sums to its floats.
 #if defined(__x86_64__)
 #pragma GCC target("arch=x86-64-v4,avx512vnni")
-#include "../kernels/internal.h"
+#include "../kernels/integer.h"
 #include "tiles.h"
 #include "transpose.inc.h"
 #include <immintrin.h>
@@ -145,6 +145,21 @@ void pack_nf4(const Weight & w, int row, int n, int col, int depth, BytePanel * 
     }
 }
 
+// A strip of Q8_0 is a panel's half as it is.
+void pack_strips(const Weight & w, int row, int n, int col, int depth, BytePanel * out) {
+    for (int half = 0; half < BYTE_COLS; half += INT_STRIP) {
+        const uint8_t * strip = w.integer->data + (row + half)/INT_STRIP*w.integer->strip_bytes;
+        for (int b = 0; b < depth/BYTE_DEPTH; b++) {
+            const int block = col/BYTE_DEPTH + b;
+            const bool some = half < n;
+            _mm512_storeu_ps(out[b].d + half, some ? _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *) (strip + q8_scales_at(block)))) : _mm512_setzero_ps());
+            for (int k = 0; k < 8; k++) {
+                _mm512_storeu_si512(&out[b].u[k][half], some ? _mm512_loadu_si512(strip + q8_codes_at(block) + 64*k) : _mm512_setzero_si512());
+            }
+        }
+    }
+}
+
 void pack_b(const Weight & w, int row, int n, int col, int depth, BytePanel * out) {
     switch (w.kind) {
     case LQ_Q4_0: pack_rows<LQ_Q4_0>(w, row, n, col, depth, out); break;
@@ -153,6 +168,7 @@ void pack_b(const Weight & w, int row, int n, int col, int depth, BytePanel * ou
     case LQ_IQ4_NL: pack_rows<LQ_IQ4_NL>(w, row, n, col, depth, out); break;
     case LQ_IQ4_NL_X8: pack_rows<LQ_IQ4_NL_X8>(w, row, n, col, depth, out); break;
     case LQ_NF4: pack_nf4(w, row, n, col, depth, out); break;
+    case LQ_Q8_0_STRIPS: pack_strips(w, row, n, col, depth, out); break;
     }
 }
 

@@ -40,7 +40,7 @@ func serve(t testing.TB, o llama.Options) *served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.model, err = qlora.OfLlama(w.Llama, w.NF4Of, w.Context, w.Release); err != nil {
+	if s.model, err = qlora.OfLlama(w.Llama, w.PackedOf, w.Context, w.Release); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.model.Close() })

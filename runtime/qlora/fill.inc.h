@@ -1,6 +1,6 @@
 // The one source of the Fill functions. Included by rows_*.cpp after they have chosen an instruction set.
 // The formats are ggml's (ggml-common.h); every one is read here in blocks of 32 columns.
-#include "../kernels/internal.h"
+#include "../kernels/integer.h"
 #include "vec.h"
 #include "weights.h"
 
@@ -220,12 +220,57 @@ void fill_nf4(const Weight & w, int row, int rows, int col, int cols, float * ou
     }
 }
 
+// Register g (four columns of sixteen rows, one per byte) of a block of an integer weight.
+template <int kind> VEC_FN ivec int_words(const uint8_t * strip, int block, int g) {
+    ivec v, high;
+    if (kind == LQ_Q8_0_STRIPS) {
+        memcpy(&v, strip + q8_codes_at(block) + 64*g, sizeof v);
+        return v;
+    }
+    const uint8_t * codes = strip + q6_codes_at(block) + g/4*Q6_GROUP;
+    const int k = g % 4;
+    memcpy(&v, codes + k/2*64, sizeof v);
+    memcpy(&high, codes + 128, sizeof high);
+    return ((v >> k % 2*4) & 0x0f0f0f0f) | ((high >> 2*k) & 0x03030303) << 4;
+}
+
+// The scales of half h of a block.
+template <int kind> VEC_FN vec int_scales(const uint8_t * strip, int block, int h) {
+    const uint8_t * halves = strip + (kind == LQ_Q8_0_STRIPS ? q8_scales_at(block) : q6_d_at(block));
+    float d[INT_STRIP];
+    for (int i = 0; i < INT_STRIP; i++) {
+        d[i] = half_at(halves + 2*i);
+        if (kind == LQ_Q6_K_STRIPS) {
+            d[i] *= (int8_t) strip[q6_scales_at(block) + INT_STRIP*h + i];
+        }
+    }
+    return load(d);
+}
+
+template <int kind> void fill_int(const Weight & w, int row, int rows, int col, int cols, float * out, int ld) {
+    const int zero = kind == LQ_Q8_0_STRIPS ? (int) INT_ZERO : (int) Q6_ZERO;
+    for (int r = 0; r < rows; r += INT_STRIP) {
+        const uint8_t * strip = w.integer->data + (row + r)/INT_STRIP*w.integer->strip_bytes;
+        for (int c = 0; c < cols; c += INT_BLOCK) {
+            const int block = (col + c)/INT_BLOCK;
+            const vec scales[2] = {int_scales<kind>(strip, block, 0), int_scales<kind>(strip, block, 1)};
+            for (int g = 0; g < 8; g++) {
+                const vec scale = scales[g/4];
+                const ivec words = int_words<kind>(strip, block, g);
+                for (int k = 0; k < 4; k++) {
+                    store(out + (size_t) (c + 4*g + k)*ld + r, to_float(((words >> 8*k) & 255) - zero)*scale);
+                }
+            }
+        }
+    }
+}
+
 // By lq_kind.
 Fill * const fills[LQ_KINDS] = {
     nullptr, fill_floats<from_f32, 4>, fill_floats<from_f16, 2>, fill_floats<from_bf16, 2>, fill_blocks<q8_0>,
     fill_blocks<q4_0>, fill_blocks<q4_0_x8>, fill_blocks<q4_1>, fill_blocks<q5_0>, fill_blocks<q5_1>,
     fill_blocks<q4_k>, fill_blocks<q4_k_x8>, fill_blocks<q5_k>, fill_blocks<q6_k>, fill_blocks<iq4_nl>,
-    fill_blocks<iq4_nl_x8>, fill_nf4,
+    fill_blocks<iq4_nl_x8>, fill_nf4, fill_int<LQ_Q8_0_STRIPS>, fill_int<LQ_Q6_K_STRIPS>,
 };
 
 } // namespace

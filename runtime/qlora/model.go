@@ -12,7 +12,7 @@ import (
 	"unsafe"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
-	_ "github.com/lorikeet-ai/lorikeet/runtime/kernels" // links lk_nf4_*
+	_ "github.com/lorikeet-ai/lorikeet/runtime/kernels" // links lk_nf4_* and lk_int_*
 	_ "github.com/ollama/ollama/llama/llama.cpp/src"    // links ggml
 )
 
@@ -27,18 +27,18 @@ type Model struct {
 	write func(architecture, path string) bool // as a GGUF file
 }
 
-// OfLlama returns views of the tensors of a loaded llama_model. nf4Of, an lq_nf4_of of model_llama.h, is asked
-// with context for the packed weight that stands for a tensor; nil: there are none. release is called by Close
+// OfLlama returns views of the tensors of a loaded llama_model. packedOf, an lq_packed_of of model_llama.h, is
+// asked with context for the packed weight that stands for a tensor; nil: there are none. release is called by Close
 // and may give the owner's hold on the model back. It returns an error wrapping runtime.ErrTrain that names the
 // architecture or the tensor which training does not know; release is then not called.
-func OfLlama(model, nf4Of, context unsafe.Pointer, release func()) (*Model, error) {
+func OfLlama(model, packedOf, context unsafe.Pointer, release func()) (*Model, error) {
 	const size = 512
 	message := (*C.char)(C.calloc(size, 1))
 	if message == nil {
 		return nil, errors.New("no memory for an error message")
 	}
 	defer C.free(unsafe.Pointer(message))
-	views := C.lq_llama_new(model, (*C.lq_nf4_of)(nf4Of), context, message, size)
+	views := C.lq_llama_new(model, (*C.lq_packed_of)(packedOf), context, message, size)
 	if views == nil {
 		return nil, fmt.Errorf("%w: %s", runtime.ErrTrain, C.GoString(message))
 	}

@@ -20,15 +20,16 @@ using lq::Fault;
 
 struct Reader {
     const llama_model & m;
-    lq_nf4_of * nf4_of;
+    lq_packed_of * packed_of;
     const void * context;
 
     lq_weight weight(const ggml_tensor * t, const ggml_tensor * bias) const {
         lq_weight w = lq::view_of(t);
-        const lk_nf4 * packed = t && nf4_of ? nf4_of(context, t) : nullptr;
-        if (packed) {
-            w.kind = LQ_NF4;
-            w.nf4 = packed;
+        const lq_packed packed = t && packed_of ? packed_of(context, t) : lq_packed{};
+        if (packed.nf4 || packed.integer) {
+            w.kind = packed.nf4 ? LQ_NF4 : packed.q6_k ? LQ_Q6_K_STRIPS : LQ_Q8_0_STRIPS;
+            w.nf4 = packed.nf4;
+            w.integer = packed.integer;
             w.data = nullptr;
         } else if (t && w.kind == LQ_NONE) {
             throw Fault{LQ_BAD, std::string(t->name) + " is " + ggml_type_name(t->type) + " in a " +
@@ -141,11 +142,11 @@ void read(const Reader & r, lq_llama & out) {
 
 } // namespace
 
-lq_llama * lq_llama_new(const void * model, lq_nf4_of * nf4_of, const void * context, char * error, size_t error_size) {
+lq_llama * lq_llama_new(const void * model, lq_packed_of * packed_of, const void * context, char * error, size_t error_size) {
     lq_llama * out = nullptr;
     try {
         out = new lq_llama;
-        read({*(const llama_model *) model, nf4_of, context}, *out);
+        read({*(const llama_model *) model, packed_of, context}, *out);
         return out;
     } catch (const Fault & e) {
         snprintf(error, error_size, "%s", e.message.c_str());

@@ -73,7 +73,7 @@ uint64_t lq_sample_hash(const lq_sample * s) {
     for (const lq::Made & m : s->weights) {
         h = hash_bytes(h, m.bytes.data(), m.bytes.size());
         std::vector<float> row(m.weight.n_in);
-        for (int i = 0; m.nf4 && i < m.weight.n_out; i++) {
+        for (int i = 0; (m.nf4 || m.integer) && i < m.weight.n_out; i++) {
             lq::plain_row(m.weight, i, row.data());
             h = hash_bytes(h, row.data(), row.size()*sizeof(float));
         }

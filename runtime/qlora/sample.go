@@ -26,7 +26,7 @@ type Sample struct {
 	Seed      uint64
 }
 
-// Kind is how a weight is coded: ggml's types, its interleaved (X8) layouts, and NF4.
+// Kind is how a weight is coded: ggml's types, its interleaved (X8) layouts, and those of runtime/kernels.
 type Kind int
 
 // The kinds that training can read.
@@ -47,10 +47,14 @@ const (
 	IQ4NL   Kind = C.LQ_IQ4_NL
 	IQ4NLX8 Kind = C.LQ_IQ4_NL_X8
 	NF4     Kind = C.LQ_NF4
+
+	Q8_0Strips Kind = C.LQ_Q8_0_STRIPS
+	Q6_KStrips Kind = C.LQ_Q6_K_STRIPS
 )
 
 func (k Kind) String() string {
-	names := [...]string{"none", "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_0_X8", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q4_K_X8", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_NL_X8", "NF4"}
+	names := [...]string{"none", "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_0_X8", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q4_K_X8", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_NL_X8", "NF4",
+		"Q8_0_STRIPS", "Q6_K_STRIPS"}
 	return names[k]
 }
 

@@ -14,6 +14,7 @@ extern "C" {
 #endif
 
 struct lk_nf4; // runtime/kernels
+struct lk_int;
 
 enum lq_status { LQ_OK = 0, LQ_MORE = 1, LQ_BAD = -1, LQ_MEMORY = -2, LQ_DIVERGED = -3, LQ_FAILED = -4 };
 
@@ -25,10 +26,11 @@ const char * lq_isa_name(int isa);
 
 // ---- the model -------------------------------------------------------------------------------------
 // How a weight is coded. Names are ggml's; the X8 kinds are its repacked layouts, eight rows interleaved.
-// LQ_NF4 is runtime/kernels' own layout.
+// LQ_NF4 and the STRIPS kinds are runtime/kernels' own layouts.
 enum lq_kind {
     LQ_NONE, LQ_F32, LQ_F16, LQ_BF16, LQ_Q8_0, LQ_Q4_0, LQ_Q4_0_X8, LQ_Q4_1, LQ_Q5_0, LQ_Q5_1,
-    LQ_Q4_K, LQ_Q4_K_X8, LQ_Q5_K, LQ_Q6_K, LQ_IQ4_NL, LQ_IQ4_NL_X8, LQ_NF4, LQ_KINDS
+    LQ_Q4_K, LQ_Q4_K_X8, LQ_Q5_K, LQ_Q6_K, LQ_IQ4_NL, LQ_IQ4_NL_X8, LQ_NF4,
+    LQ_Q8_0_STRIPS, LQ_Q6_K_STRIPS, LQ_KINDS
 };
 
 // A weight W (n_out, n_in) read in place, and the bias (n_out) that follows it, or NULL.
@@ -36,9 +38,10 @@ enum lq_kind {
 typedef struct {
     int kind;
     int n_in, n_out;
-    const void * data;         // not for LQ_NF4
+    const void * data;         // not for the layouts of runtime/kernels
     size_t row_bytes;          // from one row to the next; the X8 kinds: of one row's share
     const struct lk_nf4 * nf4; // LQ_NF4 alone
+    const struct lk_int * integer; // the STRIPS kinds alone
     const float * bias;
 } lq_weight;
 

@@ -1,6 +1,6 @@
 // What a weight must be, and where its bytes lie.
 #include "weights.h"
-#include "../kernels/internal.h"
+#include "../kernels/integer.h"
 #include <algorithm>
 
 namespace lq {
@@ -9,7 +9,8 @@ static bool interleaved(int kind) { return kind == LQ_Q4_0_X8 || kind == LQ_Q4_K
 
 const char * kind_name(int kind) {
     static const char * const names[LQ_KINDS] = {"none", "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_0_X8", "Q4_1", "Q5_0", "Q5_1",
-        "Q4_K", "Q4_K_X8", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_NL_X8", "NF4"};
+        "Q4_K", "Q4_K_X8", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_NL_X8", "NF4",
+        "Q8_0_STRIPS", "Q6_K_STRIPS"};
     return kind >= 0 && kind < LQ_KINDS ? names[kind] : "unknown";
 }
 
@@ -20,14 +21,14 @@ const char * weight_fault(const Weight & w) {
     if (w.n_in <= 0 || w.n_out <= 0) {
         return "is missing";
     }
-    const bool super = w.kind == LQ_Q4_K || w.kind == LQ_Q4_K_X8 || w.kind == LQ_Q5_K || w.kind == LQ_Q6_K;
+    const bool super = w.kind == LQ_Q4_K || w.kind == LQ_Q4_K_X8 || w.kind == LQ_Q5_K || w.kind == LQ_Q6_K || w.kind == LQ_Q6_K_STRIPS;
     if (w.kind > LQ_BF16 && w.n_in % (super ? 256 : 32)) {
         return "has a width that is not a whole number of blocks";
     }
     if (interleaved(w.kind) && w.n_out % 8) {
         return "is interleaved by eight rows but has another number of them";
     }
-    if (w.kind == LQ_NF4 ? !w.nf4 : !w.data) {
+    if (w.kind == LQ_NF4 ? !w.nf4 : in_int_strips(w.kind) ? !w.integer : !w.data) {
         return "has no data";
     }
     return nullptr;
@@ -47,6 +48,9 @@ void prefetch_rows(const Weight & w, int row) {
     const int rows = std::min(32, w.n_out - row);
     if (w.kind == LQ_NF4) {
         prefetch(w.nf4->data + row/NF4_STRIP*w.nf4->strip_bytes, (size_t) (rows + NF4_STRIP - 1)/NF4_STRIP*w.nf4->strip_bytes);
+    } else if (in_int_strips(w.kind)) {
+        const lk_int * m = w.integer;
+        prefetch(m->data + row/INT_STRIP*m->strip_bytes, (size_t) (rows + INT_STRIP - 1)/INT_STRIP*m->strip_bytes);
     } else {
         prefetch((const uint8_t *) w.data + (size_t) row*w.row_bytes, rows*w.row_bytes);
     }
@@ -56,6 +60,14 @@ void prefetch_columns(const Weight & w, int col) {
     if (w.kind == LQ_NF4) {
         for (int strip = 0; strip < w.nf4->strips; strip++) {
             prefetch(w.nf4->data + strip*w.nf4->strip_bytes + nf4_codes_at(col/NF4_BLOCK), NF4_CODES);
+        }
+        return;
+    }
+    if (in_int_strips(w.kind)) {
+        const int block = col/INT_BLOCK;
+        const size_t at = w.kind == LQ_Q8_0_STRIPS ? q8_codes_at(block) : q6_codes_at(block);
+        for (int strip = 0; strip < w.integer->strips; strip++) {
+            prefetch(w.integer->data + strip*w.integer->strip_bytes + at, w.kind == LQ_Q8_0_STRIPS ? Q8_CODES : 2*Q6_GROUP);
         }
         return;
     }

@@ -11,7 +11,8 @@ typedef lq_weight Weight;
 // filled_by_column, write out[c*ld + r]; there row is a multiple of 16 and 16 rows are written at a time.
 typedef void Fill(const Weight & w, int row, int rows, int col, int cols, float * out, int ld);
 
-inline bool filled_by_column(int kind) { return kind == LQ_NF4; }
+inline bool in_int_strips(int kind) { return kind == LQ_Q8_0_STRIPS || kind == LQ_Q6_K_STRIPS; }
+inline bool filled_by_column(int kind) { return kind == LQ_NF4 || in_int_strips(kind); }
 
 // Asks for the bytes of 32 rows from `row` on, or of 32 columns from `col` on, ahead of their use: a product
 // computes for a tenth of a millisecond between two reads of a weight, too long for the CPU's own prefetcher.

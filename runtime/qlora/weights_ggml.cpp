@@ -151,6 +151,10 @@ void plain_row(const Weight & w, int row, float * out) {
         lk_nf4_dequantize_row(w.nf4, row, out);
         return;
     }
+    if (in_int_strips(w.kind)) {
+        lk_int_dequantize_row(w.integer, row, out);
+        return;
+    }
     const KindOf * k = find(w.kind);
     const uint8_t * from = (const uint8_t *) w.data + (size_t) row*w.row_bytes;
     std::vector<uint8_t> row_bytes;
@@ -165,7 +169,25 @@ void plain_row(const Weight & w, int row, float * out) {
     }
 }
 
-Made::~Made() { lk_nf4_free(nf4); }
+Made::~Made() {
+    lk_nf4_free(nf4);
+    lk_int_free(integer);
+}
+
+// Codes x as the file's type has it and packs that in strips.
+static void make_strips(int kind, const float * x, int n_in, int n_out, Made & m) {
+    const ggml_type type = kind == LQ_Q6_K_STRIPS ? GGML_TYPE_Q6_K : GGML_TYPE_Q8_0;
+    if (n_in % ggml_blck_size(type)) {
+        return;
+    }
+    const size_t row_bytes = ggml_row_size(type, n_in);
+    std::vector<uint8_t> rows(row_bytes*n_out);
+    ggml_quantize_init(type);
+    ggml_quantize_chunk(type, x, rows.data(), 0, n_out, n_in, nullptr);
+    m.integer = lk_int_pack(rows.data(), row_bytes, n_in, n_out, kind == LQ_Q6_K_STRIPS ? LK_Q6_K : LK_Q8_0);
+    m.weight.integer = m.integer;
+    m.weight.kind = m.integer ? kind : (int) LQ_NONE;
+}
 
 Made make_weight(int kind, const float * x, int n_in, int n_out) {
     Made m;
@@ -178,6 +200,10 @@ Made make_weight(int kind, const float * x, int n_in, int n_out) {
         std::vector<uint8_t>().swap(m.bytes); // {} would keep the memory
         m.weight.nf4 = m.nf4;
         m.weight.kind = m.nf4 ? kind : (int) LQ_NONE;
+        return m;
+    }
+    if (in_int_strips(kind)) {
+        make_strips(kind, x, n_in, n_out, m);
         return m;
     }
     const KindOf * k = find(kind);

@@ -17,8 +17,12 @@ struct Made {
     Weight weight;
     std::vector<uint8_t> bytes;
     lk_nf4 * nf4 = nullptr;
+    lk_int * integer = nullptr;
     Made() = default;
-    Made(Made && m) : weight(m.weight), bytes(std::move(m.bytes)), nf4(m.nf4) { m.nf4 = nullptr; }
+    Made(Made && m) : weight(m.weight), bytes(std::move(m.bytes)), nf4(m.nf4), integer(m.integer) {
+        m.nf4 = nullptr;
+        m.integer = nullptr;
+    }
     Made(const Made &) = delete;
     ~Made();
 };
