@@ -47,6 +47,7 @@ test-race: ## the rooms without C under the race detector
 
 bench: build ## the side-by-side measurements; each says what it compares
 	$(GO) run ./bench/serve
+	$(GO) run ./bench/step
 	$(GO) run ./bench/place
 	$(GO) run ./bench/http
 

@@ -34,6 +34,7 @@ type Plan struct {
 
 // Result is what a load measured.
 type Result struct {
+	Clients  int           // at once
 	Tokens   int           // answer tokens of all clients
 	Wall     time.Duration // first request to last token
 	TTFT     []time.Duration
@@ -43,6 +44,15 @@ type Result struct {
 
 // PerSecond is the aggregate rate of answer tokens.
 func (r Result) PerSecond() float64 { return float64(r.Tokens) / r.Wall.Seconds() }
+
+// DecodePerSecond is the aggregate rate of answer tokens while no prompt is computed: every client gets a token in
+// each median time between tokens.
+func (r Result) DecodePerSecond() float64 {
+	if len(r.Between) == 0 {
+		return 0
+	}
+	return float64(r.Clients) / Quantile(r.Between, .5).Seconds()
+}
 
 // Quantile returns the q-quantile (0..1) of d, by the nearest rank.
 func Quantile(d []time.Duration, q float64) time.Duration {
@@ -57,7 +67,7 @@ func Quantile(d []time.Duration, q float64) time.Duration {
 func Run(ctx context.Context, t Target, p Plan) (Result, error) {
 	var (
 		mu    sync.Mutex
-		total Result
+		total = Result{Clients: p.Clients}
 		first error
 		wg    sync.WaitGroup
 	)

@@ -31,7 +31,7 @@ func compare(ctx context.Context, s settings, servers []*server) error {
 		}
 	}
 	fmt.Printf("prompt %d tokens, answer %d tokens, %d threads, best of %d rounds\n\n", s.prompt, s.tokens, s.threads, s.rounds)
-	fmt.Printf("%-13s %-10s %7s %9s %8s %10s %10s %14s\n", "server", "adapters", "clients", "tok/s", "of none", "TTFT p50", "TTFT p95", "inter-token p95")
+	fmt.Printf("%-13s %-10s %7s %9s %8s %13s %10s %10s %14s\n", "server", "adapters", "clients", "tok/s", "of none", "decode tok/s", "TTFT p50", "TTFT p95", "inter-token p95")
 	for _, clients := range s.clients {
 		for _, sv := range servers {
 			none := best[key(sv, "none", clients)]
@@ -62,7 +62,7 @@ func printRow(name, mode string, clients int, r, none load.Result) {
 		ratio = fmt.Sprintf("%.2f", r.PerSecond()/none.PerSecond())
 	}
 	ms := func(d time.Duration) string { return fmt.Sprintf("%.0f ms", float64(d)/1e6) }
-	fmt.Printf("%-13s %-10s %7d %9.1f %8s %10s %10s %14s\n", name, mode, clients, r.PerSecond(), ratio,
+	fmt.Printf("%-13s %-10s %7d %9.1f %8s %13.1f %10s %10s %14s\n", name, mode, clients, r.PerSecond(), ratio, r.DecodePerSecond(),
 		ms(load.Quantile(r.TTFT, .5)), ms(load.Quantile(r.TTFT, .95)), ms(load.Quantile(r.Between, .95)))
 }
 
@@ -76,7 +76,7 @@ func printRatios(s settings, servers []*server, at func(*server, string, int) lo
 		return
 	}
 	ref := servers[reference]
-	fmt.Printf("\nagainst %s (throughput; TTFT p95)\n", ref.name)
+	fmt.Printf("\nagainst %s (throughput; decode alone; TTFT p95)\n", ref.name)
 	for _, sv := range servers {
 		if sv == ref {
 			continue
@@ -84,8 +84,8 @@ func printRatios(s settings, servers []*server, at func(*server, string, int) lo
 		for _, clients := range s.clients {
 			for _, mode := range s.modes {
 				a, b := at(sv, mode, clients), at(ref, mode, clients)
-				fmt.Printf("%-13s %-10s %7d %8.2fx %8.2fx\n", sv.name, mode, clients, a.PerSecond()/b.PerSecond(),
-					float64(load.Quantile(a.TTFT, .95))/float64(load.Quantile(b.TTFT, .95)))
+				fmt.Printf("%-13s %-10s %7d %8.2fx %8.2fx %8.2fx\n", sv.name, mode, clients, a.PerSecond()/b.PerSecond(),
+					a.DecodePerSecond()/b.DecodePerSecond(), float64(load.Quantile(a.TTFT, .95))/float64(load.Quantile(b.TTFT, .95)))
 			}
 		}
 	}

@@ -7,6 +7,8 @@
 //	same       every request names the same adapter
 //	different  every client names its own adapter
 //
+// "decode tok/s" is the rate between prompts: clients over the median time between an answer's tokens.
+//
 // The servers are lorikeet on NF4, lorikeet on Q4_0, lorikeet on Q4_0 with --grouped (one decode per adapter,
 // which is how llama-server schedules), and, where LLAMA_SERVER names one, that llama-server on the same Q4_0
 // file and the same adapters.
