@@ -1,10 +1,14 @@
 package adapters
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
+	goruntime "runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -234,14 +238,22 @@ func (t *placed) finite() ([]float32, error) {
 	return v, nil
 }
 
-// lora reads the whole adapter.
+// lora reads the whole adapter, several modules at a time.
 func (f *fitted) lora() (*runtime.LoRA, error) {
 	out := &runtime.LoRA{Modules: make([]runtime.LoRAModule, len(f.modules))}
-	for i := range f.modules {
-		var err error
-		if out.Modules[i], err = f.modules[i].load(); err != nil {
-			return nil, err
-		}
+	errs := make([]error, len(f.modules))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(len(f.modules), goruntime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(f.modules); i = int(next.Add(1)) - 1 {
+				out.Modules[i], errs[i] = f.modules[i].load()
+			}
+		})
+	}
+	wg.Wait()
+	if err := cmp.Or(errs...); err != nil {
+		return nil, err
 	}
 	return out, nil
 }

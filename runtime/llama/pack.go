@@ -6,8 +6,11 @@ package llama
 import "C"
 
 import (
+	"cmp"
 	"fmt"
+	goruntime "runtime"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -37,13 +40,34 @@ func (m *Model) Pack(a *runtime.LoRA) (runtime.Packed, error) {
 	if pack == nil {
 		return nil, fmt.Errorf("%w: %w", runtime.ErrAdapter, wallError(&e))
 	}
-	for _, module := range a.Modules {
-		if err := m.add(pack, module); err != nil {
-			C.wall_pack_free(pack)
-			return nil, fmt.Errorf("%w: %w", runtime.ErrAdapter, err)
-		}
+	if err := m.addAll(pack, a.Modules); err != nil {
+		C.wall_pack_free(pack)
+		return nil, fmt.Errorf("%w: %w", runtime.ErrAdapter, err)
 	}
 	return &Packed{model: m, bytes: int64(C.wall_pack_bytes(pack)), ptr: pack}, nil
+}
+
+// addAll adds the modules on as many threads as there are; the first one that does not fit is the error.
+func (m *Model) addAll(pack *C.wall_pack, modules []runtime.LoRAModule) error {
+	seen := map[string]bool{}
+	for _, module := range modules {
+		if seen[module.Tensor] {
+			return fmt.Errorf("%s occurs twice", module.Tensor)
+		}
+		seen[module.Tensor] = true
+	}
+	errs := make([]error, len(modules))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(len(modules), goruntime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(modules); i = int(next.Add(1)) - 1 {
+				errs[i] = m.add(pack, modules[i])
+			}
+		})
+	}
+	wg.Wait()
+	return cmp.Or(errs...)
 }
 
 func (m *Model) add(pack *C.wall_pack, module runtime.LoRAModule) error {
