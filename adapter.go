@@ -18,7 +18,7 @@ func adapterCommand(env lookup) *cobra.Command {
 	var c client
 	group := &cobra.Command{
 		Use:   "adapter",
-		Short: "List, add and remove the adapters of a running server",
+		Short: "List, add, remove, export and merge adapters",
 		Args:  exactly(0, "one of its commands"),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -41,6 +41,7 @@ func adapterCommand(env lookup) *cobra.Command {
 	add("add NAME PATH", "Send an adapter: a PEFT folder, a .zip or .tar of one, or a GGUF LoRA file",
 		exactly(2, "NAME and PATH"), c.add)
 	add("rm NAME", "Remove an adapter", exactly(1, "NAME"), c.remove)
+	group.AddCommand(exportCommand(env), combineCommand(env))
 	return group
 }
 

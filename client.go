@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -33,6 +34,15 @@ func (c *client) get(ctx context.Context, answer any, path ...string) error {
 
 func (c *client) delete(ctx context.Context, path ...string) error {
 	return c.do(ctx, http.MethodDelete, "", nil, nil, path...)
+}
+
+// post sends a JSON body.
+func (c *client) post(ctx context.Context, body, answer any, path ...string) error {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, http.MethodPost, "application/json", bytes.NewReader(raw), answer, path...)
 }
 
 // upload sends the files as a form, reading them as they go out.

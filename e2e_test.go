@@ -38,6 +38,7 @@ func TestExamples(t *testing.T) {
 		{"adapter-chat.sh", []string{"null\n  A dog can", "\"pirate\"\n  A", "\"json\"\n  {\\\"answer\\\"", "\"shout\"\n  ", "0.5}]\n  "}},
 		{"mixed-load.sh", []string{"null      What is the capital of France?     The capital of France is Paris.", `"pirate"  What is the capital`, `"json"    What is the capital`, `"shout"   What`}},
 		{"train.sh", []string{"job ftjob-", "Step 1/75: training loss", "The job succeeded: trained is version", `"adapter":"trained@`, `\"answer\"`, `"curve":[{"step":1,`}},
+		{"export.sh", []string{`"origin":"merge"`, `"method":"cat"`, "blend.zip", "blend.gguf", "0.5}]\n  ", "\"blend\"\n  ", "\"blend-gguf\"\n  "}},
 	} {
 		t.Run(test.script, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -65,8 +66,8 @@ func TestExamples(t *testing.T) {
 	})
 	t.Run("all are tested", func(t *testing.T) {
 		scripts, err := filepath.Glob("examples/*.sh")
-		if err != nil || len(scripts) != 6 {
-			t.Errorf("examples holds %q, and 6 are tested: %v", scripts, err)
+		if err != nil || len(scripts) != 7 {
+			t.Errorf("examples holds %q, and 7 are tested: %v", scripts, err)
 		}
 	})
 }

@@ -75,6 +75,13 @@ func TestWrongCommandLines(t *testing.T) {
 		{args: []string{"adapter", "list", "--server", "localhost"}, want: `--server "localhost"`},
 		{args: []string{"adapter", "add", "x"}, want: "want NAME and PATH"},
 		{args: []string{"adapter", "add", "x", folder}, want: "has no adapter_config.json"},
+		{args: []string{"adapter", "export", "x"}, want: "want NAME and OUT"},
+		{args: []string{"adapter", "export", "x", "y", "--format", "bin"}, want: "want one of peft, gguf"},
+		{args: []string{"adapter", "export", "x y", "y"}, want: `NAME: invalid adapter name: name "x y"`},
+		{args: []string{"adapter", "export", "x", filepath.Join(folder, "none", "y")}, want: "OUT:"},
+		{args: []string{"adapter", "merge", "x"}, want: "want NAME and at least one FROM"},
+		{args: []string{"adapter", "merge", "x", "a:much"}, want: `"a:much": after the colon comes a weight`},
+		{args: []string{"adapter", "merge", "x", "a", "--method", "mean"}, want: "want one of linear, cat"},
 		{args: []string{"sing"}, want: `"sing"`},
 	} {
 		t.Run(strings.Join(test.args, " "), func(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -21,19 +20,9 @@ func demoFacts(t testing.TB) *runtime.Facts {
 	if err != nil {
 		t.Fatal(err)
 	}
-	number := func(key string) int {
-		n, ok := file.Metadata.Uint("llama." + key)
-		if !ok {
-			t.Fatalf("the demo base has no %s", key)
-		}
-		return int(n)
-	}
-	f := &runtime.Facts{Name: demo.Name, Architecture: "llama", Fingerprint: "demo", RopeNorm: true,
-		Heads: number("attention.head_count"), KVHeads: number("attention.head_count_kv"), Targets: map[string]runtime.Shape{}}
-	for _, x := range file.Tensors {
-		if strings.HasPrefix(x.Name, "blk.") && len(x.Dims) == 2 {
-			f.Targets[x.Name] = runtime.Shape{In: int(x.Dims[0]), Out: int(x.Dims[1])}
-		}
+	f, err := FactsOf(file)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return f
 }

@@ -13,7 +13,7 @@
 // The walk of an adapter: an upload or folder is opened (upload.go, archive.go, scan.go), parsed (tensors.go,
 // config.go, gguf.go), matched with the base (peft.go), written (put.go, files.go), found by name (store.go,
 // selection.go), loaded and packed once (load.go, room.go), pinned by a runtime.Mix for as long as a stream uses
-// it (cache.go), and evicted when room is needed.
+// it (cache.go), and evicted when room is needed. It leaves by export.go; merge.go makes one out of others.
 //
 // The package is pure Go. Nothing in it panics or allocates without bound on hostile input.
 package adapters

@@ -17,6 +17,7 @@ var (
 	ErrTooLarge    = errors.New("the adapter is too large")
 	ErrPath        = errors.New("the path is not in an adapter folder")
 	ErrDamaged     = errors.New("the stored adapter is damaged")
+	ErrMerge       = errors.New("the adapters cannot be merged")
 	ErrClosed      = errors.New("closed")
 )
 

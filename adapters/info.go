@@ -19,6 +19,7 @@ const (
 	FromPath   = "path"   // Detail: the path, asked for by a user
 	FromFolder = "folder" // Detail: the path, found in a watched folder
 	FromJob    = "job"    // Detail: the id of the training job
+	FromMerge  = "merge"  // Merge: what it was made of
 )
 
 // Origin says where an adapter came from.
@@ -27,6 +28,8 @@ type Origin struct {
 	Detail string `json:"detail,omitempty"`
 	// Stamp tells whether the files at Detail have changed since: sizes and times. FromFolder only.
 	Stamp string `json:"stamp,omitempty"`
+	// Merge says what adapters it was made of. FromMerge only.
+	Merge *Recipe `json:"merge,omitempty"`
 }
 
 // Note is what whoever puts an adapter says about it.

@@ -57,35 +57,52 @@ func (s *Store) drop(digest string) {
 // load reads a version that is held, and checks it against its digest and the base. The error wraps ErrDamaged
 // where its files are not what was stored, and runtime.ErrAdapter where it was stored for another base.
 func (s *Store) load(digest string) (*runtime.LoRA, error) {
-	s.mu.RLock()
-	v := s.versions[digest]
-	if v == nil {
-		s.mu.RUnlock()
-		return nil, fmt.Errorf("%w: version %s was deleted", ErrUnknown, shortDigest(digest))
-	}
-	m, verified, err := v.manifest, v.verified, v.err
-	s.mu.RUnlock()
+	src, f, err := s.fit(digest)
 	if err != nil {
 		return nil, err
 	}
-	dir := s.path("versions", digest)
-	if !verified {
-		if err := s.verify(digest, dir); err != nil {
-			return nil, err
-		}
+	defer src.close()
+	return f.lora()
+}
+
+// fit is load without the values, which are read when they are asked for. The caller closes the source.
+func (s *Store) fit(digest string) (*source, *fitted, error) {
+	m, dir, err := s.verified(digest)
+	if err != nil {
+		return nil, nil, err
 	}
 	o := opener{facts: s.o.Facts, maxBytes: 1 << 62}
 	src, err := o.folder(func(name string) (*os.File, error) { return os.Open(filepath.Join(dir, name)) })
 	if err != nil {
-		return nil, fmt.Errorf("%w: version %s: %s", ErrDamaged, digest, err.Error()) // not %w: no fault of the user
+		return nil, nil, fmt.Errorf("%w: version %s: %s", ErrDamaged, digest, err.Error()) // not %w: no fault of the user
 	}
-	defer src.close()
 	f, err := src.fit(s.o.Facts)
 	if err != nil {
-		return nil, s.explainBase(m, err)
+		src.close()
+		return nil, nil, s.explainBase(m, err)
 	}
-	s.warnBase(v, m)
-	return f.lora()
+	s.warnBase(digest, m)
+	return src, f, nil
+}
+
+// verified returns the folder of a version that is held, once its digest has been found to be right.
+func (s *Store) verified(digest string) (m *manifest, dir string, err error) {
+	s.mu.RLock()
+	v := s.versions[digest]
+	if v == nil {
+		s.mu.RUnlock()
+		return nil, "", fmt.Errorf("%w: version %s was deleted", ErrUnknown, shortDigest(digest))
+	}
+	m, verified, err := v.manifest, v.verified, v.err
+	s.mu.RUnlock()
+	if err != nil {
+		return nil, "", err
+	}
+	dir = s.path("versions", digest)
+	if !verified {
+		err = s.verify(digest, dir)
+	}
+	return m, dir, err
 }
 
 // verify computes the digest of a version's files, once in the life of the process.
@@ -116,8 +133,9 @@ func (s *Store) explainBase(m *manifest, err error) error {
 }
 
 // warnBase says, once, that a version is used on another base than the one it was stored for.
-func (s *Store) warnBase(v *version, m *manifest) {
+func (s *Store) warnBase(digest string, m *manifest) {
 	s.mu.Lock()
+	v := s.versions[digest]
 	warn := m.Base != s.o.Facts.Fingerprint && !v.warned
 	v.warned = v.warned || warn
 	s.mu.Unlock()

@@ -8,7 +8,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// FieldError is an ErrFormat or ErrUnsupported that names a field of an adapter's configuration.
+// FieldError is an ErrFormat or ErrUnsupported that names a field of an adapter's configuration, or an ErrMerge
+// that names one of a Merge.
 type FieldError struct {
 	Field  string
 	Reason string // continues the field's name
@@ -18,7 +19,7 @@ type FieldError struct {
 // Error names the field.
 func (e *FieldError) Error() string { return fmt.Sprintf("%v: %s %s", e.kind, e.Field, e.Reason) }
 
-// Unwrap makes it an ErrFormat or ErrUnsupported.
+// Unwrap makes it one of them.
 func (e *FieldError) Unwrap() error { return e.kind }
 
 // Plan returns the modules that PEFT would train on the base with a configuration of r, lora_alpha,

@@ -20,6 +20,9 @@ type ServerInterface interface {
 	// CreateAdapter Register an adapter, or a new version of one.
 	// (POST /adapters)
 	CreateAdapter(c *fiber.Ctx) error
+	// MergeAdapters Make an adapter out of registered ones.
+	// (POST /adapters/merge)
+	MergeAdapters(c *fiber.Ctx) error
 	// ListTraining The training jobs, newest first.
 	// (GET /adapters/train)
 	ListTraining(c *fiber.Ctx, params ListTrainingParams) error
@@ -44,6 +47,9 @@ type ServerInterface interface {
 	// GetAdapter One adapter.
 	// (GET /adapters/{name})
 	GetAdapter(c *fiber.Ctx, name AdapterName) error
+	// DownloadAdapter An adapter as a file.
+	// (GET /adapters/{name}/download)
+	DownloadAdapter(c *fiber.Ctx, name AdapterName, params DownloadAdapterParams) error
 	// GetReport What the job that made an adapter has come to, also while it runs.
 	// (GET /adapters/{name}/report)
 	GetReport(c *fiber.Ctx, name AdapterName, params GetReportParams) error
@@ -156,6 +162,24 @@ func (siw *ServerInterfaceWrapper) CreateAdapter(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.CreateAdapter(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// MergeAdapters operation middleware
+func (siw *ServerInterfaceWrapper) MergeAdapters(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.MergeAdapters(c)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -414,6 +438,51 @@ func (siw *ServerInterfaceWrapper) GetAdapter(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.GetAdapter(c, name)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// DownloadAdapter operation middleware
+func (siw *ServerInterfaceWrapper) DownloadAdapter(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name AdapterName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", c.Params("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter name: %w", err).Error())
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DownloadAdapterParams
+
+	var query url.Values
+	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "format" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "format", query, &params.Format, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter format: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.DownloadAdapter(c, name, params)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1192,11 +1261,15 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 
 	router.Post(options.BaseURL+"/adapters/train/:id/resume", wrapper.ResumeTraining)
 
+	router.Post(options.BaseURL+"/adapters/merge", wrapper.MergeAdapters)
+
 	router.Delete(options.BaseURL+"/adapters/:name", wrapper.DeleteAdapter)
 
 	router.Get(options.BaseURL+"/adapters/:name", wrapper.GetAdapter)
 
 	router.Get(options.BaseURL+"/adapters/:name/versions", wrapper.ListAdapterVersions)
+
+	router.Get(options.BaseURL+"/adapters/:name/download", wrapper.DownloadAdapter)
 
 	router.Get(options.BaseURL+"/adapters/:name/report", wrapper.GetReport)
 

@@ -156,11 +156,14 @@ type Adapter struct {
 	// CreatedAt Unix time at which this version was registered.
 	CreatedAt int64 `json:"created_at"`
 
-	// Origin Where it came from: upload, path, folder or job.
+	// Origin Where it came from: upload, path, folder, job or merge.
 	Origin string `json:"origin"`
 
 	// Warnings What to know of it.
 	Warnings []string `json:"warnings"`
+
+	// Merge What an adapter was made of, where its origin is merge.
+	Merge *MergeRecipe `json:"merge,omitempty"`
 }
 
 // AdapterChoice An adapter and its weight in the sum.
@@ -901,6 +904,72 @@ type LoadLora struct {
 	LoraPath string `json:"lora_path"`
 }
 
+// MergeIngredient defines model for MergeIngredient.
+type MergeIngredient struct {
+	// Name The adapter.
+	Name string `json:"name"`
+
+	// Version Its version then.
+	Version string `json:"version"`
+
+	// Weight Its weight.
+	Weight float32 `json:"weight"`
+}
+
+// MergePart defines model for MergePart.
+type MergePart struct {
+	// Name A registered adapter, or name@version.
+	Name string `json:"name"`
+
+	// Weight What it is multiplied with; it may be negative.
+	Weight *float32 `json:"weight,omitempty"`
+}
+
+// MergeRecipe What an adapter was made of, where its origin is merge.
+type MergeRecipe struct {
+	// Method How.
+	Method string `json:"method"`
+
+	// From Of what.
+	From []MergeIngredient `json:"from"`
+
+	// Density The part of the values that was kept.
+	Density *float64 `json:"density,omitempty"`
+
+	// MajoritySignMethod How signs were elected.
+	MajoritySignMethod *string `json:"majority_sign_method,omitempty"`
+
+	// Rank The rank that was asked for.
+	Rank *int `json:"rank,omitempty"`
+
+	// Seed Of the values that were dropped at random.
+	Seed *int64 `json:"seed,omitempty"`
+}
+
+// MergeRequest defines model for MergeRequest.
+type MergeRequest struct {
+	// Name The name to register the new adapter by; one that is taken moves to it.
+	Name string `json:"name"`
+
+	// From The adapters and their weights.
+	From []MergePart `json:"from"`
+
+	// Method How they are put together.
+	Method *string `json:"method,omitempty"`
+
+	// Density The part of the values that is kept; ties, dare_linear, dare_ties and magnitude_prune need it.
+	Density *float64 `json:"density,omitempty"`
+
+	// MajoritySignMethod How ties and dare_ties elect the sign of a value, by the sum of the values or of their signs.
+	MajoritySignMethod *string `json:"majority_sign_method,omitempty"`
+
+	// Rank The rank of svd; absent is the largest of the adapters'.
+	Rank *int `json:"rank,omitempty"`
+
+	// Seed Of the values that dare_linear and dare_ties drop; the same seed gives the same adapter.
+	Seed *int64 `json:"seed,omitempty"`
+}
+
 // Model defines model for Model.
 type Model struct {
 	// Id What `model` may name.
@@ -1610,6 +1679,9 @@ type AdapterName = string
 // After defines model for After.
 type After = string
 
+// ExportFormat defines model for ExportFormat.
+type ExportFormat = string
+
 // FileID defines model for FileID.
 type FileID = string
 
@@ -1673,6 +1745,12 @@ type FollowTrainingParams struct {
 	LastEventID *LastEventID `json:"Last-Event-ID,omitempty"`
 }
 
+// DownloadAdapterParams defines parameters for DownloadAdapter.
+type DownloadAdapterParams struct {
+	// Format peft or gguf.
+	Format *ExportFormat `form:"format,omitempty" json:"format,omitempty"`
+}
+
 // GetReportParams defines parameters for GetReport.
 type GetReportParams struct {
 	// Format json, or svg for the picture.
@@ -1726,6 +1804,9 @@ type CreateAdapterJSONRequestBody = AdapterPath
 
 // CreateAdapterMultipartRequestBody defines body for CreateAdapter for multipart/form-data ContentType.
 type CreateAdapterMultipartRequestBody = AdapterUpload
+
+// MergeAdaptersJSONRequestBody defines body for MergeAdapters for application/json ContentType.
+type MergeAdaptersJSONRequestBody = MergeRequest
 
 // TrainAdapterJSONRequestBody defines body for TrainAdapter for application/json ContentType.
 type TrainAdapterJSONRequestBody = TrainRequest

@@ -20,6 +20,7 @@ type Facts struct {
 	KVHeads       int     // key/value heads
 	HeadSize      int     // width of one key head
 	RopeNorm      bool    // interleaved RoPE: Hugging Face's q and k rows are permuted in the GGUF
+	TiedHead      bool    // the head is the token embeddings: the file has no output.weight
 	Parameters    int64   // weights in all tensors
 	Bytes         int64   // bytes of all tensors in the file
 	BitsPerWeight float64 // 8 * Bytes / Parameters

@@ -148,6 +148,9 @@ func adapterOf(i adapters.Info) openapi.Adapter {
 		UseRslora: i.RSLoRA, Targets: i.Targets, Modules: i.Modules, Parameters: i.Parameters, Bytes: i.Bytes,
 		Loaded: i.Loaded, CreatedAt: i.Created.Unix(), Origin: i.Origin.Kind, Warnings: i.Warnings,
 	}
+	if r := i.Origin.Merge; r != nil {
+		a.Merge = recipeOf(r)
+	}
 	if a.Targets == nil {
 		a.Targets = []string{}
 	}

@@ -67,6 +67,7 @@ var table = []row{
 	{adapters.ErrPath, http.StatusBadRequest, requestFault, "path_not_allowed", "path"},
 	{adapters.ErrTooLarge, http.StatusRequestEntityTooLarge, requestFault, "adapter_too_large", "file"},
 	{adapters.ErrDamaged, http.StatusInternalServerError, serverFault, "adapter_damaged", "adapter"},
+	{adapters.ErrMerge, http.StatusBadRequest, requestFault, codeValue, "from"},
 	{adapters.ErrUnsupported, http.StatusBadRequest, requestFault, "adapter_unsupported", "adapter"},
 	{adapters.ErrFormat, http.StatusBadRequest, requestFault, "adapter_unreadable", "adapter"},
 	{runtime.ErrAdapter, http.StatusBadRequest, requestFault, "adapter_mismatch", "adapter"},

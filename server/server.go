@@ -87,6 +87,7 @@ type Server struct {
 	version     string
 	started     time.Time
 	draining    atomic.Bool
+	merging     chan struct{} // holds one while a merge runs
 
 	mu     sync.Mutex
 	ln     net.Listener // what Serve serves
@@ -109,6 +110,7 @@ func New(o Options) *Server {
 		jobs: o.Jobs, files: o.Files, trainable: o.Trainable, maxDataset: o.MaxData,
 		name: o.Name, ids: append([]string{o.Name}, o.Aliases...), context: o.Engine.Context(),
 		maxBody: o.MaxBody, maxUpload: o.MaxUpload, tempDir: o.TempDir, version: o.Version, started: time.Now(),
+		merging: make(chan struct{}, 1),
 	}
 	if s.maxBody <= 0 {
 		s.maxBody = 8 << 20

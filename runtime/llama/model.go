@@ -198,6 +198,8 @@ func (m *Model) describe(o Options, file *quant.File) error {
 		Targets:       map[string]runtime.Shape{},
 		Refused:       map[string]string{},
 	}
+	_, untied := file.Tensor("output.weight")
+	m.facts.TiedHead = !untied
 	if file.NF4() && m.facts.Quantization == "IQ4_NL" {
 		m.facts.Quantization = "NF4"
 	}
