@@ -48,14 +48,7 @@ func quantize(ctx context.Context, in, out, typ string, threads int, screen, std
 		return fmt.Errorf("%w: OUT.gguf: %s is IN.gguf itself", errUsage, out)
 	}
 	start := time.Now()
-	bar := newBar(screen, "quantizing to "+typ)
-	if typ == "nf4" {
-		_, err = quant.Quantize(ctx, in, out, quant.Options{Type: typ, Threads: threads, Progress: func(done, total int64) { bar(float64(done) / float64(total)) }})
-	} else {
-		err = quantizeWithLibrary(ctx, in, out, typ, threads, bar)
-	}
-	fmt.Fprintln(screen)
-	if err != nil {
+	if err := requantize(ctx, in, out, typ, threads, screen); err != nil {
 		return err
 	}
 	after, err := os.Stat(out)
@@ -64,6 +57,18 @@ func quantize(ctx context.Context, in, out, typ string, threads int, screen, std
 	}
 	_, err = fmt.Fprintf(stdout, "%s: %s, %s instead of %s, in %s\n", out, typ, formatBytes(after.Size()), formatBytes(before.Size()),
 		time.Since(start).Round(10*time.Millisecond))
+	return err
+}
+
+// requantize is quantize without its words.
+func requantize(ctx context.Context, in, out, typ string, threads int, screen io.Writer) (err error) {
+	bar := newBar(screen, "quantizing to "+typ)
+	if typ == "nf4" {
+		_, err = quant.Quantize(ctx, in, out, quant.Options{Type: typ, Threads: threads, Progress: func(done, total int64) { bar(float64(done) / float64(total)) }})
+	} else {
+		err = quantizeWithLibrary(ctx, in, out, typ, threads, bar)
+	}
+	fmt.Fprintln(screen)
 	return err
 }
 

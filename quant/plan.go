@@ -10,6 +10,7 @@ type step struct {
 	from, to Tensor
 	decode   func(dst []float32, src []byte)
 	encode   func(dst []byte, src []float32)
+	change   Change // made after decode; may be nil
 }
 
 // linears are the block tensors that every architecture uses as the weight of a matrix product and nothing

@@ -146,6 +146,11 @@ func (q *quantizer) encode(s step, b *buffers, first, n int64) error {
 	}
 	b.weights = grow(b.weights, n)
 	s.decode(b.weights, b.in)
+	if s.change != nil {
+		if err := s.change(first, b.weights); err != nil {
+			return err
+		}
+	}
 	if i := notFinite(b.weights); i >= 0 {
 		return fmt.Errorf("weight %d is %g", first+int64(i), b.weights[i])
 	}

@@ -8,6 +8,7 @@ package llama
 import (
 	"unsafe"
 
+	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -43,6 +44,9 @@ var QuantizeTypes []string
 
 // Quantize returns ErrUnsupported.
 func Quantize(in, out, typ string, threads int, progress func(float64)) error { return ErrUnsupported }
+
+// Codec returns ErrUnsupported.
+func Codec(quant.Type) (quant.Codec, error) { return quant.Codec{}, ErrUnsupported }
 
 // StockLoad returns ErrUnsupported.
 func StockLoad(string) error { return ErrUnsupported }

@@ -160,6 +160,13 @@ int wall_reference_decode(wall_reference * r, const int32_t * tokens, int n, flo
 // ---- quantizer -------------------------------------------------------------------------------------
 int wall_quantize(const char * in, const char * out, const char * type, int threads, uintptr_t progress, uintptr_t log, wall_error * err);
 
+// ---- weights in blocks -------------------------------------------------------------------------------
+enum { WALL_DECODES = 1, WALL_ENCODES = 2 };
+int wall_codec(int type); // what can be done with ggml's type, or none
+// n weights, whole blocks of a type that can be decoded, or encoded without an importance matrix. Any thread.
+void wall_decode(int type, const void * src, float * dst, int64_t n);
+void wall_encode(int type, const float * src, void * dst, int64_t n);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,157 @@
+package quant
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+)
+
+// Change changes the weights from number first on of a tensor that runs row after row. It is called for parts of
+// the tensor that are in no relation to its rows, from several goroutines.
+type Change func(first int64, weights []float32) error
+
+// Codec decodes and encodes whole blocks of a type that this package has no code for.
+type Codec struct {
+	Decode func(dst []float32, src []byte)
+	Encode func(dst []byte, src []float32) // nil: it can only be read
+}
+
+// Rewriting says what Rewrite changes.
+type Rewriting struct {
+	// Change is asked once for every tensor of the new file, when it is that tensor's turn: nil leaves it alone.
+	Change func(name string) (Change, error)
+	// Changes reports whether Change will return one. It is asked before anything is written.
+	Changes func(name string) bool
+	// Copies are tensors of the new file, by name, that begin as copies of another of the old one.
+	Copies map[string]string
+	// Plain writes what Change changes, and everything in blocks, as F32: for a quantizer. Otherwise all tensors
+	// keep their types.
+	Plain bool
+	// Codec finds the code for a type that this package does not know. The error says why there is none.
+	Codec func(Type) (Codec, error)
+	// Set are pairs of the metadata to set.
+	Set map[string]any
+
+	Threads  int                     // 0: one per CPU
+	Progress func(done, total int64) // input bytes; called from Rewrite's goroutine; may be nil
+}
+
+// Rewrite writes the model file in to out with other weights. Tensors that nothing changes are copied byte by
+// byte. Like Quantize it holds a few MiB of weights at a time, and out appears only when it is whole. The error
+// wraps ErrType, with the tensor's name, where a weight that changes has a type that cannot be decoded or encoded.
+func Rewrite(ctx context.Context, in, out string, r Rewriting) error {
+	f, err := Open(in)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if parts, _ := f.Metadata.Uint("split.count"); parts > 1 {
+		return fmt.Errorf("%s: %w: split.count: it is one of %d parts; merge them first", in, ErrType, parts)
+	}
+	steps, err := r.plan(f)
+	if err != nil {
+		return fmt.Errorf("%s: %w", in, err)
+	}
+	q := quantizer{ctx: ctx, f: f, progress: r.Progress, buffers: make([]buffers, threads(r.Threads))}
+	tensors := make([]Tensor, len(steps))
+	for i, s := range steps {
+		tensors[i] = s.to
+		q.total += s.from.Size
+	}
+	m := r.metadata(f)
+	err = WriteFile(out, &m, tensors, func(i int, w io.Writer) (err error) {
+		s := steps[i]
+		if r.Changes(s.to.Name) {
+			if s.change, err = r.Change(s.to.Name); err != nil {
+				return err
+			}
+		}
+		return q.tensor(s, w)
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", out, err)
+	}
+	return nil
+}
+
+// plan decides what becomes of each tensor.
+func (r *Rewriting) plan(f *File) ([]step, error) {
+	var steps []step
+	add := func(name string, t Tensor) error {
+		s, err := r.step(f, name, t)
+		if err != nil {
+			return fmt.Errorf("tensor %q: %w", t.Name, err)
+		}
+		steps = append(steps, s)
+		return nil
+	}
+	for _, t := range f.Tensors {
+		if err := add(t.Name, t); err != nil {
+			return nil, err
+		}
+	}
+	for name, from := range r.Copies {
+		t, ok := f.Tensor(from)
+		if !ok {
+			return nil, fmt.Errorf("%w: %q", ErrNoTensor, from)
+		}
+		if err := add(name, t); err != nil {
+			return nil, err
+		}
+	}
+	return steps, nil
+}
+
+// step is what is done with t, which the new file calls name.
+func (r *Rewriting) step(f *File, name string, t Tensor) (s step, err error) {
+	s = step{from: t, to: t}
+	s.to.Name = name
+	changes := r.Changes(name)
+	weights, _ := t.Type.Block()
+	if !changes && (!r.Plain || weights == 1) {
+		return s, nil
+	}
+	c, err := r.codec(f, t)
+	if err != nil {
+		return s, err
+	}
+	if r.Plain {
+		c.Encode, s.to.Type = EncodeF32, F32
+	}
+	if c.Encode == nil {
+		return s, fmt.Errorf("%w: %s cannot be written; choose another type", ErrType, t.Type)
+	}
+	s.decode, s.encode = c.Decode, c.Encode
+	s.to.Size, err = s.to.Type.size(t.Dims)
+	return s, err
+}
+
+// codec finds the code of a tensor's type.
+func (r *Rewriting) codec(f *File, t Tensor) (Codec, error) {
+	nf4 := f.NF4()
+	decode, err := decoder(t.Type, nf4)
+	if err != nil && r.Codec != nil {
+		return r.Codec(t.Type)
+	}
+	if err != nil {
+		return Codec{}, err
+	}
+	encoders := map[Type]func([]byte, []float32){F32: EncodeF32, F16: EncodeF16, BF16: EncodeBF16, Q8_0: EncodeQ8_0, IQ4_NL: EncodeNF4}
+	return Codec{decode, encoders[t.Type]}, nil
+}
+
+// metadata returns the new file's: that of the old one, of the plain architecture where no NF4 is left in it.
+func (r *Rewriting) metadata(f *File) Metadata {
+	m := f.Metadata.Clone()
+	if r.Plain {
+		plain, _ := PlainArchitecture(f.Architecture())
+		m.Set("general.architecture", plain)
+		m.Set("general.file_type", uint32(0)) // llama.cpp's LLAMA_FTYPE_ALL_F32
+	}
+	for _, key := range slices.Sorted(maps.Keys(r.Set)) {
+		m.Set(key, r.Set[key])
+	}
+	return m
+}

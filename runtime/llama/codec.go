@@ -1,0 +1,31 @@
+//go:build cgo && linux
+
+package llama
+
+// #include "wall.h"
+import "C"
+
+import (
+	"fmt"
+	"unsafe"
+
+	"github.com/lorikeet-ai/lorikeet/quant"
+)
+
+// Codec returns ggml's code for a weight type. A type that needs an importance matrix to be written can only be
+// read. The error wraps quant.ErrType.
+func Codec(t quant.Type) (quant.Codec, error) {
+	can := C.wall_codec(C.int(t))
+	if can&C.WALL_DECODES == 0 {
+		return quant.Codec{}, fmt.Errorf("%w: %s cannot be decoded", quant.ErrType, t)
+	}
+	c := quant.Codec{Decode: func(dst []float32, src []byte) {
+		C.wall_decode(C.int(t), unsafe.Pointer(&src[0]), (*C.float)(&dst[0]), C.int64_t(len(dst)))
+	}}
+	if can&C.WALL_ENCODES != 0 {
+		c.Encode = func(dst []byte, src []float32) {
+			C.wall_encode(C.int(t), (*C.float)(&src[0]), unsafe.Pointer(&dst[0]), C.int64_t(len(src)))
+		}
+	}
+	return c, nil
+}
