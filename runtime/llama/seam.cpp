@@ -158,6 +158,8 @@ size_t __real__ZNK11llama_model9n_tensorsEv(const llama_model * self);
 
 namespace lorikeet {
 
+ggml_tensor * real_mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) { return __real_ggml_mul_mat(ctx, w, x); }
+
 ggml_tensor * Builder::product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) {
     const int n_out = (int) w->ne[1];
     if (const auto nf4 = model.nf4.find(w); nf4 != model.nf4.end()) {
@@ -166,7 +168,7 @@ ggml_tensor * Builder::product(ggml_context * ctx, ggml_tensor * w, ggml_tensor 
     if (const auto integer = model.integers.find(w); integer != model.integers.end()) {
         return int_product(ctx, integer->second.get(), n_out, x, rounded[x]);
     }
-    return __real_ggml_mul_mat(ctx, w, x);
+    return even_product(ctx, w, x, padded[x]);
 }
 
 ggml_tensor * Builder::mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) {
@@ -223,7 +225,7 @@ extern "C" ggml_cgraph * __wrap__ZNK11llama_model11build_graphERK16llm_graph_par
     return graph;
 }
 
-// llama.cpp allots a graph 8 nodes per tensor. Ours come on top: up to 6 per layer.
+// llama.cpp allots a graph 8 nodes per tensor. Ours come on top: up to some 30 per layer.
 extern "C" size_t __wrap__ZNK11llama_model9n_tensorsEv(const llama_model * self) {
     return 2*__real__ZNK11llama_model9n_tensorsEv(self);
 }

@@ -159,8 +159,8 @@ private:
     Cells * const cells;
     Rows * rows = nullptr; // null: no adapters in this graph
     std::unique_ptr<Attention> attention; // null: none yet
-    // Activations -> ready for products with NF4 and with integer weights.
-    std::unordered_map<const ggml_tensor *, ggml_tensor *> prepared, rounded;
+    // Activations -> ready for products with NF4 and with integer weights, and with rows of zeros for ggml's.
+    std::unordered_map<const ggml_tensor *, ggml_tensor *> prepared, rounded, padded;
 };
 
 // y + the adapters' products with x. The result replaces y.
@@ -178,5 +178,10 @@ inline char * aligned(const ggml_tensor * t) { return (char *) (((uintptr_t) t->
 ggml_tensor * nf4_product(ggml_context * ctx, const lk_nf4 * w, int mode, int n_out, ggml_tensor * x, ggml_tensor *& prepared);
 // The same with an integer weight.
 ggml_tensor * int_product(ggml_context * ctx, const lk_int * w, int n_out, ggml_tensor * x, ggml_tensor *& rounded);
+// ggml's product, in which a row has the same bits whatever the others are. padded is x with rows of zeros, shared
+// like prepared; null: it is made where w needs it.
+ggml_tensor * even_product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x, ggml_tensor *& padded);
+// ggml_mul_mat as it was before the linker.
+ggml_tensor * real_mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x);
 
 } // namespace lorikeet

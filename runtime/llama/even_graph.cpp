@@ -1,0 +1,55 @@
+// Products by ggml whose rows have the same bits in every batch.
+//
+// Two of ggml's products round a row differently by how many rows there are: with float weights a single row has
+// a dot product of its own, and repacked Q4_K and Q2_K weights take rows by fours and those left over one by one.
+// Rows of zeros make up the number that takes every row the same way. What it costs: a single row of a repacked
+// weight is multiplied as four. All other products give a row the same bits as they are (batch_test.go).
+#include "seam.h"
+#include <cstring>
+
+namespace lorikeet {
+
+// The number that the rows of a product with w must be a multiple of.
+static int64_t even_rows(const ggml_tensor * w) {
+    switch (w->type) {
+        case GGML_TYPE_F32:
+        case GGML_TYPE_F16:
+        case GGML_TYPE_BF16:
+            return 2; // from two rows on it is the same product
+        case GGML_TYPE_Q4_K:
+        case GGML_TYPE_Q2_K:
+            return w->buffer && !strcmp(ggml_backend_buffer_name(w->buffer), "CPU_REPACK") ? 4 : 1;
+        default:
+            return 1;
+    }
+}
+
+// dst (n_in, padded rows) is x (n_in, rows) and zeros.
+static void pad(ggml_tensor * dst, int ith, int nth, void *) {
+    const ggml_tensor * x = dst->src[0];
+    const size_t bytes = (size_t) dst->ne[0]*sizeof(float);
+    for (int64_t i = ith; i < dst->ne[1]; i += nth) {
+        char * row = (char *) dst->data + i*dst->nb[1];
+        if (i < x->ne[1]) {
+            memcpy(row, (const char *) x->data + i*x->nb[1], bytes);
+        } else {
+            memset(row, 0, bytes);
+        }
+    }
+}
+
+ggml_tensor * even_product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x, ggml_tensor *& padded) {
+    const int64_t rows = x->ne[1], step = even_rows(w);
+    const bool fits = step == 2 ? rows != 1 : rows % step == 0;
+    if (fits) {
+        return real_mul_mat(ctx, w, x);
+    }
+    const int64_t more = (rows + step - 1)/step*step;
+    if (!padded || padded->ne[1] != more) {
+        padded = ggml_custom_4d(ctx, GGML_TYPE_F32, x->ne[0], more, 1, 1, &x, 1, pad, GGML_N_TASKS_MAX, nullptr);
+    }
+    ggml_tensor * y = real_mul_mat(ctx, w, padded);
+    return ggml_view_2d(ctx, y, y->ne[0], rows, y->nb[1], 0);
+}
+
+} // namespace lorikeet
