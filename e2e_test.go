@@ -208,7 +208,7 @@ func openStream(ctx context.Context, url string, body map[string]any) (*http.Res
 		line, err := lines.ReadString('\n')
 		if err != nil || resp.StatusCode != http.StatusOK {
 			resp.Body.Close()
-			return nil, nil, fmt.Errorf("%s: %v: %s", resp.Status, err, line)
+			return nil, nil, fmt.Errorf("%s: %w: %s", resp.Status, err, line)
 		}
 		if strings.Contains(line, `"content":"`) && !strings.Contains(line, `"content":""`) {
 			return resp, lines, nil

@@ -64,7 +64,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{args: []string{"serve", "--api-key", ""}, want: "--api-key is empty"},
 		{args: []string{"serve", "--data", ""}, want: "--data is empty"},
 		{args: []string{"serve", "model.gguf"}, want: "want no arguments"},
-		{args: []string{"serve", "--modle", "x"}, want: "--modle"},
+		{args: []string{"serve", "--models", "x"}, want: "--models"},
 		{args: []string{"serve"}, env: map[string]string{"LORIKEET_PARALLEL": "x"}, want: "LORIKEET_PARALLEL, the variable of --parallel"},
 		{args: []string{"serve"}, env: map[string]string{"LORIKEET_KV_TYPE": "x"}, want: "LORIKEET_KV_TYPE"},
 		{args: []string{"quantize", "a.gguf"}, want: "want IN.gguf and OUT.gguf"},

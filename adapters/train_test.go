@@ -1,6 +1,7 @@
 package adapters
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -40,11 +41,12 @@ func TestPlanRefusesByName(t *testing.T) {
 		`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "use_dora": true}`:              "use_dora is true: DoRA",
 	} {
 		_, err := Plan(testFacts(), []byte(config))
-		if e, ok := err.(*FieldError); !ok || e.Field == "" {
+		var e *FieldError
+		if !errors.As(err, &e) || e.Field == "" {
 			t.Errorf("%s: error %v names no field", config, err)
 			continue
 		}
-		wantError(t, err, err.(*FieldError).kind, part)
+		wantError(t, err, e.kind, part)
 	}
 	f := testFacts()
 	f.Architecture = "mamba"

@@ -144,14 +144,14 @@ func TestDeadlineWhileAsleep(t *testing.T) {
 func TestLoadingBlocksNobody(t *testing.T) {
 	h := newHouse(t, runtime.Options{}, nil)
 	slow := h.submit(t, h.request("x", 3))
-	if text, err := readAll(h.submit(t, h.request("", 9))); err != io.EOF || text == "" {
+	if text, err := readAll(h.submit(t, h.request("", 9))); !errors.Is(err, io.EOF) || text == "" {
 		t.Fatalf("beside a load: %q, %v", text, err)
 	}
 	if s := h.Stats(); s.Waiting != 1 || s.Loading != 1 {
 		t.Errorf("meanwhile: %+v", s)
 	}
 	close(h.load)
-	if text, err := readAll(slow); err != io.EOF || text == "" {
+	if text, err := readAll(slow); !errors.Is(err, io.EOF) || text == "" {
 		t.Errorf("after the load: %q, %v", text, err)
 	}
 }

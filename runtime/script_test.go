@@ -164,7 +164,7 @@ func (s *script) before(rows []runtime.Row) error {
 	}
 	err := s.faults[0]
 	s.faults = s.faults[1:]
-	if err == errPanic {
+	if errors.Is(err, errPanic) {
 		panic(err)
 	}
 	return err

@@ -19,14 +19,14 @@ func TestStream(t *testing.T) {
 		}
 	}
 	for range 2 {
-		if _, err := s.Next(ctx); err != io.EOF {
+		if _, err := s.Next(ctx); !errors.Is(err, io.EOF) {
 			t.Fatalf("after the last event Next returns %v", err)
 		}
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Next(ctx); err != io.EOF {
+	if _, err := s.Next(ctx); !errors.Is(err, io.EOF) {
 		t.Fatalf("a stream that was read to its end stays so: %v", err)
 	}
 }

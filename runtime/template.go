@@ -84,7 +84,7 @@ func (t *Template) Source() string { return t.source }
 func (t *Template) Render(messages []Message, o TemplateOptions) (string, error) {
 	text, err := t.renderer(messages, o)
 	if err != nil && !errors.Is(err, ErrTemplate) {
-		err = fmt.Errorf("%w: %v", ErrTemplate, err)
+		err = fmt.Errorf("%w: %w", ErrTemplate, err)
 	}
 	return text, err
 }

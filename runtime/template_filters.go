@@ -156,7 +156,7 @@ func dictsortFilter(_ *exec.Evaluator, v *exec.Value, args *exec.VarArgs) *exec.
 	if !v.IsDict() {
 		return exec.AsValue(errors.New("dictsort is for dicts"))
 	}
-	fold := func(s string) string { return strings.ToLower(s) }
+	fold := strings.ToLower
 	if a := argument(args, 0, "case_sensitive"); a != nil && a.IsTrue() {
 		fold = func(s string) string { return s }
 	}

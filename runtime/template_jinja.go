@@ -102,7 +102,7 @@ func recovered(err *error) {
 func rootCause(err error) error {
 	for {
 		var next error
-		if v, ok := err.(*exec.Value); ok {
+		if v, ok := err.(*exec.Value); ok { //nolint:errorlint // every link of the chain is looked at by itself
 			next, _ = v.Interface().(error)
 		} else {
 			next = errors.Unwrap(err)

@@ -188,7 +188,7 @@ func (h *house) askEngine(prompt []runtime.Token, tokens int) error {
 	}
 	defer stream.Close()
 	for {
-		if _, err := stream.Next(context.Background()); err == io.EOF {
+		if _, err := stream.Next(context.Background()); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err

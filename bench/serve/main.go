@@ -49,11 +49,11 @@ type settings struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
 	s, err := parse(os.Args[1:])
 	if err == nil {
 		err = run(ctx, s)
 	}
+	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench/serve:", err)
 		os.Exit(1)

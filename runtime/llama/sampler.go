@@ -115,7 +115,7 @@ func wallSampling(s runtime.Sampling) C.wall_sampling {
 		top_k:             C.int32_t(min(max(s.TopK, 0), math.MaxInt32)),
 		repeat_last_n:     C.int32_t(min(cmp.Or(s.RepeatLastN, defaultRepeatLastN), math.MaxInt32)),
 		seed:              C.uint32_t(seed32(s.Seed)),
-		ignore_eos:        C.int32_t(flag(s.IgnoreEOS)),
+		ignore_eos:        flag(s.IgnoreEOS),
 	}
 }
 

@@ -1,3 +1,5 @@
+//go:build cgo
+
 package qlora_test
 
 import (

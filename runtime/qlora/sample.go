@@ -95,7 +95,7 @@ func loadStock(path string, repack bool) (*stock, error) {
 
 // model returns the engine's view of what llama.cpp loaded.
 func (s *stock) model() (*Model, error) {
-	return OfLlama(unsafe.Pointer(C.lq_stock_model(s.c)), nil, nil, nil)
+	return OfLlama(C.lq_stock_model(s.c), nil, nil, nil)
 }
 
 // logits decodes one sequence and returns the logits of all its tokens.

@@ -1,0 +1,44 @@
+//go:build !cgo
+
+package qlora
+
+// Without cgo there is no engine. The types are here so that what imports this package compiles; nothing can be
+// made of them.
+
+import (
+	"fmt"
+	"unsafe"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// ErrUnsupported is the error of every constructor; it wraps runtime.ErrTrain.
+var ErrUnsupported = fmt.Errorf("%w: this build has no trainer: it needs cgo", runtime.ErrTrain)
+
+// Model is the base as the engine sees it.
+type Model struct{}
+
+// OfLlama returns ErrUnsupported.
+func OfLlama(model, nf4Of, context unsafe.Pointer, release func()) (*Model, error) {
+	return nil, ErrUnsupported
+}
+
+// Layers is 0.
+func (m *Model) Layers() int { return 0 }
+
+// Close does nothing.
+func (m *Model) Close() error { return nil }
+
+// Options are how a Trainer computes.
+type Options struct{ Threads int }
+
+// Trainer trains one adapter.
+type Trainer struct{ runtime.Trainer }
+
+// New returns ErrUnsupported.
+func New(*Model, runtime.TrainSpec, Options) (*Trainer, error) { return nil, ErrUnsupported }
+
+// Estimate returns ErrUnsupported.
+func Estimate(*Model, runtime.TrainSpec, Options) (runtime.TrainMemory, error) {
+	return runtime.TrainMemory{}, ErrUnsupported
+}
