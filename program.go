@@ -121,6 +121,7 @@ func (p *program) logLibrary(level slog.Level, line string) {
 	event := p.log.Debug()
 	switch {
 	case strings.Contains(line, "n_ctx_train"): // it takes the cells that all sequences share for one sequence's
+	case strings.Contains(line, "grammar"): // a request's, which hears of it
 	case level >= slog.LevelError:
 		event = p.log.Error()
 	case level >= slog.LevelWarn:
@@ -132,7 +133,8 @@ func (p *program) logLibrary(level slog.Level, line string) {
 func (p *program) openAdapters() (err error) {
 	p.store, err = adapters.Open(adapters.Options{
 		Dir: p.config.Data, Facts: p.model.Facts(), MaxBytes: int64(p.config.MaxUpload),
-		Warn: func(s string) { p.log.Warn().Msg(s) },
+		Reserved: append(p.aliases(), p.name(), server.ReservedName),
+		Warn:     func(s string) { p.log.Warn().Msg(s) },
 	})
 	if err != nil {
 		return fmt.Errorf("--data %s: %w", p.config.Data, err)

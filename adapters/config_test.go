@@ -164,6 +164,13 @@ func TestConfigRefusesWrongValues(t *testing.T) {
 	}
 }
 
+func TestConfigThatEndsEarly(t *testing.T) {
+	for _, text := range []string{"", "{", `{"r"`, `{"r": 8`, `{"r": 8,`} {
+		_, err := parseConfig([]byte(text))
+		wantError(t, err, ErrFormat, "early")
+	}
+}
+
 func TestConfigEncodesCanonically(t *testing.T) {
 	one, err := parseConfig([]byte(`{"r":8,"lora_alpha":16,"peft_type":"LORA","target_modules":["v_proj","q_proj"],"rank_pattern":{"z":1,"a":2}}`))
 	if err != nil {

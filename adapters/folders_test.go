@@ -232,6 +232,11 @@ func TestImportPath(t *testing.T) {
 	if _, err := x.ImportPath("x", "trap"); err == nil {
 		t.Error("files were read through links out of the folder")
 	}
+	t.Chdir(dir)
+	t.Chdir("..")
+	if _, err := x.ImportPath("x", filepath.Join(filepath.Base(dir), "deep", "er", "a")); err != nil {
+		t.Errorf("a path from the working directory: %v", err)
+	}
 	_, err := x.ImportPath("no/slash", "deep/er/a")
 	wantError(t, err, ErrName)
 	_, err = watch(t, s).ImportPath("x", dir)

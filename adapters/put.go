@@ -77,6 +77,9 @@ func (s *Store) build(name string, n Note, open func(*opener) (*source, error),
 	if err := CheckName(name); err != nil {
 		return Info{}, err
 	}
+	if slices.Contains(s.o.Reserved, name) {
+		return Info{}, fmt.Errorf("%w: the name %q stands for something else here", ErrName, name)
+	}
 	s.life.RLock()
 	defer s.life.RUnlock()
 	if s.closed {

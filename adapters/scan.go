@@ -177,7 +177,7 @@ func stampOf(i fs.FileInfo) string {
 }
 
 // ImportPath stores the adapter folder, GGUF LoRA file or archive at path under name. The path is absolute, or
-// relative to one of the watched folders, and must lie inside one of them once symbolic links are followed: the
+// relative to one of the watched folders or to the working directory, and must lie inside one of them once symbolic links are followed: the
 // error wraps ErrPath otherwise. Other errors are those of Store.PutUpload.
 func (f *Folders) ImportPath(name, path string) (Info, error) {
 	d, rel, err := f.locate(path)
@@ -193,14 +193,11 @@ func (f *Folders) locate(path string) (d *watched, rel string, err error) {
 		return nil, "", fmt.Errorf("%w: path %q: the server was started without adapter folders", ErrPath, path)
 	}
 	missing := false
-	for _, from := range f.dirs {
-		full := path
-		if !filepath.IsAbs(path) {
-			full = filepath.Join(from.path, path)
-		}
+	for _, full := range f.meanings(path) {
 		real, err := filepath.EvalSymlinks(full)
 		if err != nil {
-			missing = missing || from.holds(full) && errors.Is(err, fs.ErrNotExist)
+			inside := slices.ContainsFunc(f.dirs, func(d *watched) bool { return d.holds(full) })
+			missing = missing || inside && errors.Is(err, fs.ErrNotExist)
 			continue
 		}
 		for _, d := range f.dirs {
@@ -214,6 +211,21 @@ func (f *Folders) locate(path string) (d *watched, rel string, err error) {
 		return nil, "", fmt.Errorf("%w: path %q does not exist", ErrPath, path)
 	}
 	return nil, "", fmt.Errorf("%w: path %q", ErrPath, path)
+}
+
+// meanings are the absolute paths that a path may stand for.
+func (f *Folders) meanings(path string) []string {
+	if filepath.IsAbs(path) {
+		return []string{path}
+	}
+	var list []string
+	for _, d := range f.dirs {
+		list = append(list, filepath.Join(d.path, path))
+	}
+	if here, err := filepath.Abs(path); err == nil {
+		list = append(list, here)
+	}
+	return list
 }
 
 // holds reports whether an absolute path lies in the folder, by its text.

@@ -18,6 +18,7 @@ type Options struct {
 	Dir      string         // made where it does not exist
 	Facts    *runtime.Facts // of the base that adapters are checked against
 	MaxBytes int64          // of an adapter's tensors, and of an upload or what it unpacks to; 0: 2 GiB
+	Reserved []string       // names that no adapter may have
 	Warn     func(string)   // hears what an operator should know; called from any goroutine; may be nil
 }
 

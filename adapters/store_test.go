@@ -86,6 +86,19 @@ func TestStoreKeepsVersions(t *testing.T) {
 	check(openStore(t, dir))
 }
 
+func TestReservedNames(t *testing.T) {
+	s, err := Open(Options{Dir: t.TempDir(), Facts: testFacts(), Reserved: []string{"base"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	_, err = s.PutLoRA("base", newPEFT(1).lora(t, testFacts()), Note{})
+	wantError(t, err, ErrName, `"base" stands for something else`)
+	if _, err = s.PutLoRA("base2", newPEFT(1).lora(t, testFacts()), Note{}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestStorePutIsIdempotent(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)

@@ -62,6 +62,9 @@ type ServerInterface interface {
 	// Docs This description as a page.
 	// (GET /docs)
 	Docs(c *fiber.Ctx) error
+	// HealthAlias The same as /healthz, under the name that other servers of models have it.
+	// (GET /health)
+	HealthAlias(c *fiber.Ctx) error
 	// Health The process is alive.
 	// (GET /healthz)
 	Health(c *fiber.Ctx) error
@@ -593,6 +596,24 @@ func (siw *ServerInterfaceWrapper) Docs(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.Docs(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// HealthAlias operation middleware
+func (siw *ServerInterfaceWrapper) HealthAlias(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.HealthAlias(c)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1304,6 +1325,8 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Post(options.BaseURL+"/detokenize", wrapper.Detokenize)
 
 	router.Get(options.BaseURL+"/healthz", wrapper.Health)
+
+	router.Get(options.BaseURL+"/health", wrapper.HealthAlias)
 
 	router.Get(options.BaseURL+"/readyz", wrapper.Ready)
 

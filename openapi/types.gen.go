@@ -840,6 +840,12 @@ type GenerationParameters struct {
 	// LogitBias Token ids, as strings, and what is added to their logits, from -100 to 100; -100 all but bans a token.
 	LogitBias *map[string]float32 `json:"logit_bias,omitempty"`
 
+	// Lora llama-server's field, which numbers the adapters. It is refused unless it is empty: adapters have names here, see `adapter`.
+	Lora json.RawMessage `json:"lora,omitempty"`
+
+	// LoraPath SGLang's field. It is refused unless it is empty; see `adapter`.
+	LoraPath json.RawMessage `json:"lora_path,omitempty"`
+
 	// MinP Keeps tokens at least this likely, relative to the most likely one; 0 keeps all.
 	MinP *float32 `json:"min_p,omitempty"`
 

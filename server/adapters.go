@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -48,6 +49,9 @@ func (s *Server) DeleteAdapter(c *fiber.Ctx, name string) error {
 }
 
 func (s *Server) remove(name, param string) error {
+	if strings.Contains(name, "@") {
+		return refuse(codeValue, param, "has a version: an adapter is forgotten with all its versions")
+	}
 	err := adapters.CheckName(name)
 	if err == nil {
 		err = s.store.Delete(name)
@@ -69,7 +73,7 @@ func (s *Server) importPath(name, path, nameParam, pathParam string) (adapters.I
 	case s.draining.Load():
 		return adapters.Info{}, errDraining()
 	}
-	if err := checkName(name, nameParam); err != nil {
+	if err := s.checkName(name, nameParam); err != nil {
 		return adapters.Info{}, err
 	}
 	if s.importer == nil {

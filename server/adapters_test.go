@@ -109,6 +109,7 @@ func TestUploadAndItsVersions(t *testing.T) {
 		t.Errorf("%+v", gone)
 	}
 	refused(t, h.do("GET", "/adapters/pirate", ""), 404, "adapter_not_found", "name", "pirate")
+	refused(t, h.do("DELETE", "/adapters/pirate@0123", ""), 400, codeValue, "name", "all its versions")
 }
 
 func TestUploadErrors(t *testing.T) {
@@ -128,6 +129,7 @@ func TestUploadErrors(t *testing.T) {
 		"no name":     {"", good, 400, codeMissing, "name", "missing"},
 		"bad name":    {"a/b", good, 400, codeValue, "name", `"a/b"`},
 		"long name":   {strings.Repeat("a", 2000), good, 400, codeValue, "name", "longer than"},
+		"the base's":  {"default", good, 400, codeValue, "name", "a name of the base model"},
 		"no file":     {"a", nil, 400, codeMissing, "file", "missing"},
 		"many":        {"a", many, 400, codeValue, "file", "more than 16 parts"},
 		"half":        {"a", map[string][]byte{"adapter_config.json": config}, 400, "adapter_unreadable", "file", "adapter_model.safetensors"},

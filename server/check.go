@@ -1,6 +1,10 @@
 package server
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
 
 // checker reads the simple fields of a request: each of its methods returns the field's value, or its default
 // where the request has none, and notes the first value that is out of range.
@@ -57,9 +61,7 @@ func (c *checker) texts(param string, raw json.RawMessage, count, most int) []st
 			list = []string{one}
 		}
 	case "array":
-		if err := decodeField(raw, param, &list); err != nil && c.err == nil {
-			c.err = err
-		}
+		list = c.strings(param, raw)
 	default:
 		c.refuse(codeType, param, "must be a string or an array of strings, not %s", article(kindOf(raw)))
 	}
@@ -70,6 +72,24 @@ func (c *checker) texts(param string, raw json.RawMessage, count, most int) []st
 		if s == "" || len(s) > most {
 			c.refuse(codeValue, param, "has an entry of %d bytes, it must have between 1 and %d", len(s), most)
 		}
+	}
+	return list
+}
+
+// strings is an array of strings.
+func (c *checker) strings(param string, raw json.RawMessage) []string {
+	var entries []json.RawMessage
+	err := decodeField(raw, param, &entries)
+	list := make([]string, len(entries))
+	for i, e := range entries {
+		name := fmt.Sprintf("%s[%d]", param, i)
+		if kindOf(e) == "null" {
+			c.refuse(codeType, name, "must be a string, not null")
+		}
+		err = errors.Join(err, decodeField(e, name, &list[i]))
+	}
+	if err != nil && c.err == nil {
+		c.err = err
 	}
 	return list
 }

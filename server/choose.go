@@ -30,6 +30,9 @@ func (m *model) release() {
 
 // choose resolves the model and adapter fields to versions. The caller releases the model.
 func (s *Server) choose(p *openapi.GenerationParameters) (*model, error) {
+	if err := foreign(p); err != nil {
+		return nil, err
+	}
 	m := &model{name: s.name, label: json.RawMessage("null")}
 	var named *adapters.Ref
 	if p.Model != nil && *p.Model != "" {
@@ -60,6 +63,32 @@ func (s *Server) choose(p *openapi.GenerationParameters) (*model, error) {
 	}
 	m.label = labelOf(m.selection.Terms())
 	return m, nil
+}
+
+// foreign refuses the fields in which other servers are told an adapter: ignored, they would have the base answer.
+func foreign(p *openapi.GenerationParameters) error {
+	const instead = `name the adapter in "adapter", which takes scales and lists too, or in "model"`
+	if !isEmpty(p.Lora) {
+		return refuse(codeUnsupported, "lora", "is llama-server's field, which numbers the adapters: %s", instead)
+	}
+	if !isEmpty(p.LoraPath) {
+		return refuse(codeUnsupported, "lora_path", "is SGLang's field: %s", instead)
+	}
+	return nil
+}
+
+// isEmpty reports whether a value is null, an empty string or an empty array.
+func isEmpty(raw json.RawMessage) bool {
+	switch kindOf(raw) {
+	case "null":
+		return true
+	case "array":
+		var list []json.RawMessage
+		return json.Unmarshal(raw, &list) == nil && len(list) == 0
+	case "string":
+		return string(raw) == `""`
+	}
+	return false
 }
 
 // resolve reads a model name: the base's id or alias (no Ref), an adapter, or base:adapter.

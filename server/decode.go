@@ -148,6 +148,8 @@ func article(name string) string {
 		return "an " + name
 	case "bool":
 		return "a boolean"
+	case "null":
+		return name
 	}
 	return "a " + name
 }

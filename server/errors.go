@@ -160,7 +160,7 @@ func paramOf(err error, r row) string {
 	if errors.As(err, &l) {
 		return l.param
 	}
-	if r.is == runtime.ErrSampling {
+	if errors.Is(r.is, runtime.ErrSampling) {
 		for _, p := range samplingParams {
 			if strings.Contains(err.Error(), p) {
 				return p

@@ -36,7 +36,7 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 	if name == "" {
 		name = newID("ft-")
 	}
-	if err := checkName(name, "suffix"); err != nil {
+	if err := s.checkName(name, "suffix"); err != nil {
 		return err
 	}
 	train, err := s.dataset(nil, "", req.TrainingFile, "training_file", nil)

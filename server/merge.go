@@ -24,7 +24,7 @@ func (s *Server) MergeAdapters(c *fiber.Ctx) error {
 	if req.Name == "" {
 		return refuse(codeMissing, "name", "is missing")
 	}
-	if err := checkName(req.Name, "name"); err != nil {
+	if err := s.checkName(req.Name, "name"); err != nil {
 		return err
 	}
 	m, err := s.mergeOf(&req)

@@ -11,6 +11,9 @@ import (
 // Health says that the process is alive.
 func (s *Server) Health(c *fiber.Ctx) error { return s.sendOK(c) }
 
+// HealthAlias is Health.
+func (s *Server) HealthAlias(c *fiber.Ctx) error { return s.Health(c) }
+
 // Ready says that the server takes requests.
 func (s *Server) Ready(c *fiber.Ctx) error {
 	if s.draining.Load() {

@@ -41,7 +41,7 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%s: %s", good, r.body)
 		}
 	}
-	for _, path := range []string{"/healthz", "/readyz"} {
+	for _, path := range []string{"/healthz", "/health", "/readyz"} {
 		if r := ask(path, ""); r.status != 200 || string(r.body) != `{"status":"ok","version":"test"}`+"\n" {
 			t.Errorf("%s: %d %s", path, r.status, r.body)
 		}

@@ -81,7 +81,7 @@ func (s *Server) textPrompt(raw json.RawMessage, param string) (prompt, error) {
 func (s *Server) tokenPrompt(raw json.RawMessage, param string) (prompt, error) {
 	var p prompt
 	if err := decodeField(raw, param, &p.tokens); err != nil {
-		return p, err
+		return p, refuse(codeType, param, "must be an array of token ids, all of them integers")
 	}
 	if len(p.tokens) == 0 {
 		return p, refuse(codeValue, param, "is empty")

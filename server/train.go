@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -16,16 +17,19 @@ import (
 // This file is training in the server's own words: train_create.go reads what is asked for, train_shape.go
 // writes jobs, train_events.go streams what happens to them. finetune.go has the same jobs in OpenAI's words.
 
-// reserved is the adapter name that the URLs of training jobs take.
-const reserved = "train"
+// ReservedName is the adapter name that the URLs of training jobs take.
+const ReservedName = "train"
 
 // cancelTime is how long a cancelled job may take to stop: a slice is some milliseconds.
 const cancelTime = 30 * time.Second
 
 // checkName returns why an adapter cannot be registered by a name.
-func checkName(name, param string) error {
-	if name == reserved {
+func (s *Server) checkName(name, param string) error {
+	switch {
+	case name == ReservedName:
 		return refuse(codeValue, param, "%q is reserved: /adapters/train has the training jobs", name)
+	case slices.Contains(s.ids, name):
+		return refuse(codeValue, param, "%q is a name of the base model", name)
 	}
 	return at(param, adapters.CheckName(name))
 }

@@ -62,7 +62,7 @@ func (s *Server) train(c *fiber.Ctx, body []byte, form *trainForm) error {
 	if f.Name == "" {
 		return refuse(codeMissing, "name", "is missing: the adapter to make")
 	}
-	if err := errors.Join(checkName(f.Name, "name"), checkMetadata(f.Metadata)); err != nil {
+	if err := errors.Join(s.checkName(f.Name, "name"), checkMetadata(f.Metadata)); err != nil {
 		return err
 	}
 	config, err := trainConfig(body)

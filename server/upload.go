@@ -51,6 +51,9 @@ func (s *Server) CreateAdapter(c *fiber.Ctx) error {
 		return err
 	}
 	note := adapters.Note{Origin: adapters.Origin{Kind: adapters.FromUpload, Detail: strings.Join(u.names(), ", ")}}
+	if err := s.checkName(u.name, "name"); err != nil {
+		return err
+	}
 	info, err := s.store.PutUpload(u.name, u.parts, note)
 	if err != nil {
 		param := "file"
@@ -136,7 +139,7 @@ func (u *upload) check() error {
 	case len(u.parts) == 0:
 		return refuse(codeMissing, "file", "is missing: a part with a filename")
 	}
-	return checkName(u.name, "name")
+	return nil
 }
 
 // field reads a part without a filename.
