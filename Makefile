@@ -24,7 +24,7 @@ export CGO_CFLAGS   := -O3 -march=$(MARCH)
 export CGO_CXXFLAGS := -O3 -march=$(MARCH)
 
 # The rooms without C.
-PURE := ./quant/... ./runtime ./runtime/runtimetest/... ./adapters/... ./training/... ./openapi/... ./server/... ./demo/...
+PURE := ./quant/... ./runtime ./runtime/runtimetest/... ./adapters/... ./training/... ./fetch/... ./openapi/... ./server/... ./demo/...
 
 .PHONY: build run test test-go test-race bench lint generate env clean
 

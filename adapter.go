@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/lorikeet-ai/lorikeet/fetch"
 )
 
 // adapterCommand manages the adapters of a running server over its API.
@@ -38,7 +40,7 @@ func adapterCommand(env lookup) *cobra.Command {
 	}
 	add("list", "List the adapters", exactly(0, "no arguments"), c.list)
 	add("versions NAME", "List the versions of an adapter", exactly(1, "NAME"), c.versions)
-	add("add NAME PATH", "Send an adapter: a PEFT folder, a .zip or .tar of one, or a GGUF LoRA file",
+	add("add NAME PATH", "Send an adapter (a PEFT folder, a .zip or .tar of one, a GGUF LoRA file) or have the server fetch it (hf://, s3://)",
 		exactly(2, "NAME and PATH"), c.add)
 	add("rm NAME", "Remove an adapter", exactly(1, "NAME"), c.remove)
 	group.AddCommand(exportCommand(env), combineCommand(env))
@@ -91,12 +93,21 @@ func table(w io.Writer, list []adapterInfo) error {
 }
 
 func (c *client) add(ctx context.Context, w io.Writer, args []string) error {
-	files, err := adapterFiles(args[1])
-	if err != nil {
-		return fmt.Errorf("%w: PATH: %w", errUsage, err)
-	}
 	var a adapterInfo
-	if err := c.upload(ctx, &a, args[0], files); err != nil {
+	var err error
+	if fetch.IsSource(args[1]) {
+		if _, err := fetch.Parse(args[1]); err != nil {
+			return fmt.Errorf("%w: PATH: %w", errUsage, err)
+		}
+		err = c.post(ctx, map[string]string{"name": args[0], "source": args[1]}, &a, "adapters")
+	} else {
+		var files []string
+		if files, err = adapterFiles(args[1]); err != nil {
+			return fmt.Errorf("%w: PATH: %w", errUsage, err)
+		}
+		err = c.upload(ctx, &a, args[0], files)
+	}
+	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(w, "%s@%s: rank %d, alpha %g, %s\n", a.Name, a.Version, a.Rank, a.Alpha, formatBytes(a.Bytes))

@@ -47,6 +47,7 @@ func parse(args []string, env lookup) (c config, err error) {
 	if err := readEnv(flags, env); err != nil {
 		return c, err
 	}
+	c.Fetch = fetchOptions(env, c.Data)
 	return c, c.check(flags)
 }
 
@@ -61,7 +62,13 @@ type booted struct {
 // boot serves the embedded base on a free port, with what args add, until the test ends.
 func boot(t testing.TB, args ...string) *booted {
 	t.Helper()
-	c, err := parse(append([]string{"--listen", "127.0.0.1:0", "--data", t.TempDir(), "--log-level", "warn"}, args...), environment(nil))
+	return bootWith(t, nil, args...)
+}
+
+// bootWith is boot in an environment.
+func bootWith(t testing.TB, env map[string]string, args ...string) *booted {
+	t.Helper()
+	c, err := parse(append([]string{"--listen", "127.0.0.1:0", "--data", t.TempDir(), "--log-level", "warn"}, args...), environment(env))
 	if err != nil {
 		t.Fatal(err)
 	}

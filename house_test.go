@@ -15,10 +15,10 @@ import (
 const module = "github.com/lorikeet-ai/lorikeet"
 
 // arrows are the imports that a room may have of other rooms. A new arrow is drawn here before it is used;
-// all of them point down: main -> server -> training -> adapters -> runtime -> quant.
+// all of them point down: main -> server -> training -> adapters -> runtime -> quant, and main, server -> fetch.
 var arrows = map[string][]string{
-	".":                   {"server", "training", "adapters", "runtime", "runtime/llama", "runtime/qlora", "quant", "quant/huggingface", "demo"},
-	"server":              {"openapi", "training", "adapters", "runtime"},
+	".":                   {"server", "training", "adapters", "fetch", "runtime", "runtime/llama", "runtime/qlora", "quant", "quant/huggingface", "demo"},
+	"server":              {"openapi", "training", "adapters", "fetch", "runtime"},
 	"training":            {"adapters", "runtime"},
 	"adapters":            {"runtime", "quant", "quant/safetensors"},
 	"runtime":             {"quant"},
@@ -29,6 +29,7 @@ var arrows = map[string][]string{
 	"quant":               {},
 	"quant/safetensors":   {},
 	"quant/huggingface":   {"quant", "quant/safetensors"},
+	"fetch":               {},
 	"openapi":             {},
 	"demo":                {},
 	"demo/generate":       {"quant"},

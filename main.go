@@ -13,6 +13,8 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -48,8 +50,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, env looku
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
-	root.AddCommand(serveCommand(env), quantizeCommand(), mergeCommand(env), adapterCommand(env), trainCommand(env), versionCommand())
-	root.SetArgs(args)
+	root.AddCommand(serveCommand(env), quantizeCommand(env), mergeCommand(env), adapterCommand(env), trainCommand(env), versionCommand())
+	root.SetArgs(single(args))
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	command, err := root.ExecuteContextC(ctx)
@@ -63,6 +65,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, env looku
 		fmt.Fprintf(stderr, "lorikeet: %v\n", err)
 		return 1
 	}
+}
+
+// single makes --hf of -hf, the one flag of other servers that people bring along and that begins with one dash:
+// taken letter by letter it would ask for help.
+func single(args []string) []string {
+	args = slices.Clone(args)
+	for i, a := range args {
+		if a == "--" {
+			break
+		}
+		if a == "-hf" || strings.HasPrefix(a, "-hf=") {
+			args[i] = "-" + a
+		}
+	}
+	return args
 }
 
 // trimUsage drops the mark from the message.

@@ -60,6 +60,14 @@ func TestWrongCommandLines(t *testing.T) {
 		{args: []string{"serve", "--model", folder}, want: "is a folder, not a file"},
 		{args: []string{"serve", "--adapter-dir", file}, want: "--adapter-dir: " + file + " is not a folder"},
 		{args: []string{"serve", "--chat-template-file", "none"}, want: "--chat-template-file: none does not exist"},
+		{args: []string{"serve", "--model", "hf://nowhere"}, want: `--model: not a source: "hf://nowhere"`},
+		{args: []string{"serve", "-hf", "nowhere"}, want: `"hf://nowhere"`},
+		{args: []string{"serve", "--hf", "a/b", "--model", "c.gguf"}, want: "--hf and --model are both given"},
+		{args: []string{"serve", "--model", "s3://bucket/m.gguf"}, want: "models come from hf://"},
+		{args: []string{"serve", "--hf", "a/b"}, env: map[string]string{"HF_ENDPOINT": "hub"}, want: `HF_ENDPOINT: "hub" is not an address`},
+		{args: []string{"serve", "--remote-adapters", "maybe"}, want: "--remote-adapters"},
+		{args: []string{"quantize", "hf://a/b", "b.gguf"}, env: map[string]string{"HOME": ""}, want: "LORIKEET_DATA"},
+		{args: []string{"adapter", "add", "x", "hf://nowhere"}, want: `PATH: not a source: "hf://nowhere"`},
 		{args: []string{"serve", "--alias", "two words"}, want: `--alias "two words"`},
 		{args: []string{"serve", "--api-key", ""}, want: "--api-key is empty"},
 		{args: []string{"serve", "--data", ""}, want: "--data is empty"},
@@ -155,7 +163,7 @@ func TestServeFlags(t *testing.T) {
 // TestEveryFlagHasAVariable sets each flag by its variable.
 func TestEveryFlagHasAVariable(t *testing.T) {
 	samples := map[string]string{"int": "3", "float64": "0.25", "bool": "true", "string": "s", "stringArray": "x,y", "size": "1KiB", "duration": "3s",
-		"kv-type": "q8_0", "flash-attn": "on", "lora-backend": "mmid", "nf4-mode": "i8", "log-level": "debug", "log-format": "json"}
+		"kv-type": "q8_0", "flash-attn": "on", "lora-backend": "mmid", "nf4-mode": "i8", "remote-adapters": "on", "log-level": "debug", "log-format": "json"}
 	var c config
 	flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 	c.bind(flags, "/data")

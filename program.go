@@ -16,6 +16,7 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/demo"
+	"github.com/lorikeet-ai/lorikeet/fetch"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/llama"
 	"github.com/lorikeet-ai/lorikeet/server"
@@ -33,6 +34,7 @@ type program struct {
 	store    *adapters.Store
 	cache    *adapters.Cache
 	folders  *adapters.Folders
+	fetcher  *fetch.Fetcher // nil: requests may not name sources of adapters
 	training trainer
 	metrics  *server.Metrics
 	server   *server.Server
@@ -59,7 +61,7 @@ func newLog(c config, w io.Writer) zerolog.Logger {
 // open builds the rooms, from the model up to the listening socket. What it opened is closed by close, also
 // after an error.
 func (p *program) open() error {
-	steps := []func() error{p.openModel, p.openAdapters, p.openEngine, p.openTraining, p.openFolders, p.openServer}
+	steps := []func() error{p.openFetch, p.openModel, p.openAdapters, p.openEngine, p.openTraining, p.openFolders, p.openServer}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -239,12 +241,16 @@ func (p *program) logFolder(e adapters.FolderEvent) {
 
 func (p *program) openServer() (err error) {
 	c, t := &p.config, &p.training
-	p.server = server.New(server.Options{
+	o := server.Options{
 		Engine: p.engine, Template: p.template, Store: p.store, Cache: p.cache, Metrics: p.metrics,
 		Jobs: t.jobs, Files: t.files, Trainable: t.trainable,
 		Import: p.importPath, Name: p.name(), Aliases: p.aliases(), Keys: c.Keys,
 		MaxLoRA: c.Parallel, MaxUpload: int64(c.MaxUpload), Version: buildVersion(), Log: p.log,
-	})
+	}
+	if p.fetcher != nil {
+		o.Fetch = p.fetchAdapter
+	}
+	p.server = server.New(o)
 	if p.listener, err = net.Listen("tcp", p.config.Listen); err != nil {
 		return fmt.Errorf("--listen %s: %w", p.config.Listen, err)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/llama"
 )
 
-func quantizeCommand() *cobra.Command {
+func quantizeCommand(env lookup) *cobra.Command {
 	var typ string
 	var threads int
 	types := append([]string{"nf4"}, llama.QuantizeTypes...)
@@ -24,13 +24,18 @@ func quantizeCommand() *cobra.Command {
 		Short: "Write a model with smaller weights",
 		Long: "Write a model with smaller weights.\n\n" +
 			"nf4 is the 4-bit type of QLoRA, with embeddings and output head in Q8_0; only lorikeet reads it.\n" +
-			"The other types are llama.cpp's.",
+			"The other types are llama.cpp's. IN.gguf may be hf://org/repo[@revision][:quant][/file], which is downloaded into\n" +
+			"the data folder (LORIKEET_DATA) first.",
 		Args: exactly(2, "IN.gguf and OUT.gguf"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if threads < 0 {
 				return fmt.Errorf("%w: --threads is %d, less than 0", errUsage, threads)
 			}
-			return quantize(cmd.Context(), args[0], args[1], typ, threads, cmd.ErrOrStderr(), cmd.OutOrStdout())
+			in, err := bringModel(cmd.Context(), args[0], fetchOptions(env, dataFolder(env)), cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			return quantize(cmd.Context(), in, args[1], typ, threads, cmd.ErrOrStderr(), cmd.OutOrStdout())
 		},
 	}
 	choiceFlag(cmd.Flags(), &typ, "type", "nf4", "type of the weights", types...)

@@ -14,19 +14,23 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/lorikeet-ai/lorikeet/fetch"
 )
 
 // config is what `lorikeet serve` was asked for.
 type config struct {
-	Model        string // GGUF file; "": the embedded base
+	Model        string // GGUF file, or a source of package fetch; "": the embedded base
 	Aliases      []string
 	Template     string // file of a Jinja chat template; "": the model's own
 	Listen       string // host:port
 	Keys         []string
-	Data         string // where adapters are stored
+	Data         string // where adapters and downloaded models are stored
 	AdapterDirs  []string
 	AdapterBytes size // that loaded adapters may hold
 	MaxUpload    size
+	Remote       string        // whether requests may name sources of adapters: on, off, auto
+	Fetch        fetch.Options // what the environment says of hubs and buckets
 	TrainMemory  size
 	TrainShare   float64 // of the time, for training while requests are answered
 
@@ -56,17 +60,19 @@ const maxContext = 16384
 
 // bind declares the flags of c.
 func (c *config) bind(flags *pflag.FlagSet, dataDir string) {
-	flags.StringVarP(&c.Model, "model", "m", "", "GGUF file of the base model; empty for the small one that is built in")
+	flags.StringVarP(&c.Model, "model", "m", "", "GGUF file of the base model, or hf://org/repo[@revision][:quant][/file]; empty for the small one that is built in")
+	flags.String("hf", "", "org/repo[:quant] on the hub, the same as --model hf://org/repo[:quant]")
 	flags.StringArrayVar(&c.Aliases, "alias", nil, "name of the base model in the API; the first replaces its own")
 	flags.StringVar(&c.Template, "chat-template-file", "", "Jinja chat template to use instead of the model's")
 	flags.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "address to serve on; port 0 is any free one")
 	flags.String("host", "", "host to serve on, instead of the one in --listen")
 	flags.Int("port", 0, "port to serve on, instead of the one in --listen")
 	flags.StringArrayVar(&c.Keys, "api-key", nil, "key that clients must send; repeatable; none: no key is asked for")
-	flags.StringVar(&c.Data, "data", dataDir, "folder that adapters are stored in")
+	flags.StringVar(&c.Data, "data", dataDir, "folder that adapters and downloaded models are stored in")
 	flags.StringArrayVar(&c.AdapterDirs, "adapter-dir", nil, "folder whose adapters are served by their names, also when they change; repeatable")
 	sizeFlag(flags, &c.AdapterBytes, "adapter-memory", 2<<30, "memory that loaded adapters may hold")
 	sizeFlag(flags, &c.MaxUpload, "max-upload", 1<<30, "largest adapter that may be uploaded")
+	choiceFlag(flags, &c.Remote, "remote-adapters", "auto", "whether requests may name adapters on the hub or in buckets; auto is on with an --api-key, or where only this machine is listened to", "auto", "on", "off")
 	sizeFlag(flags, &c.TrainMemory, "train-memory", 2<<30, "memory that a training job may take; 0: any")
 	flags.Float64Var(&c.TrainShare, "train-share", 0.5, "share of the time that training gets while requests are answered; it gets all where there are none")
 
@@ -92,6 +98,9 @@ func (c *config) bind(flags *pflag.FlagSet, dataDir string) {
 // check completes c and returns an error that names the flag at fault.
 func (c *config) check(flags *pflag.FlagSet) error {
 	if err := c.address(flags); err != nil {
+		return err
+	}
+	if err := c.source(flags); err != nil {
 		return err
 	}
 	for _, n := range []struct {
@@ -152,13 +161,34 @@ func (c *config) address(flags *pflag.FlagSet) error {
 	return nil
 }
 
+// source settles --model and --hf.
+func (c *config) source(flags *pflag.FlagSet) error {
+	if f := flags.Lookup("hf"); f != nil && f.Value.String() != "" {
+		if c.Model != "" {
+			return fmt.Errorf("%w: --hf and --model are both given", errUsage)
+		}
+		c.Model = hub(f.Value.String())
+	}
+	if !fetch.IsSource(c.Model) {
+		return nil
+	}
+	src, err := fetch.Parse(c.Model)
+	if err != nil {
+		return fmt.Errorf("%w: --model: %w", errUsage, err)
+	}
+	if src.Repo == "" {
+		return fmt.Errorf("%w: --model %s: models come from hf://", errUsage, c.Model)
+	}
+	return nil
+}
+
 // files checks that what c names exists, before minutes go into loading a model.
 func (c *config) files() error {
 	for _, f := range []struct {
 		flag, path string
 		folder     bool
 	}{{"model", c.Model, false}, {"chat-template-file", c.Template, false}} {
-		if f.path == "" {
+		if f.path == "" || fetch.IsSource(f.path) {
 			continue
 		}
 		if err := mustBe(f.path, f.folder); err != nil {
@@ -219,6 +249,14 @@ func dataDir(env lookup) string {
 	return ""
 }
 
+// dataFolder is the data folder for commands without a flag for it.
+func dataFolder(env lookup) string {
+	if dir, _ := env(envName("data")); dir != "" {
+		return dir
+	}
+	return dataDir(env)
+}
+
 func serveCommand(env lookup) *cobra.Command {
 	var c config
 	cmd := &cobra.Command{
@@ -231,7 +269,15 @@ func serveCommand(env lookup) *cobra.Command {
 			if err := readEnv(cmd.Flags(), env); err != nil {
 				return err
 			}
+			c.Fetch = fetchOptions(env, c.Data)
 			if err := c.check(cmd.Flags()); err != nil {
+				return err
+			}
+			var err error
+			if c.Model, err = bringModel(cmd.Context(), c.Model, c.Fetch, cmd.ErrOrStderr()); err != nil {
+				return err
+			}
+			if err := c.files(); err != nil {
 				return err
 			}
 			p := newProgram(c, cmd.OutOrStdout(), cmd.ErrOrStderr())

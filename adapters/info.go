@@ -18,6 +18,7 @@ const (
 	FromUpload = "upload" // Detail: the file names
 	FromPath   = "path"   // Detail: the path, asked for by a user
 	FromFolder = "folder" // Detail: the path, found in a watched folder
+	FromSource = "source" // Detail: the source it was fetched from, with its commit
 	FromJob    = "job"    // Detail: the id of the training job
 	FromMerge  = "merge"  // Merge: what it was made of
 )

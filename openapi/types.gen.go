@@ -156,7 +156,7 @@ type Adapter struct {
 	// CreatedAt Unix time at which this version was registered.
 	CreatedAt int64 `json:"created_at"`
 
-	// Origin Where it came from: upload, path, folder, job or merge.
+	// Origin Where it came from: upload, path, source, folder, job or merge.
 	Origin string `json:"origin"`
 
 	// Warnings What to know of it.
@@ -199,13 +199,16 @@ type AdapterList struct {
 	Data []Adapter `json:"data"`
 }
 
-// AdapterPath defines model for AdapterPath.
+// AdapterPath Where an adapter is; either path or source is given.
 type AdapterPath struct {
 	// Name The name to register it by.
 	Name string `json:"name"`
 
 	// Path A folder with the two PEFT files, or a GGUF LoRA file, inside one of the adapter directories.
-	Path string `json:"path"`
+	Path *string `json:"path,omitempty"`
+
+	// Source `hf://org/repo[@revision][/folder or file]` on the server's hub, or `s3://bucket/folder or file` at its endpoint for buckets: PEFT's two files, one GGUF LoRA file, or one .zip or .tar. The files are brought with the server's own credentials, checked against the checksums that the other end states, and bounded as uploads are.
+	Source *string `json:"source,omitempty"`
 }
 
 // AdapterUpload defines model for AdapterUpload.
@@ -906,7 +909,7 @@ type LoadLora struct {
 	// LoraName The name to register it by.
 	LoraName string `json:"lora_name"`
 
-	// LoraPath As path of POST /adapters.
+	// LoraPath As path or source of POST /adapters.
 	LoraPath string `json:"lora_path"`
 }
 
@@ -1718,6 +1721,9 @@ type Conflict = ErrorResponse
 // Deadline defines model for Deadline.
 type Deadline = ErrorResponse
 
+// NoSpace defines model for NoSpace.
+type NoSpace = ErrorResponse
+
 // NotFound defines model for NotFound.
 type NotFound = ErrorResponse
 
@@ -1726,6 +1732,12 @@ type QueueFull = ErrorResponse
 
 // ServerError defines model for ServerError.
 type ServerError = ErrorResponse
+
+// SourceDenied defines model for SourceDenied.
+type SourceDenied = ErrorResponse
+
+// SourceFailed defines model for SourceFailed.
+type SourceFailed = ErrorResponse
 
 // TooLarge defines model for TooLarge.
 type TooLarge = ErrorResponse

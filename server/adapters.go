@@ -9,6 +9,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/fetch"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 )
 
@@ -63,8 +64,8 @@ func (s *Server) remove(name, param string) error {
 	return nil
 }
 
-// importPath registers a path, for the two endpoints that take one, whose fields have different names.
-func (s *Server) importPath(name, path, nameParam, pathParam string) (adapters.Info, error) {
+// importPath registers a path or a source, for the two endpoints that take one, whose fields have different names.
+func (s *Server) importPath(c *fiber.Ctx, name, path, nameParam, pathParam string) (adapters.Info, error) {
 	switch {
 	case name == "":
 		return adapters.Info{}, refuse(codeMissing, nameParam, "is missing")
@@ -76,10 +77,11 @@ func (s *Server) importPath(name, path, nameParam, pathParam string) (adapters.I
 	if err := s.checkName(name, nameParam); err != nil {
 		return adapters.Info{}, err
 	}
-	if s.importer == nil {
-		return adapters.Info{}, at(pathParam, fmt.Errorf("%w: this server has none", adapters.ErrPath))
+	read := s.importPlain
+	if fetch.IsSource(path) || pathParam == "source" {
+		read = s.fetch
 	}
-	info, err := s.importer(name, path)
+	info, err := read(c, name, path, pathParam)
 	if err != nil {
 		param := pathParam
 		if errors.Is(err, adapters.ErrName) {
@@ -89,6 +91,13 @@ func (s *Server) importPath(name, path, nameParam, pathParam string) (adapters.I
 	}
 	s.registered(info)
 	return info, nil
+}
+
+func (s *Server) importPlain(_ *fiber.Ctx, name, path, _ string) (adapters.Info, error) {
+	if s.importer == nil {
+		return adapters.Info{}, fmt.Errorf("%w: this server has none", adapters.ErrPath)
+	}
+	return s.importer(name, path)
 }
 
 func (s *Server) registered(info adapters.Info) {
@@ -107,7 +116,7 @@ func (s *Server) LoadLoraAdapter(c *fiber.Ctx) error {
 			return refuse(codeValue, "lora_name", "%q is taken; load_inplace replaces it", req.LoraName)
 		}
 	}
-	if _, err := s.importPath(req.LoraName, req.LoraPath, "lora_name", "lora_path"); err != nil {
+	if _, err := s.importPath(c, req.LoraName, req.LoraPath, "lora_name", "lora_path"); err != nil {
 		return err
 	}
 	return c.SendString(fmt.Sprintf("Success: LoRA adapter '%s' added successfully.", req.LoraName))

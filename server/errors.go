@@ -10,6 +10,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/fetch"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/training"
@@ -33,6 +34,7 @@ const (
 	codeJSON        = "invalid_json"
 	codeModel       = "model_not_found"
 	codeTooLarge    = "body_too_large"
+	codeNotAllowed  = "source_not_allowed"
 )
 
 // errGone says that the client has closed its connection; nobody reads what is answered.
@@ -83,6 +85,17 @@ var table = []row{
 	{training.ErrClosed, http.StatusServiceUnavailable, serverFault, "shutting_down", ""},
 	{training.ErrDamaged, http.StatusInternalServerError, serverFault, "training_job_damaged", "id"},
 	{runtime.ErrTrain, http.StatusBadRequest, requestFault, "training_unsupported", "model"},
+	{fetch.ErrSource, http.StatusBadRequest, requestFault, codeValue, "source"},
+	{fetch.ErrContent, http.StatusBadRequest, requestFault, "source_unusable", "source"},
+	{fetch.ErrNotFound, http.StatusNotFound, requestFault, "source_not_found", "source"},
+	{fetch.ErrDenied, http.StatusForbidden, requestFault, "source_denied", "source"},
+	{fetch.ErrOffline, http.StatusForbidden, requestFault, codeNotAllowed, "source"},
+	{fetch.ErrTooLarge, http.StatusRequestEntityTooLarge, requestFault, "adapter_too_large", "source"},
+	{fetch.ErrSpace, http.StatusInsufficientStorage, serverFault, "no_space", ""},
+	{fetch.ErrChecksum, http.StatusBadGateway, serverFault, "source_checksum", "source"},
+	{fetch.ErrCut, http.StatusBadGateway, serverFault, "source_cut_off", "source"},
+	{fetch.ErrUnreachable, http.StatusBadGateway, serverFault, "source_unreachable", "source"},
+	{fetch.ErrBusy, http.StatusServiceUnavailable, serverFault, "source_busy", "source"},
 	{errGone, statusGone, requestFault, "client_gone", ""},
 }
 
@@ -170,7 +183,13 @@ func paramOf(err error, r row) string {
 	return r.param
 }
 
-// messageOf returns all of a client's own fault, and of the server's no more than its name.
+// tells reports whether a client hears all of the error: of its own fault, and of what another server did, which
+// package fetch says without secrets.
+func (r row) tells() bool {
+	return r.status < 500 || strings.HasPrefix(r.code, "source_")
+}
+
+// messageOf returns all of an error that tells, and of the others no more than their name.
 func messageOf(err error, r row) string {
 	var ce *runtime.ContextError
 	switch {
@@ -178,7 +197,7 @@ func messageOf(err error, r row) string {
 		what := paramOf(err, r)
 		return fmt.Sprintf("This model's maximum context length is %d tokens. However, your %s resulted in %d tokens. "+
 			"Please reduce the length of the %s.", ce.Context, what, ce.Prompt, what)
-	case r.status >= 500:
+	case !r.tells():
 		return r.is.Error()
 	}
 	return err.Error()

@@ -159,7 +159,7 @@ func TestTable(t *testing.T) {
 		if status != r.status || e.Code == nil || *e.Code != r.code || e.Type != r.kind {
 			t.Errorf("%v: %d %+v", r.is, status, e)
 		}
-		if leaks := strings.Contains(e.Message, "detail"); leaks != (r.status < 500) {
+		if leaks := strings.Contains(e.Message, "detail"); leaks != r.tells() {
 			t.Errorf("%v: the message is %q", r.is, e.Message)
 		}
 	}

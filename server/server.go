@@ -39,6 +39,9 @@ type Options struct {
 	// Import registers a path for POST /adapters, and refuses those outside the adapter directories with
 	// adapters.ErrPath; nil refuses all.
 	Import func(name, path string) (adapters.Info, error)
+	// Fetch registers what a source (hf://, s3://) names, or returns an error of package fetch or adapters; nil: the
+	// server fetches nothing.
+	Fetch func(ctx context.Context, name, source string) (adapters.Info, error)
 
 	// Jobs and Files are the training; nil: the server does not train. main closes Jobs before Shutdown, which
 	// ends the streams of their events.
@@ -69,6 +72,8 @@ type Server struct {
 	cache    *adapters.Cache
 	metrics  *Metrics
 	importer func(name, path string) (adapters.Info, error)
+	fetcher  func(ctx context.Context, name, source string) (adapters.Info, error)
+	fetches  chan struct{} // holds one for each fetch under way
 	log      zerolog.Logger
 	keys     keyring
 
@@ -87,7 +92,9 @@ type Server struct {
 	version     string
 	started     time.Time
 	draining    atomic.Bool
-	merging     chan struct{} // holds one while a merge runs
+	merging     chan struct{}   // holds one while a merge runs
+	life        context.Context // ends when draining begins, by end
+	end         context.CancelFunc
 
 	mu     sync.Mutex
 	ln     net.Listener // what Serve serves
@@ -106,7 +113,7 @@ const (
 func New(o Options) *Server {
 	s := &Server{
 		engine: o.Engine, model: o.Engine.Model(), template: o.Template, store: o.Store, cache: o.Cache,
-		metrics: o.Metrics, importer: o.Import, log: o.Log, keys: newKeyring(o.Keys),
+		metrics: o.Metrics, importer: o.Import, fetcher: o.Fetch, fetches: make(chan struct{}, maxFetches), log: o.Log, keys: newKeyring(o.Keys),
 		jobs: o.Jobs, files: o.Files, trainable: o.Trainable, maxDataset: o.MaxData,
 		name: o.Name, ids: append([]string{o.Name}, o.Aliases...), context: o.Engine.Context(),
 		maxBody: o.MaxBody, maxUpload: o.MaxUpload, tempDir: o.TempDir, version: o.Version, started: time.Now(),
@@ -121,6 +128,7 @@ func New(o Options) *Server {
 	if s.maxDataset <= 0 {
 		s.maxDataset = 256 << 20
 	}
+	s.life, s.end = context.WithCancel(context.Background())
 	s.fingerprint = fingerprint(s.model.Facts())
 	s.metrics.watch(o.Engine.Stats, o.Cache.Stats, func() int { return len(o.Store.List()) }, o.MaxLoRA, o.Version)
 	s.routes()
@@ -205,6 +213,7 @@ func (s *Server) Serve(ln net.Listener) error {
 // error, and ctx's error is returned. It may be called twice.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.draining.Store(true)
+	s.end()
 	err := s.engine.Drain(ctx)
 	defer s.closeListener()
 	// The engine is empty: what is open now are answers on their way out, and idle connections.

@@ -29,7 +29,7 @@ const (
 	patience = 30 * time.Second
 )
 
-// CreateAdapter registers an adapter from a path or an upload.
+// CreateAdapter registers an adapter from a path, a source or an upload.
 func (s *Server) CreateAdapter(c *fiber.Ctx) error {
 	kind, params, err := mime.ParseMediaType(c.Get(fiber.HeaderContentType))
 	if err != nil || kind != fiber.MIMEMultipartForm {
@@ -71,7 +71,13 @@ func (s *Server) createFromPath(c *fiber.Ctx) error {
 	if err := s.decodeBody(c, &req); err != nil {
 		return err
 	}
-	info, err := s.importPath(req.Name, req.Path, "name", "path")
+	from, param := text(req.Path), "path"
+	if source := text(req.Source); source != "" && from != "" {
+		return refuse(codeValue, "source", "is given beside path; one of them says where the adapter is")
+	} else if source != "" {
+		from, param = source, "source"
+	}
+	info, err := s.importPath(c, req.Name, from, "name", param)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,146 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+)
+
+// Adapter brings the adapter that source names into the folder dir, which is empty, and returns where it is: dir
+// itself where it is PEFT's two files, else the one file in it. No more than maxBytes are brought. pinned is the
+// source with the commit that it was at.
+func (f *Fetcher) Adapter(ctx context.Context, source, dir string, maxBytes int64) (path, pinned string, err error) {
+	src, err := Parse(source)
+	if err != nil {
+		return "", "", err
+	}
+	if src.Bucket != "" {
+		path, err = f.fromBucket(ctx, src, dir, maxBytes)
+		return path, src.String(), err
+	}
+	if f.o.Hub.Offline {
+		return "", "", fmt.Errorf("%w: %s", ErrOffline, src)
+	}
+	l, err := f.list(ctx, src, f.o.Tries)
+	if err != nil {
+		return "", "", err
+	}
+	c, err := chooseAdapter(l.Files, src)
+	if err != nil {
+		return "", "", err
+	}
+	c.files = slices.Clone(c.files)
+	if err := f.complete(ctx, src.Repo, l.Commit, c.files); err != nil {
+		return "", "", err
+	}
+	var wanted []wanted
+	for _, e := range c.files {
+		wanted = append(wanted, newWanted(e, sumOf(e), f.openFile(src.Repo, l.Commit, e)))
+	}
+	src.Revision = l.Commit
+	path, err = f.into(ctx, dir, src, wanted, maxBytes)
+	return path, src.String(), err
+}
+
+// wanted is a file to bring, and how.
+type wanted struct {
+	content
+	open opener
+}
+
+func newWanted(e entry, s sum, open opener) wanted {
+	return wanted{content{name: path.Base(e.Path), size: e.Size, sum: s}, open}
+}
+
+// into downloads files into dir, by the last element of their names.
+func (f *Fetcher) into(ctx context.Context, dir string, src Source, files []wanted, maxBytes int64) (string, error) {
+	total := int64(0)
+	for _, w := range files {
+		if total += w.size; w.size > maxBytes || total > maxBytes {
+			return "", fmt.Errorf("%w: %s has more than %d bytes", ErrTooLarge, src, maxBytes)
+		}
+	}
+	if err := checkSpace(dir, total); err != nil {
+		return "", err
+	}
+	for _, w := range files {
+		to := filepath.Join(dir, w.name)
+		if err := f.download(ctx, w.content, to+".part", w.open); err != nil {
+			return "", err
+		}
+		if err := os.Rename(to+".part", to); err != nil {
+			return "", onDisk(err)
+		}
+	}
+	if len(files) > 1 {
+		return dir, nil
+	}
+	return filepath.Join(dir, files[0].name), nil
+}
+
+// fromBucket brings an adapter from a bucket. Who names a folder of PEFT's two files or a file needs no right to
+// list the bucket.
+func (f *Fetcher) fromBucket(ctx context.Context, src Source, dir string, maxBytes int64) (string, error) {
+	keys := []string{src.Path}
+	folder := src.Path
+	if base := path.Base(src.Path); !isAdapterFile(base) {
+		if base == peftConfig || base == peftTensors {
+			if folder = path.Dir(src.Path); folder == "." {
+				folder = ""
+			}
+		}
+		keys = []string{path.Join(folder, peftConfig), path.Join(folder, peftTensors)}
+	}
+	objects, err := f.stat(ctx, src, keys)
+	if errors.Is(err, ErrNotFound) && len(keys) > 1 {
+		objects, err = f.search(ctx, src, folder)
+	}
+	if err != nil {
+		return "", err
+	}
+	var files []wanted
+	for _, o := range objects {
+		files = append(files, newWanted(o.entry, o.sum, f.s3.open(src.Bucket, o)))
+	}
+	return f.into(ctx, dir, src, files, maxBytes)
+}
+
+func (f *Fetcher) stat(ctx context.Context, src Source, keys []string) ([]object, error) {
+	objects := make([]object, len(keys))
+	for i, key := range keys {
+		err := f.retry(ctx, f.o.Tries, func() (_ bool, err error) {
+			objects[i], err = f.s3.stat(ctx, src.Bucket, key)
+			return false, err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return objects, nil
+}
+
+// search looks for the adapter in a folder of a bucket, or says what is there instead.
+func (f *Fetcher) search(ctx context.Context, src Source, folder string) ([]object, error) {
+	var files []entry
+	err := f.retry(ctx, f.o.Tries, func() (_ bool, err error) {
+		files, err = f.s3.list(ctx, src.Bucket, folder)
+		return false, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	src.Path = folder
+	c, err := chooseAdapter(files, src)
+	if err != nil {
+		return nil, err
+	}
+	var keys []string
+	for _, e := range c.files {
+		keys = append(keys, e.Path)
+	}
+	return f.stat(ctx, src, keys)
+}
