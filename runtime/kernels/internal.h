@@ -96,8 +96,17 @@ static inline void lk_prefetch(lk_ahead * a) {
     }
 }
 
-// lk_lora_expand for the outputs of tiles [t0, t1) of 64, and the pieces of B that it reads.
-void lk_lora_expand_tiles(const lk_row * row, int rows, const float * h, size_t h_stride, float * y, size_t y_stride, int n_out, int t0, int t1);
+// What to prefetch while p is read, in a stream that ends at `end` and goes on at `next`. A module is too short for the
+// hardware's own prefetcher, and the modules of different rows lie apart.
+enum { LORA_AHEAD = 2048 };
+static inline const void * lora_ahead(const void * p, const uint8_t * end, const uint8_t * next) {
+    const uint8_t * a = (const uint8_t *) p + LORA_AHEAD;
+    return a < end ? a : next + (a - end);
+}
+
+// lk_lora_expand for the outputs of tiles [t0, t1) of 64, whose B is in the cache where `cached`; and the pieces of B
+// that it reads.
+void lk_lora_expand_tiles(const lk_row * row, int rows, const float * h, size_t h_stride, float * y, size_t y_stride, int t0, int t1, bool cached);
 int  lk_lora_tile_pieces(const lk_row * row, int rows, int tile, lk_piece * out, int room);
 
 // ---- instruction sets ------------------------------------------------------------------------------
@@ -111,9 +120,11 @@ struct lk_nf4_ops {
 };
 struct lk_lora_ops {
     // h[j] (padded) = A[:, i0:i1] x[j][i0:i1] for j < rows <= LORA_ROWS. i0 is a multiple of 16; so is i1, or it is n_in.
-    void (*shrink)(const lk_lora * m, int i0, int i1, int rows, const float * const * x, float * const * h);
-    // y[j] += B h[j] for the outputs of tiles [t0, t1). h is (rows, LK_MAX_RANK) and already scaled.
-    void (*expand)(const lk_lora * m, int t0, int t1, int rows, const float * h, float * const * y);
+    // next is what this thread reads afterwards: it is prefetched when A ends.
+    void (*shrink)(const lk_lora * m, int i0, int i1, int rows, const float * const * x, float * const * h, const uint8_t * next);
+    // y[j] += B h[j] for the outputs of tiles [t0, t1). h is (rows, LK_MAX_RANK) and already scaled. next as above, or
+    // NULL where B is in the cache already.
+    void (*expand)(const lk_lora * m, int t0, int t1, int rows, const float * h, float * const * y, const uint8_t * next);
 };
 const lk_nf4_ops & lk_nf4_now(void); // those of the instruction set in use
 // How many rows pass over every strip before the next ones begin, by the bytes of a prepared row.

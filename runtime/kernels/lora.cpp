@@ -89,6 +89,8 @@ const lk_lora_ops & ops() {
     return lk_lora_portable;
 }
 
+size_t element_size(const lk_lora * m) { return m->type == LK_LORA_F16 ? 2 : 4; }
+
 bool same(const lk_row * p, const lk_row * q) { // the same modules; scales may differ
     if (p->n != q->n) {
         return false;
@@ -173,6 +175,21 @@ int lk_lora_padded(const lk_lora * m) { return m->padded; }
 
 void lk_lora_shrink(const lk_row * row, int rows, const float * x, size_t x_stride, int n_in, float * h, size_t h_stride, int ith, int nth) {
     const lk_lora_ops & run = ops();
+    struct pass { // part p of one term of g rows from t on
+        const lk_lora * m;
+        int t, g, p;
+        size_t at; // in a row of h
+        const uint8_t * begin(int n_in) const { return m->a + (size_t) part_begin(n_in, p)*m->lanes*element_size(m); }
+    } last = {};
+    const auto compute = [&](const pass & k, const uint8_t * next) {
+        const float * xs[LORA_ROWS];
+        float * hs[LORA_ROWS];
+        for (int j = 0; j < k.g; j++) {
+            xs[j] = (const float *) ((const char *) x + (k.t + j)*x_stride);
+            hs[j] = (float *) ((char *) h + (k.t + j)*h_stride) + k.at;
+        }
+        run.shrink(k.m, part_begin(n_in, k.p), part_begin(n_in, k.p + 1), k.g, xs, hs, next);
+    };
     long item = 0;
     for (int t = 0, g; t < rows; t += g) {
         g = group(row + t, rows - t);
@@ -183,39 +200,55 @@ void lk_lora_shrink(const lk_row * row, int rows, const float * x, size_t x_stri
                 if (item % nth != ith) {
                     continue;
                 }
-                const float * xs[LORA_ROWS];
-                float * hs[LORA_ROWS];
-                for (int j = 0; j < g; j++) {
-                    xs[j] = (const float *) ((const char *) x + (t + j)*x_stride);
-                    hs[j] = (float *) ((char *) h + (t + j)*h_stride) + at;
+                const pass now = {m, t, g, p, at};
+                if (last.m) {
+                    compute(last, now.begin(n_in));
                 }
-                run.shrink(m, part_begin(n_in, p), part_begin(n_in, p + 1), g, xs, hs);
+                last = now;
             }
         }
+    }
+    if (last.m) {
+        compute(last, last.begin(n_in)); // nothing follows
     }
 }
 
 void lk_lora_expand(const lk_row * row, int rows, const float * h, size_t h_stride, float * y, size_t y_stride, int n_out, int ith, int nth) {
     const int tiles = (n_out + LORA_TILE - 1)/LORA_TILE;
-    lk_lora_expand_tiles(row, rows, h, h_stride, y, y_stride, n_out, (int) ((long) tiles*ith/nth), (int) ((long) tiles*(ith + 1)/nth));
+    lk_lora_expand_tiles(row, rows, h, h_stride, y, y_stride, (int) ((long) tiles*ith/nth), (int) ((long) tiles*(ith + 1)/nth), false);
 }
 
-void lk_lora_expand_tiles(const lk_row * row, int rows, const float * h, size_t h_stride, float * y, size_t y_stride, int n_out, int t0, int t1) {
+void lk_lora_expand_tiles(const lk_row * row, int rows, const float * h, size_t h_stride, float * y, size_t y_stride, int t0, int t1, bool cached) {
     const lk_lora_ops & run = ops();
     float hidden[LORA_ROWS*LK_MAX_RANK];
+    struct pass { // term k of g rows from t on
+        const lk_lora * m;
+        int t, g, k;
+        const char * h;
+        const uint8_t * begin(int tile) const { return m->b + (size_t) tile*m->rank*LORA_TILE*element_size(m); }
+    } last = {};
+    const auto compute = [&](const pass & k, const uint8_t * next) {
+        float * ys[LORA_ROWS];
+        for (int j = 0; j < k.g; j++) {
+            ys[j] = (float *) ((char *) y + (k.t + j)*y_stride);
+        }
+        gather(k.m, row + k.t, k.k, k.g, k.h, h_stride, hidden);
+        run.expand(k.m, t0, t1, k.g, hidden, ys, cached ? nullptr : next);
+    };
     for (int t = 0, g; t0 < t1 && t < rows; t += g) {
         g = group(row + t, rows - t);
-        float * ys[LORA_ROWS];
-        for (int j = 0; j < g; j++) {
-            ys[j] = (float *) ((char *) y + (t + j)*y_stride);
-        }
         const char * hs = (const char *) h + t*h_stride;
         for (int k = 0; k < row[t].n; k++) {
-            const lk_lora * m = row[t].terms[k].m;
-            gather(m, row + t, k, g, hs, h_stride, hidden);
-            run.expand(m, t0, t1, g, hidden, ys);
-            hs += sizeof(float)*LK_LORA_PARTS*m->padded;
+            const pass now = {row[t].terms[k].m, t, g, k, hs};
+            if (last.m) {
+                compute(last, now.begin(t0));
+            }
+            last = now;
+            hs += sizeof(float)*LK_LORA_PARTS*now.m->padded;
         }
+    }
+    if (last.m) {
+        compute(last, last.begin(t0)); // nothing follows
     }
 }
 
@@ -226,7 +259,7 @@ int lk_lora_pieces(const lk_row * row, int rows, int n_in, int ith, int nth, lk_
         g = group(row + t, rows - t);
         for (int k = 0; k < row[t].n; k++) {
             const lk_lora * m = row[t].terms[k].m;
-            const size_t size = m->type == LK_LORA_F16 ? 2 : 4;
+            const size_t size = element_size(m);
             for (int p = 0; p < LK_LORA_PARTS; p++, item++) {
                 const int i0 = part_begin(n_in, p), i1 = part_begin(n_in, p + 1);
                 for (int at = 0; item % nth == ith && at < m->padded && n < room; at += m->lanes) {
@@ -243,7 +276,7 @@ int lk_lora_tile_pieces(const lk_row * row, int rows, int tile, lk_piece * out, 
     for (int t = 0; t < rows; t++) {
         for (int k = 0; k < row[t].n && n < room && !(t > 0 && same(row + t - 1, row + t)); k++) {
             const lk_lora * m = row[t].terms[k].m;
-            const size_t bytes = (size_t) m->rank*LORA_TILE*(m->type == LK_LORA_F16 ? 2 : 4);
+            const size_t bytes = (size_t) m->rank*LORA_TILE*element_size(m);
             out[n++] = {m->b + tile*bytes, bytes};
         }
     }

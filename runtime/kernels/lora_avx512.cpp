@@ -15,14 +15,19 @@
 
 namespace {
 
-enum { CHAINS = 4, AHEAD = 1024 }; // AHEAD: bytes prefetched ahead; modules are too short for the hardware to warm up
+enum { CHAINS = 4 };
 
 INLINE __m512 load(const uint16_t * p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *) p)); }
 INLINE __m512 load(const float * p) { return _mm512_loadu_ps(p); }
 INLINE __m512 load(const uint16_t * p, __mmask16 m) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(m, p)); }
 INLINE __m512 load(const float * p, __mmask16 m) { return _mm512_maskz_loadu_ps(m, p); }
 
-template <typename T> INLINE void prefetch(const T * p) { _mm_prefetch((const char *) p + AHEAD, _MM_HINT_T0); }
+// The lines of [p, p+bytes), LORA_AHEAD on.
+INLINE void prefetch(const void * p, size_t bytes, const uint8_t * end, const uint8_t * next) {
+    for (size_t line = 0; line < bytes; line += 64) {
+        _mm_prefetch((const char *) lora_ahead((const char *) p + line, end, next), _MM_HINT_T0);
+    }
+}
 
 // The activations that meet 16 stored values of A: 16/LANES columns, each repeated LANES times.
 template <int LANES> INLINE __m512 spread(const float * x) {
@@ -51,7 +56,7 @@ template <int LANES> INLINE void fold(__m512 v, float * h) {
     }
 }
 
-template <typename T, int LANES, int ROWS> void shrink_block(const T * a, int i0, int i1, const float * const * x, float * const * h, int at) {
+template <typename T, int LANES, int ROWS> void shrink_block(const T * a, int i0, int i1, const float * const * x, float * const * h, int at, const uint8_t * next) {
     enum { COLUMNS = 16/LANES, STEP = CHAINS*COLUMNS };
     __m512 sum[ROWS][CHAINS];
     for (int j = 0; j < ROWS; j++) {
@@ -59,13 +64,13 @@ template <typename T, int LANES, int ROWS> void shrink_block(const T * a, int i0
             sum[j][c] = _mm512_setzero_ps();
         }
     }
+    const uint8_t * end = (const uint8_t *) (a + (size_t) i1*LANES);
     int i = i0;
     for (; i + STEP <= i1; i += STEP) {
+        prefetch(a + (size_t) i*LANES, STEP*LANES*sizeof(T), end, next);
 #pragma GCC unroll 4
         for (int c = 0; c < CHAINS; c++) {
-            const T * p = a + (size_t) (i + c*COLUMNS)*LANES;
-            prefetch(p);
-            const __m512 v = load(p);
+            const __m512 v = load(a + (size_t) (i + c*COLUMNS)*LANES);
 #pragma GCC unroll 4
             for (int j = 0; j < ROWS; j++) {
                 sum[j][c] = _mm512_fmadd_ps(v, spread<LANES>(x[j] + i + c*COLUMNS), sum[j][c]);
@@ -84,32 +89,34 @@ template <typename T, int LANES, int ROWS> void shrink_block(const T * a, int i0
     }
 }
 
-template <typename T, int LANES> void shrink_lanes(const lk_lora * m, int i0, int i1, int rows, const float * const * x, float * const * h) {
+template <typename T, int LANES> void shrink_lanes(const lk_lora * m, int i0, int i1, int rows, const float * const * x, float * const * h, const uint8_t * next) {
     for (int at = 0; at < m->padded; at += LANES) {
         const T * a = (const T *) m->a + (size_t) at*m->n_in;
+        const uint8_t * after = at + LANES < m->padded ? (const uint8_t *) (a + (size_t) (m->n_in + i0)*LANES) : next;
         switch (rows) {
-        case 1: shrink_block<T, LANES, 1>(a, i0, i1, x, h, at); break;
-        case 2: shrink_block<T, LANES, 2>(a, i0, i1, x, h, at); break;
-        case 3: shrink_block<T, LANES, 3>(a, i0, i1, x, h, at); break;
-        default: shrink_block<T, LANES, 4>(a, i0, i1, x, h, at);
+        case 1: shrink_block<T, LANES, 1>(a, i0, i1, x, h, at, after); break;
+        case 2: shrink_block<T, LANES, 2>(a, i0, i1, x, h, at, after); break;
+        case 3: shrink_block<T, LANES, 3>(a, i0, i1, x, h, at, after); break;
+        default: shrink_block<T, LANES, 4>(a, i0, i1, x, h, at, after);
         }
     }
 }
 
-template <typename T> void shrink_of(const lk_lora * m, int i0, int i1, int rows, const float * const * x, float * const * h) {
+template <typename T> void shrink_of(const lk_lora * m, int i0, int i1, int rows, const float * const * x, float * const * h, const uint8_t * next) {
     switch (m->lanes) {
-    case 4: shrink_lanes<T, 4>(m, i0, i1, rows, x, h); break;
-    case 8: shrink_lanes<T, 8>(m, i0, i1, rows, x, h); break;
-    default: shrink_lanes<T, 16>(m, i0, i1, rows, x, h);
+    case 4: shrink_lanes<T, 4>(m, i0, i1, rows, x, h, next); break;
+    case 8: shrink_lanes<T, 8>(m, i0, i1, rows, x, h, next); break;
+    default: shrink_lanes<T, 16>(m, i0, i1, rows, x, h, next);
     }
 }
 
-void shrink(const lk_lora * m, int i0, int i1, int rows, const float * const * x, float * const * h) {
-    (m->type == LK_LORA_F16 ? shrink_of<uint16_t> : shrink_of<float>)(m, i0, i1, rows, x, h);
+void shrink(const lk_lora * m, int i0, int i1, int rows, const float * const * x, float * const * h, const uint8_t * next) {
+    (m->type == LK_LORA_F16 ? shrink_of<uint16_t> : shrink_of<float>)(m, i0, i1, rows, x, h, next);
 }
 
-template <typename T, int ROWS> void expand_tiles(const lk_lora * m, int t0, int t1, const float * h, float * const * y) {
+template <typename T, int ROWS> void expand_tiles(const lk_lora * m, int t0, int t1, const float * h, float * const * y, const uint8_t * next) {
     enum { VECTORS = LORA_TILE/16 };
+    const uint8_t * end = (const uint8_t *) ((const T *) m->b + (size_t) t1*m->rank*LORA_TILE);
     for (int tile = t0; tile < t1; tile++) {
         const T * b = (const T *) m->b + (size_t) tile*m->rank*LORA_TILE;
         const int out = tile*LORA_TILE, valid = m->n_out - out;
@@ -121,8 +128,8 @@ template <typename T, int ROWS> void expand_tiles(const lk_lora * m, int t0, int
             }
         }
         for (int r = 0; r < m->rank; r++, b += LORA_TILE) {
-            for (size_t line = 0; line < LORA_TILE*sizeof(T); line += 64) {
-                prefetch((const char *) b + line);
+            if (next) {
+                prefetch(b, LORA_TILE*sizeof(T), end, next);
             }
 #pragma GCC unroll 4
             for (int k = 0; k < VECTORS; k++) {
@@ -141,17 +148,17 @@ template <typename T, int ROWS> void expand_tiles(const lk_lora * m, int t0, int
     }
 }
 
-template <typename T> void expand_of(const lk_lora * m, int t0, int t1, int rows, const float * h, float * const * y) {
+template <typename T> void expand_of(const lk_lora * m, int t0, int t1, int rows, const float * h, float * const * y, const uint8_t * next) {
     switch (rows) {
-    case 1: expand_tiles<T, 1>(m, t0, t1, h, y); break;
-    case 2: expand_tiles<T, 2>(m, t0, t1, h, y); break;
-    case 3: expand_tiles<T, 3>(m, t0, t1, h, y); break;
-    default: expand_tiles<T, 4>(m, t0, t1, h, y);
+    case 1: expand_tiles<T, 1>(m, t0, t1, h, y, next); break;
+    case 2: expand_tiles<T, 2>(m, t0, t1, h, y, next); break;
+    case 3: expand_tiles<T, 3>(m, t0, t1, h, y, next); break;
+    default: expand_tiles<T, 4>(m, t0, t1, h, y, next);
     }
 }
 
-void expand(const lk_lora * m, int t0, int t1, int rows, const float * h, float * const * y) {
-    (m->type == LK_LORA_F16 ? expand_of<uint16_t> : expand_of<float>)(m, t0, t1, rows, h, y);
+void expand(const lk_lora * m, int t0, int t1, int rows, const float * h, float * const * y, const uint8_t * next) {
+    (m->type == LK_LORA_F16 ? expand_of<uint16_t> : expand_of<float>)(m, t0, t1, rows, h, y, next);
 }
 
 } // namespace

@@ -54,7 +54,7 @@ template <typename T> void shrink_of(const lk_lora * m, int i0, int i1, int rows
     }
 }
 
-void shrink(const lk_lora * m, int i0, int i1, int rows, const float * const * x, float * const * h) {
+void shrink(const lk_lora * m, int i0, int i1, int rows, const float * const * x, float * const * h, const uint8_t *) {
     (m->type == LK_LORA_F16 ? shrink_of<uint16_t> : shrink_of<float>)(m, i0, i1, rows, x, h);
 }
 
@@ -81,7 +81,7 @@ template <typename T> void expand_of(const lk_lora * m, int t0, int t1, int rows
     }
 }
 
-void expand(const lk_lora * m, int t0, int t1, int rows, const float * h, float * const * y) {
+void expand(const lk_lora * m, int t0, int t1, int rows, const float * h, float * const * y, const uint8_t *) {
     (m->type == LK_LORA_F16 ? expand_of<uint16_t> : expand_of<float>)(m, t0, t1, rows, h, y);
 }
 

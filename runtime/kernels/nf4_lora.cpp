@@ -62,7 +62,7 @@ void lk_nf4_matmul_lora(const lk_nf4 * w, const void * xq, size_t xq_stride, con
                 run.strip(w, s, x, xq_stride, n, out + at*sizeof(float), y_stride, min_int(NF4_STRIP, w->n_out - at), &next);
             }
             lk_lora_expand_tiles(row + t, n, (const float *) ((const char *) h + t*h_stride), h_stride, (float *) out, y_stride,
-                w->n_out, tile, tile + 1);
+                tile, tile + 1, true);
         }
     }
 }

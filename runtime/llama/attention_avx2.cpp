@@ -13,6 +13,33 @@ INLINE vec load_half(const uint16_t * p) {
     return load(f);
 }
 
+// The two halves, then by halves again.
+INLINE __m256 low_half(vec v) {
+    __m256 h;
+    memcpy(&h, &v, sizeof h);
+    return h;
+}
+
+INLINE __m256 high_half(vec v) {
+    __m256 h;
+    memcpy(&h, (const char *) &v + sizeof h, sizeof h);
+    return h;
+}
+
+INLINE float sum16(vec v) {
+    const __m256 a = _mm256_add_ps(low_half(v), high_half(v));
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(b, _mm_shuffle_ps(b, b, 1)));
+}
+
+INLINE float max16(vec v) {
+    const __m256 a = _mm256_max_ps(low_half(v), high_half(v));
+    __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_max_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_max_ss(b, _mm_shuffle_ps(b, b, 1)));
+}
+
 // Four 8x8 quarters; the two off the diagonal change places.
 INLINE void transpose8(const float * from, float * to) {
     __m256 a[8], b[8];

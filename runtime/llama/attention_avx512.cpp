@@ -8,6 +8,9 @@
 
 INLINE vec load_half(const uint16_t * p) { return (vec) _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *) p)); }
 
+INLINE float sum16(vec v) { return _mm512_reduce_add_ps((__m512) v); }
+INLINE float max16(vec v) { return _mm512_reduce_max_ps((__m512) v); }
+
 // Halves are exchanged at distances 8, 4, 2 and 1.
 INLINE void transpose16(vec * r) {
     for (int step = 8; step > 0; step /= 2) {

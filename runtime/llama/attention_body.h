@@ -1,6 +1,6 @@
 // The arithmetic of attention.h, over registers of 16 floats. Each instruction set's file includes this after
 // it has chosen its target; the compiler splits the registers where the target's are narrower. The includer
-// defines load_half, transpose16 and attend_name.
+// defines load_half, transpose16, sum16, max16 and attend_name.
 #include <math.h>
 #include <string.h>
 
@@ -23,6 +23,9 @@ INLINE vec splat(float f) { return vec{f, f, f, f, f, f, f, f, f, f, f, f, f, f,
 INLINE vec load_half(const uint16_t * p);
 // Rows (16, 16) to columns.
 INLINE void transpose16(vec * r);
+// Sum and maximum of 16 lanes.
+INLINE float sum16(vec v);
+INLINE float max16(vec v);
 
 // e^x for x <= 0, relative error 2e-7; 0 below -87.
 INLINE vec exp_negative(vec x) {
@@ -45,49 +48,30 @@ INLINE vec exp_negative(vec x) {
     return x < -87.0f ? splat(0) : p*power;
 }
 
-// Sum and maximum of 16 lanes, by halves.
-INLINE float sum16(vec v) {
-    float f[16];
-    store(f, v);
-    for (int n = 8; n > 0; n /= 2) {
-        for (int i = 0; i < n; i++) {
-            f[i] += f[i + n];
-        }
-    }
-    return f[0];
-}
-
-INLINE float max16(vec v) {
-    float f[16];
-    store(f, v);
-    for (int n = 8; n > 0; n /= 2) {
-        for (int i = 0; i < n; i++) {
-            f[i] = f[i + n] > f[i] ? f[i + n] : f[i];
-        }
-    }
-    return f[0];
-}
-
 struct attention_state {
     float q[ATTENTION_QUERIES*ATTENTION_HEAD_SIZE];   // (query, head_size), scaled
     float out[ATTENTION_QUERIES*ATTENTION_HEAD_SIZE]; // (query, head_size), not yet divided by the sum
     float k[ATTENTION_BLOCK*ATTENTION_HEAD_SIZE];     // (16 cells' group, head_size, 16)
-    float v[ATTENTION_BLOCK*ATTENTION_HEAD_SIZE];     // (cell, head_size)
+    const uint16_t * v[ATTENTION_BLOCK];              // (cell): head_size float16
     float p[ATTENTION_QUERIES*ATTENTION_BLOCK];       // (query, cell) scores, then weights
     vec sum[ATTENTION_QUERIES];
     float most[ATTENTION_QUERIES];
 };
 
-// Decodes a block of cells: keys transposed, values as they are. Beyond n, the last cell stands in.
+// Decodes the keys of a block of cells, transposed, and finds its values. Beyond n, the last cell stands in.
 INLINE void read_block(attention_state & s, const attention_job & job, const char * k, const char * v, const int32_t * cells, int n) {
     const int size = job.head_size;
     for (int c = 0; c < ATTENTION_BLOCK; c += 16) {
+        const uint16_t * keys[16];
+        for (int i = 0; i < 16; i++) {
+            const int32_t cell = cells[c + i < n ? c + i : n - 1];
+            keys[i] = (const uint16_t *) (k + (size_t) cell*job.k_cell);
+            s.v[c + i] = (const uint16_t *) (v + (size_t) cell*job.v_cell);
+        }
         for (int d = 0; d < size; d += 16) {
             vec rows[16];
             for (int i = 0; i < 16; i++) {
-                const int32_t cell = cells[c + i < n ? c + i : n - 1];
-                rows[i] = load_half((const uint16_t *) (k + (size_t) cell*job.k_cell) + d);
-                store(s.v + (c + i)*size + d, load_half((const uint16_t *) (v + (size_t) cell*job.v_cell) + d));
+                rows[i] = load_half(keys[i] + d);
             }
             transpose16(rows);
             for (int i = 0; i < 16; i++) {
@@ -97,25 +81,25 @@ INLINE void read_block(attention_state & s, const attention_job & job, const cha
     }
 }
 
-// p = q k, four queries at a time (those past `queries` are zero).
-INLINE void score_block(attention_state & s, int queries, int size) {
-    for (int c = 0; c < ATTENTION_BLOCK; c += 16) {
-        const float * k = s.k + c*size;
-        for (int i = 0; i < queries; i += 4) {
-            const float * q = s.q + i*size;
-            vec a0 = splat(0), a1 = a0, a2 = a0, a3 = a0;
-            for (int d = 0; d < size; d++) {
-                const vec kd = load(k + d*16);
-                a0 += kd*splat(q[d]);
-                a1 += kd*splat(q[size + d]);
-                a2 += kd*splat(q[2*size + d]);
-                a3 += kd*splat(q[3*size + d]);
-            }
-            store(s.p + i*ATTENTION_BLOCK + c, a0);
-            store(s.p + (i + 1)*ATTENTION_BLOCK + c, a1);
-            store(s.p + (i + 2)*ATTENTION_BLOCK + c, a2);
-            store(s.p + (i + 3)*ATTENTION_BLOCK + c, a3);
+// p = q k for N queries from `i` on.
+template <int N> INLINE void score_queries(attention_state & s, int i, int size) {
+    vec a[N][2];
+    for (int j = 0; j < N; j++) {
+        a[j][0] = a[j][1] = splat(0);
+    }
+    const float * q = s.q + i*size, * k = s.k;
+    for (int d = 0; d < size; d++) {
+        const vec k0 = load(k + d*16), k1 = load(k + (size + d)*16);
+#pragma GCC unroll 6
+        for (int j = 0; j < N; j++) {
+            const vec w = splat(q[j*size + d]);
+            a[j][0] += k0*w;
+            a[j][1] += k1*w;
         }
+    }
+    for (int j = 0; j < N; j++) {
+        store(s.p + (i + j)*ATTENTION_BLOCK, a[j][0]);
+        store(s.p + (i + j)*ATTENTION_BLOCK + 16, a[j][1]);
     }
 }
 
@@ -146,48 +130,60 @@ INLINE void weigh_block(attention_state & s, int i, int visible, int size) {
     }
 }
 
-// out += p v, four queries by 64 columns at a time, or 16 where head_size is not a multiple of 64.
-template <int COLUMNS> INLINE void add_columns(attention_state & s, int queries, int size, int d) {
-    for (int i = 0; i < queries; i += 4) {
-        vec a[4][COLUMNS];
-        for (int j = 0; j < 4; j++) {
+// out += p v for N queries by 16*COLUMNS columns.
+template <int N, int COLUMNS> INLINE void add_columns(attention_state & s, int i, int size, int d) {
+    vec a[N][COLUMNS];
+    for (int j = 0; j < N; j++) {
+        for (int x = 0; x < COLUMNS; x++) {
+            a[j][x] = load(s.out + (i + j)*size + d + 16*x);
+        }
+    }
+    for (int c = 0; c < ATTENTION_BLOCK; c++) {
+        vec v[COLUMNS];
+        for (int x = 0; x < COLUMNS; x++) {
+            v[x] = load_half(s.v[c] + d + 16*x);
+        }
+#pragma GCC unroll 6
+        for (int j = 0; j < N; j++) {
+            const vec w = splat(s.p[(i + j)*ATTENTION_BLOCK + c]);
             for (int x = 0; x < COLUMNS; x++) {
-                a[j][x] = load(s.out + (i + j)*size + d + 16*x);
+                a[j][x] += w*v[x];
             }
         }
-        for (int c = 0; c < ATTENTION_BLOCK; c++) {
-            const float * v = s.v + c*size + d, * p = s.p + i*ATTENTION_BLOCK + c;
-            for (int j = 0; j < 4; j++) {
-                const vec w = splat(p[j*ATTENTION_BLOCK]);
-                for (int x = 0; x < COLUMNS; x++) {
-                    a[j][x] += w*load(v + 16*x);
-                }
-            }
-        }
-        for (int j = 0; j < 4; j++) {
-            for (int x = 0; x < COLUMNS; x++) {
-                store(s.out + (i + j)*size + d + 16*x, a[j][x]);
-            }
+    }
+    for (int j = 0; j < N; j++) {
+        for (int x = 0; x < COLUMNS; x++) {
+            store(s.out + (i + j)*size + d + 16*x, a[j][x]);
         }
     }
 }
 
-INLINE void add_block(attention_state & s, int queries, int size) {
+template <int N> INLINE void add_queries(attention_state & s, int i, int size) {
     int d = 0;
     for (; d + 64 <= size; d += 64) {
-        add_columns<4>(s, queries, size, d);
+        add_columns<N, 4>(s, i, size, d);
     }
     for (; d < size; d += 16) {
-        add_columns<1>(s, queries, size, d);
+        add_columns<N, 1>(s, i, size, d);
     }
 }
 
-INLINE void begin(attention_state & s, const attention_job & job, const attention_tile & tile, int head, int heads, int padded) {
-    const int size = job.head_size, queries = tile.rows*heads;
-    for (int i = 0; i < padded; i++) {
+// Scores, weights and sums of N queries.
+template <int N> INLINE void step_queries(attention_state & s, const attention_tile & tile, int heads, int c, int i, int size) {
+    score_queries<N>(s, i, size);
+    for (int j = i; j < i + N; j++) {
+        const int sees = tile.n - (tile.rows - 1 - j/heads) - c;
+        weigh_block(s, j, sees < 0 ? 0 : sees > ATTENTION_BLOCK ? (int) ATTENTION_BLOCK : sees, size);
+    }
+    add_queries<N>(s, i, size);
+}
+
+INLINE void begin(attention_state & s, const attention_job & job, const attention_tile & tile, int head, int heads) {
+    const int size = job.head_size;
+    for (int i = 0; i < tile.rows*heads; i++) {
         const float * q = (const float *) (job.q + (size_t) (tile.row + i/heads)*job.q_row + (size_t) (head + i % heads)*job.q_head);
         for (int d = 0; d < size; d += 16) {
-            store(s.q + i*size + d, i < queries ? load(q + d)*splat(job.scale) : splat(0));
+            store(s.q + i*size + d, load(q + d)*splat(job.scale));
             store(s.out + i*size + d, splat(0));
         }
         s.sum[i] = splat(0);
@@ -207,18 +203,22 @@ INLINE void finish(const attention_state & s, const attention_job & job, const a
 }
 
 void attend_name(const attention_job & job, const attention_tile & tile, int head, int heads) {
-    const int size = job.head_size, queries = tile.rows*heads, padded = (queries + 3)/4*4;
+    enum { TOGETHER = 5 }; // queries whose sums fit the registers of AVX-512
+    const int size = job.head_size, queries = tile.rows*heads;
     const size_t kv = (size_t) (head/(job.heads/job.kv_heads));
     attention_state s;
-    begin(s, job, tile, head, heads, padded);
+    begin(s, job, tile, head, heads);
     for (int c = 0; c < tile.n; c += ATTENTION_BLOCK) {
         read_block(s, job, job.k + kv*job.k_head, job.v + kv*job.v_head, tile.cells + c, tile.n - c);
-        score_block(s, padded, size);
-        for (int i = 0; i < padded; i++) {
-            const int sees = tile.n - (tile.rows - 1 - (i < queries ? i/heads : 0)) - c;
-            weigh_block(s, i, sees < 0 ? 0 : sees > ATTENTION_BLOCK ? (int) ATTENTION_BLOCK : sees, size);
+        for (int i = 0; i < queries; i += TOGETHER) {
+            switch (queries - i) {
+            case 1: step_queries<1>(s, tile, heads, c, i, size); break;
+            case 2: step_queries<2>(s, tile, heads, c, i, size); break;
+            case 3: step_queries<3>(s, tile, heads, c, i, size); break;
+            case 4: step_queries<4>(s, tile, heads, c, i, size); break;
+            default: step_queries<TOGETHER>(s, tile, heads, c, i, size);
+            }
         }
-        add_block(s, padded, size);
     }
     finish(s, job, tile, head, heads);
 }

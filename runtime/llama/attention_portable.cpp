@@ -28,6 +28,29 @@ INLINE void transpose16(vec * r) {
     memcpy((void *) r, to, sizeof to);
 }
 
+// By halves.
+INLINE float sum16(vec v) {
+    float f[16];
+    store(f, v);
+    for (int n = 8; n > 0; n /= 2) {
+        for (int i = 0; i < n; i++) {
+            f[i] += f[i + n];
+        }
+    }
+    return f[0];
+}
+
+INLINE float max16(vec v) {
+    float f[16];
+    store(f, v);
+    for (int n = 8; n > 0; n /= 2) {
+        for (int i = 0; i < n; i++) {
+            f[i] = f[i + n] > f[i] ? f[i + n] : f[i];
+        }
+    }
+    return f[0];
+}
+
 attend_function * attend_now(void) {
 #if defined(__x86_64__)
     switch (lk_isa()) {

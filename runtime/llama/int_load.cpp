@@ -21,6 +21,9 @@ void pack_integers(Model & m) {
         if (!int_format(tensor->type, &format) || !tensor->buffer || !ggml_backend_buffer_is_host(tensor->buffer)) {
             continue;
         }
+        if (!mapped(tensor) && tensor != m.handle->output) {
+            continue; // the copy would double its memory
+        }
         IntWeight packed(lk_int_pack(tensor->data, tensor->nb[1], (int) tensor->ne[0], (int) tensor->ne[1], format));
         if (!packed) {
             throw std::bad_alloc();

@@ -157,6 +157,12 @@ void wall_reference_clear(wall_reference * r); // takes all adapters away
 // Appends n tokens; the logits of all of them go to out, (n, vocabulary).
 int wall_reference_decode(wall_reference * r, const int32_t * tokens, int n, float * out, wall_error * err);
 
+// ---- attention, for tests --------------------------------------------------------------------------
+// `rows` consecutive rows of one sequence that has n cells with the last of them. q and out are (rows, heads,
+// head_size), k and v float16 (cell, kv_heads, head_size).
+void wall_attend(const float * q, const uint16_t * k, const uint16_t * v, float * out, const int32_t * cells, int n, int rows,
+                 int heads, int kv_heads, int head_size, float scale);
+
 // ---- quantizer -------------------------------------------------------------------------------------
 int wall_quantize(const char * in, const char * out, const char * type, int threads, uintptr_t progress, uintptr_t log, wall_error * err);
 
