@@ -152,46 +152,6 @@ func generate(t *testing.T, m *Model, d *Device, seq int, prompt string, s runti
 
 const question = "<|im_start|>user\nWhat colour is the sky?<|im_end|>\n<|im_start|>assistant\n"
 
-func TestGrammar(t *testing.T) {
-	m := openDemo(t)
-	d := openDevice(t, m, DeviceOptions{Sequences: 1, Cells: 256, Batch: 128, Threads: 1})
-	for _, s := range []runtime.Sampling{
-		{Grammar: `root ::= "yes" | "no"`},
-		{Grammar: `root ::= "yes" | "no"`, Temperature: 1.5, Seed: 3},
-		{Grammar: `root ::= "yes" | "no"`, Temperature: 1.5, Seed: 4, TopK: 3},
-	} {
-		text, err := generate(t, m, d, 0, question, s, 20)
-		if err != nil || text != "yes" && text != "no" {
-			t.Errorf("%+v: the answer is %q, %v", s, text, err)
-		}
-	}
-	free, _ := generate(t, m, d, 0, question, runtime.Sampling{}, 30)
-	bound, err := generate(t, m, d, 0, question, runtime.Sampling{Grammar: `root ::= [^\x00]*`}, 30)
-	if err != nil || bound != free {
-		t.Errorf("a grammar that admits everything turns %q into %q, %v", free, bound, err)
-	}
-	// When the grammar is at its end only the end of the answer is left; ignore_eos forbids that too.
-	if text, err := generate(t, m, d, 0, question, runtime.Sampling{Grammar: `root ::= "ab"`, IgnoreEOS: true}, 20); err == nil || text != "ab" {
-		t.Errorf("no token is possible after %q, and the error is %v", text, err)
-	}
-	for grammar, fault := range map[string]string{
-		`root ::= "a`:             "unexpected end",
-		`root ::= other`:          "other",
-		`answer ::= "a"`:          "root",
-		`root ::= root "a" | "b"`: "left recursion",
-		`root := "a"`:             "expecting ::=",
-		"root ::= " + strings.Repeat("(", 100000): "longer",
-		"root ::= " + strings.Repeat("(", 1000):   "nested",
-		"root ::= \"\x00\"":                       "zero",
-		"":                                        "",
-	} {
-		_, err := m.NewSampler(runtime.Sampling{Grammar: grammar}, nil)
-		if grammar != "" && (!errors.Is(err, runtime.ErrSampling) || !strings.Contains(err.Error(), fault)) {
-			t.Errorf("%.40q: error %v, want one with %q", grammar, err, fault)
-		}
-	}
-}
-
 func TestIgnoreEOS(t *testing.T) {
 	m := openDemo(t)
 	d := openDevice(t, m, DeviceOptions{Sequences: 1, Cells: 256, Batch: 128, Threads: 1})

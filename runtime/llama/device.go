@@ -34,7 +34,7 @@ type Device struct {
 var _ runtime.Device = (*Device)(nil)
 
 // errNoToken is the Err of a choice that could not be made.
-var errNoToken = errors.New("no token is possible: the grammar, the logit bias or the logits admit none")
+var errNoToken = errors.New("no token is possible: the grammar, the logit bias or the logits admit none, or the answer can be read in too many ways under the grammar")
 
 // NewDevice makes a device on a model. The error wraps ErrDevice.
 func NewDevice(m *Model, o DeviceOptions) (*Device, error) {

@@ -82,7 +82,7 @@ std::string grammar_fault(const Model & m, const char * text) {
     if (!parser.symbol_ids.count("root")) {
         return "it has no rule named root";
     }
-    return "";
+    return grammar_danger(parser.rules);
 }
 
 } // namespace lorikeet

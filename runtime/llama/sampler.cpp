@@ -86,7 +86,7 @@ Sampler::Sampler(std::shared_ptr<const Model> m, const wall_sampling & s, const 
         if (!fault.empty()) {
             throw std::runtime_error("grammar: " + fault);
         }
-        grammar.reset(llama_sampler_init_grammar(model->vocab(), grammar_text, "root"));
+        grammar.reset(llama_grammar_init_impl(model->vocab(), nullptr, grammar_text, "root", false, nullptr, 0, nullptr, 0));
         if (!grammar) {
             throw std::runtime_error("grammar: a rule begins with itself (left recursion)");
         }
@@ -111,6 +111,9 @@ const float * Sampler::shape(const float * logits, Scratch & scratch) const {
 }
 
 llama_token Sampler::draw(const float * logits, Scratch & scratch) {
+    if (grammar && grammar->stacks.size() > MAX_READINGS) {
+        return -1;
+    }
     if (shaped()) {
         logits = shape(logits, scratch);
     }
@@ -124,7 +127,7 @@ llama_token Sampler::draw(const float * logits, Scratch & scratch) {
     if (token >= 0) {
         penalties.accept(token);
         if (grammar) {
-            llama_sampler_accept(grammar.get(), token);
+            llama_grammar_accept_impl(*grammar, token);
         }
     }
     return token;
@@ -133,7 +136,7 @@ llama_token Sampler::draw(const float * logits, Scratch & scratch) {
 bool Sampler::admits(llama_token token) const {
     llama_token_data one{token, 1.0f, 0.0f};
     llama_token_data_array array{&one, 1, -1, false};
-    llama_sampler_apply(grammar.get(), &array);
+    llama_grammar_apply_impl(*grammar, &array);
     return one.logit != -INFINITY;
 }
 
@@ -174,7 +177,7 @@ llama_token Sampler::choose_admitted(const float * logits, Scratch & scratch) {
         return -1;
     }
     llama_token_data_array array{c.data(), c.size(), -1, false};
-    llama_sampler_apply(grammar.get(), &array);
+    llama_grammar_apply_impl(*grammar, &array);
     c.erase(std::remove_if(c.begin(), c.end(), [](const llama_token_data & d) { return d.logit == -INFINITY; }), c.end());
     const auto better = [](const llama_token_data & a, const llama_token_data & b) { return a.logit > b.logit || (a.logit == b.logit && a.id < b.id); };
     if (c.empty()) {

@@ -1,6 +1,7 @@
 // The sampling state of one stream.
 #pragma once
 #include "model.h"
+#include "llama-grammar.h"
 #include <deque>
 
 namespace lorikeet {
@@ -9,6 +10,10 @@ struct SamplerFree {
     void operator()(llama_sampler * s) const { llama_sampler_free(s); }
 };
 using LlamaSampler = std::unique_ptr<llama_sampler, SamplerFree>;
+
+struct GrammarFree {
+    void operator()(llama_grammar * g) const { llama_grammar_free_impl(g); }
+};
 
 // Memory that draws share, so that none allocates: one per device.
 struct Scratch {
@@ -60,7 +65,7 @@ private:
     const std::vector<llama_logit_bias> bias;
     Penalties penalties;
     LlamaSampler chain;   // typical, top_p, min_p, temperature, dist; null: greedy
-    LlamaSampler grammar; // may be null
+    std::unique_ptr<llama_grammar, GrammarFree> grammar; // may be null
 };
 
 // The most likely of n logits; -1 where none is a number. Of equal ones, the first.
@@ -72,7 +77,14 @@ float log_probabilities(const float * logits, int n, llama_token token, int top,
 // The k largest logits as candidates, largest first; of equal ones, the first.
 void largest(const float * logits, int n, size_t k, std::vector<llama_token_data> & out);
 
-// Why a GBNF grammar does not parse, or "".
+// The ways of reading an answer under a grammar that are followed at once. They are compared with each other at every
+// character, while everybody waits.
+enum { MAX_READINGS = 128 };
+
+// Why the rules of a grammar cannot be followed in bounded time and stack, or "".
+std::string grammar_danger(const llama_grammar_rules & rules);
+
+// Why a GBNF grammar does not parse or is not served, or "".
 std::string grammar_fault(const Model & m, const char * text);
 
 } // namespace lorikeet
