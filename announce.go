@@ -33,6 +33,7 @@ func (p *program) announce() {
 	if len(c.Keys) > 0 {
 		line("keys", "%d, to be sent as Authorization: Bearer KEY", len(c.Keys))
 	}
+	line("docs", "%s/docs", p.url())
 	line("address", "%s", p.url())
 	fmt.Fprint(p.out, b.String())
 	p.log.Info().Str("url", p.url()).Str("model", p.name()).Str("quantization", f.Quantization).Int("context", c.Context).

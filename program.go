@@ -244,7 +244,7 @@ func (p *program) openServer() (err error) {
 	o := server.Options{
 		Engine: p.engine, Template: p.template, Store: p.store, Cache: p.cache, Metrics: p.metrics,
 		Jobs: t.jobs, Files: t.files, Trainable: t.trainable,
-		Import: p.importPath, Name: p.name(), Aliases: p.aliases(), Keys: c.Keys,
+		Import: p.importPath, Name: p.name(), Aliases: p.aliases(), Keys: c.Keys, Origins: c.Origins,
 		MaxLoRA: c.Parallel, MaxUpload: int64(c.MaxUpload), Version: buildVersion(), Log: p.log,
 	}
 	if p.fetcher != nil {

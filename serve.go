@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
@@ -25,6 +26,7 @@ type config struct {
 	Template     string // file of a Jinja chat template; "": the model's own
 	Listen       string // host:port
 	Keys         []string
+	Origins      []string
 	Data         string // where adapters and downloaded models are stored
 	AdapterDirs  []string
 	AdapterBytes size // that loaded adapters may hold
@@ -68,6 +70,7 @@ func (c *config) bind(flags *pflag.FlagSet, dataDir string) {
 	flags.String("host", "", "host to serve on, instead of the one in --listen")
 	flags.Int("port", 0, "port to serve on, instead of the one in --listen")
 	flags.StringArrayVar(&c.Keys, "api-key", nil, "key that clients must send; repeatable; none: no key is asked for")
+	flags.StringArrayVar(&c.Origins, "cors-origin", nil, "origin of web pages that may ask from a browser, or *; repeatable; none: no page may")
 	flags.StringVar(&c.Data, "data", dataDir, "folder that adapters and downloaded models are stored in")
 	flags.StringArrayVar(&c.AdapterDirs, "adapter-dir", nil, "folder whose adapters are served by their names, also when they change; repeatable")
 	sizeFlag(flags, &c.AdapterBytes, "adapter-memory", 2<<30, "memory that loaded adapters may hold")
@@ -127,6 +130,12 @@ func (c *config) check(flags *pflag.FlagSet) error {
 		return fmt.Errorf("%w: --data is empty and the home folder is not known", errUsage)
 	case slices.Contains(c.Keys, ""):
 		return fmt.Errorf("%w: --api-key is empty", errUsage)
+	}
+	for _, origin := range c.Origins {
+		u, err := url.Parse(origin)
+		if origin != "*" && (err != nil || u.Host == "" || u.Scheme+"://"+u.Host != origin) || origin == "*" && len(c.Origins) > 1 {
+			return fmt.Errorf("%w: --cors-origin %q: want scheme://host, with a port where there is one, or * alone", errUsage, origin)
+		}
 	}
 	for _, name := range c.Aliases {
 		if name == "" || strings.ContainsAny(name, ", \t\n") {

@@ -324,6 +324,9 @@ type ChatCompletionRequest struct {
 	// ChatTemplateKwargs Further variables for the chat template, such as `enable_thinking`.
 	ChatTemplateKwargs map[string]json.RawMessage `json:"chat_template_kwargs,omitempty"`
 
+	// ContinueFinalMessage The answer goes on with the last message, which must be the assistant's, instead of beginning one. It says only what comes after it. It needs add_generation_prompt to be false or absent.
+	ContinueFinalMessage *bool `json:"continue_final_message,omitempty"`
+
 	// Logprobs Give the log-probability of each token of the answer, before temperature and filters.
 	Logprobs *bool `json:"logprobs,omitempty"`
 
@@ -870,7 +873,7 @@ type GenerationParameters struct {
 	// RepetitionPenalty Another name of repeat_penalty.
 	RepetitionPenalty *float32 `json:"repetition_penalty,omitempty"`
 
-	// ResponseFormat `text`, or `json_object`, which holds the answer to JSON with a grammar. `json_schema` is not supported.
+	// ResponseFormat `text`; `json_object`, which holds the answer to a JSON object; or `json_schema`, which holds it to a schema. Both are grammars. Properties come in the schema's order, and none that it does not name. Understood are type, properties, required, additionalProperties, items, prefixItems, minItems, maxItems, minLength, maxLength, enum, const, anyOf, oneOf (as anyOf), an allOf of one, $ref within the schema, and the formats date, time, date-time and uuid; other keywords that bind the answer are refused by name.
 	ResponseFormat json.RawMessage `json:"response_format,omitempty"`
 
 	// Seed The same seed gives the same answer to the same request, whatever else is in the batch. Absent draws one. Choice i of n uses seed + i.

@@ -10,6 +10,7 @@ import (
 // TemplateOptions are what a conversation is rendered with besides its messages.
 type TemplateOptions struct {
 	AddGenerationPrompt bool // end with the opening of the assistant's next turn
+	Continue            bool // end within the last message, whose end the answer is; without AddGenerationPrompt
 	// Tools is the request's list of tools, nil for none. A json.RawMessage keeps the order of its keys,
 	// which templates print; so does a json.RawMessage anywhere inside Kwargs or Message.Extra.
 	Tools any
@@ -86,7 +87,24 @@ func (t *Template) Render(messages []Message, o TemplateOptions) (string, error)
 	if err != nil && !errors.Is(err, ErrTemplate) {
 		err = fmt.Errorf("%w: %w", ErrTemplate, err)
 	}
+	if err == nil && o.Continue {
+		return untilEnd(text, messages)
+	}
 	return text, err
+}
+
+// untilEnd cuts what a template writes after the last message. Many write messages without white space around them.
+func untilEnd(text string, messages []Message) (string, error) {
+	last := ""
+	if len(messages) > 0 {
+		last = messages[len(messages)-1].Content
+	}
+	for _, content := range []string{last, strings.TrimSpace(last)} {
+		if at := strings.LastIndex(text, content); at >= 0 && content != "" {
+			return text[:at+len(content)], nil
+		}
+	}
+	return "", fmt.Errorf("%w: the last message cannot be continued: the conversation's text does not have it", ErrTemplate)
 }
 
 // Tokenize returns the conversation's tokens: Render's text with its control tokens read as such, and the

@@ -32,7 +32,7 @@ func (s *Server) chatReply(body []byte) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	options, err := templateOptions(&req)
+	options, err := templateOptions(&req, list)
 	if err != nil {
 		return nil, err
 	}

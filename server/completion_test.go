@@ -54,15 +54,16 @@ func promptOf(t *testing.T, body string) string {
 
 func TestMessagesReachTheTemplate(t *testing.T) {
 	for body, want := range map[string]string{
-		`{"messages":[{"role":"user","content":"a"}]}`:                                                        "[user:a]>",
-		`{"messages":[{"role":"developer","content":"a"},{"role":"user","content":"b","name":"Al"}]}`:         "[system:a][user:b(Al)]>",
-		`{"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}]}`:    "[user:ab]>",
-		`{"messages":[{"role":"assistant","content":null,"tool_calls":[{}]}],"add_generation_prompt":false}`:  "[assistant:]",
-		`{"messages":[{"role":"user","content":"a"}],"chat_template_kwargs":{"mood":"glad"}}`:                 "[user:a]glad>",
-		`{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"f","b":1,"a":2}]}`:                     `[user:a][{"type": "f", "b": 1, "a": 2}]>`,
-		`{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"f"}],"tool_choice":"none"}`:            "[user:a]>",
-		`{"messages":[{"role":"user","content":"a"}],"tools":[],"tool_choice":null,"temperature":null,"x":1}`: "[user:a]>",
-		`{"messages":[{"role":"user","content":"<|im_end|>"}],"response_format":{"type":"text"}}`:             "[user:<|im_end|>]>",
+		`{"messages":[{"role":"user","content":"a"}]}`:                                                                     "[user:a]>",
+		`{"messages":[{"role":"developer","content":"a"},{"role":"user","content":"b","name":"Al"}]}`:                      "[system:a][user:b(Al)]>",
+		`{"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}]}`:                 "[user:ab]>",
+		`{"messages":[{"role":"assistant","content":null,"tool_calls":[{}]}],"add_generation_prompt":false}`:               "[assistant:]",
+		`{"messages":[{"role":"user","content":"a"}],"chat_template_kwargs":{"mood":"glad"}}`:                              "[user:a]glad>",
+		`{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"f","b":1,"a":2}]}`:                                  `[user:a][{"type": "f", "b": 1, "a": 2}]>`,
+		`{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"f"}],"tool_choice":"none"}`:                         "[user:a]>",
+		`{"messages":[{"role":"user","content":"a"}],"tools":[],"tool_choice":null,"temperature":null,"x":1}`:              "[user:a]>",
+		`{"messages":[{"role":"user","content":"ab"},{"role":"assistant","content":"ab "}],"continue_final_message":true}`: "[user:ab][assistant:ab ",
+		`{"messages":[{"role":"user","content":"<|im_end|>"}],"response_format":{"type":"text"}}`:                          "[user:<|im_end|>]>",
 	} {
 		if got := promptOf(t, body); got != want {
 			t.Errorf("%s\ngives %q\nwant  %q", body, got, want)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
@@ -16,6 +17,9 @@ import (
 
 // maxDrain is how much of a refused body is read, so that the client comes to read the answer.
 const maxDrain = 4 << 20
+
+// drainTime is how long it is waited for.
+const drainTime = time.Second
 
 // readBody returns a request's body of at most limit bytes. The body has been read to its end where no error
 // is returned, so that the connection may be watched.
@@ -51,6 +55,9 @@ func readBody(c *fiber.Ctx, limit int64) ([]byte, error) {
 
 // tooLarge refuses a body, and the connection with what is left of it.
 func tooLarge(c *fiber.Ctx, rest io.Reader, limit int64) error {
+	if conn := c.Context().Conn(); conn != nil {
+		_ = conn.SetReadDeadline(time.Now().Add(drainTime)) // where it cannot, the body is waited for
+	}
 	_, _ = io.CopyN(io.Discard, rest, maxDrain) // how it ends changes nothing
 	c.Context().SetConnectionClose()
 	return &refusal{

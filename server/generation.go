@@ -25,6 +25,7 @@ const leastP = 1e-6
 // generation is what a request asks of every answer, checked.
 type generation struct {
 	sampling     runtime.Sampling // the seed is choice 0's
+	formatted    bool             // the grammar is response_format's
 	stop         []string
 	n            int
 	maxTokens    int // 0: as many as there is room for
@@ -58,6 +59,7 @@ func newGeneration(p *openapi.GenerationParameters) (generation, error) {
 	}
 	c.repeat(p, &g.sampling)
 	c.format(p.ResponseFormat, &g.sampling)
+	g.formatted = g.sampling.Grammar != "" && p.Grammar == nil
 	if p.Seed != nil {
 		g.sampling.Seed = uint64(*p.Seed)
 	} else {
@@ -108,13 +110,17 @@ func (c *checker) bias(m *map[string]float32) map[runtime.Token]float32 {
 	return bias
 }
 
-// format reads response_format; json_object is a grammar.
+// format reads response_format; json_object and json_schema are grammars.
 func (c *checker) format(raw json.RawMessage, s *runtime.Sampling) {
 	if kindOf(raw) == "null" {
 		return
 	}
 	var f struct {
-		Type string `json:"type"`
+		Type   string          `json:"type"`
+		Schema json.RawMessage `json:"schema"`
+		Named  *struct {
+			Schema json.RawMessage `json:"schema"`
+		} `json:"json_schema"`
 	}
 	if err := decodeField(raw, "response_format", &f); err != nil {
 		if c.err == nil {
@@ -124,16 +130,38 @@ func (c *checker) format(raw json.RawMessage, s *runtime.Sampling) {
 	}
 	switch f.Type {
 	case "text":
-	case "json_object":
-		if s.Grammar != "" {
-			c.refuse(codeValue, "response_format", "is json_object, which a grammar cannot be given with")
+		return
+	case "json_object", "json_schema":
+	default:
+		c.refuse(codeValue, "response_format.type", "is %q, it must be text, json_object or json_schema", f.Type)
+		return
+	}
+	if s.Grammar != "" {
+		c.refuse(codeValue, "response_format", "is %s, which a grammar cannot be given with", f.Type)
+		return
+	}
+	// OpenAI has the schema in json_schema, beside a name; llama-server has it beside the type.
+	schema, param := f.Schema, "response_format.schema"
+	if f.Type == "json_schema" && f.Named != nil {
+		schema, param = f.Named.Schema, "response_format.json_schema.schema"
+	}
+	c.schema(schema, param, f.Type == "json_schema", s)
+}
+
+// schema sets the grammar of a JSON schema; without one, which only json_object may be, that of any object.
+func (c *checker) schema(schema json.RawMessage, param string, needed bool, s *runtime.Sampling) {
+	if kindOf(schema) == "null" {
+		if needed {
+			c.refuse(codeMissing, param, "is missing")
 		}
 		s.Grammar = jsonGrammar
-	case "json_schema":
-		c.refuse(codeUnsupported, "response_format", "json_schema is not supported: use json_object, or give a grammar")
-	default:
-		c.refuse(codeValue, "response_format.type", "is %q, it must be text or json_object", f.Type)
+		return
 	}
+	grammar, err := schemaGrammar(param, schema)
+	if err != nil && c.err == nil {
+		c.err = err
+	}
+	s.Grammar = grammar
 }
 
 // limit reads the number of tokens under its two names; standard is the default, 0 for none.
@@ -152,8 +180,10 @@ func (c *checker) limit(maxTokens, maxCompletionTokens *int, standard int) int {
 // jsonGrammar holds an answer to one JSON object. White space is bounded, and no two rules for it are
 // neighbours: a model at a loss would otherwise write spaces for ever, and the parser would follow every way
 // of splitting them.
-const jsonGrammar = `root    ::= object
-object  ::= "{" space ( member ( "," space member )* )? "}"
+const jsonGrammar = "root ::= object\n" + jsonRules
+
+// jsonRules are the rules of JSON, and of the formats of strings that schemas name.
+const jsonRules = `object  ::= "{" space ( member ( "," space member )* )? "}"
 member  ::= string space ":" space value space
 array   ::= "[" space ( element ( "," space element )* )? "]"
 element ::= value space
@@ -164,5 +194,13 @@ escape  ::= ["\\/bfnrt] | "u" hex hex hex hex
 hex     ::= [0-9a-fA-F]
 number  ::= "-"? whole ( "." [0-9]{1,15} )? ( [eE] [-+]? [0-9]{1,3} )?
 whole   ::= "0" | [1-9] [0-9]{0,15}
+integer ::= "-"? whole
+boolean ::= "true" | "false"
+null    ::= "null"
+date    ::= [0-9]{4} "-" ( "0" [1-9] | "1" [0-2] ) "-" ( "0" [1-9] | [1-2] [0-9] | "3" [0-1] )
+hour    ::= [0-1] [0-9] | "2" [0-3]
+time    ::= hour ":" [0-5] [0-9] ":" [0-5] [0-9] ( "." [0-9]{1,6} )? ( "Z" | [-+] hour ":" [0-5] [0-9] )
+date-time ::= date "T" time
+uuid    ::= hex{8} "-" hex{4} "-" hex{4} "-" hex{4} "-" hex{12}
 space   ::= [ \t\n]{0,12}
 `

@@ -114,8 +114,15 @@ func part(raw json.RawMessage, param string) (string, error) {
 }
 
 // templateOptions reads what a chat request gives the template besides messages.
-func templateOptions(r *openapi.ChatCompletionRequest) (runtime.TemplateOptions, error) {
-	o := runtime.TemplateOptions{AddGenerationPrompt: flag(r.AddGenerationPrompt, true)}
+func templateOptions(r *openapi.ChatCompletionRequest, list []runtime.Message) (runtime.TemplateOptions, error) {
+	o := runtime.TemplateOptions{Continue: flag(r.ContinueFinalMessage, false)}
+	o.AddGenerationPrompt = flag(r.AddGenerationPrompt, !o.Continue)
+	switch {
+	case o.Continue && o.AddGenerationPrompt:
+		return o, refuse(codeValue, "continue_final_message", "cannot be given together with add_generation_prompt")
+	case o.Continue && list[len(list)-1].Role != "assistant":
+		return o, refuse(codeValue, "continue_final_message", "needs the last message to be the assistant's")
+	}
 	if len(r.ChatTemplateKwargs) > 0 {
 		o.Kwargs = make(map[string]any, len(r.ChatTemplateKwargs))
 		for name, value := range r.ChatTemplateKwargs {

@@ -71,6 +71,57 @@ func TestBodyLimits(t *testing.T) {
 	refused(t, h.send(req), 400, codeUnsupported, "", "gzip")
 }
 
+// A client that announces too large a body and stalls hears so.
+func TestTooLargeIsSaidBeforeTheBodyHasCome(t *testing.T) {
+	h := open(t)
+	c, err := net.Dial("tcp", h.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n%s", strings.Repeat(" ", 64<<10))
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil || resp.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Fatalf("%+v, %v", resp, err)
+	}
+}
+
+// Browsers ask before they send a page's request elsewhere, without a key.
+func TestCrossOrigin(t *testing.T) {
+	h := open(t, func(p *plan) {
+		p.options.Keys, p.options.Origins = []string{"key"}, []string{"http://good.example", "http://localhost:3000"}
+	})
+	ask := func(method, origin string) (int, http.Header) {
+		req, _ := http.NewRequest(method, h.url+"/v1/models", nil)
+		req.Header.Set("Origin", origin)
+		if method == http.MethodOptions {
+			req.Header.Set("Access-Control-Request-Method", "POST")
+			req.Header.Set("Access-Control-Request-Headers", "authorization,content-type")
+		} else {
+			req.Header.Set("Authorization", "Bearer key")
+		}
+		r := h.send(req)
+		return r.status, r.header
+	}
+	if status, got := ask(http.MethodOptions, "http://localhost:3000"); status != 204 || got.Get("Access-Control-Allow-Origin") != "http://localhost:3000" ||
+		got.Get("Access-Control-Allow-Headers") != "authorization,content-type" || !strings.Contains(got.Get("Access-Control-Allow-Methods"), "DELETE") {
+		t.Errorf("a preflight gets %d %v", status, got)
+	}
+	if status, got := ask(http.MethodGet, "http://good.example"); status != 200 || got.Get("Access-Control-Allow-Origin") != "http://good.example" {
+		t.Errorf("a request gets %d %v", status, got)
+	}
+	if _, got := ask(http.MethodGet, "http://bad.example"); got.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("another origin gets %v", got)
+	}
+	any := open(t, func(p *plan) { p.options.Origins = []string{"*"} })
+	req, _ := http.NewRequest(http.MethodGet, any.url+"/v1/models", nil)
+	req.Header.Set("Origin", "http://bad.example")
+	if r := any.send(req); r.header.Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("where all are let in: %v", r.header)
+	}
+}
+
 func TestDescriptionAndDocs(t *testing.T) {
 	h := open(t)
 	if r := h.do("GET", "/openapi.yaml", ""); r.status != 200 || string(r.body) != string(openapi.YAML) {

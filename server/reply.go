@@ -70,6 +70,9 @@ func (s *Server) answer(c *fiber.Ctx, r *reply, param string) error {
 		if errors.Is(err, runtime.ErrContextLength) {
 			err = at(param, err)
 		}
+		if errors.Is(err, runtime.ErrSampling) && r.formatted && strings.Contains(err.Error(), "grammar") {
+			err = at("response_format", err)
+		}
 		return err
 	}
 	if r.stream {

@@ -15,11 +15,13 @@ import (
 	"net"
 	"net/url"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/cors"
 	"github.com/rs/zerolog"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
@@ -53,6 +55,7 @@ type Options struct {
 	Name      string   // the base model's id
 	Aliases   []string // further names of the base model
 	Keys      []string // Bearer keys; none: no key is asked for
+	Origins   []string // of web pages that may ask from a browser, such as http://localhost:3000, or *; none: no page may
 	MaxLoRA   int      // adapters that one batch may hold, for vllm:lora_requests_info
 	MaxBody   int64    // bytes of a JSON body; 0: 8 MiB
 	MaxUpload int64    // bytes of an uploaded adapter; 0: 1 GiB
@@ -131,7 +134,7 @@ func New(o Options) *Server {
 	s.life, s.end = context.WithCancel(context.Background())
 	s.fingerprint = fingerprint(s.model.Facts())
 	s.metrics.watch(o.Engine.Stats, o.Cache.Stats, func() int { return len(o.Store.List()) }, o.MaxLoRA, o.Version)
-	s.routes()
+	s.routes(o.Origins)
 	return s
 }
 
@@ -142,7 +145,7 @@ func fingerprint(f *runtime.Facts) string {
 }
 
 // routes builds the application: what every request passes through, and the routes of openapi.yaml.
-func (s *Server) routes() {
+func (s *Server) routes(origins []string) {
 	s.app = fiber.New(fiber.Config{
 		AppName:                      "Lorikeet",
 		ServerHeader:                 "lorikeet",
@@ -156,7 +159,13 @@ func (s *Server) routes() {
 		IdleTimeout:                  idleTimeout,
 		ErrorHandler:                 s.fail,
 	})
-	s.app.Use(s.observe, s.authorize)
+	s.app.Use(s.observe)
+	if len(origins) > 0 {
+		s.app.Use(cors.New(cors.Config{ // before the keys: a browser asks without one
+			AllowOrigins: strings.Join(origins, ","), AllowMethods: "GET,HEAD,POST,DELETE", ExposeHeaders: fiber.HeaderRetryAfter, MaxAge: 600,
+		}))
+	}
+	s.app.Use(s.authorize)
 	openapi.RegisterHandlers(s.app, s)
 	// Clients write the slash of an id such as org/model as it is.
 	s.app.Get("/v1/models/+", func(c *fiber.Ctx) error {
