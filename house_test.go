@@ -23,7 +23,7 @@ var arrows = map[string][]string{
 	"adapters":            {"runtime", "quant", "quant/safetensors"},
 	"runtime":             {"quant"},
 	"runtime/runtimetest": {"runtime"},
-	"runtime/llama":       {"runtime", "runtime/kernels", "quant"},
+	"runtime/llama":       {"runtime", "runtime/kernels", "runtime/qlora", "quant"}, // qlora reads the weights' rows
 	"runtime/qlora":       {"runtime", "runtime/kernels"},
 	"runtime/kernels":     {},
 	"quant":               {},

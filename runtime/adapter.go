@@ -6,17 +6,60 @@ import "context"
 // Source: Hu et al. 2021, "LoRA", with Scale = alpha/r (or alpha/sqrt(r), Kalajdzievski 2023).
 type LoRA struct {
 	Modules []LoRAModule
+	Biases  []LoRABias // each layer at most twice: added to its bias, and in its place
+	Rows    []LoRARows // each tensor at most once
+}
+
+// LoRABias is what the adapter adds to a linear layer's output, whatever its input.
+type LoRABias struct {
+	Tensor   string    // the layer's weight: "blk.0.attn_q.weight"
+	Values   []float32 // (Out)
+	Replaces bool      // they stand in the place of the base's own bias; else they are added to it
+}
+
+// LoRARows are rows of the embeddings or the head that the adapter has its own of: y = W x + (R - W) x on these rows.
+type LoRARows struct {
+	Tensor string    // "token_embd.weight" or "output.weight"
+	Tokens []Token   // which rows, each once; nil: all
+	Width  int       // the base's In
+	Values []float32 // (len(Tokens) or all tokens, Width): the rows themselves
 }
 
 // LoRAModule is the update of one base tensor, in the base tensor's own row order (GGUF).
+//
+// With a Magnitude it is DoRA (Liu et al. 2024): the rows of W + Scale*B*A are brought to these lengths, so that
+// y = g .* (W x + Scale*B*A*x) with g = Magnitude / |W + Scale*B*A| by rows. Of the token embeddings, whose rows are
+// looked up, it is the columns that have a length, as in PEFT.
 type LoRAModule struct {
-	Tensor string // GGUF name of the base tensor, e.g. "blk.0.attn_q.weight"
-	Rank   int
-	In     int
-	Out    int
-	Scale  float32
-	A      []float32 // (Rank, In), row-major
-	B      []float32 // (Out, Rank), row-major
+	Tensor    string // GGUF name of the base tensor, e.g. "blk.0.attn_q.weight"
+	Rank      int
+	In        int
+	Out       int
+	Scale     float32
+	A         []float32 // (Rank, In), row-major
+	B         []float32 // (Out, Rank), row-major
+	Magnitude []float32 // DoRA: (Lengths); nil: plain LoRA
+}
+
+// Lengths returns how many values DoRA's magnitude vector of the tensor has.
+func (m *LoRAModule) Lengths() int {
+	if m.Tensor == "token_embd.weight" {
+		return m.In
+	}
+	return m.Out
+}
+
+// Plain reports whether every change is Scale*B*A and nothing else: what a GGUF LoRA file can hold.
+func (a *LoRA) Plain() bool {
+	if len(a.Biases)+len(a.Rows) > 0 {
+		return false
+	}
+	for i := range a.Modules {
+		if a.Modules[i].Magnitude != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // Packed is one adapter in the Device's layout. It is immutable, may serve any number of sequences at
@@ -26,7 +69,8 @@ type Packed interface {
 	Close() error
 }
 
-// Term is one adapter of a composition and its weight.
+// Term is one adapter of a composition and its weight: it adds Scale times what it alone, at 1, adds to the
+// base's output. For DoRA that is (g-1) .* W x + g .* s*B*A*x.
 type Term struct {
 	Packed Packed
 	Scale  float32

@@ -31,6 +31,9 @@ type Facts struct {
 	EOSText      string
 	AddBOS       bool // the tokenizer puts BOS first when special tokens are asked for
 
+	// Biases are the biases of linear layers, by GGUF name ("blk.0.attn_q.bias"), with their lengths.
+	Biases map[string]int
+
 	// Targets are the base tensors an adapter may change, by GGUF name ("blk.0.attn_q.weight").
 	Targets map[string]Shape
 	// Refused are the linear tensors an adapter may not change, by GGUF name, with the reason.

@@ -76,6 +76,7 @@ struct lk_lora {
     float unit;   // what one stored unit of B A is worth: F16 storage scales both by powers of two
     size_t bytes;
     uint8_t * a, * b;
+    float * gain, * shift; // (n_out), or NULL: none
 };
 
 // Lines to prefetch while something else is computed: `each` of them whenever it is asked.

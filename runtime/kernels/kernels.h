@@ -57,11 +57,17 @@ void     lk_int_activations(int n_in, const float * x, size_t x_stride, int rows
 void     lk_int_matmul(const lk_int * w, const void * xq, size_t xq_stride, int rows, float * y, size_t y_stride, int ith, int nth);
 
 // ---- LoRA ------------------------------------------------------------------------------------------
-// One packed module: A (rank, n_in), B (n_out, rank), any rank from 1 to LK_MAX_RANK, any n_in and n_out.
+// One packed module: A (rank, n_in), B (n_out, rank), any rank up to LK_MAX_RANK, any n_in and n_out. Rank 0, without A
+// and B, is for a module that is a shift alone.
 enum { LK_MAX_RANK = 512 };
 enum lk_lora_type { LK_LORA_F16 = 0, LK_LORA_F32 = 1 };
 typedef struct lk_lora lk_lora;
 lk_lora * lk_lora_pack(const float * a, const float * b, int rank, int n_in, int n_out, int type); // NULL: no memory
+// Makes the module change the base's own product, too: it adds gain .* base beside B A x, where base is the row
+// before any term was added. gain is (n_out) and is copied. 0: no memory.
+int       lk_lora_set_gain(lk_lora * m, const float * gain);
+// Makes the module add shift (n_out), whatever x is; it is copied. 0: no memory.
+int       lk_lora_set_shift(lk_lora * m, const float * shift);
 void      lk_lora_free(lk_lora * m);                  // NULL is fine
 size_t    lk_lora_bytes(const lk_lora * m);
 
@@ -75,7 +81,8 @@ int  lk_lora_padded(const lk_lora * m);
 enum { LK_LORA_PARTS = 4 };
 // h (rows, h_stride) = A x, LK_LORA_PARTS partial sums per term: term after term, part after part.
 void lk_lora_shrink(const lk_row * row, int rows, const float * x, size_t x_stride, int n_in, float * h, size_t h_stride, int ith, int nth);
-// y += sum of scale * B h, in place. All of shrink must have finished.
+// y += sum of scale * (gain .* y + shift + B h), in place, every gain meeting the y that came in. All of shrink must have
+// finished.
 void lk_lora_expand(const lk_row * row, int rows, const float * h, size_t h_stride, float * y, size_t y_stride, int n_out, int ith, int nth);
 
 // Bytes that will be read soon.

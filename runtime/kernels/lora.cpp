@@ -2,6 +2,7 @@
 // loops are in lora_portable.cpp, lora_avx2.cpp and lora_avx512.cpp.
 #include "internal.h"
 #include <new>
+#include <stdlib.h>
 
 namespace {
 
@@ -115,6 +116,35 @@ int group(const lk_row * row, int left) {
 // Part p of n_in columns begins here; parts are multiples of 16 columns.
 int part_begin(int n_in, int p) { return p == LK_LORA_PARTS ? n_in : (int) ((long) (n_in/16)*p/LK_LORA_PARTS*16); }
 
+// y += scale .* (gain .* y + shift) over the outputs of tiles [t0, t1), of all terms at once.
+void add_gains(const lk_row * row, int rows, int t0, int t1, char * y, size_t y_stride) {
+    bool any = false;
+    for (int k = 0; k < row->n; k++) {
+        any |= row->terms[k].m->gain || row->terms[k].m->shift;
+    }
+    const int end = !any ? 0 : row->terms[0].m->n_out < t1*LORA_TILE ? row->terms[0].m->n_out : t1*LORA_TILE;
+    for (int out = t0*LORA_TILE; out < end; out += LORA_TILE) {
+        const int outputs = end - out < LORA_TILE ? end - out : (int) LORA_TILE;
+        for (int j = 0; j < rows; j++) {
+            float * to = (float *) (y + j*y_stride) + out;
+            float gain[LORA_TILE] = {}, shift[LORA_TILE] = {};
+            for (int k = 0; k < row[j].n; k++) {
+                const lk_lora * m = row[j].terms[k].m;
+                const float scale = row[j].terms[k].scale;
+                for (int o = 0; m->gain && o < outputs; o++) {
+                    gain[o] += scale*m->gain[out + o];
+                }
+                for (int o = 0; m->shift && o < outputs; o++) {
+                    shift[o] += scale*m->shift[out + o];
+                }
+            }
+            for (int o = 0; o < outputs; o++) {
+                to[o] += gain[o]*to[o] + shift[o];
+            }
+        }
+    }
+}
+
 // hidden (rows, LK_MAX_RANK) = scale times the sum of the parts of one term. h points at the term's first part.
 void gather(const lk_lora * m, const lk_row * row, int term, int rows, const char * h, size_t h_stride, float * hidden) {
     for (int j = 0; j < rows; j++) {
@@ -147,7 +177,7 @@ lk_lora * lk_lora_pack(const float * a, const float * b, int rank, int n_in, int
     m->tiles = (n_out + LORA_TILE - 1)/LORA_TILE;
     const size_t size = type == LK_LORA_F16 ? 2 : 4;
     const size_t a_bytes = lk_align((size_t) m->padded*n_in*size), b_bytes = (size_t) m->tiles*rank*LORA_TILE*size;
-    m->bytes = a_bytes + b_bytes;
+    m->bytes = a_bytes + b_bytes > 0 ? a_bytes + b_bytes : 64;
     m->a = (uint8_t *) lk_alloc(m->bytes);
     if (!m->a) {
         delete m;
@@ -162,14 +192,28 @@ lk_lora * lk_lora_pack(const float * a, const float * b, int rank, int n_in, int
     return m;
 }
 
+static int set(float *& to, const float * from, int n) {
+    if (!to && !(to = (float *) malloc(n*sizeof(float)))) {
+        return 0;
+    }
+    memcpy(to, from, n*sizeof(float));
+    return 1;
+}
+
+int lk_lora_set_gain(lk_lora * m, const float * gain) { return set(m->gain, gain, m->n_out); }
+
+int lk_lora_set_shift(lk_lora * m, const float * shift) { return set(m->shift, shift, m->n_out); }
+
 void lk_lora_free(lk_lora * m) {
     if (m) {
         lk_free(m->a, m->bytes);
+        free(m->gain);
+        free(m->shift);
         delete m;
     }
 }
 
-size_t lk_lora_bytes(const lk_lora * m) { return m->bytes; }
+size_t lk_lora_bytes(const lk_lora * m) { return m->bytes + ((m->gain != nullptr) + (m->shift != nullptr))*m->n_out*sizeof(float); }
 
 int lk_lora_padded(const lk_lora * m) { return m->padded; }
 
@@ -197,7 +241,7 @@ void lk_lora_shrink(const lk_row * row, int rows, const float * x, size_t x_stri
         for (int k = 0; k < row[t].n; k++) {
             const lk_lora * m = row[t].terms[k].m;
             for (int p = 0; p < LK_LORA_PARTS; p++, item++, at += m->padded) {
-                if (item % nth != ith) {
+                if (item % nth != ith || m->rank == 0) {
                     continue;
                 }
                 const pass now = {m, t, g, p, at};
@@ -238,6 +282,7 @@ void lk_lora_expand_tiles(const lk_row * row, int rows, const float * h, size_t 
     for (int t = 0, g; t0 < t1 && t < rows; t += g) {
         g = group(row + t, rows - t);
         const char * hs = (const char *) h + t*h_stride;
+        add_gains(row + t, g, t0, t1, (char *) y + t*y_stride, y_stride);
         for (int k = 0; k < row[t].n; k++) {
             const pass now = {row[t].terms[k].m, t, g, k, hs};
             if (last.m) {

@@ -47,6 +47,29 @@ func PackLoRA(a, b []float32, rank, in, out int, storage Storage) (*LoRA, error)
 	return &LoRA{Rank: rank, In: in, Out: out, m: m}, nil
 }
 
+// SetGain makes the module add gain .* base beside B A x, where base is the row before any term was added. gain
+// holds Out values. It returns ErrMemory where there is none.
+func (m *LoRA) SetGain(gain []float32) error {
+	if len(gain) != m.Out {
+		return fmt.Errorf("kernels: %d gains for %d outputs", len(gain), m.Out)
+	}
+	if C.lk_lora_set_gain(m.m, (*C.float)(&gain[0])) == 0 {
+		return fmt.Errorf("kernels: the gains of %d outputs: %w", m.Out, ErrMemory)
+	}
+	return nil
+}
+
+// SetShift makes the module add shift, which holds Out values, whatever x is. It returns ErrMemory where there is none.
+func (m *LoRA) SetShift(shift []float32) error {
+	if len(shift) != m.Out {
+		return fmt.Errorf("kernels: a shift of %d values for %d outputs", len(shift), m.Out)
+	}
+	if C.lk_lora_set_shift(m.m, (*C.float)(&shift[0])) == 0 {
+		return fmt.Errorf("kernels: the shift of %d outputs: %w", m.Out, ErrMemory)
+	}
+	return nil
+}
+
 // Close frees the module. It may be called twice.
 func (m *LoRA) Close() {
 	C.lk_lora_free(m.m)
@@ -103,8 +126,8 @@ func (r *Rows) Shrink(x []float32, xStride, in int, h []float32, hStride, ith, n
 		(*C.float)(&h[0]), C.size_t(4*hStride), C.int(ith), C.int(nth))
 }
 
-// Expand adds the scaled products with the B of every row's terms to the out floats at y[t*yStride:]. All
-// threads must have finished Shrink. Strides count floats. It does the share of thread ith of nth.
+// Expand adds the scaled products with the B of every row's terms, and their gains times what was there before, to
+// the out floats at y[t*yStride:]. All threads must have finished Shrink. Strides count floats. It does the share of thread ith of nth.
 func (r *Rows) Expand(h []float32, hStride int, y []float32, yStride, out, ith, nth int) {
 	_, _ = h[(r.n-1)*hStride], y[(r.n-1)*yStride+out-1]
 	C.lk_lora_expand(&r.rows[0], C.int(r.n), (*C.float)(&h[0]), C.size_t(4*hStride),

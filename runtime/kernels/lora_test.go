@@ -13,7 +13,28 @@ import (
 type module struct {
 	rank, in, out int
 	a, b          []float64
+	gain, shift   []float32 // nil: none
 	packed        *LoRA
+}
+
+// withGain returns the module with random gains.
+func withGain(t testing.TB, rng *rand.Rand, m *module) *module {
+	t.Helper()
+	m.gain = gaussians(rng, m.out, 0.5)
+	if err := m.packed.SetGain(m.gain); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// withShift returns the module with a random shift.
+func withShift(t testing.TB, rng *rand.Rand, m *module) *module {
+	t.Helper()
+	m.shift = gaussians(rng, m.out, 0.5)
+	if err := m.packed.SetShift(m.shift); err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 func randomModule(t testing.TB, rng *rand.Rand, rank, in, out int, storage Storage) *module {
@@ -50,7 +71,20 @@ type part struct {
 func addLoRA(terms []part, x []float32, y []float64) (size []float64) {
 	size = make([]float64, len(y))
 	for o := range y {
-		size[o] = math.Abs(y[o])
+		base := y[o]
+		size[o] = math.Abs(base)
+		for _, p := range terms {
+			if p.m.gain != nil {
+				more := float64(p.scale) * float64(p.m.gain[o]) * base
+				y[o] += more
+				size[o] += math.Abs(more)
+			}
+			if p.m.shift != nil {
+				more := float64(p.scale) * float64(p.m.shift[o])
+				y[o] += more
+				size[o] += math.Abs(more)
+			}
+		}
 	}
 	for _, p := range terms {
 		for r := range p.m.rank {
@@ -104,8 +138,8 @@ func apply(terms [][]Term, x []float32, xStride, in int, y []float32, yStride, o
 	}
 }
 
-// TestLoRAProducts holds batches of single modules, equal neighbours, compositions of up to four terms and
-// base rows to 1e-5 of the sum of the terms' magnitudes, and demands the same bits from 1, 2 and 3 threads
+// TestLoRAProducts holds batches of single modules, equal neighbours, compositions of up to four terms, modules with
+// gains and base rows to 1e-5 of the sum of the terms' magnitudes, and demands the same bits from 1, 2 and 3 threads
 // and for every row alone.
 func TestLoRAProducts(t *testing.T) {
 	everyISA(t, func(t *testing.T) {
@@ -126,11 +160,14 @@ func checkLoRA(t *testing.T, rng *rand.Rand, storage Storage, in, out int) {
 	for _, rank := range []int{1, 4, 8, 16, 17, 64} {
 		m = append(m, randomModule(t, rng, rank, in, out, storage))
 	}
+	m = append(m, withGain(t, rng, randomModule(t, rng, 8, in, out, storage)), withShift(t, rng, withGain(t, rng, randomModule(t, rng, 16, in, out, storage))),
+		withShift(t, rng, randomModule(t, rng, 4, in, out, storage)))
 	four := []part{{m[3], 0.5}, {m[0], 2}, {m[4], -1}, {m[2], 1.5}}
 	rows := [][]part{
 		{}, {{m[0], 1}}, {{m[1], 2}}, {{m[1], 2}}, {}, {{m[2], 1}}, {{m[2], 3}}, {{m[2], 1}}, // scales differ
 		{{m[3], 0.5}}, {{m[3], 0.5}}, {{m[3], 0.5}}, {{m[3], 0.5}}, {{m[3], 0.5}}, {{m[4], 1}},
 		four, four, four[:2], four[:2], {}, {{m[5], 0.1}}, {{m[5], 0.1}}, {{m[0], 1}, {m[0], 1}},
+		{{m[6], 1}}, {{m[6], 1}}, {{m[6], 0.5}}, {{m[7], 1}}, {{m[2], 1}, {m[6], -1}, {m[7], 0.3}}, {{m[2], 2}, {m[6], 1}, {m[7], 1}}, {{m[8], 1}}, {{m[8], 0.5}, {m[6], 1}}, // gains and shifts
 	}
 	xStride, yStride := in+2, out+3
 	x, base := gaussians(rng, len(rows)*xStride, 1), gaussians(rng, len(rows)*yStride, 1)

@@ -93,6 +93,11 @@ ggml_tensor * nf4_fused(ggml_context * ctx, Rows & rows, int target, const lk_nf
 // ggml's own operations over the stacked slots. They run on every back end and in plain F32: the oracle that
 // the fused kernels are tested against, and the way where there are none.
 
+// The row of `table` (n, slots) for every row of the batch: (n, rows).
+static ggml_tensor * of_slot(ggml_context * ctx, ggml_tensor * table, ggml_tensor * slots) {
+    return ggml_get_rows(ctx, table, ggml_reshape_1d(ctx, slots, slots->ne[1]));
+}
+
 ggml_tensor * add_mmid(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x) {
     Rows::Span & s = rows.span(x->ne[1]);
     if (!s.slots) {
@@ -105,11 +110,28 @@ ggml_tensor * add_mmid(ggml_context * ctx, Rows & rows, int target, ggml_tensor 
     }
     ggml_tensor * h = ggml_mul_mat_id(ctx, slots.a[(size_t) target], ggml_reshape_3d(ctx, x, x->ne[0], 1, x->ne[1]), s.slots); // (rank, 1, n)
     ggml_tensor * d = ggml_mul_mat_id(ctx, slots.b[(size_t) target], h, s.slots);                                              // (n_out, 1, n)
-    return ggml_add(ctx, y, ggml_reshape_2d(ctx, d, d->ne[0], d->ne[2]));
+    ggml_tensor * g = ggml_mul(ctx, y, of_slot(ctx, slots.gain[(size_t) target], s.slots));                                    // (n_out, n)
+    ggml_tensor * c = ggml_add(ctx, of_slot(ctx, slots.shift[(size_t) target], s.slots), g);
+    return ggml_add(ctx, ggml_add(ctx, y, c), ggml_reshape_2d(ctx, d, d->ne[0], d->ne[2]));
 }
 
 // ---- embedding -------------------------------------------------------------------------------------
-// Row t of W + s B A is W[t] + s B[t] A: a sum of `rank` rows of A. Both back ends add it this way.
+// Row t of W + s B A is W[t] + s B[t] A: a sum of `rank` rows of A. Both back ends add it this way. DoRA's gains of
+// the columns meet the base's row first.
+
+static void gain_row(const std::vector<Term> & terms, int target, float * y, int64_t width) {
+    auto gain = [target](const Term & t) -> const std::vector<float> & { return t.pack->plain[(size_t) target].gain; };
+    if (std::all_of(terms.begin(), terms.end(), [&](const Term & t) { return gain(t).empty(); })) {
+        return;
+    }
+    for (int64_t e = 0; e < width; e++) {
+        float sum = 0;
+        for (const Term & t : terms) {
+            sum += gain(t).empty() ? 0 : t.scale*gain(t)[(size_t) e];
+        }
+        y[e] += sum*y[e];
+    }
+}
 
 static void embed(ggml_tensor * dst, int ith, int nth, void * data) {
     const auto * node = (const Rows::Node *) data;
@@ -118,7 +140,9 @@ static void embed(ggml_tensor * dst, int ith, int nth, void * data) {
     const int64_t width = dst->ne[0];
     for (int64_t i = ith; i < dst->ne[1]; i += nth) {
         float * y = (float *) ((char *) dst->data + i*dst->nb[1]);
-        for (const Term & term : node->rows->placement.terms(s.seq[(size_t) i])) {
+        const std::vector<Term> & terms = node->rows->placement.terms(s.seq[(size_t) i]);
+        gain_row(terms, node->target, y, width);
+        for (const Term & term : terms) {
             const Plain & p = term.pack->plain[(size_t) node->target];
             const float * b = p.b.data() + (int64_t) ids[i]*p.rank;
             const float scale = term.scale*term.pack->scale[(size_t) node->target];
@@ -127,6 +151,12 @@ static void embed(ggml_tensor * dst, int ith, int nth, void * data) {
                 const float * a = p.a.data() + r*width;
                 for (int64_t e = 0; e < width; e++) {
                     y[e] += k*a[e];
+                }
+            }
+            const auto replaced = term.pack->rows.find(node->target);
+            if (const uint8_t * d = replaced == term.pack->rows.end() ? nullptr : replaced->second.of(ids[i])) {
+                for (int64_t e = 0; e < width; e++) {
+                    y[e] += term.scale*(replaced->second.f32 ? ((const float *) d)[e] : ggml_fp16_to_fp32(((const ggml_fp16_t *) d)[e]));
                 }
             }
         }

@@ -35,6 +35,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	_ "github.com/lorikeet-ai/lorikeet/runtime/kernels" // the symbols of kernels.h
+	_ "github.com/lorikeet-ai/lorikeet/runtime/qlora"   // those of read.h
 )
 
 func init() { C.wall_init() }
@@ -197,6 +198,12 @@ func (m *Model) describe(o Options, file *quant.File) error {
 		AddBOS:        f.add_bos != 0,
 		Targets:       map[string]runtime.Shape{},
 		Refused:       map[string]string{},
+		Biases:        map[string]int{},
+	}
+	for _, t := range file.Tensors {
+		if strings.HasPrefix(t.Name, "blk.") && strings.HasSuffix(t.Name, ".bias") && len(t.Dims) == 1 {
+			m.facts.Biases[t.Name] = int(t.Dims[0])
+		}
 	}
 	_, untied := file.Tensor("output.weight")
 	m.facts.TiedHead = !untied

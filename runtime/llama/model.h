@@ -15,6 +15,7 @@ namespace lorikeet {
 struct Target {
     std::string name; // GGUF: "blk.0.attn_q.weight"
     int n_in, n_out;
+    const ggml_tensor * weight;
 };
 
 struct Nf4Free {
@@ -39,6 +40,7 @@ struct Model {
 
     std::vector<Target> targets;
     std::unordered_map<const ggml_tensor *, int> by_weight; // targets reached through ggml_mul_mat
+    int head = -1;                                          // the target that gives the logits
     int embedding = -1;                                     // the target reached through ggml_get_rows
     const ggml_tensor * embedding_table = nullptr;
     std::vector<std::pair<std::string, std::string>> refused; // tensor and reason

@@ -1,5 +1,6 @@
 #include "pack.h"
 #include <cmath>
+#include <cstring>
 
 namespace lorikeet {
 
@@ -14,7 +15,18 @@ static void require_finite(const float * x, size_t n, const std::string & what) 
     }
 }
 
-void Pack::add(int target, int rank, float s, const float * a, const float * b) {
+// DoRA's g = magnitude / length. A row without length stays as it is: it is zero whatever g.
+static std::vector<float> gains(const float * magnitude, const std::vector<float> & lengths) {
+    std::vector<float> g(lengths.size(), 1);
+    for (size_t i = 0; i < g.size(); i++) {
+        if (lengths[i] > 0) {
+            g[i] = magnitude[i]/lengths[i];
+        }
+    }
+    return g;
+}
+
+void Pack::add(int target, int rank, float s, const float * a, const float * b, const float * magnitude) {
     if (target < 0 || (size_t) target >= model->targets.size()) {
         throw std::runtime_error("there is no such target");
     }
@@ -29,28 +41,87 @@ void Pack::add(int target, int rank, float s, const float * a, const float * b) 
     require_finite(a, n_a, t.name + ": lora_a");
     require_finite(b, n_b, t.name + ": lora_b");
     require_finite(&s, 1, t.name + ": the scale");
-    if (s == 0) {
-        return; // it adds nothing
+    if (!magnitude) {
+        if (s != 0) { // else it adds nothing
+            keep(target, rank, s, a, b, {});
+        }
+        return;
     }
+    const bool embedding = target == model->embedding;
+    require_finite(magnitude, (size_t) (embedding ? t.n_in : t.n_out), t.name + ": the magnitude vector");
+    std::vector<float> g = gains(magnitude, embedding ? column_lengths(*model, target, rank, s, a, b) : row_lengths(*model, target, rank, s, a, b));
+    require_finite(g.data(), g.size(), t.name + ": the magnitude vector over the weights' lengths");
+    // g*s goes into the rows of b, or the columns of the embedding's a; what is left of it is the base's gain.
+    std::vector<float> scaled(embedding ? a : b, embedding ? a + n_a : b + n_b);
+    for (size_t i = 0; i < scaled.size(); i++) {
+        scaled[i] *= s*g[embedding ? i % (size_t) t.n_in : i/(size_t) rank];
+    }
+    for (float & x : g) {
+        x -= 1;
+    }
+    keep(target, rank, 1, embedding ? scaled.data() : a, embedding ? b : scaled.data(), g);
+}
+
+void Pack::keep(int target, int rank, float s, const float * a, const float * b, const std::vector<float> & gain) {
+    const Target & t = model->targets[(size_t) target];
     if (target == model->embedding || keep_plain) {
         Plain & p = plain[(size_t) target];
         p.rank = rank;
-        p.a.assign(a, a + n_a);
-        p.b.assign(b, b + n_b);
+        p.a.assign(a, a + (size_t) rank*t.n_in);
+        p.b.assign(b, b + (size_t) rank*t.n_out);
+        p.gain = gain;
     }
     if (target != model->embedding) {
-        fused[(size_t) target].reset(lk_lora_pack(a, b, rank, t.n_in, t.n_out, f32 ? LK_LORA_F32 : LK_LORA_F16));
-        if (!fused[(size_t) target]) {
+        auto & m = fused[(size_t) target];
+        m.reset(lk_lora_pack(a, b, rank, t.n_in, t.n_out, f32 ? LK_LORA_F32 : LK_LORA_F16));
+        if (!m || (!gain.empty() && !lk_lora_set_gain(m.get(), gain.data()))) {
             throw std::bad_alloc();
         }
     }
     scale[(size_t) target] = s;
 }
 
+void Pack::add_bias(int target, const float * values, bool replaces) {
+    if (target < 0 || (size_t) target >= model->targets.size() || target == model->embedding) {
+        throw std::runtime_error("there is no such target with a bias");
+    }
+    const Target & t = model->targets[(size_t) target];
+    require_finite(values, (size_t) t.n_out, t.name + ": the bias");
+    std::vector<float> & shift = plain[(size_t) target].shift;
+    shift.resize((size_t) t.n_out);
+    const float * base = nullptr;
+    if (replaces) {
+        const std::string name = t.name.substr(0, t.name.size() - strlen("weight")) + "bias";
+        const ggml_tensor * b = model->handle->get_tensor(name.c_str());
+        if (!b || b->type != GGML_TYPE_F32 || b->ne[0] != t.n_out) {
+            throw std::runtime_error("the base has no " + name + " in F32 that the adapter's could stand for");
+        }
+        base = (const float *) b->data;
+    }
+    for (size_t o = 0; o < shift.size(); o++) {
+        shift[o] += values[o] - (base ? base[o] : 0);
+    }
+    auto & m = fused[(size_t) target];
+    if (!m) {
+        m.reset(lk_lora_pack(nullptr, nullptr, 0, t.n_in, t.n_out, LK_LORA_F16));
+        scale[(size_t) target] = 1;
+    }
+    std::vector<float> unscaled = shift; // the module's scale meets it too
+    for (float & x : unscaled) {
+        x /= scale[(size_t) target];
+    }
+    if (!m || !lk_lora_set_shift(m.get(), unscaled.data())) {
+        throw std::bad_alloc();
+    }
+}
+
 size_t Pack::bytes() const {
     size_t n = sizeof *this;
     for (size_t i = 0; i < fused.size(); i++) {
         n += plain[i].bytes() + (fused[i] ? lk_lora_bytes(fused[i].get()) : 0);
+    }
+    for (const auto & r : rows) {
+        n += r.second.bytes();
     }
     return n;
 }
@@ -65,9 +136,23 @@ wall_pack * wall_pack_new(const wall_model * m, int f32, int keep_plain, wall_er
     });
 }
 
-int wall_pack_add(wall_pack * p, int target, int rank, float scale, const float * a, const float * b, wall_error * err) {
+int wall_pack_add(wall_pack * p, int target, int rank, float scale, const float * a, const float * b, const float * magnitude, wall_error * err) {
     return guarded(err, (int) WALL_FAILED, [&] {
-        p->pack->add(target, rank, scale, a, b);
+        p->pack->add(target, rank, scale, a, b, magnitude);
+        return (int) WALL_OK;
+    });
+}
+
+int wall_pack_add_bias(wall_pack * p, int target, const float * values, int replaces, wall_error * err) {
+    return guarded(err, (int) WALL_FAILED, [&] {
+        p->pack->add_bias(target, values, replaces != 0);
+        return (int) WALL_OK;
+    });
+}
+
+int wall_pack_add_rows(wall_pack * p, int target, const int32_t * ids, int n, const float * values, wall_error * err) {
+    return guarded(err, (int) WALL_FAILED, [&] {
+        p->pack->add_rows(target, ids, n, values);
         return (int) WALL_OK;
     });
 }

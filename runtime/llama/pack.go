@@ -40,7 +40,14 @@ func (m *Model) Pack(a *runtime.LoRA) (runtime.Packed, error) {
 	if pack == nil {
 		return nil, fmt.Errorf("%w: %w", runtime.ErrAdapter, wallError(&e))
 	}
-	if err := m.addAll(pack, a.Modules); err != nil {
+	err = m.addAll(pack, a.Modules)
+	for i := 0; err == nil && i < len(a.Biases); i++ {
+		err = m.addBias(pack, &a.Biases[i])
+	}
+	for i := 0; err == nil && i < len(a.Rows); i++ {
+		err = m.addRows(pack, &a.Rows[i])
+	}
+	if err != nil {
 		C.wall_pack_free(pack)
 		return nil, fmt.Errorf("%w: %w", runtime.ErrAdapter, err)
 	}
@@ -84,10 +91,43 @@ func (m *Model) add(pack *C.wall_pack, module runtime.LoRAModule) error {
 	if module.Rank < 1 || len(module.A) != module.Rank*shape.In || len(module.B) != module.Rank*shape.Out {
 		return fmt.Errorf("%s: rank %d with %d values in A and %d in B do not go together", module.Tensor, module.Rank, len(module.A), len(module.B))
 	}
+	if n := module.Lengths(); module.Magnitude != nil && len(module.Magnitude) != n {
+		return fmt.Errorf("%s: a magnitude vector of %d values, %d are expected", module.Tensor, len(module.Magnitude), n)
+	}
 	var e C.wall_error
 	code := C.wall_pack_add(pack, C.int(m.targets[module.Tensor]), C.int(module.Rank), C.float(module.Scale),
-		(*C.float)(unsafe.SliceData(module.A)), (*C.float)(unsafe.SliceData(module.B)), &e)
+		(*C.float)(unsafe.SliceData(module.A)), (*C.float)(unsafe.SliceData(module.B)),
+		(*C.float)(unsafe.SliceData(module.Magnitude)), &e)
 	if code != C.WALL_OK {
+		return wallError(&e)
+	}
+	return nil
+}
+
+func (m *Model) addBias(pack *C.wall_pack, b *runtime.LoRABias) error {
+	shape, ok := m.facts.Targets[b.Tensor]
+	if !ok || len(b.Values) != shape.Out {
+		return fmt.Errorf("%s: a bias of %d values is not one of the base's %d outputs", b.Tensor, len(b.Values), shape.Out)
+	}
+	var e C.wall_error
+	if C.wall_pack_add_bias(pack, C.int(m.targets[b.Tensor]), (*C.float)(&b.Values[0]), flag(b.Replaces), &e) != C.WALL_OK {
+		return wallError(&e)
+	}
+	return nil
+}
+
+func (m *Model) addRows(pack *C.wall_pack, r *runtime.LoRARows) error {
+	shape, ok := m.facts.Targets[r.Tensor]
+	n := len(r.Tokens)
+	if r.Tokens == nil {
+		n = shape.Out
+	}
+	if !ok || n == 0 || r.Width != shape.In || len(r.Values) != n*r.Width {
+		return fmt.Errorf("%s: %d values for %d rows of %d are not rows of the base's %d", r.Tensor, len(r.Values), n, r.Width, shape.In)
+	}
+	var e C.wall_error
+	ids := (*C.int32_t)(unsafe.SliceData(r.Tokens))
+	if C.wall_pack_add_rows(pack, C.int(m.targets[r.Tensor]), ids, C.int(n), (*C.float)(&r.Values[0]), &e) != C.WALL_OK {
 		return wallError(&e)
 	}
 	return nil

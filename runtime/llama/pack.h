@@ -13,8 +13,30 @@ struct Plain {
     int rank = 0;
     std::vector<float> a; // (rank, n_in)
     std::vector<float> b; // (n_out, rank)
-    size_t bytes() const { return (a.size() + b.size())*sizeof(float); }
+    std::vector<float> gain; // (n_out), of the embedding (n_in): DoRA's g-1; empty: none
+    std::vector<float> shift; // (n_out), what is added whatever the input; empty: none
+    size_t bytes() const { return (a.size() + b.size() + gain.size() + shift.size())*sizeof(float); }
 };
+
+// Rows of the embeddings or the head that the adapter has its own of, as their differences to the base's.
+struct Replaced {
+    std::vector<int32_t> ids;                // which rows, rising; empty: all
+    std::unordered_map<int32_t, size_t> at;  // row -> its place; empty: all
+    bool f32;
+    size_t width;
+    std::vector<uint8_t> data; // (ids or all, width) in F32 or F16
+
+    size_t row_bytes() const { return width*(f32 ? 4 : 2); }
+    const uint8_t * row(size_t place) const { return &data[place*row_bytes()]; }
+    // The row of a token; null: it is the base's.
+    const uint8_t * of(int32_t token) const;
+    size_t bytes() const { return data.size() + ids.size()*24; }
+};
+
+// The lengths of the rows of W + scale*b a, or of its columns, for the target's resident weight. Threads of low
+// priority compute them: those that decode go first.
+std::vector<float> row_lengths(const Model & m, int target, int rank, float scale, const float * a, const float * b);
+std::vector<float> column_lengths(const Model & m, int target, int rank, float scale, const float * a, const float * b);
 
 // A Pack is immutable once the last module was added. The vectors are indexed by target.
 struct Pack {
@@ -22,7 +44,12 @@ struct Pack {
         : model(std::move(m)), f32(f32), keep_plain(keep_plain),
           fused(model->targets.size()), plain(model->targets.size()), scale(model->targets.size()) {}
 
-    void add(int target, int rank, float scale, const float * a, const float * b);
+    // magnitude (n_out), of the embedding (n_in), makes it DoRA; NULL: plain LoRA.
+    void add(int target, int rank, float scale, const float * a, const float * b, const float * magnitude);
+    // values (n_out) are added to the output of the target's layer, or, replaces, stand for its bias.
+    void add_bias(int target, const float * values, bool replaces);
+    // values (n, n_in) stand for the rows ids, null: all n of them, of the embeddings or the head.
+    void add_rows(int target, const int32_t * ids, int n, const float * values);
     size_t bytes() const;
     bool has(int target) const { return scale[(size_t) target] != 0; }
 
@@ -30,7 +57,11 @@ struct Pack {
     const bool f32, keep_plain;
     std::vector<std::unique_ptr<lk_lora, LoraFree>> fused; // null: the adapter leaves the target alone
     std::vector<Plain> plain;                              // rank 0: not kept
-    std::vector<float> scale;                              // alpha/rank
+    std::vector<float> scale;                              // alpha/rank; of DoRA 1, for it is in a and b
+    std::unordered_map<int, Replaced> rows;                // by target
+
+private:
+    void keep(int target, int rank, float scale, const float * a, const float * b, const std::vector<float> & gain);
 };
 
 } // namespace lorikeet

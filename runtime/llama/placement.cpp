@@ -39,7 +39,7 @@ void Placement::place(int seq, std::vector<Term> terms) {
 }
 
 Slots::Slots(const Model & m, int sequences, int max_rank) : max_rank(max_rank) {
-    ctx.reset(ggml_init({ggml_tensor_overhead()*(2*m.targets.size() + 1), nullptr, true}));
+    ctx.reset(ggml_init({ggml_tensor_overhead()*(4*m.targets.size() + 1), nullptr, true}));
     if (!ctx) {
         throw std::bad_alloc();
     }
@@ -48,6 +48,8 @@ Slots::Slots(const Model & m, int sequences, int max_rank) : max_rank(max_rank) 
         const Target & target = m.targets[t];
         a.push_back(embedding ? nullptr : ggml_new_tensor_3d(ctx.get(), GGML_TYPE_F32, target.n_in, max_rank, sequences + 1));
         b.push_back(embedding ? nullptr : ggml_new_tensor_3d(ctx.get(), GGML_TYPE_F32, max_rank, target.n_out, sequences + 1));
+        gain.push_back(embedding ? nullptr : ggml_new_tensor_2d(ctx.get(), GGML_TYPE_F32, target.n_out, sequences + 1));
+        shift.push_back(embedding ? nullptr : ggml_new_tensor_2d(ctx.get(), GGML_TYPE_F32, target.n_out, sequences + 1));
     }
     buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(ctx.get(), ggml_backend_cpu_buffer_type()));
     if (!buffer) {
@@ -61,7 +63,7 @@ void Slots::write(const Model & m, int slot, const std::vector<Term> & terms) {
     for (size_t t = 0; t < m.targets.size(); t++) {
         int rank = 0;
         for (const Term & term : terms) {
-            if (term.pack->has((int) t) && a[t] && term.pack->plain[t].rank == 0) {
+            if (term.pack->has((int) t) && a[t] && !term.pack->keep_plain) {
                 throw std::runtime_error("the adapter was packed without the plain copy that the mmid back end needs");
             }
             rank += term.pack->plain[t].rank;
@@ -78,6 +80,10 @@ void Slots::write(const Model & m, int slot, const std::vector<Term> & terms) {
         float * pb = (float *) ((char *) b[t]->data + (size_t) slot*b[t]->nb[2]);
         std::fill_n(pa, a[t]->nb[2]/sizeof(float), 0.0f);
         std::fill_n(pb, b[t]->nb[2]/sizeof(float), 0.0f);
+        float * pg = (float *) ((char *) gain[t]->data + (size_t) slot*gain[t]->nb[1]);
+        float * ps = (float *) ((char *) shift[t]->data + (size_t) slot*shift[t]->nb[1]);
+        std::fill_n(pg, m.targets[t].n_out, 0.0f);
+        std::fill_n(ps, m.targets[t].n_out, 0.0f);
         int first = 0;
         for (const Term & term : terms) {
             const Plain & p = term.pack->plain[t];
@@ -87,6 +93,12 @@ void Slots::write(const Model & m, int slot, const std::vector<Term> & terms) {
                 for (int r = 0; r < p.rank; r++) {
                     pb[(size_t) o*max_rank + first + r] = scale*p.b[(size_t) o*p.rank + r];
                 }
+            }
+            for (size_t o = 0; o < p.gain.size(); o++) {
+                pg[o] += term.scale*p.gain[o];
+            }
+            for (size_t o = 0; o < p.shift.size(); o++) {
+                ps[o] += term.scale*p.shift[o];
             }
             first += p.rank;
         }

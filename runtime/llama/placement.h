@@ -13,7 +13,7 @@ struct Term {
 };
 
 // Slots are the mmid back end's memory: per target, the adapters of all sequences stacked into two 3-D
-// tensors that ggml_mul_mat_id picks from. Slot 0 is zero, the base; sequence s has slot s+1. All in F32.
+// tensors that ggml_mul_mat_id picks from, and DoRA's gains. Slot 0 is zero, the base; sequence s has slot s+1. All in F32.
 struct Slots {
     Slots(const Model & m, int sequences, int max_rank);
     void write(const Model & m, int slot, const std::vector<Term> & terms);
@@ -21,6 +21,7 @@ struct Slots {
     const int max_rank;
     std::vector<ggml_tensor *> a; // per target: (n_in, max_rank, slots)
     std::vector<ggml_tensor *> b; // per target: (max_rank, n_out, slots), scaled
+    std::vector<ggml_tensor *> gain, shift; // per target: (n_out, slots), summed over the terms
     ggml_context_ptr ctx;
     ggml_backend_buffer_ptr buffer;
 };

@@ -169,6 +169,8 @@ ggml_tensor * add_fused(ggml_context * ctx, Rows & rows, int target, ggml_tensor
 // for it.
 ggml_tensor * nf4_fused(ggml_context * ctx, Rows & rows, int target, const lk_nf4 * w, int mode, int n_out, ggml_tensor * x);
 ggml_tensor * add_mmid(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x);
+// y + the products of x with the rows of the head that adapters have their own of.
+ggml_tensor * add_rows(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x);
 // y + the adapters' changes of the embedding rows `ids`.
 ggml_tensor * add_embedding(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * ids);
 // Where a node's rows begin: ggml aligns tensors to 32 bytes, the kernels' rows begin on 64.

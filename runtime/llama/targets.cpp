@@ -25,7 +25,7 @@ static bool ends_with(const std::string & s, const char * end) {
 static bool contains(const std::string & s, const char * part) { return s.find(part) != std::string::npos; }
 
 static int add_target(Model & m, const std::string & name, const ggml_tensor * w) {
-    m.targets.push_back({name, (int) w->ne[0], (int) w->ne[1]});
+    m.targets.push_back({name, (int) w->ne[0], (int) w->ne[1], w});
     return (int) m.targets.size() - 1;
 }
 
@@ -65,7 +65,7 @@ void find_targets(Model & m) {
         }
         if (model.output) {
             // A tied head shares token_embd's weights and has its name; as a target it is the head alone.
-            m.by_weight[model.output] = take("output.weight", model.output);
+            m.by_weight[model.output] = m.head = take("output.weight", model.output);
         }
         if (model.tok_embd) {
             m.embedding = take("token_embd.weight", model.tok_embd);

@@ -102,8 +102,13 @@ int32_t wall_sampler_draw(wall_sampler * s, const float * logits, wall_error * e
 // keep_plain: also keep float copies, which devices with the mmid back end need.
 wall_pack * wall_pack_new(const wall_model * m, int f32, int keep_plain, wall_error * err);
 // a is (rank, n_in), b is (n_out, rank), of target number `target`. May be called once per target, and
-// for different targets at once.
-int wall_pack_add(wall_pack * p, int target, int rank, float scale, const float * a, const float * b, wall_error * err);
+// for different targets at once. magnitude (n_out), of the embedding (n_in), makes it DoRA, which reads the target's
+// weights; NULL: plain LoRA.
+int wall_pack_add(wall_pack * p, int target, int rank, float scale, const float * a, const float * b, const float * magnitude, wall_error * err);
+// These follow the modules, one call at a time. values (n_out) are added to the output of the target's layer, or,
+// replaces, stand for its bias; values (n, n_in) stand for the rows ids, NULL: all n of them.
+int wall_pack_add_bias(wall_pack * p, int target, const float * values, int replaces, wall_error * err);
+int wall_pack_add_rows(wall_pack * p, int target, const int32_t * ids, int n, const float * values, wall_error * err);
 int64_t wall_pack_bytes(const wall_pack * p);
 void wall_pack_free(wall_pack * p);
 

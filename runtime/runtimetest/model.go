@@ -187,8 +187,25 @@ func (m *Model) Pack(a *runtime.LoRA) (runtime.Packed, error) {
 			return nil, fmt.Errorf("%w: %s has shape %dx%d, the base has %dx%d",
 				runtime.ErrAdapter, mod.Tensor, mod.Out, mod.In, shape.Out, shape.In)
 		}
-		fmt.Fprintln(h, mod.Tensor, mod.Rank, mod.Scale, mod.A, mod.B)
-		p.bytes += 4 * int64(len(mod.A)+len(mod.B))
+		if mod.Magnitude != nil && len(mod.Magnitude) != mod.Lengths() {
+			return nil, fmt.Errorf("%w: %s has %d magnitudes, %d are expected", runtime.ErrAdapter, mod.Tensor, len(mod.Magnitude), mod.Lengths())
+		}
+		fmt.Fprintln(h, mod.Tensor, mod.Rank, mod.Scale, mod.A, mod.B, mod.Magnitude)
+		p.bytes += 4 * int64(len(mod.A)+len(mod.B)+len(mod.Magnitude))
+	}
+	for _, b := range a.Biases {
+		if len(b.Values) != m.facts.Targets[b.Tensor].Out {
+			return nil, fmt.Errorf("%w: %s has a bias of %d values", runtime.ErrAdapter, b.Tensor, len(b.Values))
+		}
+		fmt.Fprintln(h, "bias", b.Tensor, b.Values, b.Replaces)
+		p.bytes += 4 * int64(len(b.Values))
+	}
+	for _, r := range a.Rows {
+		if r.Width != m.facts.Targets[r.Tensor].In {
+			return nil, fmt.Errorf("%w: %s has rows of %d values", runtime.ErrAdapter, r.Tensor, r.Width)
+		}
+		fmt.Fprintln(h, "rows", r.Tensor, r.Tokens, r.Values)
+		p.bytes += 4 * int64(len(r.Values))
 	}
 	p.sum = h.Sum64()
 	return p, nil

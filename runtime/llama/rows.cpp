@@ -1,0 +1,170 @@
+// Rows of the embeddings and the head that an adapter replaces: packed as differences to the base's, and the node that
+// adds them to the head's logits. The embeddings' are added where their rows are looked up (lora_graph.cpp).
+#include "resident.h"
+#include "seam.h"
+#include "ggml-cpu.h"
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+namespace lorikeet {
+
+const uint8_t * Replaced::of(int32_t token) const {
+    if (ids.empty()) {
+        return row((size_t) token);
+    }
+    const auto it = at.find(token);
+    return it == at.end() ? nullptr : row(it->second);
+}
+
+namespace {
+
+// The largest number that half precision holds.
+const float HALF_MOST = 65504;
+
+// to (width) = from - base, in the type of r. False: it is not a number that the type holds.
+bool subtract(const Replaced & r, const float * from, const float * base, uint8_t * to) {
+    std::vector<float> d(r.width);
+    bool fits = true;
+    for (size_t i = 0; i < r.width; i++) {
+        d[i] = from[i] - base[i];
+        fits &= std::fabs(d[i]) <= (r.f32 ? 3e38f : HALF_MOST); // false for NaN, too
+    }
+    if (r.f32) {
+        std::copy(d.begin(), d.end(), (float *) to);
+    } else {
+        ggml_fp32_to_fp16_row(d.data(), (ggml_fp16_t *) to, (int64_t) r.width);
+    }
+    return fits;
+}
+
+} // namespace
+
+void Pack::add_rows(int target, const int32_t * ids, int n, const float * values) {
+    const Target & t = model->targets.at((size_t) target);
+    if (target != model->embedding && t.name != "output.weight") {
+        throw std::runtime_error(t.name + ": rows are replaced in token_embd.weight and output.weight alone");
+    }
+    if (rows.count(target) || (!ids && n != t.n_out)) {
+        throw std::runtime_error(t.name + ": its rows are given twice, or not all of them are");
+    }
+    Replaced r;
+    r.f32 = f32;
+    r.width = (size_t) t.n_in;
+    std::vector<int> order((size_t) n);
+    for (int i = 0; i < n; i++) {
+        order[(size_t) i] = i;
+        if (ids && (ids[i] < 0 || ids[i] >= t.n_out)) {
+            throw std::runtime_error(t.name + ": it has no row " + std::to_string(ids[i]));
+        }
+    }
+    if (ids) {
+        std::sort(order.begin(), order.end(), [&](int a, int b) { return ids[a] < ids[b]; });
+    }
+    std::vector<int> place((size_t) t.n_out, -1); // of each row of the base in values
+    for (size_t k = 0; k < order.size(); k++) {
+        const int id = ids ? ids[order[k]] : (int) k;
+        if (place[(size_t) id] >= 0) {
+            throw std::runtime_error(t.name + ": row " + std::to_string(id) + " is given twice");
+        }
+        place[(size_t) id] = order[k];
+        if (ids) {
+            r.ids.push_back(id);
+            r.at[id] = k;
+        }
+    }
+    r.data.resize((size_t) n*r.row_bytes());
+    const lq_weight w = resident(*model, target);
+    std::atomic<bool> fits{true};
+    in_background(t.n_out, [&](int first, int count) {
+        static thread_local std::vector<float> room; // ends with its thread
+        const size_t block = (size_t) LQ_READ_ROWS*r.width;
+        bool any = false;
+        for (int row = first; row < first + count; row++) {
+            any |= place[(size_t) row] >= 0;
+        }
+        if (!any) {
+            return;
+        }
+        room.resize(2*block);
+        const lq_low_rank nothing = {};
+        lq_read_rows(&w, &nothing, first, count, room.data(), room.data() + block);
+        for (int row = first; row < first + count; row++) {
+            if (place[(size_t) row] >= 0) {
+                const size_t to = ids ? r.at.at(row) : (size_t) row;
+                if (!subtract(r, values + (size_t) place[(size_t) row]*r.width, &room[(size_t) (row - first)*r.width], &r.data[to*r.row_bytes()])) {
+                    fits = false;
+                }
+            }
+        }
+    });
+    if (!fits) {
+        throw std::runtime_error(t.name + ": a replaced row holds a value that is not a finite number of a weight's size");
+    }
+    rows[target] = std::move(r);
+}
+
+// ---- the head --------------------------------------------------------------------------------------
+
+namespace {
+
+// One replaced row set on one row of the batch.
+struct Job {
+    const Replaced * r;
+    float scale;
+    const float * x;
+    float * y;
+};
+
+// y[id] += scale * D[id] x for the outputs [begin, end), a row of D for all rows of the batch while it is in the cache.
+void multiply(const Replaced & r, const Job * jobs, size_t n, int begin, int end) {
+    const ggml_type type = r.f32 ? GGML_TYPE_F32 : GGML_TYPE_F16;
+    const auto dot = ggml_get_type_traits_cpu(type)->vec_dot;
+    static thread_local std::vector<ggml_fp16_t> halves;
+    if (!r.f32) {
+        halves.resize(n*r.width);
+        for (size_t j = 0; j < n; j++) {
+            ggml_fp32_to_fp16_row(jobs[j].x, &halves[j*r.width], (int64_t) r.width);
+        }
+    }
+    const bool all = r.ids.empty();
+    size_t k = all ? (size_t) begin : (size_t) (std::lower_bound(r.ids.begin(), r.ids.end(), begin) - r.ids.begin());
+    for (; all ? k < (size_t) end : k < r.ids.size() && r.ids[k] < end; k++) {
+        for (size_t j = 0; j < n; j++) {
+            float product = 0;
+            const void * x = r.f32 ? (const void *) jobs[j].x : &halves[j*r.width];
+            dot((int) r.width, &product, 0, r.row(k), 0, x, 0, 1);
+            jobs[j].y[all ? k : (size_t) r.ids[k]] += jobs[j].scale*product;
+        }
+    }
+}
+
+void run_rows(ggml_tensor * dst, int ith, int nth, void * data) {
+    const auto * node = (const Rows::Node *) data;
+    const Rows::Span & s = *node->span;
+    const ggml_tensor * x = dst->src[1];
+    std::vector<Job> jobs;
+    for (size_t i = 0; i < s.seq.size(); i++) {
+        for (const Term & term : node->rows->placement.terms(s.seq[i])) {
+            const auto r = term.pack->rows.find(node->target);
+            if (r != term.pack->rows.end()) {
+                jobs.push_back({&r->second, term.scale, (const float *) ((const char *) x->data + i*x->nb[1]), (float *) ((char *) dst->data + i*dst->nb[1])});
+            }
+        }
+    }
+    std::stable_sort(jobs.begin(), jobs.end(), [](const Job & a, const Job & b) { return std::less<const Replaced *>()(a.r, b.r); });
+    const int n_out = (int) dst->ne[0], begin = (int) ((int64_t) n_out*ith/nth), end = (int) ((int64_t) n_out*(ith + 1)/nth);
+    for (size_t at = 0, next; at < jobs.size(); at = next) {
+        for (next = at; next < jobs.size() && jobs[next].r == jobs[at].r; next++) {
+        }
+        multiply(*jobs[at].r, &jobs[at], next - at, begin, end);
+    }
+}
+
+} // namespace
+
+ggml_tensor * add_rows(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x) {
+    return ggml_custom_inplace(ctx, y, &x, 1, run_rows, GGML_N_TASKS_MAX, rows.node(rows.span(x->ne[1]), target));
+}
+
+} // namespace lorikeet
