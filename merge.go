@@ -119,6 +119,9 @@ func (m *mergeFlags) open(base *runtime.Facts) (sum *adapters.Sum, label string,
 			return nil, "", closeAll, fmt.Errorf("--adapter %s: %w", w.Name, err)
 		}
 		list = append(list, a)
+		if err := a.LowRank(); err != nil {
+			return nil, "", closeAll, fmt.Errorf("--adapter %s: %w", w.Name, err)
+		}
 		sum.Add(a, w.Weight)
 		labels = append(labels, fmt.Sprintf("%s*%g", filepath.Base(w.Name), w.Weight))
 	}

@@ -60,6 +60,9 @@ func (s *Sum) Change(tensor string) (quant.Change, error) {
 		if err != nil {
 			return nil, err
 		}
+		if ok && m.Magnitude != nil {
+			return nil, fmt.Errorf("%w: %s: DoRA's magnitude vector (use_dora) cannot be merged yet", ErrUnsupported, tensor)
+		}
 		if ok {
 			m.Scale *= t.weight
 			parts = append(parts, m)

@@ -21,7 +21,8 @@ func FactsOf(file *quant.File) (*runtime.Facts, error) {
 		return nil, err
 	}
 	f := &runtime.Facts{Architecture: architecture, Fingerprint: fingerprint,
-		RopeNorm: !strings.HasPrefix(architecture, "qwen"), Targets: map[string]runtime.Shape{}, Refused: map[string]string{}}
+		RopeNorm: !strings.HasPrefix(architecture, "qwen"), Targets: map[string]runtime.Shape{}, Refused: map[string]string{},
+		Biases: map[string]int{}}
 	f.Name, _ = file.Metadata.String("general.name")
 	number := func(key string) int {
 		n, _ := file.Metadata.Uint(architecture + "." + key)
@@ -33,6 +34,9 @@ func FactsOf(file *quant.File) (*runtime.Facts, error) {
 	}
 	f.TiedHead = true
 	for _, t := range file.Tensors {
+		if strings.HasPrefix(t.Name, "blk.") && strings.HasSuffix(t.Name, ".bias") && len(t.Dims) == 1 {
+			f.Biases[t.Name] = int(t.Dims[0])
+		}
 		if _, ok := peftModule(t.Name); !ok || len(t.Dims) != 2 {
 			continue
 		}

@@ -16,7 +16,7 @@ type CacheOptions struct {
 	Store    *Store
 	Budget   int64                                       // bytes that packed adapters may hold
 	Pack     func(*runtime.LoRA) (runtime.Packed, error) // runtime.Model.Pack
-	Estimate func(Info) int64                            // bytes an adapter will hold, packed; nil: 4 per parameter
+	Estimate func(Info) int64                            // bytes an adapter will hold, packed; nil: 4 per parameter, 2 where rows are whole
 	Loaders  int                                         // loads at a time; 0: 2
 	Observe  func(Load)                                  // hears of every load that ended; must not block; may be nil
 }
@@ -122,7 +122,7 @@ func newCache(o CacheOptions, s shelf) *Cache {
 		o.Loaders = 2
 	}
 	if o.Estimate == nil {
-		o.Estimate = func(i Info) int64 { return 4 * i.Parameters }
+		o.Estimate = func(i Info) int64 { return 4*(i.Parameters-i.Whole) + 2*i.Whole }
 	}
 	if o.Observe == nil {
 		o.Observe = func(Load) {}

@@ -9,6 +9,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
 // This file reads PEFT's adapter_config.json. Every field of LoraConfig that changes the function an adapter
@@ -34,9 +36,16 @@ type config struct {
 	rank         int
 	alpha        float64
 	rsLoRA       bool
+	dora         bool
 	rankPattern  patterns[int]
 	alphaPattern patterns[float64]
 	targets      targets
+
+	loraBias bool                       // lora_B has a bias
+	bias     bool                       // biases of the base were trained
+	saved    []string                   // paths of modules_to_save
+	tokens   map[string][]runtime.Token // trainable_token_indices by path
+	tie      bool                       // ensure_weight_tying
 }
 
 // trainingOnly are the fields that say how an adapter was made or is stored; they do not change what it computes.
@@ -51,17 +60,12 @@ var trainingOnly = map[string]bool{
 // refused are the fields that change the function in a way we do not serve, unless they are neutral, with
 // what to say of them. Fields that are in no table are refused too.
 var refused = map[string]string{
-	"use_dora":                "DoRA's magnitude vector is not supported",
-	"modules_to_save":         "fully trained modules are not supported",
-	"trainable_token_indices": "single trained token embeddings are not supported",
-	"lora_bias":               "a bias on lora_B is not supported",
 	"target_parameters":       "LoRA on bare parameters is not supported",
 	"alora_invocation_tokens": "activated LoRA is not supported",
 	"use_qalora":              "QA-LoRA's pooled inputs are not supported",
 	"layer_replication":       "replicated layers are not supported",
 	"fan_in_fan_out":          "transposed weights are not supported",
 	"arrow_config":            "routing between adapters is not supported",
-	"ensure_weight_tying":     "tying embedding and head adapters is not supported",
 	"use_bdlora":              "block-diagonal LoRA is not supported",
 }
 
@@ -123,6 +127,8 @@ func (c *config) field(m member, x *expressions) (err error) {
 		c.alpha, err = parseAlpha(m.value)
 	case "use_rslora":
 		c.rsLoRA, err = parseAs[bool](m.value, "true or false")
+	case "use_dora":
+		c.dora, err = parseAs[bool](m.value, "true or false")
 	case "rank_pattern":
 		c.rankPattern, err = parsePatterns(m.value, x, parseRank)
 	case "alpha_pattern":
@@ -130,9 +136,19 @@ func (c *config) field(m member, x *expressions) (err error) {
 	case "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern":
 		err = c.targets.field(m, x)
 	case "bias":
-		if s, e := parseAs[string](m.value, "a string"); e != nil || s != "none" && s != "" {
-			err = fmt.Errorf("is %s: trained biases are not supported", m.value)
+		var word string
+		if word, err = parseAs[string](m.value, "none, lora_only or all"); err == nil && !slices.Contains([]string{"", "none", "lora_only", "all"}, word) {
+			err = &wrongValue{"none, lora_only or all"}
 		}
+		c.bias = word == "lora_only" || word == "all"
+	case "lora_bias":
+		c.loraBias, err = parseAs[bool](m.value, "true or false")
+	case "ensure_weight_tying":
+		c.tie, err = parseAs[bool](m.value, "true or false")
+	case "modules_to_save":
+		c.saved, err = parseSaved(m.value)
+	case "trainable_token_indices":
+		c.tokens, err = parseTokens(m.value)
 	case "init_lora_weights":
 		err = checkInit(m.value)
 	default:

@@ -98,22 +98,17 @@ func TestConfigIgnoresTrainingFields(t *testing.T) {
 
 func TestConfigRefuses(t *testing.T) {
 	unsupported := map[string]string{
-		`"use_dora": true`:                                              "use_dora",
-		`"modules_to_save": ["embed_tokens"]`:                           "modules_to_save",
-		`"trainable_token_indices": [1]`:                                "trainable_token_indices",
-		`"lora_bias": true`:                                             "lora_bias",
+		`"modules_to_save": ["embed_tokens", "norm"]`:                   `modules_to_save has "norm"`,
+		`"trainable_token_indices": {"q_proj": [1]}`:                    `trainable_token_indices has "q_proj"`,
 		`"target_parameters": ["x"]`:                                    "target_parameters",
 		`"alora_invocation_tokens": [1, 2]`:                             "alora_invocation_tokens",
 		`"use_qalora": true`:                                            "use_qalora",
 		`"layer_replication": [[0, 4]]`:                                 "layer_replication",
 		`"fan_in_fan_out": true`:                                        "fan_in_fan_out",
-		`"bias": "all"`:                                                 "bias",
-		`"bias": "lora_only"`:                                           "bias",
 		`"init_lora_weights": "pissa_niter_16"`:                         "init_lora_weights",
 		`"init_lora_weights": "olora"`:                                  "path_initial_model_for_weight_conversion",
 		`"init_lora_weights": "loftq"`:                                  "init_lora_weights",
 		`"init_lora_weights": "corda"`:                                  "init_lora_weights",
-		`"ensure_weight_tying": true`:                                   "ensure_weight_tying",
 		`"a_field_of_the_future": "yes"`:                                "a_field_of_the_future",
 		`"rank_pattern": {"(?!x)q_proj": 4}`:                            "rank_pattern",
 		`"exclude_modules": "(?=x).*"`:                                  "exclude_modules",
@@ -211,6 +206,8 @@ func TestConfigEncodesCanonically(t *testing.T) {
 func FuzzConfig(f *testing.F) {
 	f.Add(string(configWith(`"rank_pattern": {"a.b": 2, "^x(y|z)": 3}, "layers_to_transform": [1], "layers_pattern": "h"`)))
 	f.Add(string(configWith(`"exclude_modules": "a{2}", "alpha_pattern": {"q": 1.5}`)))
+	f.Add(string(configWith(`"modules_to_save": ["lm_head"], "trainable_token_indices": {"embed_tokens": [1, 2]}, "ensure_weight_tying": true`)))
+	f.Add(string(configWith(`"trainable_token_indices": [3], "bias": "lora_only", "lora_bias": true, "use_dora": true`)))
 	f.Fuzz(func(t *testing.T, data string) {
 		c, err := parseConfig([]byte(data))
 		if err != nil {

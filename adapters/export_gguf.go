@@ -101,7 +101,14 @@ func (m *module) ggufData(fold float64) (ggufPairData, error) {
 
 // checkGGUF refuses what llama.cpp's file has no place for.
 func (f *fitted) checkGGUF(base *runtime.Facts) error {
+	if err := f.lowRank(fmt.Sprintf("llama.cpp's adapter file has no place for it; export it as %s", PEFT)); err != nil {
+		return err
+	}
 	for _, m := range f.modules {
+		if m.m != nil {
+			return fmt.Errorf("%w: %s: llama.cpp's adapter file has no place for DoRA's magnitude vector (use_dora); export it as %s, "+
+				"or merge it into the base", ErrUnsupported, m.path, PEFT)
+		}
 		if base.TiedHead && (m.tensor == "output.weight" || m.lookup()) {
 			return fmt.Errorf("%w: %s: in this base the head is the token embeddings (there is no output.weight), and llama.cpp "+
 				"cannot apply an adapter to one of the two; export it as %s", ErrUnsupported, m.path, PEFT)

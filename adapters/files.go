@@ -120,13 +120,11 @@ func writeVersion(dir string, src *source, f *fitted, m *manifest) error {
 		return err
 	}
 	var tensors []Tensor
-	for i := range f.modules {
-		for _, t := range []*placed{f.modules[i].a, f.modules[i].b} {
-			if _, err := t.finite(); err != nil {
-				return err
-			}
-			tensors = append(tensors, Tensor{Name: t.address.name(), DType: t.DType, Shape: t.Shape, open: t.open})
+	for _, t := range f.tensors {
+		if _, err := t.finite(); err != nil {
+			return err
 		}
+		tensors = append(tensors, Tensor{Name: t.address.name(), DType: t.DType, Shape: t.Shape, open: t.open})
 	}
 	configJSON, err := src.config.encode()
 	if err != nil {

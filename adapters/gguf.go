@@ -25,6 +25,7 @@ type pair struct {
 	scale  float32
 	names  [2]string // of the two tensors, for errors
 	a, b   func() ([]float32, error)
+	m      []float32 // DoRA's magnitude vector; nil: plain LoRA
 }
 
 // ggufSource reads the header of a GGUF LoRA file of size bytes, which must stay readable while the source is
@@ -136,6 +137,12 @@ func transpose(m []float32, rows, columns int) []float32 {
 
 // loraSource makes a source of an adapter that is in memory.
 func loraSource(f *runtime.Facts, a *runtime.LoRA) (*source, error) {
+	if len(a.Biases) > 0 {
+		return nil, fmt.Errorf("%w: %s: a trained bias cannot be stored from memory", ErrUnsupported, a.Biases[0].Tensor)
+	}
+	if len(a.Rows) > 0 {
+		return nil, fmt.Errorf("%w: %s: whole rows cannot be stored from memory", ErrUnsupported, a.Rows[0].Tensor)
+	}
 	pairs := make([]pair, len(a.Modules))
 	for i, m := range a.Modules {
 		if len(m.A) != m.Rank*m.In || len(m.B) != m.Out*m.Rank || m.Rank < 1 || m.Rank > maxRank {
@@ -149,6 +156,13 @@ func loraSource(f *runtime.Facts, a *runtime.LoRA) (*source, error) {
 			names: [2]string{m.Tensor + ".lora_a", m.Tensor + ".lora_b"},
 			a:     func() ([]float32, error) { return m.A, nil },
 			b:     func() ([]float32, error) { return m.B, nil },
+			m:     m.Magnitude,
+		}
+		if (m.Magnitude != nil) != (a.Modules[0].Magnitude != nil) {
+			return nil, fmt.Errorf("%w: use_dora: %s and %s differ in having a magnitude vector", ErrUnsupported, m.Tensor, a.Modules[0].Tensor)
+		}
+		if m.Magnitude != nil && len(m.Magnitude) != m.Lengths() {
+			return nil, fmt.Errorf("%w: %s: a magnitude vector of %d values, %d are expected", ErrFormat, m.Tensor, len(m.Magnitude), m.Lengths())
 		}
 	}
 	return pairSource(f, pairs)
@@ -177,7 +191,7 @@ func pairSource(f *runtime.Facts, pairs []pair) (*source, error) {
 	return s, err
 }
 
-// peftPair returns the two tensors as PEFT has them.
+// peftPair returns the module's tensors as PEFT has them.
 func peftPair(f *runtime.Facts, path string, p pair) []placed {
 	rank, in, out := int64(p.rank), int64(p.shape.In), int64(p.shape.Out)
 	a, b := p.a, p.b
@@ -188,10 +202,18 @@ func peftPair(f *runtime.Facts, path string, p pair) []placed {
 	} else if n := heads(f, p.tensor); n > 0 {
 		b = changed(p.b, func(v []float32) ([]float32, error) { return permute(v, p.shape.Out, n, false) })
 	}
-	return []placed{
+	list := []placed{
 		{lazyTensor(p.names[sideA], []int64{rank, in}, a), address{path, sideA}},
 		{lazyTensor(p.names[sideB], []int64{out, rank}, b), address{path, sideB}},
 	}
+	if p.m != nil {
+		m := func() ([]float32, error) { return p.m, nil }
+		if n := heads(f, p.tensor); n > 0 {
+			m = changed(m, func(v []float32) ([]float32, error) { return permute(v, p.shape.Out, n, false) })
+		}
+		list = append(list, placed{lazyTensor(p.tensor+".magnitude", []int64{int64(len(p.m))}, m), address{path, sideMagnitude}})
+	}
+	return list
 }
 
 // changed applies change to values that are made when they are read.
@@ -225,7 +247,7 @@ func configOf(paths []string, pairs []pair) ([]byte, error) {
 	}
 	return json.Marshal(map[string]any{
 		"peft_type": "LORA", "task_type": "CAUSAL_LM", "inference_mode": true, "bias": "none",
-		"r": r, "lora_alpha": alpha, "use_rslora": false, "use_dora": false,
+		"r": r, "lora_alpha": alpha, "use_rslora": false, "use_dora": pairs[0].m != nil,
 		"rank_pattern": rankPattern, "alpha_pattern": alphaPattern,
 		"target_modules": slices.Sorted(maps.Keys(short)),
 	})

@@ -182,6 +182,13 @@ func (s *Store) mergeSource(ctx context.Context, m *Merge, infos []Info) (_ *sou
 			return nil, fmt.Errorf("adapter %q: %w", info.Name, err)
 		}
 		open = append(open, src)
+		if f.summary.DoRA {
+			return nil, &FieldError{fmt.Sprintf("from[%d].name", i), fmt.Sprintf("is %q, a DoRA adapter (use_dora): its magnitude vector is "+
+				"no part of a sum of A and B", info.Name), ErrMerge}
+		}
+		if err := f.lowRank("it is no part of a sum of A and B"); err != nil {
+			return nil, &FieldError{fmt.Sprintf("from[%d].name", i), fmt.Sprintf("is %q: %v", info.Name, err), ErrMerge}
+		}
 		g.add(i, f)
 	}
 	for _, path := range slices.Sorted(maps.Keys(g.pairs)) {

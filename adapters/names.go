@@ -81,13 +81,35 @@ func isIndex(s string) bool {
 // shortName returns what PEFT's target_modules call the module: "q_proj".
 func shortName(module string) string { return module[strings.LastIndexByte(module, '.')+1:] }
 
-// side is which of a module's two matrices a tensor is.
+// side is which part of a module a tensor is.
 type side int
 
 const (
-	sideA side = iota // (rank, in)
-	sideB             // (out, rank)
+	sideA         side = iota // (rank, in)
+	sideB                     // (out, rank)
+	sideMagnitude             // DoRA: (out), of the embeddings (width)
+	sideLoRABias              // lora_bias: (out)
+	sideBias                  // a layer's own bias: (out)
+	sideBaseBias              // the same, saved from inside PEFT's wrapping
+	sideSaved                 // modules_to_save: (vocabulary, width)
+	sideBaseSaved             // the same, saved from inside PEFT's wrapping
+	sideTokens                // trainable_token_indices: (tokens, width)
+	sides
 )
+
+// on reports whether a module may have the part: only the two ends of the model have rows of tokens.
+func (s side) on(module string) bool {
+	switch s {
+	case sideSaved, sideBaseSaved, sideTokens:
+		return module == embeddingModule || module == headModule
+	case sideLoRABias, sideBias, sideBaseBias:
+		return module != embeddingModule
+	}
+	return true
+}
+
+// parts are the tensors of one module.
+type parts [sides]*placed
 
 // address says what a tensor of an adapter is.
 type address struct {
@@ -97,6 +119,9 @@ type address struct {
 
 // name returns the tensor's canonical name in a PEFT file.
 func (a address) name() string {
+	if ending := canonicalEndings[a.side]; ending != "" {
+		return peftPrefix + a.module + ending
+	}
 	letter := "AB"[a.side : a.side+1]
 	if a.module == embeddingModule {
 		return peftPrefix + a.module + ".lora_embedding_" + letter
@@ -104,10 +129,16 @@ func (a address) name() string {
 	return peftPrefix + a.module + ".lora_" + letter + ".weight"
 }
 
+// canonicalEndings are the ends of the names that are the same for every module.
+var canonicalEndings = [sides]string{
+	sideMagnitude: ".lora_magnitude_vector", sideLoRABias: ".lora_B.bias", sideBias: ".bias", sideBaseBias: ".base_layer.bias",
+	sideSaved: ".weight", sideBaseSaved: ".base_layer.weight", sideTokens: ".token_adapter.trainable_tokens_delta",
+}
+
 // peftPrefix is what get_peft_model's wrapping puts before every name, once for every wrapping.
 const peftPrefix = "base_model.model."
 
-// peftEndings are the last parts of the names we read. "default" is the adapter's name inside PEFT, which
+// peftEndings are the last parts of the names we read; the first that fits counts. "default" is the adapter's name inside PEFT, which
 // stays where the weights were saved without PEFT's own function.
 var peftEndings = []struct {
 	text      string
@@ -118,10 +149,24 @@ var peftEndings = []struct {
 	{".lora_B.weight", sideB, false},
 	{".lora_A.default.weight", sideA, false},
 	{".lora_B.default.weight", sideB, false},
+	{".lora_magnitude_vector", sideMagnitude, false},
+	{".lora_magnitude_vector.weight", sideMagnitude, false},
+	{".lora_magnitude_vector.default", sideMagnitude, false},
+	{".lora_magnitude_vector.default.weight", sideMagnitude, false},
 	{".lora_embedding_A", sideA, true},
 	{".lora_embedding_B", sideB, true},
 	{".lora_embedding_A.default", sideA, true},
 	{".lora_embedding_B.default", sideB, true},
+	{".lora_B.bias", sideLoRABias, false},
+	{".lora_B.default.bias", sideLoRABias, false},
+	{".base_layer.bias", sideBaseBias, false},
+	{".bias", sideBias, false},
+	{".token_adapter.trainable_tokens_delta", sideTokens, false},
+	{".token_adapter.trainable_tokens_delta.default", sideTokens, false},
+	{".modules_to_save.default.weight", sideSaved, false},
+	{".modules_to_save.weight", sideSaved, false},
+	{".base_layer.weight", sideBaseSaved, false},
+	{".weight", sideSaved, false},
 }
 
 // parsePEFTName reads a tensor's name of a PEFT file. The error wraps ErrUnsupported.
@@ -135,7 +180,9 @@ func parsePEFTName(name string) (address, error) {
 		for more := ok; more; {
 			path, more = strings.CutPrefix(path, peftPrefix)
 		}
-		if _, known := ggufTensor(path); !ok || !known || e.embedding != (path == embeddingModule) {
+		matrix := e.side <= sideB // of the embeddings only those have names of their own
+		_, known := ggufTensor(path)
+		if !ok || !known || !e.side.on(path) || matrix && e.embedding != (path == embeddingModule) {
 			break
 		}
 		return address{path, e.side}, nil
@@ -146,15 +193,13 @@ func parsePEFTName(name string) (address, error) {
 // whyNot says what an unknown tensor is, where it can be told.
 func whyNot(name string) string {
 	switch {
-	case strings.Contains(name, "lora_magnitude_vector"):
-		return "belongs to DoRA, which is not supported"
 	case strings.Contains(name, "modules_to_save"), strings.HasSuffix(name, "_proj.weight"),
 		strings.HasSuffix(name, "embed_tokens.weight"), strings.HasSuffix(name, "lm_head.weight"):
-		return "is a fully trained module (modules_to_save), which is not supported"
+		return "is a fully trained module (modules_to_save); only embed_tokens and lm_head are served in full"
 	case strings.Contains(name, "token_adapter"):
-		return "holds single trained token embeddings, which are not supported"
+		return "holds trained rows of a module that is neither embed_tokens nor lm_head, which is not supported"
 	case strings.HasSuffix(name, ".bias"):
-		return "is a trained bias, which is not supported"
+		return "is a trained bias of a module that adapters do not change, which is not supported"
 	}
 	return "is not a LoRA of a linear layer of a llama-like model (q, k, v, o, gate, up, down, embed_tokens, lm_head)"
 }

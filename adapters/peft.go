@@ -55,7 +55,10 @@ func peftSource(configJSON []byte, tensors []Tensor) (*source, error) {
 
 // fitted is a source that fits the base.
 type fitted struct {
-	modules []module // sorted by path
+	tensors []*placed // all of them, by path and part
+	modules []module  // sorted by path
+	biases  []bias
+	rows    []ownRows
 	summary Summary
 }
 
@@ -66,8 +69,9 @@ type module struct {
 	shape  runtime.Shape
 	rank   int
 	scale  float32
-	heads  int // rows of b are permuted by head; 0: they are not
+	heads  int // rows of b and m are permuted by head; 0: they are not
 	a, b   *placed
+	m      *placed // DoRA's magnitude vector; nil: plain LoRA
 }
 
 // fit checks everything about the adapter but its values. The error wraps runtime.ErrAdapter, ErrUnsupported
@@ -76,11 +80,11 @@ func (s *source) fit(f *runtime.Facts) (*fitted, error) {
 	if !families[f.Architecture] {
 		return nil, fmt.Errorf("%w: adapters are not supported on the architecture %q", ErrUnsupported, f.Architecture)
 	}
-	pairs := make(map[string]*[2]*placed, len(s.tensors)/2)
+	pairs := make(map[string]*parts, len(s.tensors)/2)
 	for i := range s.tensors {
 		t := &s.tensors[i]
 		if pairs[t.module] == nil {
-			pairs[t.module] = new([2]*placed)
+			pairs[t.module] = new(parts)
 		}
 		if other := pairs[t.module][t.side]; other != nil {
 			return nil, fmt.Errorf("%w: tensors %q and %q are the same", ErrFormat, other.Name, t.Name)
@@ -92,27 +96,62 @@ func (s *source) fit(f *runtime.Facts) (*fitted, error) {
 	}
 	var out fitted
 	for _, path := range slices.Sorted(maps.Keys(pairs)) {
-		m, err := s.config.fitModule(f, path, pairs[path])
-		if err != nil {
+		if err := s.config.fitPath(f, path, pairs, &out); err != nil {
 			return nil, err
 		}
-		out.modules = append(out.modules, m)
 	}
-	out.summary = s.config.summarize(f, out.modules)
+	if err := s.config.checkWhole(f, pairs); err != nil {
+		return nil, err
+	}
+	out.summary = s.config.summarize(f, &out)
 	return &out, nil
 }
 
-// fitModule checks one pair of matrices.
-func (c *config) fitModule(f *runtime.Facts, path string, p *[2]*placed) (module, error) {
+// fitPath checks the tensors of one module and adds what they are to out.
+func (c *config) fitPath(f *runtime.Facts, path string, pairs map[string]*parts, out *fitted) error {
+	p := pairs[path]
+	if p.low() {
+		m, err := c.fitModule(f, path, p)
+		if err != nil {
+			return err
+		}
+		out.modules = append(out.modules, m)
+	}
+	biases, err := c.fitBiases(f, path, p)
+	if err != nil {
+		return err
+	}
+	head := pairs[headModule]
+	rows, err := c.fitRows(f, path, p, head != nil && (head[sideSaved] != nil || head[sideBaseSaved] != nil || head[sideTokens] != nil))
+	if err != nil {
+		return err
+	}
+	out.biases, out.rows = append(out.biases, biases...), append(out.rows, rows...)
+	for _, t := range p {
+		if t != nil {
+			out.tensors = append(out.tensors, t)
+		}
+	}
+	return nil
+}
+
+// fitModule checks one module: its pair of matrices, and its magnitude vector where there is one.
+func (c *config) fitModule(f *runtime.Facts, path string, p *parts) (module, error) {
 	a, b := p[sideA], p[sideB]
 	if a == nil || b == nil {
 		have := a
 		if have == nil {
 			have = b
 		}
+		if have == nil {
+			if have = p[sideMagnitude]; have == nil {
+				have = p[sideLoRABias]
+			}
+			return module{}, fmt.Errorf("%w: tensor %q has no lora_A and lora_B beside it", ErrFormat, have.Name)
+		}
 		return module{}, fmt.Errorf("%w: tensor %q has no partner lora_%s", ErrFormat, have.Name, "BA"[have.side:have.side+1])
 	}
-	m := module{path: path, rank: c.rankOf(path), scale: c.scale(path), a: a, b: b}
+	m := module{path: path, rank: c.rankOf(path), scale: c.scale(path), a: a, b: b, m: p[sideMagnitude]}
 	m.tensor, _ = ggufTensor(path)
 	var ok bool
 	if m.shape, ok = f.Targets[m.tensor]; !ok {
@@ -121,6 +160,9 @@ func (c *config) fitModule(f *runtime.Facts, path string, p *[2]*placed) (module
 	if !c.targets.match(path) {
 		return m, fmt.Errorf("%w: tensor %q is not covered by target_modules of %s, so PEFT would not apply it",
 			ErrFormat, a.Name, configFile)
+	}
+	if err := c.checkMagnitude(&m); err != nil {
+		return m, err
 	}
 	if err := m.checkShapes(); err != nil {
 		return m, err
@@ -156,7 +198,25 @@ func (m *module) checkShapes() error {
 	if err := m.checkShape(m.a, 1, in, inName); err != nil {
 		return err
 	}
-	return m.checkShape(m.b, 0, out, outName)
+	if err := m.checkShape(m.b, 0, out, outName); err != nil {
+		return err
+	}
+	if m.m != nil && (len(m.m.Shape) != 1 || m.m.Shape[0] != int64(out)) {
+		return fmt.Errorf("%w: tensor %q has the shape %v, one magnitude for each of the %d %s is expected",
+			ErrFormat, m.m.Name, m.m.Shape, out, outName)
+	}
+	return nil
+}
+
+// checkMagnitude wants a magnitude vector where the configuration says DoRA, and there alone.
+func (c *config) checkMagnitude(m *module) error {
+	switch {
+	case c.dora && m.m == nil:
+		return fmt.Errorf("%w: use_dora of %s is true, but there is no tensor %q", ErrFormat, configFile, address{m.path, sideMagnitude}.name())
+	case !c.dora && m.m != nil:
+		return fmt.Errorf("%w: tensor %q is DoRA's magnitude vector, but use_dora of %s is not true", ErrFormat, m.m.Name, configFile)
+	}
+	return nil
 }
 
 // checkShape wants want features in the one dimension and the rank in the other.
@@ -175,16 +235,26 @@ func (m *module) checkShape(t *placed, at, want int, what string) error {
 }
 
 // summarize describes modules that fit, and warns of targets the adapter has no tensors for.
-func (c *config) summarize(f *runtime.Facts, modules []module) Summary {
-	s := Summary{Alpha: c.alpha, RSLoRA: c.rsLoRA, Modules: len(modules)}
-	held := make(map[string]bool, len(modules))
+func (c *config) summarize(f *runtime.Facts, x *fitted) Summary {
+	s := Summary{Alpha: c.alpha, RSLoRA: c.rsLoRA, DoRA: c.dora}
+	held, changed := make(map[string]bool), make(map[string]bool)
 	short := make(map[string]bool)
-	for _, m := range modules {
+	for _, m := range x.modules {
 		s.Rank = max(s.Rank, m.rank)
-		s.Parameters += int64(m.rank) * int64(m.shape.In+m.shape.Out)
-		held[m.tensor] = true
-		short[shortName(m.path)] = true
+		held[m.tensor], changed[m.tensor] = true, true
 	}
+	for _, b := range x.biases {
+		changed[b.tensor] = true
+	}
+	for _, r := range x.rows {
+		changed[r.tensor] = true
+		s.Whole += r.t.Elements()
+	}
+	for _, t := range x.tensors {
+		s.Parameters += t.Elements()
+		short[shortName(t.module)] = true
+	}
+	s.Modules = len(changed)
 	for name := range short {
 		s.Targets = append(s.Targets, name)
 	}
@@ -217,11 +287,24 @@ func (m *module) load() (runtime.LoRAModule, error) {
 	if m.lookup() {
 		a, b = transpose(b, m.shape.In, m.rank), transpose(a, m.rank, m.shape.Out)
 	}
-	if m.heads > 0 {
-		b, err = permute(b, m.shape.Out, m.heads, true)
+	out.A = a
+	if out.B, err = m.permuted(b); err != nil || m.m == nil {
+		return out, err
 	}
-	out.A, out.B = a, b
+	magnitude, err := m.m.finite()
+	if err != nil {
+		return out, err
+	}
+	out.Magnitude, err = m.permuted(magnitude)
 	return out, err
+}
+
+// permuted brings rows of Hugging Face's order into GGUF's.
+func (m *module) permuted(rows []float32) ([]float32, error) {
+	if m.heads == 0 {
+		return rows, nil
+	}
+	return permute(rows, m.shape.Out, m.heads, true)
 }
 
 // finite reads the values and refuses NaN and infinity.
@@ -273,5 +356,5 @@ func (f *fitted) lora() (*runtime.LoRA, error) {
 	if err := cmp.Or(errs...); err != nil {
 		return nil, err
 	}
-	return out, nil
+	return out, f.whole(out)
 }

@@ -1,8 +1,10 @@
 package adapters
 
 import (
+	"maps"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -260,11 +262,26 @@ func TestImportRefuses(t *testing.T) {
 		"no prefix": {func(p *peftFiles) {
 			p.rename(func(s string) string { return strings.TrimPrefix(s, "base_model.model.") })
 		}, ErrUnsupported, []string{"model.layers"}},
-		"unknown module": {set("base_model.model.model.layers.0.mlp.router.lora_A.weight", []int64{1}, 1), ErrUnsupported, []string{"router"}},
-		"magnitude":      {set(testQ+".lora_magnitude_vector", []int64{1}, 1), ErrUnsupported, []string{testQ + ".lora_magnitude_vector", "DoRA"}},
-		"full weight":    {set("base_model.model.lm_head.weight", []int64{1}, 1), ErrUnsupported, []string{"lm_head.weight", "modules_to_save"}},
-		"bias":           {set(testQ+".bias", []int64{1}, 1), ErrUnsupported, []string{testQ + ".bias", "bias"}},
-		"lora bias":      {set(testQ+".lora_B.bias", []int64{1}, 1), ErrUnsupported, []string{testQ + ".lora_B.bias", "bias"}},
+		"unknown module":         {set("base_model.model.model.layers.0.mlp.router.lora_A.weight", []int64{1}, 1), ErrUnsupported, []string{"router"}},
+		"magnitude without DoRA": {set(testQ+".lora_magnitude_vector", []int64{16}, zeros(16)...), ErrFormat, []string{testQ + ".lora_magnitude_vector", "use_dora"}},
+		"DoRA without magnitude": {func(p *peftFiles) { p.config["use_dora"] = true }, ErrFormat, []string{"use_dora", "mlp.down_proj.lora_magnitude_vector"}},
+		"magnitude alone": {func(p *peftFiles) {
+			p.dora(1)
+			delete(p.tensors, testQ+".lora_A.weight")
+			delete(p.tensors, testQ+".lora_B.weight")
+		}, ErrFormat, []string{testQ + ".lora_magnitude_vector", "lora_A"}},
+		"long magnitude": {func(p *peftFiles) {
+			p.dora(1)
+			set(testQ+".lora_magnitude_vector", []int64{17}, zeros(17)...)(p)
+		}, ErrFormat, []string{testQ + ".lora_magnitude_vector", "[17]", "16 outputs"}},
+		"endless magnitude": {func(p *peftFiles) {
+			p.dora(1)
+			set(testQ+".lora_magnitude_vector", []int64{16}, inf[48:]...)(p)
+		}, ErrUnsupported, []string{testQ + ".lora_magnitude_vector", "value 15", "-Inf"}},
+		"full weight":    {set("base_model.model.lm_head.weight", []int64{1}, 1), runtime.ErrAdapter, []string{"lm_head.weight", "32 rows of output.weight"}},
+		"full linear":    {set(testQ+".weight", []int64{1}, 1), ErrUnsupported, []string{testQ + ".weight", "modules_to_save"}},
+		"bias":           {set(testQ+".bias", []int64{1}, 1), runtime.ErrAdapter, []string{testQ + ".bias", "the base has no blk.", "attn_q.bias"}},
+		"lora bias":      {set(testQ+".lora_B.bias", []int64{16}, zeros(16)...), ErrFormat, []string{testQ + ".lora_B.bias", "lora_bias"}},
 		"same twice":     {set("base_model.model."+testQ+".lora_A.weight", []int64{4, 16}, zeros(64)...), ErrFormat, []string{testQ + ".lora_A.weight", "same"}},
 		"embedding name": {set("base_model.model.model.embed_tokens.lora_A.weight", []int64{1}, 1), ErrUnsupported, []string{"embed_tokens.lora_A.weight"}},
 		"not targeted":   {func(p *peftFiles) { p.config["target_modules"] = []string{"v_proj"} }, ErrFormat, []string{"target_modules", "layers.0.mlp.down_proj"}},
@@ -280,6 +297,77 @@ func TestImportRefuses(t *testing.T) {
 			}
 			wantError(t, err, c.want, c.parts...)
 		})
+	}
+}
+
+// dora gives every module a magnitude vector.
+func (p *peftFiles) dora(seed uint64) {
+	p.config["use_dora"] = true
+	rng := rand.New(rand.NewPCG(seed, 9))
+	for name, b := range maps.Clone(p.tensors) {
+		if path, ok := strings.CutSuffix(name, ".lora_B.weight"); ok {
+			v := make([]float32, b.Shape[0])
+			for i := range v {
+				v[i] = 1 + rng.Float32()
+			}
+			p.tensors[path+".lora_magnitude_vector"] = NewTensor(path+".lora_magnitude_vector", b.Shape[:1], v)
+		}
+	}
+}
+
+// The magnitudes belong to the rows of B, so they are permuted as those are, under each of the names that PEFT has
+// given them, and come back as they were.
+func TestImportDoRA(t *testing.T) {
+	for _, ending := range []string{"", ".weight", ".default", ".default.weight"} {
+		p := newPEFT(7)
+		p.dora(1)
+		p.rename(func(s string) string {
+			if strings.HasSuffix(s, "lora_magnitude_vector") {
+				return s + ending
+			}
+			return s
+		})
+		x, err := p.fit(t, testFacts())
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := x.lora()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !x.summary.DoRA || a.Plain() {
+			t.Error("it is not taken for DoRA")
+		}
+		for _, m := range a.Modules {
+			path, _ := peftModule(m.Tensor)
+			tensor := p.tensors["base_model.model."+path+".lora_magnitude_vector"+ending]
+			want, err := tensor.Float32()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := heads(testFacts(), m.Tensor); n > 0 {
+				head := m.Out / n // pair i of a head lies at i and i+head/2 there, at 2i and 2i+1 here
+				hf := slices.Clone(want)
+				for i := range want {
+					at := i % head
+					want[i/head*head+at%(head/2)*2+at/(head/2)] = hf[i]
+				}
+			}
+			if !slices.Equal(m.Magnitude, want) {
+				t.Errorf("%s: magnitudes %v, want %v", m.Tensor, m.Magnitude, want)
+			}
+		}
+		s, err := loraSource(testFacts(), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := s.fit(testFacts())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := again.lora(); err != nil || !reflect.DeepEqual(a, b) {
+			t.Errorf("it does not come back (%v)", err)
+		}
 	}
 }
 
@@ -301,8 +389,11 @@ func TestNamesRoundTrip(t *testing.T) {
 		if !ok || !ok2 || back != tensor {
 			t.Errorf("%s -> %s -> %s", tensor, path, back)
 		}
-		for s := range 2 {
-			a := address{path, side(s)}
+		for s := range sides {
+			if !s.on(path) {
+				continue
+			}
+			a := address{path, s}
 			if got, err := parsePEFTName(a.name()); err != nil || got != a {
 				t.Errorf("%s reads as %+v (%v)", a.name(), got, err)
 			}

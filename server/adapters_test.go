@@ -137,9 +137,9 @@ func TestUploadErrors(t *testing.T) {
 		"too large":   {"a", map[string][]byte{"x.gguf": make([]byte, 150<<10)}, 413, codeTooLarge, "", "larger than 102400 bytes"},
 		"much larger": {"a", map[string][]byte{"x.gguf": make([]byte, 3<<20)}, 413, codeTooLarge, "", "larger than 102400 bytes"},
 		"unsupported": {"a", map[string][]byte{
-			"adapter_config.json":       []byte(`{"peft_type":"LORA","r":2,"lora_alpha":4,"use_dora":true,"target_modules":["q_proj"]}`),
+			"adapter_config.json":       []byte(`{"peft_type":"LORA","r":2,"lora_alpha":4,"use_qalora":true,"target_modules":["q_proj"]}`),
 			"adapter_model.safetensors": good["adapter_model.safetensors"],
-		}, 400, "adapter_unsupported", "file", "use_dora"},
+		}, 400, "adapter_unsupported", "file", "use_qalora"},
 		"mismatch": {"a", map[string][]byte{
 			"adapter_config.json":       config,
 			"adapter_model.safetensors": bytes.ReplaceAll(good["adapter_model.safetensors"], []byte("layers.0"), []byte("layers.7")),
