@@ -24,7 +24,7 @@ func (e *FieldError) Unwrap() error { return e.kind }
 
 // Plan returns the modules that PEFT would train on the base with a configuration of r, lora_alpha,
 // target_modules and what else says which: exclude_modules, layers_to_transform, rank_pattern, alpha_pattern,
-// use_rslora. They are sorted by tensor. The error is a FieldError, or an ErrUnsupported where the base carries
+// use_rslora, use_dora. They are sorted by tensor. The error is a FieldError, or an ErrUnsupported where the base carries
 // no adapters.
 func Plan(f *runtime.Facts, configJSON []byte) ([]runtime.TrainModule, error) {
 	if !families[f.Architecture] {
@@ -51,7 +51,7 @@ func Plan(f *runtime.Facts, configJSON []byte) ([]runtime.TrainModule, error) {
 	var list []runtime.TrainModule
 	for _, tensor := range slices.Sorted(maps.Keys(f.Targets)) {
 		if path, ok := peftModule(tensor); ok && c.targets.match(path) {
-			list = append(list, runtime.TrainModule{Tensor: tensor, Rank: c.rankOf(path), Scale: c.scale(path)})
+			list = append(list, runtime.TrainModule{Tensor: tensor, Rank: c.rankOf(path), Scale: c.scale(path), DoRA: c.dora})
 		}
 	}
 	if len(list) == 0 {

@@ -22,9 +22,9 @@ func TestPlan(t *testing.T) {
 			t.Errorf("module %+v", m)
 		}
 	}
-	list, err = Plan(f, []byte(`{"r": 4, "lora_alpha": 4, "use_rslora": true, "target_modules": ["q_proj", "lm_head"],
+	list, err = Plan(f, []byte(`{"r": 4, "lora_alpha": 4, "use_rslora": true, "use_dora": true, "target_modules": ["q_proj", "lm_head"],
 		"layers_to_transform": [1], "rank_pattern": {"q_proj": 16}, "alpha_pattern": {"lm_head": 12}}`))
-	want := []runtime.TrainModule{{Tensor: "blk.1.attn_q.weight", Rank: 16, Scale: 1}, {Tensor: "output.weight", Rank: 4, Scale: 6}}
+	want := []runtime.TrainModule{{Tensor: "blk.1.attn_q.weight", Rank: 16, Scale: 1, DoRA: true}, {Tensor: "output.weight", Rank: 4, Scale: 6, DoRA: true}}
 	if err != nil || !slices.Equal(list, want) {
 		t.Errorf("got %+v, want %+v, error %v", list, want, err)
 	}
@@ -38,7 +38,6 @@ func TestPlanRefusesByName(t *testing.T) {
 		`{"r": 8, "lora_alpha": 8, "target_modules": ["q_proj"], "exclude_modules": ["q_proj"]}`:   "leave no module to train",
 		`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "rank_pattern": {"q_proj": 0}}`: `rank_pattern "q_proj" is not a whole number`,
 		`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "alpha_pattern": [1]}`:          "alpha_pattern is not an object",
-		`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "use_dora": true}`:              "use_dora is true: DoRA",
 	} {
 		_, err := Plan(testFacts(), []byte(config))
 		var e *FieldError

@@ -135,6 +135,9 @@ type Adapter struct {
 	// Alpha lora_alpha of its configuration.
 	Alpha float64 `json:"alpha"`
 
+	// UseDora Whether it is DoRA: with a magnitude for every output.
+	UseDora bool `json:"use_dora"`
+
 	// UseRslora Whether its scale is alpha over the root of the rank.
 	UseRslora bool `json:"use_rslora"`
 
@@ -1505,6 +1508,9 @@ type TrainingParameters struct {
 
 	// Truncation What becomes of longer examples.
 	Truncation *TrainingParametersTruncation `json:"truncation,omitempty"`
+
+	// UseDora Train a magnitude for every output beside the update (DoRA). It starts at the base's own, takes lora_B's learning rate, and lora_dropout does not meet the base's part.
+	UseDora *bool `json:"use_dora,omitempty"`
 
 	// UseRslora Scale by lora_alpha over the root of r instead.
 	UseRslora *bool `json:"use_rslora,omitempty"`

@@ -16,6 +16,7 @@ type TrainModule struct {
 	Tensor string
 	Rank   int
 	Scale  float32 // alpha/r, or alpha/sqrt(r)
+	DoRA   bool    // with a magnitude vector, which begins at the lengths of the base's rows
 }
 
 // TrainMode says what a micro-batch is for.

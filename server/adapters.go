@@ -158,7 +158,7 @@ func sendAdapters(c *fiber.Ctx, list []adapters.Info) error {
 func adapterOf(i adapters.Info) openapi.Adapter {
 	a := openapi.Adapter{
 		Object: "adapter", Name: i.Name, Version: i.Version, Digest: i.Digest, Current: i.Current, Rank: i.Rank, Alpha: i.Alpha,
-		UseRslora: i.RSLoRA, Targets: i.Targets, Modules: i.Modules, Parameters: i.Parameters, Bytes: i.Bytes,
+		UseRslora: i.RSLoRA, UseDora: i.DoRA, Targets: i.Targets, Modules: i.Modules, Parameters: i.Parameters, Bytes: i.Bytes,
 		Loaded: i.Loaded, CreatedAt: i.Created.Unix(), Origin: i.Origin.Kind, Warnings: i.Warnings,
 	}
 	if r := i.Origin.Merge; r != nil {

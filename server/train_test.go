@@ -285,7 +285,7 @@ func TestTrainRefusals(t *testing.T) {
 		{`{` + good + `,"r":0}`, "r", []string{"1 to 512"}},
 		{`{` + good + `,"learning_rate":"fast"}`, "learning_rate", []string{"a number"}},
 		{`{` + good + `,"learning_speed":1}`, "learning_speed", []string{"not known"}},
-		{`{` + good + `,"use_dora":true}`, "use_dora", []string{"DoRA"}},
+		{`{` + good + `,"use_dora":"yes"}`, "use_dora", []string{"true or false"}},
 		{`{` + good + `,"target_modules":["x_proj"]}`, "target_modules", nil},
 		{`{` + good + `,"metadata":{"a":"` + strings.Repeat("x", 600) + `"}}`, "metadata", nil},
 		{`{"name":"pupil","examples":[{"text":"a b c"},{"txt":"b"},{"chosen":"a","rejected":"b"}]}`, "examples",

@@ -14,6 +14,7 @@ type Config struct {
 	Rank           int             `json:"r"`
 	Alpha          float64         `json:"lora_alpha"`          // the update is scaled by lora_alpha / r
 	RSLoRA         bool            `json:"use_rslora"`          // by lora_alpha / sqrt(r) instead
+	DoRA           bool            `json:"use_dora"`            // with a magnitude vector for every module
 	Dropout        float64         `json:"lora_dropout"`        // of the input of A, in [0, 1)
 	TargetModules  Names           `json:"target_modules"`      // "q_proj", ..., "embed_tokens", "lm_head"; "all-linear"
 	ExcludeModules Names           `json:"exclude_modules"`     // of them, those to leave out

@@ -30,7 +30,6 @@ var harmless = map[string]bool{
 // "not used", with what to say of them.
 var refused = map[string]string{
 	"neftune_noise_alpha":           "noise on the embeddings (NEFTune) is not supported",
-	"use_dora":                      "DoRA is not supported",
 	"modules_to_save":               "fully trained modules are not supported",
 	"trainable_token_indices":       "training single token embeddings is not supported",
 	"lora_bias":                     "a bias on lora_B is not supported",

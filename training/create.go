@@ -75,7 +75,7 @@ func (q *Queue) checkConfig(c *Config, validation bool) error {
 // modules returns what is to be trained on the base.
 func (c *Config) modules(f *runtime.Facts) ([]runtime.TrainModule, error) {
 	raw, err := json.Marshal(map[string]any{
-		"r": c.Rank, "lora_alpha": c.Alpha, "use_rslora": c.RSLoRA, "target_modules": c.TargetModules.peft(),
+		"r": c.Rank, "lora_alpha": c.Alpha, "use_rslora": c.RSLoRA, "use_dora": c.DoRA, "target_modules": c.TargetModules.peft(),
 		"exclude_modules": c.ExcludeModules, "layers_to_transform": c.Layers,
 		"rank_pattern": orNull(c.RankPattern), "alpha_pattern": orNull(c.AlphaPattern),
 	})

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -124,11 +125,14 @@ func TestSpecOfTheTrainer(t *testing.T) {
 	})
 	c := smallConfig()
 	c.TargetModules, c.Layers, c.RSLoRA, c.Dropout, c.Seed = Names{"q_proj", "down_proj"}, Layers{1}, true, 0.5, 7
-	c.Rank, c.AlphaPattern = 4, []byte(`{"down_proj": 8}`)
+	c.Rank, c.AlphaPattern, c.DoRA = 4, []byte(`{"down_proj": 8}`), true
 	if j, _ := h.wait(h.create("bird", c).ID); j.Status != Succeeded {
 		t.Fatalf("ended: %s", asJSON(t, j))
 	}
-	want := "[{blk.1.attn_q.weight 4 2} {blk.1.ffn_down.weight 4 4}]"
+	if info, err := h.store.Get(adapters.Ref{Name: "bird"}); err != nil || !info.DoRA {
+		t.Errorf("the adapter is stored as %+v, error %v", info, err)
+	}
+	want := "[{blk.1.attn_q.weight 4 2 true} {blk.1.ffn_down.weight 4 4 true}]"
 	if fmt.Sprint(spec.Modules) != want || spec.Memory != 1<<30 || spec.Seed != 7 || spec.Dropout != 0.5 {
 		t.Errorf("%+v", spec)
 	}

@@ -83,6 +83,9 @@ void check_options(const lq_model & m, const lq_options & o) {
         if (x.rank < 1 || x.rank > LK_MAX_RANK) {
             bad(name + " has rank " + std::to_string(x.rank) + ", which must lie in [1, " + std::to_string((int) LK_MAX_RANK) + "]");
         }
+        if (x.dora && x.target == LQ_EMBED) {
+            bad(name + " cannot be trained with DoRA (use_dora): it has no product to scale");
+        }
         if (!seen.insert(name).second) {
             bad(name + " is named twice");
         }

@@ -10,7 +10,7 @@ namespace lq {
 Use Trainer::head_use(int rows, int from) const {
     const Lora * lora = by_target[model.n_layers*LQ_LINEARS + LQ_HEAD - LQ_LINEARS];
     const uint64_t mask = lora ? random_key(random_key(random_key(lora->key, steps), micro), from) : 0;
-    return {{&model.head, lora}, rows, w.head_normed, lora ? w.head_hidden : nullptr, mask};
+    return {{&model.head, lora}, rows, w.head_normed, lora ? w.head_hidden : nullptr, lora && lora->dora ? w.head_z : nullptr, mask};
 }
 
 void Trainer::plan_loss(bool gradients) {
@@ -60,9 +60,9 @@ void Trainer::plan_loss_chunk(int from, int rows, bool gradients) {
         return;
     }
     const bool below = first_layer < model.n_layers || trains(LQ_EMBED);
-    plan.add([=] { pack_left(compute, dy, {w.logits, V}); });
+    const float * from_logits = plan_output_gradient(head, w.logits, dy);
     plan_input_gradient(head, dy, below ? w.head_grad : nullptr, false);
-    plan_parameter_gradients(head, w.logits);
+    plan_parameter_gradients(head, from_logits);
     if (below) {
         plan.add([=] {
             rms_norm_backward(compute, w.head_in, model.out_norm, w.head_grad, model.norm_eps, rows, d, w.head_grad, false);
@@ -78,6 +78,7 @@ void Trainer::logits(const int32_t * tokens, int n, const int32_t * ends, int n_
     set_batch(tokens, none.data(), n, ends, n_ends);
     plan.clear();
     drop = 0;
+    plan_lengths();
     plan.add([this] { embed(); });
     for (int i = 0; i < model.n_layers; i++) {
         plan_forward(i, activations(i), true);

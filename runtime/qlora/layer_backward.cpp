@@ -10,33 +10,29 @@ void Trainer::plan_backward(int layer, Activations & a, bool input_needed) {
     const Left narrow = left(w.left_dy, T, d), wide = left(w.left_dy, T, ff);
 
     // down
-    const Use down = use(layer, LQ_DOWN, w.act, a.hidden[LQ_DOWN]);
-    plan.add([=, &a] {
-        swiglu(compute, a.gate, a.up, (size_t) T*ff, w.act);
-        pack_left(compute, narrow, {w.grad, d});
-    });
+    const Use down = use(layer, LQ_DOWN, w.act, a);
+    plan.add([=, &a] { swiglu(compute, a.gate, a.up, (size_t) T*ff, w.act); });
+    const float * dy = plan_output_gradient(down, w.grad, narrow);
     plan_input_gradient(down, narrow, w.wide, false);
-    plan_parameter_gradients(down, w.grad);
+    plan_parameter_gradients(down, dy);
     // gate and up
-    const Use gate = use(layer, LQ_GATE, w.normed, a.hidden[LQ_GATE]), up = use(layer, LQ_UP, w.normed, a.hidden[LQ_UP]);
+    const Use gate = use(layer, LQ_GATE, w.normed, a), up = use(layer, LQ_UP, w.normed, a);
     plan.add([=, &l, &a] {
         swiglu_backward(compute, a.gate, a.up, (size_t) T*ff, w.wide, w.wide2);
         rms_norm(compute, a.middle, l.ffn_norm, model.norm_eps, T, d, w.normed);
-        pack_left(compute, wide, {w.wide, ff});
     });
+    dy = plan_output_gradient(gate, w.wide, wide);
     plan_input_gradient(gate, wide, w.grad2, false);
-    plan_parameter_gradients(gate, w.wide);
-    plan.add([=] { pack_left(compute, wide, {w.wide2, ff}); });
+    plan_parameter_gradients(gate, dy);
+    dy = plan_output_gradient(up, w.wide2, wide);
     plan_input_gradient(up, wide, w.grad2, true);
-    plan_parameter_gradients(up, w.wide2);
+    plan_parameter_gradients(up, dy);
     // the norm before them, and o
-    const Use o = use(layer, LQ_O, a.attended, a.hidden[LQ_O]);
-    plan.add([=, &l, &a] {
-        rms_norm_backward(compute, a.middle, l.ffn_norm, w.grad2, model.norm_eps, T, d, w.grad, true);
-        pack_left(compute, narrow, {w.grad, d});
-    });
+    const Use o = use(layer, LQ_O, a.attended, a);
+    plan.add([=, &l, &a] { rms_norm_backward(compute, a.middle, l.ffn_norm, w.grad2, model.norm_eps, T, d, w.grad, true); });
+    dy = plan_output_gradient(o, w.grad, narrow);
     plan_input_gradient(o, narrow, w.d_attended, false);
-    plan_parameter_gradients(o, w.grad);
+    plan_parameter_gradients(o, dy);
     plan_attention_backward(layer, a, input_needed);
 }
 
@@ -59,10 +55,9 @@ void Trainer::plan_attention_backward(int layer, Activations & a, bool input_nee
     });
     const float * gradients[] = {dq, w.dk, w.dv};
     for (int i = LQ_Q; i <= LQ_V; i++) {
-        const Use u = use(layer, i, w.normed, a.hidden[i]);
+        const Use u = use(layer, i, w.normed, a);
         const Left dy = left(w.left_dy, T, u.l.w->n_out);
-        const float * from = gradients[i];
-        plan.add([=] { pack_left(compute, dy, {from, u.l.w->n_out}); });
+        const float * from = plan_output_gradient(u, gradients[i], dy);
         plan_input_gradient(u, dy, input_needed ? w.grad2 : nullptr, i != LQ_Q);
         plan_parameter_gradients(u, from);
     }

@@ -17,9 +17,9 @@ void Trainer::plan_forward(int layer, Activations & a, bool whole) {
         rms_norm(compute, x, l.attn_norm, model.norm_eps, T, d, w.normed);
         pack_left(compute, narrow, {w.normed, d});
     });
-    plan_linear(use(layer, LQ_Q, w.normed, a.hidden[LQ_Q]), narrow, l.q_norm ? a.q_raw : a.q, false);
-    plan_linear(use(layer, LQ_K, w.normed, a.hidden[LQ_K]), narrow, l.k_norm ? a.k_raw : a.k, false);
-    plan_linear(use(layer, LQ_V, w.normed, a.hidden[LQ_V]), narrow, a.v, false);
+    plan_linear(use(layer, LQ_Q, w.normed, a), narrow, l.q_norm ? a.q_raw : a.q, false);
+    plan_linear(use(layer, LQ_K, w.normed, a), narrow, l.k_norm ? a.k_raw : a.k, false);
+    plan_linear(use(layer, LQ_V, w.normed, a), narrow, a.v, false);
     plan.add([=, &l, &a] {
         const int heads = model.n_heads, kv_heads = model.n_kv_heads, size = model.head_size;
         if (l.q_norm) {
@@ -36,15 +36,15 @@ void Trainer::plan_forward(int layer, Activations & a, bool whole) {
         pack_left(compute, attended, {a.attended, q_width});
         memcpy(a.middle, x, bytes);
     });
-    plan_linear(use(layer, LQ_O, a.attended, a.hidden[LQ_O]), attended, a.middle, true);
+    plan_linear(use(layer, LQ_O, a.attended, a), attended, a.middle, true);
 
     plan.add([=, &l, &a] {
         rms_norm(compute, a.middle, l.ffn_norm, model.norm_eps, T, d, w.normed);
         pack_left(compute, narrow, {w.normed, d});
     });
-    plan_linear(use(layer, LQ_GATE, w.normed, a.hidden[LQ_GATE]), narrow, a.gate, false);
-    plan_linear(use(layer, LQ_UP, w.normed, a.hidden[LQ_UP]), narrow, a.up, false);
-    const Use down = use(layer, LQ_DOWN, w.act, a.hidden[LQ_DOWN]);
+    plan_linear(use(layer, LQ_GATE, w.normed, a), narrow, a.gate, false);
+    plan_linear(use(layer, LQ_UP, w.normed, a), narrow, a.up, false);
+    const Use down = use(layer, LQ_DOWN, w.act, a);
     if (!whole && !down.l.lora) {
         return;
     }
@@ -57,6 +57,8 @@ void Trainer::plan_forward(int layer, Activations & a, bool whole) {
     });
     if (whole) {
         plan_linear(down, act, out, true);
+    } else if (down.z) {
+        plan_product(down, act, down.z, false);
     } else {
         plan_hidden(down, act);
     }

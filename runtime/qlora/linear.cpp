@@ -4,10 +4,10 @@
 
 namespace lq {
 
-Use Trainer::use(int layer, int target, const float * x, float * hidden) const {
+Use Trainer::use(int layer, int target, const float * x, const Activations & a) const {
     const Lora * lora = by_target[layer*LQ_LINEARS + target];
     const uint64_t mask = lora ? random_key(random_key(lora->key, steps), micro) : 0;
-    return {{&model.layers[layer].linear[target], lora}, T, x, lora ? hidden : nullptr, mask};
+    return {{&model.layers[layer].linear[target], lora}, T, x, lora ? a.hidden[target] : nullptr, lora && lora->dora ? a.z[target] : nullptr, mask};
 }
 
 // hidden (rows, rank) = drop(x) A^T
@@ -27,8 +27,8 @@ void Trainer::plan_hidden(const Use & u, Left x) {
     plan.multiply(compute, product(x, Right::transposed({l.a, l.n_in}, l.n_in, l.rank), u.hidden, l.rank));
 }
 
-// y (rows, n_out) (+)= the layer's output; x is u.x packed.
-void Trainer::plan_linear(const Use & u, Left x, float * y, bool accumulate) {
+// y (rows, n_out) (+)= x W^T + scale * hidden B^T; x is u.x packed.
+void Trainer::plan_product(const Use & u, Left x, float * y, bool accumulate) {
     const Weight & weight = *u.l.w;
     Product p = product(x, Right::forward(weight), y, weight.n_out, accumulate);
     if (u.l.lora) {
@@ -39,6 +39,17 @@ void Trainer::plan_linear(const Use & u, Left x, float * y, bool accumulate) {
         plan.add([=, &l] { pack_left(compute, p.a2, {u.hidden, l.rank}, l.scale); });
     }
     plan.multiply(compute, p);
+}
+
+// y (rows, n_out) (+)= the layer's output; x is u.x packed.
+void Trainer::plan_linear(const Use & u, Left x, float * y, bool accumulate) {
+    const Weight & weight = *u.l.w;
+    if (u.z) {
+        plan_product(u, x, u.z, false);
+        plan_gain(u, y, accumulate);
+    } else {
+        plan_product(u, x, y, accumulate);
+    }
     if (weight.bias) {
         plan.add([=, &weight] {
             compute.pool->ranges(u.rows, [&](int begin, int end, int) {

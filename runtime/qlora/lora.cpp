@@ -8,6 +8,7 @@ namespace lq {
 std::vector<Lora> adapters_of(const lq_model & m, const lq_options & o, size_t * parameters) {
     std::vector<Lora> loras(o.n_modules);
     *parameters = 0;
+    size_t lengths = 0;
     for (int i = 0; i < o.n_modules; i++) {
         const lq_module & x = o.modules[i];
         Lora & l = loras[i];
@@ -15,11 +16,16 @@ std::vector<Lora> adapters_of(const lq_model & m, const lq_options & o, size_t *
         const Weight & w = embed ? m.embed : x.target == LQ_HEAD ? m.head : m.layers[x.layer].linear[x.target];
         l.rank = x.rank;
         l.scale = x.scale;
+        l.w = &w;
+        l.dora = x.dora != 0;
         l.n_in = embed ? m.n_vocab : w.n_in; // the embedding is a linear layer of one-hot rows
         l.n_out = embed ? m.n_embd : w.n_out;
         l.at_a = *parameters;
         l.at_b = l.at_a + (size_t) l.rank*l.n_in;
-        *parameters = l.at_b + (size_t) l.rank*l.n_out;
+        l.at_m = l.at_b + (size_t) l.rank*l.n_out;
+        l.at_length = lengths;
+        *parameters = l.at_m + (l.dora ? l.n_out : 0);
+        lengths += l.dora ? l.n_out : 0;
         l.key = random_key(o.seed, (uint64_t) (x.target < LQ_LINEARS ? x.layer : 0)*LQ_TARGETS + x.target);
     }
     return loras;

@@ -28,6 +28,7 @@ uint64_t shape_of(const lq_model & m, const lq_options & o) {
         const lq_module & x = o.modules[i];
         memcpy(&bits, &x.scale, sizeof bits);
         h = random_key(random_key(random_key(random_key(h, x.layer), x.target), x.rank), bits);
+        h = x.dora ? random_key(h, 1) : h;
     }
     return h;
 }

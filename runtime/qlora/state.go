@@ -35,6 +35,9 @@ func (t *Trainer) LoRA() *runtime.LoRA {
 			x.A = append([]float32(nil), a...)
 		}
 		x.B = transposed(b, x.Rank, x.Out)
+		if m.DoRA {
+			x.Magnitude = append([]float32(nil), all[p.m:][:x.Out]...)
+		}
 		lora.Modules = append(lora.Modules, x)
 	}
 	return lora
@@ -68,16 +71,27 @@ func (t *Trainer) Restore(state []byte) error {
 	return t.check(C.lq_load_state(t.c, unsafe.Pointer(&state[0]), C.size_t(len(state))))
 }
 
-// part is a range of the parameters: A or B of a module.
+// lengths are those of the rows of W + scale*B*A of a module with DoRA, as the last batch found them.
+func (t *Trainer) lengths(i int) []float32 {
+	var p C.lq_place
+	C.lq_get_place(t.c, C.int(i), &p)
+	return unsafe.Slice((*float32)(unsafe.Pointer(p.lengths)), int(p.n_out))
+}
+
+// part is a range of the parameters: A, B or the magnitudes of a module.
 type part struct {
 	name     string
 	from, to int
 }
 
-// partsOf returns A and B of module i.
+// partsOf returns A and B of module i, and with DoRA its magnitudes.
 func (t *Trainer) partsOf(i int) []part {
 	var p C.lq_place
 	C.lq_get_place(t.c, C.int(i), &p)
 	a, b, rank := int(p.a), int(p.b), int(p.rank)
-	return []part{{"A", a, a + rank*int(p.n_in)}, {"B", b, b + rank*int(p.n_out)}}
+	parts := []part{{"A", a, a + rank*int(p.n_in)}, {"B", b, b + rank*int(p.n_out)}}
+	if t.spec.Modules[i].DoRA {
+		parts = append(parts, part{"magnitude", int(p.m), int(p.m) + int(p.n_out)})
+	}
+	return parts
 }

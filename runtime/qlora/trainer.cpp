@@ -47,6 +47,7 @@ Trainer::Trainer(const lq_model & m, const lq_options & o)
     const float scale = model.attn_scale ? model.attn_scale : 1/__builtin_sqrtf((float) model.head_size);
     attention_shape = {model.n_heads, model.n_kv_heads, model.head_size, scale};
     rotary = {w.cos, w.sin, model.head_size, model.rope_neox != 0};
+    begin_magnitudes();
 }
 
 void Trainer::place_adapters() {
@@ -56,6 +57,10 @@ void Trainer::place_adapters() {
         l.b = w.parameters + l.at_b;
         l.da = w.gradients + l.at_a;
         l.db = w.gradients + l.at_b;
+        l.m = l.dora ? w.parameters + l.at_m : nullptr;
+        l.dm = l.dora ? w.gradients + l.at_m : nullptr;
+        l.lengths = l.dora ? w.lengths + l.at_length : nullptr;
+        l.gain = l.dora ? w.gains + l.at_length : nullptr;
         draw(l, modules[i].target == LQ_EMBED);
     }
 }
@@ -111,6 +116,9 @@ void Trainer::begin(int m, const int32_t * tokens, const int32_t * labels, int n
         micro = m == LQ_FURTHER ? micro + 1 : 0;
     }
     inv_norm = (float) (1/norm);
+    if (m != LQ_FURTHER) {
+        plan_lengths();
+    }
     if (m == LQ_FIRST) {
         plan.add([this] { memset(w.gradients, 0, parameters*sizeof(float)); });
     }

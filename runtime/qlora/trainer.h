@@ -8,10 +8,16 @@
 
 namespace lq {
 
-// The adapter of one weight W (n_out, n_in): W + scale * B A. B is kept transposed, so that both lie by rank.
+// The adapter of one weight W (n_out, n_in): W + scale * B A. B is kept transposed, so that both lie by rank. Of DoRA
+// its rows are scaled by gain = m / lengths.
 struct Lora {
     int rank, n_in, n_out;
     float scale;
+    const Weight * w;
+    bool dora;
+    size_t at_m, at_length;     // where its magnitudes lie in the parameters, and its lengths among all
+    float * m, * dm;            // (n_out), of DoRA
+    float * lengths, * gain;    // (n_out), of DoRA
     size_t at_a, at_b;          // where they lie in the parameters
     float * a, * b, * da, * db; // (rank, n_in), (rank, n_out) and their gradients; the embedding's a is (n_in, rank)
     uint64_t key;               // of its own random numbers
@@ -28,6 +34,7 @@ struct Use {
     int rows;
     const float * x; // (rows, n_in)
     float * hidden;  // (rows, rank) dropout(x) A^T; NULL where it is frozen
+    float * z;       // (rows, n_out) the output before DoRA's gain and the bias; NULL where there is no DoRA
     uint64_t mask;   // key of its dropout
 };
 
@@ -39,6 +46,7 @@ struct Activations {
     float * middle;               // (T, n_embd), the residual after attention
     float * gate, * up;           // (T, n_ff)
     float * hidden[LQ_LINEARS];   // (T, rank) x A^T, where the layer trains
+    float * z[LQ_LINEARS];        // (T, n_out) the output before DoRA's gain, where there is DoRA; else NULL
 };
 
 // Memory that is carved once: with no base it only counts.
@@ -74,6 +82,10 @@ struct Workspace {
     float * head_in, * head_normed, * head_grad;           // (HEAD_ROWS, n_embd), a chunk of labelled rows
     float * logits;                                        // (HEAD_ROWS, n_vocab)
     float * head_hidden;                                   // (HEAD_ROWS, rank)
+    float * head_z;                                        // (HEAD_ROWS, n_vocab), with DoRA on the head
+    float * lengths, * gains;                              // of all modules with DoRA, one after the other
+    float * dz;                                            // (T, widest output with DoRA), gradient
+    std::vector<float *> rows;                             // per thread (2*LQ_READ_ROWS, widest input), with DoRA
     float * left_x, * left_bytes, * left_dy, * left_hidden, * left_dropped;
     std::vector<Scratch> scratch; // per thread
 };
@@ -144,11 +156,17 @@ private:
     void embed();
     void embed_backward();
     // linear.cpp
-    Use use(int layer, int target, const float * x, float * hidden) const;
+    Use use(int layer, int target, const float * x, const Activations & a) const;
+    void plan_product(const Use & u, Left x, float * y, bool accumulate);
     void plan_linear(const Use & u, Left x, float * y, bool accumulate);
     void plan_hidden(const Use & u, Left x);
     void plan_input_gradient(const Use & u, Left dy, float * dx, bool accumulate);
     void plan_parameter_gradients(const Use & u, const float * dy);
+    // dora.cpp
+    void plan_lengths();
+    void begin_magnitudes();
+    void plan_gain(const Use & u, float * y, bool accumulate);
+    const float * plan_output_gradient(const Use & u, const float * dy, Left packed);
     // layer_forward.cpp, layer_backward.cpp
     void plan_forward(int layer, Activations & a, bool whole);
     void plan_backward(int layer, Activations & a, bool input_needed);

@@ -34,6 +34,9 @@ void Trainer::plan_update(const lq_update & u) {
             adamw(compute, a, na, l.a, l.da, w.moment1 + l.at_a, w.moment2 + l.at_a);
             a.lr = u.lr_b;
             adamw(compute, a, nb, l.b, l.db, w.moment1 + l.at_b, w.moment2 + l.at_b);
+            if (l.dora) { // at B's rate, as PEFT's LoRA+ has it for whatever is not an A
+                adamw(compute, a, l.n_out, l.m, l.dm, w.moment1 + l.at_m, w.moment2 + l.at_m);
+            }
         });
     }
     plan.add([this] { result.steps = ++steps; });

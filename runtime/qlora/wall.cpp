@@ -92,7 +92,7 @@ int lq_get_place(const lq_trainer * t, int i, lq_place * p) {
         return LQ_BAD;
     }
     const lq::Lora & l = t->adapters()[i];
-    *p = {l.n_in, l.n_out, l.rank, l.at_a, l.at_b};
+    *p = {l.n_in, l.n_out, l.rank, l.at_a, l.at_b, l.at_m, l.lengths};
     return LQ_OK;
 }
 

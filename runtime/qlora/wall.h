@@ -75,7 +75,9 @@ void lq_rope_stretch(int head_size, float base, float freq_scale, const float * 
     float beta_fast, float beta_slow, int n_ctx_orig, float * stretch, float * gain);
 
 // ---- a trainer -------------------------------------------------------------------------------------
-typedef struct { int layer, target, rank; float scale; } lq_module; // layer is ignored for LQ_EMBED and LQ_HEAD
+// layer is ignored for LQ_EMBED and LQ_HEAD. dora: the rows of W + scale*B A are brought to trained lengths (DoRA, Liu
+// et al. 2024); not of LQ_EMBED.
+typedef struct { int layer, target, rank; float scale; int dora; } lq_module;
 
 typedef struct {
     const lq_module * modules; // what trains, each tensor at most once
@@ -93,7 +95,8 @@ typedef struct {
 int64_t lq_memory(const lq_model * model, const lq_options * options, char * error, size_t error_size);
 
 typedef struct lq_trainer lq_trainer;
-// A starts at Kaiming's uniform values as in PEFT, B at zero; for the embedding A at zero and B normal.
+// A starts at Kaiming's uniform values as in PEFT, B at zero; for the embedding A at zero and B normal. DoRA's
+// magnitudes start at the lengths of the weight's rows, so that step 0 is the base.
 // NULL: see error.
 lq_trainer * lq_new(const lq_model * model, const lq_options * options, char * error, size_t error_size);
 void lq_free(lq_trainer * t); // NULL is fine
@@ -127,8 +130,9 @@ void lq_get_result(const lq_trainer * t, lq_result * r);
 
 // ---- what was learned ------------------------------------------------------------------------------
 // Module i in the order of the options: A is (rank, n_in) at parameters + a; B lies transposed, (rank, n_out)
-// at parameters + b. For the embedding A lies transposed too: (n_vocab, rank).
-typedef struct { int n_in, n_out, rank; size_t a, b; } lq_place;
+// at parameters + b. For the embedding A lies transposed too: (n_vocab, rank). DoRA's magnitudes are (n_out) at
+// parameters + m; lengths (n_out) are those of the rows of W + scale*B A when the last batch began. NULL: no DoRA.
+typedef struct { int n_in, n_out, rank; size_t a, b, m; const float * lengths; } lq_place;
 int lq_get_place(const lq_trainer * t, int i, lq_place * p);
 float * lq_parameters(lq_trainer * t);
 const float * lq_gradients(const lq_trainer * t);

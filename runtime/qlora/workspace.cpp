@@ -1,5 +1,6 @@
 // How much memory a trainer takes, and where each part of it lies: one mapping, carved once. The estimate is the
 // carving itself without a base, so the two cannot disagree.
+#include "read.h"
 #include "trainer.h"
 #include <algorithm>
 #include <new>
@@ -21,15 +22,22 @@ namespace {
 struct Sizes {
     int T, head_rows, d, q, kv, ff, V;
     int ranks[LQ_TARGETS]; // the highest rank of each target
+    bool dora[LQ_TARGETS];
+    int out(int target) const {
+        const int out[LQ_TARGETS] = {q, kv, kv, d, ff, ff, d, d, V};
+        return out[target];
+    }
+    bool any_dora() const { return std::find(dora, dora + LQ_TARGETS, true) != dora + LQ_TARGETS; }
     int rank() const { return *std::max_element(ranks, ranks + LQ_TARGETS); }
     int widest() const { return std::max({d, q, ff}); }
 };
 
 Sizes sizes_of(const lq_model & m, const lq_options & o) {
-    Sizes s = {o.max_tokens, std::min((int) HEAD_ROWS, o.max_tokens), m.n_embd, m.n_heads*m.head_size, m.n_kv_heads*m.head_size, m.n_ff, m.n_vocab, {}};
+    Sizes s = {o.max_tokens, std::min((int) HEAD_ROWS, o.max_tokens), m.n_embd, m.n_heads*m.head_size, m.n_kv_heads*m.head_size, m.n_ff, m.n_vocab, {}, {}};
     for (int i = 0; i < o.n_modules; i++) {
         int & r = s.ranks[o.modules[i].target];
         r = std::max(r, o.modules[i].rank);
+        s.dora[o.modules[i].target] |= o.modules[i].dora != 0;
     }
     return s;
 }
@@ -49,6 +57,7 @@ void carve_activations(Arena & arena, const lq_model & m, const Sizes & s, Activ
     a.up = arena.floats(T*s.ff);
     for (int i = 0; i < LQ_LINEARS; i++) {
         a.hidden[i] = arena.floats(T*s.ranks[i]);
+        a.z[i] = s.dora[i] ? arena.floats(T*s.out(i)) : nullptr;
     }
 }
 
@@ -59,6 +68,7 @@ void carve_head(Arena & arena, const Sizes & s, Workspace & w) {
     w.head_grad = arena.floats(rows*s.d);
     w.logits = arena.floats(rows*s.V);
     w.head_hidden = arena.floats(rows*s.ranks[LQ_HEAD]);
+    w.head_z = s.dora[LQ_HEAD] ? arena.floats(rows*s.V) : nullptr;
 }
 
 void carve_packed(Arena & arena, const Kernels & k, const Sizes & s, bool dropout, Workspace & w) {
@@ -70,6 +80,23 @@ void carve_packed(Arena & arena, const Kernels & k, const Sizes & s, bool dropou
     w.left_dropped = dropout ? arena.floats(left_floats(t, s.T, s.widest())) : nullptr;
 }
 
+void carve_dora(Arena & arena, const lq_options & o, const Sizes & s, const std::vector<Lora> & loras, Workspace & w) {
+    size_t lengths = 0, widest = 0;
+    for (const Lora & l : loras) {
+        lengths += l.dora ? l.n_out : 0;
+    }
+    for (int i = 0; i < LQ_TARGETS; i++) {
+        widest = s.dora[i] ? std::max(widest, (size_t) s.out(i)*(i == LQ_HEAD ? s.head_rows : s.T)) : widest;
+    }
+    w.lengths = arena.floats(lengths);
+    w.gains = arena.floats(lengths);
+    w.dz = arena.floats(widest);
+    w.rows.resize(s.any_dora() ? o.threads : 0);
+    for (float *& r : w.rows) {
+        r = arena.floats((size_t) 2*LQ_READ_ROWS*s.widest());
+    }
+}
+
 } // namespace
 
 void carve(Arena & arena, const lq_model & m, const lq_options & o, Workspace & w) {
@@ -78,7 +105,7 @@ void carve(Arena & arena, const lq_model & m, const lq_options & o, Workspace & 
     const Tile & t = *k.tile;
     const size_t T = s.T;
     size_t parameters;
-    adapters_of(m, o, &parameters);
+    const std::vector<Lora> loras = adapters_of(m, o, &parameters);
     for (float ** p : {&w.parameters, &w.gradients, &w.moment1, &w.moment2}) {
         *p = arena.floats(parameters);
     }
@@ -106,6 +133,7 @@ void carve(Arena & arena, const lq_model & m, const lq_options & o, Workspace & 
     w.d_hidden = arena.floats(T*s.rank());
     w.dropped = o.dropout > 0 ? arena.floats(T*s.widest()) : nullptr;
     carve_head(arena, s, w);
+    carve_dora(arena, o, s, loras, w);
     carve_packed(arena, k, s, o.dropout > 0, w);
     const AttentionShape a = {m.n_heads, m.n_kv_heads, m.head_size, 0};
     const int depth = std::max({s.widest(), s.V, s.T});

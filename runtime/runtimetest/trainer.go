@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -81,6 +82,10 @@ func NewTrainer(m *Model, spec runtime.TrainSpec) (*Trainer, error) {
 		t.lora.Modules = append(t.lora.Modules, runtime.LoRAModule{
 			Tensor: mod.Tensor, Rank: mod.Rank, In: shape.In, Out: shape.Out, Scale: mod.Scale, A: a, B: b,
 		})
+		if mod.DoRA { // it stays as it began
+			made := &t.lora.Modules[len(t.lora.Modules)-1]
+			made.Magnitude = slices.Repeat([]float32{1}, made.Lengths())
+		}
 	}
 	return t, nil
 }
