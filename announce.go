@@ -24,7 +24,8 @@ func (p *program) announce() {
 		fmt.Fprintf(&b, "  %-9s "+format+"\n", append([]any{what}, args...)...)
 	}
 	fmt.Fprintf(&b, "lorikeet %s serves %s\n", buildVersion(), p.name())
-	line("model", "%s, %s, %s weights, %s (%.2f bits per weight)", f.Name, f.Architecture, count(f.Parameters), f.Quantization, f.BitsPerWeight)
+	line("model", "%s, %s, %s weights, %s (%.3f bits per weight, %.3f in memory)", f.Name, f.Architecture, count(f.Parameters), f.Quantization,
+		f.BitsPerWeight, f.ResidentBits)
 	line("context", "%d tokens for %d requests at once, at most %d each, KV in %s", c.Context, c.Parallel, p.engine.Context(), c.KVType)
 	line("adapters", "%s, %s of memory for them", adapterNames(names), formatBytes(int64(c.AdapterBytes)))
 	line("stored in", "%s", c.Data)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -83,6 +84,11 @@ func TestWrongCommandLines(t *testing.T) {
 		{args: []string{"quantize", "no.gguf", "b.gguf"}, want: "IN.gguf"},
 		{args: []string{"quantize", file, file}, want: "is IN.gguf itself"},
 		{args: []string{"quantize", file, file + "2", "--threads", "-1"}, want: "--threads is -1"},
+		{args: []string{"quantize", file, file + "2", "--block", "48"}, want: "--block is 48: nf4 has blocks of 32 and 64"},
+		{args: []string{"quantize", file, file + "2", "--type", "nf4-dq", "--block", "32"}, want: "--block is 32: nf4 has blocks of 32 and 64, nf4-dq of 64"},
+		{args: []string{"quantize", file, file + "2", "--type", "q4_0", "--exact"}, want: "--exact is for the types nf4 and nf4-dq, not for q4_0"},
+		{args: []string{"quantize", file, file + "2", "--type", "q4_0", "--head", "keep"}, want: "--head is for the types nf4 and nf4-dq"},
+		{args: []string{"quantize", file, file + "2", "--head", "q4_0"}, want: `"--head" flag: want one of q8_0, q6_k, keep`},
 		{args: []string{"adapter", "list", "--server", "localhost"}, want: `--server "localhost"`},
 		{args: []string{"adapter", "add", "x"}, want: "want NAME and PATH"},
 		{args: []string{"adapter", "add", "x", folder}, want: "has no adapter_config.json"},
@@ -272,19 +278,32 @@ func TestAdapterCommand(t *testing.T) {
 	}
 }
 
-// TestQuantize makes smaller models of the F16 base and serves them.
+// TestQuantize makes smaller models of the F16 base and serves them; the command, the model's card and what the
+// server prints agree on their types and bits.
 func TestQuantize(t *testing.T) {
-	for _, typ := range []string{"nf4", "q8_0", "q4_0"} {
-		t.Run(typ, func(t *testing.T) {
-			out := filepath.Join(t.TempDir(), typ+".gguf")
-			status, said, bar := command(t, nil, "quantize", "demo/demo-base.f16.gguf", out, "--type", typ)
-			if status != 0 || !strings.Contains(said, typ) || !strings.Contains(bar, "100%") {
+	for _, c := range []struct {
+		flags, quantization, bits string
+	}{
+		{"--type nf4 --block 32", "NF4", "4.917"},
+		{"--type nf4 --block 64 --exact", "NF4-64", "4.692"},
+		{"--type nf4-dq --head q6_k", "NF4-DQ", "4.378"},
+		{"--type q8_0", "Q8_0", "8.5"},
+		{"--type q4_0", "Q4_0", "4.7"},
+	} {
+		t.Run(c.flags, func(t *testing.T) {
+			out := filepath.Join(t.TempDir(), "small.gguf")
+			status, said, bar := command(t, nil, append([]string{"quantize", "demo/demo-base.f16.gguf", out}, strings.Fields(c.flags)...)...)
+			if status != 0 || !strings.Contains(said, " "+c.bits) || !strings.Contains(bar, "100%") {
 				t.Fatalf("status %d, output %q, bar %q", status, said, bar)
 			}
 			b := boot(t, "--model", out, "--alias", "small")
 			text := b.mustAsk(question("What is the capital of France?", "model", "small"))
 			if !strings.Contains(text, "The capital of France is") {
-				t.Errorf("the %s model answers %q", typ, text)
+				t.Errorf("the model answers %q", text)
+			}
+			f := b.model.Facts()
+			if f.Quantization != c.quantization || !strings.HasPrefix(fmt.Sprintf("%.3f", f.BitsPerWeight), c.bits) || f.ResidentBits < f.BitsPerWeight-0.01 || f.ResidentBits > f.BitsPerWeight+1 { // 1: the tied head has a layout of its own
+				t.Errorf("the model is %s of %.3f bits, %.3f in memory", f.Quantization, f.BitsPerWeight, f.ResidentBits)
 			}
 		})
 	}

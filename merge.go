@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,7 @@ type mergeFlags struct {
 
 func mergeCommand(env lookup) *cobra.Command {
 	var m mergeFlags
-	types := append([]string{"nf4"}, llama.QuantizeTypes...)
+	types := slices.Concat(quant.Types, llama.QuantizeTypes)
 	cmd := &cobra.Command{
 		Use:   "merge --base MODEL.gguf --adapter ADAPTER[:WEIGHT]... OUT.gguf",
 		Short: "Write a model with adapters merged into its weights",
@@ -176,5 +177,5 @@ func (m *mergeFlags) write(ctx context.Context, sum *adapters.Sum, label, out st
 	if err != nil || m.typ == "" {
 		return err
 	}
-	return requantize(ctx, to, out, m.typ, m.threads, screen)
+	return (&quantizeFlags{typ: m.typ, threads: m.threads}).write(ctx, to, out, screen)
 }

@@ -105,7 +105,7 @@ func (p *program) openModel() (err error) {
 	}
 	f := p.model.Facts()
 	p.log.Info().Str("model", f.Name).Str("architecture", f.Architecture).Str("quantization", f.Quantization).
-		Int64("parameters", f.Parameters).Stringer("took", time.Since(start).Round(time.Millisecond)).Msg("model loaded")
+		Int64("parameters", f.Parameters).Float64("bits_per_weight", f.BitsPerWeight).Float64("resident_bits_per_weight", f.ResidentBits).Stringer("took", time.Since(start).Round(time.Millisecond)).Msg("model loaded")
 	source := ""
 	if p.config.Template != "" {
 		text, err := os.ReadFile(p.config.Template)

@@ -67,7 +67,7 @@ func TestBaseIsWhatItSays(t *testing.T) {
 		count[tensor.Type]++
 	}
 	// 7 linear layers and 2 norms in each of 6 blocks, the last norm, and the embeddings, which are tied.
-	if count[quant.IQ4_NL] != 42 || count[quant.F32] != 13 || count[quant.Q8_0] != 1 {
+	if count[quant.NF4] != 42 || count[quant.F32] != 13 || count[quant.Q8_0] != 1 {
 		t.Errorf("tensors by type: %v", count)
 	}
 }
@@ -81,7 +81,7 @@ func TestBaseIsClose(t *testing.T) {
 	}
 	defer original.Close()
 	f := read(t)
-	limit := map[quant.Type]float64{quant.F32: 0, quant.Q8_0: 0.01, quant.IQ4_NL: 0.1}
+	limit := map[quant.Type]float64{quant.F32: 0, quant.Q8_0: 0.01, quant.NF4: 0.1}
 	worst := map[quant.Type]float64{}
 	for _, tensor := range f.Tensors {
 		want, err := original.ReadF32(tensor.Name)

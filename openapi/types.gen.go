@@ -1019,11 +1019,14 @@ type ModelFacts struct {
 	// Architecture llama, qwen2, ...
 	Architecture string `json:"architecture"`
 
-	// Quantization The main weight type: NF4, Q4_0, F16, ...
+	// Quantization The main weight type: NF4, NF4-64, NF4-DQ, Q4_0, F16, ...
 	Quantization string `json:"quantization"`
 
-	// BitsPerWeight Over all tensors.
+	// BitsPerWeight Of the file, over all tensors.
 	BitsPerWeight float64 `json:"bits_per_weight"`
+
+	// ResidentBitsPerWeight The same in memory, in the layouts that the weights are computed with.
+	ResidentBitsPerWeight float64 `json:"resident_bits_per_weight"`
 
 	// Parameters Weights in all tensors.
 	Parameters int64 `json:"parameters"`

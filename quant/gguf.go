@@ -7,9 +7,9 @@
 //     a row, Dims[1] is n_out, the number of rows.
 //   - block: the group of weights along a row that shares a scale.
 //   - NF4: the 4-bit NormalFloat data type of Dettmers et al. 2023, "QLoRA". GGUF has no number for it, so
-//     NF4 tensors are stored as IQ4_NL, whose blocks have the same shape, and the file's
-//     general.architecture is marked with NF4Suffix. A reader that does not know the mark refuses the file
-//     by that name and never reads the codes with the wrong codebook.
+//     NF4 tensors are carried in tensors of other types (carrier.go), and the file's general.architecture is
+//     marked with NF4Suffix. A reader that does not know the mark refuses the file by that name and never
+//     reads the codes with the wrong codebook.
 //
 // The GGUF reader is our own although ollama's fs/gguf and fs/ggml are in the module graph: both allocate
 // by the counts and lengths that a header states, before they know that the file is long enough, and
@@ -32,7 +32,7 @@ var (
 	ErrType     = errors.New("unsupported weight type")
 )
 
-// NF4Suffix marks general.architecture of a file whose IQ4_NL tensors hold NF4 codes.
+// NF4Suffix marks general.architecture of a file that may hold NF4 tensors.
 const NF4Suffix = "-nf4"
 
 // PlainArchitecture returns the architecture without the NF4 mark, and whether it had the mark:
@@ -125,7 +125,7 @@ func (f *File) Architecture() string {
 	return a
 }
 
-// NF4 reports whether the file's IQ4_NL tensors hold NF4 codes.
+// NF4 reports whether the file is marked as one that may hold NF4 tensors.
 func (f *File) NF4() bool {
 	_, nf4 := PlainArchitecture(f.Architecture())
 	return nf4
@@ -150,15 +150,15 @@ func (f *File) TensorReader(name string) (*io.SectionReader, error) {
 	return io.NewSectionReader(f.r, t.Offset, t.Size), nil
 }
 
-// ReadF32 reads a whole tensor as float32, row after row. The types it decodes are F32, F16, BF16, Q8_0 and
-// NF4; the error wraps ErrType for others and ErrNoTensor where there is no tensor of that name.
+// ReadF32 reads a whole tensor as float32, row after row. The types it decodes are F32, F16, BF16, Q8_0, Q6_K
+// and the NF4 types; the error wraps ErrType for others and ErrNoTensor where there is no tensor of that name.
 func (f *File) ReadF32(name string) ([]float32, error) {
 	r, err := f.TensorReader(name)
 	if err != nil {
 		return nil, err
 	}
 	t, _ := f.Tensor(name)
-	decode, err := decoder(t.Type, f.NF4())
+	decode, err := t.decoder()
 	if err != nil {
 		return nil, fmt.Errorf("tensor %q: %w", name, err)
 	}

@@ -48,8 +48,14 @@ func encode(t testing.TB, m Metadata, tensors []Tensor, values [][]float32) []by
 			EncodeBF16(raw, values[i])
 		case Q8_0:
 			EncodeQ8_0(raw, values[i])
-		case IQ4_NL:
-			EncodeNF4(raw, values[i])
+		case Q6_K:
+			EncodeQ6_K(raw, values[i])
+		case NF4:
+			EncodeNF4Exact(raw, values[i])
+		case NF4_64:
+			EncodeNF4_64Exact(raw, values[i])
+		case NF4_DQ:
+			EncodeNF4DQExact(raw, values[i], int(tensors[i].Dims[0]))
 		}
 		_, err = w.Write(raw)
 		return err
@@ -153,7 +159,10 @@ func TestTensorRoundTrip(t *testing.T) {
 		{Tensor{Name: "f16", Type: F16, Dims: []int64{7, 3}}, 0x1p-11},
 		{Tensor{Name: "bf16", Type: BF16, Dims: []int64{33}}, 0x1p-8},
 		{Tensor{Name: "q8_0", Type: Q8_0, Dims: []int64{64, 3}}, 0.5 / 127 * 1.01},
-		{Tensor{Name: "nf4", Type: IQ4_NL, Dims: []int64{96, 2}}, widest/2 + 0x1p-11},
+		{Tensor{Name: "nf4", Type: NF4, Dims: []int64{96, 2}}, widest/2 + 0x1p-11},
+		{Tensor{Name: "nf4-64", Type: NF4_64, Dims: []int64{192, 2}}, widest/2 + 0x1p-11},
+		{Tensor{Name: "q6_k", Type: Q6_K, Dims: []int64{256, 2}}, 0.03},
+		{Tensor{Name: "nf4-dq", Type: NF4_DQ, Dims: []int64{1088, 19}}, widest/2 + 1.0/127},
 	}
 	var tensors []Tensor
 	var values [][]float32

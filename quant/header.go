@@ -39,6 +39,7 @@ type header struct {
 	metadata Metadata
 	tensors  []Tensor
 	index    map[string]int
+	carried  carried
 }
 
 func newHeader(r io.ReaderAt, size int64) *header {
@@ -75,8 +76,14 @@ func (h *header) read() {
 	for i := uint64(0); i < pairs && h.err == nil; i++ {
 		h.pair()
 	}
+	if err := h.carried.read(&h.metadata); err != nil && h.err == nil {
+		h.fail("%v", err)
+	}
 	for i := uint64(0); i < tensors && h.err == nil; i++ {
 		h.tensor()
+	}
+	if err := h.carried.missing(h.index); err != nil && h.err == nil {
+		h.fail("%v", err)
 	}
 }
 
@@ -268,8 +275,8 @@ func (h *header) tensor() {
 	if h.err != nil {
 		return
 	}
-	var err error
-	if t.Size, err = t.Type.size(t.Dims); err != nil {
+	t, err := h.carried.unwrap(t)
+	if err != nil {
 		h.fail("tensor %q: %v", t.Name, err)
 		return
 	}

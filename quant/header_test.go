@@ -42,6 +42,25 @@ func (r *raw) tensor(name string, t Type, offset uint64, dims ...uint64) *raw {
 	return r.str(name).u32(uint32(len(dims))).u64(dims...).u32(uint32(t)).u64(offset)
 }
 
+// marked begins a file whose first pair, beyond the given number, is an architecture with the NF4 mark.
+func marked(tensors, pairs uint64) *raw {
+	return file(tensors, pairs+1).str("general.architecture").u32(stringType).str("llama" + NF4Suffix)
+}
+
+// strings appends a pair whose value is an array of strings.
+func (r *raw) strings(key string, values ...string) *raw {
+	r.str(key).u32(arrayType, stringType).u64(uint64(len(values)))
+	for _, v := range values {
+		r.str(v)
+	}
+	return r
+}
+
+// uints appends a pair whose value is an array of uint64.
+func (r *raw) uints(key string, values ...uint64) *raw {
+	return r.str(key).u32(arrayType, 10).u64(uint64(len(values))).u64(values...)
+}
+
 // zeros appends n zero bytes.
 func (r *raw) zeros(n int) *raw {
 	r.b = append(r.b, make([]byte, n)...)
@@ -89,6 +108,19 @@ var hostile = []struct {
 	{"beyond the file", `tensor "a" lies outside`, file(1, 0).tensor("a", F32, 0, 1000).zeros(128)},
 	{"offset beyond the file", `tensor "a" lies outside`, file(1, 0).tensor("a", F32, 1<<62, 1).zeros(128)},
 	{"no data at all", `tensor "a" lies outside`, file(1, 0).tensor("a", F32, 0, 1)},
+	{"our own number of a type", "unknown weight type 65536", file(1, 0).tensor("a", NF4, 0, 32).zeros(64)},
+	{"NF4-DQ names of the wrong type", `key "nf4.dq.tensors" is not an array of strings`, marked(1, 1).str(dqNamesKey).u32(4, 1).zeros(64)},
+	{"NF4-DQ without dimensions", `key "nf4.dq.dims" is not an array of 2 uint64`, marked(1, 1).strings(dqNamesKey, "a").zeros(64)},
+	{"NF4-DQ with too few dimensions", `key "nf4.dq.dims" is not an array of 2 uint64`, marked(1, 2).strings(dqNamesKey, "a").uints(dqDimsKey, 64).zeros(64)},
+	{"NF4-DQ twice", `names "a" twice`, marked(1, 2).strings(dqNamesKey, "a", "a").uints(dqDimsKey, 64, 1, 64, 1).zeros(64)},
+	{"NF4-DQ of no tensor", `names "b", which is not a tensor`, marked(1, 2).strings(dqNamesKey, "b").uints(dqDimsKey, 64, 1).tensor("a", I8, 0, 37).zeros(64)},
+	{"NF4-DQ with a wrong number of bytes", `tensor "a": 38 bytes of I8 in dimensions [38] are no NF4-DQ weight of dimensions [64 1], which has 37 bytes`,
+		marked(1, 2).strings(dqNamesKey, "a").uints(dqDimsKey, 64, 1).tensor("a", I8, 0, 38).zeros(128)},
+	{"NF4-DQ of the wrong type", `tensor "a": 37 bytes of`, marked(1, 2).strings(dqNamesKey, "a").uints(dqDimsKey, 64, 1).tensor("a", I8, 0, 37, 1).zeros(128)},
+	{"NF4-DQ of a part of a block", `tensor "a": dimensions [65 1] are not whole NF4-DQ blocks of 64`, marked(1, 2).strings(dqNamesKey, "a").uints(dqDimsKey, 65, 1).tensor("a", I8, 0, 37).zeros(128)},
+	{"NF4-DQ too large", "are too large", marked(1, 2).strings(dqNamesKey, "a").uints(dqDimsKey, 1<<40, 1<<40).tensor("a", I8, 0, 37).zeros(128)},
+	{"NF4-DQ of a negative size", "is not positive", marked(1, 2).strings(dqNamesKey, "a").uints(dqDimsKey, 1<<63, 1).tensor("a", I8, 0, 37).zeros(128)},
+	{"NF4-64 of half a block", `tensor "a": dimensions [96] are not whole NF4-64 blocks of 64`, marked(1, 0).tensor("a", MXFP4, 0, 96).zeros(128)},
 	{"overlap", `tensors "a" and "b" overlap`, file(2, 0).tensor("b", F32, 32, 8).tensor("a", F32, 0, 9).zeros(256)},
 }
 
@@ -154,8 +186,13 @@ func FuzzRead(f *testing.F) {
 	var m Metadata
 	m.Set("general.architecture", "llama-nf4")
 	m.Set("tokenizer.ggml.tokens", []string{"a", "b"})
-	tensors := []Tensor{{Name: "a", Dims: []int64{3}}, {Name: "b", Type: Q8_0, Dims: []int64{32, 2}}, {Name: "c", Type: IQ4_NL, Dims: []int64{32}}}
-	f.Add(encode(f, m, tensors, [][]float32{make([]float32, 3), make([]float32, 64), make([]float32, 32)}))
+	tensors := []Tensor{{Name: "a", Dims: []int64{3}}, {Name: "b", Type: Q8_0, Dims: []int64{32, 2}}, {Name: "c", Type: NF4, Dims: []int64{32}},
+		{Name: "d", Type: NF4_64, Dims: []int64{64}}, {Name: "e", Type: NF4_DQ, Dims: []int64{64, 17}}, {Name: "f", Type: Q6_K, Dims: []int64{256}}}
+	var values [][]float32
+	for _, t := range tensors {
+		values = append(values, make([]float32, t.Elements()))
+	}
+	f.Add(encode(f, m, tensors, values))
 	f.Add(encode(f, everyType(), nil, nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var file *File

@@ -43,6 +43,21 @@ func (m *Metadata) Set(key string, value any) {
 	m.pairs = append(m.pairs, pair{key, value})
 }
 
+// Delete takes key away, if it is there.
+func (m *Metadata) Delete(key string) {
+	at, ok := m.index[key]
+	if !ok {
+		return
+	}
+	m.pairs = append(m.pairs[:at:at], m.pairs[at+1:]...)
+	delete(m.index, key)
+	for k, i := range m.index {
+		if i > at {
+			m.index[k] = i - 1
+		}
+	}
+}
+
 // Clone returns a copy whose pairs can be set without changing m's.
 func (m *Metadata) Clone() Metadata {
 	var c Metadata

@@ -1,7 +1,9 @@
 package quant
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -11,6 +13,70 @@ type step struct {
 	decode   func(dst []float32, src []byte)
 	encode   func(dst []byte, src []float32)
 	change   Change // made after decode; may be nil
+	narrower bool   // the rows are not whole blocks of the type that was asked for
+}
+
+// unit returns how many weights are coded together: chunks are whole units, but for the end of a tensor.
+func (s *step) unit() int64 { return max(s.from.unit(), s.to.unit()) }
+
+// codec is one way to encode: encode makes the function for rows of so many weights.
+type codec struct {
+	to     Type
+	encode func(width int64) func(dst []byte, src []float32)
+}
+
+func flat(encode func(dst []byte, src []float32)) func(int64) func([]byte, []float32) {
+	return func(int64) func([]byte, []float32) { return encode }
+}
+
+// codecs returns the codecs for linear layers and for heads, the wanted one first; the others are for rows that
+// are not whole blocks of it.
+func (o Options) codecs() (linear, head []codec) {
+	narrow := codec{NF4, flat(EncodeNF4)}
+	wide := codec{NF4_64, flat(EncodeNF4_64)}
+	dq := codec{NF4_DQ, func(width int64) func([]byte, []float32) {
+		return func(dst []byte, src []float32) { encodeDQ(dst, src, int(width), o.Exact) }
+	}}
+	if o.Exact {
+		narrow.encode, wide.encode = flat(EncodeNF4Exact), flat(EncodeNF4_64Exact)
+	}
+	switch {
+	case o.Type == "nf4-dq":
+		linear = []codec{dq, narrow}
+	case cmp.Or(o.Block, DefaultBlock) == nf4Wide:
+		linear = []codec{wide, narrow}
+	default:
+		linear = []codec{narrow}
+	}
+	eight := codec{Q8_0, flat(EncodeQ8_0)}
+	switch o.Head {
+	case "", "q8_0":
+		head = []codec{eight}
+	case "q6_k":
+		head = []codec{{Q6_K, flat(EncodeQ6_K)}, eight}
+	}
+	return linear, head
+}
+
+// choose returns the first codec whose blocks fill the tensor's rows.
+func choose(codecs []codec, t Tensor) (codec, bool) {
+	for _, c := range codecs {
+		if weights, _ := c.to.Block(); len(t.Dims) == 2 && t.Dims[0]%weights == 0 {
+			return c, true
+		}
+	}
+	return codec{}, false
+}
+
+// with returns the step that encodes t with c.
+func (c codec) with(t Tensor) (step, error) {
+	decode, err := t.decoder()
+	if err != nil {
+		return step{}, err
+	}
+	s := step{from: t, to: t, decode: decode, encode: c.encode(t.Dims[0])}
+	s.to.Type = c.to
+	return s, nil
 }
 
 // linears are the block tensors that every architecture uses as the weight of a matrix product and nothing
@@ -41,27 +107,25 @@ func plan(f *File, o Options) ([]step, error) {
 	if err := quantizable(f, o); err != nil {
 		return nil, err
 	}
+	linear, head := o.codecs()
 	steps := make([]step, len(f.Tensors))
 	found := false
 	for i, t := range f.Tensors {
 		steps[i] = step{from: t, to: t}
-		blocks := len(t.Dims) == 2 && t.Dims[0]%nf4Weights == 0
-		switch head := t.Name == "token_embd.weight" || t.Name == "output.weight"; {
-		case blocks && isLinear(t.Name):
-			decode, err := decoder(t.Type, false)
-			if err != nil {
-				return nil, fmt.Errorf("tensor %q is quantized already: %w; start from F32, F16, BF16 or Q8_0", t.Name, err)
+		c, fits := choose(linear, t)
+		switch {
+		case fits && isLinear(t.Name):
+			s, err := c.with(t)
+			if err != nil || t.Type == Q6_K {
+				return nil, fmt.Errorf("tensor %q is quantized already: %w: %s; start from F32, F16, BF16 or Q8_0", t.Name, ErrType, t.Type)
 			}
-			steps[i].decode, steps[i].encode, steps[i].to.Type = decode, EncodeNF4, IQ4_NL
-			found = true
-		case blocks && head && o.Head != "keep" && t.Type != Q8_0:
-			// A head that is smaller than Q8_0 already stays as it is: nothing is gained by growing it.
-			if decode, err := decoder(t.Type, false); err == nil {
-				steps[i].decode, steps[i].encode, steps[i].to.Type = decode, EncodeQ8_0, Q8_0
-			}
+			s.narrower = c.to != linear[0].to
+			steps[i], found = s, true
+		case t.Name == "token_embd.weight" || t.Name == "output.weight":
+			steps[i] = headStep(head, t)
 		}
-		if steps[i].encode == nil && t.Type == IQ4_NL {
-			return nil, fmt.Errorf("tensor %q: %w: IQ4_NL would be read as NF4", t.Name, ErrType)
+		if to := steps[i].to.Type; to == IQ4_NL || to == MXFP4 {
+			return nil, fmt.Errorf("tensor %q: %w: %s would be read as NF4", t.Name, ErrType, to)
 		}
 		size, err := steps[i].to.Type.size(t.Dims)
 		if err != nil {
@@ -75,13 +139,37 @@ func plan(f *File, o Options) ([]step, error) {
 	return steps, nil
 }
 
+// headStep encodes a head, unless that would not make it smaller or cannot be done.
+func headStep(codecs []codec, t Tensor) step {
+	same := step{from: t, to: t}
+	c, fits := choose(codecs, t)
+	if !fits {
+		return same
+	}
+	s, err := c.with(t)
+	if err != nil {
+		return same
+	}
+	if size, err := c.to.size(t.Dims); err != nil || size >= t.Size {
+		return same
+	}
+	s.narrower = c.to != codecs[0].to
+	return s
+}
+
 // quantizable checks the options and the file's metadata.
 func quantizable(f *File, o Options) error {
-	if o.Type != "nf4" {
+	if !slices.Contains(Types, o.Type) {
 		return fmt.Errorf("%w: type %q", ErrType, o.Type)
 	}
-	if o.Head != "" && o.Head != "q8_0" && o.Head != "keep" {
+	if o.Head != "" && !slices.Contains(Heads, o.Head) {
 		return fmt.Errorf("%w: head type %q", ErrType, o.Head)
+	}
+	switch {
+	case o.Block != 0 && o.Block != nf4Weights && o.Block != nf4Wide:
+		return fmt.Errorf("%w: blocks of %d weights; NF4 has blocks of %d and %d", ErrType, o.Block, nf4Weights, nf4Wide)
+	case o.Block == nf4Weights && o.Type == "nf4-dq":
+		return fmt.Errorf("%w: nf4-dq has blocks of %d weights, not of %d", ErrType, nf4Wide, nf4Weights)
 	}
 	architecture, nf4 := PlainArchitecture(f.Architecture())
 	switch parts, _ := f.Metadata.Uint("split.count"); {

@@ -10,22 +10,35 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Options say how Quantize encodes a model.
+// What Quantize can make: of linear layers, and of token_embd and output.
+var (
+	Types = []string{"nf4", "nf4-dq"}
+	Heads = []string{"q8_0", "q6_k", "keep"}
+)
+
+// DefaultBlock is the block of "nf4" where none is asked for.
+const DefaultBlock = 32
+
+// Options say how Quantize encodes a model. Rows that are not whole blocks of what is asked for get the next
+// narrower type (blocks of 64: NF4 in blocks of 32; q6_k: q8_0), and what fits none stays as it is.
 type Options struct {
-	Type     string                  // of the block's linear layers: "nf4"
-	Head     string                  // of token_embd and output: "q8_0" (the default) or "keep"
+	Type     string                  // of the block's linear layers, one of Types
+	Block    int                     // weights that share a scale: 32 or 64; 0: DefaultBlock, and 64 in "nf4-dq"
+	Exact    bool                    // round as bitsandbytes does, instead of choosing scales for the least error
+	Head     string                  // of token_embd and output, one of Heads; "": "q8_0"
 	Threads  int                     // 0: one per CPU
 	Progress func(done, total int64) // input bytes; called from Quantize's goroutine; may be nil
 }
 
 // Report says what Quantize did.
 type Report struct {
-	Tensors       int     // tensors in the file
-	Quantized     int     // of them, tensors that changed their type
-	Weights       int64   // in all tensors
-	BytesIn       int64   // of all tensors, before
-	BytesOut      int64   // of all tensors, after
-	BitsPerWeight float64 // 8 * BytesOut / Weights
+	Tensors       int      // tensors in the file
+	Quantized     int      // of them, tensors that changed their type
+	Narrower      []string // of them, the names of those whose rows are not whole blocks of what was asked for
+	Weights       int64    // in all tensors
+	BytesIn       int64    // of all tensors, before
+	BytesOut      int64    // of all tensors, after
+	BitsPerWeight float64  // 8 * BytesOut / Weights
 }
 
 // Quantize writes the model file in to out with smaller weights. It holds a few MiB of weights at a time,
@@ -52,10 +65,13 @@ func Quantize(ctx context.Context, in, out string, o Options) (Report, error) {
 		if s.to.Type != s.from.Type {
 			report.Quantized++
 		}
+		if s.narrower {
+			report.Narrower = append(report.Narrower, s.to.Name)
+		}
 	}
 	report.BitsPerWeight = 8 * float64(report.BytesOut) / float64(report.Weights)
 	q.total = report.BytesIn
-	metadata := nf4Metadata(f)
+	metadata := nf4Metadata(f, o)
 	err = WriteFile(out, &metadata, tensors, func(i int, w io.Writer) error { return q.tensor(steps[i], w) })
 	if err != nil {
 		return Report{}, fmt.Errorf("%s: %w", out, err)
@@ -72,14 +88,19 @@ func threads(n int) int {
 
 // nf4Metadata returns the file's metadata with what NF4 changes. The keys that begin with the architecture
 // keep the plain one, so that a loader which puts the plain architecture back finds them.
-func nf4Metadata(f *File) Metadata {
+func nf4Metadata(f *File, o Options) Metadata {
 	const (
-		mostlyIQ4NL         = 25 // llama.cpp's LLAMA_FTYPE_MOSTLY_IQ4_NL: what the tensors are typed as
-		quantizationVersion = 2  // ggml's GGML_QNT_VERSION: of the Q8_0 blocks
+		mostlyIQ4NL         = 25 // llama.cpp's LLAMA_FTYPE_MOSTLY_IQ4_NL and _MXFP4_MOE: what the tensors are typed as
+		mostlyMXFP4         = 38
+		quantizationVersion = 2 // ggml's GGML_QNT_VERSION: of the Q8_0 blocks
 	)
+	fileType := uint32(mostlyMXFP4)
+	if linear, _ := o.codecs(); linear[0].to == NF4 {
+		fileType = mostlyIQ4NL
+	}
 	m := f.Metadata.Clone()
 	m.Set("general.architecture", f.Architecture()+NF4Suffix)
-	m.Set("general.file_type", uint32(mostlyIQ4NL))
+	m.Set("general.file_type", fileType)
 	m.Set("general.quantization_version", uint32(quantizationVersion))
 	return m
 }
@@ -102,10 +123,10 @@ type buffers struct {
 	weights []float32
 }
 
-// tensor writes one tensor, encoded as the step says. A tensor is a flat run of blocks here: rows are whole
-// blocks, so the borders of rows do not matter.
+// tensor writes one tensor, encoded as the step says. A tensor is a flat run of units here: rows are whole
+// blocks, so their borders do not matter, except in NF4_DQ, whose units are strips of rows.
 func (q *quantizer) tensor(s step, w io.Writer) error {
-	elements := s.from.Elements()
+	elements, unit := s.from.Elements(), s.unit()
 	for begin := int64(0); begin < elements; {
 		if err := q.ctx.Err(); err != nil {
 			return err
@@ -113,7 +134,7 @@ func (q *quantizer) tensor(s step, w io.Writer) error {
 		var g errgroup.Group
 		wave := 0
 		for ; wave < len(q.buffers) && begin < elements; wave++ {
-			b, first, n := &q.buffers[wave], begin, min(chunk, elements-begin)
+			b, first, n := &q.buffers[wave], begin, min(max(1, chunk/unit)*unit, elements-begin)
 			g.Go(func() error { return q.encode(s, b, first, n) })
 			begin += n
 		}
@@ -135,9 +156,8 @@ func (q *quantizer) tensor(s step, w io.Writer) error {
 
 // encode reads n weights from the first on into b and encodes them.
 func (q *quantizer) encode(s step, b *buffers, first, n int64) error {
-	per, size := s.from.Type.Block()
-	b.in = grow(b.in, n/per*size)
-	if read, err := q.f.r.ReadAt(b.in, s.from.Offset+first/per*size); read < len(b.in) {
+	b.in = grow(b.in, s.from.bytes(n))
+	if read, err := q.f.r.ReadAt(b.in, s.from.Offset+s.from.bytes(first)); read < len(b.in) {
 		return err
 	}
 	if s.encode == nil {
@@ -154,8 +174,7 @@ func (q *quantizer) encode(s step, b *buffers, first, n int64) error {
 	if i := notFinite(b.weights); i >= 0 {
 		return fmt.Errorf("weight %d is %g", first+int64(i), b.weights[i])
 	}
-	per, size = s.to.Type.Block()
-	b.out = grow(b.out, n/per*size)
+	b.out = grow(b.out, s.to.bytes(n))
 	s.encode(b.out, b.weights)
 	return nil
 }

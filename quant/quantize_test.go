@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -21,15 +22,15 @@ var model = []struct {
 }{
 	{Tensor{Name: "token_embd.weight", Type: F16, Dims: []int64{64, 10}}, Q8_0},
 	{Tensor{Name: "blk.0.attn_norm.weight", Type: F32, Dims: []int64{64}}, F32},
-	{Tensor{Name: "blk.0.attn_q.weight", Type: F16, Dims: []int64{64, 6}}, IQ4_NL},
+	{Tensor{Name: "blk.0.attn_q.weight", Type: F16, Dims: []int64{64, 6}}, NF4},
 	{Tensor{Name: "blk.0.attn_q.bias", Type: F32, Dims: []int64{6}}, F32},
-	{Tensor{Name: "blk.0.attn_k.weight", Type: BF16, Dims: []int64{64, 3}}, IQ4_NL},
-	{Tensor{Name: "blk.0.attn_v.weight", Type: F32, Dims: []int64{32, 3}}, IQ4_NL},
-	{Tensor{Name: "blk.0.attn_output.weight", Type: Q8_0, Dims: []int64{64, 6}}, IQ4_NL},
+	{Tensor{Name: "blk.0.attn_k.weight", Type: BF16, Dims: []int64{64, 3}}, NF4},
+	{Tensor{Name: "blk.0.attn_v.weight", Type: F32, Dims: []int64{32, 3}}, NF4},
+	{Tensor{Name: "blk.0.attn_output.weight", Type: Q8_0, Dims: []int64{64, 6}}, NF4},
 	{Tensor{Name: "blk.0.ffn_up.weight", Type: F16, Dims: []int64{48, 5}}, F16},
 	{Tensor{Name: "blk.0.ffn_gate_inp.weight", Type: F16, Dims: []int64{64, 4}}, F16},
 	{Tensor{Name: "blk.0.ffn_up_exps.weight", Type: F16, Dims: []int64{64, 2, 3}}, F16},
-	{Tensor{Name: "blk.0.ffn_down.weight", Type: F16, Dims: []int64{64, 3 * chunk / 64}}, IQ4_NL},
+	{Tensor{Name: "blk.0.ffn_down.weight", Type: F16, Dims: []int64{64, 3 * chunk / 64}}, NF4},
 	{Tensor{Name: "output.weight", Type: F16, Dims: []int64{64, 10}}, Q8_0},
 }
 
@@ -114,7 +115,7 @@ func checkWeights(t *testing.T, in, out *File, from Tensor, want Type, values []
 	expected := contents(t, in, from.Name)
 	switch {
 	case want == from.Type:
-	case want == IQ4_NL:
+	case want == NF4:
 		expected = make([]byte, len(values)/nf4Weights*nf4Bytes)
 		EncodeNF4(expected, old)
 	case want == Q8_0:
@@ -180,6 +181,76 @@ func TestQuantizeSameBytesOnAnyThreads(t *testing.T) {
 	}
 }
 
+// TestQuantizeForms quantizes the model in every way and holds its tensors to the codecs applied at once.
+func TestQuantizeForms(t *testing.T) {
+	dir := t.TempDir()
+	in, _ := modelFile(t, dir)
+	source, err := Open(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer source.Close()
+	for _, c := range []struct {
+		o            Options
+		linear, head Type
+		encode       func(dst []byte, src []float32, width int)
+	}{
+		{Options{Type: "nf4", Block: 32, Exact: true}, NF4, Q8_0, nf4Forms[0].encode},
+		{Options{Type: "nf4", Block: 64, Exact: true, Head: "q8_0"}, NF4_64, Q8_0, nf4Forms[2].encode},
+		{Options{Type: "nf4", Block: 64}, NF4_64, Q8_0, nf4Forms[3].encode},
+		{Options{Type: "nf4-dq", Exact: true, Head: "keep"}, NF4_DQ, F16, nf4Forms[4].encode},
+		{Options{Type: "nf4-dq", Block: 64, Head: "q6_k", Threads: 3}, NF4_DQ, Q8_0, nf4Forms[5].encode}, // rows of 64 are no Q6_K
+	} {
+		out := filepath.Join(dir, "out.gguf")
+		report, err := Quantize(context.Background(), in, out, c.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := Open(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		narrower := []string{}
+		for i, from := range model {
+			got, want := f.Tensors[i], c.linear
+			switch {
+			case from.want == NF4 && from.Dims[0] == 32 && c.linear != NF4:
+				want = NF4
+				narrower = append(narrower, from.Name)
+			case from.want == Q8_0:
+				want = c.head
+				if c.o.Head == "q6_k" {
+					narrower = append(narrower, from.Name)
+				}
+			case from.want != NF4:
+				want = from.Type
+			}
+			if got.Type != want || !slices.Equal(got.Dims, from.Dims) {
+				t.Errorf("%+v: %s is %s %v, want %s", c.o, got.Name, got.Type, got.Dims, want)
+			}
+			if want != c.linear {
+				continue
+			}
+			x, err := source.ReadF32(from.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			expected := make([]byte, got.Size)
+			c.encode(expected, x, int(from.Dims[0]))
+			if !bytes.Equal(contents(t, f, from.Name), expected) {
+				t.Errorf("%+v: %s is not what the codec makes of it", c.o, from.Name)
+			}
+		}
+		if !slices.Equal(report.Narrower, narrower) {
+			t.Errorf("%+v: narrower %v, want %v", c.o, report.Narrower, narrower)
+		}
+		if info, err := os.Stat(out); err != nil || c.linear == NF4_DQ && info.Size() < f.Tensors[len(model)-2].Offset+f.Tensors[len(model)-2].Elements()/32*17 {
+			t.Errorf("%+v: the file ends before what llama.cpp would map", c.o)
+		}
+	}
+}
+
 func TestQuantizeKeepsHead(t *testing.T) {
 	dir := t.TempDir()
 	in, _ := modelFile(t, dir)
@@ -223,7 +294,11 @@ func TestQuantizeRefuses(t *testing.T) {
 		{name: "adapter", want: `general.type is "adapter"`, key: "general.type", value: "adapter", tensor: linear},
 		{name: "split", want: "split.count: it is one of 3 parts", key: "split.count", value: uint16(3), tensor: linear},
 		{name: "type", want: `type "q2_k"`, tensor: linear, o: Options{Type: "q2_k"}},
-		{name: "head", want: `head type "q6_k"`, tensor: linear, o: Options{Type: "nf4", Head: "q6_k"}},
+		{name: "head", want: `head type "q5_k"`, tensor: linear, o: Options{Type: "nf4", Head: "q5_k"}},
+		{name: "block", want: "blocks of 48 weights", tensor: linear, o: Options{Type: "nf4", Block: 48}},
+		{name: "narrow dq", want: "nf4-dq has blocks of 64 weights, not of 32", tensor: linear, o: Options{Type: "nf4-dq", Block: 32}},
+		{name: "MXFP4", want: "MXFP4 would be read as NF4", tensor: Tensor{Name: "output.weight", Type: MXFP4, Dims: []int64{32, 1}}},
+		{name: "Q6_K", want: `"blk.0.attn_q.weight" is quantized already`, tensor: Tensor{Name: "blk.0.attn_q.weight", Type: Q6_K, Dims: []int64{256, 1}}, weights: make([]float32, 256)},
 		{name: "infinite", want: `tensor "blk.0.attn_q.weight": weight 5 is -Inf`, tensor: linear, weights: infinite},
 	} {
 		t.Run(c.name, func(t *testing.T) {

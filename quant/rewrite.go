@@ -113,7 +113,7 @@ func (r *Rewriting) step(f *File, name string, t Tensor) (s step, err error) {
 	if !changes && (!r.Plain || weights == 1) {
 		return s, nil
 	}
-	c, err := r.codec(f, t)
+	c, err := r.codec(t)
 	if err != nil {
 		return s, err
 	}
@@ -129,16 +129,18 @@ func (r *Rewriting) step(f *File, name string, t Tensor) (s step, err error) {
 }
 
 // codec finds the code of a tensor's type.
-func (r *Rewriting) codec(f *File, t Tensor) (Codec, error) {
-	nf4 := f.NF4()
-	decode, err := decoder(t.Type, nf4)
+func (r *Rewriting) codec(t Tensor) (Codec, error) {
+	decode, err := t.decoder()
 	if err != nil && r.Codec != nil {
 		return r.Codec(t.Type)
 	}
 	if err != nil {
 		return Codec{}, err
 	}
-	encoders := map[Type]func([]byte, []float32){F32: EncodeF32, F16: EncodeF16, BF16: EncodeBF16, Q8_0: EncodeQ8_0, IQ4_NL: EncodeNF4}
+	encoders := map[Type]func([]byte, []float32){
+		F32: EncodeF32, F16: EncodeF16, BF16: EncodeBF16, Q8_0: EncodeQ8_0, Q6_K: EncodeQ6_K, NF4: EncodeNF4, NF4_64: EncodeNF4_64,
+		NF4_DQ: func(dst []byte, src []float32) { EncodeNF4DQ(dst, src, int(t.Dims[0])) },
+	}
 	return Codec{decode, encoders[t.Type]}, nil
 }
 

@@ -27,13 +27,18 @@ const (
 type Data func(i int, w io.Writer) error
 
 // Encode writes a GGUF file to w: the metadata in its order with its exact types, then the tensors in
-// theirs. Offset and Size of the tensors are ignored; data is asked for one tensor after the other.
+// theirs. Offset and Size of the tensors are ignored; data is asked for one tensor after the other. Tensors of
+// NF4 types are written in their carriers and need an architecture marked with NF4Suffix.
 func Encode(w io.Writer, m *Metadata, tensors []Tensor, data Data) error {
 	alignment, err := alignmentOf(m)
 	if err != nil {
 		return err
 	}
-	head, sizes, err := encodeHeader(m, tensors, alignment)
+	m, written, err := carry(m, tensors)
+	if err != nil {
+		return err
+	}
+	head, sizes, err := encodeHeader(m, written, alignment)
 	if err != nil {
 		return err
 	}
@@ -52,6 +57,9 @@ func Encode(w io.Writer, m *Metadata, tensors []Tensor, data Data) error {
 		if _, err := b.Write(make([]byte, align(sizes[i], alignment)-sizes[i])); err != nil {
 			return err
 		}
+	}
+	if _, err := b.Write(make([]byte, tail(tensors, sizes, alignment))); err != nil {
+		return err
 	}
 	return b.Flush()
 }

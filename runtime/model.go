@@ -10,7 +10,7 @@ type Shape struct{ In, Out int }
 type Facts struct {
 	Name          string  // general.name, or the file's base name
 	Architecture  string  // "llama", "qwen2", ... without our "-nf4" mark
-	Quantization  string  // the file's main weight type: "NF4", "Q4_0", "F16", ...
+	Quantization  string  // the file's main weight type: "NF4", "NF4-64", "NF4-DQ", "Q4_0", "F16", ...
 	Fingerprint   string  // quant.Fingerprint of the file: adapters are checked against it
 	ContextLength int     // tokens the model was trained on (n_ctx_train)
 	VocabSize     int     // rows of the output head
@@ -24,6 +24,8 @@ type Facts struct {
 	Parameters    int64   // weights in all tensors
 	Bytes         int64   // bytes of all tensors in the file
 	BitsPerWeight float64 // 8 * Bytes / Parameters
+	Resident      int64   // bytes of all tensors in the layouts that they are computed with
+	ResidentBits  float64 // 8 * Resident / Parameters
 
 	ChatTemplate string // Jinja source (tokenizer.chat_template); "" where the file has none
 	BOS, EOS     Token  // -1 where the vocabulary has none

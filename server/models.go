@@ -60,7 +60,8 @@ func (s *Server) facts() *openapi.ModelFacts {
 	f := s.model.Facts()
 	card := &openapi.ModelFacts{
 		Name: f.Name, Architecture: f.Architecture, Quantization: f.Quantization, BitsPerWeight: f.BitsPerWeight,
-		Parameters: f.Parameters, Bytes: f.Bytes, Fingerprint: f.Fingerprint, ContextLength: f.ContextLength,
+		ResidentBitsPerWeight: f.ResidentBits,
+		Parameters:            f.Parameters, Bytes: f.Bytes, Fingerprint: f.Fingerprint, ContextLength: f.ContextLength,
 		VocabSize: f.VocabSize, Embedding: f.Embedding, Layers: f.Layers, Heads: f.Heads, KvHeads: f.KVHeads,
 		ChatTemplate: openapi.ChatTemplate{Source: "model"},
 	}

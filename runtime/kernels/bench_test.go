@@ -25,27 +25,28 @@ func benchISA(b *testing.B, f func(b *testing.B)) {
 	}
 }
 
-// BenchmarkNF4 prints the bytes of NF4 weight (18 per 32) read per second at one row, and multiply-adds per second at more.
-// The share of the activations' preparation is that of one in four products, as for q, k, v and gate, up.
+// BenchmarkNF4 prints the weights multiplied per second at one row (and the bytes of the packed weight read for
+// that), and multiply-adds per second at more. The kinds stand side by side. The share of the activations'
+// preparation is that of one in four products, as for q, k, v and gate, up.
 func BenchmarkNF4(b *testing.B) {
 	rng := rand.New(rand.NewPCG(1, 1))
-	source := randomBlocks(rng, benchIn, benchOut)
 	x := gaussians(rng, 512*benchIn, 1)
 	y := make([]float32, 512*benchOut)
 	for _, mode := range []Mode{I16, I8, F32} {
-		b.Run(mode.String(), func(b *testing.B) {
-			weights := make([]*NF4, 24)
-			for i := range weights {
-				weights[i] = pack(b, source, mode)
-			}
-			stride := ActivationBytes(mode, benchIn)
-			xq := make([]byte, 512*stride)
-			for t := range 512 { // mode F32 reads them as they are; the others overwrite this
-				copy(xq[t*stride:(t+1)*stride], asBytes(x[t*benchIn:(t+1)*benchIn]))
-			}
-			benchISA(b, func(b *testing.B) {
-				for _, rows := range []int{1, 2, 4, 8, 16, 64, 256, 512} {
-					b.Run(fmt.Sprintf("rows=%d", rows), func(b *testing.B) {
+		stride := ActivationBytes(mode, benchIn)
+		xq := make([]byte, 512*stride)
+		for t := range 512 { // mode F32 reads them as they are; the others overwrite this
+			copy(xq[t*stride:(t+1)*stride], asBytes(x[t*benchIn:(t+1)*benchIn]))
+		}
+		benchISA(b, func(b *testing.B) {
+			for _, rows := range []int{1, 2, 4, 8, 16, 64, 256, 512} {
+				for _, kind := range nf4Kinds {
+					b.Run(fmt.Sprintf("%v/rows=%d/%v", mode, rows, kind), func(b *testing.B) {
+						source := randomBlocks(rng, kind, benchIn, benchOut)
+						weights := make([]*NF4, 24)
+						for i := range weights {
+							weights[i] = pack(b, source, mode)
+						}
 						for i := 0; b.Loop(); i++ {
 							if mode != F32 && i%4 == 0 {
 								Activations(mode, benchIn, x, benchIn, rows, xq, stride, 0, 1)
@@ -53,14 +54,13 @@ func BenchmarkNF4(b *testing.B) {
 							weights[i%len(weights)].MatMul(xq, stride, rows, y, benchOut, 0, 1)
 						}
 						seconds := b.Elapsed().Seconds() / float64(b.N)
+						b.ReportMetric(float64(rows)*benchIn*benchOut/seconds/1e9, "GMAC/s")
 						if rows == 1 {
-							b.ReportMetric(benchIn*benchOut/32*18/seconds/1e9, "GB/s")
-						} else {
-							b.ReportMetric(float64(rows)*benchIn*benchOut/seconds/1e9, "GMAC/s")
+							b.ReportMetric(float64(weights[0].Bytes())/seconds/1e9, "GB/s")
 						}
 					})
 				}
-			})
+			}
 		})
 	}
 }
@@ -119,10 +119,10 @@ func BenchmarkLoRA(b *testing.B) {
 func BenchmarkPack(b *testing.B) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	b.Run("nf4", func(b *testing.B) {
-		source := randomBlocks(rng, benchIn, benchOut)
+		source := randomBlocks(rng, Block32, benchIn, benchOut)
 		b.SetBytes(benchIn * benchOut / 32 * 18)
 		for b.Loop() {
-			w, err := PackNF4(source.data, source.rowBytes, benchIn, benchOut, I16)
+			w, err := PackNF4(Block32, source.data, benchIn, benchOut, I16)
 			if err != nil {
 				b.Fatal(err)
 			}

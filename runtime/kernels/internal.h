@@ -8,32 +8,57 @@
 #include <string.h>
 
 // ---- NF4 -------------------------------------------------------------------------------------------
-// A strip is 16 rows of W, stored as one stream of pairs of blocks: absmax (2 blocks, 16 rows) in fp16, 64
-// bytes, then the codes of the two, 256 bytes each. An odd last block stands alone, its absmax padded to 64
-// bytes. 256 bytes of codes are 4 groups of 8 columns x 16 rows; a group holds one 32-bit
-// word per row, and nibble k of that word is column 2*(k%4) + k/4 of the group:
+// A strip is 16 rows of W, stored as one stream of groups: 64 bytes of scales, then the codes of as many blocks of
+// 32 columns as these are for, 256 bytes each. The last group may be shorter. 64 bytes hold 2 x 16 fp16 scales, of
+// two blocks of 32 columns (LK_NF4_32) or of two of 64 (LK_NF4_64), or 4 x 16 int8 scales of blocks of 64
+// (LK_NF4_DQ). A block here always is 32 columns; two in a row share the scale of a block of 64. The float32 scales
+// of DQ's tiles stand behind the last strip, (strips, tiles).
+//
+// 256 bytes of codes are 4 groups of 8 columns x 16 rows; a group holds one 32-bit word per row, and nibble k of
+// that word is column 2*(k%4) + k/4 of the group:
 //
 //   nibble  0 1 2 3 4 5 6 7
 //   column  0 2 4 6 1 3 5 7
 //
 // so the two halves of a word hold the even and the odd column of a pair. AVX-512 looks up 16-bit values
 // (one per half, a pair per row) by shifting the word right by 0, 4, 8, 12, with no unpacking.
-enum { NF4_STRIP = 16, NF4_BLOCK = 32, NF4_GROUPS = 4, NF4_CODES = 256, NF4_PAIR = 64 + 2*NF4_CODES, NF4_CHUNK = 64 };
+enum { NF4_STRIP = 16, NF4_BLOCK = 32, NF4_GROUPS = 4, NF4_CODES = 256, NF4_CHUNK = 64 };
+enum { NF4_SCALES = 64, NF4_TILE = 32 }; // bytes of scales in a group; blocks of 32 columns in a tile
 
 static inline int nf4_nibble_column(int k) { return 2*(k % 4) + k/4; }
 static inline int nf4_nibble_place(int k) { return k/2 + 4*(k % 2); } // low nibbles of the bytes, then high ones
 
 struct lk_nf4 {
-    int n_in, n_out, mode;
+    int kind, n_in, n_out, mode;
     int blocks; // n_in/32
     int strips; // n_out/16, rounded up; the rows past n_out are zero
+    int tiles;  // of a strip, in DQ
     size_t strip_bytes, bytes;
     uint8_t * data;
+    float * tile_scales;
 };
 
-// The absmax values of block b of a strip, and its codes.
-static inline size_t nf4_absmax_at(int b) { return (size_t) (b/2)*NF4_PAIR + b % 2*(NF4_STRIP*2); }
-static inline size_t nf4_codes_at(int b) { return (size_t) (b/2)*NF4_PAIR + 64 + b % 2*NF4_CODES; }
+// Block b of a strip: where its scales and its codes are.
+static inline int nf4_group(int kind) { return 2 << kind; } // its blocks
+static inline size_t nf4_group_at(int kind, int b) { return (size_t) (b >> (1 + kind))*(NF4_SCALES + nf4_group(kind)*NF4_CODES); }
+static inline size_t nf4_codes_at(int kind, int b) { return nf4_group_at(kind, b) + NF4_SCALES + (size_t) (b & (nf4_group(kind) - 1))*NF4_CODES; }
+static inline size_t nf4_scales_at(int kind, int b) {
+    const int column = kind == LK_NF4_32 ? b : b >> 1; // the number of its own block in the row
+    return nf4_group_at(kind, b) + (kind == LK_NF4_DQ ? (size_t) (column & 3)*NF4_STRIP : (size_t) (column & 1)*NF4_STRIP*2);
+}
+
+static inline float f16_to_f32(uint16_t h);
+
+// The scale of a row's block b.
+static inline float nf4_scale(const lk_nf4 * w, int row, int b) {
+    const uint8_t * at = w->data + row/NF4_STRIP*w->strip_bytes + nf4_scales_at(w->kind, b);
+    if (w->kind == LK_NF4_DQ) {
+        return w->tile_scales[(size_t) (row/NF4_STRIP)*w->tiles + b/NF4_TILE]*(int8_t) at[row % NF4_STRIP];
+    }
+    uint16_t half;
+    memcpy(&half, at + 2*(row % NF4_STRIP), 2);
+    return f16_to_f32(half);
+}
 
 // The NormalFloat codebook of QLoRA (Dettmers et al. 2023, appendix E), and its two integer roundings.
 extern const float   lk_nf4_codebook[16];

@@ -20,17 +20,26 @@ int lk_best_isa(void);       // the best path of this CPU
 int lk_force_isa(int isa);   // returns the path now in use; not thread-safe, for tests and benches
 
 // ---- NF4 -------------------------------------------------------------------------------------------
-// A weight (n_out, n_in) comes as IQ4_NL-shaped blocks: per 32 weights an fp16 absmax and 16 bytes of
-// codes, weight j in the low nibble of byte j, weight 16+j in the high one. n_in is a multiple of 32.
+// A weight (n_out, n_in) comes as rows of blocks, each a scale and the codes of its weights: for every 32 weights
+// 16 bytes, weight j in the low nibble of byte j, weight 16+j in the high one. A weight is scale * codebook[code].
+// n_in is a multiple of the block. Of DQ, every strip of 16 rows begins with the float32 scales of its tiles,
+// each 16 blocks wide; a block's scale is an int8 times its tile's.
+enum lk_nf4_kind {
+    LK_NF4_32 = 0, // blocks of 32 with an fp16 scale: 4.5 bits a weight
+    LK_NF4_64 = 1, // blocks of 64 with an fp16 scale: 4.25 bits
+    LK_NF4_DQ = 2, // blocks of 64 with an int8 scale: 4.127 bits
+};
 enum lk_nf4_mode {
     LK_NF4_F32 = 0, // float activations: the oracle
     LK_NF4_I16 = 1, // int16 codebook x int16 activations: the default
     LK_NF4_I8  = 2, // int8 codebook x int8 activations: fastest, 7e-3
 };
 typedef struct lk_nf4 lk_nf4;
-lk_nf4 * lk_nf4_pack(const void * blocks, size_t row_bytes, int n_in, int n_out, int mode); // NULL: no memory
+size_t   lk_nf4_source_bytes(int kind, int n_in, int n_out);                       // of the rows that pack reads
+int      lk_nf4_bad_row(int kind, const void * source, int n_in, int n_out);       // the first row with a scale that is infinite or NaN; -1: none
+lk_nf4 * lk_nf4_pack(int kind, const void * source, int n_in, int n_out, int mode); // NULL: no memory
 void     lk_nf4_free(lk_nf4 * w);                     // NULL is fine
-size_t   lk_nf4_bytes(const lk_nf4 * w);
+size_t   lk_nf4_bytes(const lk_nf4 * w);              // that it holds, a little more than the source where n_out is no multiple of 16
 void     lk_nf4_dequantize_row(const lk_nf4 * w, int row, float * out); // (n_in)
 
 size_t   lk_nf4_activation_bytes(int mode, int n_in); // bytes of one prepared activation row, multiple of 64

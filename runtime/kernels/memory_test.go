@@ -25,8 +25,8 @@ func TestPackConcurrently(t *testing.T) {
 					live[i], source[i] = live[len(live)-1], source[len(source)-1]
 					live, source = live[:len(live)-1], source[:len(source)-1]
 				}
-				b := randomBlocks(rng, 32*(1+rng.IntN(20)), 1+rng.IntN(300))
-				w, err := PackNF4(b.data, b.rowBytes, b.in, b.out, I16)
+				b := randomBlocks(rng, Block32, 32*(1+rng.IntN(20)), 1+rng.IntN(300))
+				w, err := PackNF4(b.kind, b.data, b.in, b.out, I16)
 				if err != nil {
 					t.Error(err)
 					return
@@ -46,8 +46,7 @@ func TestPackConcurrently(t *testing.T) {
 // TestPackLarge packs a weight beyond the size of a shared mapping.
 func TestPackLarge(t *testing.T) {
 	const in, out = 4096, 33000
-	b := blocks{in: in, out: out, rowBytes: in / 32 * 18}
-	b.data = make([]byte, b.rowBytes*out)
+	b := blocks{in: in, out: out, data: make([]byte, SourceBytes(Block32, in, out))}
 	for i := range b.data {
 		b.data[i] = byte(i*7 + i>>11)
 	}

@@ -18,7 +18,16 @@ const int8_t lk_nf4_codebook8[16] = {
 
 namespace {
 
-enum { SOURCE_BLOCK = 18 }; // fp16 absmax, 16 bytes of codes
+// What the source has for each kind: the columns of a block, and the bytes of its scale.
+int block_columns(int kind) { return kind == LK_NF4_32 ? 32 : 64; }
+int scale_bytes(int kind) { return kind == LK_NF4_DQ ? 1 : 2; }
+
+size_t row_bytes(int kind, int n_in) { return (size_t) (n_in/block_columns(kind))*(scale_bytes(kind) + block_columns(kind)/2); }
+int tiles_of(int kind, int n_in) { return kind == LK_NF4_DQ ? (n_in/NF4_BLOCK + NF4_TILE - 1)/NF4_TILE : 0; }
+size_t strip_of_source(int kind, int n_in) { return tiles_of(kind, n_in)*sizeof(float) + NF4_STRIP*row_bytes(kind, n_in); }
+
+bool finite_half(const uint8_t * p) { return (p[1] & 0x7c) != 0x7c; }
+bool finite_float(const uint8_t * p) { return !((p[3] & 0x7f) == 0x7f && (p[2] & 0x80)); }
 
 // The low nibbles of bytes 0, 2, 4, 6 of v, in that order, in 16 bits.
 uint32_t even_nibbles(uint64_t v) { return (uint32_t) ((v & 0x000f000f000f000full)*0x0001001001001000ull >> 48); }
@@ -34,13 +43,21 @@ void pack_codes(const uint8_t * source, uint8_t * to) {
     }
 }
 
-// Packs the rows of one strip; rows past `rows` stay zero.
-void pack_strip(const lk_nf4 * w, uint8_t * strip, const uint8_t * source, size_t row_bytes, int rows) {
-    for (int b = 0; b < w->blocks; b++, source += SOURCE_BLOCK) {
-        uint8_t * absmax = strip + nf4_absmax_at(b), * codes = strip + nf4_codes_at(b);
+// Packs the rows of strip s; rows past `rows` stay zero.
+void pack_strip(const lk_nf4 * w, int s, const uint8_t * source, int rows) {
+    const int kind = w->kind, columns = block_columns(kind), scale = scale_bytes(kind);
+    const size_t row = row_bytes(kind, w->n_in);
+    uint8_t * strip = w->data + s*w->strip_bytes;
+    memcpy(w->tile_scales + (size_t) s*w->tiles, source, w->tiles*sizeof(float));
+    source += w->tiles*sizeof(float);
+    for (int b = 0; b < w->blocks; b += columns/NF4_BLOCK, source += scale + columns/2) {
+        uint8_t * scales = strip + nf4_scales_at(kind, b), * codes = strip + nf4_codes_at(kind, b);
         for (int r = 0; r < rows; r++) {
-            memcpy(absmax + 2*r, source + r*row_bytes, 2);
-            pack_codes(source + r*row_bytes + 2, codes + 4*r);
+            const uint8_t * from = source + r*row;
+            memcpy(scales + scale*r, from, scale);
+            for (int half = 0; half < columns/NF4_BLOCK; half++) {
+                pack_codes(from + scale + 16*half, codes + half*NF4_CODES + 4*r);
+            }
         }
     }
 }
@@ -65,26 +82,54 @@ int lk_nf4_chunk(size_t stride) {
     return rows < 16 ? 16 : rows > NF4_CHUNK ? (int) NF4_CHUNK : (int) rows;
 }
 
-lk_nf4 * lk_nf4_pack(const void * blocks, size_t row_bytes, int n_in, int n_out, int mode) {
+size_t lk_nf4_source_bytes(int kind, int n_in, int n_out) {
+    const size_t strips = ((size_t) n_out + NF4_STRIP - 1)/NF4_STRIP;
+    return strips*tiles_of(kind, n_in)*sizeof(float) + n_out*row_bytes(kind, n_in);
+}
+
+int lk_nf4_bad_row(int kind, const void * source, int n_in, int n_out) {
+    const uint8_t * p = (const uint8_t *) source;
+    const size_t row = row_bytes(kind, n_in), block = scale_bytes(kind) + block_columns(kind)/2;
+    const int tiles = tiles_of(kind, n_in);
+    for (int r = 0; r < n_out; r++, p += row) {
+        for (int t = 0; r % NF4_STRIP == 0 && t < tiles; t++, p += sizeof(float)) {
+            if (!finite_float(p)) {
+                return r;
+            }
+        }
+        for (size_t at = 0; kind != LK_NF4_DQ && at < row; at += block) {
+            if (!finite_half(p + at)) {
+                return r;
+            }
+        }
+    }
+    return -1;
+}
+
+lk_nf4 * lk_nf4_pack(int kind, const void * source, int n_in, int n_out, int mode) {
     lk_nf4 * w = new (std::nothrow) lk_nf4();
     if (!w) {
         return nullptr;
     }
+    w->kind = kind;
     w->n_in = n_in;
     w->n_out = n_out;
     w->mode = mode;
     w->blocks = n_in/NF4_BLOCK;
     w->strips = (n_out + NF4_STRIP - 1)/NF4_STRIP;
-    w->strip_bytes = (size_t) (w->blocks/2)*NF4_PAIR + w->blocks % 2*(64 + NF4_CODES);
-    w->bytes = w->strips*w->strip_bytes;
+    w->tiles = tiles_of(kind, n_in);
+    const int groups = (w->blocks + nf4_group(kind) - 1)/nf4_group(kind);
+    w->strip_bytes = (size_t) groups*NF4_SCALES + (size_t) w->blocks*NF4_CODES;
+    w->bytes = w->strips*(w->strip_bytes + w->tiles*sizeof(float));
     w->data = (uint8_t *) lk_alloc(w->bytes);
     if (!w->data) {
         delete w;
         return nullptr;
     }
+    w->tile_scales = (float *) (w->data + w->strips*w->strip_bytes);
+    const size_t stride = strip_of_source(kind, n_in);
     for (int s = 0; s < w->strips; s++) {
-        const int row = s*NF4_STRIP;
-        pack_strip(w, w->data + s*w->strip_bytes, (const uint8_t *) blocks + row*row_bytes, row_bytes, min_int(NF4_STRIP, n_out - row));
+        pack_strip(w, s, (const uint8_t *) source + s*stride, min_int(NF4_STRIP, n_out - s*NF4_STRIP));
     }
     return w;
 }
@@ -102,13 +147,11 @@ void lk_nf4_dequantize_row(const lk_nf4 * w, int row, float * out) {
     const int lane = row % NF4_STRIP;
     const uint8_t * strip = w->data + row/NF4_STRIP*w->strip_bytes;
     for (int b = 0; b < w->blocks; b++, out += NF4_BLOCK) {
-        uint16_t half;
-        memcpy(&half, strip + nf4_absmax_at(b) + 2*lane, 2);
-        const float absmax = f16_to_f32(half);
+        const float scale = nf4_scale(w, row, b);
         for (int g = 0; g < NF4_GROUPS; g++) {
-            const uint8_t * word = strip + nf4_codes_at(b) + 64*g + 4*lane;
+            const uint8_t * word = strip + nf4_codes_at(w->kind, b) + 64*g + 4*lane;
             for (int k = 0; k < 8; k++) {
-                out[8*g + nf4_nibble_column(k)] = absmax*lk_nf4_codebook[word[k/2] >> 4*(k % 2) & 15];
+                out[8*g + nf4_nibble_column(k)] = scale*lk_nf4_codebook[word[k/2] >> 4*(k % 2) & 15];
             }
         }
     }

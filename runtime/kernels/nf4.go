@@ -24,25 +24,55 @@ const (
 
 func (m Mode) String() string { return [...]string{"f32", "i16", "i8"}[m] }
 
+// Kind is how the scales of an NF4 weight are kept.
+type Kind int
+
+// The kinds, with the bits of a weight.
+const (
+	Block32 Kind = C.LK_NF4_32 // an fp16 scale for 32 weights: 4.5
+	Block64 Kind = C.LK_NF4_64 // an fp16 scale for 64: 4.25
+	DoubleQ Kind = C.LK_NF4_DQ // double quantization, an int8 scale for 64: 4.127
+)
+
+func (k Kind) String() string { return [...]string{"nf4", "nf4-64", "nf4-dq"}[k] }
+
+// width returns the weights of a block.
+func (k Kind) width() int {
+	if k == Block32 {
+		return 32
+	}
+	return 64
+}
+
 // NF4 is a packed NF4 weight (Out, In).
 type NF4 struct {
 	In, Out int
+	Kind    Kind
 	Mode    Mode
 	w       *C.lk_nf4
 }
 
-// PackNF4 packs out rows of in weights. blocks holds, every rowBytes bytes, a row of in/32 blocks of 18
-// bytes: an fp16 absmax and 16 bytes of codes. It returns ErrMemory where there is none. The caller
-// must Close the weight.
-func PackNF4(blocks []byte, rowBytes, in, out int, mode Mode) (*NF4, error) {
-	if in <= 0 || out <= 0 || in%32 != 0 || rowBytes < in/32*18 || len(blocks) < (out-1)*rowBytes+in/32*18 {
-		return nil, fmt.Errorf("kernels: %d bytes in rows of %d are no NF4 weight of shape (%d, %d)", len(blocks), rowBytes, out, in)
+// PackNF4 packs out rows of in weights. source holds the rows' blocks in the layout of kernels.h. It returns
+// ErrMemory where there is none. The caller must Close the weight.
+func PackNF4(kind Kind, source []byte, in, out int, mode Mode) (*NF4, error) {
+	if in <= 0 || out <= 0 || in%kind.width() != 0 || len(source) != SourceBytes(kind, in, out) {
+		return nil, fmt.Errorf("kernels: %d bytes are no %v weight of shape (%d, %d)", len(source), kind, out, in)
 	}
-	w := C.lk_nf4_pack(unsafe.Pointer(&blocks[0]), C.size_t(rowBytes), C.int(in), C.int(out), C.int(mode))
+	w := C.lk_nf4_pack(C.int(kind), unsafe.Pointer(&source[0]), C.int(in), C.int(out), C.int(mode))
 	if w == nil {
 		return nil, fmt.Errorf("kernels: packing an NF4 weight of shape (%d, %d): %w", out, in, ErrMemory)
 	}
-	return &NF4{In: in, Out: out, Mode: mode, w: w}, nil
+	return &NF4{In: in, Out: out, Kind: kind, Mode: mode, w: w}, nil
+}
+
+// SourceBytes returns the bytes of the rows that PackNF4 reads.
+func SourceBytes(kind Kind, in, out int) int {
+	return int(C.lk_nf4_source_bytes(C.int(kind), C.int(in), C.int(out)))
+}
+
+// BadRow returns the first row of what PackNF4 would read that has a scale which is infinite or NaN, or -1.
+func BadRow(kind Kind, source []byte, in, out int) int {
+	return int(C.lk_nf4_bad_row(C.int(kind), unsafe.Pointer(&source[0]), C.int(in), C.int(out)))
 }
 
 // Close frees the weight. It may be called twice.

@@ -15,7 +15,7 @@
 
 namespace {
 
-enum { AHEAD = 4*NF4_PAIR }; // bytes prefetched ahead
+enum { AHEAD = 2304 }; // bytes prefetched ahead
 
 INLINE __m256i broadcast4(const char * p) {
     int32_t v;
@@ -77,7 +77,7 @@ struct block16 {
         }
     }
 
-    template <int N> INLINE void rows(const char * x, size_t stride, int n_in, int b, const __m256 * absmax, __m256 (*f)[2]) const {
+    template <int N> INLINE void rows(const char * x, size_t stride, int n_in, int b, const __m256 * scales, __m256 (*f)[2]) const {
         const __m256i order = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15));
         alignas(32) char q[N][64]; // the activations with columns in the order of the bytes
         __m256i sum[N][4];
@@ -103,7 +103,7 @@ struct block16 {
             const float scale = ((const float *) (x + j*stride + 2*(size_t) n_in))[b];
             for (int h = 0; h < 2; h++) {
                 const __m256 s = _mm256_hadd_ps(_mm256_cvtepi32_ps(sum[j][2*h]), _mm256_cvtepi32_ps(sum[j][2*h + 1]));
-                f[j][h] = scaled(s, absmax[h], scale, f[j][h]);
+                f[j][h] = scaled(s, scales[h], scale, f[j][h]);
             }
         }
     }
@@ -129,7 +129,7 @@ struct block8 {
         }
     }
 
-    template <int N> INLINE void rows(const char * x, size_t stride, int n_in, int b, const __m256 * absmax, __m256 (*f)[2]) const {
+    template <int N> INLINE void rows(const char * x, size_t stride, int n_in, int b, const __m256 * scales, __m256 (*f)[2]) const {
         const __m256i ones = _mm256_set1_epi16(1);
         __m256i sum[N][2];
         for (int j = 0; j < N; j++) {
@@ -148,7 +148,7 @@ struct block8 {
         for (int j = 0; j < N; j++) {
             const float scale = ((const float *) (x + j*stride + n_in))[b];
             for (int h = 0; h < 2; h++) {
-                f[j][h] = scaled(_mm256_cvtepi32_ps(sum[j][h]), absmax[h], scale, f[j][h]);
+                f[j][h] = scaled(_mm256_cvtepi32_ps(sum[j][h]), scales[h], scale, f[j][h]);
             }
         }
     }
@@ -177,7 +177,7 @@ struct block32 {
         }
     }
 
-    template <int N> INLINE void rows(const char * x, size_t stride, int, int b, const __m256 * absmax, __m256 (*f)[2]) const {
+    template <int N> INLINE void rows(const char * x, size_t stride, int, int b, const __m256 * scales, __m256 (*f)[2]) const {
         __m256 sum[N][2][2]; // of even and odd columns
         for (int j = 0; j < N; j++) {
             for (int h = 0; h < 2; h++) {
@@ -196,23 +196,37 @@ struct block32 {
         }
         for (int j = 0; j < N; j++) {
             for (int h = 0; h < 2; h++) {
-                f[j][h] = _mm256_fmadd_ps(_mm256_add_ps(sum[j][0][h], sum[j][1][h]), absmax[h], f[j][h]);
+                f[j][h] = _mm256_fmadd_ps(_mm256_add_ps(sum[j][0][h], sum[j][1][h]), scales[h], f[j][h]);
             }
         }
     }
 };
 
-template <typename B> void strip_of(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid, lk_ahead * ahead) {
+// The scales of block b of a strip, of 8 rows and 8 rows.
+template <int KIND> INLINE void scales_of(const uint8_t * strip, const float * tiles, int b, __m256 * out) {
+    const uint8_t * at = strip + nf4_scales_at(KIND, b);
+    if (KIND == LK_NF4_DQ) {
+        const __m256 tile = _mm256_set1_ps(tiles[b/NF4_TILE]);
+        const __m128i eight = _mm_load_si128((const __m128i *) at);
+        out[0] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight)), tile);
+        out[1] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(eight, 8))), tile);
+        return;
+    }
+    out[0] = _mm256_cvtph_ps(_mm_load_si128((const __m128i *) at));
+    out[1] = _mm256_cvtph_ps(_mm_load_si128((const __m128i *) at + 1));
+}
+
+template <typename B, int KIND> void rows_of(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, __m256 (*f)[2], lk_ahead * ahead) {
     const uint8_t * strip = w->data + s*w->strip_bytes;
+    const float * tiles = w->tile_scales + (size_t) s*w->tiles;
     const typename B::book book;
-    __m256 f[NF4_CHUNK][2];
     for (int t = 0; t < rows; t++) {
         f[t][0] = f[t][1] = _mm256_setzero_ps();
     }
     for (int b = 0; b < w->blocks; b++) {
-        const uint8_t * codes = strip + nf4_codes_at(b);
-        const __m128i * halves = (const __m128i *) (strip + nf4_absmax_at(b));
-        const __m256 absmax[2] = { _mm256_cvtph_ps(_mm_load_si128(halves)), _mm256_cvtph_ps(_mm_load_si128(halves + 1)) };
+        const uint8_t * codes = strip + nf4_codes_at(KIND, b);
+        __m256 scales[2];
+        scales_of<KIND>(strip, tiles, b, scales);
         for (int line = 0; line < NF4_CODES + 64; line += 64) {
             _mm_prefetch((const char *) codes + AHEAD + line, _MM_HINT_T0);
         }
@@ -222,11 +236,20 @@ template <typename B> void strip_of(const lk_nf4 * w, int s, const char * xq, si
         const char * x = xq;
         int t = 0;
         for (; t + 2 <= rows; t += 2, x += 2*xq_stride) {
-            block.template rows<2>(x, xq_stride, w->n_in, b, absmax, f + t);
+            block.template rows<2>(x, xq_stride, w->n_in, b, scales, f + t);
         }
         if (t < rows) {
-            block.template rows<1>(x, xq_stride, w->n_in, b, absmax, f + t);
+            block.template rows<1>(x, xq_stride, w->n_in, b, scales, f + t);
         }
+    }
+}
+
+template <typename B> void strip_of(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid, lk_ahead * ahead) {
+    __m256 f[NF4_CHUNK][2];
+    switch (w->kind) {
+    case LK_NF4_64: rows_of<B, LK_NF4_64>(w, s, xq, xq_stride, rows, f, ahead); break;
+    case LK_NF4_DQ: rows_of<B, LK_NF4_DQ>(w, s, xq, xq_stride, rows, f, ahead); break;
+    default: rows_of<B, LK_NF4_32>(w, s, xq, xq_stride, rows, f, ahead);
     }
     for (int t = 0; t < rows; t++) {
         memcpy(y + t*y_stride, f[t], valid*sizeof(float));

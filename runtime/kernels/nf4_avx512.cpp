@@ -18,7 +18,7 @@
 
 namespace {
 
-enum { AHEAD = 4*NF4_PAIR }; // bytes that a chunk prefetches ahead: its pauses between blocks put the hardware off
+enum { AHEAD = 2304 }; // bytes that a chunk prefetches ahead: its pauses between blocks put the hardware off
 
 INLINE __m512i broadcast4(const char * p) {
     int32_t v;
@@ -26,22 +26,28 @@ INLINE __m512i broadcast4(const char * p) {
     return _mm512_set1_epi32(v);
 }
 
-INLINE __m512 absmax_of(const uint8_t * strip, int b) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *) (strip + nf4_absmax_at(b))));
+// The scales of block b of a strip. tiles are those of the strip.
+template <int KIND> INLINE __m512 scales_of(const uint8_t * strip, const float * tiles, int b) {
+    const uint8_t * at = strip + nf4_scales_at(KIND, b);
+    if (KIND == LK_NF4_DQ) {
+        const __m512i eight = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *) at));
+        return _mm512_mul_ps(_mm512_cvtepi32_ps(eight), _mm512_set1_ps(tiles[b/NF4_TILE]));
+    }
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *) at));
 }
 
 // The next three are a piece of W in the form that a mode multiplies: part `p` of PARTS of block b. row() is
-// the step of one row: f + piece * activations, where x is the row's prepared activations.
+// the step of one row: f + piece * activations, where x is the row's prepared activations. load() reads the codes
+// of the block; the scales are set by the caller.
 
 struct piece16 {
     enum { PARTS = 1 };
     __m512i w[16]; // columns 2j and 2j+1
-    __m512 absmax;
+    __m512 scales;
 
     static INLINE __m512i book() { return _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *) lk_nf4_codebook16)); }
 
-    INLINE void load(const uint8_t * strip, int b, int, __m512i book) {
-        const uint8_t * codes = strip + nf4_codes_at(b);
+    INLINE void load(const uint8_t * codes, int, __m512i book) {
 #pragma GCC unroll 4
         for (int g = 0; g < NF4_GROUPS; g++) { // an index is the low five bits, and the book repeats after sixteen
             const __m512i c = _mm512_loadu_si512(codes + 64*g);
@@ -50,7 +56,6 @@ struct piece16 {
             w[4*g + 2] = _mm512_permutexvar_epi16(_mm512_srli_epi16(c, 8), book);
             w[4*g + 3] = _mm512_permutexvar_epi16(_mm512_srli_epi16(c, 12), book);
         }
-        absmax = absmax_of(strip, b);
     }
 
     INLINE __m512 row(const char * x, int n_in, int b, int, __m512 f) const {
@@ -63,22 +68,21 @@ struct piece16 {
         }
         const __m512 sum = _mm512_add_ps(_mm512_cvtepi32_ps(first), _mm512_cvtepi32_ps(second));
         const float scale = ((const float *) (x + 2*(size_t) n_in))[b];
-        return _mm512_fmadd_ps(sum, _mm512_mul_ps(absmax, _mm512_set1_ps(scale)), f);
+        return _mm512_fmadd_ps(sum, _mm512_mul_ps(scales, _mm512_set1_ps(scale)), f);
     }
 };
 
 struct piece8 {
     enum { PARTS = 1 };
     __m512i w[8]; // four columns each, plus 128
-    __m512 absmax;
+    __m512 scales;
 
     static INLINE __m512i book() {
         const __m128i signed_book = _mm_loadu_si128((const __m128i *) lk_nf4_codebook8);
         return _mm512_broadcast_i32x4(_mm_xor_si128(signed_book, _mm_set1_epi8((char) 0x80)));
     }
 
-    INLINE void load(const uint8_t * strip, int b, int, __m512i book) {
-        const uint8_t * codes = strip + nf4_codes_at(b);
+    INLINE void load(const uint8_t * codes, int, __m512i book) {
         const __m512i low = _mm512_set1_epi8(15);
 #pragma GCC unroll 4
         for (int g = 0; g < NF4_GROUPS; g++) {
@@ -86,11 +90,10 @@ struct piece8 {
             w[2*g + 0] = _mm512_shuffle_epi8(book, _mm512_and_si512(c, low));
             w[2*g + 1] = _mm512_shuffle_epi8(book, _mm512_and_si512(_mm512_srli_epi16(c, 4), low));
         }
-        absmax = absmax_of(strip, b);
     }
 
     INLINE __m512 row(const char * x, int n_in, int b, int, __m512 f) const {
-        const char * q = x + NF4_BLOCK*b, * scales = x + n_in, * sums = scales + n_in/8;
+        const char * q = x + NF4_BLOCK*b, * steps = x + n_in, * sums = steps + n_in/8;
         __m512i even = broadcast4(sums + 4*b), odd = _mm512_setzero_si512();
 #pragma GCC unroll 4
         for (int j = 0; j < 8; j += 2) {
@@ -98,19 +101,19 @@ struct piece8 {
             odd = _mm512_dpbusd_epi32(odd, w[j + 1], broadcast4(q + 4*j + 4));
         }
         const __m512 sum = _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
-        return _mm512_fmadd_ps(sum, _mm512_mul_ps(absmax, _mm512_set1_ps(((const float *) scales)[b])), f);
+        return _mm512_fmadd_ps(sum, _mm512_mul_ps(scales, _mm512_set1_ps(((const float *) steps)[b])), f);
     }
 };
 
 struct piece32 {
     enum { PARTS = 2 }; // 32 columns would take all registers
     __m512 w[16];
-    __m512 absmax;
+    __m512 scales;
 
     static INLINE __m512 book() { return _mm512_loadu_ps(lk_nf4_codebook); }
 
-    INLINE void load(const uint8_t * strip, int b, int p, __m512 book) {
-        const uint8_t * codes = strip + nf4_codes_at(b) + 128*p;
+    INLINE void load(const uint8_t * codes, int p, __m512 book) {
+        codes += 128*p;
 #pragma GCC unroll 2
         for (int g = 0; g < 2; g++) {
             const __m512i c = _mm512_loadu_si512(codes + 64*g);
@@ -119,7 +122,6 @@ struct piece32 {
                 w[8*g + nf4_nibble_column(k)] = _mm512_permutexvar_ps(_mm512_srli_epi32(c, 4*k), book);
             }
         }
-        absmax = absmax_of(strip, b);
     }
 
     INLINE __m512 row(const char * x, int, int b, int p, __m512 f) const {
@@ -130,51 +132,69 @@ struct piece32 {
             even = _mm512_fmadd_ps(w[j], _mm512_set1_ps(v[j]), even);
             odd = _mm512_fmadd_ps(w[j + 1], _mm512_set1_ps(v[j + 1]), odd);
         }
-        return _mm512_fmadd_ps(_mm512_add_ps(even, odd), absmax, f);
+        return _mm512_fmadd_ps(_mm512_add_ps(even, odd), scales, f);
     }
 };
 
-template <typename P> __m512 one_row(const lk_nf4 * w, const uint8_t * strip, const char * x) {
+// A strip as its kernels read it.
+struct stream {
+    const uint8_t * data;
+    const float * tiles;
+    int blocks, n_in;
+};
+
+template <typename P, int KIND> __m512 one_row(const stream & w, const char * x) {
     const auto book = P::book();
     __m512 f = _mm512_setzero_ps();
-    for (int b = 0; b < w->blocks; b++) {
+    for (int b = 0; b < w.blocks; b++) {
+        P piece;
+        piece.scales = scales_of<KIND>(w.data, w.tiles, b);
         for (int p = 0; p < P::PARTS; p++) {
-            P piece;
-            piece.load(strip, b, p, book);
-            f = piece.row(x, w->n_in, b, p, f);
+            piece.load(w.data + nf4_codes_at(KIND, b), p, book);
+            f = piece.row(x, w.n_in, b, p, f);
         }
     }
     return f;
 }
 
-template <typename P> void some_rows(const lk_nf4 * w, const uint8_t * strip, const char * xq, size_t xq_stride, int rows, __m512 * f, lk_ahead * ahead) {
+template <typename P, int KIND> void some_rows(const stream & w, const char * xq, size_t xq_stride, int rows, __m512 * f, lk_ahead * ahead) {
     const auto book = P::book();
     for (int t = 0; t < rows; t++) {
         f[t] = _mm512_setzero_ps();
     }
-    for (int b = 0; b < w->blocks; b++) {
+    for (int b = 0; b < w.blocks; b++) {
+        const uint8_t * codes = w.data + nf4_codes_at(KIND, b);
         for (int line = 0; line < NF4_CODES + 64; line += 64) {
-            _mm_prefetch((const char *) strip + nf4_codes_at(b) + AHEAD + line, _MM_HINT_T0);
+            _mm_prefetch((const char *) codes + AHEAD + line, _MM_HINT_T0);
         }
         lk_prefetch(ahead);
+        P piece;
+        piece.scales = scales_of<KIND>(w.data, w.tiles, b);
         for (int p = 0; p < P::PARTS; p++) {
-            P piece;
-            piece.load(strip, b, p, book);
+            piece.load(codes, p, book);
             const char * x = xq;
             for (int t = 0; t < rows; t++, x += xq_stride) {
-                f[t] = piece.row(x, w->n_in, b, p, f[t]);
+                f[t] = piece.row(x, w.n_in, b, p, f[t]);
             }
         }
     }
 }
 
-template <typename P> void strip_of(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid, lk_ahead * ahead) {
-    const uint8_t * strip = w->data + s*w->strip_bytes;
-    __m512 f[NF4_CHUNK];
+template <typename P, int KIND> void rows_of(const stream & w, const char * xq, size_t xq_stride, int rows, __m512 * f, lk_ahead * ahead) {
     if (rows == 1) {
-        f[0] = one_row<P>(w, strip, xq); // bound by memory: nothing is gained by reading ahead
+        f[0] = one_row<P, KIND>(w, xq); // bound by memory: nothing is gained by reading ahead
     } else {
-        some_rows<P>(w, strip, xq, xq_stride, rows, f, ahead);
+        some_rows<P, KIND>(w, xq, xq_stride, rows, f, ahead);
+    }
+}
+
+template <typename P> void strip_of(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid, lk_ahead * ahead) {
+    const stream strip = {w->data + s*w->strip_bytes, w->tile_scales + (size_t) s*w->tiles, w->blocks, w->n_in};
+    __m512 f[NF4_CHUNK];
+    switch (w->kind) {
+    case LK_NF4_64: rows_of<P, LK_NF4_64>(strip, xq, xq_stride, rows, f, ahead); break;
+    case LK_NF4_DQ: rows_of<P, LK_NF4_DQ>(strip, xq, xq_stride, rows, f, ahead); break;
+    default: rows_of<P, LK_NF4_32>(strip, xq, xq_stride, rows, f, ahead);
     }
     const __mmask16 mask = (__mmask16) ((1u << valid) - 1);
     for (int t = 0; t < rows; t++) {

@@ -14,7 +14,7 @@ func TestMatMulExpand(t *testing.T) {
 		rng := rand.New(rand.NewPCG(31, 32))
 		const in = 160
 		for _, out := range []int{5, 64, 203} {
-			w := pack(t, randomBlocks(rng, in, out), I16)
+			w := pack(t, randomBlocks(rng, Block32, in, out), I16)
 			one, two := randomModule(t, rng, 16, in, out, StoreF16), randomModule(t, rng, 3, in, out, StoreF32)
 			mixes := [][]Term{{}, {{one.packed, 0.5}}, {{one.packed, 2}}, {{two.packed, 1}}, {{one.packed, 1}, {two.packed, -1}}}
 			for _, n := range []int{1, 5, 70} {

@@ -64,24 +64,24 @@ template <typename M> inline void half(const typename M::factors * w, const type
 }
 
 // f += one block of W times one block of a row's activations.
-template <typename M> inline void row_block(const typename M::factors * w, const floats * absmax, const char * x, int blocks, int b, floats * f) {
+template <typename M> inline void row_block(const typename M::factors * w, const floats * scales, const char * x, int blocks, int b, floats * f) {
     const typename M::factor * q = (const typename M::factor *) x;
     const float dx = ((const float *) (q + (size_t) blocks*NF4_BLOCK))[b];
     q += b*NF4_BLOCK;
     floats sum = {};
     half<M>(w, q, &sum);
     half<M>(w + NF4_BLOCK/2, q + NF4_BLOCK/2, &sum);
-    *f += sum*(*absmax*dx);
+    *f += sum*(*scales*dx);
 }
 
-template <> inline void row_block<mode32>(const floats * w, const floats * absmax, const char * x, int, int b, floats * f) {
+template <> inline void row_block<mode32>(const floats * w, const floats * scales, const char * x, int, int b, floats * f) {
     const float * v = (const float *) x + b*NF4_BLOCK;
     floats even = {}, odd = {};
     for (int c = 0; c < NF4_BLOCK; c += 2) {
         even += w[c]*v[c];
         odd += w[c + 1]*v[c + 1];
     }
-    *f += (even + odd)**absmax;
+    *f += (even + odd)**scales;
 }
 
 template <typename M> void strip_of(const lk_nf4 * w, int strip, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid, lk_ahead * ahead) {
@@ -96,15 +96,13 @@ template <typename M> void strip_of(const lk_nf4 * w, int strip, const char * xq
     for (int b = 0; b < w->blocks; b++) {
         lk_prefetch(ahead);
         typename M::factors block[NF4_BLOCK];
-        decode<M>(stream + nf4_codes_at(b), pairs, (typename M::factor (*)[NF4_STRIP]) block);
-        floats absmax;
+        decode<M>(stream + nf4_codes_at(w->kind, b), pairs, (typename M::factor (*)[NF4_STRIP]) block);
+        floats scales;
         for (int r = 0; r < NF4_STRIP; r++) {
-            uint16_t half;
-            memcpy(&half, stream + nf4_absmax_at(b) + 2*r, 2);
-            absmax[r] = f16_to_f32(half);
+            scales[r] = nf4_scale(w, strip*NF4_STRIP + r, b);
         }
         for (int t = 0; t < rows; t++) {
-            row_block<M>(block, &absmax, xq + t*xq_stride, w->blocks, b, f + t);
+            row_block<M>(block, &scales, xq + t*xq_stride, w->blocks, b, f + t);
         }
     }
     for (int t = 0; t < rows; t++) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"unsafe"
 )
@@ -14,7 +15,7 @@ var modes = []Mode{F32, I16, I8}
 
 func pack(t testing.TB, b blocks, mode Mode) *NF4 {
 	t.Helper()
-	w, err := PackNF4(b.data, b.rowBytes, b.in, b.out, mode)
+	w, err := PackNF4(b.kind, b.data, b.in, b.out, mode)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,26 +82,35 @@ func activations(rng *rand.Rand, in, rows, stride int) []float32 {
 func TestNF4Products(t *testing.T) {
 	everyISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(1, 2))
-		for _, in := range []int{32, 96, 1280} {
-			for _, out := range []int{1, 15, 17, 100} {
-				b := randomBlocks(rng, in, out)
-				for _, rows := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 33} {
-					if in == 1280 && rows > 5 && rows < 33 {
-						continue
-					}
-					xStride, yStride := in+3, out+5
-					x := activations(rng, in, rows, xStride)
-					want := b.matmul(x, xStride, rows)
-					for _, mode := range modes {
-						w := pack(t, b, mode)
-						y := multiply(w, x, xStride, rows, yStride, 2)
-						checkProducts(t, fmt.Sprintf("%v in %d out %d rows %d", mode, in, out, rows), mode, want, y, out, yStride)
-						w.Close()
-					}
+		for _, kind := range nf4Kinds {
+			for _, in := range []int{32, 96, 64, 192, 320, 1280} {
+				if in%kind.width() == 0 {
+					productsOf(t, rng, kind, in)
 				}
 			}
 		}
 	})
+}
+
+func productsOf(t *testing.T, rng *rand.Rand, kind Kind, in int) {
+	t.Helper()
+	for _, out := range []int{1, 15, 17, 100} {
+		b := randomBlocks(rng, kind, in, out)
+		for _, rows := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 33} {
+			if in >= 192 && rows > 3 && rows < 33 || in == 1280 && out == 15 {
+				continue
+			}
+			xStride, yStride := in+3, out+5
+			x := activations(rng, in, rows, xStride)
+			want := b.matmul(x, xStride, rows)
+			for _, mode := range modes {
+				w := pack(t, b, mode)
+				y := multiply(w, x, xStride, rows, yStride, 2)
+				checkProducts(t, fmt.Sprintf("%v %v in %d out %d rows %d", kind, mode, in, out, rows), mode, want, y, out, yStride)
+				w.Close()
+			}
+		}
+	}
 }
 
 func checkProducts(t *testing.T, name string, mode Mode, want []product, y []float32, out, yStride int) {
@@ -125,8 +135,14 @@ func checkProducts(t *testing.T, name string, mode Mode, want []product, y []flo
 // paths to each other: they use the same integers, so only the order of float sums may differ.
 func TestNF4Error(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
+	for _, kind := range nf4Kinds {
+		t.Run(kind.String(), func(t *testing.T) { errorOf(t, rng, kind) })
+	}
+}
+
+func errorOf(t *testing.T, rng *rand.Rand, kind Kind) {
 	const in, out, rows = 1280, 256, 5
-	b := randomBlocks(rng, in, out)
+	b := randomBlocks(rng, kind, in, out)
 	x := gaussians(rng, rows*in, 1)
 	want := b.matmul(x, in, rows)
 	portable := map[Mode][]float32{}
@@ -160,11 +176,11 @@ func TestNF4Error(t *testing.T) {
 func TestNF4BatchInvariance(t *testing.T) {
 	everyISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(5, 6))
-		const in, out, rows = 416, 83, 150
-		b := randomBlocks(rng, in, out)
+		const in, out, rows = 448, 83, 150
 		x := gaussians(rng, rows*in, 1)
-		for _, mode := range modes {
-			w := pack(t, b, mode)
+		for i, mode := range slices.Concat(modes, modes) {
+			kind := []Kind{Block32, Block32, Block64, Block64, DoubleQ, DoubleQ}[i]
+			w := pack(t, randomBlocks(rng, kind, in, out), mode)
 			alone := make([]float32, 0, rows*out)
 			for r := range rows {
 				alone = append(alone, multiply(w, x[r*in:], in, 1, out, 1)...)
@@ -186,7 +202,7 @@ func TestNF4BatchInvariance(t *testing.T) {
 func TestNF4NotFinite(t *testing.T) {
 	everyISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(7, 8))
-		b := randomBlocks(rng, 64, 16)
+		b := randomBlocks(rng, Block32, 64, 16)
 		for i := range b.data { // no zero weights
 			b.data[i] = 0x33
 		}
@@ -209,39 +225,71 @@ func TestNF4NotFinite(t *testing.T) {
 // TestNF4RoundTrip reads packed rows back.
 func TestNF4RoundTrip(t *testing.T) {
 	rng := rand.New(rand.NewPCG(9, 10))
-	for _, out := range []int{1, 15, 16, 17, 100} {
-		for _, in := range []int{32, 160, 192} {
-			b := randomBlocks(rng, in, out)
-			w := pack(t, b, I16)
-			for r := range out {
-				checkRow(t, w, b, r)
-			}
-			if least := out * in / 32 * 18; w.Bytes() < least {
-				t.Fatalf("in %d out %d: %d bytes, expected at least %d", in, out, w.Bytes(), least)
+	for _, kind := range nf4Kinds {
+		for _, out := range []int{1, 15, 16, 17, 100} {
+			for _, in := range []int{64, 160, 192, 320, 1088, 2112} {
+				if in%kind.width() != 0 {
+					continue
+				}
+				b := randomBlocks(rng, kind, in, out)
+				w := pack(t, b, I16)
+				for r := range out {
+					checkRow(t, w, b, r)
+				}
+				// What is padded: rows to a strip, and the scales at a row's end to 64 bytes for a strip.
+				if least, most := len(b.data), SourceBytes(kind, in, (out+15)/16*16)+(out+15)/16*64; w.Bytes() < least || w.Bytes() > most {
+					t.Fatalf("%v in %d out %d: %d bytes, expected %d to %d", kind, in, out, w.Bytes(), least, most)
+				}
 			}
 		}
 	}
 }
 
-// checkRow demands that a packed row reads back as the float product of its codebook values and absmax, exactly.
+// checkRow demands that a packed row reads back as the float product of its codebook values and scales, exactly.
 func checkRow(t *testing.T, w *NF4, b blocks, row int) {
 	t.Helper()
 	got := make([]float32, b.in)
 	w.DequantizeRow(row, got)
 	for i := range got {
-		code, absmax := b.code(row, i)
-		if want := float32(normalFloat[code]) * float32(absmax); !(got[i] == want || got[i] != got[i] && want != want) {
+		code, scale := b.code(row, i)
+		if want := float32(normalFloat[code]) * float32(scale); !(got[i] == want || got[i] != got[i] && want != want) {
 			t.Errorf("shape (%d, %d): weight (%d, %d) is %g, want %g", b.out, b.in, row, i, got[i], want)
 			return
 		}
 	}
 }
 
+// TestNF4BadRow finds the one scale that is not finite.
+func TestNF4BadRow(t *testing.T) {
+	rng := rand.New(rand.NewPCG(11, 12))
+	const in, out = 1088, 37
+	for _, kind := range nf4Kinds {
+		b := randomBlocks(rng, kind, in, out)
+		if got := BadRow(kind, b.data, in, out); got != -1 {
+			t.Errorf("%v: row %d of finite scales", kind, got)
+		}
+		row, bytes := 35, []byte{0x00, 0xfc} // minus infinity
+		at := row*in/kind.width()*(2+kind.width()/2) + 3*(2+kind.width()/2)
+		if kind == DoubleQ { // the second tile of the third strip
+			row, bytes = 32, []byte{1, 0, 0x80, 0x7f} // NaN
+			at = 2*SourceBytes(kind, in, 16) + 4
+		}
+		copy(b.data[at:], bytes)
+		if got := BadRow(kind, b.data, in, out); got != row {
+			t.Errorf("%v: row %d, want %d", kind, got, row)
+		}
+	}
+}
+
 func TestNF4Refuses(t *testing.T) {
-	for _, c := range []struct{ bytes, rowBytes, in, out int }{
-		{18, 18, 33, 1}, {18, 18, 0, 1}, {18, 18, 32, 0}, {35, 18, 32, 2}, {36, 17, 32, 2},
+	for _, c := range []struct {
+		kind           Kind
+		bytes, in, out int
+	}{
+		{Block32, 18, 33, 1}, {Block32, 18, 0, 1}, {Block32, 18, 32, 0}, {Block32, 35, 32, 2}, {Block32, 37, 32, 2},
+		{Block64, 36, 64, 1}, {Block64, 17, 32, 1}, {DoubleQ, 33, 64, 1}, {DoubleQ, 38, 64, 1},
 	} {
-		if w, err := PackNF4(make([]byte, c.bytes), c.rowBytes, c.in, c.out, I16); err == nil {
+		if w, err := PackNF4(c.kind, make([]byte, c.bytes), c.in, c.out, I16); err == nil {
 			w.Close()
 			t.Errorf("%+v: packed", c)
 		}

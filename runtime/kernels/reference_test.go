@@ -61,42 +61,68 @@ func toHalf(f float64) uint16 {
 
 // blocks is an NF4 weight (out, in) in the form that packing reads.
 type blocks struct {
-	in, out, rowBytes int
-	data              []byte
+	kind    Kind
+	in, out int
+	data    []byte
 }
 
-// randomBlocks makes a weight of random codes and absmax values around 0.05, some of them zero or subnormal.
-func randomBlocks(rng *rand.Rand, in, out int) blocks {
-	b := blocks{in: in, out: out, rowBytes: in/32*18 + 7}
-	b.data = make([]byte, b.rowBytes*out)
+var nf4Kinds = []Kind{Block32, Block64, DoubleQ}
+
+// randomBlocks makes a weight of random codes and scales around 0.05 of either sign, some of them zero or subnormal.
+func randomBlocks(rng *rand.Rand, kind Kind, in, out int) blocks {
+	b := blocks{kind: kind, in: in, out: out}
+	half := func() []byte {
+		h := toHalf(0.05 * math.Exp(rng.NormFloat64()))
+		switch rng.IntN(40) {
+		case 0:
+			h = 0
+		case 1:
+			h = uint16(rng.IntN(1024))
+		case 2, 3, 4, 5, 6, 7, 8, 9:
+			h |= 0x8000
+		}
+		return binary.LittleEndian.AppendUint16(nil, h)
+	}
 	for r := range out {
-		row := b.data[r*b.rowBytes:]
-		for i := range in / 32 {
-			block := row[18*i : 18*i+18]
-			absmax := toHalf(0.05 * math.Exp(rng.NormFloat64()))
-			switch rng.IntN(40) {
-			case 0:
-				absmax = 0
-			case 1:
-				absmax = uint16(rng.IntN(1024))
+		if kind == DoubleQ && r%16 == 0 {
+			for range (in/64 + 15) / 16 {
+				tile := float32(0.05 / 127 * math.Exp(rng.NormFloat64()))
+				b.data = binary.LittleEndian.AppendUint32(b.data, math.Float32bits(tile))
 			}
-			binary.LittleEndian.PutUint16(block, absmax)
-			for j := range 16 {
-				block[2+j] = byte(rng.Uint32())
+		}
+		for range in / kind.width() {
+			if kind == DoubleQ {
+				b.data = append(b.data, byte(rng.Uint32()))
+			} else {
+				b.data = append(b.data, half()...)
+			}
+			for range kind.width() / 2 {
+				b.data = append(b.data, byte(rng.Uint32()))
 			}
 		}
 	}
 	return b
 }
 
-// code returns the code at a row and column, and its block's absmax.
-func (b blocks) code(row, column int) (code byte, absmax float64) {
-	block := b.data[row*b.rowBytes+column/32*18:]
-	absmax = fromHalf(binary.LittleEndian.Uint16(block))
-	if column%32 >= 16 {
-		return block[2+column%16] >> 4, absmax
+// code returns the code at a row and column, and its block's scale.
+func (b blocks) code(row, column int) (code byte, scale float64) {
+	width := b.kind.width()
+	bytes := 2 + width/2
+	if b.kind != DoubleQ {
+		block := b.data[(row*b.in/width+column/width)*bytes:]
+		return nibble(block[2:], column%width), fromHalf(binary.LittleEndian.Uint16(block))
 	}
-	return block[2+column%16] & 15, absmax
+	bytes = 1 + width/2
+	tiles, blocks := (b.in/width+15)/16, b.in/width
+	strip := b.data[row/16*(4*tiles+16*blocks*bytes):]
+	tile := math.Float32frombits(binary.LittleEndian.Uint32(strip[column/1024*4:]))
+	block := strip[4*tiles+(row%16*blocks+column/width)*bytes:]
+	return nibble(block[1:], column%width), float64(tile * float32(int8(block[0])))
+}
+
+// nibble returns code i of a block.
+func nibble(codes []byte, i int) byte {
+	return codes[i/32*16+i%16] >> (i % 32 / 16 * 4) & 15
 }
 
 // product is one output of a reference product and what its error is measured against.
@@ -112,10 +138,10 @@ type product struct {
 func (b blocks) matmul(x []float32, xStride, rows int) []product {
 	y := make([]product, rows*b.out)
 	for o := range b.out {
-		w, absmax := make([]float64, b.in), make([]float64, b.in)
+		w, scale := make([]float64, b.in), make([]float64, b.in)
 		for i := range b.in {
-			code, most := b.code(o, i)
-			w[i], absmax[i] = most*normalFloat[code], most
+			code, s := b.code(o, i)
+			w[i], scale[i] = s*normalFloat[code], math.Abs(s)
 		}
 		for t := range rows {
 			p := &y[t*b.out+o]
@@ -129,8 +155,8 @@ func (b blocks) matmul(x []float32, xStride, rows int) []product {
 					p.y += w[i] * v
 					p.sum += math.Abs(w[i] * v)
 					p.square += w[i] * v * w[i] * v
-					p.bound16 += math.Abs(w[i])*most/8190/2 + (math.Abs(v)+most/8190)*absmax[i]/16383/2
-					p.bound8 += math.Abs(w[i])*most/127/2 + (math.Abs(v)+most/127)*absmax[i]/127/2
+					p.bound16 += math.Abs(w[i])*most/8190/2 + (math.Abs(v)+most/8190)*scale[i]/16383/2
+					p.bound8 += math.Abs(w[i])*most/127/2 + (math.Abs(v)+most/127)*scale[i]/127/2
 				}
 			}
 		}

@@ -150,13 +150,20 @@ func (s sizes) file(t testing.TB) string {
 	return path
 }
 
-// nf4 returns the path of the model quantized to NF4, its embeddings and head left in F32, and of a twin in
-// F32 that holds the weights which the NF4 file decodes to.
+// nf4 returns the path of the model quantized to NF4 in blocks of 32, its embeddings and head left in F32, and of
+// a twin in F32 that holds the weights which the NF4 file decodes to.
 func (s sizes) nf4(t testing.TB) (coded, twin string) {
 	t.Helper()
+	return s.quantized(t, quant.Options{Type: "nf4", Block: 32})
+}
+
+// quantized is nf4 in whatever way o asks for.
+func (s sizes) quantized(t testing.TB, o quant.Options) (coded, twin string) {
+	t.Helper()
+	o.Head = "keep"
 	dir := t.TempDir()
 	coded, twin = filepath.Join(dir, "nf4.gguf"), filepath.Join(dir, "twin.gguf")
-	if _, err := quant.Quantize(context.Background(), s.file(t), coded, quant.Options{Type: "nf4", Head: "keep"}); err != nil {
+	if _, err := quant.Quantize(context.Background(), s.file(t), coded, o); err != nil {
 		t.Fatal(err)
 	}
 	f, err := quant.Open(coded)
@@ -168,7 +175,7 @@ func (s sizes) nf4(t testing.TB) (coded, twin string) {
 	return coded, twin
 }
 
-// rewrite writes a copy of f whose tensors are as change makes them: F32, or NF4 as IQ4_NL.
+// rewrite writes a copy of f whose tensors are as change makes them: F32 or NF4.
 func rewrite(t testing.TB, f *quant.File, path, arch string, change func(*quant.Tensor)) {
 	t.Helper()
 	m := f.Metadata.Clone()
@@ -197,7 +204,7 @@ func writeNF4(t testing.TB, f *quant.File, path string, pick func(string) bool) 
 	t.Helper()
 	rewrite(t, f, path, f.Architecture()+quant.NF4Suffix, func(t *quant.Tensor) {
 		if pick(t.Name) {
-			t.Type = quant.IQ4_NL
+			t.Type = quant.NF4
 		}
 	})
 }

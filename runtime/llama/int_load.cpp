@@ -11,9 +11,8 @@ static bool int_format(ggml_type type, int * format) {
     return type == GGML_TYPE_Q6_K || type == GGML_TYPE_Q8_0;
 }
 
-// Whether the tensor's own memory can be read again when it is dropped: a tied head's is also the embedding's, of
-// which get_rows then reads the rows it needs from the file.
-static bool mapped(const ggml_tensor * w) { return strcmp(ggml_backend_buffer_name(w->buffer), "CPU_Mapped") == 0; }
+// A tied head's memory is also the embedding's, of which get_rows then reads the rows it needs from the file.
+bool mapped(const ggml_tensor * w) { return strcmp(ggml_backend_buffer_name(w->buffer), "CPU_Mapped") == 0; }
 
 void pack_integers(Model & m) {
     for (const auto & [tensor, target] : m.by_weight) {

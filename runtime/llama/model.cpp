@@ -58,8 +58,8 @@ static llama_model * load(const wall_load_options & o) {
         snprintf(overrides[0].key, sizeof overrides[0].key, "general.architecture");
         snprintf(overrides[0].val_str, sizeof overrides[0].val_str, "%s", o.architecture);
         p.kv_overrides = overrides;
-        // ggml would repack the IQ4_NL tensors with its own codebook. What else such a file holds (Q8_0, F32)
-        // has no repacked form on this CPU.
+        // ggml would repack tensors typed IQ4_NL with its own codebook. What else such a file holds (Q8_0, Q6_K,
+        // F32) has no repacked form on this CPU.
         p.use_extra_bufts = false;
     }
     if (o.progress) {
@@ -69,6 +69,7 @@ static llama_model * load(const wall_load_options & o) {
             return true;
         };
     }
+    Nf4Load nf4(o);
     return llama_model_load_from_file(o.path, p);
 }
 
@@ -85,7 +86,7 @@ wall_model * wall_model_load(const wall_load_options * o, wall_error * err) {
         describe(*m);
         find_targets(*m);
         if (o->architecture) {
-            pack_nf4(*m);
+            pack_nf4(*m, *o);
         }
         pack_integers(*m);
         return new wall_model{m};
@@ -93,6 +94,19 @@ wall_model * wall_model_load(const wall_load_options * o, wall_error * err) {
 }
 
 void wall_model_free(wall_model * m) { delete m; }
+
+// The bytes that a tensor takes in memory: as our kernels have it, or as ggml has it, or both.
+static size_t resident(const Model & m, const ggml_tensor * t) {
+    const auto nf4 = m.nf4.find(t);
+    const auto integer = m.integers.find(t);
+    if (nf4 != m.nf4.end()) {
+        return lk_nf4_bytes(nf4->second.get());
+    }
+    if (integer != m.integers.end()) {
+        return lk_int_bytes(integer->second.get()) + (mapped(t) ? 0 : ggml_nbytes(t));
+    }
+    return ggml_nbytes(t);
+}
 
 void wall_model_facts(const wall_model * w, wall_facts * out) {
     const Model & m = *w->model;
@@ -111,7 +125,9 @@ void wall_model_facts(const wall_model * w, wall_facts * out) {
     out->bos = llama_vocab_bos(v);
     out->eos = llama_vocab_eos(v);
     out->parameters = (int64_t) llama_model_n_params(m.handle);
-    out->bytes = (int64_t) llama_model_size(m.handle);
+    for (const auto & [name, t] : m.handle->tensors_by_name) {
+        out->resident += (int64_t) resident(m, t);
+    }
     out->architecture = m.architecture.c_str();
     out->name = m.name.c_str();
     out->chat_template = m.chat_template.c_str();

@@ -13,6 +13,8 @@ package llama
 #cgo LDFLAGS: -Wl,--wrap=_ZNK22llama_kv_cache_context17set_input_kq_maskEP11ggml_tensorPK12llama_ubatchb
 #cgo LDFLAGS: -Wl,--wrap=_ZNK11llama_model11build_graphERK16llm_graph_params
 #cgo LDFLAGS: -Wl,--wrap=_ZNK11llama_model9n_tensorsEv
+#cgo LDFLAGS: -Wl,--wrap=gguf_init_from_file
+#cgo LDFLAGS: -Wl,--wrap=_ZNK18llama_model_loader13load_data_forEP11ggml_tensor
 #include <stdlib.h>
 #include "wall.h"
 */
@@ -21,6 +23,7 @@ import "C"
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime/cgo"
@@ -130,6 +133,9 @@ func (m *Model) open(o Options, file *quant.File, path string) error {
 	if nf4 {
 		options.architecture = C.CString(plain)
 		defer C.free(unsafe.Pointer(options.architecture))
+		tensors, free := nf4Tensors(file)
+		defer free()
+		options.nf4, options.n_nf4 = unsafe.SliceData(tensors), C.int(len(tensors))
 	}
 	if o.Bytes == nil && (nf4 || !slices.Contains(repacked, mainType(file).String())) {
 		options.use_mmap = 1
@@ -144,6 +150,27 @@ func (m *Model) open(o Options, file *quant.File, path string) error {
 		return wallError(&e)
 	}
 	return nil
+}
+
+// nf4Tensors lists the file's NF4 tensors in C's memory. The caller frees them.
+func nf4Tensors(file *quant.File) (list []C.wall_nf4, free func()) {
+	kinds := map[quant.Type]C.int{quant.NF4: 0, quant.NF4_64: 1, quant.NF4_DQ: 2} // enum lk_nf4_kind
+	memory := C.calloc(C.size_t(len(file.Tensors)+1), C.sizeof_wall_nf4)
+	list = unsafe.Slice((*C.wall_nf4)(memory), len(file.Tensors))
+	n := 0
+	for _, t := range file.Tensors {
+		if kind, ok := kinds[t.Type]; ok && len(t.Dims) == 2 && t.Dims[0] <= math.MaxInt32 && t.Dims[1] <= math.MaxInt32 {
+			list[n] = C.wall_nf4{name: C.CString(t.Name), kind: kind, n_in: C.int32_t(t.Dims[0]), n_out: C.int32_t(t.Dims[1])}
+			n++
+		}
+	}
+	list = list[:n]
+	return list, func() {
+		for _, t := range list {
+			C.free(unsafe.Pointer(t.name))
+		}
+		C.free(memory)
+	}
 }
 
 func nf4Mode(m NF4Mode) C.int {
@@ -189,7 +216,7 @@ func (m *Model) describe(o Options, file *quant.File) error {
 		HeadSize:      int(f.head_size),
 		RopeNorm:      f.rope_norm != 0,
 		Parameters:    int64(f.parameters),
-		Bytes:         int64(f.bytes),
+		Resident:      int64(f.resident),
 		ChatTemplate:  C.GoString(f.chat_template),
 		BOS:           runtime.Token(f.bos),
 		EOS:           runtime.Token(f.eos),
@@ -207,11 +234,12 @@ func (m *Model) describe(o Options, file *quant.File) error {
 	}
 	_, untied := file.Tensor("output.weight")
 	m.facts.TiedHead = !untied
-	if file.NF4() && m.facts.Quantization == "IQ4_NL" {
-		m.facts.Quantization = "NF4"
+	for _, t := range file.Tensors {
+		m.facts.Bytes += t.Size
 	}
 	if m.facts.Parameters > 0 {
 		m.facts.BitsPerWeight = 8 * float64(m.facts.Bytes) / float64(m.facts.Parameters)
+		m.facts.ResidentBits = 8 * float64(m.facts.Resident) / float64(m.facts.Parameters)
 	}
 	if m.facts.Name == "" {
 		m.facts.Name = o.Name

@@ -3,6 +3,7 @@
 #include "call.h"
 #include "kernels.h"
 #include "llama-model.h"
+#include "wall.h"
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -61,12 +62,24 @@ struct Model {
 // Fills targets, by_weight, embedding and refused.
 void find_targets(Model & m);
 
-// Packs the IQ4_NL tensors of an NF4 file for our kernels and gives their original pages back to the system.
-void pack_nf4(Model & m);
+// While it lives, llama.cpp takes the NF4 tensors of a file that its thread opens for what it knows.
+class Nf4Load {
+public:
+    explicit Nf4Load(const wall_load_options & o);
+    ~Nf4Load();
+    Nf4Load(const Nf4Load &) = delete;
+    Nf4Load & operator=(const Nf4Load &) = delete;
+};
+
+// Packs the NF4 tensors for our kernels and gives their original pages back to the system.
+void pack_nf4(Model & m, const wall_load_options & o);
 
 // Packs the Q8_0 and Q6_K tensors that products read, the output head first of all, for our kernels, and gives
 // their original pages back where they are mapped from the file.
 void pack_integers(Model & m);
+
+// Whether a tensor lies in a mapping of its file, so that its pages can be read again when they are dropped.
+bool mapped(const ggml_tensor * w);
 
 // Gives the whole pages inside [data, data+size) back. In a mapped file they are read again when touched; in
 // allocated memory they come back as zeros.

@@ -1,9 +1,35 @@
-// NF4 at load: every IQ4_NL tensor of a marked file is packed into the kernels' layout.
+// NF4 at load: llama.cpp is told of tensors that it can take, then they are packed into the kernels' layout.
+//
+// A file carries NF4 in tensors of other types (quant/carrier.go). Blocks of 32 and of 64 have the shape and size of
+// IQ4_NL's and MXFP4's, and llama.cpp loads them unread. With double quantization a tensor is a run of bytes to GGUF;
+// the linker redirects the loader's gguf_init_from_file to us (the flag is in model.go), and what it reads of such a
+// tensor becomes MXFP4 of the true shape. That is 3 % more bytes than there are: llama.cpp copies or maps them all
+// the same, the tensor's own are the first of them, and the file has room behind its last tensor.
+#include "gguf.h"
 #include "model.h"
+#include <string>
 #include <sys/mman.h>
 #include <unistd.h>
 
+extern "C" gguf_context * __real_gguf_init_from_file(const char * path, gguf_init_params params);
+
 namespace lorikeet {
+
+static thread_local const wall_load_options * loading = nullptr;
+
+Nf4Load::Nf4Load(const wall_load_options & o) { loading = &o; }
+Nf4Load::~Nf4Load() { loading = nullptr; }
+
+// Gives a tensor of a header the shape that the model expects and a type of as many bits, or a few more.
+static void reshape(ggml_tensor * t, const wall_nf4 & n) {
+    t->type = GGML_TYPE_MXFP4;
+    t->ne[0] = n.n_in;
+    t->ne[1] = n.n_out;
+    t->ne[2] = t->ne[3] = 1;
+    t->nb[0] = ggml_type_size(t->type);
+    t->nb[1] = ggml_row_size(t->type, n.n_in);
+    t->nb[2] = t->nb[3] = t->nb[1]*n.n_out;
+}
 
 void drop_pages(void * data, size_t size) {
     const uintptr_t page = (uintptr_t) sysconf(_SC_PAGESIZE), begin = (uintptr_t) data, end = begin + size;
@@ -13,25 +39,54 @@ void drop_pages(void * data, size_t size) {
     }
 }
 
-void pack_nf4(Model & m) {
+static void pack(Model & m, const ggml_tensor * w, const wall_nf4 & n) {
+    const std::string name = "tensor " + std::string(n.name);
+    if (!m.by_weight.count(w) || w == m.embedding_table) {
+        throw std::runtime_error(name + " is NF4, which this version runs in the linear layers of "
+            "dense llama, mistral, qwen2 and qwen3 models only");
+    }
+    if (!w->buffer || !ggml_backend_buffer_is_host(w->buffer)) {
+        throw std::runtime_error(name + " is NF4 and not in the memory of the CPU");
+    }
+    const size_t bytes = lk_nf4_source_bytes(n.kind, n.n_in, n.n_out);
+    if (w->ne[0] != n.n_in || w->ne[1] != n.n_out || bytes > ggml_nbytes(w)) {
+        throw std::runtime_error(name + " is NF4 of another shape than the model's");
+    }
+    const int bad = lk_nf4_bad_row(n.kind, w->data, n.n_in, n.n_out);
+    if (bad >= 0) {
+        throw std::runtime_error(name + " has a scale that is infinite or not a number, in row " + std::to_string(bad));
+    }
+    Nf4Weight packed(lk_nf4_pack(n.kind, w->data, n.n_in, n.n_out, m.nf4_mode));
+    if (!packed) {
+        throw std::bad_alloc();
+    }
+    m.nf4[w] = std::move(packed);
+    drop_pages(w->data, bytes); // nothing reads them again: the graph has our product instead
+}
+
+void pack_nf4(Model & m, const wall_load_options & o) {
+    std::unordered_map<std::string, const wall_nf4 *> named;
+    for (int i = 0; i < o.n_nf4; i++) {
+        named[o.nf4[i].name] = &o.nf4[i];
+    }
     for (const auto & [name, w] : m.handle->tensors_by_name) {
-        if (w->type != GGML_TYPE_IQ4_NL) {
-            continue;
+        const auto found = named.find(name);
+        if (found != named.end()) {
+            pack(m, w, *found->second);
         }
-        if (!m.by_weight.count(w) || w == m.embedding_table) {
-            throw std::runtime_error("tensor " + name + " is NF4, which this version runs in the linear layers of "
-                "dense llama, mistral, qwen2 and qwen3 models only");
-        }
-        if (!w->buffer || !ggml_backend_buffer_is_host(w->buffer)) {
-            throw std::runtime_error("tensor " + name + " is NF4 and not in the memory of the CPU");
-        }
-        Nf4Weight packed(lk_nf4_pack(w->data, w->nb[1], (int) w->ne[0], (int) w->ne[1], m.nf4_mode));
-        if (!packed) {
-            throw std::bad_alloc();
-        }
-        m.nf4[w] = std::move(packed);
-        drop_pages(w->data, ggml_nbytes(w)); // nothing reads them: the graph never does
     }
 }
 
 } // namespace lorikeet
+
+extern "C" gguf_context * __wrap_gguf_init_from_file(const char * path, gguf_init_params params) {
+    gguf_context * file = __real_gguf_init_from_file(path, params);
+    const wall_load_options * o = lorikeet::loading;
+    for (int i = 0; file && o && params.ctx && i < o->n_nf4; i++) {
+        ggml_tensor * t = ggml_get_tensor(*params.ctx, o->nf4[i].name);
+        if (t && o->nf4[i].kind == LK_NF4_DQ) {
+            lorikeet::reshape(t, o->nf4[i]);
+        }
+    }
+    return file;
+}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -247,23 +248,40 @@ func TestEveryRowHasItsOwnAdapterOnQuantizedBases(t *testing.T) {
 
 // The NF4 weights themselves: against a base in F32 that holds what the file decodes to.
 func TestNF4AgainstItsTwin(t *testing.T) {
-	coded, twin := tiny.nf4(t)
-	plain := openModel(t, Options{Path: twin})
-	adapters, ss := proofAdapters(t, plain), streams(tiny.vocab)
-	want := stockLogits(t, plain, adapters, ss)
-	for _, c := range []struct {
-		mode  NF4Mode
-		bound float64
-	}{{NF4Float, 2e-5}, {NF4Int16, 5e-3}, {NF4Int8, 0.5}} {
-		m := openModel(t, Options{Path: coded, NF4: c.mode})
-		if q := m.Facts().Quantization; q != "NF4" {
-			t.Errorf("the model says its weights are %s", q)
-		}
-		got := compare(ourLogits(t, m, openDevice(t, m, proofDevice(Fused, 512)), adapters, ss), want)
-		t.Logf("mode %d: %v", c.mode, got)
-		if !(got.most <= c.bound) || got.argmax != got.ties {
-			t.Errorf("mode %d: %v; want at most %g", c.mode, got, c.bound)
-		}
+	odd := sizes{arch: "llama", embedding: 160, feedForward: 448, layers: 2, vocab: 512, heads: 5, kvHeads: 1}
+	for _, form := range []struct {
+		name  string
+		sizes sizes
+		o     quant.Options
+		want  string // what most of the bytes are
+	}{
+		{"nf4", tiny, quant.Options{Type: "nf4", Block: 32}, "NF4"},
+		{"nf4-64", tiny, quant.Options{Type: "nf4", Block: 64}, "NF4-64"},
+		{"nf4-dq", tiny, quant.Options{Type: "nf4-dq"}, "NF4-DQ"},
+		{"nf4-dq exact", tiny, quant.Options{Type: "nf4-dq", Exact: true}, "NF4-DQ"},
+		// Rows of 160 are no whole blocks of 64: only ffn_down has these.
+		{"nf4 mixed with nf4-dq", odd, quant.Options{Type: "nf4-dq"}, "NF4"},
+	} {
+		t.Run(form.name, func(t *testing.T) {
+			coded, twin := form.sizes.quantized(t, form.o)
+			plain := openModel(t, Options{Path: twin})
+			adapters, ss := proofAdapters(t, plain), streams(form.sizes.vocab)
+			want := stockLogits(t, plain, adapters, ss)
+			for _, c := range []struct {
+				mode  NF4Mode
+				bound float64
+			}{{NF4Float, 2e-5}, {NF4Int16, 5e-3}, {NF4Int8, 0.5}} {
+				m := openModel(t, Options{Path: coded, NF4: c.mode})
+				if q := m.Facts().Quantization; q != form.want {
+					t.Errorf("the model says its weights are %s", q)
+				}
+				got := compare(ourLogits(t, m, openDevice(t, m, proofDevice(Fused, 512)), adapters, ss), want)
+				t.Logf("mode %d: %v", c.mode, got)
+				if !(got.most <= c.bound) || got.argmax != got.ties {
+					t.Errorf("mode %d: %v; want at most %g", c.mode, got, c.bound)
+				}
+			}
+		})
 	}
 }
 

@@ -1,9 +1,31 @@
 // llama.cpp's quantizer.
 #include "call.h"
+#include "llama-model-loader.h"
+#include "model.h"
 #include "llama.h"
 #include <cstring>
 
 using namespace lorikeet;
+
+// The quantizer maps the whole file and never gives a page back, so that in the end all of it counts as memory of
+// the process. The linker redirects its calls that make a tensor's data readable to us (the flag is in model.go);
+// when the next tensor comes, the last one's pages go. What is left is the largest tensor, as float32 as well.
+struct Reading {
+    void * data;
+    size_t size;
+};
+static thread_local Reading * reading = nullptr; // set while this thread quantizes
+
+extern "C" void __real__ZNK18llama_model_loader13load_data_forEP11ggml_tensor(const llama_model_loader * self, ggml_tensor * t);
+extern "C" void __wrap__ZNK18llama_model_loader13load_data_forEP11ggml_tensor(const llama_model_loader * self, ggml_tensor * t) {
+    if (reading && self->use_mmap) {
+        drop_pages(reading->data, reading->size);
+    }
+    __real__ZNK18llama_model_loader13load_data_forEP11ggml_tensor(self, t);
+    if (reading) {
+        *reading = {t->data, ggml_nbytes(t)};
+    }
+}
 
 struct FileType {
     const char * name;
@@ -34,7 +56,11 @@ int wall_quantize(const char * in, const char * out, const char * type, int thre
             throw std::runtime_error("unknown type " + std::string(type));
         }
         p.ftype = found->type;
-        if (llama_model_quantize(in, out, &p) != 0) {
+        Reading last = {};
+        reading = &last;
+        const uint32_t failed = llama_model_quantize(in, out, &p);
+        reading = nullptr;
+        if (failed) {
             throw std::runtime_error(call.error("the model could not be quantized"));
         }
         return (int) WALL_OK;

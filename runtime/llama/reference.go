@@ -85,6 +85,10 @@ func (s *Sampler) draw(logits []float32) runtime.Token {
 	return runtime.Token(C.wall_sampler_draw(s.ptr, (*C.float)(&logits[0]), &e))
 }
 
+// Logits returns a copy of the logits of a row of the last Decode, which must have had a sampler. It is for
+// measurements.
+func (d *Device) Logits(row int) ([]float32, error) { return d.logits(row) }
+
 // logits returns a copy of the logits of a row of the last Decode, which must have had a sampler.
 func (d *Device) logits(row int) ([]float32, error) {
 	var n C.int32_t

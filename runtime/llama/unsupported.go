@@ -48,6 +48,9 @@ func Quantize(in, out, typ string, threads int, progress func(float64)) error { 
 // Codec returns ErrUnsupported.
 func Codec(quant.Type) (quant.Codec, error) { return quant.Codec{}, ErrUnsupported }
 
+// Logits returns ErrUnsupported.
+func (d *Device) Logits(int) ([]float32, error) { return nil, ErrUnsupported }
+
 // StockLoad returns ErrUnsupported.
 func StockLoad(string) error { return ErrUnsupported }
 

@@ -29,9 +29,18 @@ void wall_init(void);                               // once, before anything els
 void wall_system_info(char * out, size_t capacity); // instruction sets in use, as one line
 
 // ---- model -----------------------------------------------------------------------------------------
+// A tensor of the file that is NF4, whatever type the file gives it.
+typedef struct {
+    const char * name;
+    int kind; // enum lk_nf4_kind
+    int32_t n_in, n_out;
+} wall_nf4;
+
 typedef struct {
     const char * path;
     const char * architecture; // stands in for the file's general.architecture where the file is NF4; else NULL
+    const wall_nf4 * nf4;      // (n_nf4)
+    int n_nf4;
     int nf4_mode;              // enum lk_nf4_mode
     int use_mmap;
     uintptr_t progress;        // Go handles of callbacks; 0 for none
@@ -44,7 +53,7 @@ void wall_model_free(wall_model * m);
 typedef struct {
     int32_t context_length, vocab_size, embedding, layers, heads, kv_heads, head_size;
     int32_t rope_norm, has_vocab, add_bos, bos, eos; // bos and eos: -1 for none
-    int64_t parameters, bytes;
+    int64_t parameters, resident; // resident: bytes of all tensors in the layouts that they are computed with
     const char * architecture, * name, * chat_template, * bos_text, * eos_text; // never NULL; as long as the model
 } wall_facts;
 

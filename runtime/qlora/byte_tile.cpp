@@ -1,4 +1,5 @@
 #include "byte_tile.h"
+#include "../kernels/internal.h"
 #include "ggml.h"
 #include <algorithm>
 #include <math.h>
@@ -21,14 +22,10 @@ int byte_zero(int kind) {
 
 namespace {
 
-// Rounds NF4's codebook to 127ths of a block's largest weight, as the panel has it.
-void round_codebook(float * block) {
-    float top = 0;
-    for (int i = 0; i < BYTE_DEPTH; i++) {
-        top = std::max(top, fabsf(block[i]));
-    }
-    for (int i = 0; i < BYTE_DEPTH && top > 0; i++) {
-        block[i] = nearbyintf(block[i]/top*127)*(top/127);
+// Rounds NF4's codebook to 127ths of a block's scale, as the panel has it.
+void round_codebook(float * block, float scale) {
+    for (int i = 0; i < BYTE_DEPTH && scale != 0; i++) {
+        block[i] = nearbyintf(block[i]/scale*127)*(scale/127);
     }
 }
 
@@ -49,7 +46,7 @@ void plain_byte_product(const float * x, const Weight & w, int rows, bool accumu
     for (int j = 0; j < w.n_out; j++) {
         plain_row(w, j, row.data());
         for (int b = 0; b < w.n_in && w.kind == LQ_NF4; b += BYTE_DEPTH) {
-            round_codebook(&row[b]);
+            round_codebook(&row[b], nf4_scale(w.nf4, j, b/BYTE_DEPTH));
         }
         for (int r = 0; r < rows; r++) {
             double sum = 0;

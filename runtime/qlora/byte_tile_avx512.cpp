@@ -110,6 +110,16 @@ template <int kind> void pack_rows(const Weight & w, int row, int n, int col, in
     }
 }
 
+// The scales of block `block` of a strip's rows.
+__m512 nf4_scales(const Weight & w, int strip, int block) {
+    const uint8_t * at = w.nf4->data + strip*w.nf4->strip_bytes + nf4_scales_at(w.nf4->kind, block);
+    if (w.nf4->kind == LK_NF4_DQ) {
+        const __m512 eight = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *) at)));
+        return _mm512_mul_ps(eight, _mm512_set1_ps(w.nf4->tile_scales[(size_t) strip*w.nf4->tiles + block/NF4_TILE]));
+    }
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *) at));
+}
+
 // A strip of NF4 has sixteen rows side by side already. The low nibbles of a word are columns 0 4 1 5 of eight,
 // the high ones 2 6 3 7.
 void pack_nf4(const Weight & w, int row, int n, int col, int depth, BytePanel * out) {
@@ -131,9 +141,8 @@ void pack_nf4(const Weight & w, int row, int n, int col, int depth, BytePanel * 
                 continue;
             }
             const int block = col/BYTE_DEPTH + b;
-            const uint8_t * codes = strip + nf4_codes_at(block);
-            const __m256i absmax = _mm256_loadu_si256((const __m256i *) (strip + nf4_absmax_at(block)));
-            _mm512_storeu_ps(out[b].d + half, _mm512_mul_ps(_mm512_cvtph_ps(absmax), _mm512_set1_ps(1.0f/127)));
+            const uint8_t * codes = strip + nf4_codes_at(w.nf4->kind, block);
+            _mm512_storeu_ps(out[b].d + half, _mm512_mul_ps(nf4_scales(w, (row + half)/NF4_STRIP, block), _mm512_set1_ps(1.0f/127)));
             for (int g = 0; g < NF4_GROUPS; g++) {
                 const __m512i words = _mm512_loadu_si512(codes + 64*g);
                 const __m512i low = _mm512_shuffle_epi8(book, _mm512_and_si512(words, nibble));

@@ -201,12 +201,10 @@ void fill_nf4(const Weight & w, int row, int rows, int col, int cols, float * ou
         const int strip = (row + r)/NF4_STRIP;
         for (int c = 0; c < cols; c += NF4_BLOCK) {
             const int block = (col + c)/NF4_BLOCK;
-            const uint8_t * data = w.nf4->data + strip*w.nf4->strip_bytes, * codes = data + nf4_codes_at(block);
-            uint16_t absmax[NF4_STRIP];
+            const uint8_t * codes = w.nf4->data + strip*w.nf4->strip_bytes + nf4_codes_at(w.nf4->kind, block);
             float scales[NF4_STRIP];
-            memcpy(absmax, data + nf4_absmax_at(block), sizeof absmax);
             for (int i = 0; i < NF4_STRIP; i++) {
-                scales[i] = half_to_float(absmax[i]);
+                scales[i] = nf4_scale(w.nf4, strip*NF4_STRIP + i, block);
             }
             const vec scale = load(scales);
             for (int g = 0; g < NF4_GROUPS; g++, codes += 64) {

@@ -29,7 +29,7 @@ func each(t *testing.T, f func(t *testing.T, i isa)) {
 	}
 }
 
-var kinds = []Kind{F32, F16, BF16, Q8_0, Q4_0, Q4_0X8, Q4_1, Q5_0, Q5_1, Q4_K, Q4_KX8, Q5_K, Q6_K, IQ4NL, IQ4NLX8, NF4, Q8_0Strips, Q6_KStrips}
+var kinds = []Kind{F32, F16, BF16, Q8_0, Q4_0, Q4_0X8, Q4_1, Q5_0, Q5_1, Q4_K, Q4_KX8, Q5_K, Q6_K, IQ4NL, IQ4NLX8, NF4, NF4_64, NF4_DQ, Q8_0Strips, Q6_KStrips}
 
 func TestFillEqualsDecoders(t *testing.T) {
 	each(t, func(t *testing.T, i isa) {
@@ -80,8 +80,11 @@ func TestByteProduct(t *testing.T) {
 	if !bytes.available() {
 		t.Skip("this CPU cannot run it")
 	}
-	for _, k := range []Kind{Q4_0, Q4_0X8, Q8_0, IQ4NL, IQ4NLX8, NF4, Q8_0Strips} {
-		for _, n := range [][3]int{{1, 32, 8}, {7, 96, 40}, {50, 512, 256}, {13, 8192 + 64, 32}} {
+	for _, k := range []Kind{Q4_0, Q4_0X8, Q8_0, IQ4NL, IQ4NLX8, NF4, NF4_64, NF4_DQ, Q8_0Strips} {
+		for _, n := range [][3]int{{1, 32, 8}, {7, 96, 40}, {7, 192, 40}, {50, 512, 256}, {13, 8192 + 64, 32}} {
+			if wide := k == NF4_64 || k == NF4_DQ; wide && n[1]%64 != 0 {
+				continue
+			}
 			p := productCheck{form: forms[firstWeightForm], kind: k, rows: n[0], depth: n[1], cols: n[2], accumulate: n[0] == 7, threads: 2}
 			if got := p.run(bytes, 6); !(got >= 0 && got <= 1e-5) {
 				t.Errorf("%+v: differs by %g", p, got)

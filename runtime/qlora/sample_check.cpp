@@ -73,10 +73,10 @@ double lq_check_fill(int isa, int kind, int n_in, int n_out, uint64_t seed) {
     }
     const int rows = (n_out + 15)/16*16; // a Fill by column writes whole strips
     Floats got((size_t) rows*n_in), want((size_t) n_out*n_in);
-    const bool by_column = filled_by_column(kind);
+    const bool by_column = filled_by_column(m.weight.kind);
     for (int c = 0; c < n_in; c += 64) { // in pieces, as the products ask for them
         const int some = std::min(64, n_in - c);
-        k.fills[kind](m.weight, 0, n_out, c, some, by_column ? &got[(size_t) c*rows] : &got[c], by_column ? rows : n_in);
+        k.fills[m.weight.kind](m.weight, 0, n_out, c, some, by_column ? &got[(size_t) c*rows] : &got[c], by_column ? rows : n_in);
     }
     for (int r = 0; r < n_out; r++) {
         plain_row(m.weight, r, &want[(size_t) r*n_in]);
@@ -109,7 +109,7 @@ double lq_check_product(int isa, int form, int kind, int rows, int depth, int co
     Bench bench(isa, threads, scratch_floats(*k.tile, depth, rank));
     Floats room(left_floats(*k.tile, rows, depth)), room2(left_floats(*k.tile, rows, rank));
     std::vector<ByteBlock> bytes;
-    if (k.bytes && form == LQ_FORM_FORWARD && byte_zero(kind) >= 0 && !transposed) {
+    if (k.bytes && form == LQ_FORM_FORWARD && byte_zero(made.weight.kind) >= 0 && !transposed) {
         bytes.resize((rows + BYTE_ROWS - 1)/BYTE_ROWS*(depth/BYTE_DEPTH));
     }
     const Left a = {(Unit *) room.data(), rows, depth, bytes.empty() ? nullptr : bytes.data()}, a2 = {(Unit *) room2.data(), rows, rank, nullptr};

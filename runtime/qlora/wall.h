@@ -30,7 +30,9 @@ const char * lq_isa_name(int isa);
 enum lq_kind {
     LQ_NONE, LQ_F32, LQ_F16, LQ_BF16, LQ_Q8_0, LQ_Q4_0, LQ_Q4_0_X8, LQ_Q4_1, LQ_Q5_0, LQ_Q5_1,
     LQ_Q4_K, LQ_Q4_K_X8, LQ_Q5_K, LQ_Q6_K, LQ_IQ4_NL, LQ_IQ4_NL_X8, LQ_NF4,
-    LQ_Q8_0_STRIPS, LQ_Q6_K_STRIPS, LQ_KINDS
+    LQ_Q8_0_STRIPS, LQ_Q6_K_STRIPS, LQ_KINDS,
+    // For make_weight alone: the weight it makes is of kind LQ_NF4, and its packed form says the rest.
+    LQ_NF4_64 = LQ_KINDS, LQ_NF4_DQ
 };
 
 // A weight W (n_out, n_in) read in place, and the bias (n_out) that follows it, or NULL.

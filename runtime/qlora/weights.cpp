@@ -59,7 +59,7 @@ void prefetch_rows(const Weight & w, int row) {
 void prefetch_columns(const Weight & w, int col) {
     if (w.kind == LQ_NF4) {
         for (int strip = 0; strip < w.nf4->strips; strip++) {
-            prefetch(w.nf4->data + strip*w.nf4->strip_bytes + nf4_codes_at(col/NF4_BLOCK), NF4_CODES);
+            prefetch(w.nf4->data + strip*w.nf4->strip_bytes + nf4_codes_at(w.nf4->kind, col/NF4_BLOCK), NF4_CODES);
         }
         return;
     }

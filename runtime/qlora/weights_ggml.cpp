@@ -1,7 +1,8 @@
 // The one file of the core that knows ggml: which kind a tensor is, and ggml's own decoders as the reference.
 #include "weights_ggml.h"
-#include "../kernels/kernels.h"
+#include "../kernels/internal.h"
 #include "ggml-backend.h"
+#include <algorithm>
 #include <math.h>
 #include <string.h>
 
@@ -69,28 +70,55 @@ void unpack_row(const Weight & w, int row, std::vector<uint8_t> & out) {
     }
 }
 
-// The nearest NormalFloat code of each weight, in blocks of 32 with an fp16 absmax (QLoRA, Dettmers et al. 2023).
-std::vector<uint8_t> nf4_blocks(const float * x, size_t n) {
-    const float book[16] = {-1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f,
-        -0.18477343022823334f, -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f,
-        0.33791524171829224f, 0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f};
-    std::vector<uint8_t> out(n/32*18);
-    for (size_t b = 0; b < n/32; b++) {
-        float most = 0;
-        for (int j = 0; j < 32; j++) {
-            most = fmaxf(most, fabsf(x[32*b + j]));
-        }
-        const ggml_fp16_t half = ggml_fp32_to_fp16(most);
-        memcpy(&out[18*b], &half, 2);
-        const float scale = ggml_fp16_to_fp32(half);
-        for (int j = 0; j < 32; j++) {
-            int best = 7;
-            for (int k = 0; k < 16; k++) {
-                if (fabsf(x[32*b + j] - scale*book[k]) < fabsf(x[32*b + j] - scale*book[best])) {
-                    best = k;
-                }
+// The nearest NormalFloat code of each of 32 weights, in 16 bytes.
+void nf4_codes(const float * x, float scale, uint8_t * out) {
+    for (int j = 0; j < 32; j++) {
+        int best = 7;
+        for (int k = 0; k < 16; k++) {
+            if (fabsf(x[j] - scale*lk_nf4_codebook[k]) < fabsf(x[j] - scale*lk_nf4_codebook[best])) {
+                best = k;
             }
-            out[18*b + 2 + j % 16] |= (uint8_t) (best << j/16*4);
+        }
+        out[j % 16] |= (uint8_t) (best << j/16*4);
+    }
+}
+
+float largest(const float * x, size_t n) {
+    float most = 0;
+    for (size_t j = 0; j < n; j++) {
+        most = fmaxf(most, fabsf(x[j]));
+    }
+    return most;
+}
+
+// Rows of blocks as lk_nf4_pack reads them, their scales the largest of their weights (QLoRA, Dettmers et al. 2023);
+// in DQ a tile's scale is that of its strip.
+std::vector<uint8_t> nf4_blocks(int kind, const float * x, int n_in, int n_out) {
+    const int width = kind == LK_NF4_32 ? 32 : 64;
+    std::vector<uint8_t> out(lk_nf4_source_bytes(kind, n_in, n_out));
+    uint8_t * to = out.data();
+    float tile = 0;
+    for (int r = 0; r < n_out; r++, x += n_in) {
+        if (kind == LK_NF4_DQ && r % NF4_STRIP == 0) {
+            tile = largest(x, (size_t) std::min((int) NF4_STRIP, n_out - r)*n_in)/127;
+            for (int b = 0; b < n_in/32; b += NF4_TILE, to += sizeof tile) {
+                memcpy(to, &tile, sizeof tile);
+            }
+        }
+        for (int b = 0; b < n_in; b += width) {
+            float scale = largest(x + b, width);
+            if (kind == LK_NF4_DQ) {
+                *to = (uint8_t) (tile > 0 ? (int) lroundf(scale/tile) : 0);
+                scale = tile**to++;
+            } else {
+                const ggml_fp16_t half = ggml_fp32_to_fp16(scale);
+                memcpy(to, &half, 2);
+                scale = ggml_fp16_to_fp32(half);
+                to += 2;
+            }
+            for (int i = 0; i < width; i += 32, to += 16) {
+                nf4_codes(x + b + i, scale, to);
+            }
         }
     }
     return out;
@@ -194,12 +222,13 @@ Made make_weight(int kind, const float * x, int n_in, int n_out) {
     m.weight = {};
     m.weight.n_in = n_in;
     m.weight.n_out = n_out;
-    if (kind == LQ_NF4) {
-        m.bytes = nf4_blocks(x, (size_t) n_in*n_out);
-        m.nf4 = lk_nf4_pack(m.bytes.data(), n_in/32*18, n_in, n_out, LK_NF4_F32);
-        std::vector<uint8_t>().swap(m.bytes); // {} would keep the memory
+    if (kind == LQ_NF4 || kind == LQ_NF4_64 || kind == LQ_NF4_DQ) {
+        const int packed = kind == LQ_NF4 ? LK_NF4_32 : kind == LQ_NF4_64 ? LK_NF4_64 : LK_NF4_DQ;
+        if (n_in % (packed == LK_NF4_32 ? 32 : 64) == 0) {
+            m.nf4 = lk_nf4_pack(packed, nf4_blocks(packed, x, n_in, n_out).data(), n_in, n_out, LK_NF4_F32);
+        }
         m.weight.nf4 = m.nf4;
-        m.weight.kind = m.nf4 ? kind : (int) LQ_NONE;
+        m.weight.kind = m.nf4 ? (int) LQ_NF4 : (int) LQ_NONE;
         return m;
     }
     if (in_int_strips(kind)) {
