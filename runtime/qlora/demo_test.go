@@ -3,6 +3,7 @@
 package qlora_test
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
@@ -94,10 +95,17 @@ func (s *served) modules(rank int) (modules []runtime.TrainModule) {
 // The engine's distribution after every token against the one that decoding gives. The linear layers are NF4:
 // with its float kernels the arithmetic is the same, but for a head in F16, for which ggml rounds activations.
 func TestNF4LogitsEqualDecoding(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "nf4.gguf")
-	if _, err := quant.Quantize(t.Context(), "../../demo/demo-base.f16.gguf", path, quant.Options{Type: "nf4", Head: "keep"}); err != nil {
-		t.Fatal(err)
+	for _, o := range []quant.Options{{Type: "nf4", Block: 32}, {Type: "nf4", Block: 64}, {Type: "nf4-dq"}} {
+		o.Head = "keep"
+		path := filepath.Join(t.TempDir(), "nf4.gguf")
+		if _, err := quant.Quantize(t.Context(), "../../demo/demo-base.f16.gguf", path, o); err != nil {
+			t.Fatal(err)
+		}
+		t.Run(fmt.Sprintf("%s of %d", o.Type, o.Block), func(t *testing.T) { logitsEqualDecoding(t, path) })
 	}
+}
+
+func logitsEqualDecoding(t *testing.T, path string) {
 	for _, mode := range []llama.NF4Mode{llama.NF4Float, llama.NF4Int16} {
 		s := serve(t, llama.Options{Path: path, NF4: mode})
 		tokens, err := s.base.Tokenize("<|im_start|>user\nWhat do lorikeets eat?<|im_end|>\n<|im_start|>assistant\nThey eat nectar and fruit.", true, true)

@@ -227,7 +227,7 @@ func TestMemorise(t *testing.T) {
 // Every path trains, and recomputes what it kept.
 func TestEveryPathTrains(t *testing.T) {
 	each(t, func(t *testing.T, i isa) {
-		for _, kind := range []Kind{Q4_0, NF4} {
+		for _, kind := range []Kind{Q4_0, NF4, NF4_DQ} {
 			m := newSample(t, shapes["qwen3"], kind, kind)
 			batch := randomBatch(rand.New(rand.NewPCG(2, 2)), m.Vocab(), 4, 20, 20)
 			spec := runtime.TrainSpec{Modules: allModules(m, 8, false), MaxTokens: 40, Seed: 1}
