@@ -80,7 +80,7 @@ func Rewrite(ctx context.Context, in, out string, r Rewriting) error {
 func (r *Rewriting) plan(f *File) ([]step, error) {
 	var steps []step
 	add := func(name string, t Tensor) error {
-		s, err := r.step(f, name, t)
+		s, err := r.step(name, t)
 		if err != nil {
 			return fmt.Errorf("tensor %q: %w", t.Name, err)
 		}
@@ -105,7 +105,7 @@ func (r *Rewriting) plan(f *File) ([]step, error) {
 }
 
 // step is what is done with t, which the new file calls name.
-func (r *Rewriting) step(f *File, name string, t Tensor) (s step, err error) {
+func (r *Rewriting) step(name string, t Tensor) (s step, err error) {
 	s = step{from: t, to: t}
 	s.to.Name = name
 	changes := r.Changes(name)

@@ -221,3 +221,60 @@ func TestRewriteRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestRewriteNF4DQ changes a weight of strips, whose parts begin and end with them, and copies the others.
+func TestRewriteNF4DQ(t *testing.T) {
+	dir := t.TempDir()
+	in, _ := modelFile(t, dir)
+	base, out := filepath.Join(dir, "base.gguf"), filepath.Join(dir, "out.gguf")
+	if _, err := Quantize(t.Context(), in, base, Options{Type: "nf4-dq"}); err != nil {
+		t.Fatal(err)
+	}
+	const changed = "blk.0.ffn_down.weight"
+	err := Rewrite(t.Context(), base, out, Rewriting{
+		Threads: 3, Changes: func(name string) bool { return name == changed },
+		Change: func(string) (Change, error) {
+			return func(first int64, weights []float32) error {
+				for i := range weights {
+					weights[i] *= -2
+				}
+				return nil
+			}, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := Open(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer before.Close()
+	after, err := Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer after.Close()
+	for _, tensor := range after.Tensors {
+		if tensor.Name != changed {
+			if !bytes.Equal(contents(t, before, tensor.Name), contents(t, after, tensor.Name)) {
+				t.Errorf("%s changed", tensor.Name)
+			}
+			continue
+		}
+		x, err := before.ReadF32(changed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		y, err := after.ReadF32(changed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range x {
+			y[i] /= -2
+		}
+		if e := rootMeanSquare(x, y); tensor.Type != NF4_DQ || e > 0.004*0.05*10 {
+			t.Errorf("%s is %s and off by %g", changed, tensor.Type, e)
+		}
+	}
+}
