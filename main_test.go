@@ -286,7 +286,7 @@ func TestQuantize(t *testing.T) {
 	}{
 		{"--type nf4 --block 32", "NF4", "4.917"},
 		{"--type nf4 --block 64 --exact", "NF4-64", "4.692"},
-		{"--type nf4-dq --head q6_k", "NF4-DQ", "4.378"},
+		{"--type nf4-dq --head q6_k", "NF4-DQ", "4.392"},
 		{"--type q8_0", "Q8_0", "8.5"},
 		{"--type q4_0", "Q4_0", "4.7"},
 	} {

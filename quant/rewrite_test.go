@@ -111,7 +111,7 @@ func again(t testing.TB, f *File, a Tensor) []byte {
 		t.Fatal(err)
 	}
 	var r Rewriting
-	c, err := r.codec(f, a)
+	c, err := r.codec(a)
 	if err != nil {
 		t.Fatal(err)
 	}
