@@ -36,7 +36,6 @@ type testHub struct {
 	beforeLarge func(w http.ResponseWriter, r *http.Request) bool
 	plainList   bool   // the listing has names alone
 	etag        string // of large files, in the place of their digest
-	moved       func(sent int64)
 }
 
 type commit struct {

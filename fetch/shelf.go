@@ -198,7 +198,7 @@ func checkSpace(dir string, need int64) error {
 	if err := syscall.Statfs(dir, &st); err != nil {
 		return nil // writing will tell
 	}
-	if free := int64(st.Bavail) * int64(st.Bsize); need > free {
+	if free := int64(st.Bavail) * int64(st.Bsize); need > free { //nolint:unconvert // its type differs between architectures
 		return fmt.Errorf("%w: %d bytes are to come and %s has room for %d", ErrSpace, need, dir, free)
 	}
 	return nil

@@ -65,7 +65,7 @@ func (w *web) do(ctx context.Context, method string, u *url.URL, header http.Hea
 		if home && w.token != "" {
 			req.Header.Set("Authorization", "Bearer "+w.token)
 		}
-		if a.Response, err = w.client.Do(req); err != nil {
+		if a.Response, err = w.client.Do(req); err != nil { //nolint:bodyclose // the answer's, or closed below
 			return nil, w.failed(ctx, u, err)
 		}
 		if home {

@@ -840,7 +840,7 @@ type GenerationParameters struct {
 	// FrequencyPenalty Lowers the logits of tokens by how often the answer already has them.
 	FrequencyPenalty *float32 `json:"frequency_penalty,omitempty"`
 
-	// Grammar A GBNF grammar, with a rule named root, that the answer has to follow.
+	// Grammar A GBNF grammar, with a rule named root, that the answer has to follow. One that begins with itself, or that a text can be read under in more than 128 ways at once, is refused.
 	Grammar *string `json:"grammar,omitempty"`
 
 	// IgnoreEos Never draw the token that ends an answer.

@@ -150,8 +150,24 @@ func (e *Engine) call() (choices []Choice, err error) {
 	return choices, err
 }
 
+// endWithout ends a task that no token can follow. Under a grammar whose end may not be drawn, that is its end.
+func (e *Engine) endWithout(t *task, err error) {
+	if s := &t.request.Sampling; !s.IgnoreEOS || s.Grammar == "" || len(t.tokens) == t.prompt {
+		e.end(t, fmt.Errorf("%w: %w", ErrNoToken, err))
+		return
+	}
+	ev := t.text.rest()
+	ev.Finish = FinishStop
+	t.stream.send(ev)
+	e.end(t, nil)
+}
+
 // deliver appends a sampled token to a task's answer, and sends what can be read of it.
 func (e *Engine) deliver(t *task, c Choice) {
+	if c.Err != nil {
+		e.endWithout(t, c.Err)
+		return
+	}
 	first, before, now := len(t.tokens) == t.prompt, t.last, e.now()
 	t.tokens, t.last = append(t.tokens, c.Token), now
 	e.queue.charge(t.flow, answerCost)

@@ -20,7 +20,7 @@ type Choice struct {
 	Token   Token
 	Logprob float32
 	Top     []TokenLogprob // most likely first
-	Err     error          // no token is possible (the grammar admits none, ...): end the stream; Token means nothing
+	Err     error          // no token is possible (the grammar admits none, ...): the stream ends with it; Token means nothing
 }
 
 // TokenLogprob is a token and the natural logarithm of its probability.

@@ -17,6 +17,7 @@ var (
 	ErrDraining      = errors.New("the server is shutting down")
 	ErrNoRoom        = errors.New("the KV cache has no room")
 	ErrDecode        = errors.New("decoding failed")
+	ErrNoToken       = errors.New("the answer cannot go on")
 	ErrTrain         = errors.New("this adapter cannot be trained")
 	ErrDiverged      = errors.New("the training diverged")
 	ErrClosed        = errors.New("closed")

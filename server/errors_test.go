@@ -145,6 +145,27 @@ func TestDecodeErrorEndsTheRequestOnly(t *testing.T) {
 	})
 }
 
+// An answer that no token can follow is not one that has come to its end.
+func TestNoTokenIsPossible(t *testing.T) {
+	h := open(t, func(p *plan) {
+		p.answer = func(text string) (runtime.Token, bool) {
+			if strings.HasSuffix(text, "xyz") {
+				return -1, true
+			}
+			return runtime.Token("xyz"[strings.Count(text, "x")+strings.Count(text, "y")]), true
+		}
+	})
+	refused(t, h.do("POST", "/v1/completions", completion("a")), http.StatusBadRequest, "no_token", "", "the answer cannot go on: none is possible")
+	r := h.do("POST", "/v1/completions", completion("a", `"stream":true`))
+	if text := string(r.body); r.status != 200 || !strings.Contains(text, `"text":"z"`) || !strings.Contains(text, `"code":"no_token"`) || strings.Contains(text, "[DONE]") {
+		t.Errorf("the stream is %s", text)
+	}
+	// A grammar's end that may not be drawn is the end of the answer.
+	if r := h.do("POST", "/v1/completions", completion("a", `"ignore_eos":true,"grammar":"root ::= \"xyz\""`)); r.status != 200 || !strings.Contains(string(r.body), `"text":"xyz"`) {
+		t.Errorf("with ignore_eos: %s", r.body)
+	}
+}
+
 func TestDeadline(t *testing.T) {
 	h := open(t, slowly(20*time.Millisecond), func(p *plan) { p.engine.Deadline = 50 * time.Millisecond })
 	r := h.do("POST", "/v1/completions", completion("a", `"max_tokens":500,"ignore_eos":true`))

@@ -36,7 +36,7 @@ func (m *Model) Weights() (*Weights, error) {
 		return nil, errors.New("no memory for a handle of the model")
 	}
 	return &Weights{
-		Llama: unsafe.Pointer(C.wall_model_llama(shared)), PackedOf: C.packed_lookup(), Context: unsafe.Pointer(shared),
+		Llama: C.wall_model_llama(shared), PackedOf: C.packed_lookup(), Context: unsafe.Pointer(shared),
 		Release: sync.OnceFunc(func() { C.wall_model_free(shared) }),
 	}, nil
 }

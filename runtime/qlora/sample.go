@@ -72,7 +72,7 @@ func NewSample(s Sample) (*Model, error) {
 	if made == nil {
 		return nil, fmt.Errorf("no sample model of kind %v with ends of %v on this CPU", s.Kind, s.EndKind)
 	}
-	m := &Model{c: (*C.lq_model)(C.lq_sample_model(made)), release: func() { C.lq_sample_free(made) }}
+	m := &Model{c: C.lq_sample_model(made), release: func() { C.lq_sample_free(made) }}
 	m.hash = func() uint64 { return uint64(C.lq_sample_hash(made)) }
 	m.write = func(architecture, path string) bool {
 		a, p := C.CString(architecture), C.CString(path)

@@ -24,7 +24,7 @@ type Device struct {
 	Refuse func(call string, seq int) error
 
 	// Answer, where set, may choose the next token instead of the hash. text is the history of the
-	// sequence, control tokens as their text.
+	// sequence, control tokens as their text. A negative token is none: there is no possible one.
 	Answer func(text string) (next runtime.Token, ok bool)
 
 	model  *Model
@@ -299,6 +299,9 @@ func (d *Device) draw(s *sequence, r runtime.Row) runtime.Choice {
 	}
 	sm.drawn++
 	choice := runtime.Choice{Token: d.next(s, sum, sm.sampling.IgnoreEOS), Logprob: -float32(sum%1000) / 1000}
+	if choice.Token < 0 {
+		choice.Err = errors.New("none is possible")
+	}
 	for i := range max(r.Top, 0) {
 		t := runtime.TokenLogprob{Token: choice.Token, Logprob: choice.Logprob}
 		if i > 0 {
