@@ -49,11 +49,15 @@ func mergeCommand(env lookup) *cobra.Command {
 			if m.threads < 0 {
 				return fmt.Errorf("%w: --threads is %d, less than 0", errUsage, m.threads)
 			}
+			var err error
+			if m.base, err = bringModel(cmd.Context(), m.base, fetchOptions(env, m.data), cmd.ErrOrStderr()); err != nil {
+				return err
+			}
 			return m.run(cmd.Context(), args[0], cmd.ErrOrStderr(), cmd.OutOrStdout())
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&m.base, "base", "", "GGUF file of the base model")
+	flags.StringVar(&m.base, "base", "", "GGUF file of the base model, or hf://org/repo[@revision][:quant][/file]")
 	flags.StringArrayVar(&m.adapters, "adapter", nil, "adapter to merge, and its weight after a colon; repeatable")
 	flags.StringVar(&m.data, "data", dataDir(env), "folder that adapters are stored in, for those given by name")
 	choiceFlag(flags, &m.typ, "type", "", "type of the weights; none: each keeps its own", types...)

@@ -219,11 +219,19 @@ type counting struct {
 }
 
 func (c *counting) Write(b []byte) (int, error) {
-	n, err := c.ResponseWriter.Write(b)
 	c.h.mu.Lock()
-	c.h.sent += int64(n)
+	c.h.sent += int64(len(b))
 	c.h.mu.Unlock()
-	return n, err
+	return c.ResponseWriter.Write(b)
+}
+
+// took returns how many bytes of large files were sent since it was last called.
+func (h *testHub) took() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := h.sent
+	h.sent = 0
+	return n
 }
 
 // cutting ends the connection after n bytes of the body.

@@ -142,7 +142,7 @@ func TestRevisionsDoNotMix(t *testing.T) {
 	dir := t.TempDir()
 	f, _ := h.fetcher(dir)
 	h.beforeLarge = func(http.ResponseWriter, *http.Request) bool {
-		if len(h.commits) == 1 {
+		if len(h.commits) == 1 { // requests come one at a time here
 			h.push(model(11))
 		}
 		return false
@@ -163,15 +163,15 @@ func TestRevisionsDoNotMix(t *testing.T) {
 	}
 	check(first, model(1))
 
-	h.sent = 0
+	h.took()
 	second, err := f.Model(t.Context(), "hf://org/repo")
 	if err != nil || second == first {
 		t.Fatalf("%s, %v", second, err)
 	}
 	check(second, model(11))
 	check(first, model(1))
-	if h.sent != 80<<10 {
-		t.Errorf("%d bytes of large files came for the second revision, want the two files that changed", h.sent)
+	if n := h.took(); n != 80<<10 {
+		t.Errorf("%d bytes of large files came for the second revision, want the two files that changed", n)
 	}
 	a, _ := os.Stat(filepath.Join(first, "tokenizer.json"))
 	b, _ := os.Stat(filepath.Join(second, "tokenizer.json"))
@@ -198,8 +198,8 @@ func TestModelOfManyAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if h.sent != size {
-		t.Errorf("%d bytes came, want the model's %d once", h.sent, size)
+	if n := h.took(); n != size {
+		t.Errorf("%d bytes came, want the model's %d once", n, size)
 	}
 }
 
@@ -294,7 +294,8 @@ func TestNoSpace(t *testing.T) {
 	}
 	defer full.Close()
 	s := &sink{want: content{name: "m.gguf", size: 5}, file: full, sum: sum{}.hash(5), progress: func(string, int64, int64) {}}
-	if _, err := s.Write([]byte("hello")); !errors.Is(err.(*sinkError).error, ErrSpace) {
+	var own *sinkError
+	if _, err := s.Write([]byte("hello")); !errors.As(err, &own) || !errors.Is(own.error, ErrSpace) {
 		t.Errorf("%v", err)
 	}
 }
