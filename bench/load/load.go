@@ -122,6 +122,7 @@ func ask(ctx context.Context, t Target, prompt []int, tokens, adapter int) (Resu
 		return Result{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	req.Close = true // a server may close an idle connection just when it would be used again
 	sent := time.Now()
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
