@@ -88,7 +88,7 @@ func (c *config) bind(flags *pflag.FlagSet, dataDir string) {
 	choiceFlag(flags, &c.KVType, "kv-type", "f16", "type of the KV cache", "f16", "f32", "q8_0")
 	choiceFlag(flags, &c.FlashAttention, "flash-attn", "auto", "attention as one fused operation", "auto", "on", "off")
 	choiceFlag(flags, &c.Backend, "lora-backend", "fused", "how adapters are multiplied", "fused", "mmid")
-	choiceFlag(flags, &c.NF4, "nf4-mode", "i16", "how NF4 weights are multiplied", "i16", "f32", "i8")
+	choiceFlag(flags, &c.NF4, "nf4-mode", "i8", "how NF4 weights are multiplied", "i8", "i16", "f32")
 	flags.BoolVar(&c.Grouped, "grouped", false, "decode each adapter on its own, as servers do that cannot mix them; for comparison")
 
 	flags.IntVar(&c.MaxQueue, "max-queue", 256, "requests that may wait; more get 429")

@@ -31,8 +31,8 @@ enum lk_nf4_kind {
 };
 enum lk_nf4_mode {
     LK_NF4_F32 = 0, // float activations: the oracle
-    LK_NF4_I16 = 1, // int16 codebook x int16 activations: the default
-    LK_NF4_I8  = 2, // int8 codebook x int8 activations: fastest, 7e-3
+    LK_NF4_I16 = 1, // int16 codebook x int16 activations, 1e-4
+    LK_NF4_I8  = 2, // int8 codebook x int8 activations: the default and the fastest, 7e-3
 };
 typedef struct lk_nf4 lk_nf4;
 size_t   lk_nf4_source_bytes(int kind, int n_in, int n_out);                       // of the rows that pack reads

@@ -229,7 +229,7 @@ func TestEveryRowHasItsOwnAdapterOnQuantizedBases(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, o := range map[string]Options{
-		"nf4-int16": {Path: nf4}, "nf4-float": {Path: nf4, NF4: NF4Float}, "nf4-int8": {Path: nf4, NF4: NF4Int8}, "q4_0": {Path: q4},
+		"nf4-int16": {Path: nf4, NF4: NF4Int16}, "nf4-float": {Path: nf4, NF4: NF4Float}, "nf4-int8": {Path: nf4}, "q4_0": {Path: q4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := openModel(t, o)
