@@ -170,7 +170,7 @@ func (m *mergeFlags) write(ctx context.Context, sum *adapters.Sum, label, out st
 	}
 	bar := newBar(screen, "merging")
 	err = quant.Rewrite(ctx, m.base, to, quant.Rewriting{
-		Change: sum.Change, Changes: sum.Changes, Copies: sum.Untied(), Plain: m.typ != "", Codec: llama.Codec,
+		Look: sum.Look, Change: sum.Change, Changes: sum.Changes, Copies: sum.Untied(), Plain: m.typ != "", Codec: llama.Codec,
 		Set: map[string]any{"lorikeet.merged": label}, Threads: m.threads,
 		Progress: func(done, total int64) { bar(float64(done) / float64(total)) },
 	})

@@ -2,6 +2,7 @@ package adapters
 
 import (
 	"fmt"
+	"math"
 
 	"gonum.org/v1/gonum/blas/gonum"
 
@@ -13,11 +14,15 @@ import (
 //
 //	W' = W + sum_i w_i s_i B_i A_i
 //
-// It gives the function that a request for all of the adapters gets, up to the rounding of W'.
+// A DoRA adapter, whose gain is g_i = m_i / |W + s_i B_i A_i| by rows, adds w_i [(g_i - 1) W + g_i s_i B_i A_i]. It is
+// the function that a request for all of the adapters gets, up to the rounding of W'.
 type Sum struct {
 	base  *runtime.Facts
 	terms []sumTerm
 	holds map[string]bool // tensors that change
+
+	next *addition // what Change will return, of the tensor name
+	name string
 }
 
 type sumTerm struct {
@@ -51,44 +56,137 @@ func (s *Sum) Untied() map[string]string {
 	return nil
 }
 
-// Change reads what the adapters add to a base tensor and returns what adds it. The error wraps ErrUnsupported where
-// a value is not finite.
+// addition is what the adapters add to one tensor: to row r and column c of W
+//
+//	(rows[r] + columns[c]) W + sum B A, with every weight, scale and gain in B or A
+type addition struct {
+	parts         []runtime.LoRAModule
+	rows, columns []float32 // nil: zeros
+}
+
+// Look reads what the adapters add to a base tensor, and scans the tensor where one of them is DoRA. The error wraps
+// ErrUnsupported where a value is not finite.
+func (s *Sum) Look(tensor string, weights quant.Scan) error {
+	d, err := s.look(tensor, weights)
+	s.next, s.name = d, tensor
+	return err
+}
+
+// Change returns what adds to the tensor that was looked at last.
 func (s *Sum) Change(tensor string) (quant.Change, error) {
-	var parts []runtime.LoRAModule
+	if s.next == nil || s.name != tensor {
+		return nil, fmt.Errorf("%s was not looked at", tensor)
+	}
+	d := s.next
+	s.next = nil // its matrices live as long as the Change
+	return d.add, nil
+}
+
+func (s *Sum) look(tensor string, weights quant.Scan) (*addition, error) {
+	var d addition
 	for _, t := range s.terms {
 		m, ok, err := t.adapter.Module(tensor)
 		if err != nil {
 			return nil, err
 		}
-		if ok && m.Magnitude != nil {
-			return nil, fmt.Errorf("%w: %s: DoRA's magnitude vector (use_dora) cannot be merged yet", ErrUnsupported, tensor)
+		if !ok {
+			continue
 		}
-		if ok {
-			m.Scale *= t.weight
-			parts = append(parts, m)
-		}
-	}
-	if len(parts) == 0 {
-		return nil, fmt.Errorf("no adapter changes %s", tensor)
-	}
-	return func(first int64, weights []float32) error {
-		for i := range parts {
-			addDelta(&parts[i], first, weights)
-		}
-		return nil
-	}, nil
-}
-
-// addDelta adds Scale*B*A to a part of the weights (Out, In), from number first on.
-func addDelta(m *runtime.LoRAModule, first int64, weights []float32) {
-	row, column := int(first/int64(m.In)), int(first%int64(m.In))
-	for len(weights) > 0 {
-		n := min(m.In-column, len(weights))
-		for k, b := range m.B[row*m.Rank : (row+1)*m.Rank] {
-			if x := m.Scale * b; x != 0 {
-				gonum.Implementation{}.Saxpy(n, x, m.A[k*m.In+column:], 1, weights, 1)
+		if m.Magnitude != nil {
+			if err := d.gain(&m, t.weight, weights); err != nil {
+				return nil, err
 			}
 		}
+		m.Scale *= t.weight
+		d.parts = append(d.parts, m)
+	}
+	if len(d.parts) == 0 {
+		return nil, fmt.Errorf("no adapter changes %s", tensor)
+	}
+	return &d, nil
+}
+
+// gain multiplies DoRA's gain into the module, and notes what it makes of W.
+func (d *addition) gain(m *runtime.LoRAModule, weight float32, weights quant.Scan) error {
+	columns := m.Tensor == "token_embd.weight"
+	squares := make([]float64, m.Lengths())
+	one := addition{parts: []runtime.LoRAModule{*m}}
+	err := weights(func(first int64, w []float32) error {
+		if err := one.add(first, w); err != nil {
+			return err
+		}
+		for i, x := range w {
+			at := first + int64(i)
+			if columns {
+				at %= int64(m.In)
+			} else {
+				at /= int64(m.In)
+			}
+			squares[at] += float64(x) * float64(x)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	factors, gains := make([]float32, len(squares)), make([]float32, len(squares))
+	for i, x := range squares {
+		g := float64(m.Magnitude[i]) / math.Sqrt(x)
+		if math.IsNaN(g) || math.IsInf(g, 0) {
+			return fmt.Errorf("%w: %s: magnitude %d is %g where W + scale*B*A is 0", ErrUnsupported, m.Tensor, i, m.Magnitude[i])
+		}
+		gains[i], factors[i] = float32(g), float32(float64(weight)*(g-1))
+	}
+	if columns {
+		d.columns = plus(d.columns, factors)
+		for i := range m.A {
+			m.A[i] *= gains[i%m.In]
+		}
+		return nil
+	}
+	d.rows = plus(d.rows, factors)
+	for i := range m.B {
+		m.B[i] *= gains[i/m.Rank]
+	}
+	return nil
+}
+
+// plus adds y to x, which may be nil.
+func plus(x, y []float32) []float32 {
+	for i := range x {
+		y[i] += x[i]
+	}
+	return y
+}
+
+// add adds the delta to a part of the weights (Out, In), from number first on.
+func (d *addition) add(first int64, weights []float32) error {
+	in := d.parts[0].In
+	row, column := int(first/int64(in)), int(first%int64(in))
+	for len(weights) > 0 {
+		n := min(in-column, len(weights))
+		d.addRow(row, column, weights[:n])
 		weights, row, column = weights[n:], row+1, 0
+	}
+	return nil
+}
+
+// addRow adds the delta to a part of a row.
+func (d *addition) addRow(row, column int, w []float32) {
+	if d.rows != nil {
+		gonum.Implementation{}.Sscal(len(w), 1+d.rows[row], w, 1)
+	}
+	if d.columns != nil {
+		for i := range w {
+			w[i] *= 1 + d.columns[column+i]
+		}
+	}
+	for i := range d.parts {
+		m := &d.parts[i]
+		for k, b := range m.B[row*m.Rank : (row+1)*m.Rank] {
+			if x := m.Scale * b; x != 0 {
+				gonum.Implementation{}.Saxpy(len(w), x, m.A[k*m.In+column:], 1, w, 1)
+			}
+		}
 	}
 }

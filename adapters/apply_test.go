@@ -1,14 +1,35 @@
 package adapters
 
 import (
+	"errors"
 	"maps"
 	"math"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"testing"
 
+	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
+
+// noScan is for sums that need not look at the weights.
+func noScan(func(int64, []float32) error) error { return errors.New("the weights are scanned") }
+
+func lookAndChange(t *testing.T, s *Sum, tensor string, scan quant.Scan) quant.Change {
+	t.Helper()
+	if err := s.Look(tensor, scan); err != nil {
+		t.Fatal(err)
+	}
+	change, err := s.Change(tensor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Change(tensor); err == nil {
+		t.Error("a tensor changes twice")
+	}
+	return change
+}
 
 // A sum gives W + sum w s B A, in whatever parts the weights come.
 func TestSum(t *testing.T) {
@@ -32,10 +53,7 @@ func TestSum(t *testing.T) {
 		if !sum.Changes(tensor) || len(terms) == 0 {
 			t.Fatalf("%s does not change", tensor)
 		}
-		change, err := sum.Change(tensor)
-		if err != nil {
-			t.Fatal(err)
-		}
+		change := lookAndChange(t, sum, tensor, noScan)
 		w := make([]float32, shape.In*shape.Out)
 		for i := range w {
 			w[i] = float32(i%11) - 5
@@ -67,6 +85,87 @@ func TestSum(t *testing.T) {
 	}
 }
 
+// A sum with DoRA adds w [(g - 1) W + g s B A], g being what brings the rows of W + s B A, and the columns of the
+// embeddings, to their magnitudes.
+func TestSumOfDoRA(t *testing.T) {
+	base := testFacts()
+	base.Targets["token_embd.weight"] = runtime.Shape{In: 16, Out: 32}
+	delete(base.Refused, "token_embd.weight")
+	p := newPEFT(3)
+	p.config["use_dora"] = true
+	p.config["target_modules"] = append(p.config["target_modules"].([]string), "embed_tokens")
+	rng := rand.New(rand.NewPCG(4, 4))
+	random := func(n int64, start, scale float64) []float32 {
+		v := make([]float32, n)
+		for i := range v {
+			v[i] = float32(start + scale*rng.NormFloat64())
+		}
+		return v
+	}
+	for name, shape := range map[string][]int64{".lora_embedding_A": {4, 32}, ".lora_embedding_B": {16, 4}} {
+		name = "base_model.model." + embeddingModule + name
+		p.tensors[name] = NewTensor(name, shape, random(shape[0]*shape[1], 0, 1))
+	}
+	for tensor, shape := range base.Targets {
+		path, _ := peftModule(tensor)
+		n := int64(shape.Out)
+		if path == embeddingModule {
+			n = int64(shape.In)
+		}
+		if name := "base_model.model." + path + ".lora_magnitude_vector"; path != headModule {
+			p.tensors[name] = NewTensor(name, []int64{n}, random(n, 3, 0.5))
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "dora")
+	p.folder(t, dir)
+	a, err := OpenPath(base, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	const weight = 0.6
+	sum := NewSum(base)
+	sum.Add(a, weight)
+	for _, tensor := range a.Tensors() {
+		m, _, err := a.Module(tensor)
+		if err != nil || len(m.Magnitude) == 0 {
+			t.Fatalf("%s has %d magnitudes: %v", tensor, len(m.Magnitude), err)
+		}
+		w := random(int64(m.In*m.Out), 0, 0.3)
+		ba := delta([]refTerm{{m.A, m.B, float64(m.Scale)}}, m.In, m.Out)
+		length := make([]float64, len(m.Magnitude))
+		which := func(i int) int { return i / m.In }
+		if tensor == "token_embd.weight" {
+			which = func(i int) int { return i % m.In }
+		}
+		for i, x := range w {
+			length[which(i)] += math.Pow(float64(x)+ba.At(i/m.In, i%m.In), 2)
+		}
+		scan := func(visit func(int64, []float32) error) error {
+			for first := 0; first < len(w); first += 7 {
+				if err := visit(int64(first), slices.Clone(w[first:min(first+7, len(w))])); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		change := lookAndChange(t, sum, tensor, scan)
+		got := slices.Clone(w)
+		for first := 0; first < len(got); first += 13 {
+			if err := change(int64(first), got[first:min(first+13, len(got))]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, x := range w {
+			g := float64(m.Magnitude[which(i)]) / math.Sqrt(length[which(i)])
+			want := float64(x) + weight*((g-1)*float64(x)+g*ba.At(i/m.In, i%m.In))
+			if math.Abs(float64(got[i])-want) > 1e-4*(1+math.Abs(want)) {
+				t.Fatalf("%s: weight %d is %v, want %v", tensor, i, got[i], want)
+			}
+		}
+	}
+}
+
 func TestOpenPathRefuses(t *testing.T) {
 	base := testFacts()
 	dir := filepath.Join(t.TempDir(), "adapter")
@@ -94,7 +193,7 @@ func TestOpenPathRefuses(t *testing.T) {
 	sum := NewSum(base)
 	sum.Add(a, 1)
 	for _, tensor := range a.Tensors() {
-		if _, e := sum.Change(tensor); e != nil {
+		if e := sum.Look(tensor, noScan); e != nil {
 			err = e
 		}
 	}

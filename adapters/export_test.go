@@ -218,7 +218,22 @@ func TestExportPEFTConfig(t *testing.T) {
 	}
 }
 
-// product is what a module adds: Scale * B, which A multiplies.
+func FuzzExportConfig(f *testing.F) {
+	f.Add([]byte(`{"peft_type":"LORA","r":2,"lora_alpha":4,"target_modules":["q_proj"],"rank_pattern":{"k":3},"init_lora_weights":"eva"}`))
+	f.Add([]byte(`{"peft_type":"LORA","r":512,"lora_alpha":1e-3,"target_modules":"all-linear","bias":"","loftq_config":null,"use_rslora":true}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		once, err := exportConfig(raw)
+		if err != nil {
+			return
+		}
+		twice, err := exportConfig(once)
+		if err != nil || !bytes.Equal(once, twice) {
+			t.Fatalf("%s is exported as %s, and that as %s: %v", raw, once, twice, err)
+		}
+	})
+}
+
+// sameUpTo compares what modules add: Scale * B, which A multiplies.
 func sameUpTo(t testing.TB, got, want *runtime.LoRA, tolerance float64) {
 	t.Helper()
 	for _, w := range want.Modules {
@@ -339,6 +354,41 @@ func TestExportGGUFEmbeddings(t *testing.T) {
 	s.o.Facts.TiedHead = true
 	_, err = s.Export(Ref{Name: "e", Scale: 1}, GGUF)
 	wantError(t, err, ErrUnsupported, "output.weight", "llama.cpp")
+}
+
+// DoRA leaves as PEFT alone, and comes back.
+func TestExportDoRA(t *testing.T) {
+	s := openStore(t, "")
+	a := newPEFT(1).lora(t, testFacts())
+	for i := range a.Modules {
+		m := &a.Modules[i]
+		m.Magnitude = make([]float32, m.Out)
+		for k := range m.Magnitude {
+			m.Magnitude[k] = 1 + float32(k)/8
+		}
+	}
+	if _, err := s.PutLoRA("dora", a, Note{}); err != nil {
+		t.Fatal(err)
+	}
+	data, _ := export(t, s, "dora", PEFT)
+	files := unzip(t, data)
+	checkLoraConfig(t, files[configFile])
+	if !bytes.Contains(files[configFile], []byte(`"use_dora": true`)) || !bytes.Contains(files[tensorsFile], []byte("q_proj.lora_magnitude_vector")) {
+		t.Errorf("%s", files[configFile])
+	}
+	putParts(t, s, "back", part("back.zip", data))
+	got := stored(t, s, "back")
+	sameLoRA(t, got, a)
+	for _, m := range a.Modules {
+		if !slices.Equal(moduleOf(t, got, m.Tensor).Magnitude, m.Magnitude) {
+			t.Errorf("%s has other magnitudes", m.Tensor)
+		}
+	}
+	_, err := s.Export(Ref{Name: "dora", Scale: 1}, GGUF)
+	wantError(t, err, ErrUnsupported, "use_dora", "model.layers.0.mlp.down_proj")
+	mustPut(t, s, "plain", newPEFT(2))
+	_, err = s.Merge(t.Context(), "out", Merge{From: []Ref{{Name: "plain", Scale: 1}, {Name: "dora", Scale: 1}}, Method: Cat})
+	wantError(t, err, ErrMerge, "from[1].name", `"dora"`, "use_dora")
 }
 
 func TestExportRefuses(t *testing.T) {

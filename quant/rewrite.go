@@ -6,11 +6,16 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"sync"
 )
 
 // Change changes the weights from number first on of a tensor that runs row after row. It is called for parts of
 // the tensor that are in no relation to its rows, from several goroutines.
 type Change func(first int64, weights []float32) error
+
+// Scan calls visit with all weights of a tensor as they are before the change, part by part in any order. visit may
+// change what it is given.
+type Scan func(visit func(first int64, weights []float32) error) error
 
 // Codec decodes and encodes whole blocks of a type that this package has no code for.
 type Codec struct {
@@ -20,10 +25,12 @@ type Codec struct {
 
 // Rewriting says what Rewrite changes.
 type Rewriting struct {
-	// Change is asked once for every tensor of the new file, when it is that tensor's turn: nil leaves it alone.
-	Change func(name string) (Change, error)
-	// Changes reports whether Change will return one. It is asked before anything is written.
+	// Changes says which tensors of the new file change. It is asked before anything is written.
 	Changes func(name string) bool
+	// Look is asked before Change where the weights must be seen first; nil: they need not be.
+	Look func(name string, weights Scan) error
+	// Change is asked once for each of them, when it is its turn.
+	Change func(name string) (Change, error)
 	// Copies are tensors of the new file, by name, that begin as copies of another of the old one.
 	Copies map[string]string
 	// Plain writes what Change changes, and everything in blocks, as F32: for a quantizer. Otherwise all tensors
@@ -64,7 +71,13 @@ func Rewrite(ctx context.Context, in, out string, r Rewriting) error {
 	err = WriteFile(out, &m, tensors, func(i int, w io.Writer) (err error) {
 		s := steps[i]
 		if r.Changes(s.to.Name) {
-			if s.change, err = r.Change(s.to.Name); err != nil {
+			if r.Look != nil {
+				err = r.Look(s.to.Name, func(visit func(int64, []float32) error) error { return q.scan(s, visit) })
+			}
+			if err == nil {
+				s.change, err = r.Change(s.to.Name)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -74,6 +87,22 @@ func Rewrite(ctx context.Context, in, out string, r Rewriting) error {
 		return fmt.Errorf("%s: %w", out, err)
 	}
 	return nil
+}
+
+// scan decodes a tensor on all threads, which visit one after the other.
+func (q *quantizer) scan(s step, visit func(first int64, weights []float32) error) error {
+	var mu sync.Mutex
+	s.encode = func([]byte, []float32) {}
+	s.change = func(first int64, weights []float32) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return visit(first, weights)
+	}
+	done, progress := q.done, q.progress
+	q.progress = nil
+	err := q.tensor(s, io.Discard)
+	q.done, q.progress = done, progress
+	return err
 }
 
 // plan decides what becomes of each tensor.

@@ -16,9 +16,15 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
+// served is an adapter of a sum and its weight.
+type served struct {
+	lora   *runtime.LoRA
+	weight float32
+}
+
 // merge writes base with the adapters merged in, of its own types or in F32, and returns the file and what a
 // device places for the same sum.
-func merge(t *testing.T, base string, plain bool, paths map[string]float32) (out string, terms []*runtime.LoRA) {
+func merge(t *testing.T, base string, plain bool, paths map[string]float32) (out string, terms []served) {
 	t.Helper()
 	file, err := quant.Open(base)
 	if err != nil {
@@ -43,14 +49,13 @@ func merge(t *testing.T, base string, plain bool, paths map[string]float32) (out
 			if err != nil {
 				t.Fatal(err)
 			}
-			m.Scale *= weight
 			l.Modules = append(l.Modules, m)
 		}
-		terms = append(terms, l)
+		terms = append(terms, served{l, weight})
 	}
 	out = filepath.Join(t.TempDir(), "merged.gguf")
 	err = quant.Rewrite(context.Background(), base, out, quant.Rewriting{
-		Change: sum.Change, Changes: sum.Changes, Copies: sum.Untied(), Plain: plain, Codec: Codec,
+		Look: sum.Look, Change: sum.Change, Changes: sum.Changes, Copies: sum.Untied(), Plain: plain, Codec: Codec,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +101,7 @@ type mergedAnswers struct {
 }
 
 // compareMerged decodes the same texts with the sum on the base, with the base, and with the merged model.
-func compareMerged(t *testing.T, base, merged string, terms []*runtime.LoRA, texts func(*Model) [][]runtime.Token) (c mergedAnswers) {
+func compareMerged(t *testing.T, base, merged string, terms []served, texts func(*Model) [][]runtime.Token) (c mergedAnswers) {
 	t.Helper()
 	options := DeviceOptions{Threads: 1, KV: KVF32, FlashAttention: FlashOff, Cells: 512, Batch: 256, UBatch: 256}
 	m, n := openModel(t, Options{Path: base, PackFloat32: true, NF4: NF4Float}), openModel(t, Options{Path: merged, NF4: NF4Float})
@@ -120,14 +125,14 @@ func compareMerged(t *testing.T, base, merged string, terms []*runtime.LoRA, tex
 }
 
 // sumLogits decodes a text from its start on sequence 0.
-func sumLogits(t *testing.T, m *Model, d *Device, tokens []runtime.Token, terms []*runtime.LoRA) [][]float32 {
+func sumLogits(t *testing.T, m *Model, d *Device, tokens []runtime.Token, terms []served) [][]float32 {
 	t.Helper()
 	if _, err := d.Forget(0, 0); err != nil {
 		t.Fatal(err)
 	}
 	var mix []runtime.Term
 	for _, l := range terms {
-		mix = append(mix, runtime.Term{Packed: pack(t, m, l), Scale: 1})
+		mix = append(mix, runtime.Term{Packed: pack(t, m, l.lora), Scale: l.weight})
 	}
 	if err := d.Place(0, mix); err != nil {
 		t.Fatal(err)
@@ -197,9 +202,11 @@ func TestMergedModelAnswersAsTheServedSum(t *testing.T) {
 	}
 }
 
-// Embeddings and head too, tied or not: a tied head becomes a tensor of its own.
-func TestMergeOfEmbeddingsAndHead(t *testing.T) {
-	for _, tied := range []bool{false, true} {
+// Embeddings and head too, tied or not: a tied head becomes a tensor of its own. So with DoRA, whose gain is that of
+// the adapter alone.
+func TestMergeOfEveryTensor(t *testing.T) {
+	for _, c := range []struct{ tied, dora bool }{{false, false}, {true, false}, {false, true}, {true, true}} {
+		tied := c.tied
 		s := tiny
 		s.tied = tied
 		base := s.file(t)
@@ -209,7 +216,16 @@ func TestMergeOfEmbeddingsAndHead(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer store.Close()
-		if _, err := store.PutLoRA("all", oddAdapter(m, 4), adapters.Note{}); err != nil {
+		a := oddAdapter(m, 4)
+		for i := range a.Modules {
+			if x := &a.Modules[i]; c.dora {
+				x.Magnitude = make([]float32, x.Lengths())
+				for k := range x.Magnitude {
+					x.Magnitude[k] = 0.8 + float32(k%5)*0.1
+				}
+			}
+		}
+		if _, err := store.PutLoRA("all", a, adapters.Note{}); err != nil {
 			t.Fatal(err)
 		}
 		dir := t.TempDir()
@@ -227,15 +243,15 @@ func TestMergeOfEmbeddingsAndHead(t *testing.T) {
 		e.Close()
 		out.Close()
 		merged, terms := merge(t, base, false, map[string]float32{out.Name(): 0.5})
-		c := compareMerged(t, base, merged, terms, func(*Model) [][]runtime.Token {
+		got := compareMerged(t, base, merged, terms, func(*Model) [][]runtime.Token {
 			tokens := make([]runtime.Token, 30)
 			for i := range tokens {
 				tokens[i] = runtime.Token((i*7919 + 3) % s.vocab)
 			}
 			return [][]runtime.Token{tokens}
 		})
-		if c.other > 0 || c.kl > 1e-6 || c.moved < 1e-3 {
-			t.Errorf("tied %v: %+v", tied, c)
+		if got.other > 0 || got.kl > 1e-6 || got.moved < 1e-3 {
+			t.Errorf("%+v: %+v", c, got)
 		}
 	}
 }
