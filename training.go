@@ -41,7 +41,7 @@ func (p *program) openTraining() (err error) {
 	p.onClose(t.files.Close)
 	t.jobs, err = training.Open(training.Options{
 		Dir: filepath.Join(dir, "queue"), Model: p.model, Template: p.template, Store: p.store,
-		NewTrainer: t.newTrainer(p.config.Threads), Work: p.engine.Work, Answer: p.answer,
+		NewTrainer: t.newTrainer(p.config.Threads), Estimate: t.estimate(p.config.Threads), Work: p.engine.Work, Answer: p.answer,
 		Memory: int64(p.config.TrainMemory), Warn: warn,
 	})
 	if err != nil {
@@ -83,6 +83,17 @@ func (t *trainer) newTrainer(threads int) func(runtime.TrainSpec) (runtime.Train
 			return nil, err
 		}
 		return made, nil
+	}
+}
+
+// estimate returns why such a trainer could not be made, and makes none.
+func (t *trainer) estimate(threads int) func(runtime.TrainSpec) error {
+	return func(spec runtime.TrainSpec) error {
+		if t.refused != nil {
+			return t.refused
+		}
+		_, err := qlora.Estimate(t.weights, spec, qlora.Options{Threads: threads})
+		return err
 	}
 }
 

@@ -19,6 +19,7 @@ var (
 	ErrDecode        = errors.New("decoding failed")
 	ErrNoToken       = errors.New("the answer cannot go on")
 	ErrTrain         = errors.New("this adapter cannot be trained")
+	ErrTrainMemory   = errors.New("the training does not fit into the memory that it may take")
 	ErrDiverged      = errors.New("the training diverged")
 	ErrClosed        = errors.New("closed")
 )

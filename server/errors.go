@@ -85,6 +85,7 @@ var table = []row{
 	{training.ErrQueueFull, http.StatusTooManyRequests, rateFault, "training_queue_full", ""},
 	{training.ErrClosed, http.StatusServiceUnavailable, serverFault, "shutting_down", ""},
 	{training.ErrDamaged, http.StatusInternalServerError, serverFault, "training_job_damaged", "id"},
+	{runtime.ErrTrainMemory, http.StatusBadRequest, requestFault, "training_memory", "max_length"},
 	{runtime.ErrTrain, http.StatusBadRequest, requestFault, "training_unsupported", "model"},
 	{fetch.ErrSource, http.StatusBadRequest, requestFault, codeValue, "source"},
 	{fetch.ErrContent, http.StatusBadRequest, requestFault, "source_unusable", "source"},

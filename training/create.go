@@ -19,8 +19,8 @@ import (
 var errCancelled = errors.New("cancelled")
 
 // Create checks the request, copies its datasets, and returns the new job, which then is on disk. The error
-// wraps adapters.ErrName, ErrConfig (a FieldError), ErrDataset (a DatasetError), ErrTooLarge, ErrQueueFull or
-// ErrClosed. Bodies are read to their end only where it is nil.
+// wraps adapters.ErrName, ErrConfig (a FieldError), ErrDataset (a DatasetError), ErrTooLarge, ErrQueueFull,
+// runtime.ErrTrainMemory or ErrClosed. Bodies are read to their end only where it is nil.
 func (q *Queue) Create(ctx context.Context, r CreateRequest) (Job, error) {
 	if err := adapters.CheckName(r.Name); err != nil {
 		return Job{}, err
@@ -48,6 +48,11 @@ func (q *Queue) Create(ctx context.Context, r CreateRequest) (Job, error) {
 	if r.Validation != nil {
 		rec.Validation = new(Source)
 		if *rec.Validation, err = q.copyInput(ctx, filepath.Join(tmp, validationFile), *r.Validation, "validation", r.Late); err != nil {
+			return Job{}, err
+		}
+	}
+	if !r.Late {
+		if err := q.checkMemory(&rec.Config, filepath.Join(tmp, trainingFile)); err != nil {
 			return Job{}, err
 		}
 	}

@@ -50,6 +50,9 @@ func (q *Queue) prepare(ctx context.Context, j *job) (ending, error) {
 	if err := q.writeSamples(&job, from, held); err != nil {
 		return ending{}, err
 	}
+	if err := q.checkFit(&job.Config, (&run{q: q, job: job, set: &set}).lay()); err != nil {
+		return ending{}, err
+	}
 	if err := writeExamples(q.disk, q.inJob(job.ID, examplesFile), &set); err != nil {
 		return ending{}, err
 	}

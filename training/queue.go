@@ -27,6 +27,9 @@ type Options struct {
 	// NewTrainer makes the Trainer of a run, which closes it. It returns an error wrapping runtime.ErrTrain for
 	// what it cannot train. It is called from the worker's goroutine.
 	NewTrainer func(runtime.TrainSpec) (runtime.Trainer, error)
+	// Estimate returns the error that NewTrainer would return, and takes no memory for it. It may be called from
+	// any goroutine. It may be nil: then what does not fit fails when it runs.
+	Estimate func(runtime.TrainSpec) error
 	// Work runs slices until there are no more, and returns their error, ctx's, or runtime.ErrClosed or
 	// runtime.ErrDraining, which end the run but not the job: it goes on when the Queue is opened again.
 	Work func(context.Context, runtime.Slicer) error

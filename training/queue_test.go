@@ -95,7 +95,7 @@ func TestCheckpointsServeWhileTheJobRuns(t *testing.T) {
 	var works atomic.Int32
 	h := openHouse(t, t.TempDir(), func(o *Options) {
 		o.Work = func(ctx context.Context, s runtime.Slicer) error {
-			if works.Add(1) == 20 { // behind step 8
+			if works.Add(1) == 24 { // behind step 8, and the four or five of the first evaluation
 				close(passed)
 				<-gate
 			}

@@ -50,38 +50,42 @@ func (q *Queue) train(ctx context.Context, j *job) (ending, error) {
 
 // open reads the examples, makes the Trainer, and takes up the last checkpoint.
 func (r *run) open() (err error) {
-	facts, c := r.q.o.Model.Facts(), &r.job.Config
-	if r.job.Base != facts.Fingerprint {
+	c := &r.job.Config
+	if r.job.Base != r.q.o.Model.Facts().Fingerprint {
 		return fmt.Errorf("%w: the job was made for another base, with the fingerprint %s", runtime.ErrTrain, r.job.Base)
 	}
 	if r.set, err = readExamples(r.q.disk.path(r.q.inJob(r.job.ID, examplesFile))); err != nil {
 		return err
 	}
+	most := r.lay()
+	spec, err := r.q.spec(c, most)
+	if err != nil {
+		return err
+	}
+	if r.trainer, err = r.q.o.NewTrainer(spec); err != nil {
+		return err
+	}
+	if err := r.begin(most, len(spec.Modules)); err != nil {
+		r.trainer.Close()
+		return err
+	}
+	return nil
+}
+
+// lay plans the run on its examples, and returns the most tokens that a micro-batch of it has.
+func (r *run) lay() (most int) {
+	c := &r.job.Config
 	r.plan = newPlan(lengths(r.set.train), c, r.q.o.PassTokens)
 	if len(r.set.eval) == 0 {
 		r.probe = shuffled(len(r.set.train), uint64(c.Seed), probeOrder)
 		r.probe = r.probe[:min(maxProbe, len(r.probe))]
 	}
-	modules, err := c.modules(facts)
-	if err != nil {
-		return err
-	}
-	most := r.plan.largest()
+	most = r.plan.largest()
 	all, _ := r.evalSet()
 	for _, part := range r.evalBatches() {
 		most = max(most, len(batch(all, part, 0).Tokens))
 	}
-	r.trainer, err = r.q.o.NewTrainer(runtime.TrainSpec{
-		Modules: modules, MaxTokens: most, Memory: r.q.o.Memory, Seed: uint64(c.Seed), Dropout: float32(c.Dropout),
-	})
-	if err != nil {
-		return err
-	}
-	if err := r.begin(most, len(modules)); err != nil {
-		r.trainer.Close()
-		return err
-	}
-	return nil
+	return most
 }
 
 // begin takes up the last checkpoint and tells how the run goes on.

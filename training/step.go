@@ -107,10 +107,10 @@ func (r *run) evalSet() (all []Example, list []int) {
 	return r.set.eval, list
 }
 
-// evalBatches are the micro-batches of an evaluation.
+// evalBatches are the micro-batches of an evaluation: no larger than those of a step, unless one example is.
 func (r *run) evalBatches() [][]int {
 	all, list := r.evalSet()
-	return split(lengths(all), list, r.plan.pass)
+	return split(lengths(all), list, r.plan.largest())
 }
 
 // evaluate returns the loss as it stands.

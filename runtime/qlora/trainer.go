@@ -73,8 +73,8 @@ func Estimate(m *Model, spec runtime.TrainSpec, o Options) (runtime.TrainMemory,
 		return runtime.TrainMemory{}, err
 	}
 	if spec.Memory > 0 && least > spec.Memory {
-		return runtime.TrainMemory{}, fmt.Errorf("%w: it needs %d MiB of memory and may have %d MiB; fewer tokens per batch or lower ranks need less",
-			runtime.ErrTrain, (least+1<<20-1)>>20, spec.Memory>>20)
+		return runtime.TrainMemory{}, fmt.Errorf("%w: %w: it needs %.1f MiB with micro-batches of %d tokens, and may take %.1f MiB; a lower max_length or lower ranks need less",
+			runtime.ErrTrain, runtime.ErrTrainMemory, float64(least)/(1<<20), spec.MaxTokens, float64(spec.Memory)/(1<<20))
 	}
 	for kept := m.Layers(); kept > 0; kept-- {
 		bytes, err := estimate(m, &spec, o, kept)

@@ -65,7 +65,7 @@ func NewTrainer(m *Model, spec runtime.TrainSpec) (*Trainer, error) {
 		n += mod.Rank * (shape.In + shape.Out)
 	}
 	if memory := t.memory(n); spec.Memory > 0 && memory > spec.Memory {
-		return nil, fmt.Errorf("%w: it takes %d bytes, %d are allowed", runtime.ErrTrain, memory, spec.Memory)
+		return nil, fmt.Errorf("%w: %w: it takes %d bytes, %d are allowed", runtime.ErrTrain, runtime.ErrTrainMemory, memory, spec.Memory)
 	}
 	t.weights, t.gradient, t.mean, t.square = make([]float32, n), make([]float32, n), make([]float32, n), make([]float32, n)
 	at := 0

@@ -1,0 +1,95 @@
+package training
+
+import (
+	"cmp"
+	"errors"
+	"os"
+	"slices"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// This file refuses a job that cannot fit before it is accepted, and not when its turn has come.
+
+// spec is what the Trainer of a job is made for, whose micro-batches have up to most tokens.
+func (q *Queue) spec(c *Config, most int) (runtime.TrainSpec, error) {
+	modules, err := c.modules(q.o.Model.Facts())
+	return runtime.TrainSpec{
+		Modules: modules, MaxTokens: most, Memory: q.o.Memory, Seed: uint64(c.Seed), Dropout: float32(c.Dropout),
+	}, err
+}
+
+// checkFit returns an error wrapping runtime.ErrTrainMemory, with the numbers, where that Trainer would not fit.
+func (q *Queue) checkFit(c *Config, most int) error {
+	if q.o.Estimate == nil {
+		return nil
+	}
+	spec, err := q.spec(c, most)
+	if err != nil {
+		return err
+	}
+	return q.o.Estimate(spec)
+}
+
+// checkMemory is checkFit before a dataset is tokenized as a whole, which may take minutes: it looks at as many of
+// the longest lines as a step has. A micro-batch has at least the tokens of these, so what it refuses cannot fit;
+// what it lets pass by a few tokens the clerk refuses.
+func (q *Queue) checkMemory(c *Config, path string) error {
+	if q.o.Estimate == nil {
+		return nil
+	}
+	enc := newEncoder(q.o.Model, q.o.Template, c)
+	var list []int
+	for _, line := range longestLines(path, c.Batch*c.Accumulation) {
+		x, err := enc.encode(line)
+		if bad := new(lineError); errors.As(err, &bad) {
+			continue // the clerk reports all of them
+		}
+		if err != nil {
+			return err
+		}
+		list = append(list, lengths(x)...)
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	if c.ValidationSplit > 0 { // some of them may be held back
+		return q.checkFit(c, slices.Max(list))
+	}
+	return q.checkFit(c, newPlan(list, c, q.o.PassTokens).largest())
+}
+
+// longestLines returns the n conversations of a checked dataset that have the most text.
+func longestLines(path string, n int) []conversation {
+	type sized struct {
+		conversation
+		bytes int
+	}
+	var list []sized
+	f, err := os.Open(path)
+	if err != nil {
+		return nil // whoever reads it next says so
+	}
+	defer f.Close()
+	_ = readDataset(f, "training", func(_ int, c conversation) error { // it was checked
+		if bytes := c.bytes(); len(list) < n || bytes > list[n-1].bytes {
+			at, _ := slices.BinarySearchFunc(list, bytes, func(s sized, b int) int { return cmp.Compare(b, s.bytes) })
+			list = slices.Insert(list, at, sized{c, bytes})[:min(n, len(list)+1)]
+		}
+		return nil
+	})
+	out := make([]conversation, len(list))
+	for i, s := range list {
+		out[i] = s.conversation
+	}
+	return out
+}
+
+// bytes is how much text a conversation has, near enough.
+func (c *conversation) bytes() int {
+	n := len(c.text)
+	for _, t := range c.turns {
+		n += len(t.message.Content)
+	}
+	return n
+}

@@ -1,0 +1,110 @@
+package training
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
+)
+
+// estimating opens a house in which a Trainer takes a byte for each token of its micro-batches, and may take most.
+func estimating(t *testing.T, most int64) (h *house, made *int) {
+	made = new(int)
+	return openHouse(t, t.TempDir(), func(o *Options) {
+		o.Memory = most
+		o.Estimate = func(s runtime.TrainSpec) error {
+			if int64(s.MaxTokens) > s.Memory {
+				return fmt.Errorf("%w: %w: it needs %d of %d", runtime.ErrTrain, runtime.ErrTrainMemory, s.MaxTokens, s.Memory)
+			}
+			return nil
+		}
+		trainer := o.NewTrainer
+		o.NewTrainer = func(s runtime.TrainSpec) (runtime.Trainer, error) {
+			*made = s.MaxTokens
+			s.Memory = 0
+			return trainer(s)
+		}
+	}), made
+}
+
+// TestRefusedBeforeItIsAccepted wants Create to refuse exactly the jobs whose Trainer would not fit.
+func TestRefusedBeforeItIsAccepted(t *testing.T) {
+	long := `{"prompt": "a", "completion": "` + strings.Repeat("x", 150) + `"}` + "\n"
+	for _, tc := range []struct {
+		name, data string
+		change     func(*Config)
+	}{
+		{"short lines", chat(20), func(*Config) {}},
+		{"one line is long", chat(10) + long + chat(10), func(*Config) {}},
+		{"steps of one line", chat(10) + long, func(c *Config) { c.Batch = 1 }},
+		{"accumulated", chat(30), func(c *Config) { c.Batch, c.Accumulation = 2, 8 }},
+		{"truncated", chat(10) + long, func(c *Config) { c.MaxLength, c.Batch = 60, 1 }},
+		{"packed", chat(40), func(c *Config) { c.Packing, c.MaxLength = true, 100 }},
+	} {
+		c := smallConfig()
+		c.MaxSteps = 1
+		tc.change(&c)
+		r := CreateRequest{Name: "bird", Config: c, Training: input(tc.data)}
+		h, made := estimating(t, 1<<20)
+		j, err := h.Create(context.Background(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j, _ = h.wait(j.ID); j.Status != Succeeded {
+			t.Fatalf("%s: ended: %s", tc.name, asJSON(t, j))
+		}
+		need := int64(*made)
+
+		h, made = estimating(t, need-1)
+		r.Training = input(tc.data)
+		_, err = h.Create(context.Background(), r)
+		if err == nil {
+			t.Errorf("%s: accepted with %d tokens of %d", tc.name, need, need-1)
+			continue
+		}
+		wantError(t, err, runtime.ErrTrainMemory, fmt.Sprintf("it needs %d of %d", need, need-1))
+		if list, _, _ := h.List("", 0); len(list) != 0 || *made != 0 {
+			t.Errorf("%s: a refused job is listed: %v", tc.name, list)
+		}
+		h, _ = estimating(t, need)
+		r.Training = input(tc.data)
+		if _, err := h.Create(context.Background(), r); err != nil {
+			t.Errorf("%s: what fits is refused: %v", tc.name, err)
+		}
+	}
+}
+
+// TestRefusedByTheClerk has jobs whose need shows when all is tokenized: they fail before they are queued.
+func TestRefusedByTheClerk(t *testing.T) {
+	for name, change := range map[string]func(*CreateRequest){
+		"validated late": func(r *CreateRequest) { r.Late = true },
+		"held back":      func(r *CreateRequest) { r.Config.ValidationSplit = 0.1 },
+	} {
+		h, made := estimating(t, 60)
+		r := CreateRequest{Name: "bird", Config: smallConfig(), Training: input(chat(20))}
+		change(&r)
+		j, err := h.Create(context.Background(), r)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		j, events := h.wait(j.ID)
+		if j.Status != Failed || j.Error.Code != CodeTrainer || !strings.Contains(j.Error.Message, "of 60") || *made != 0 {
+			t.Errorf("%s: ended: %s", name, asJSON(t, j))
+		}
+		for _, e := range events {
+			if e.Status == Running || e.Status == Queued {
+				t.Errorf("%s: the job was %s", name, e.Status)
+			}
+		}
+	}
+}
+
+// TestFakeEstimate holds the fake to what the real Trainer does: what does not fit is said to be memory.
+func TestFakeEstimate(t *testing.T) {
+	m := runtimetest.NewModel()
+	_, err := runtimetest.NewTrainer(m, runtime.TrainSpec{Modules: []runtime.TrainModule{{Tensor: "blk.0.attn_q.weight", Rank: 2, Scale: 1}}, MaxTokens: 64, Memory: 1})
+	wantError(t, err, runtime.ErrTrainMemory, "1 are allowed")
+}
