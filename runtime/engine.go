@@ -52,7 +52,8 @@ type Engine struct {
 	works     []*work       // what Work was asked to do, first come first
 	decoded   time.Duration // in this turn
 	allowance time.Duration // that work may take before the next decode
-	lastSlice time.Duration // how long the last slice of work took
+	slices    durations     // of the last slices of work
+	usual     time.Duration // that a turn's decodes take
 }
 
 // New starts an Engine, which owns the Device from here on. The Model stays the caller's and must outlive

@@ -9,6 +9,9 @@ import (
 // maxShare keeps decodes alive whatever share of the time work is given.
 const maxShare = 0.95
 
+// shortSlices is how many slices must fit into what a turn allows for them to count as short.
+const shortSlices = 4
+
 // work is a call of Engine.Work.
 type work struct {
 	ctx    context.Context
@@ -38,8 +41,9 @@ func (b *inbox) poke() {
 }
 
 // labour does what work there is time for in this turn, and reports whether it did any. Beside decodes, work
-// is allowed share/(1-share) of the time they took; what a turn does not use is carried over, and it never
-// amounts to more than a slice.
+// is allowed share/(1-share) of the time they took. Where slices are short beside that, a turn never exceeds it,
+// so that no answer waits longer than its share says; where they are long, what a turn does not use is saved up
+// for the next slice.
 func (e *Engine) labour(busy bool) bool {
 	e.dismiss()
 	if len(e.works) == 0 {
@@ -51,27 +55,64 @@ func (e *Engine) labour(busy bool) bool {
 		e.slice()
 		return true
 	}
-	e.allowance += time.Duration(float64(e.decoded) * e.options.Share / (1 - e.options.Share))
+	allowed, expected := e.allowed(), e.slices.expected()
+	e.allowance = min(e.allowance+allowed, allowed+expected)
 	did := false
-	for len(e.works) > 0 && e.allowance > 0 && e.allowance >= e.lastSlice {
-		e.slice()
-		e.allowance -= e.lastSlice
-		did = true
+	for len(e.works) > 0 && e.allowance > 0 && e.allowance >= expected {
+		e.allowance -= e.slice()
+		did, expected = true, e.slices.expected()
 	}
+	if did && expected <= allowed/shortSlices {
+		e.allowance = min(e.allowance, 0)
+	}
+	e.allowance = max(e.allowance, -max(shortSlices*allowed, expected)) // a slice that was held up is not paid in full
 	return did
 }
 
-// slice does one slice of the first work.
-func (e *Engine) slice() {
+// allowed is how long work may take beside the decodes of this turn. One that took far longer than those before it,
+// for a long prompt or because other programs ran, does not make the next token late a second time.
+func (e *Engine) allowed() time.Duration {
+	if e.usual == 0 {
+		e.usual = e.decoded
+	}
+	e.usual += (e.decoded - e.usual) / 8
+	return time.Duration(float64(min(e.decoded, 2*e.usual)) * e.options.Share / (1 - e.options.Share))
+}
+
+// slice does one slice of the first work and returns how long it took.
+func (e *Engine) slice() time.Duration {
 	w := e.works[0]
 	start := e.now()
 	more, err := callSlice(w.slicer)
-	e.lastSlice = e.now().Sub(start)
+	took := e.now().Sub(start)
+	e.slices.add(took)
 	if err != nil || !more {
 		e.works = e.works[1:]
 		w.done <- err
 	}
 	e.dismiss()
+	return took
+}
+
+// durations are how long the last slices took.
+type durations struct {
+	last [16]time.Duration
+	n    int
+}
+
+func (d *durations) add(took time.Duration) {
+	d.last[d.n%len(d.last)] = took
+	d.n++
+}
+
+// expected is how long a slice may take: the second longest of the last, since one may have been held up.
+func (d *durations) expected() time.Duration {
+	var first, second time.Duration
+	for _, t := range d.last {
+		second = max(second, min(first, t))
+		first = max(first, t)
+	}
+	return second
 }
 
 // callSlice turns a panic into an error: a failed work must not end the Engine.

@@ -9,9 +9,10 @@ namespace lq {
 
 namespace {
 
-// Looks a few microseconds for what usually comes at once, before the caller goes to sleep.
+// Looks some ten microseconds for what usually comes at once, before the caller goes to sleep: the operations of a
+// small model take no longer than it takes to wake a thread.
 template <typename F> bool soon(const F & ready) {
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 1500; i++) {
         if (ready()) {
             return true;
         }

@@ -90,7 +90,7 @@ typedef struct {
     int isa;                   // lq_isa
     uint64_t seed;
     float dropout;             // of the input of A, in [0, 1)
-    float slice_flops;         // operations in one slice per thread; 0: about ten milliseconds of them
+    float slice_flops;         // operations in one slice per thread; 0: about two milliseconds of them
 } lq_options;
 
 // Bytes that lq_new would allocate, all of them, or a negative lq_status.
