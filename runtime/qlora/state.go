@@ -4,6 +4,7 @@ package qlora
 import "C"
 
 import (
+	"slices"
 	"unsafe"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -19,8 +20,8 @@ func (t *Trainer) gradients() []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(C.lq_gradients(t.c))), int(C.lq_parameter_count(t.c)))
 }
 
-// LoRA returns a copy of the adapter as it stands, in the base's row order. A module of the embedding has In
-// the vocabulary and Out the width of the model.
+// LoRA returns a copy of the adapter as it stands, in the base's row order. The engine trains the embedding as a
+// linear layer of one-hot rows, (width, vocabulary); runtime.LoRA has it as it is stored, (vocabulary, width).
 func (t *Trainer) LoRA() *runtime.LoRA {
 	all := t.parameters()
 	lora := &runtime.LoRA{}
@@ -29,14 +30,14 @@ func (t *Trainer) LoRA() *runtime.LoRA {
 		C.lq_get_place(t.c, C.int(i), &p)
 		x := runtime.LoRAModule{Tensor: m.Tensor, Rank: m.Rank, In: int(p.n_in), Out: int(p.n_out), Scale: m.Scale}
 		a, b := all[p.a:][:x.Rank*x.In], all[p.b:][:x.Rank*x.Out]
-		if x.Tensor == tensorName(0, C.LQ_EMBED) {
-			x.A = transposed(a, x.In, x.Rank)
+		if x.Tensor == tensorName(0, C.LQ_EMBED) { // both lie as the other one is wanted
+			x.In, x.Out = x.Out, x.In
+			x.A, x.B = slices.Clone(b), slices.Clone(a)
 		} else {
-			x.A = append([]float32(nil), a...)
+			x.A, x.B = slices.Clone(a), transposed(b, x.Rank, x.Out)
 		}
-		x.B = transposed(b, x.Rank, x.Out)
 		if m.DoRA {
-			x.Magnitude = append([]float32(nil), all[p.m:][:x.Out]...)
+			x.Magnitude = slices.Clone(all[p.m:][:p.n_out])
 		}
 		lora.Modules = append(lora.Modules, x)
 	}
