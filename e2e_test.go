@@ -37,7 +37,7 @@ func TestExamples(t *testing.T) {
 		{"adapter-upload.sh", []string{`"name":"captain"`, `"origin":"upload"`, `"adapter":"captain@`, `"loaded":true`}},
 		{"adapter-chat.sh", []string{"null\n  A dog can", "\"pirate\"\n  A", "\"json\"\n  {\\\"answer\\\"", "\"shout\"\n  ", "0.5}]\n  "}},
 		{"mixed-load.sh", []string{"null      What is the capital of France?     The capital of France is Paris.", `"pirate"  What is the capital`, `"json"    What is the capital`, `"shout"   What`}},
-		{"train.sh", []string{"job ftjob-", "Step 1/75: training loss", "The job succeeded: trained is version", `"adapter":"trained@`, `\"answer\"`, `"curve":[{"step":1,`}},
+		{"train.sh", []string{"job ftjob-", "Step 1/105: training loss", "The job succeeded: trained is version", `"adapter":"trained@`, "Thanks for writing to Copperfin!", `"curve":[{"step":1,`}},
 		{"export.sh", []string{`"origin":"merge"`, `"method":"cat"`, "blend.zip", "blend.gguf", "0.5}]\n  ", "\"blend\"\n  ", "\"blend-gguf\"\n  "}},
 	} {
 		t.Run(test.script, func(t *testing.T) {

@@ -1455,7 +1455,7 @@ type TrainingParameters struct {
 	// LayersToTransform The indices of the layers to train, from 0; absent is all.
 	LayersToTransform *TrainingParameters_LayersToTransform `json:"layers_to_transform,omitempty"`
 
-	// LearningRate Above 0. The default suits small bases and short runs; for bases of billions of weights begin with 0.0002 to 0.0005.
+	// LearningRate Of A, and of B where loraplus_lr_ratio does not say otherwise. 0 is what suits the width of the base: 0.004 for the demo base (256), 0.0014 for 1024, 0.0005 for 4096.
 	LearningRate *float32 `json:"learning_rate,omitempty"`
 
 	// LoraAlpha The update is scaled by lora_alpha / r.

@@ -49,7 +49,7 @@ func (s *Server) CancelFineTuningJob(c *fiber.Ctx, id string) error {
 func (s *Server) fineTuningJob(j *training.Job) openapi.FineTuningJob {
 	with := openapi.FineTunedWith{
 		NEpochs: j.Config.Epochs, BatchSize: j.Config.Batch * j.Config.Accumulation,
-		LearningRateMultiplier: j.Config.LearningRate / training.Defaults().LearningRate,
+		LearningRateMultiplier: j.Config.LearningRate / training.UsualRate(s.model.Facts()),
 	}
 	out := openapi.FineTuningJob{
 		Id: j.ID, Object: "fine_tuning.job", CreatedAt: j.Created.Unix(), FinishedAt: unix(j.Finished), Model: s.name,

@@ -28,7 +28,7 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 	if err := s.checkFineTuning(&req); err != nil {
 		return err
 	}
-	config, err := fineTuningConfig(&req)
+	config, err := s.fineTuningConfig(&req)
 	if err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func (s *Server) checkFineTuning(req *openapi.FineTuningRequest) error {
 }
 
 // fineTuningConfig reads the hyperparameters, from their place under method or from the older one.
-func fineTuningConfig(req *openapi.FineTuningRequest) (training.Config, error) {
+func (s *Server) fineTuningConfig(req *openapi.FineTuningRequest) (training.Config, error) {
 	raw, param := req.Hyperparameters, "hyperparameters"
 	if kindOf(req.Method) != "null" {
 		var method struct {
@@ -130,7 +130,7 @@ func fineTuningConfig(req *openapi.FineTuningRequest) (training.Config, error) {
 	if err != nil {
 		return training.Config{}, err
 	}
-	config, err := h.Config()
+	config, err := h.Config(s.model.Facts())
 	var field *training.FieldError
 	if errors.As(err, &field) {
 		err = at(param+"."+field.Field, err)

@@ -63,7 +63,7 @@ func TestParseConfigRefusesByName(t *testing.T) {
 		"target_modules":              {`"q_proj|v_proj"`, `a list of module names or "all-linear"`},
 		"layers_to_transform":         {"[-1]", "-1 is no layer's index"},
 		"lr_scheduler_type":           {`"polynomial"`, `"linear", "cosine" or "constant"`},
-		"learning_rate":               {"0", "above 0"},
+		"learning_rate":               {"-1", "above 0"},
 		"loraplus_lr_ratio":           {"0.5", "from 1 to 1000"},
 		"warmup_ratio":                {"1.5", "from 0 to 1"},
 		"adam_beta2":                  {"1", "less than 1"},
@@ -131,20 +131,33 @@ func TestMaxLengthFitsTheBase(t *testing.T) {
 	}
 }
 
+func TestRateFitsTheBase(t *testing.T) {
+	for width, want := range map[int]float64{0: 4e-3, 256: 4e-3, 4096: 5e-4} {
+		c := Defaults()
+		if err := c.fit(&runtime.Facts{Embedding: width}); err != nil || math.Abs(c.LearningRate-want) > 1e-9 {
+			t.Errorf("width %d: learning_rate %v, error %v", width, c.LearningRate, err)
+		}
+		c.LearningRate = 0.1
+		if err := c.fit(&runtime.Facts{Embedding: width}); err != nil || c.LearningRate != 0.1 {
+			t.Errorf("what was asked for became %v, error %v", c.LearningRate, err)
+		}
+	}
+}
+
 func TestOpenAIHyperparameters(t *testing.T) {
 	read := func(s string) (Config, error) {
 		var h Hyperparameters
 		if err := json.Unmarshal([]byte(s), &h); err != nil {
 			return Config{}, err
 		}
-		return h.Config()
+		return h.Config(&runtime.Facts{Embedding: 4096})
 	}
 	c, err := read(`{"n_epochs": "auto", "batch_size": null}`)
 	if err != nil || !reflect.DeepEqual(c, Defaults()) {
 		t.Errorf("auto gives %+v, error %v", c, err)
 	}
 	c, err = read(`{"n_epochs": 7, "batch_size": 2, "learning_rate_multiplier": 0.5}`)
-	if err != nil || c.Epochs != 7 || c.Batch != 2 || c.Accumulation != 1 || c.LearningRate != Defaults().LearningRate/2 {
+	if err != nil || c.Epochs != 7 || c.Batch != 2 || c.Accumulation != 1 || c.LearningRate != UsualRate(&runtime.Facts{Embedding: 4096})/2 {
 		t.Errorf("got %+v, error %v", c, err)
 	}
 	for s, field := range map[string]string{

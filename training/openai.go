@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
 // Hyperparameters are OpenAI's three of method.supervised, and of the older top level.
@@ -36,9 +38,9 @@ func (a Auto) MarshalJSON() ([]byte, error) {
 	return json.Marshal(a.Value)
 }
 
-// Config returns the Defaults with what is not "auto" put in its place. The error is a FieldError under OpenAI's
+// Config returns the Defaults with what is not "auto" put in its place, for a base. The error is a FieldError under OpenAI's
 // name of the field.
-func (h Hyperparameters) Config() (Config, error) {
+func (h Hyperparameters) Config(f *runtime.Facts) (Config, error) {
 	c := Defaults()
 	if n := h.Epochs.Value; n != 0 {
 		if n != math.Trunc(n) || n < 1 || n > 1000 {
@@ -53,7 +55,7 @@ func (h Hyperparameters) Config() (Config, error) {
 		c.Batch, c.Accumulation = int(n), 1
 	}
 	if m := h.RateMultiplier.Value; m != 0 {
-		if c.LearningRate *= m; !(c.LearningRate > 0) || c.LearningRate > 1 {
+		if c.LearningRate = m * UsualRate(f); !(c.LearningRate > 0) || c.LearningRate > 1 {
 			return c, &FieldError{Field: "learning_rate_multiplier", Reason: "makes a learning rate that is not between 0 and 1"}
 		}
 	}
