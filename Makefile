@@ -50,6 +50,10 @@ bench: build ## the side-by-side measurements; each says what it compares
 	$(GO) run ./bench/step
 	$(GO) run ./bench/place
 	$(GO) run ./bench/http
+	$(GO) run ./bench/demosets
+	$(GO) run ./bench/train
+	$(GO) run ./bench/coserve
+	$(GO) run ./bench/soak
 
 lint:
 	$(GO) vet ./...

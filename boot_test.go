@@ -104,17 +104,22 @@ func question(text string, more ...any) map[string]any {
 
 // post sends body as JSON and returns the status and the answer.
 func (b *booted) post(path string, body any) (int, []byte, error) {
+	return postTo(b.url()+path, b.key, body)
+}
+
+// postTo is post for a server that may be another process; key is sent where it is not empty.
+func postTo(url, key string, body any) (int, []byte, error) {
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return 0, nil, err
 	}
-	req, err := http.NewRequest(http.MethodPost, b.url()+path, bytes.NewReader(raw))
+	req, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(raw))
 	if err != nil {
 		return 0, nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	if b.key != "" {
-		req.Header.Set("Authorization", "Bearer "+b.key)
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

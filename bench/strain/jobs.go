@@ -1,0 +1,201 @@
+package strain
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// job is a training job that the server has accepted, and what is known of it.
+type job struct {
+	id, name  string
+	diverges  bool
+	cancelled bool // by the last thing that was done to it
+	resumed   int
+}
+
+// state is what the server says of a job.
+type state struct {
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	Status string `json:"status"`
+	Error  *struct{ Code, Message string }
+	Result *struct{ Name, Version string }
+}
+
+func (s *state) ended() bool {
+	return s.Status == "succeeded" || s.Status == "failed" || s.Status == "cancelled"
+}
+
+// most is how often a job is resumed, so that there is an end.
+const most = 2
+
+// work creates the jobs and does things to them until all have ended.
+func (r *run) work(ctx context.Context) ([]*job, error) {
+	var jobs []*job
+	for {
+		if len(jobs) < r.o.Jobs && r.rng.IntN(3) > 0 {
+			j, err := r.create(ctx, len(jobs))
+			if err != nil {
+				return nil, err
+			}
+			if j != nil {
+				jobs = append(jobs, j)
+			}
+		}
+		open := 0
+		for _, j := range jobs {
+			alive, err := r.disturb(ctx, j)
+			if err != nil {
+				return nil, err
+			}
+			if alive {
+				open++
+			}
+		}
+		if open == 0 && len(jobs) == r.o.Jobs {
+			return jobs, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Duration(20+r.rng.IntN(60)) * time.Millisecond):
+		}
+	}
+}
+
+// create asks for a job: most are sound, some diverge, and some are so bad that the server must refuse them, for
+// which it returns nil.
+func (r *run) create(ctx context.Context, n int) (*job, error) {
+	j := &job{name: fmt.Sprintf("strain-%d", n%4)}
+	body := map[string]any{"name": j.name, "examples": examples(), "max_steps": 3 + r.rng.IntN(r.o.Steps), "r": 4,
+		"save_steps": 5, "seed": n}
+	kind := r.rng.IntN(10)
+	if kind == 0 {
+		body["examples"] = []any{map[string]any{"nothing": "to learn"}}
+	}
+	if j.diverges = kind == 1 || kind == 2; j.diverges {
+		body["learning_rate"], body["lora_alpha"], body["max_grad_norm"] = 1, 1e30, 0
+	}
+	var s state
+	status, err := r.call(ctx, http.MethodPost, "/adapters/train", body, &s)
+	switch {
+	case kind == 0 && status == http.StatusBadRequest:
+		r.report.Refused++
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case kind == 0:
+		return nil, fmt.Errorf("a job without data was accepted")
+	}
+	j.id = s.ID
+	r.report.Accepted++
+	return j, nil
+}
+
+func examples() []any {
+	var list []any
+	for i := range 24 {
+		list = append(list, map[string]any{"prompt": fmt.Sprintf("What is %d plus %d?", i, i+1), "completion": fmt.Sprintf("Arr! It be %d.", 2*i+1)})
+	}
+	return list
+}
+
+// disturb cancels or resumes a job, or mostly leaves it alone. It reports whether the job is still to end.
+func (r *run) disturb(ctx context.Context, j *job) (alive bool, err error) {
+	var s state
+	if _, err := r.call(ctx, http.MethodGet, "/adapters/train/"+j.id, nil, &s); err != nil {
+		return false, err
+	}
+	switch {
+	case !s.ended() && r.rng.IntN(80) == 0:
+		status, err := r.call(ctx, http.MethodPost, "/adapters/train/"+j.id+"/cancel", nil, &s)
+		if status == http.StatusConflict { // it ended first
+			return true, nil
+		}
+		j.cancelled = err == nil
+		return true, err
+	case (s.Status == "failed" || s.Status == "cancelled") && j.resumed < most && r.rng.IntN(4) == 0:
+		if _, err := r.call(ctx, http.MethodPost, "/adapters/train/"+j.id+"/resume", nil, &s); err != nil {
+			return false, err
+		}
+		j.resumed++
+		j.cancelled = false
+		r.report.Resumed++
+		return true, nil
+	}
+	return !s.ended(), nil
+}
+
+// account holds what the server says of its jobs against what is known of them.
+func (r *run) account(jobs []*job) {
+	ctx := context.Background()
+	listed, err := r.list(ctx)
+	if err != nil {
+		r.fault("the list of jobs: %v", err)
+	}
+	for _, j := range jobs {
+		if listed[j.id] != 1 {
+			r.fault("the job %s is listed %d times", j.id, listed[j.id])
+		}
+		var s state
+		if _, err := r.call(ctx, http.MethodGet, "/adapters/train/"+j.id, nil, &s); err != nil {
+			r.fault("the job %s: %v", j.id, err)
+			continue
+		}
+		r.judge(ctx, j, &s)
+	}
+	if len(listed) != len(jobs) {
+		r.fault("%d jobs are listed, and %d were accepted", len(listed), len(jobs))
+	}
+}
+
+// judge says whether a job ended as it had to.
+func (r *run) judge(ctx context.Context, j *job, s *state) {
+	switch s.Status {
+	case "succeeded":
+		r.report.Succeeded++
+		if j.diverges || j.cancelled || s.Result == nil {
+			r.fault("the job %s succeeded: %+v", j.id, *j)
+			return
+		}
+		q := Question{Adapter: s.Result.Name + "@" + s.Result.Version, Text: "What is 3 plus 4?"}
+		if _, err := r.ask(ctx, q); err != nil {
+			r.fault("the adapter of the job %s: %v", j.id, err)
+		}
+	case "failed":
+		r.report.Failed++
+		if !j.diverges || s.Error == nil || s.Error.Code != "training_diverged" {
+			r.fault("the job %s failed: %+v", j.id, s.Error)
+		}
+	case "cancelled":
+		r.report.Cancelled++
+		if !j.cancelled {
+			r.fault("the job %s was cancelled by nobody", j.id)
+		}
+	default:
+		r.fault("the job %s is %s", j.id, s.Status)
+	}
+}
+
+// list counts the ids on all pages of the list.
+func (r *run) list(ctx context.Context) (map[string]int, error) {
+	ids, after := map[string]int{}, ""
+	for {
+		var page struct {
+			Data    []state
+			HasMore bool `json:"has_more"`
+		}
+		if _, err := r.call(ctx, http.MethodGet, "/adapters/train?limit=7&after="+after, nil, &page); err != nil {
+			return ids, err
+		}
+		for _, s := range page.Data {
+			ids[s.ID]++
+			after = s.ID
+		}
+		if !page.HasMore || len(page.Data) == 0 {
+			return ids, nil
+		}
+	}
+}
