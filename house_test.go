@@ -33,18 +33,22 @@ var arrows = map[string][]string{
 	"openapi":             {},
 	"demo":                {},
 	"demo/generate":       {"quant"},
+
+	"quant/huggingface/hftest": {"quant"}, // model folders for tests
 }
 
 // testArrows are further imports that the tests of a room may have: tests use the real part next door.
 var testArrows = map[string][]string{
-	".":             {"bench", "bench/strain", "runtime/runtimetest", "openapi"},
+	".":             {"bench", "bench/strain", "runtime/runtimetest", "openapi", "quant/huggingface/hftest"},
 	"server":        {"runtime/runtimetest", "quant"},
 	"training":      {"runtime/runtimetest", "runtime/llama", "demo"},
 	"adapters":      {"runtime/runtimetest", "demo"},
 	"runtime":       {"runtime/runtimetest"},
-	"runtime/llama": {"runtime/runtimetest", "demo", "adapters", "quant/huggingface"},
+	"runtime/llama": {"runtime/runtimetest", "demo", "adapters", "quant/huggingface", "quant/huggingface/hftest"},
 	"runtime/qlora": {"runtime/llama", "quant", "demo"},
 	"demo":          {"quant"},
+
+	"quant/huggingface": {"quant/huggingface/hftest"},
 }
 
 // Imports of the outside world that one room alone may have.

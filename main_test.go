@@ -58,7 +58,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{args: []string{"serve", "--listen", "nowhere"}, want: `--listen "nowhere"`},
 		{args: []string{"serve", "--port", "70000"}, want: `port "70000"`},
 		{args: []string{"serve", "--model", "no/such.gguf"}, want: "--model: no/such.gguf does not exist"},
-		{args: []string{"serve", "--model", folder}, want: "is a folder, not a file"},
+		{args: []string{"serve", "--model", folder}, want: "is a folder without config.json"},
 		{args: []string{"serve", "--adapter-dir", file}, want: "--adapter-dir: " + file + " is not a folder"},
 		{args: []string{"serve", "--chat-template-file", "none"}, want: "--chat-template-file: none does not exist"},
 		{args: []string{"serve", "--model", "hf://nowhere"}, want: `--model: not a source: "hf://nowhere"`},

@@ -21,7 +21,8 @@ import (
 
 // config is what `lorikeet serve` was asked for.
 type config struct {
-	Model        string // GGUF file, or a source of package fetch; "": the embedded base
+	Model        string // GGUF file, Hugging Face folder, or a source of package fetch; "": the embedded base
+	ImportType   string // of the weights of such a folder
 	Aliases      []string
 	Template     string // file of a Jinja chat template; "": the model's own
 	Listen       string // host:port
@@ -62,8 +63,9 @@ const maxContext = 16384
 
 // bind declares the flags of c.
 func (c *config) bind(flags *pflag.FlagSet, dataDir string) {
-	flags.StringVarP(&c.Model, "model", "m", "", "GGUF file of the base model, or hf://org/repo[@revision][:quant][/file]; empty for the small one that is built in")
+	flags.StringVarP(&c.Model, "model", "m", "", "GGUF file of the base model, a Hugging Face folder, which is converted once, or hf://org/repo[@revision][:quant][/file]; empty for the small one that is built in")
 	flags.String("hf", "", "org/repo[:quant] on the hub, the same as --model hf://org/repo[:quant]")
+	choiceFlag(flags, &c.ImportType, "import-type", "nf4", "type that the weights of a Hugging Face folder get", importTypes()...)
 	flags.StringArrayVar(&c.Aliases, "alias", nil, "name of the base model in the API; the first replaces its own")
 	flags.StringVar(&c.Template, "chat-template-file", "", "Jinja chat template to use instead of the model's")
 	flags.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "address to serve on; port 0 is any free one")
@@ -195,12 +197,14 @@ func (c *config) source(flags *pflag.FlagSet) error {
 func (c *config) files() error {
 	for _, f := range []struct {
 		flag, path string
-		folder     bool
-	}{{"model", c.Model, false}, {"chat-template-file", c.Template, false}} {
-		if f.path == "" || fetch.IsSource(f.path) {
+	}{{"model", c.Model}, {"chat-template-file", c.Template}} {
+		if f.path == "" || fetch.IsSource(f.path) || f.flag == "model" && isModelFolder(f.path) {
 			continue
 		}
-		if err := mustBe(f.path, f.folder); err != nil {
+		if f.flag == "model" && mustBe(f.path, true) == nil {
+			return fmt.Errorf("%w: --model: %s is a folder without config.json", errUsage, f.path)
+		}
+		if err := mustBe(f.path, false); err != nil {
 			return fmt.Errorf("%w: --%s: %w", errUsage, f.flag, err)
 		}
 	}
@@ -210,6 +214,12 @@ func (c *config) files() error {
 		}
 	}
 	return nil
+}
+
+// isModelFolder reports whether path is a folder that a model can be converted from.
+func isModelFolder(path string) bool {
+	_, err := os.Stat(filepath.Join(path, "config.json"))
+	return err == nil
 }
 
 func mustBe(path string, folder bool) error {
@@ -287,6 +297,9 @@ func serveCommand(env lookup) *cobra.Command {
 				return err
 			}
 			if err := c.files(); err != nil {
+				return err
+			}
+			if c.Model, err = convertModel(cmd.Context(), c, newLog(c, cmd.ErrOrStderr())); err != nil {
 				return err
 			}
 			p := newProgram(c, cmd.OutOrStdout(), cmd.ErrOrStderr())

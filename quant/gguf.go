@@ -35,6 +35,10 @@ var (
 // NF4Suffix marks general.architecture of a file that may hold NF4 tensors.
 const NF4Suffix = "-nf4"
 
+// EndTokensKey is the key of the tokens that end an answer beside those that llama.cpp knows: []int32. llama.cpp
+// itself does not read it.
+const EndTokensKey = "tokenizer.ggml.eos_token_ids"
+
 // PlainArchitecture returns the architecture without the NF4 mark, and whether it had the mark:
 // "llama-nf4" gives "llama", true.
 func PlainArchitecture(architecture string) (plain string, nf4 bool) {

@@ -50,10 +50,25 @@ func Quantize(ctx context.Context, in, out string, o Options) (Report, error) {
 		return Report{}, err
 	}
 	defer f.Close()
-	steps, err := plan(f, o)
+	report, err := QuantizeFile(ctx, f, out, o)
 	if err != nil {
 		return Report{}, fmt.Errorf("%s: %w", in, err)
 	}
+	return report, nil
+}
+
+// QuantizeFile is Quantize of a file that is open, which may be a View.
+func QuantizeFile(ctx context.Context, f *File, out string, o Options) (Report, error) {
+	steps, err := plan(f, o)
+	if err != nil {
+		return Report{}, err
+	}
+	metadata := nf4Metadata(f, o)
+	return run(ctx, f, steps, out, &metadata, o)
+}
+
+// run takes the steps and writes the file.
+func run(ctx context.Context, f *File, steps []step, out string, metadata *Metadata, o Options) (Report, error) {
 	q := quantizer{ctx: ctx, f: f, progress: o.Progress, buffers: make([]buffers, threads(o.Threads))}
 	report := Report{Tensors: len(steps)}
 	tensors := make([]Tensor, len(steps))
@@ -71,8 +86,7 @@ func Quantize(ctx context.Context, in, out string, o Options) (Report, error) {
 	}
 	report.BitsPerWeight = 8 * float64(report.BytesOut) / float64(report.Weights)
 	q.total = report.BytesIn
-	metadata := nf4Metadata(f, o)
-	err = WriteFile(out, &metadata, tensors, func(i int, w io.Writer) error { return q.tensor(steps[i], w) })
+	err := WriteFile(out, metadata, tensors, func(i int, w io.Writer) error { return q.tensor(steps[i], w) })
 	if err != nil {
 		return Report{}, fmt.Errorf("%s: %w", out, err)
 	}
@@ -174,7 +188,11 @@ func (q *quantizer) encode(s step, b *buffers, first, n int64) error {
 	if i := notFinite(b.weights); i >= 0 {
 		return fmt.Errorf("weight %d is %g", first+int64(i), b.weights[i])
 	}
-	b.out = grow(b.out, s.to.bytes(n))
+	if m := absmax(b.weights); s.limit > 0 && m > s.limit {
+		return fmt.Errorf("a weight of magnitude %g is too large for %s", m, s.to.Type)
+	}
+	per, size = s.to.Type.Block()
+	b.out = grow(b.out, n/per*size)
 	s.encode(b.out, b.weights)
 	return nil
 }

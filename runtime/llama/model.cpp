@@ -1,6 +1,7 @@
 // Loading a model and telling what it is.
 #include "model.h"
 #include "ggml-cpu.h"
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -29,7 +30,7 @@ static std::string meta(const llama_model * m, const char * key) {
     return s;
 }
 
-static void describe(Model & m) {
+static void describe(Model & m, const wall_load_options & o) {
     const llama_vocab * v = m.vocab();
     m.architecture = m.handle->arch_name();
     m.name = meta(m.handle, "general.name");
@@ -42,8 +43,9 @@ static void describe(Model & m) {
     auto text = [&](llama_token t) { return t >= 0 && t < m.n_vocab() ? std::string(llama_vocab_get_text(v, t)) : ""; };
     m.bos_text = text(llama_vocab_bos(v));
     m.eos_text = text(llama_vocab_eos(v));
+    const int32_t * more = o.end_tokens, * end = more + o.n_end_tokens;
     for (llama_token t = 0; t < m.n_vocab(); t++) {
-        if (llama_vocab_is_eog(v, t)) {
+        if (llama_vocab_is_eog(v, t) || std::find(more, end, t) != end) {
             m.end_tokens.push_back(t);
         }
     }
@@ -83,7 +85,7 @@ wall_model * wall_model_load(const wall_load_options * o, wall_error * err) {
         if (!m->handle) {
             throw std::runtime_error(call.error("the model could not be loaded"));
         }
-        describe(*m);
+        describe(*m, *o);
         find_targets(*m);
         if (o->architecture) {
             pack_nf4(*m, *o);

@@ -26,6 +26,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"runtime/cgo"
 	"slices"
 	"strings"
@@ -145,6 +146,12 @@ func (m *Model) open(o Options, file *quant.File, path string) error {
 		defer h.Delete()
 		options.progress = C.uintptr_t(h)
 	}
+	var pinned goruntime.Pinner // a struct that C reads may hold pinned pointers only
+	defer pinned.Unpin()
+	if ends := endTokens(file); len(ends) > 0 {
+		pinned.Pin(&ends[0])
+		options.end_tokens, options.n_end_tokens = (*C.int32_t)(&ends[0]), C.int32_t(len(ends))
+	}
 	var e C.wall_error
 	if m.ptr = C.wall_model_load(&options, &e); m.ptr == nil {
 		return wallError(&e)
@@ -171,6 +178,18 @@ func nf4Tensors(file *quant.File) (list []C.wall_nf4, free func()) {
 		}
 		C.free(memory)
 	}
+}
+
+// endTokens are the tokens that the file says end an answer.
+func endTokens(f *quant.File) []int32 {
+	var ends []int32
+	list, _ := f.Metadata.Ints(quant.EndTokensKey)
+	for _, id := range list {
+		if id >= 0 && id <= math.MaxInt32 {
+			ends = append(ends, int32(id))
+		}
+	}
+	return ends
 }
 
 func nf4Mode(m NF4Mode) C.int {

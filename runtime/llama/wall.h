@@ -43,6 +43,8 @@ typedef struct {
     int n_nf4;
     int nf4_mode;              // enum lk_nf4_mode
     int use_mmap;
+    const int32_t * end_tokens; // that end an answer, beside those that llama.cpp knows
+    int32_t n_end_tokens;
     uintptr_t progress;        // Go handles of callbacks; 0 for none
     uintptr_t log;
 } wall_load_options;
