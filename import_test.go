@@ -95,7 +95,7 @@ func TestImportRefusals(t *testing.T) {
 		{[]string{"import", empty, filepath.Join(empty, "out.gguf"), "--type", "int3"}, 2, "want one of nf4, nf4-dq, keep, "},
 		{[]string{"import", empty, filepath.Join(empty, "out.gguf")}, 1, "config.json is missing"},
 		{[]string{"import", empty, filepath.Join(empty, "out.gguf"), "--type", "q4_0"}, 1, "config.json is missing"},
-		{[]string{"serve", "--model", empty}, 2, "--model: " + empty + " is a folder without config.json"},
+		{[]string{"serve", "--data", t.TempDir(), "--model", empty}, 2, "--model: " + empty + " is a folder without config.json"},
 		{[]string{"serve", "--model", empty, "--import-type", "x"}, 2, "want one of nf4, nf4-dq, keep, "},
 	} {
 		status, out, errs := command(t, nil, c.args...)

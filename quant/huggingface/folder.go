@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -48,6 +49,9 @@ type folder struct {
 	name string // what the folder, or its repository, is called
 }
 
+// commit is the name of a folder that is a revision of a repository.
+var commit = regexp.MustCompile(`^[0-9a-f]{40}$`)
+
 // openFolder opens dir. In the cache of Hugging Face's hub a model's files are links from
 // models--ORG--REPO/snapshots/REVISION to models--ORG--REPO/blobs: there the repository's folder is the border.
 func openFolder(dir string) (*folder, error) {
@@ -56,6 +60,9 @@ func openFolder(dir string) (*folder, error) {
 		return nil, err
 	}
 	f := &folder{sub: ".", name: filepath.Base(dir)}
+	if commit.MatchString(f.name) { // a download of ours, REPO/COMMIT
+		f.name = filepath.Base(filepath.Dir(dir))
+	}
 	snapshots := filepath.Dir(dir)
 	repository := filepath.Dir(snapshots)
 	if name, ok := strings.CutPrefix(filepath.Base(repository), "models--"); ok && filepath.Base(snapshots) == "snapshots" {

@@ -174,6 +174,16 @@ func TestHubCache(t *testing.T) {
 	}
 }
 
+// TestDownloadedName: a folder that is called by its revision has the name of the repository it lies in.
+func TestDownloadedName(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "org", "Kakapo-1B", strings.Repeat("0a", 20))
+	hftest.WriteFiles(t, dir, hftest.Random("llama", 1).Files())
+	f, _ := imported(t, dir, Options{Type: "keep"})
+	if name, _ := f.Metadata.String("general.name"); name != "Kakapo-1B" {
+		t.Errorf("the model is called %q", name)
+	}
+}
+
 // TestMemoryIsBounded imports a model of which each matrix of the feed-forward is larger than the memory that may be
 // taken. The file of these is sparse: its zeros take no room on the disk.
 func TestMemoryIsBounded(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/quant"
 )
 
-// FromGGUF turns a llama model with a byte-level tokenizer (the demo base) back into a folder of float16 weights and
+// FromGGUF turns a llama model with a byte-level tokenizer (the demo base) back into a folder of its weights and
 // writes it to dir. Its last special tokens are the added ones.
 func FromGGUF(t testing.TB, path, dir string, shards int) {
 	t.Helper()
@@ -48,7 +48,12 @@ func FromGGUF(t testing.TB, path, dir string, shards int) {
 		"hidden_act": "silu", "tie_word_embeddings": true,
 	})
 	files["README.md"] = []byte("---\nlicense: apache-2.0\nlanguage:\n- en\n---\n# A demo\n")
-	encoded := m.Encode(F16)
+	encoded := m.Encode(func(name string, values []float32, shape ...int64) Tensor {
+		if len(shape) == 1 {
+			return F32(name, values, shape...) // as the file has it
+		}
+		return F16(name, values, shape...)
+	})
 	if shards < 2 {
 		files["model.safetensors"] = Safetensors(encoded)
 	} else {
