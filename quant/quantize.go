@@ -191,8 +191,7 @@ func (q *quantizer) encode(s step, b *buffers, first, n int64) error {
 	if m := absmax(b.weights); s.limit > 0 && m > s.limit {
 		return fmt.Errorf("a weight of magnitude %g is too large for %s", m, s.to.Type)
 	}
-	per, size = s.to.Type.Block()
-	b.out = grow(b.out, n/per*size)
+	b.out = grow(b.out, s.to.bytes(n))
 	s.encode(b.out, b.weights)
 	return nil
 }
