@@ -42,6 +42,30 @@ func TestGradients(t *testing.T) {
 	}
 }
 
+// The same on weights of the types whose blocks are wider than the small shapes, of one layer.
+func TestGradientsOfEveryType(t *testing.T) {
+	shape := shapes["qwen2"]
+	shape.Embedding, shape.FeedForward, shape.Heads, shape.KVHeads, shape.HeadSize, shape.Layers = 256, 256, 4, 2, 64, 1
+	for _, kind := range []Kind{F16, BF16, Q8_0, Q4_K, Q6_K} {
+		t.Run(kind.String(), func(t *testing.T) {
+			m := newSample(t, shape, kind, kind)
+			rng := rand.New(rand.NewPCG(7, 7))
+			batch := randomBatch(rng, m.Vocab(), 5, 40, 17)
+			spec := runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: len(batch.Tokens), Seed: 3}
+			tr := newTrainer(t, m, spec, Options{Precision: Single})
+			randomise(tr, 5)
+			run(t, tr, runtime.TrainFirst, batch)
+			gradients := append([]float32(nil), tr.gradients()...)
+			loss := func() float64 { return run(t, tr, runtime.TrainFirst, batch).Loss / batch.Norm }
+			for i := range spec.Modules {
+				for _, part := range tr.partsOf(i) {
+					checkPart(t, fmt.Sprint(spec.Modules[i].Tensor, " ", part.name), tr.parameters()[part.from:part.to], gradients[part.from:part.to], rng, loss, 2e-2, 2e-3)
+				}
+			}
+		})
+	}
+}
+
 func checkPart(t *testing.T, name string, w, g []float32, rng *rand.Rand, loss func() float64, width, tolerance float64) {
 	t.Helper()
 	norm := 0.0
