@@ -159,6 +159,7 @@ func elsewhere(files []entry) string {
 	if len(folders) == 0 {
 		return ""
 	}
+	slices.Sort(folders) // a bucket lists in order, a hub as it likes
 	return "; there is one in " + few(folders)
 }
 
