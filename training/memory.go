@@ -31,16 +31,26 @@ func (q *Queue) checkFit(c *Config, most int) error {
 	return q.o.Estimate(spec)
 }
 
+// packedLines is how many lines of a dataset are looked at where they are packed: a pack has many.
+const packedLines = 4096
+
 // checkMemory is checkFit before a dataset is tokenized as a whole, which may take minutes: it looks at as many of
-// the longest lines as a step has. A micro-batch has at least the tokens of these, so what it refuses cannot fit;
-// what it lets pass by a few tokens the clerk refuses.
+// the longest lines as a step has, or at all lines of a small dataset that is packed. A micro-batch has at least the
+// tokens of these, so what it refuses cannot fit; what it lets pass by a few tokens the clerk refuses.
 func (q *Queue) checkMemory(c *Config, path string) error {
 	if q.o.Estimate == nil {
 		return nil
 	}
 	enc := newEncoder(q.o.Model, q.o.Template, c)
+	perStep := c.Batch * c.Accumulation
+	lines := longestLines(path, perStep)
+	if c.Packing {
+		if all := longestLines(path, packedLines); len(all) < packedLines {
+			lines = all
+		}
+	}
 	var list []int
-	for _, line := range longestLines(path, c.Batch*c.Accumulation) {
+	for _, line := range lines {
 		x, err := enc.encode(line)
 		if bad := new(lineError); errors.As(err, &bad) {
 			continue // the clerk reports all of them

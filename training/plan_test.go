@@ -162,7 +162,7 @@ func TestRate(t *testing.T) {
 		}
 	}
 	c := Defaults()
-	c.WarmupRatio = 0.25
+	c.LearningRate, c.WarmupRatio = 1e-3, 0.25
 	if c.warmup(10) != 3 || c.warmup(1) != 1 {
 		t.Errorf("warmup of %d and %d steps", c.warmup(10), c.warmup(1))
 	}

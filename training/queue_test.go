@@ -156,7 +156,7 @@ func blockedHouse(t *testing.T, change func(*Options)) (h *house, at <-chan stru
 	var works atomic.Int32
 	h = openHouse(t, t.TempDir(), func(o *Options) {
 		o.Work = func(ctx context.Context, s runtime.Slicer) error {
-			if works.Add(1) == 12 {
+			if works.Add(1) == 16 { // behind step 4, and the four or five of the first evaluation
 				close(entered)
 				select {
 				case <-gate:

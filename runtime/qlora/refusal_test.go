@@ -15,17 +15,17 @@ func TestRefusals(t *testing.T) {
 	m := newSample(t, shapes["qwen2"], F32, F32)
 	good := runtime.TrainModule{Tensor: "blk.0.attn_q.weight", Rank: 4, Scale: 1}
 	for want, spec := range map[string]runtime.TrainSpec{
-		"no tensor":         {MaxTokens: 8},
-		"blk.9.attn_q":      {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.9.attn_q.weight", Rank: 4}}},
-		"attn_norm":         {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.0.attn_norm.weight", Rank: 4}}},
-		"blk.00.attn_q":     {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.00.attn_q.weight", Rank: 4}}},
-		"rank 0":            {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.0.attn_q.weight"}}},
-		"rank 513":          {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.0.attn_q.weight", Rank: 513}}},
-		"named twice":       {MaxTokens: 8, Modules: []runtime.TrainModule{good, good}},
-		"output (lm_head)":  {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "output.weight", Rank: 4}}},
-		"dropout":           {MaxTokens: 8, Modules: []runtime.TrainModule{good}, Dropout: 1},
-		"max_tokens":        {Modules: []runtime.TrainModule{good}},
-		"MiB of memory and": {MaxTokens: 1 << 20, Modules: []runtime.TrainModule{good}, Memory: 1 << 20},
+		"no tensor":            {MaxTokens: 8},
+		"blk.9.attn_q":         {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.9.attn_q.weight", Rank: 4}}},
+		"attn_norm":            {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.0.attn_norm.weight", Rank: 4}}},
+		"blk.00.attn_q":        {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.00.attn_q.weight", Rank: 4}}},
+		"rank 0":               {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.0.attn_q.weight"}}},
+		"rank 513":             {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "blk.0.attn_q.weight", Rank: 513}}},
+		"named twice":          {MaxTokens: 8, Modules: []runtime.TrainModule{good, good}},
+		"output (lm_head)":     {MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: "output.weight", Rank: 4}}},
+		"dropout":              {MaxTokens: 8, Modules: []runtime.TrainModule{good}, Dropout: 1},
+		"max_tokens":           {Modules: []runtime.TrainModule{good}},
+		"and may take 1.0 MiB": {MaxTokens: 1 << 20, Modules: []runtime.TrainModule{good}, Memory: 1 << 20},
 	} {
 		_, err := New(m, spec, Options{})
 		if !errors.Is(err, runtime.ErrTrain) || !strings.Contains(err.Error(), want) {
