@@ -128,9 +128,12 @@ func TestDevicesDoNotDisturbEachOther(t *testing.T) {
 	m := openModel(t, Options{Path: tiny.file(t), PackFloat32: true})
 	adapters, ss := proofAdapters(t, m), streams(tiny.vocab)
 	want := stockLogits(t, m, adapters, ss)
-	var wg sync.WaitGroup
+	var devices []*Device // opened first: stock contexts forbid, by a variable of the process, that graphs are reused
 	for range 3 {
-		d := openDevice(t, m, proofDevice(Fused, 32))
+		devices = append(devices, openDevice(t, m, proofDevice(Fused, 32)))
+	}
+	var wg sync.WaitGroup
+	for _, d := range devices {
 		wg.Add(2)
 		go func() {
 			defer wg.Done()
