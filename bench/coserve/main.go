@@ -57,7 +57,7 @@ func parse() settings {
 	flag.Float64Var(&s.share, "share", 0.5, "--train-share of the server")
 	flag.IntVar(&s.clients, "clients", 4, "streams")
 	flag.IntVar(&s.prompt, "prompt", 60, "tokens of each prompt")
-	flag.IntVar(&s.tokens, "tokens", 160, "tokens of each answer")
+	flag.IntVar(&s.tokens, "tokens", 400, "tokens of each answer; some training steps must end meanwhile")
 	flag.IntVar(&s.rounds, "rounds", 3, "rounds of each")
 	flag.IntVar(&s.threads, "threads", 2, "compute threads of the server")
 	flag.Parse()
