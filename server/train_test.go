@@ -22,7 +22,7 @@ import (
 type school struct {
 	*house
 	jobs *training.Queue
-	hold chan struct{} // closed by release: until then no run begins
+	hold chan struct{} // closed by release: until then no run gets on
 }
 
 // openSchool opens one. held keeps jobs from running until release is called.
@@ -44,8 +44,8 @@ func openSchool(t testing.TB, held bool, change ...func(*plan)) *school {
 				Dir: filepath.Join(dir, "queue"), Model: h.model, Template: o.Template, Store: h.store, Work: h.engine.Work,
 				MaxDataset: 64 << 10, MaxWaiting: 3,
 				NewTrainer: func(spec runtime.TrainSpec) (runtime.Trainer, error) {
-					<-s.hold
-					return runtimetest.NewTrainer(h.model, spec)
+					t, err := runtimetest.NewTrainer(h.model, spec)
+					return heldTrainer{t, s.hold}, err
 				},
 			})
 			if err != nil {
@@ -58,6 +58,21 @@ func openSchool(t testing.TB, held bool, change ...func(*plan)) *school {
 	t.Cleanup(s.release)
 	t.Cleanup(func() { s.release(); s.jobs.Close() })
 	return s
+}
+
+// heldTrainer does nothing in its slices until hold is closed: its run can be cancelled, but does not end.
+type heldTrainer struct {
+	runtime.Trainer
+	hold <-chan struct{}
+}
+
+func (t heldTrainer) Slice() (more bool, err error) {
+	select {
+	case <-t.hold:
+		return t.Trainer.Slice()
+	case <-time.After(time.Millisecond):
+		return true, nil
+	}
 }
 
 func (s *school) release() {
