@@ -18,10 +18,13 @@ $(error could not download github.com/ollama/ollama: see the message of go mod d
 endif
 GGML := $(OLLAMA)/ml/backend/ggml/ggml
 
+# Where the processor has AMX, ggml refers to a buffer type whose sources the module does not compile.
+AMX := $(if $(findstring __AMX_TILE__,$(shell g++ -march=$(MARCH) -dM -E -x c++ /dev/null)),-mno-amx-tile -mno-amx-int8 -mno-amx-bf16)
+
 export CGO_ENABLED  := 1
 export CGO_CPPFLAGS := -DGGML_USE_CPU_REPACK -I$(OLLAMA)/llama/llama.cpp/include -I$(OLLAMA)/llama/llama.cpp/src -I$(GGML)/include -I$(GGML)/src
-export CGO_CFLAGS   := -O3 -march=$(MARCH)
-export CGO_CXXFLAGS := -O3 -march=$(MARCH)
+export CGO_CFLAGS   := -O3 -march=$(MARCH) $(AMX)
+export CGO_CXXFLAGS := -O3 -march=$(MARCH) $(AMX)
 
 # The rooms without C.
 PURE := ./quant/... ./runtime ./runtime/runtimetest/... ./adapters/... ./training/... ./fetch/... ./openapi/... ./server/... ./demo/...
