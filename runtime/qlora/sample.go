@@ -122,7 +122,7 @@ func flagOf(b bool) C.int {
 // isa is one of the paths that the engine chooses from.
 type isa int
 
-var isas = []isa{C.LQ_PORTABLE, C.LQ_AVX2, C.LQ_AVX512, C.LQ_AVX512_BF16, C.LQ_AVX512_BYTES}
+var isas = []isa{C.LQ_PORTABLE, C.LQ_AVX2, C.LQ_AVX512, C.LQ_AVX512_BF16, C.LQ_AVX512_BYTES, C.LQ_AMX}
 
 const isaPairs isa = C.LQ_AVX512_BF16 // this one and those above it multiply bfloat16 pairs
 

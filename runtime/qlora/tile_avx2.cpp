@@ -49,7 +49,7 @@ void run(int units1, const Unit * a1, const Unit * b1, int units2, const Unit * 
 
 } // namespace
 
-const Tile tile_avx2 = {MR, NR, false, pack_a_by_row, pack_a_by_depth, pack_b_by_column, pack_b_by_depth, run};
+const Tile tile_avx2 = {MR, NR, false, 1, pack_a_by_row, pack_a_by_depth, pack_b_by_column, pack_b_by_depth, run};
 
 } // namespace lq
 #endif

@@ -6,7 +6,7 @@
 namespace lq {
 extern const Tile tile_portable;
 #if defined(__x86_64__)
-extern const Tile tile_avx2, tile_avx512, tile_avx512_bf16;
+extern const Tile tile_avx2, tile_avx512, tile_avx512_bf16, tile_amx;
 extern const ByteTile byte_tile_avx512;
 #endif
 } // namespace lq

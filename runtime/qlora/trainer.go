@@ -19,7 +19,8 @@ type Precision int
 // The precisions.
 const (
 	// Fast multiplies what the CPU multiplies fastest: going forward, coded weights with activations rounded to
-	// 8 bits in blocks of 32, as ggml decodes; else bfloat16 pairs summed in float32; float32 where it has neither.
+	// 8 bits in blocks of 32, as ggml decodes; else bfloat16 pairs summed in float32, which AMX multiplies faster
+	// than any bytes; float32 where it has none of these.
 	Fast Precision = iota
 	// Half is Fast without products of bytes.
 	Half

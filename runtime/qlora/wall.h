@@ -19,8 +19,9 @@ struct lk_int;
 enum lq_status { LQ_OK = 0, LQ_MORE = 1, LQ_BAD = -1, LQ_MEMORY = -2, LQ_DIVERGED = -3, LQ_FAILED = -4 };
 
 // The paths that a CPU may run. LQ_AVX512_BF16 multiplies bfloat16 pairs; LQ_AVX512_BYTES does so too, but going
-// forward multiplies coded weights with activations of 8 bits, as decoding does; the others single precision.
-enum lq_isa { LQ_AUTO = -1, LQ_PORTABLE = 0, LQ_AVX2 = 1, LQ_AVX512 = 2, LQ_AVX512_BF16 = 3, LQ_AVX512_BYTES = 4 };
+// forward multiplies coded weights with activations of 8 bits, as decoding does; LQ_AMX multiplies the pairs in tile
+// registers, which is faster than bytes; the others single precision.
+enum lq_isa { LQ_AUTO = -1, LQ_PORTABLE = 0, LQ_AVX2 = 1, LQ_AVX512 = 2, LQ_AVX512_BF16 = 3, LQ_AVX512_BYTES = 4, LQ_AMX = 5 };
 int lq_best_isa(void);
 const char * lq_isa_name(int isa);
 
