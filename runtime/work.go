@@ -69,14 +69,14 @@ func (e *Engine) labour(busy bool) bool {
 	return did
 }
 
-// allowed is how long work may take beside the decodes of this turn. One that took far longer than those before it,
-// for a long prompt or because other programs ran, does not make the next token late a second time.
+// allowed is how long work may take beside the decodes of this turn: its share beside usual ones. A decode that took
+// long, because it read a prompt or other programs ran, does not make the next token late a second time.
 func (e *Engine) allowed() time.Duration {
 	if e.usual == 0 {
 		e.usual = e.decoded
 	}
-	e.usual += (e.decoded - e.usual) / 8
-	return time.Duration(float64(min(e.decoded, 2*e.usual)) * e.options.Share / (1 - e.options.Share))
+	e.usual += (min(e.decoded, 2*e.usual) - e.usual) / 8
+	return time.Duration(float64(e.usual) * e.options.Share / (1 - e.options.Share))
 }
 
 // slice does one slice of the first work and returns how long it took.

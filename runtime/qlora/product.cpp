@@ -193,7 +193,7 @@ void multiply(const Compute & c, const Product & p, int begin, int end) {
         pieces++;
     }
     // Neighbouring panels share cache lines of a weight's columns: give a thread some at a time.
-    const int together = std::max(1, std::min(4, panels*pieces/(4*threads))), groups = (panels + together - 1)/together;
+    const int together = std::max(1, std::min(4, panels*pieces/(8*threads))), groups = (panels + together - 1)/together;
     c.pool->run(groups*pieces, [&](int i, int thread) {
         const int piece = i/groups, first = begin + i % groups*together, last = std::min(end, first + together);
         for (int panel = first; panel < last; panel++) {

@@ -15,7 +15,7 @@ double slice_flops(const lq_options & o) {
     case LQ_PORTABLE: return 2e7;
     case LQ_AVX2: return 1e8;
     case LQ_AVX512: return 2e8;
-    case LQ_AMX: return 1e9;
+    case LQ_AMX: return 7e8;
     default: return 4e8;
     }
 }
