@@ -6,12 +6,9 @@ namespace lq {
 
 namespace {
 
-// Operations of one slice on one thread: about two milliseconds on a core of the kind.
-double slice_flops(const lq_options & o) {
-    if (o.slice_flops > 0) {
-        return o.slice_flops;
-    }
-    switch (kernels_for(o.isa).isa) {
+// The operations that a core of the kind does in about two milliseconds.
+double two_milliseconds(int isa) {
+    switch (isa) {
     case LQ_PORTABLE: return 2e7;
     case LQ_AVX2: return 1e8;
     case LQ_AVX512: return 2e8;
@@ -20,10 +17,24 @@ double slice_flops(const lq_options & o) {
     }
 }
 
+// Operations of one slice on one thread. A small model decodes in less than a millisecond, and a slice should not
+// take long beside that.
+double slice_flops(const lq_model & m, const lq_options & o) {
+    if (o.slice_flops > 0) {
+        return o.slice_flops;
+    }
+    double weights = 0;
+    for (const Weight & w : m.layers[0].linear) {
+        weights += (double) w.n_in*w.n_out*m.n_layers;
+    }
+    const double full = two_milliseconds(kernels_for(o.isa).isa);
+    return std::max(full/10, std::min(full, full*weights/2e8));
+}
+
 } // namespace
 
 Trainer::Trainer(const lq_model & m, const lq_options & o)
-    : model(m), options(o), modules(o.modules, o.modules + o.n_modules), pool(o.threads), plan(o.threads*slice_flops(o)) {
+    : model(m), options(o), modules(o.modules, o.modules + o.n_modules), pool(o.threads), plan(o.threads*slice_flops(m, o)) {
     options.modules = modules.data();
     loras = adapters_of(model, options, &parameters);
     first_layer = model.n_layers;
