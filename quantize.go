@@ -129,20 +129,12 @@ func bitsPerWeight(path string) (float64, error) {
 	return 8 * float64(bytes) / float64(max(weights, 1)), nil
 }
 
-// quantizeWithLibrary runs llama.cpp's quantizer, which cannot be interrupted: when ctx ends, the process
-// does not wait for it.
+// quantizeWithLibrary makes one of llama.cpp's types.
 func quantizeWithLibrary(ctx context.Context, in, out, typ string, threads int, progress func(float64)) error {
 	if !slices.Contains(llama.QuantizeTypes, typ) {
 		return fmt.Errorf("%w: --type %s is not known", errUsage, typ)
 	}
-	done := make(chan error, 1)
-	go func() { done <- llama.Quantize(in, out, typ, threads, progress) }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("%s: %w", in, ctx.Err())
-	}
+	return llama.Quantize(ctx, in, out, typ, threads, progress)
 }
 
 // newBar draws a progress bar on w and returns what moves it, to a part from 0 to 1.

@@ -12,9 +12,10 @@ type step struct {
 	from, to Tensor
 	decode   func(dst []float32, src []byte)
 	encode   func(dst []byte, src []float32)
-	change   Change  // made after decode; may be nil
-	limit    float32 // the largest weight that encode takes; 0: any
-	narrower bool    // the rows are not whole blocks of the type that was asked for
+	change   Change            // made after decode; may be nil
+	limit    float32           // the largest weight that encode takes; 0: any
+	valid    func([]byte) bool // of what was encoded or copied: are all weights finite; may be nil
+	narrower bool              // the rows are not whole blocks of the type that was asked for
 }
 
 // unit returns how many weights are coded together: chunks are whole units, but for the end of a tensor.

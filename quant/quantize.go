@@ -176,6 +176,9 @@ func (q *quantizer) encode(s step, b *buffers, first, n int64) error {
 	}
 	if s.encode == nil {
 		b.out = b.in
+		if s.valid != nil && !s.valid(b.out) {
+			return fmt.Errorf("a weight is infinite or not a number")
+		}
 		return nil
 	}
 	b.weights = grow(b.weights, n)
@@ -193,6 +196,9 @@ func (q *quantizer) encode(s step, b *buffers, first, n int64) error {
 	}
 	b.out = grow(b.out, s.to.bytes(n))
 	s.encode(b.out, b.weights)
+	if s.valid != nil && !s.valid(b.out) {
+		return fmt.Errorf("weights of magnitudes up to %g are too large for %s", absmax(b.weights), s.to.Type)
+	}
 	return nil
 }
 

@@ -21,6 +21,7 @@ type Scan func(visit func(first int64, weights []float32) error) error
 type Codec struct {
 	Decode func(dst []float32, src []byte)
 	Encode func(dst []byte, src []float32) // nil: it can only be read
+	Valid  func([]byte) bool               // whether the weights in whole blocks are finite; nil: they are not looked at
 }
 
 // Rewriting says what Rewrite changes.
@@ -170,7 +171,7 @@ func (r *Rewriting) codec(t Tensor) (Codec, error) {
 		F32: EncodeF32, F16: EncodeF16, BF16: EncodeBF16, Q8_0: EncodeQ8_0, Q6_K: EncodeQ6_K, NF4: EncodeNF4, NF4_64: EncodeNF4_64,
 		NF4_DQ: func(dst []byte, src []float32) { EncodeNF4DQ(dst, src, int(t.Dims[0])) },
 	}
-	return Codec{decode, encoders[t.Type]}, nil
+	return Codec{Decode: decode, Encode: encoders[t.Type]}, nil
 }
 
 // metadata returns the new file's: that of the old one, of the plain architecture where no NF4 is left in it.

@@ -68,7 +68,7 @@ func makeAll(ctx context.Context, s settings, source, dir string) ([]made, error
 
 func (f form) write(ctx context.Context, source, path string, threads int) error {
 	if f.library != "" {
-		return llama.Quantize(source, path, f.library, threads, nil)
+		return llama.Quantize(ctx, source, path, f.library, threads, nil)
 	}
 	o := f.options
 	o.Threads = threads
@@ -115,7 +115,7 @@ func difference(before, after *quant.File, t quant.Tensor) (off, power float64, 
 	}
 	y, err := after.ReadF32(t.Name)
 	if errors.Is(err, quant.ErrType) {
-		y, err = decode(after, t)
+		y, err = decoded(after, t)
 	}
 	if err != nil {
 		return 0, 0, err
@@ -128,8 +128,8 @@ func difference(before, after *quant.File, t quant.Tensor) (off, power float64, 
 	return off, power, nil
 }
 
-// decode reads a tensor with ggml's decoders.
-func decode(f *quant.File, t quant.Tensor) ([]float32, error) {
+// decoded reads a tensor with ggml's decoders.
+func decoded(f *quant.File, t quant.Tensor) ([]float32, error) {
 	c, err := llama.Codec(t.Type)
 	if err != nil {
 		return nil, err

@@ -14,8 +14,9 @@
 //	decode     tokens per second of one sequence, and of 16 at once
 //	prefill    tokens per second of a prompt
 //
-// Logits are those of runtime/llama, as it serves. Speeds are the best of several rounds in which the types take
-// turns; on a shared machine trust their ratios. Run it in a shell with the C flags: eval "$(make -s env)".
+// Logits are those of runtime/llama, as it serves. Speeds are medians over rounds in which the types take turns phase by
+// phase, and so are their ratios to Q4_0's in the same round: on a shared machine trust these. With its defaults all of
+// it takes about five minutes on 2 cores. Run it in a shell with the C flags: eval "$(make -s env)".
 package main
 
 import (
@@ -67,7 +68,7 @@ func parse(args []string) (settings, error) {
 	only := fs.String("types", "", "which types, by commas; \"\": all")
 	fs.IntVar(&s.tokens, "tokens", 8192, "tokens of text at most")
 	fs.IntVar(&s.threads, "threads", goruntime.NumCPU(), "compute threads")
-	fs.IntVar(&s.rounds, "rounds", 3, "rounds of the speed measurement")
+	fs.IntVar(&s.rounds, "rounds", 7, "rounds of the speed measurement")
 	if err := fs.Parse(args); err != nil {
 		return s, err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -12,23 +13,36 @@ import (
 )
 
 const (
-	prompt = 256 // tokens of a prefill
-	steps  = 24  // of a decode measurement
+	prompt = 128 // tokens of a prefill
+	steps  = 13  // of a decode measurement, the first of which is not counted
 	many   = 16  // sequences of the wide one
 )
 
-// racer is a loaded form and its best times.
+// The phases of a lap.
+const (
+	prefill = iota
+	decode
+	decodeMany
+	phases
+)
+
+// racer is a loaded form and its tokens per second in each phase, round after round.
 type racer struct {
 	made
-	model                *llama.Model
-	device               *llama.Device
-	prefill, one, sixten float64 // tokens per second
+	model   *llama.Model
+	device  *llama.Device
+	sampler runtime.Sampler
+	rates   [phases][]float64
 }
 
-// race prints how fast each form runs.
+// race prints how fast each form runs. In every round the forms take turns phase by phase, so that what disturbs the
+// machine for a while disturbs all of them. Exact forms are left out: their files run as the others do.
 func race(s settings, all []made) error {
 	var racers []*racer
 	for _, m := range all {
+		if m.options.Exact {
+			continue
+		}
 		r := &racer{made: m}
 		racers = append(racers, r)
 		if err := r.load(s); err != nil {
@@ -37,31 +51,54 @@ func race(s settings, all []made) error {
 		defer r.close()
 	}
 	for range s.rounds {
-		for _, r := range racers {
-			if err := r.lap(); err != nil {
-				return fmt.Errorf("%s: %w", r.path, err)
+		for phase := range phases {
+			for _, r := range racers {
+				rate, err := r.lap(phase)
+				if err != nil {
+					return fmt.Errorf("%s: %w", r.path, err)
+				}
+				r.rates[phase] = append(r.rates[phase], rate)
 			}
 		}
 	}
+	report(s, racers)
+	return nil
+}
+
+// report prints the medians: of the tokens per second, and of what they were in each round by those of Q4_0.
+func report(s settings, racers []*racer) {
 	base := racers[0]
 	for _, r := range racers {
 		if r.name == "Q4_0" {
 			base = r
 		}
 	}
-	fmt.Printf("%s, %d threads: tokens per second, and times those of %s\n", s.speed, s.threads, base.name)
+	fmt.Printf("%s, %d threads, %d rounds: tokens per second, and times those of %s\n", s.speed, s.threads, s.rounds, base.name)
 	fmt.Printf("%-14s %8s %8s %16s %16s %16s\n", "", "file", "memory", "decode", fmt.Sprintf("decode x%d", many), "prefill")
 	for _, r := range racers {
 		f := r.model.Facts()
-		column := func(x, of float64) string { return fmt.Sprintf("%8.1f %6.2fx", x, x/of) }
-		fmt.Printf("%-14s %8.3f %8.3f %16s %16s %16s\n", r.name, f.BitsPerWeight, f.ResidentBits, column(r.one, base.one), column(r.sixten, base.sixten),
-			column(r.prefill, base.prefill))
+		fmt.Printf("%-14s %8.3f %8.3f", r.name, f.BitsPerWeight, f.ResidentBits)
+		for _, phase := range []int{decode, decodeMany, prefill} {
+			ratios := make([]float64, s.rounds)
+			for i := range ratios {
+				ratios[i] = r.rates[phase][i] / base.rates[phase][i]
+			}
+			fmt.Printf(" %8.1f %6.2fx", median(r.rates[phase]), median(ratios))
+		}
+		fmt.Println()
 	}
-	return nil
+}
+
+func median(x []float64) float64 {
+	sorted := slices.Sorted(slices.Values(x))
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
 func (r *racer) load(s settings) (err error) {
 	if r.model, err = llama.Load(llama.Options{Path: r.path}); err != nil {
+		return err
+	}
+	if r.sampler, err = r.model.NewSampler(runtime.Sampling{IgnoreEOS: true}, nil); err != nil {
 		return err
 	}
 	r.device, err = llama.NewDevice(r.model, llama.DeviceOptions{Sequences: many, Cells: 2048, Batch: prompt, UBatch: prompt, Threads: s.threads})
@@ -70,49 +107,37 @@ func (r *racer) load(s settings) (err error) {
 
 func (r *racer) close() {
 	r.device.Close()
+	r.sampler.Close()
 	r.model.Close()
 }
 
-// lap measures once and keeps what was faster than before.
-func (r *racer) lap() error {
-	sampler, err := r.model.NewSampler(runtime.Sampling{IgnoreEOS: true}, nil)
-	if err != nil {
-		return err
+// lap measures a phase: the prompt, one sequence that goes on from it, or many that begin.
+func (r *racer) lap(phase int) (float64, error) {
+	if phase == decode {
+		return r.time(steps, 1, func(step int) []runtime.Row {
+			return []runtime.Row{{Token: 5, Pos: prompt + step, Sampler: r.sampler, Top: -1}}
+		})
 	}
-	defer sampler.Close()
 	for seq := range many {
 		if _, err := r.device.Forget(seq, 0); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	rows := make([]runtime.Row, prompt)
-	for i := range rows {
-		rows[i] = runtime.Row{Token: runtime.Token(i % 100), Pos: i, Top: -1}
-	}
-	rows[prompt-1].Sampler = sampler
-	rate, err := r.time(1, prompt, func(int) []runtime.Row { return rows })
-	if err != nil {
-		return err
-	}
-	r.prefill = max(r.prefill, rate)
-	if rate, err = r.time(steps, 1, func(step int) []runtime.Row {
-		return []runtime.Row{{Token: 5, Pos: prompt + step, Sampler: sampler, Top: -1}}
-	}); err != nil {
-		return err
-	}
-	r.one = max(r.one, rate)
-	if _, err := r.device.Forget(0, 0); err != nil {
-		return err
-	}
-	wide := make([]runtime.Row, many)
-	rate, err = r.time(steps, many, func(step int) []runtime.Row {
-		for seq := range wide {
-			wide[seq] = runtime.Row{Token: runtime.Token(7 + seq), Seq: seq, Pos: step, Sampler: sampler, Top: -1}
+	if phase == prefill {
+		rows := make([]runtime.Row, prompt)
+		for i := range rows {
+			rows[i] = runtime.Row{Token: runtime.Token(i % 100), Pos: i, Top: -1}
 		}
-		return wide
+		rows[prompt-1].Sampler = r.sampler
+		return r.time(1, prompt, func(int) []runtime.Row { return rows })
+	}
+	rows := make([]runtime.Row, many)
+	return r.time(steps, many, func(step int) []runtime.Row {
+		for seq := range rows {
+			rows[seq] = runtime.Row{Token: runtime.Token(7 + seq), Seq: seq, Pos: step, Sampler: r.sampler, Top: -1}
+		}
+		return rows
 	})
-	r.sixten = max(r.sixten, rate)
-	return err
 }
 
 // time decodes the rows of each step and returns the tokens per second; the first of several is not counted.

@@ -70,7 +70,7 @@ func Ensure(ctx context.Context, dir string, say func(string)) (Files, error) {
 	if _, err := quant.Quantize(ctx, f16, f.NF4, quant.Options{Type: "nf4"}); err != nil {
 		return f, err
 	}
-	return f, llama.Quantize(f16, f.Q40, "q4_0", goruntime.NumCPU(), nil)
+	return f, llama.Quantize(ctx, f16, f.Q40, "q4_0", goruntime.NumCPU(), nil)
 }
 
 func exists(path string) bool {

@@ -20,7 +20,7 @@ func TestRowsDoNotDependOnTheBatch(t *testing.T) {
 	}
 	for _, typ := range QuantizeTypes {
 		path := filepath.Join(t.TempDir(), typ+".gguf")
-		if err := Quantize(plain, path, typ, 1, nil); err != nil {
+		if err := Quantize(t.Context(), plain, path, typ, 1, nil); err != nil {
 			t.Fatal(err)
 		}
 		models[typ] = Options{Path: path}

@@ -20,3 +20,5 @@ void wall_decode(int type, const void * src, float * dst, int64_t n) { traits(ty
 void wall_encode(int type, const float * src, void * dst, int64_t n) {
     ggml_quantize_chunk((ggml_type) type, src, dst, 0, 1, n, nullptr);
 }
+
+int wall_valid(int type, const void * data, size_t bytes) { return ggml_validate_row_data((ggml_type) type, data, bytes); }

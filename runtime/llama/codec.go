@@ -21,11 +21,16 @@ func Codec(t quant.Type) (quant.Codec, error) {
 	}
 	c := quant.Codec{Decode: func(dst []float32, src []byte) {
 		C.wall_decode(C.int(t), unsafe.Pointer(&src[0]), (*C.float)(&dst[0]), C.int64_t(len(dst)))
-	}}
+	}, Valid: func(b []byte) bool { return valid(t, b) }}
 	if can&C.WALL_ENCODES != 0 {
 		c.Encode = func(dst []byte, src []float32) {
 			C.wall_encode(C.int(t), (*C.float)(&src[0]), unsafe.Pointer(&dst[0]), C.int64_t(len(src)))
 		}
 	}
 	return c, nil
+}
+
+// valid reports whether no weight, and no scale of weights, is infinite or NaN.
+func valid(t quant.Type, b []byte) bool {
+	return C.wall_valid(C.int(t), unsafe.Pointer(&b[0]), C.size_t(len(b))) != 0
 }

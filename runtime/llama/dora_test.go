@@ -216,11 +216,11 @@ func TestDoRAOnQuantizedBases(t *testing.T) {
 	nf4, twin := s.nf4(t)
 	q4, q4twin := withQ4(t, s)
 	half := filepath.Join(t.TempDir(), "f16.gguf")
-	if err := Quantize(s.file(t), half, "f16", 1, nil); err != nil {
+	if err := Quantize(t.Context(), s.file(t), half, "f16", 1, nil); err != nil {
 		t.Fatal(err)
 	}
 	q8 := filepath.Join(t.TempDir(), "q8_0.gguf")
-	if err := Quantize(s.file(t), q8, "q8_0", 1, nil); err != nil {
+	if err := Quantize(t.Context(), s.file(t), q8, "q8_0", 1, nil); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {

@@ -80,7 +80,7 @@ func TestExportInStockLlama(t *testing.T) {
 				path := s.file(t)
 				if kind == "f16" {
 					half := filepath.Join(t.TempDir(), "f16.gguf")
-					if err := Quantize(path, half, kind, 1, nil); err != nil {
+					if err := Quantize(t.Context(), path, half, kind, 1, nil); err != nil {
 						t.Fatal(err)
 					}
 					path = half

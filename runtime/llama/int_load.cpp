@@ -14,6 +14,11 @@ static bool int_format(ggml_type type, int * format) {
 // A tied head's memory is also the embedding's, of which get_rows then reads the rows it needs from the file.
 bool mapped(const ggml_tensor * w) { return strcmp(ggml_backend_buffer_name(w->buffer), "CPU_Mapped") == 0; }
 
+bool original_read(const Model & m, const ggml_tensor * w) {
+    const ggml_tensor * embedding = m.handle->tok_embd;
+    return !mapped(w) && embedding && embedding->data == w->data;
+}
+
 void pack_integers(Model & m) {
     for (const auto & [tensor, target] : m.by_weight) {
         int format;
@@ -21,15 +26,15 @@ void pack_integers(Model & m) {
             continue;
         }
         if (!mapped(tensor) && tensor != m.handle->output) {
-            continue; // the copy would double its memory
+            continue; // ggml has kernels of its own for it
         }
         IntWeight packed(lk_int_pack(tensor->data, tensor->nb[1], (int) tensor->ne[0], (int) tensor->ne[1], format));
         if (!packed) {
             throw std::bad_alloc();
         }
         m.integers[tensor] = std::move(packed);
-        if (mapped(tensor)) {
-            drop_pages(tensor->data, ggml_nbytes(tensor));
+        if (!original_read(m, tensor)) {
+            drop_pages(tensor->data, ggml_nbytes(tensor)); // serving and training read the packed weights alone
         }
     }
 }

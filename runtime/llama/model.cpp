@@ -105,7 +105,7 @@ static size_t resident(const Model & m, const ggml_tensor * t) {
         return lk_nf4_bytes(nf4->second.get());
     }
     if (integer != m.integers.end()) {
-        return lk_int_bytes(integer->second.get()) + (mapped(t) ? 0 : ggml_nbytes(t));
+        return lk_int_bytes(integer->second.get()) + (original_read(m, t) ? ggml_nbytes(t) : 0);
     }
     return ggml_nbytes(t);
 }

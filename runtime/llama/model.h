@@ -75,8 +75,12 @@ public:
 void pack_nf4(Model & m, const wall_load_options & o);
 
 // Packs the Q8_0 and Q6_K tensors that products read, the output head first of all, for our kernels, and gives
-// their original pages back where they are mapped from the file.
+// their original pages back, unless they are read again.
 void pack_integers(Model & m);
+
+// Whether the original of a packed tensor is still read: it is where an embedding in the same memory, which no file can
+// bring back, is looked up by rows.
+bool original_read(const Model & m, const ggml_tensor * w);
 
 // Whether a tensor lies in a mapping of its file, so that its pages can be read again when they are dropped.
 bool mapped(const ggml_tensor * w);

@@ -281,7 +281,7 @@ func TestQuantize(t *testing.T) {
 	in, dir := tiny.file(t), t.TempDir()
 	for _, typ := range []string{"q4_0", "q8_0", "q4_k_m", "iq4_nl", "f16"} {
 		out, last := filepath.Join(dir, typ+".gguf"), 0.0
-		if err := Quantize(in, out, typ, 1, func(done float64) { last = done }); err != nil {
+		if err := Quantize(t.Context(), in, out, typ, 1, func(done float64) { last = done }); err != nil {
 			t.Fatal(err)
 		}
 		if last != 1 {
@@ -297,7 +297,7 @@ func TestQuantize(t *testing.T) {
 		{in, "q3", "unknown type"}, {filepath.Join(dir, "none"), "q4_0", "none"}, {coded, "q4_0", "llama-nf4"},
 	} {
 		out := filepath.Join(dir, "failed.gguf")
-		err := Quantize(c.in, out, c.typ, 1, nil)
+		err := Quantize(t.Context(), c.in, out, c.typ, 1, nil)
 		if !errors.Is(err, ErrQuantize) || !strings.Contains(err.Error(), c.cause) {
 			t.Errorf("error %v, want one with %q", err, c.cause)
 		}

@@ -225,7 +225,7 @@ func TestEveryRowHasItsOwnAdapter(t *testing.T) {
 func TestEveryRowHasItsOwnAdapterOnQuantizedBases(t *testing.T) {
 	nf4, _ := tiny.nf4(t)
 	q4 := filepath.Join(t.TempDir(), "q4_0.gguf")
-	if err := Quantize(tiny.file(t), q4, "q4_0", 1, nil); err != nil {
+	if err := Quantize(t.Context(), tiny.file(t), q4, "q4_0", 1, nil); err != nil {
 		t.Fatal(err)
 	}
 	for name, o := range map[string]Options{

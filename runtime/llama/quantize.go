@@ -7,10 +7,15 @@ package llama
 import "C"
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime/cgo"
 	"unsafe"
+
+	"github.com/lorikeet-ai/lorikeet/quant"
 )
 
 // QuantizeTypes are the types that Quantize takes.
@@ -18,18 +23,97 @@ var QuantizeTypes = []string{
 	"f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q4_k_s", "q4_k_m", "q5_k_m", "q6_k", "iq4_nl", "iq4_xs",
 }
 
-// Quantize writes the model file in to out with its weights in the given type, with llama.cpp's quantizer.
-// out appears whole or not at all. threads is the number of threads, 0 for one per CPU. progress is called
-// from this goroutine with the part that is done; it may be nil. The error wraps ErrQuantize.
-func Quantize(in, out, typ string, threads int, progress func(float64)) (err error) {
+// Quantize writes the model file in to out with its weights in the given type, as llama.cpp's quantizer would: the
+// same tensors of the same bytes, in the memory that quant.Quantize takes. llama.cpp quantizes a skeleton of the file
+// and so decides on each tensor's type; its encoders then do the work, a few MiB of weights at a time. (Its own
+// quantizer holds the largest tensor five times over.) Only the parts of a split file go to that quantizer itself.
+//
+// out appears whole or not at all. threads is the number of threads, 0 for one per CPU. progress is called with the part
+// that is done; it may be nil. The error wraps ErrQuantize, or ctx's error.
+func Quantize(ctx context.Context, in, out, typ string, threads int, progress func(float64)) error {
+	if err := quantize(ctx, in, out, typ, threads, progress); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrQuantize, in, err)
+	}
+	return nil
+}
+
+func quantize(ctx context.Context, in, out, typ string, threads int, progress func(float64)) error {
+	f, err := quant.Open(in)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if parts, _ := f.Metadata.Uint("split.count"); parts > 1 {
+		return quantizeWhole(ctx, in, out, typ, threads, progress)
+	}
+	like, err := decide(f, filepath.Dir(out), typ)
+	if err != nil {
+		return err
+	}
+	o := quant.Options{Threads: threads}
+	if progress != nil {
+		o.Progress = func(done, total int64) { progress(float64(done) / float64(total)) }
+	}
+	_, err = f.WriteLike(ctx, out, like, coder, o)
+	return err
+}
+
+// decide returns the header of what llama.cpp makes of a skeleton of f. It works in a folder inside dir.
+func decide(f *quant.File, dir, typ string) (*quant.File, error) {
+	dir, err := os.MkdirTemp(dir, ".quantize-*.tmp")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	skeleton, decided := filepath.Join(dir, "skeleton.gguf"), filepath.Join(dir, "decided.gguf")
+	if err := f.Skeleton(skeleton); err != nil {
+		return nil, err
+	}
+	if err := library(skeleton, decided, typ, 1, nil); err != nil {
+		return nil, err
+	}
+	like, err := quant.Open(decided)
+	if err != nil {
+		return nil, err
+	}
+	return like, like.Close()
+}
+
+// coder is Codec, and knows F32, for which ggml has no code.
+func coder(t quant.Type) (quant.Codec, error) {
+	if t == quant.F32 {
+		return quant.Codec{Decode: quant.DecodeF32, Encode: quant.EncodeF32, Valid: func(b []byte) bool { return valid(t, b) }}, nil
+	}
+	return Codec(t)
+}
+
+// quantizeWhole runs llama.cpp's quantizer, which cannot be interrupted: when ctx ends, nobody waits for it.
+func quantizeWhole(ctx context.Context, in, out, typ string, threads int, progress func(float64)) error {
 	partial := out + ".partial"
-	defer func() {
-		if err != nil {
-			os.Remove(partial)
-			err = fmt.Errorf("%w: %s: %w", ErrQuantize, in, err)
+	done := make(chan error, 1)
+	go func() {
+		err := library(in, partial, typ, threads, progress)
+		if err == nil && ctx.Err() == nil {
+			err = flush(partial)
 		}
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			os.Remove(partial)
+		} else {
+			err = os.Rename(partial, out)
+		}
+		done <- err
 	}()
-	cIn, cOut, cType := C.CString(in), C.CString(partial), C.CString(typ)
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// library is llama.cpp's quantizer.
+func library(in, out, typ string, threads int, progress func(float64)) error {
+	cIn, cOut, cType := C.CString(in), C.CString(out), C.CString(typ)
 	defer C.free(unsafe.Pointer(cIn))
 	defer C.free(unsafe.Pointer(cOut))
 	defer C.free(unsafe.Pointer(cType))
@@ -43,10 +127,7 @@ func Quantize(in, out, typ string, threads int, progress func(float64)) (err err
 	if C.wall_quantize(cIn, cOut, cType, C.int(threads), handle, 0, &e) != C.WALL_OK {
 		return wallError(&e)
 	}
-	if err := flush(partial); err != nil {
-		return err
-	}
-	return os.Rename(partial, out)
+	return nil
 }
 
 func flush(path string) error {

@@ -6,6 +6,7 @@ package llama
 // can be made of them.
 
 import (
+	"context"
 	"unsafe"
 
 	"github.com/lorikeet-ai/lorikeet/quant"
@@ -43,7 +44,9 @@ func NewDevice(*Model, DeviceOptions) (*Device, error) { return nil, ErrUnsuppor
 var QuantizeTypes []string
 
 // Quantize returns ErrUnsupported.
-func Quantize(in, out, typ string, threads int, progress func(float64)) error { return ErrUnsupported }
+func Quantize(ctx context.Context, in, out, typ string, threads int, progress func(float64)) error {
+	return ErrUnsupported
+}
 
 // Codec returns ErrUnsupported.
 func Codec(quant.Type) (quant.Codec, error) { return quant.Codec{}, ErrUnsupported }

@@ -188,6 +188,7 @@ int wall_codec(int type); // what can be done with ggml's type, or none
 // n weights, whole blocks of a type that can be decoded, or encoded without an importance matrix. Any thread.
 void wall_decode(int type, const void * src, float * dst, int64_t n);
 void wall_encode(int type, const float * src, void * dst, int64_t n);
+int wall_valid(int type, const void * data, size_t bytes); // whether no scale in it is infinite or NaN
 
 #ifdef __cplusplus
 }
