@@ -1,9 +1,9 @@
 // Command quantize measures what `lorikeet quantize` takes on a large model: the memory and the time of each type.
 //
-//	make build && go run ./bench/quantize -types nf4,nf4-dq,q4_0      # the shape of an 8B model, 16 GB
+//	make build && go run ./bench/quantize      # the shape of an 8B model, 16 GB
 //
-// The F16 file is sparse and all zeros, so that it takes neither disk nor time to make. Memory does not depend on
-// the weights; times do (a block of zeros needs no search for its scale), so they are a lower bound.
+// Peak RSS is the process's, as the kernel counts it (VmHWM), pages of mapped files and all. The F16 file is sparse and
+// all zeros, so that it takes neither disk nor time to make. Memory does not depend on the weights; times do (a block of zeros needs no search for its scale), so they are a lower bound.
 package main
 
 import (
@@ -23,9 +23,9 @@ import (
 
 func main() {
 	binary := flag.String("lorikeet", "bin/lorikeet", "the program")
-	types := flag.String("types", "nf4,nf4-dq", "which types, by commas")
+	types := flag.String("types", "nf4,nf4-dq,q4_0,q4_k_m,q8_0", "which types, by commas")
 	layers := flag.Int("layers", 32, "layers; 32 make 16 GB")
-	dir := flag.String("dir", os.TempDir(), "where the files are made and removed; the quantized one is real (5 GB)")
+	dir := flag.String("dir", os.TempDir(), "where the files are made and removed; the quantized one is real (5 to 9 GB)")
 	flag.Parse()
 	if err := run(*binary, strings.Split(*types, ","), *layers, *dir); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/quantize:", err)

@@ -168,6 +168,20 @@ func TestTiedHeadIsItsOwnTarget(t *testing.T) {
 	}
 }
 
+// A head that is packed for our kernels is in memory once, whether its file is mapped or its layers were repacked.
+func TestHeadIsInMemoryOnce(t *testing.T) {
+	for _, typ := range []string{"q4_0", "q4_k_m", "q8_0"} {
+		path := filepath.Join(t.TempDir(), typ+".gguf")
+		if err := Quantize(t.Context(), tiny.file(t), path, typ, 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		f := openModel(t, Options{Path: path}).Facts()
+		if ratio := float64(f.Resident) / float64(f.Bytes); ratio > 1.01 {
+			t.Errorf("%s: %d bytes in memory, %d in the file", typ, f.Resident, f.Bytes)
+		}
+	}
+}
+
 func TestExpertsAreRefusedByName(t *testing.T) {
 	s := tiny
 	s.experts = 4
