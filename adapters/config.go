@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -54,7 +55,8 @@ var trainingOnly = map[string]bool{
 	"inference_mode": true, "peft_version": true, "lora_dropout": true, "loftq_config": true, "eva_config": true,
 	"corda_config": true, "lora_ga_config": true, "megatron_config": true, "megatron_core": true,
 	"runtime_config": true, "qalora_group_size": true, "merge_weights": true,
-	"swift_type": true, "lora_dtype": true, "lorap_lr_ratio": true, "lorap_emb_lr": true, // of ms-swift
+	"velora_config": true,                                                                   // what the backward pass keeps of the activations
+	"swift_type":    true, "lora_dtype": true, "lorap_lr_ratio": true, "lorap_emb_lr": true, // of ms-swift
 }
 
 // refused are the fields that change the function in a way we do not serve, unless they are neutral, with
@@ -67,6 +69,8 @@ var refused = map[string]string{
 	"fan_in_fan_out":          "transposed weights are not supported",
 	"arrow_config":            "routing between adapters is not supported",
 	"use_bdlora":              "block-diagonal LoRA is not supported",
+	"kasa_config":             "KaSA cuts the base's weights and puts a diagonal between A and B, which is not supported",
+	"monteclora_config":       "MonteCLoRA's samplers are not supported",
 }
 
 // parseConfig reads adapter_config.json. The error wraps ErrFormat where it cannot be read, and
@@ -163,12 +167,18 @@ func (c *config) field(m member, x *expressions) (err error) {
 	return err
 }
 
+// initName are the initialisations that take part of the base's weights away: PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA.
+var initName = regexp.MustCompile(`^"(pissa|pissa_niter_\d+|olora|corda|loftq|lora_ga)"$`)
+
 // checkInit refuses the initialisations that change the base's own weights: the adapter then belongs to that
 // changed base.
 func checkInit(v json.RawMessage) error {
 	switch strings.ToLower(string(v)) {
-	case "null", "true", "false", `"gaussian"`, `"orthogonal"`, `"eva"`:
+	case "null", "true", "false", `"gaussian"`, `"orthogonal"`, `"eva"`, `"mica"`:
 		return nil
+	}
+	if !initName.MatchString(strings.ToLower(string(v))) {
+		return fmt.Errorf("is %s: the value is not known, and may change the base model's weights", clip(v))
 	}
 	return fmt.Errorf("is %s: it changes the base model's weights, so the adapter fits only that changed base; "+
 		"save it with PEFT's path_initial_model_for_weight_conversion to make a plain LoRA of it", clip(v))

@@ -1,6 +1,7 @@
 package adapters
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -96,6 +97,53 @@ func TestConfigIgnoresTrainingFields(t *testing.T) {
 		"a_field_of_the_future": null, "another": {}, "fan_in_fan_out": false, "eva_config": {"rho": 2}, "layers_pattern": ""`)
 }
 
+// Every field of PEFT's LoraConfig is honoured, known to matter in training alone, or refused by its name.
+func TestConfigKnowsEveryField(t *testing.T) {
+	honoured := map[string]string{ // a value that changes something, and can be served
+		"alpha_pattern": `{"q_proj": 3}`, "rank_pattern": `{"q_proj": 3}`, "bias": `"lora_only"`, "lora_bias": "true", "ensure_weight_tying": "true",
+		"exclude_modules": `["o_proj"]`, "layers_to_transform": "[0]", "layers_pattern": `"layers"`, "modules_to_save": `["lm_head"]`,
+		"trainable_token_indices": "[3]", "use_dora": "true", "use_rslora": "true", "init_lora_weights": `"mica"`,
+		"r": "3", "lora_alpha": "3", "target_modules": `["q_proj"]`, "peft_type": `"LORA"`,
+	}
+	refusing := map[string]string{ // values that PEFT writes
+		"target_parameters": `["x"]`, "alora_invocation_tokens": "[1, 2]", "use_qalora": "true", "layer_replication": "[[0, 4]]",
+		"fan_in_fan_out": "true", "arrow_config": `{"top_k": 3, "router_temperature": 1.0}`, "use_bdlora": `{"nblocks": 2}`,
+		"kasa_config": `{"beta": 0.0001, "gamma": 0.001}`, "monteclora_config": `{"monteclora_n": 8}`,
+	}
+	training := map[string]string{
+		"auto_mapping": `{"a": 1}`, "base_model_name_or_path": `"x"`, "revision": `"main"`, "task_type": `"CAUSAL_LM"`, "inference_mode": "true",
+		"peft_version": `"0.18.0"`, "lora_dropout": "0.05", "loftq_config": `{"loftq_bits": 4}`, "eva_config": `{"rho": 2.0}`,
+		"corda_config": `{"corda_method": "ipm"}`, "lora_ga_config": `{"direction": "ArB2r"}`, "megatron_config": `{"hidden_size": 8}`,
+		"megatron_core": `"megatron.core"`, "qalora_group_size": "16", "velora_config": `{"num_groups": 32}`,
+	}
+	for field := range peftDefaults {
+		n := 0
+		for list, values := range []map[string]string{honoured, training, refusing} {
+			value, ok := values[field]
+			if !ok {
+				continue
+			}
+			n++
+			var fields []string
+			for key, v := range map[string]string{"peft_type": `"LORA"`, "r": "8", "lora_alpha": "16", "target_modules": `["q_proj"]`, field: value} {
+				fields = append(fields, fmt.Sprintf("%q: %s", key, v))
+			}
+			_, err := parseConfig([]byte("{" + strings.Join(fields, ",") + "}"))
+			if refuses := list == 2; refuses {
+				wantError(t, err, ErrUnsupported, field, refused[field])
+			} else if err != nil {
+				t.Error(err)
+			}
+		}
+		if n != 1 {
+			t.Errorf("%s is in %d of the three lists", field, n)
+		}
+	}
+	if n := len(honoured) + len(refusing) + len(training); n != len(peftDefaults) {
+		t.Errorf("the lists have %d fields, LoraConfig %d", n, len(peftDefaults))
+	}
+}
+
 func TestConfigRefuses(t *testing.T) {
 	unsupported := map[string]string{
 		`"modules_to_save": ["embed_tokens", "norm"]`:                   `modules_to_save has "norm"`,
@@ -109,6 +157,8 @@ func TestConfigRefuses(t *testing.T) {
 		`"init_lora_weights": "olora"`:                                  "path_initial_model_for_weight_conversion",
 		`"init_lora_weights": "loftq"`:                                  "init_lora_weights",
 		`"init_lora_weights": "corda"`:                                  "init_lora_weights",
+		`"init_lora_weights": "lora_ga"`:                                "path_initial_model_for_weight_conversion",
+		`"init_lora_weights": "of_the_future"`:                          "the value is not known",
 		`"a_field_of_the_future": "yes"`:                                "a_field_of_the_future",
 		`"rank_pattern": {"(?!x)q_proj": 4}`:                            "rank_pattern",
 		`"exclude_modules": "(?=x).*"`:                                  "exclude_modules",

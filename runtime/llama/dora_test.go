@@ -223,12 +223,14 @@ func TestDoRAOnQuantizedBases(t *testing.T) {
 	if err := Quantize(t.Context(), s.file(t), q8, "q8_0", 1, nil); err != nil {
 		t.Fatal(err)
 	}
+	q4k, q4ktwin := withKQuants(t, s)
 	for name, c := range map[string]struct {
 		o    Options
 		twin string
 	}{
 		"nf4-float": {Options{Path: nf4, NF4: NF4Float}, twin}, "nf4-int16": {Options{Path: nf4}, twin},
 		"q4_0": {Options{Path: q4}, q4twin}, "f16": {Options{Path: half}, half}, "q8_0": {Options{Path: q8}, q8},
+		"q4_k_m": {Options{Path: q4k}, q4ktwin},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, m := openQuant(t, c.twin), openModel(t, c.o)
@@ -240,8 +242,69 @@ func TestDoRAOnQuantizedBases(t *testing.T) {
 			if !(dora.most <= 4*base.most+2e-3) || dora.argmax != dora.ties {
 				t.Error("with DoRA the logits are further off than the base's")
 			}
+			// The lengths themselves, which the rounding of activations hides above: with the magnitudes that they are, as
+			// computed here, DoRA is plain LoRA on the very same weights.
+			plain, same := doraStreams(s.vocab)[1:2], newAdapter(t, m, 20, 8, 12, isLinear)
+			plain[0].mixes = [2][]use{{{0, 1}}, {{0, 1}}}
+			lora := ourLogits(t, m, openDevice(t, m, proofDevice(Fused, 512)), []adapter{same}, plain)
+			withLengths(t, f, same.lora)
+			lengths := compare(ourLogits(t, m, openDevice(t, m, proofDevice(Fused, 512)), []adapter{same}, plain), lora)
+			t.Log("with its own lengths:", lengths)
+			if !(lengths.most <= 2e-2*base.most+1e-4) {
+				t.Error("the lengths are not those of the weights")
+			}
 		})
 	}
+}
+
+// withLengths gives the adapter the magnitudes that its modules have already: the lengths of W + s B A.
+func withLengths(t testing.TB, f *quant.File, a *runtime.LoRA) {
+	t.Helper()
+	for i := range a.Modules {
+		m := &a.Modules[i]
+		w, err := f.ReadF32(m.Tensor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		squares := make([]float64, m.Out)
+		for k := range w {
+			x := float64(w[k])
+			for r := range m.Rank {
+				x += float64(m.Scale) * float64(m.B[k/m.In*m.Rank+r]) * float64(m.A[r*m.In+k%m.In])
+			}
+			squares[k/m.In] += x * x
+		}
+		m.Magnitude = make([]float32, m.Out)
+		for o := range squares {
+			m.Magnitude[o] = float32(math.Sqrt(squares[o]))
+		}
+	}
+}
+
+// withKQuants returns the path of the model as Q4_K_M, whose layers are Q4_K and Q6_K, and of its twin in F32, decoded
+// by ggml's own decoders.
+func withKQuants(t testing.TB, s sizes) (coded, twin string) {
+	t.Helper()
+	dir := t.TempDir()
+	coded, twin = filepath.Join(dir, "q4_k_m.gguf"), filepath.Join(dir, "twin.gguf")
+	if err := Quantize(s.file(t), coded, "q4_k_m", 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	f := openQuant(t, coded)
+	types := map[string]bool{}
+	for _, x := range f.Tensors {
+		types[x.Type.String()] = types[x.Type.String()] || isLinear(x.Name)
+	}
+	if !types["Q4_K"] || !types["Q6_K"] {
+		t.Fatalf("the layers are %v", types)
+	}
+	err := quant.Rewrite(t.Context(), coded, twin, quant.Rewriting{
+		Changes: func(string) bool { return false }, Plain: true, Codec: Codec,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return coded, twin
 }
 
 // withQ4 returns the path of the model with its layers in Q4_0, which ggml repacks at load, and of its twin in F32.
