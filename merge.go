@@ -15,6 +15,7 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/quant"
+	"github.com/lorikeet-ai/lorikeet/quant/huggingface"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/llama"
 )
@@ -32,9 +33,10 @@ func mergeCommand(env lookup) *cobra.Command {
 	var m mergeFlags
 	types := slices.Concat(quant.Types, llama.QuantizeTypes)
 	cmd := &cobra.Command{
-		Use:   "merge --base MODEL.gguf --adapter ADAPTER[:WEIGHT]... OUT.gguf",
+		Use:   "merge --base MODEL --adapter ADAPTER[:WEIGHT]... OUT.gguf",
 		Short: "Write a model with adapters merged into its weights",
 		Long: "Write a model with adapters merged into its weights: W + sum of weight * alpha/r * B*A.\n\n" +
+			"MODEL is a GGUF file, or a Hugging Face folder, which is imported with the types that its weights have.\n" +
 			"ADAPTER is a PEFT folder, an archive of one, a GGUF LoRA file, or the name of an adapter that is stored in --data;\n" +
 			"1 is its weight where none is given. Without --type every weight keeps the type it has, and those that no adapter\n" +
 			"changes keep their bytes; with --type the merged model is quantized as `lorikeet quantize` does, from F32.",
@@ -57,7 +59,7 @@ func mergeCommand(env lookup) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&m.base, "base", "", "GGUF file of the base model, or hf://org/repo[@revision][:quant][/file]")
+	flags.StringVar(&m.base, "base", "", "GGUF file or Hugging Face folder of the base model, or hf://org/repo[@revision][:quant][/file]")
 	flags.StringArrayVar(&m.adapters, "adapter", nil, "adapter to merge, and its weight after a colon; repeatable")
 	flags.StringVar(&m.data, "data", dataDir(env), "folder that adapters are stored in, for those given by name")
 	choiceFlag(flags, &m.typ, "type", "", "type of the weights; none: each keeps its own", types...)
@@ -73,6 +75,11 @@ func (m *mergeFlags) run(ctx context.Context, out string, screen, stdout io.Writ
 	}
 	if after, err := os.Stat(out); err == nil && os.SameFile(before, after) {
 		return fmt.Errorf("%w: OUT.gguf: %s is the base itself", errUsage, out)
+	}
+	removeImport, err := m.importBase(ctx, before.IsDir(), out, screen)
+	defer removeImport()
+	if err != nil {
+		return err
 	}
 	base, err := baseFacts(m.base)
 	if err != nil {
@@ -93,6 +100,27 @@ func (m *mergeFlags) run(ctx context.Context, out string, screen, stdout io.Writ
 	}
 	_, err = fmt.Fprintf(stdout, "%s: %s, in %s, with %s\n", out, formatBytes(after.Size()), time.Since(start).Round(10*time.Millisecond), label)
 	return err
+}
+
+// importBase makes a file of a base that is a folder, beside out, until remove is called.
+func (m *mergeFlags) importBase(ctx context.Context, isDir bool, out string, screen io.Writer) (remove func(), err error) {
+	if !isDir {
+		return func() {}, nil
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(out), "."+filepath.Base(out)+".*.tmp")
+	if err != nil {
+		return func() {}, err
+	}
+	remove = func() { os.RemoveAll(dir) }
+	path := filepath.Join(dir, "base.gguf")
+	bar := newBar(screen, "importing the base")
+	report, err := convert(ctx, m.base, path, huggingface.Options{Type: "keep", Threads: m.threads}, bar)
+	fmt.Fprintln(screen)
+	for _, note := range report.Notes {
+		fmt.Fprintln(screen, "note:", note)
+	}
+	m.base = path
+	return remove, err
 }
 
 func baseFacts(path string) (*runtime.Facts, error) {
@@ -124,7 +152,7 @@ func (m *mergeFlags) open(base *runtime.Facts) (sum *adapters.Sum, label string,
 			return nil, "", closeAll, fmt.Errorf("--adapter %s: %w", w.Name, err)
 		}
 		list = append(list, a)
-		if err := a.LowRank(); err != nil {
+		if err := a.Mergeable(base); err != nil {
 			return nil, "", closeAll, fmt.Errorf("--adapter %s: %w", w.Name, err)
 		}
 		sum.Add(a, w.Weight)

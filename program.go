@@ -134,7 +134,7 @@ func (p *program) logLibrary(level slog.Level, line string) {
 
 func (p *program) openAdapters() (err error) {
 	p.store, err = adapters.Open(adapters.Options{
-		Dir: p.config.Data, Facts: p.model.Facts(), MaxBytes: int64(p.config.MaxUpload),
+		Dir: p.config.Data, Facts: p.model.Facts(), MaxBytes: int64(p.config.MaxUpload), Memory: int64(p.config.AdapterBytes),
 		Reserved: append(p.aliases(), p.name(), server.ReservedName),
 		Warn:     func(s string) { p.log.Warn().Msg(s) },
 	})
@@ -147,7 +147,7 @@ func (p *program) openAdapters() (err error) {
 	}
 	p.cache = adapters.NewCache(adapters.CacheOptions{
 		Store: p.store, Budget: int64(p.config.AdapterBytes), Pack: p.model.Pack,
-		Estimate: func(i adapters.Info) int64 { return i.Parameters * 5 / 2 }, // float16, padded
+		Estimate: func(i adapters.Info) int64 { return max(i.Parameters-i.Whole, 0)*5/2 + 2*i.Whole }, // float16, LoRAs padded
 		Observe:  p.logLoad,
 	})
 	p.onClose(p.cache.Close)

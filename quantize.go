@@ -79,6 +79,9 @@ func (q *quantizeFlags) run(ctx context.Context, in, out string, screen, stdout 
 	if err != nil {
 		return fmt.Errorf("%w: IN.gguf: %w", errUsage, err)
 	}
+	if before.IsDir() {
+		return fmt.Errorf("%w: IN.gguf: %s is a folder: lorikeet import makes a file of it, in any type", errUsage, in)
+	}
 	if after, err := os.Stat(out); err == nil && os.SameFile(before, after) {
 		return fmt.Errorf("%w: OUT.gguf: %s is IN.gguf itself", errUsage, out)
 	}

@@ -11,11 +11,15 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/demo"
+	"github.com/lorikeet-ai/lorikeet/quant"
+	"github.com/lorikeet-ai/lorikeet/quant/huggingface/hftest"
 )
 
 // demoHub serves the demo base as org/base and the demo adapters as org/loras by the API of the Hugging Face Hub, to
@@ -29,6 +33,17 @@ func demoHub(t *testing.T, token string) (hub *httptest.Server, asked func() int
 				t.Fatal(err)
 			}
 			files["loras/"+name+"/"+file] = b
+		}
+	}
+	folder := filepath.Join(t.TempDir(), "sharded")
+	hftest.FromGGUF(t, "demo/demo-base.f16.gguf", folder, 3)
+	sharded, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range sharded {
+		if files["sharded/"+f.Name()], err = os.ReadFile(filepath.Join(folder, f.Name())); err != nil {
+			t.Fatal(err)
 		}
 	}
 	requests := 0
@@ -96,8 +111,85 @@ func TestServeFromTheHub(t *testing.T) {
 	}
 }
 
+// TestSafetensorsFromTheHub names a repository of sharded safetensors wherever a model can be named: it is downloaded
+// once, imported, and answers as the folder does that it came from.
+func TestSafetensorsFromTheHub(t *testing.T) {
+	hub, asked := demoHub(t, "hf_secret")
+	data, dir := t.TempDir(), t.TempDir()
+	env := map[string]string{"HF_ENDPOINT": hub.URL, "HF_TOKEN": "hf_secret", "LORIKEET_DATA": data}
+	const text = "What is the capital of France?"
+	ask := func(want string) func(string) {
+		return func(url string) {
+			status, answer, err := postTo(url+"/v1/chat/completions", "", question(text))
+			if err != nil || status != http.StatusOK || !strings.Contains(string(answer), want) {
+				t.Errorf("%d %s %v, want %q", status, answer, err, want)
+			}
+		}
+	}
+	_, errs := whileServing(t, env, ask("The capital of France is"), "--model", "hf://org/sharded", "--log-format", "json")
+	if n := strings.Count(errs, "downloaded model-0000"); n != 3 || !strings.Contains(errs, "converting the folder, once") || strings.Contains(errs, "README") {
+		t.Errorf("%d shards were downloaded: %s", n, errs)
+	}
+	before := asked()
+	_, errs = whileServing(t, env, ask("The capital of France is"), "--model", "hf://org/sharded@"+strings.Repeat("1", 40), "--log-format", "json")
+	if asked() != before || !strings.Contains(errs, "the folder was converted before") {
+		t.Errorf("the whole commit is asked for again: %s", errs)
+	}
+
+	out := filepath.Join(dir, "imported.gguf")
+	if status, said, errs := command(t, env, "import", "hf://org/sharded", out, "--type", "keep"); status != 0 || !strings.Contains(said, "llama, keep") || strings.Contains(errs, "downloaded") {
+		t.Errorf("import: status %d, %s%s", status, said, errs)
+	}
+	if same, err := sameWeights(out, "demo/demo-base.f16.gguf"); err != nil || !same {
+		t.Errorf("the imported weights are those of the repository: %v, %v", same, err)
+	}
+
+	merged := filepath.Join(dir, "merged.gguf")
+	args := []string{"merge", "--base", "hf://org/sharded", "--adapter", filepath.Join(demoAdapters, "pirate")}
+	if status, said, errs := command(t, env, append(args, merged)...); status != 0 || !strings.Contains(said, "pirate*1") {
+		t.Fatalf("merge: status %d, %s%s", status, said, errs)
+	}
+	whileServing(t, env, ask("Th' capital o' France"), "--model", merged)
+	if status, _, errs := command(t, env, "quantize", "hf://org/sharded", filepath.Join(dir, "x.gguf")); status != 2 || !strings.Contains(errs, "lorikeet import") {
+		t.Errorf("quantize of a folder: status %d, %s", status, errs)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
+		t.Errorf("%v is left (%v)", left, err)
+	}
+}
+
+// sameWeights compares all tensors of two model files.
+func sameWeights(a, b string) (bool, error) {
+	f, err := quant.Open(a)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	g, err := quant.Open(b)
+	if err != nil {
+		return false, err
+	}
+	defer g.Close()
+	for _, t := range g.Tensors {
+		x, err := f.ReadF32(t.Name)
+		if err != nil {
+			return false, err
+		}
+		if y, err := g.ReadF32(t.Name); err != nil || !slices.Equal(x, y) {
+			return false, err
+		}
+	}
+	return len(f.Tensors) == len(g.Tensors), nil
+}
+
 // serveUntilReady runs the serve command until it serves and returns what it said.
 func serveUntilReady(t *testing.T, env map[string]string, args ...string) (stdout, stderr string) {
+	t.Helper()
+	return whileServing(t, env, func(string) {}, args...)
+}
+
+// whileServing runs the serve command, calls use with where it serves, ends it, and returns what it said.
+func whileServing(t *testing.T, env map[string]string, use func(url string), args ...string) (stdout, stderr string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -116,6 +208,7 @@ func serveUntilReady(t *testing.T, env map[string]string, args ...string) (stdou
 			t.Fatalf("not ready: %s %s", out.String(), errs.String())
 		}
 	}
+	use(regexp.MustCompile(`http://[0-9.:]+`).FindString(out.String()))
 	cancel()
 	if status := <-ended; status != 0 {
 		t.Errorf("status %d: %s", status, errs.String())

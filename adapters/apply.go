@@ -3,6 +3,7 @@ package adapters
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"gonum.org/v1/gonum/blas/gonum"
 
@@ -15,7 +16,8 @@ import (
 //	W' = W + sum_i w_i s_i B_i A_i
 //
 // A DoRA adapter, whose gain is g_i = m_i / |W + s_i B_i A_i| by rows, adds w_i [(g_i - 1) W + g_i s_i B_i A_i]. It is
-// the function that a request for all of the adapters gets, up to the rounding of W'.
+// the function that a request for all of the adapters gets, up to the rounding of W'. Whole rows and biases are summed
+// likewise; see apply_whole.go.
 type Sum struct {
 	base  *runtime.Facts
 	terms []sumTerm
@@ -39,7 +41,7 @@ func (s *Sum) Add(a *Adapter, weight float32) {
 		return
 	}
 	s.terms = append(s.terms, sumTerm{a, weight})
-	for _, t := range a.Tensors() {
+	for _, t := range slices.Concat(a.Tensors(), a.wholeTensors()) {
 		s.holds[t] = true
 	}
 }
@@ -58,10 +60,12 @@ func (s *Sum) Untied() map[string]string {
 
 // addition is what the adapters add to one tensor: to row r and column c of W
 //
-//	(rows[r] + columns[c]) W + sum B A, with every weight, scale and gain in B or A
+//	(rows[r] + columns[c]) W + sum B A + sum own, with every weight, scale and gain in B or A
 type addition struct {
+	in            int // weights in a row; all of a bias
 	parts         []runtime.LoRAModule
 	rows, columns []float32 // nil: zeros
+	own           []ownTerm
 }
 
 // Look reads what the adapters add to a base tensor, and scans the tensor where one of them is DoRA. The error wraps
@@ -85,6 +89,9 @@ func (s *Sum) Change(tensor string) (quant.Change, error) {
 func (s *Sum) look(tensor string, weights quant.Scan) (*addition, error) {
 	var d addition
 	for _, t := range s.terms {
+		for _, o := range t.adapter.whole(tensor, t.weight) {
+			d.in, d.own = o.width, append(d.own, o)
+		}
 		m, ok, err := t.adapter.Module(tensor)
 		if err != nil {
 			return nil, err
@@ -98,9 +105,9 @@ func (s *Sum) look(tensor string, weights quant.Scan) (*addition, error) {
 			}
 		}
 		m.Scale *= t.weight
-		d.parts = append(d.parts, m)
+		d.in, d.parts = m.In, append(d.parts, m)
 	}
-	if len(d.parts) == 0 {
+	if d.in == 0 {
 		return nil, fmt.Errorf("no adapter changes %s", tensor)
 	}
 	return &d, nil
@@ -110,7 +117,7 @@ func (s *Sum) look(tensor string, weights quant.Scan) (*addition, error) {
 func (d *addition) gain(m *runtime.LoRAModule, weight float32, weights quant.Scan) error {
 	columns := m.Tensor == "token_embd.weight"
 	squares := make([]float64, m.Lengths())
-	one := addition{parts: []runtime.LoRAModule{*m}}
+	one := addition{in: m.In, parts: []runtime.LoRAModule{*m}}
 	err := weights(func(first int64, w []float32) error {
 		if err := one.add(first, w); err != nil {
 			return err
@@ -161,18 +168,28 @@ func plus(x, y []float32) []float32 {
 
 // add adds the delta to a part of the weights (Out, In), from number first on.
 func (d *addition) add(first int64, weights []float32) error {
-	in := d.parts[0].In
-	row, column := int(first/int64(in)), int(first%int64(in))
+	row, column := int(first/int64(d.in)), int(first%int64(d.in))
 	for len(weights) > 0 {
-		n := min(in-column, len(weights))
-		d.addRow(row, column, weights[:n])
+		n := min(d.in-column, len(weights))
+		if err := d.addRow(row, column, weights[:n]); err != nil {
+			return err
+		}
 		weights, row, column = weights[n:], row+1, 0
 	}
 	return nil
 }
 
 // addRow adds the delta to a part of a row.
-func (d *addition) addRow(row, column int, w []float32) {
+func (d *addition) addRow(row, column int, w []float32) error {
+	var own []float32 // of the weights before they change
+	if len(d.own) > 0 {
+		own = make([]float32, len(w))
+	}
+	for i := range d.own {
+		if err := d.own[i].add(own, w, row, column); err != nil {
+			return err
+		}
+	}
 	if d.rows != nil {
 		gonum.Implementation{}.Sscal(len(w), 1+d.rows[row], w, 1)
 	}
@@ -189,4 +206,8 @@ func (d *addition) addRow(row, column int, w []float32) {
 			}
 		}
 	}
+	for i, x := range own {
+		w[i] += x
+	}
+	return nil
 }

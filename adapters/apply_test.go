@@ -166,6 +166,127 @@ func TestSumOfDoRA(t *testing.T) {
 	}
 }
 
+// Whole rows and biases are summed like the rest: w (row - base row), and w times a bias of lora_B, also where another
+// adapter has a LoRA on the same tensor; and in whatever parts the weights come.
+func TestSumOfWholeRows(t *testing.T) {
+	base := wholeFacts(true)
+	p, q := newPEFT(1), newPEFT(2)
+	p.config["modules_to_save"], p.config["ensure_weight_tying"] = []string{"embed_tokens"}, true
+	saved := p.put(3, "model.embed_tokens.weight", 32, 16)
+	p.config["bias"] = "lora_only"
+	replaced := p.put(4, "model.layers.0.self_attn.q_proj.bias", 16)
+	q.config["trainable_token_indices"] = []int{7, 30}
+	tokens := q.put(5, "model.embed_tokens.token_adapter.trainable_tokens_delta", 2, 16)
+	q.config["target_modules"] = append(q.config["target_modules"].([]string), "embed_tokens")
+	a, b := q.put(6, "model.embed_tokens.lora_embedding_A", 4, 32), q.put(7, "model.embed_tokens.lora_embedding_B", 16, 4)
+	sum := NewSum(base)
+	weights := []float64{0.7, -0.4}
+	for i, x := range []*peftFiles{p, q} {
+		dir := filepath.Join(t.TempDir(), "adapter")
+		x.folder(t, dir)
+		a, err := OpenPath(base, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Close()
+		if err := a.Mergeable(base); err != nil {
+			t.Fatal(err)
+		}
+		sum.Add(a, float32(weights[i]))
+	}
+	bias, err := permute(replaced, 16, base.Heads, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	embedding := func(r, c int) float64 { // alpha 8, rank 4: the LoRA's scale is 2
+		x := 0.0
+		for k := range 4 {
+			x += 2 * float64(a[k*32+r]) * float64(b[c*4+k])
+		}
+		return weights[1] * x
+	}
+	rows := func(r, c int, w float64) float64 {
+		x := weights[0] * (float64(saved[r*16+c]) - w)
+		if k := slices.Index([]int{7, 30}, r); k >= 0 {
+			x += weights[1] * (float64(tokens[k*16+c]) - w)
+		}
+		return x
+	}
+	for tensor, c := range map[string]struct {
+		in, out int
+		want    func(r, c int, w float64) float64
+	}{
+		"token_embd.weight": {16, 32, func(r, c int, w float64) float64 { return w + rows(r, c, w) + embedding(r, c) }},
+		"output.weight":     {16, 32, func(r, c int, w float64) float64 { return w + rows(r, c, w) }},
+		"blk.0.attn_q.bias": {16, 1, func(_, c int, w float64) float64 { return w + weights[0]*(float64(bias[c])-w) }},
+	} {
+		if !sum.Changes(tensor) {
+			t.Fatalf("%s does not change", tensor)
+		}
+		change := lookAndChange(t, sum, tensor, noScan)
+		w := make([]float32, c.in*c.out)
+		for i := range w {
+			w[i] = float32(i%13)/5 - 1
+		}
+		for first, n := 0, 1; first < len(w); first, n = first+n, n*2+3 {
+			if err := change(int64(first), w[first:min(first+n, len(w))]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, x := range w {
+			if want := c.want(i/c.in, i%c.in, float64(float32(i%13)/5-1)); math.Abs(float64(x)-want) > 1e-5*(1+math.Abs(want)) {
+				t.Fatalf("%s: weight %d is %v, want %v", tensor, i, x, want)
+			}
+		}
+	}
+	if u := sum.Untied(); u["output.weight"] != "token_embd.weight" {
+		t.Errorf("the tied head stays tied: %v", u)
+	}
+}
+
+// A bias of lora_B is added to the base's bias; where the base has none, there is no place for it.
+func TestMergeableBiases(t *testing.T) {
+	base := wholeFacts(false)
+	base.Biases = map[string]int{}
+	p := newPEFT(1)
+	p.config["lora_bias"] = true
+	var q []float32
+	for tensor, shape := range testFacts().Targets {
+		path, _ := peftModule(tensor)
+		if path == headModule {
+			continue
+		}
+		base.Biases[biasTensor(tensor)] = shape.Out
+		if v := p.put(9, path+".lora_B.bias", int64(shape.Out)); tensor == "blk.1.attn_v.weight" {
+			q = v
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "adapter")
+	p.folder(t, dir)
+	a, err := OpenPath(base, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if err := a.Mergeable(base); err != nil {
+		t.Fatal(err)
+	}
+	sum := NewSum(base)
+	sum.Add(a, 0.5)
+	change := lookAndChange(t, sum, "blk.1.attn_v.bias", noScan)
+	w := make([]float32, len(q))
+	if err := change(0, w); err != nil {
+		t.Fatal(err)
+	}
+	for i, x := range w {
+		if x != q[i] { // scale 2, weight 0.5
+			t.Errorf("value %d is %v, want %v", i, x, q[i])
+		}
+	}
+	delete(base.Biases, "blk.1.attn_v.bias")
+	wantError(t, a.Mergeable(base), ErrUnsupported, "model.layers.1.self_attn.v_proj.lora_B.bias", "blk.1.attn_v.bias")
+}
+
 func TestOpenPathRefuses(t *testing.T) {
 	base := testFacts()
 	dir := filepath.Join(t.TempDir(), "adapter")
@@ -198,4 +319,17 @@ func TestOpenPathRefuses(t *testing.T) {
 		}
 	}
 	wantError(t, err, ErrUnsupported, "NaN", name)
+	rows := newPEFT(1)
+	rows.config["modules_to_save"] = []string{"lm_head"}
+	rows.put(1, "lm_head.weight", 32, 16)[33] = float32(math.Inf(1)) // what a tensor is made of is not copied
+	rows.folder(t, dir+"3")
+	x2, err := OpenPath(wholeFacts(false), dir+"3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x2.Close()
+	sum = NewSum(wholeFacts(false))
+	sum.Add(x2, 1)
+	change := lookAndChange(t, sum, "output.weight", noScan)
+	wantError(t, change(32, make([]float32, 16)), ErrUnsupported, "lm_head.weight", "value 33 is +Inf")
 }

@@ -122,7 +122,7 @@ func newCache(o CacheOptions, s shelf) *Cache {
 		o.Loaders = 2
 	}
 	if o.Estimate == nil {
-		o.Estimate = func(i Info) int64 { return 4*(i.Parameters-i.Whole) + 2*i.Whole }
+		o.Estimate = func(i Info) int64 { return 4*max(i.Parameters-i.Whole, 0) + 2*i.Whole }
 	}
 	if o.Observe == nil {
 		o.Observe = func(Load) {}

@@ -313,15 +313,20 @@ func (t *placed) finite() ([]float32, error) {
 	if err != nil {
 		return nil, err
 	}
+	return v, t.checkFinite(v, 0)
+}
+
+// checkFinite looks at a part of the values, whose first is number first.
+func (t *placed) checkFinite(v []float32, first int64) error {
 	if allFinite(v) {
-		return v, nil
+		return nil
 	}
 	for i, x := range v {
 		if math.Float32bits(x)&0x7f800000 == 0x7f800000 {
-			return nil, fmt.Errorf("%w: tensor %q: value %d is %v", ErrUnsupported, t.Name, i, x)
+			return fmt.Errorf("%w: tensor %q: value %d is %v", ErrUnsupported, t.Name, first+int64(i), x)
 		}
 	}
-	return v, nil
+	return nil
 }
 
 // allFinite tests them without a branch for each: x*0 is NaN for those that are not, and 0 for the others.

@@ -119,9 +119,27 @@ func (s *Store) write(dir string, src *source, n Note) (*manifest, error) {
 			return nil, fmt.Errorf("%w: its tensors have more than %d bytes", ErrTooLarge, s.o.MaxBytes)
 		}
 	}
+	if err := s.checkMemory(&f.summary, n); err != nil {
+		return nil, err
+	}
 	m := &manifest{Base: s.o.Facts.Fingerprint, Summary: f.summary, Created: time.Now().UTC().Round(time.Millisecond),
 		Origin: n.Origin, Metrics: n.Metrics}
 	return m, writeVersion(dir, src, f, m)
+}
+
+// checkMemory refuses what could never be loaded, now that whoever sends it is there to hear it. What a training job
+// made is kept: it can still be taken out, or merged.
+func (s *Store) checkMemory(x *Summary, n Note) error {
+	least := x.least()
+	if s.o.Memory == 0 || least <= s.o.Memory || n.Origin.Kind == FromJob {
+		return nil
+	}
+	whole := ""
+	if x.Whole > 0 {
+		whole = fmt.Sprintf(", of them %d in whole rows of embed_tokens and lm_head (modules_to_save, trainable_token_indices),", x.Whole)
+	}
+	return fmt.Errorf("%w: its %d parameters%s take at least %d bytes of memory, adapters may take %d", ErrTooLarge, x.Parameters, whole,
+		least, s.o.Memory)
 }
 
 // publish moves the version into its place, unless it is there, and points name at it.

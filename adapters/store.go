@@ -18,6 +18,7 @@ type Options struct {
 	Dir      string         // made where it does not exist
 	Facts    *runtime.Facts // of the base that adapters are checked against
 	MaxBytes int64          // of an adapter's tensors, and of an upload or what it unpacks to; 0: 2 GiB
+	Memory   int64          // that loaded adapters may hold: one that takes more, packed, is refused when it comes; 0: any
 	Reserved []string       // names that no adapter may have
 	Warn     func(string)   // hears what an operator should know; called from any goroutine; may be nil
 }

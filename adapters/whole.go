@@ -250,9 +250,6 @@ func (f *fitted) lowRank(why string) error {
 	return nil
 }
 
-// LowRank refuses, by the tensor's name, an adapter that has more than its LoRAs: Module does not tell of it.
-func (a *Adapter) LowRank() error { return a.fitted.lowRank("it cannot be merged into the weights") }
-
 // whole reads what the adapter has beside its LoRAs.
 func (f *fitted) whole(out *runtime.LoRA) error {
 	for i := range f.biases {

@@ -1,7 +1,10 @@
 package adapters
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -158,6 +161,44 @@ func TestWholePartsAreStored(t *testing.T) {
 	}
 	if len(a.Rows) != 2 || len(a.Biases) != 1 || len(a.Modules) != 14 {
 		t.Errorf("%d rows, %d biases, %d modules", len(a.Rows), len(a.Biases), len(a.Modules))
+	}
+}
+
+// What could never be loaded is refused when it comes, with the numbers; what fits to the byte is taken.
+func TestTooLargeForMemory(t *testing.T) {
+	p := newPEFT(1)
+	p.config["modules_to_save"] = []string{"embed_tokens", "lm_head"}
+	p.put(1, "model.embed_tokens.weight", 32, 16)
+	p.put(2, "lm_head.weight", 32, 16)
+	x, err := p.fit(t, wholeFacts(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := x.summary
+	for _, c := range []struct {
+		memory int64
+		origin string
+		fits   bool
+	}{{2 * sum.Parameters, FromUpload, true}, {0, FromUpload, true}, {2*sum.Parameters - 1, FromUpload, false}, {2*sum.Parameters - 1, FromJob, true}} {
+		dir := t.TempDir()
+		s, err := Open(Options{Dir: dir, Facts: wholeFacts(false), Memory: c.memory})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		_, err = s.PutUpload("a", p.parts(t), Note{Origin: Origin{Kind: c.origin}})
+		if c.fits {
+			if err != nil {
+				t.Errorf("%+v: %v", c, err)
+			}
+			continue
+		}
+		wantError(t, err, ErrTooLarge, "modules_to_save", "1024 in whole rows", fmt.Sprint(2*sum.Parameters), fmt.Sprint(c.memory))
+		for _, d := range []string{"tmp", "versions", "names"} {
+			if left, err := os.ReadDir(filepath.Join(dir, d)); err != nil || len(left) > 0 {
+				t.Errorf("%s has %v (%v)", d, left, err)
+			}
+		}
 	}
 }
 

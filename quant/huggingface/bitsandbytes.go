@@ -14,7 +14,8 @@ import (
 )
 
 // This file reads what bitsandbytes saves of a linear layer that it quantized to NF4. Beside the tensor "X.weight"
-// of packed codes (U8; of two neighbours the first is the high nibble; the matrix row by row) stand
+// of packed codes (U8, or what bnb_4bit_quant_storage calls the same bytes; of two neighbours the first is the high
+// nibble; the matrix row by row) stand
 //
 //	X.weight.quant_state.bitsandbytes__nf4  a JSON object as U8: shape, blocksize, dtype, nested_...
 //	X.weight.quant_map                      F32[16]: the codebook

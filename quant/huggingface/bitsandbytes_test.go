@@ -139,6 +139,22 @@ func TestBitsandbytesCodes(t *testing.T) {
 	}
 }
 
+// TestBitsandbytesStorage: what trains sharded (FSDP) keeps the codes as a float type; their bytes are the same.
+func TestBitsandbytesStorage(t *testing.T) {
+	m, layers, tensors := prequantized("llama", true)
+	for i, x := range tensors {
+		if _, ok := layers[x.Name]; ok {
+			tensors[i].DType, tensors[i].Shape = "BF16", []int64{x.Shape[0] / 2, 1}
+		}
+	}
+	dir := prequantizedFolder(t, m, tensors)
+	nf4, _ := imported(t, dir, Options{Type: "nf4"})
+	floats, _ := imported(t, dir, Options{Type: "f32"})
+	for name, c := range layers {
+		checkCodes(t, nf4, floats, name, c, m.Shapes[name][0], true)
+	}
+}
+
 // checkCodes compares one matrix, row by row.
 func checkCodes(t *testing.T, nf4, floats *quant.File, hf string, c coded, rows int64, permuted bool) {
 	t.Helper()

@@ -114,7 +114,9 @@ func (c *config) find(s *shards, x wanted, used map[string]bool, coded bool) (we
 	used[x.hf] = true
 	dims := slices.Clone(x.shape) // GGUF counts the length of a row first
 	slices.Reverse(dims)
-	if c.nf4 && x.linear && t.DType == safetensors.U8 {
+	// bnb_4bit_quant_storage may call the codes something else than U8; they are the same bytes.
+	_, quantized := s.tensors[x.hf+".quant_state.bitsandbytes__nf4"]
+	if c.nf4 && x.linear && (t.DType == safetensors.U8 || quantized) {
 		b, err := s.bitsandbytes(t, x.shape, used)
 		if err != nil {
 			return weights{}, err

@@ -4,9 +4,11 @@ package llama
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -254,6 +256,87 @@ func TestMergeOfEveryTensor(t *testing.T) {
 			t.Errorf("%+v: %+v", c, got)
 		}
 	}
+}
+
+// Whole embeddings and heads, rows of tokens and biases, tied or not: merged they give what they do when they are served.
+func TestMergeOfWholeRows(t *testing.T) {
+	for _, tied := range []bool{false, true} {
+		s := tiny
+		s.arch, s.layers, s.vocab, s.tied = "qwen2", 2, 512, tied // qwen2 has biases, and no order of rows of its own
+		base := s.file(t)
+		var mix []served
+		paths := map[string]float32{}
+		for i, a := range savedAdapters(t, s) {
+			weight := []float32{0.7, 0.5}[i]
+			paths[a.path] = weight
+			mix = append(mix, served{a.lora, weight})
+		}
+		for _, plain := range []bool{false, true} {
+			merged, _ := merge(t, base, plain, paths)
+			got := compareMerged(t, base, merged, mix, func(*Model) [][]runtime.Token {
+				tokens := make([]runtime.Token, 40)
+				for i := range tokens {
+					tokens[i] = runtime.Token((i*7919 + 3) % s.vocab)
+				}
+				return [][]runtime.Token{tokens}
+			})
+			t.Logf("tied %v: %+v", tied, got)
+			if got.other > 0 || got.kl > 1e-6 || got.moved < 1e-3 {
+				t.Errorf("tied %v, plain %v: %+v", tied, plain, got)
+			}
+		}
+	}
+}
+
+// savedAdapters are a PEFT folder of whole embeddings, a bias and a LoRA, and one of rows of tokens, beside what the
+// server places for them.
+func savedAdapters(t *testing.T, s sizes) []adapter {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(8, 8))
+	values := func(n int, scale float64) []float32 {
+		out := make([]float32, n)
+		for i := range out {
+			out[i] = float32(rng.NormFloat64() * scale)
+		}
+		return out
+	}
+	const q = "base_model.model.model.layers.0.self_attn.q_proj"
+	n, tokens := s.embedding, []runtime.Token{3, 7, 500}
+	a, b, bias := values(4*n, 0.06), values(4*n, 0.1), values(n, 0.1)
+	table, rows := values(s.vocab*n, 0.06), values(len(tokens)*n, 0.06)
+	one := &runtime.LoRA{
+		Modules: []runtime.LoRAModule{{Tensor: "blk.0.attn_q.weight", Rank: 4, In: n, Out: n, Scale: 2, A: a, B: b}},
+		Biases:  []runtime.LoRABias{{Tensor: "blk.0.attn_q.weight", Values: bias, Replaces: true}},
+		Rows:    []runtime.LoRARows{{Tensor: "token_embd.weight", Width: n, Values: table}},
+	}
+	two := &runtime.LoRA{Rows: []runtime.LoRARows{{Tensor: "token_embd.weight", Tokens: tokens, Width: n, Values: rows}}}
+	if s.tied { // rows of tokens are the head's, too
+		two.Rows = append(two.Rows, runtime.LoRARows{Tensor: "output.weight", Tokens: tokens, Width: n, Values: rows})
+	}
+	config := `{"peft_type":"LORA","r":4,"lora_alpha":8,"target_modules":["q_proj"],`
+	return []adapter{
+		{one, peftFolder(t, config+`"bias":"lora_only","modules_to_save":["embed_tokens"]}`,
+			adapters.NewTensor(q+".lora_A.weight", []int64{4, int64(n)}, a), adapters.NewTensor(q+".lora_B.weight", []int64{int64(n), 4}, b),
+			adapters.NewTensor(q+".bias", []int64{int64(n)}, bias),
+			adapters.NewTensor("base_model.model.model.embed_tokens.weight", []int64{int64(s.vocab), int64(n)}, table))},
+		{two, peftFolder(t, config+`"trainable_token_indices":[3,7,500]}`,
+			adapters.NewTensor("base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta", []int64{3, int64(n)}, rows))},
+	}
+}
+
+func peftFolder(t *testing.T, config string, tensors ...adapters.Tensor) string {
+	t.Helper()
+	dir := t.TempDir()
+	var b bytes.Buffer
+	if err := adapters.WriteTensors(&b, tensors); err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{"adapter_config.json": []byte(config), "adapter_model.safetensors": b.Bytes()} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
 
 // ggml's code and quant's agree where both have some, and what is encoded decodes to about what it was.
