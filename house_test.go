@@ -39,7 +39,7 @@ var arrows = map[string][]string{
 
 // testArrows are further imports that the tests of a room may have: tests use the real part next door.
 var testArrows = map[string][]string{
-	".":             {"bench", "bench/strain", "runtime/runtimetest", "openapi", "quant/huggingface/hftest"},
+	".":             {"bench", "bench/strain", "bench/randmodel", "runtime/runtimetest", "openapi", "quant/huggingface/hftest"},
 	"server":        {"runtime/runtimetest", "quant"},
 	"training":      {"runtime/runtimetest", "runtime/llama", "demo"},
 	"adapters":      {"runtime/runtimetest", "demo"},

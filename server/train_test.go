@@ -208,6 +208,27 @@ func TestTrainInline(t *testing.T) {
 	}
 }
 
+// A form has both files, in any order, and says hyperparameters as text.
+func TestFormOfTwoFiles(t *testing.T) {
+	s := openSchool(t, false)
+	j := s.accepted(s.form("/adapters/train", "validation_file:v.jsonl", lesson(3), "r", "2", "file:d.jsonl", lesson(12), "max_steps", "4",
+		"target_modules", `["q_proj"]`, "lr_scheduler_type", "cosine", "packing", "true", "metadata", `{"who":"me"}`, "name", "pupil"))
+	if text(j.TrainingFile) != "d.jsonl" || text(j.ValidationFile) != "v.jsonl" || j.Metadata["who"] != "me" {
+		t.Errorf("the job is %+v", j)
+	}
+	j, _ = s.ended(j.Id)
+	if j.Status != "succeeded" || j.Data.Examples != 12 || j.Data.Validation != 3 || j.Progress.EvalLoss == nil || j.Progress.Step != 4 {
+		t.Errorf("the job is %+v", j)
+	}
+	for _, want := range []string{`"r":2`, `"target_modules":["q_proj"]`, `"lr_scheduler_type":"cosine"`, `"packing":true`} {
+		if !strings.Contains(string(j.Config), want) {
+			t.Errorf("%s does not have %s", j.Config, want)
+		}
+	}
+	both := s.form("/adapters/train", "name", "pupil", "file:d.jsonl", lesson(2), "validation_file:v.jsonl", "{}")
+	s.refusedWith(both, 400, "validation_file", "validation data", "line 1")
+}
+
 func TestEventsGoOnWhereTheyWereLeft(t *testing.T) {
 	s := openSchool(t, false)
 	j := s.accepted(s.form("/adapters/train", "name", "pupil", "max_steps", "2", "r", "2", "file:d.jsonl", lesson(8)))
