@@ -18,6 +18,9 @@ func TestStrain(t *testing.T) {
 		t.Error(fault)
 	}
 	t.Logf("%+v", r)
+	if r.Succeeded < o.Jobs/3 || r.Resumed == 0 {
+		t.Errorf("%d of %d jobs succeeded, %d times one was resumed", r.Succeeded, o.Jobs, r.Resumed)
+	}
 	if r.Accepted != o.Jobs || r.Succeeded+r.Cancelled+r.Failed != o.Jobs || r.Answers < 50 {
 		t.Errorf("%d jobs: %d succeeded, %d cancelled, %d failed; %d answers", r.Accepted, r.Succeeded, r.Cancelled, r.Failed, r.Answers)
 	}

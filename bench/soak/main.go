@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -63,6 +64,8 @@ func run(ctx context.Context) error {
 		return err
 	case len(r.Faults) > 0:
 		return fmt.Errorf("%d faults", len(r.Faults))
+	case r.Succeeded < r.Accepted/3 || r.Cancelled == 0 || r.Failed == 0 || r.Resumed == 0:
+		return errors.New("the jobs did not end in all the ways that there are: another -seed, or more -jobs")
 	case r.Growth() > 0.05:
 		return fmt.Errorf("memory grew by %.1f %%", 100*r.Growth())
 	}

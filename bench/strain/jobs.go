@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -11,8 +12,9 @@ import (
 type job struct {
 	id, name  string
 	diverges  bool
-	cancelled bool // by the last thing that was done to it
-	resumed   int
+	cancels   []int // the steps at which it is still to be cancelled, rising; 0: while it waits
+	resumes   int   // how often it is still to be resumed after that, or after it failed
+	cancelled bool  // by the last thing that was done to it
 }
 
 // state is what the server says of a job.
@@ -22,14 +24,13 @@ type state struct {
 	Status string `json:"status"`
 	Error  *struct{ Code, Message string }
 	Result *struct{ Name, Version string }
+
+	Progress struct{ Step int }
 }
 
 func (s *state) ended() bool {
 	return s.Status == "succeeded" || s.Status == "failed" || s.Status == "cancelled"
 }
-
-// most is how often a job is resumed, so that there is an end.
-const most = 2
 
 // work creates the jobs and does things to them until all have ended.
 func (r *run) work(ctx context.Context) ([]*job, error) {
@@ -68,15 +69,16 @@ func (r *run) work(ctx context.Context) ([]*job, error) {
 // create asks for a job: most are sound, some diverge, and some are so bad that the server must refuse them, for
 // which it returns nil.
 func (r *run) create(ctx context.Context, n int) (*job, error) {
-	j := &job{name: fmt.Sprintf("strain-%d", n%4)}
-	body := map[string]any{"name": j.name, "examples": examples(), "max_steps": 3 + r.rng.IntN(r.o.Steps), "r": 4,
-		"save_steps": 5, "seed": n}
-	kind := r.rng.IntN(10)
+	j, steps, kind := &job{name: fmt.Sprintf("strain-%d", n%4)}, 3+r.rng.IntN(r.o.Steps), r.rng.IntN(10)
+	body := map[string]any{"name": j.name, "examples": examples(), "max_steps": steps, "r": 4, "save_steps": 5, "seed": n}
 	if kind == 0 {
 		body["examples"] = []any{map[string]any{"nothing": "to learn"}}
 	}
 	if j.diverges = kind == 1 || kind == 2; j.diverges {
 		body["learning_rate"], body["lora_alpha"], body["max_grad_norm"] = 1, 1e30, 0
+		j.resumes = r.rng.IntN(3)
+	} else {
+		r.fate(j, steps)
 	}
 	var s state
 	status, err := r.call(ctx, http.MethodPost, "/adapters/train", body, &s)
@@ -94,6 +96,18 @@ func (r *run) create(ctx context.Context, n int) (*job, error) {
 	return j, nil
 }
 
+// fate draws when a job of so many steps is cancelled, if it is, and whether it stays so: half of the jobs run through
+// from the first, and of the others most are resumed and end well.
+func (r *run) fate(j *job, steps int) {
+	for range max(0, r.rng.IntN(4)-1) {
+		j.cancels = append(j.cancels, r.rng.IntN(steps)/2*r.rng.IntN(3))
+	}
+	slices.Sort(j.cancels)
+	if j.resumes = len(j.cancels); j.resumes > 0 && r.rng.IntN(3) == 0 {
+		j.resumes--
+	}
+}
+
 func examples() []any {
 	var list []any
 	for i := range 24 {
@@ -102,25 +116,29 @@ func examples() []any {
 	return list
 }
 
-// disturb cancels or resumes a job, or mostly leaves it alone. It reports whether the job is still to end.
+// disturb cancels or resumes a job where that is due, or leaves it alone. It reports whether the job is still to end.
 func (r *run) disturb(ctx context.Context, j *job) (alive bool, err error) {
 	var s state
 	if _, err := r.call(ctx, http.MethodGet, "/adapters/train/"+j.id, nil, &s); err != nil {
 		return false, err
 	}
 	switch {
-	case !s.ended() && r.rng.IntN(80) == 0:
+	case !s.ended() && len(j.cancels) > 0 && s.Progress.Step >= j.cancels[0]:
+		j.cancels = j.cancels[1:]
 		status, err := r.call(ctx, http.MethodPost, "/adapters/train/"+j.id+"/cancel", nil, &s)
 		if status == http.StatusConflict { // it ended first
 			return true, nil
 		}
 		j.cancelled = err == nil
 		return true, err
-	case (s.Status == "failed" || s.Status == "cancelled") && j.resumed < most && r.rng.IntN(4) == 0:
+	case (s.Status == "failed" || s.Status == "cancelled") && j.resumes > 0:
+		if r.rng.IntN(4) > 0 {
+			return true, nil // later
+		}
 		if _, err := r.call(ctx, http.MethodPost, "/adapters/train/"+j.id+"/resume", nil, &s); err != nil {
 			return false, err
 		}
-		j.resumed++
+		j.resumes--
 		j.cancelled = false
 		r.report.Resumed++
 		return true, nil

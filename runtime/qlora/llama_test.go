@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -71,7 +72,23 @@ func TestLogitsEqualLlama(t *testing.T) {
 	}
 }
 
-// The layers that ggml repacked are read in its layouts, and other architectures are refused by name.
+// Other architectures are refused by name, also those with the tensors of a llama.
+func TestOtherArchitecturesAreRefused(t *testing.T) {
+	for _, arch := range []string{"internlm2", "xverse"} {
+		path := filepath.Join(t.TempDir(), "model.gguf")
+		newSample(t, shapes["llama"], F32, F32).write(arch, path)
+		s, err := loadStock(path, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.close()
+		if _, err = s.model(); !errors.Is(err, runtime.ErrTrain) || !strings.Contains(err.Error(), "this is "+arch) {
+			t.Errorf("%s: error %v", arch, err)
+		}
+	}
+}
+
+// A model may be closed twice, and is not trained afterwards.
 func TestOfLlama(t *testing.T) {
 	shape := shapes["llama"]
 	path := filepath.Join(t.TempDir(), "model.gguf")
