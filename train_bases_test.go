@@ -109,7 +109,7 @@ func TestTrainMemoryHoldsBesideALargeBase(t *testing.T) {
 	if err := randmodel.WriteModel(f16, shape, 1); err != nil {
 		t.Fatal(err)
 	}
-	if err := llama.Quantize(f16, path, "q4_0", 2, nil); err != nil {
+	if err := llama.Quantize(t.Context(), f16, path, "q4_0", 2, nil); err != nil {
 		t.Fatal(err)
 	}
 	const budget = 24 << 20

@@ -252,7 +252,7 @@ func withKQuants(t testing.TB, s sizes) (coded, twin string) {
 	t.Helper()
 	dir := t.TempDir()
 	coded, twin = filepath.Join(dir, "q4_k_m.gguf"), filepath.Join(dir, "twin.gguf")
-	if err := Quantize(s.file(t), coded, "q4_k_m", 1, nil); err != nil {
+	if err := Quantize(t.Context(), s.file(t), coded, "q4_k_m", 1, nil); err != nil {
 		t.Fatal(err)
 	}
 	f := openQuant(t, coded)
