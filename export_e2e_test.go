@@ -81,3 +81,15 @@ func TestMergedAdapterAnswersAsTheSum(t *testing.T) {
 		t.Errorf("status %d, %s", status, stderr)
 	}
 }
+
+// TestTooLargeForAdapterMemory sends an adapter that could never be loaded: the answer says so at once, with the numbers.
+func TestTooLargeForAdapterMemory(t *testing.T) {
+	b := boot(t, "--adapter-memory", "100KiB")
+	status, _, stderr := command(t, nil, "adapter", "add", "pirate", filepath.Join(demoAdapters, "pirate"), "--server", b.url())
+	if status != 1 || !strings.Contains(stderr, "bytes of memory, adapters may take 102400") {
+		t.Errorf("status %d, %s", status, stderr)
+	}
+	if list := b.store.List(); len(list) > 0 {
+		t.Errorf("it is registered: %+v", list)
+	}
+}

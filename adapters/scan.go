@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -90,12 +91,22 @@ func (f *Folders) register(d *watched, top, name, stamp string, first bool) {
 // put stores the adapter folder or file at rel, which is opened below the watched folder and nowhere else.
 func (f *Folders) put(d *watched, rel, name string, o Origin) (Info, error) {
 	return f.o.Store.put(name, Note{Origin: o}, func(op *opener) (*source, error) {
-		file, err := d.root.Open(rel)
+		file, err := d.open(rel)
 		if err != nil {
 			return nil, err
 		}
-		return op.open(file, func(name string) (*os.File, error) { return d.root.Open(filepath.Join(rel, name)) })
+		return op.open(file, func(name string) (*os.File, error) { return d.open(filepath.Join(rel, name)) })
 	})
+}
+
+// open opens a file of the folder. Whoever named it is told where it is a link that leads out, or cannot be read.
+func (d *watched) open(rel string) (*os.File, error) {
+	file, err := d.root.Open(rel)
+	var errno syscall.Errno // but not of a link that leads out
+	if err != nil && (!errors.As(err, &errno) || errno == syscall.EACCES || errno == syscall.ELOOP) {
+		err = fmt.Errorf("%w: %w", ErrPath, err)
+	}
+	return file, err
 }
 
 // remove deletes a name if it points at what came from path, and lets another file of that name take it.

@@ -33,7 +33,16 @@ func TestLoadNamesTheCause(t *testing.T) {
 	strange, lacking := tiny, tiny
 	strange.arch = "platypus"
 	lacking.arch = "gemma3" // knows other tensors than these
+	f := openQuant(t, tiny.file(t))
+	norm, _ := f.Tensor("blk.2.ffn_norm.weight")
+	broken := filepath.Join(dir, "nan.gguf")
+	data := slices.Clone(whole)
+	copy(data[norm.Offset+4*7:], []byte{0, 0, 0xc0, 0x7f})
+	if err := os.WriteFile(broken, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for path, cause := range map[string]string{
+		broken:                          `tensor "blk.2.ffn_norm.weight": value 7 is NaN`,
 		filepath.Join(dir, "none.gguf"): "no such file",
 		garbage:                         "not a valid GGUF file",
 		cut:                             "not a valid GGUF file",
