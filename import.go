@@ -43,6 +43,9 @@ func importCommand(env lookup) *cobra.Command {
 			if o.Threads < 0 {
 				return fmt.Errorf("%w: --threads is %d, less than 0", errUsage, o.Threads)
 			}
+			if err := checkOut(args[1]); err != nil {
+				return err
+			}
 			dir, err := bringModel(cmd.Context(), args[0], fetchOptions(env, dataFolder(env)), cmd.ErrOrStderr())
 			if err != nil {
 				return err

@@ -76,6 +76,9 @@ func (m *mergeFlags) run(ctx context.Context, out string, screen, stdout io.Writ
 	if after, err := os.Stat(out); err == nil && os.SameFile(before, after) {
 		return fmt.Errorf("%w: OUT.gguf: %s is the base itself", errUsage, out)
 	}
+	if err := checkOut(out); err != nil {
+		return err
+	}
 	removeImport, err := m.importBase(ctx, before.IsDir(), out, screen)
 	defer removeImport()
 	if err != nil {

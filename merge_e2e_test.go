@@ -65,6 +65,10 @@ func TestMergeCommandRefuses(t *testing.T) {
 		{[]string{"--base", base, "--adapter", "demo/eval.jsonl", out}, 1, "neither a GGUF file nor"},
 		{[]string{"--base", base, "--adapter", pirate, "--type", "q1", out}, 2, "want one of nf4"},
 		{[]string{"--base", base, "--adapter", pirate}, 2, "want OUT.gguf"},
+		{[]string{"--base", base, "--adapter", pirate, dir}, 2, "is a folder"},
+		{[]string{"--base", base, "--adapter", pirate, filepath.Join(dir, "none", "out.gguf")}, 2, "none does not exist"},
+		{[]string{"--base", base, "--adapter", pirate + ":1e30", out}, 1, "is too large for F16"},
+		{[]string{"--base", dir, "--adapter", pirate, out}, 1, "config.json is missing"},
 	} {
 		status, _, stderr := command(t, nil, append([]string{"merge"}, c.args...)...)
 		if status != c.status || !strings.Contains(stderr, c.want) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,6 +80,9 @@ func (q *quantizeFlags) run(ctx context.Context, in, out string, screen, stdout 
 	if err != nil {
 		return fmt.Errorf("%w: IN.gguf: %w", errUsage, err)
 	}
+	if err := checkOut(out); err != nil {
+		return err
+	}
 	if before.IsDir() {
 		return fmt.Errorf("%w: IN.gguf: %s is a folder: lorikeet import makes a file of it, in any type", errUsage, in)
 	}
@@ -100,6 +104,17 @@ func (q *quantizeFlags) run(ctx context.Context, in, out string, screen, stdout 
 	_, err = fmt.Fprintf(stdout, "%s: %s, %.3f bits per weight, %s instead of %s, in %s\n", out, q.typ, bits, formatBytes(after.Size()),
 		formatBytes(before.Size()), time.Since(start).Round(10*time.Millisecond))
 	return err
+}
+
+// checkOut refuses, before the work is done, a place that no file can be written to.
+func checkOut(out string) error {
+	if info, err := os.Stat(out); err == nil && info.IsDir() {
+		return fmt.Errorf("%w: OUT.gguf: %s is a folder", errUsage, out)
+	}
+	if err := mustBe(filepath.Dir(out), true); err != nil {
+		return fmt.Errorf("%w: OUT.gguf: %w", errUsage, err)
+	}
+	return nil
 }
 
 // write is run without its words, but for the tensors that got a narrower type.

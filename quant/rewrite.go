@@ -154,6 +154,9 @@ func (r *Rewriting) step(name string, t Tensor) (s step, err error) {
 		return s, fmt.Errorf("%w: %s cannot be written; choose another type", ErrType, t.Type)
 	}
 	s.decode, s.encode = c.Decode, c.Encode
+	if s.to.Type != F32 && s.to.Type != BF16 {
+		s.limit = maxHalf // of their scales; a sum of adapters can come to anything
+	}
 	s.to.Size, err = s.to.Type.size(t.Dims)
 	return s, err
 }

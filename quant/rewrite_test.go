@@ -182,6 +182,10 @@ func TestRewriteRefuses(t *testing.T) {
 		return func(_ int64, w []float32) error { w[3] /= 0 * w[3]; return nil }, nil
 	}
 	fails(r, nil, "blk.0.attn_q.weight", "weight 3")
+	r.Change = func(string) (Change, error) {
+		return func(_ int64, w []float32) error { w[3] = 1e6; return nil }, nil
+	}
+	fails(r, nil, "blk.0.attn_q.weight", "a weight of magnitude 1e+06 is too large for")
 	r = rewriting()
 	r.Copies = map[string]string{"x": "none.weight"}
 	fails(r, ErrNoTensor, "none.weight")
