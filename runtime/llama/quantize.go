@@ -43,6 +43,9 @@ func quantize(ctx context.Context, in, out, typ string, threads int, progress fu
 		return err
 	}
 	defer f.Close()
+	if f.NF4() {
+		return fmt.Errorf("%w: its weights are NF4 already; start from a model that is not quantized", quant.ErrType)
+	}
 	if parts, _ := f.Metadata.Uint("split.count"); parts > 1 {
 		return quantizeWhole(ctx, in, out, typ, threads, progress)
 	}
