@@ -171,6 +171,17 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
+// FuzzContentRange: a range that is understood is one.
+func FuzzContentRange(f *testing.F) {
+	f.Add("bytes 5-9/10")
+	f.Add("bytes 0-0/*")
+	f.Fuzz(func(t *testing.T, text string) {
+		if offset, total, ok := contentRange(text); ok && (offset < 0 || total < -1) {
+			t.Errorf("%q is %d of %d", text, offset, total)
+		}
+	})
+}
+
 func TestContentRange(t *testing.T) {
 	for _, test := range []struct {
 		text          string

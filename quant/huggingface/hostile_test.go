@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -233,4 +234,28 @@ func TestLinksOutOfTheFolder(t *testing.T) {
 		}
 		imported(t, dir, Options{Type: "keep"})
 	}
+}
+
+// FuzzFolder puts anything in the place of one of the small files beside a model's weights: the folder is imported, or
+// refused as its own fault, and nothing is left of what is refused.
+func FuzzFolder(f *testing.F) {
+	names := []string{"generation_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer_config.json", "chat_template.jinja",
+		"chat_template.json", "README.md", "config.json", indexFile, "tokenizer.json"}
+	for i, text := range []string{`{"eos_token_id":[1,2],"bos_token_id":0}`, `{"eos_token":{"content":"</s>"}}`, `{"<x>":3}`,
+		`{"chat_template":[{"name":"default","template":"{{ messages }}"}],"add_bos_token":true,"bos_token":"<s>"}`, "{{ messages[0] }}",
+		`{"chat_template":"{{ x }}"}`, "---\nlicense: apache-2.0\nlanguage: [en, de]\nbase_model:\n- a/b\n---\n# x", `{}`, `{"weight_map":{}}`, `{}`} {
+		f.Add(uint8(i), []byte(text))
+	}
+	whole := hftest.Random("llama", 1).Files()
+	f.Fuzz(func(t *testing.T, which uint8, data []byte) {
+		files := maps.Clone(whole)
+		files[names[int(which)%len(names)]] = data
+		dir, out := t.TempDir(), t.TempDir()
+		hftest.WriteFiles(t, dir, files)
+		_, err := Import(t.Context(), dir, filepath.Join(out, "out.gguf"), Options{Type: "keep"})
+		left, _ := os.ReadDir(out)
+		if err != nil && (!errors.Is(err, ErrFormat) && !errors.Is(err, ErrUnsupported) || len(left) > 0) || err == nil && len(left) != 1 {
+			t.Fatalf("%v, and %d files are left", err, len(left))
+		}
+	})
 }
