@@ -61,7 +61,7 @@ func mergeCommand(env lookup) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&m.base, "base", "", "GGUF file or Hugging Face folder of the base model, or hf://org/repo[@revision][:quant][/file]")
 	flags.StringArrayVar(&m.adapters, "adapter", nil, "adapter to merge, and its weight after a colon; repeatable")
-	flags.StringVar(&m.data, "data", dataDir(env), "folder that adapters are stored in, for those given by name")
+	flags.StringVar(&m.data, "data", dataFolder(env), "folder that adapters are stored in, for those given by name")
 	choiceFlag(flags, &m.typ, "type", "", "type of the weights; none: each keeps its own", types...)
 	flags.IntVarP(&m.threads, "threads", "t", 0, "threads; 0: one for each CPU")
 	return cmd
