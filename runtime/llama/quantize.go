@@ -44,7 +44,7 @@ func quantize(ctx context.Context, in, out, typ string, threads int, progress fu
 	}
 	defer f.Close()
 	if f.NF4() {
-		return fmt.Errorf("%w: its weights are NF4 already; start from a model that is not quantized", quant.ErrType)
+		return fmt.Errorf("%w: general.architecture is %q: it is NF4 already; start from a model that is not quantized", quant.ErrType, f.Architecture())
 	}
 	if parts, _ := f.Metadata.Uint("split.count"); parts > 1 {
 		return quantizeWhole(ctx, in, out, typ, threads, progress)
