@@ -182,17 +182,7 @@ func TestSumOfWholeRows(t *testing.T) {
 	sum := NewSum(base)
 	weights := []float64{0.7, -0.4}
 	for i, x := range []*peftFiles{p, q} {
-		dir := filepath.Join(t.TempDir(), "adapter")
-		x.folder(t, dir)
-		a, err := OpenPath(base, dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer a.Close()
-		if err := a.Mergeable(base); err != nil {
-			t.Fatal(err)
-		}
-		sum.Add(a, float32(weights[i]))
+		sum.Add(x.mergeable(t, base), float32(weights[i]))
 	}
 	bias, err := permute(replaced, 16, base.Heads, true)
 	if err != nil {
@@ -244,6 +234,22 @@ func TestSumOfWholeRows(t *testing.T) {
 	}
 }
 
+// mergeable opens the adapter, which a base can take up, until the test ends.
+func (p *peftFiles) mergeable(t *testing.T, base *runtime.Facts) *Adapter {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "adapter")
+	p.folder(t, dir)
+	a, err := OpenPath(base, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Close() })
+	if err := a.Mergeable(base); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
 // A bias of lora_B is added to the base's bias; where the base has none, there is no place for it.
 func TestMergeableBiases(t *testing.T) {
 	base := wholeFacts(false)
@@ -261,16 +267,7 @@ func TestMergeableBiases(t *testing.T) {
 			q = v
 		}
 	}
-	dir := filepath.Join(t.TempDir(), "adapter")
-	p.folder(t, dir)
-	a, err := OpenPath(base, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.Close()
-	if err := a.Mergeable(base); err != nil {
-		t.Fatal(err)
-	}
+	a := p.mergeable(t, base)
 	sum := NewSum(base)
 	sum.Add(a, 0.5)
 	change := lookAndChange(t, sum, "blk.1.attn_v.bias", noScan)

@@ -55,8 +55,9 @@ var trainingOnly = map[string]bool{
 	"inference_mode": true, "peft_version": true, "lora_dropout": true, "loftq_config": true, "eva_config": true,
 	"corda_config": true, "lora_ga_config": true, "megatron_config": true, "megatron_core": true,
 	"runtime_config": true, "qalora_group_size": true, "merge_weights": true,
-	"velora_config": true,                                                                   // what the backward pass keeps of the activations
-	"swift_type":    true, "lora_dtype": true, "lorap_lr_ratio": true, "lorap_emb_lr": true, // of ms-swift
+	"velora_config": true,
+
+	"swift_type": true, "lora_dtype": true, "lorap_lr_ratio": true, "lorap_emb_lr": true, // of ms-swift
 }
 
 // refused are the fields that change the function in a way we do not serve, unless they are neutral, with

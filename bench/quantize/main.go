@@ -3,7 +3,8 @@
 //	make build && go run ./bench/quantize      # the shape of an 8B model, 16 GB
 //
 // Peak RSS is the process's, as the kernel counts it (VmHWM), pages of mapped files and all. The F16 file is sparse and
-// all zeros, so that it takes neither disk nor time to make. Memory does not depend on the weights; times do (a block of zeros needs no search for its scale), so they are a lower bound.
+// all zeros, so that it takes neither disk nor time to make. Memory does not depend on the weights; times do (a block of
+// zeros needs no search for its scale), so they are a lower bound.
 package main
 
 import (
