@@ -30,7 +30,7 @@ func (s *Store) PutCheckpoint(name string, step, keep int, a *runtime.LoRA, n No
 	open := func(o *opener) (*source, error) { return loraSource(o.facts, a) }
 	return s.build(name, n, open, func(dir string, m *manifest) (Info, error) {
 		s.commit.Lock()
-		defer s.commit.Unlock()
+		defer s.done()
 		defer s.sweep()
 		if err := s.place(dir, m); err != nil {
 			return Info{}, err
@@ -81,7 +81,7 @@ func (s *Store) DropCheckpoints(name string) error {
 		return ErrClosed
 	}
 	s.commit.Lock()
-	defer s.commit.Unlock()
+	defer s.done()
 	s.mu.RLock()
 	_, ok := s.steps[name]
 	s.mu.RUnlock()

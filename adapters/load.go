@@ -36,7 +36,7 @@ func (s *Store) hold(digest string) bool {
 }
 
 // drop ends a take or a hold. The last one removes a version that no name refers to any more, or leaves that to
-// the next change of the Store where one is under way.
+// the change of the Store that is under way.
 func (s *Store) drop(digest string) {
 	s.mu.Lock()
 	v := s.versions[digest]
@@ -47,11 +47,25 @@ func (s *Store) drop(digest string) {
 		return
 	}
 	defer s.life.RUnlock()
-	if s.closed || !s.commit.TryLock() {
-		return
+	if !s.closed {
+		s.dropped.Store(true)
+		s.settle()
 	}
-	defer s.commit.Unlock()
-	s.sweep()
+}
+
+// settle sweeps after drops, unless a change is under way: done calls it again at the end of that. s.life is held.
+func (s *Store) settle() {
+	for s.dropped.Load() && s.commit.TryLock() {
+		s.dropped.Store(false)
+		s.sweep()
+		s.commit.Unlock()
+	}
+}
+
+// done ends a change, and does what drops could not do meanwhile.
+func (s *Store) done() {
+	s.commit.Unlock()
+	s.settle()
 }
 
 // load reads a version that is held, and checks it against its digest and the base. The error wraps ErrDamaged

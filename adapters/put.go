@@ -145,7 +145,7 @@ func (s *Store) checkMemory(x *Summary, n Note) error {
 // publish moves the version into its place, unless it is there, and points name at it.
 func (s *Store) publish(name, dir string, m *manifest, n Note) (Info, error) {
 	s.commit.Lock()
-	defer s.commit.Unlock()
+	defer s.done()
 	if err := s.place(dir, m); err != nil {
 		return Info{}, err
 	}
@@ -239,7 +239,7 @@ func (s *Store) Delete(name string) error {
 		return ErrClosed
 	}
 	s.commit.Lock()
-	defer s.commit.Unlock()
+	defer s.done()
 	s.mu.RLock()
 	_, ok := s.names[name]
 	_, damaged := s.damaged[name]

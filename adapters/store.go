@@ -33,7 +33,8 @@ type Store struct {
 	life   sync.RWMutex // held for reading by what changes files, for writing by Close
 	closed bool         // guarded by life
 
-	commit sync.Mutex // held while versions and names change on disk; taken before mu
+	commit  sync.Mutex  // held while versions and names change on disk; taken before mu, and given back by done
+	dropped atomic.Bool // the last hold of a version was dropped: a sweep is due
 
 	mu       sync.RWMutex // guards what follows; never held during I/O
 	names    map[string]*nameRecord
