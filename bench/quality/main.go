@@ -16,7 +16,7 @@
 //
 // Logits are those of runtime/llama, as it serves. Speeds are medians over rounds in which the types take turns phase by
 // phase, and so are their ratios to Q4_0's in the same round: on a shared machine trust these. With its defaults all of
-// it takes about five minutes on 2 cores. Run it in a shell with the C flags: eval "$(make -s env)".
+// it takes a few minutes on 2 cores. Run it in a shell with the C flags: eval "$(make -s env)".
 package main
 
 import (
