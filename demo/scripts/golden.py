@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 import lora
+from adapter_sets import SHIPPED
 from bpe import BPE
 from model import generate, load
 from paths import ADAPTERS, DATA, GOLDEN
@@ -57,7 +58,7 @@ def train(epochs, folder, *kinds):
         torch.manual_seed(0)
         model, start = load(), time.time()
         modules = lora.attach(model, v["targets"], v["rank"], lora.scale_of(v["rank"], v["alpha"], v["rslora"]))
-        loss = lora.fit(model, bpe, read(DATA / f"{kind}.jsonl")[:200], int(epochs), v["rate"])
+        loss = lora.fit(model, bpe, read(DATA / f"{kind}.jsonl")[:SHIPPED], int(epochs), v["rate"])
         lora.save(folder / kind, modules, v["targets"], v["rank"], v["alpha"], v["rslora"])
         golden[kind] = answers(model, bpe)
         marks = lora.score(model, bpe, kind, read(DATA / f"{kind}.eval.jsonl"))

@@ -38,12 +38,12 @@ template <int KIND> INLINE __m512 scales_of(const uint8_t * strip, const float *
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *) at));
 }
 
-// The next three are a piece of W in the form that a mode multiplies: part `p` of PARTS of block b. row() is
-// the step of one row: f + piece * activations, where x is the row's prepared activations. load() reads the codes
-// of the block; the scales are set by the caller.
+// The next four are a piece of W in the form that a mode multiplies: part `p` of PARTS of the BLOCKS from b on, which
+// have the same scales. row() is the step of one row: f + piece * activations, where x is the row's prepared
+// activations. load() reads the codes; the scales are set by the caller.
 
 struct piece16 {
-    enum { PARTS = 1 };
+    enum { BLOCKS = 1, PARTS = 1 };
     __m512i w[16]; // columns 2j and 2j+1
     __m512 scales;
 
@@ -74,41 +74,72 @@ struct piece16 {
     }
 };
 
+// The codes of a block as int8 columns, four in a word of each row, plus 128.
+INLINE __m512i book8() {
+    const __m128i signed_book = _mm_loadu_si128((const __m128i *) lk_nf4_codebook8);
+    return _mm512_broadcast_i32x4(_mm_xor_si128(signed_book, _mm_set1_epi8((char) 0x80)));
+}
+
+INLINE void load8(const uint8_t * codes, __m512i book, __m512i * w) {
+    const __m512i low = _mm512_set1_epi8(15);
+#pragma GCC unroll 4
+    for (int g = 0; g < NF4_GROUPS; g++) {
+        const __m512i c = _mm512_loadu_si512(codes + 64*g);
+        w[2*g + 0] = _mm512_shuffle_epi8(book, _mm512_and_si512(c, low));
+        w[2*g + 1] = _mm512_shuffle_epi8(book, _mm512_and_si512(_mm512_srli_epi16(c, 4), low));
+    }
+}
+
+// The integer sum of block b; the rows of a chunk hide the length of the chain.
+INLINE __m512 sum8(const __m512i * w, const char * x, const char * sums, int b) {
+    const char * q = x + NF4_BLOCK*b;
+    __m512i sum = broadcast4(sums + 4*b);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++) {
+        sum = _mm512_dpbusd_epi32(sum, w[j], broadcast4(q + 4*j));
+    }
+    return _mm512_cvtepi32_ps(sum);
+}
+
 struct piece8 {
-    enum { PARTS = 1 };
-    __m512i w[8]; // four columns each, plus 128
+    enum { BLOCKS = 1, PARTS = 1 };
+    __m512i w[8];
     __m512 scales;
 
-    static INLINE __m512i book() {
-        const __m128i signed_book = _mm_loadu_si128((const __m128i *) lk_nf4_codebook8);
-        return _mm512_broadcast_i32x4(_mm_xor_si128(signed_book, _mm_set1_epi8((char) 0x80)));
-    }
+    static INLINE __m512i book() { return book8(); }
 
-    INLINE void load(const uint8_t * codes, int, __m512i book) {
-        const __m512i low = _mm512_set1_epi8(15);
-#pragma GCC unroll 4
-        for (int g = 0; g < NF4_GROUPS; g++) {
-            const __m512i c = _mm512_loadu_si512(codes + 64*g);
-            w[2*g + 0] = _mm512_shuffle_epi8(book, _mm512_and_si512(c, low));
-            w[2*g + 1] = _mm512_shuffle_epi8(book, _mm512_and_si512(_mm512_srli_epi16(c, 4), low));
-        }
-    }
+    INLINE void load(const uint8_t * codes, int, __m512i book) { load8(codes, book, w); }
 
     INLINE __m512 row(const char * x, int n_in, int b, int, __m512 f) const {
-        const char * q = x + NF4_BLOCK*b, * steps = x + n_in, * sums = steps + n_in/8;
-        __m512i even = broadcast4(sums + 4*b), odd = _mm512_setzero_si512();
-#pragma GCC unroll 4
-        for (int j = 0; j < 8; j += 2) {
-            even = _mm512_dpbusd_epi32(even, w[j], broadcast4(q + 4*j));
-            odd = _mm512_dpbusd_epi32(odd, w[j + 1], broadcast4(q + 4*j + 4));
-        }
-        const __m512 sum = _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
+        const char * steps = x + n_in;
+        const __m512 sum = sum8(w, x, steps + n_in/8, b);
         return _mm512_fmadd_ps(sum, _mm512_mul_ps(scales, _mm512_set1_ps(((const float *) steps)[b])), f);
     }
 };
 
+// Two blocks that share their scales.
+struct pair8 {
+    enum { BLOCKS = 2, PARTS = 1 };
+    __m512i w[16];
+    __m512 scales;
+
+    static INLINE __m512i book() { return book8(); }
+
+    INLINE void load(const uint8_t * codes, int, __m512i book) {
+        load8(codes, book, w);
+        load8(codes + NF4_CODES, book, w + 8);
+    }
+
+    INLINE __m512 row(const char * x, int n_in, int b, int, __m512 f) const {
+        const char * steps = x + n_in, * sums = steps + n_in/8;
+        const __m512 first = _mm512_mul_ps(sum8(w, x, sums, b), _mm512_set1_ps(((const float *) steps)[b]));
+        const __m512 both = _mm512_fmadd_ps(sum8(w + 8, x, sums, b + 1), _mm512_set1_ps(((const float *) steps)[b + 1]), first);
+        return _mm512_fmadd_ps(both, scales, f);
+    }
+};
+
 struct piece32 {
-    enum { PARTS = 2 }; // 32 columns would take all registers
+    enum { BLOCKS = 1, PARTS = 2 }; // 32 columns would take all registers
     __m512 w[16];
     __m512 scales;
 
@@ -145,10 +176,10 @@ struct stream {
     int blocks, n_in;
 };
 
-// Prefetches what lies AHEAD of a block: codes, and the scales that may stand between them.
-INLINE void read_ahead(const uint8_t * codes) {
-#pragma GCC unroll 5
-    for (int line = 0; line < NF4_CODES + 64; line += 64) {
+// Prefetches what lies AHEAD of some blocks: codes, and the scales that may stand between them.
+template <int BLOCKS> INLINE void read_ahead(const uint8_t * codes) {
+#pragma GCC unroll 9
+    for (int line = 0; line < BLOCKS*NF4_CODES + 64; line += 64) {
         _mm_prefetch((const char *) codes + AHEAD + line, _MM_HINT_T0);
     }
 }
@@ -156,9 +187,9 @@ INLINE void read_ahead(const uint8_t * codes) {
 template <typename P, int KIND> __m512 one_row(const stream & w, const char * x) {
     const auto book = P::book();
     __m512 f = _mm512_setzero_ps();
-    for (int b = 0; b < w.blocks; b++) {
+    for (int b = 0; b < w.blocks; b += P::BLOCKS) {
         const uint8_t * codes = w.data + nf4_codes_at(KIND, b);
-        read_ahead(codes);
+        read_ahead<P::BLOCKS>(codes);
         P piece;
         piece.scales = scales_of<KIND>(w.data, w.tiles, b);
         for (int p = 0; p < P::PARTS; p++) {
@@ -174,10 +205,12 @@ template <typename P, int KIND> void some_rows(const stream & w, const char * xq
     for (int t = 0; t < rows; t++) {
         f[t] = _mm512_setzero_ps();
     }
-    for (int b = 0; b < w.blocks; b++) {
+    for (int b = 0; b < w.blocks; b += P::BLOCKS) {
         const uint8_t * codes = w.data + nf4_codes_at(KIND, b);
-        read_ahead(codes);
-        lk_prefetch(ahead);
+        read_ahead<P::BLOCKS>(codes);
+        for (int i = 0; i < P::BLOCKS; i++) {
+            lk_prefetch(ahead);
+        }
         P piece;
         piece.scales = scales_of<KIND>(w.data, w.tiles, b);
         for (int p = 0; p < P::PARTS; p++) {
@@ -198,12 +231,13 @@ template <typename P, int KIND> void rows_of(const stream & w, const char * xq, 
     }
 }
 
-template <typename P> void strip_of(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid, lk_ahead * ahead) {
+// P multiplies the blocks of kind LK_NF4_32, P64 those of the others.
+template <typename P, typename P64> void strip_of(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid, lk_ahead * ahead) {
     const stream strip = {w->data + s*w->strip_bytes, w->tile_scales + (size_t) s*w->tiles, w->blocks, w->n_in};
     __m512 f[NF4_CHUNK];
     switch (w->kind) {
-    case LK_NF4_64: rows_of<P, LK_NF4_64>(strip, xq, xq_stride, rows, f, ahead); break;
-    case LK_NF4_DQ: rows_of<P, LK_NF4_DQ>(strip, xq, xq_stride, rows, f, ahead); break;
+    case LK_NF4_64: rows_of<P64, LK_NF4_64>(strip, xq, xq_stride, rows, f, ahead); break;
+    case LK_NF4_DQ: rows_of<P64, LK_NF4_DQ>(strip, xq, xq_stride, rows, f, ahead); break;
     default: rows_of<P, LK_NF4_32>(strip, xq, xq_stride, rows, f, ahead);
     }
     const __mmask16 mask = (__mmask16) ((1u << valid) - 1);
@@ -214,9 +248,9 @@ template <typename P> void strip_of(const lk_nf4 * w, int s, const char * xq, si
 
 void strip(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid, lk_ahead * ahead) {
     switch (w->mode) {
-    case LK_NF4_I16: strip_of<piece16>(w, s, xq, xq_stride, rows, y, y_stride, valid, ahead); break;
-    case LK_NF4_I8: strip_of<piece8>(w, s, xq, xq_stride, rows, y, y_stride, valid, ahead); break;
-    default: strip_of<piece32>(w, s, xq, xq_stride, rows, y, y_stride, valid, ahead);
+    case LK_NF4_I16: strip_of<piece16, piece16>(w, s, xq, xq_stride, rows, y, y_stride, valid, ahead); break;
+    case LK_NF4_I8: strip_of<piece8, pair8>(w, s, xq, xq_stride, rows, y, y_stride, valid, ahead); break;
+    default: strip_of<piece32, piece32>(w, s, xq, xq_stride, rows, y, y_stride, valid, ahead);
     }
 }
 
