@@ -90,15 +90,16 @@ INLINE void load8(const uint8_t * codes, __m512i book, __m512i * w) {
     }
 }
 
-// The integer sum of block b; the rows of a chunk hide the length of the chain.
+// The integer sum of block b.
 INLINE __m512 sum8(const __m512i * w, const char * x, const char * sums, int b) {
     const char * q = x + NF4_BLOCK*b;
-    __m512i sum = broadcast4(sums + 4*b);
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; j++) {
-        sum = _mm512_dpbusd_epi32(sum, w[j], broadcast4(q + 4*j));
+    __m512i even = broadcast4(sums + 4*b), odd = _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (int j = 0; j < 8; j += 2) {
+        even = _mm512_dpbusd_epi32(even, w[j], broadcast4(q + 4*j));
+        odd = _mm512_dpbusd_epi32(odd, w[j + 1], broadcast4(q + 4*j + 4));
     }
-    return _mm512_cvtepi32_ps(sum);
+    return _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
 }
 
 struct piece8 {
