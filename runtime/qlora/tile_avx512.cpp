@@ -46,13 +46,13 @@ template <bool pairs> inline __m512 multiply_add(__m512 c, Unit a, __m512 b) {
     return pairs ? _mm512_dpbf16_ps(c, (__m512bh) av, (__m512bh) _mm512_castps_si512(b)) : _mm512_fmadd_ps(_mm512_castsi512_ps(av), b, c);
 }
 
-// `tall` rows of a block and `wide` registers of columns: the rest of a matrix, and a low rank, do less work.
-template <bool pairs, int tall, int wide>
-void run_some(int units1, const Unit * a1, const Unit * b1, int units2, const Unit * a2, const Unit * b2, float alpha, bool accumulate,
+// `wide` registers of columns: panels of at most 16 columns do half the work.
+template <bool pairs, int wide>
+void run_wide(int units1, const Unit * a1, const Unit * b1, int units2, const Unit * a2, const Unit * b2, float alpha, bool accumulate,
     int m, int n, float * c, ptrdiff_t ldc) {
-    __m512 acc[tall][wide];
+    __m512 acc[MR][wide];
 #pragma GCC unroll 12
-    for (int i = 0; i < tall; i++) {
+    for (int i = 0; i < MR; i++) {
         for (int v = 0; v < wide; v++) {
             acc[i][v] = _mm512_setzero_ps();
         }
@@ -66,7 +66,7 @@ void run_some(int units1, const Unit * a1, const Unit * b1, int units2, const Un
                 _mm_prefetch((const char *) (b + NR*8 + 16*v), _MM_HINT_T0);
             }
 #pragma GCC unroll 12
-            for (int i = 0; i < tall; i++) {
+            for (int i = 0; i < MR; i++) {
                 for (int v = 0; v < wide; v++) {
                     acc[i][v] = multiply_add<pairs>(acc[i][v], a[i], bv[v]);
                 }
@@ -75,7 +75,7 @@ void run_some(int units1, const Unit * a1, const Unit * b1, int units2, const Un
     }
     const __m512 al = _mm512_set1_ps(alpha);
 #pragma GCC unroll 12
-    for (int i = 0; i < tall; i++) {
+    for (int i = 0; i < MR; i++) {
         if (i >= m) {
             break;
         }
@@ -88,25 +88,13 @@ void run_some(int units1, const Unit * a1, const Unit * b1, int units2, const Un
     }
 }
 
-template <bool pairs, int tall>
-void run_tall(int units1, const Unit * a1, const Unit * b1, int units2, const Unit * a2, const Unit * b2, float alpha, bool accumulate, int m,
-    int n, float * c, ptrdiff_t ldc) {
-    if (n > 16) {
-        run_some<pairs, tall, 2>(units1, a1, b1, units2, a2, b2, alpha, accumulate, m, n, c, ldc);
-    } else {
-        run_some<pairs, tall, 1>(units1, a1, b1, units2, a2, b2, alpha, accumulate, m, n, c, ldc);
-    }
-}
-
 template <bool pairs>
 void run(int units1, const Unit * a1, const Unit * b1, int units2, const Unit * a2, const Unit * b2, float alpha, bool accumulate, int m,
     int n, float * c, ptrdiff_t ldc) {
-    if (m > 8) {
-        run_tall<pairs, MR>(units1, a1, b1, units2, a2, b2, alpha, accumulate, m, n, c, ldc);
-    } else if (m > 4) {
-        run_tall<pairs, 8>(units1, a1, b1, units2, a2, b2, alpha, accumulate, m, n, c, ldc);
+    if (n > 16) {
+        run_wide<pairs, 2>(units1, a1, b1, units2, a2, b2, alpha, accumulate, m, n, c, ldc);
     } else {
-        run_tall<pairs, 4>(units1, a1, b1, units2, a2, b2, alpha, accumulate, m, n, c, ldc);
+        run_wide<pairs, 1>(units1, a1, b1, units2, a2, b2, alpha, accumulate, m, n, c, ldc);
     }
 }
 
