@@ -90,7 +90,9 @@ func (p *program) openModel() (err error) {
 		Path:      p.config.Model,
 		NF4:       map[string]llama.NF4Mode{"i16": llama.NF4Int16, "f32": llama.NF4Float, "i8": llama.NF4Int8}[p.config.NF4],
 		KeepPlain: p.config.Backend == "mmid",
-		Log:       p.logLibrary,
+
+		CheckTensors: p.config.CheckTensors,
+		Log:          p.logLibrary,
 	}
 	if o.Path == "" {
 		o.Bytes, o.Name = demo.Base(), demo.Name

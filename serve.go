@@ -48,6 +48,7 @@ type config struct {
 	FlashAttention string
 	Backend        string // of adapters
 	NF4            string
+	CheckTensors   bool
 	Grouped        bool
 
 	MaxQueue  int
@@ -91,6 +92,7 @@ func (c *config) bind(flags *pflag.FlagSet, dataDir string) {
 	choiceFlag(flags, &c.FlashAttention, "flash-attn", "auto", "attention as one fused operation", "auto", "on", "off")
 	choiceFlag(flags, &c.Backend, "lora-backend", "fused", "how adapters are multiplied", "fused", "mmid")
 	choiceFlag(flags, &c.NF4, "nf4-mode", "i8", "how NF4 weights are multiplied", "i8", "i16", "f32")
+	flags.BoolVar(&c.CheckTensors, "check-tensors", false, "read all weights at the start and refuse a model in which one is infinite or not a number")
 	flags.BoolVar(&c.Grouped, "grouped", false, "decode each adapter on its own, as servers do that cannot mix them; for comparison")
 
 	flags.IntVar(&c.MaxQueue, "max-queue", 256, "requests that may wait; more get 429")

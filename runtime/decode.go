@@ -152,6 +152,10 @@ func (e *Engine) call() (choices []Choice, err error) {
 
 // endWithout ends a task that no token can follow. Under a grammar whose end may not be drawn, that is its end.
 func (e *Engine) endWithout(t *task, err error) {
+	if errors.Is(err, ErrLogits) {
+		e.end(t, err)
+		return
+	}
 	if s := &t.request.Sampling; !s.IgnoreEOS || s.Grammar == "" || len(t.tokens) == t.prompt {
 		e.end(t, fmt.Errorf("%w: %w", ErrNoToken, err))
 		return

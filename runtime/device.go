@@ -20,7 +20,7 @@ type Choice struct {
 	Token   Token
 	Logprob float32
 	Top     []TokenLogprob // most likely first
-	Err     error          // no token is possible (the grammar admits none, ...): the stream ends with it; Token means nothing
+	Err     error          // the stream ends with it, and Token means nothing: no token is possible (the grammar admits none, ...), or ErrLogits
 }
 
 // TokenLogprob is a token and the natural logarithm of its probability.

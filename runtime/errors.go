@@ -17,6 +17,7 @@ var (
 	ErrDraining      = errors.New("the server is shutting down")
 	ErrNoRoom        = errors.New("the KV cache has no room")
 	ErrDecode        = errors.New("decoding failed")
+	ErrLogits        = errors.New("the model's logits are not numbers: a weight of the base or of an adapter is damaged or too large")
 	ErrNoToken       = errors.New("the answer cannot go on")
 	ErrTrain         = errors.New("this adapter cannot be trained")
 	ErrTrainMemory   = errors.New("the training does not fit into the memory that it may take")

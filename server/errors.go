@@ -74,6 +74,7 @@ var table = []row{
 	{adapters.ErrFormat, http.StatusBadRequest, requestFault, "adapter_unreadable", "adapter"},
 	{runtime.ErrAdapter, http.StatusBadRequest, requestFault, "adapter_mismatch", "adapter"},
 	{runtime.ErrNoRoom, http.StatusServiceUnavailable, serverFault, "no_room", ""},
+	{runtime.ErrLogits, http.StatusInternalServerError, serverFault, "logits_not_numbers", ""},
 	{runtime.ErrNoToken, http.StatusBadRequest, requestFault, "no_token", ""},
 	{runtime.ErrDecode, http.StatusInternalServerError, serverFault, "decode_failed", ""},
 	{training.ErrConfig, http.StatusBadRequest, requestFault, codeValue, ""},

@@ -166,6 +166,14 @@ func TestNoTokenIsPossible(t *testing.T) {
 	}
 }
 
+// An answer that a damaged weight ends is not the client's fault, whatever the request says.
+func TestNoLogitIsANumber(t *testing.T) {
+	h := open(t, func(p *plan) { p.answer = func(string) (runtime.Token, bool) { return -2, true } })
+	for _, extra := range []string{`"n":1`, `"ignore_eos":true,"grammar":"root ::= \"xyz\""`} {
+		refused(t, h.do("POST", "/v1/completions", completion("a", extra)), http.StatusInternalServerError, "logits_not_numbers", "", "logits are not numbers")
+	}
+}
+
 func TestDeadline(t *testing.T) {
 	h := open(t, slowly(20*time.Millisecond), func(p *plan) { p.engine.Deadline = 50 * time.Millisecond })
 	r := h.do("POST", "/v1/completions", completion("a", `"max_tokens":500,"ignore_eos":true`))

@@ -1,5 +1,7 @@
 // One turn: a batch through the model, and a token drawn from every row that asks.
 #include "device.h"
+#include <algorithm>
+#include <cmath>
 
 using namespace lorikeet;
 
@@ -16,6 +18,11 @@ static void check(const wall_device & d, int n) {
     }
 }
 
+// What a damaged weight makes of logits: not one is a number.
+static bool no_numbers(const float * logits, int n) {
+    return std::none_of(logits, logits + n, [](float x) { return std::isfinite(x); });
+}
+
 // Draws from the logits of every row that has a sampler.
 static void choose(wall_device & d, int n) {
     const int n_vocab = d.model->n_vocab();
@@ -29,6 +36,9 @@ static void choose(wall_device & d, int n) {
             throw std::runtime_error("row " + std::to_string(i) + " has no logits");
         }
         wall_choice c = {r.sampler->sampler.draw(logits, d.scratch), 0, 0, (int32_t) d.alternatives.size()};
+        if (c.token < 0 && no_numbers(logits, n_vocab)) {
+            c.token = -2;
+        }
         if (r.top >= 0) {
             c.logprob = log_probabilities(logits, n_vocab, c.token, r.top, d.alternatives);
             c.n_top = (int32_t) d.alternatives.size() - c.first;

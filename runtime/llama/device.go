@@ -33,7 +33,7 @@ type Device struct {
 
 var _ runtime.Device = (*Device)(nil)
 
-// errNoToken is the Err of a choice that could not be made.
+// errNoToken is the Err of a choice that could not be made, where the model is not at fault.
 var errNoToken = errors.New("no token is possible: the grammar, the logit bias or the logits admit none, or the answer can be read in too many ways under the grammar")
 
 // NewDevice makes a device on a model. The error wraps ErrDevice.
@@ -210,6 +210,9 @@ func (d *Device) collect(n int) []runtime.Choice {
 		}
 		if c.token < 0 {
 			choice.Token, choice.Err = d.model.facts.EOS, errNoToken
+		}
+		if c.token == -2 {
+			choice.Err = runtime.ErrLogits
 		}
 		d.choices = append(d.choices, choice)
 	}

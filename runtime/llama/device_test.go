@@ -4,10 +4,13 @@ package llama
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/lorikeet-ai/lorikeet/demo"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -38,6 +41,34 @@ func TestDecodeRefusesBadRows(t *testing.T) {
 	// None of them changed anything.
 	if _, err := d.Decode(rowsOf(t, m, 0, 3, tokens)); err != nil {
 		t.Errorf("after the errors: %v", err)
+	}
+}
+
+// The answer of a model with a damaged weight ends with an error that is not the client's.
+func TestLogitsThatAreNoNumbers(t *testing.T) {
+	path := tiny.file(t)
+	f := openQuant(t, path)
+	up, _ := f.Tensor("blk.1.ffn_up.weight")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(data[up.Offset+4*1000:], []byte{0, 0, 0xc0, 0x7f}) // NaN
+	broken := filepath.Join(t.TempDir(), "nan.gguf")
+	if err := os.WriteFile(broken, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := openModel(t, Options{Path: broken})
+	d := openDevice(t, m, DeviceOptions{Sequences: 1, Cells: 256, Threads: 1})
+	choices, err := d.Decode([]runtime.Row{{Token: 5, Sampler: greedy(t, m), Top: 1}})
+	if err != nil || len(choices) != 1 || !errors.Is(choices[0].Err, runtime.ErrLogits) {
+		t.Errorf("%+v, %v", choices, err)
+	}
+	if _, err := Load(Options{Path: broken, CheckTensors: true}); !errors.Is(err, ErrLoad) || !strings.Contains(err.Error(), `tensor "blk.1.ffn_up.weight": a weight in rows`) {
+		t.Errorf("with all weights checked: %v", err)
+	}
+	for _, o := range []Options{{Path: path, CheckTensors: true}, {Bytes: demo.Base(), CheckTensors: true}} {
+		openModel(t, o)
 	}
 }
 

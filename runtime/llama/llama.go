@@ -49,6 +49,10 @@ type Options struct {
 
 	NF4 NF4Mode
 
+	// CheckTensors reads all weights before they are loaded, and refuses a file with one that is infinite or NaN.
+	// Norms and biases, and the scales of NF4, always are.
+	CheckTensors bool
+
 	// PackFloat32 keeps adapters in float32, twice the memory; otherwise float16.
 	PackFloat32 bool
 	// KeepPlain makes Pack also keep the plain matrices, which devices with the MMID back end need.

@@ -81,7 +81,7 @@ func load(o Options) (*Model, error) {
 		return nil, err
 	}
 	defer done()
-	if err := checkVectors(file); err != nil {
+	if err := checkWeights(file, o.CheckTensors); err != nil {
 		return nil, err
 	}
 	m := &Model{targets: map[string]int{}, packFloat32: o.PackFloat32, keepPlain: o.KeepPlain, log: newCallback(o.Log)}
@@ -94,26 +94,6 @@ func load(o Options) (*Model, error) {
 		return nil, err
 	}
 	return m, nil
-}
-
-// checkVectors refuses norms and biases with values that are no numbers, which would make every logit one. Matrices are
-// too large to be read before they are needed.
-func checkVectors(file *quant.File) error {
-	for _, t := range file.Tensors {
-		if len(t.Dims) != 1 || t.Type != quant.F32 || t.Elements() > 1<<20 {
-			continue
-		}
-		values, err := file.ReadF32(t.Name)
-		if err != nil {
-			return err
-		}
-		for i, x := range values {
-			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-				return fmt.Errorf("tensor %q: value %d is %g", t.Name, i, x)
-			}
-		}
-	}
-	return nil
 }
 
 // open returns the file's header and a path that C can open. The caller calls done when both were used.

@@ -143,7 +143,7 @@ typedef struct {
 typedef struct { int32_t token; float logprob; } wall_alternative;
 
 typedef struct {
-    int32_t token;         // -1: the sampler admits no token
+    int32_t token;         // -1: the sampler admits no token; -2: no logit is a number
     float logprob;
     int32_t n_top, first;  // its alternatives are wall_device_alternatives[first : first+n_top]
 } wall_choice;

@@ -24,7 +24,7 @@ type Device struct {
 	Refuse func(call string, seq int) error
 
 	// Answer, where set, may choose the next token instead of the hash. text is the history of the
-	// sequence, control tokens as their text. A negative token is none: there is no possible one.
+	// sequence, control tokens as their text. A negative token is none: -1, no token is possible; -2, no logit is a number.
 	Answer func(text string) (next runtime.Token, ok bool)
 
 	model  *Model
@@ -301,6 +301,9 @@ func (d *Device) draw(s *sequence, r runtime.Row) runtime.Choice {
 	choice := runtime.Choice{Token: d.next(s, sum, sm.sampling.IgnoreEOS), Logprob: -float32(sum%1000) / 1000}
 	if choice.Token < 0 {
 		choice.Err = errors.New("none is possible")
+	}
+	if choice.Token < -1 {
+		choice.Err = runtime.ErrLogits
 	}
 	for i := range max(r.Top, 0) {
 		t := runtime.TokenLogprob{Token: choice.Token, Logprob: choice.Logprob}
