@@ -24,7 +24,8 @@ type Device struct {
 	Refuse func(call string, seq int) error
 
 	// Answer, where set, may choose the next token instead of the hash. text is the history of the
-	// sequence, control tokens as their text. A negative token is none: -1, no token is possible; -2, no logit is a number.
+	// sequence, control tokens as their text. A negative token is none: -1, no token is possible; -2, no logit is
+	// a number.
 	Answer func(text string) (next runtime.Token, ok bool)
 
 	model  *Model
