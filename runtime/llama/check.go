@@ -41,26 +41,24 @@ func checkVector(file *quant.File, t quant.Tensor) error {
 	return nil
 }
 
-// checkMatrix reads some rows at a time.
+// checkMatrix reads some blocks at a time.
 func checkMatrix(file *quant.File, t quant.Tensor) error {
 	const some = 4 << 20 // bytes
 	r, err := file.TensorReader(t.Name)
 	if err != nil {
 		return err
 	}
-	rows := max(t.Elements()/max(t.Dims[0], 1), 1)
-	row := t.Size / rows
-	buffer := make([]byte, row*max(1, min(rows, some/max(row, 1))))
-	for at := int64(0); at < rows; {
-		n := min(rows-at, int64(len(buffer))/max(row, 1))
-		part := buffer[:n*row]
+	weights, bytes := t.Type.Block()
+	buffer := make([]byte, min(t.Size, some/bytes*bytes))
+	for at := int64(0); at < t.Size; at += int64(len(buffer)) {
+		part := buffer[:min(t.Size-at, int64(len(buffer)))]
 		if _, err := io.ReadFull(r, part); err != nil {
 			return fmt.Errorf("tensor %q: %w", t.Name, err)
 		}
-		if len(part) > 0 && !valid(t.Type, part) {
-			return fmt.Errorf("tensor %q: a weight in rows %d to %d is infinite or not a number", t.Name, at, at+n-1)
+		if !valid(t.Type, part) {
+			first, end := at/bytes*weights, (at+int64(len(part)))/bytes*weights
+			return fmt.Errorf("tensor %q: one of the weights %d to %d is infinite or not a number", t.Name, first, end-1)
 		}
-		at += n
 	}
 	return nil
 }

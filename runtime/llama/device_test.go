@@ -64,7 +64,7 @@ func TestLogitsThatAreNoNumbers(t *testing.T) {
 	if err != nil || len(choices) != 1 || !errors.Is(choices[0].Err, runtime.ErrLogits) {
 		t.Errorf("%+v, %v", choices, err)
 	}
-	if _, err := Load(Options{Path: broken, CheckTensors: true}); !errors.Is(err, ErrLoad) || !strings.Contains(err.Error(), `tensor "blk.1.ffn_up.weight": a weight in rows`) {
+	if _, err := Load(Options{Path: broken, CheckTensors: true}); !errors.Is(err, ErrLoad) || !strings.Contains(err.Error(), `tensor "blk.1.ffn_up.weight": one of the weights 0 to `) {
 		t.Errorf("with all weights checked: %v", err)
 	}
 	for _, o := range []Options{{Path: path, CheckTensors: true}, {Bytes: demo.Base(), CheckTensors: true}} {
