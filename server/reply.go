@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"io"
 	"math"
@@ -154,7 +153,7 @@ func collect(ctx context.Context, s *runtime.Stream, tokens bool) (choice, error
 
 // label is the response's adapter field.
 func (r *reply) label() *openapi.AnsweredBy {
-	l := json.RawMessage(r.model.label)
+	l := r.model.label
 	return &l
 }
 

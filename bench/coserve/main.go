@@ -37,9 +37,7 @@ type settings struct {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, parse()); err != nil {
+	if err := run(parse()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/coserve:", err)
 		os.Exit(1)
 	}
@@ -65,7 +63,9 @@ func parse() settings {
 	return s
 }
 
-func run(ctx context.Context, s settings) error {
+func run(s settings) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
 	fmt.Printf("%d streams of %d tokens, %d threads, --train-share %v, %d rounds\n\n", s.clients, s.tokens, s.threads, s.share, s.rounds)
 	fmt.Printf("%-6s %22s %22s %7s   %18s %18s %6s   %s\n", "", "between tokens alone", "with training", "p95", "training alone", "with streams", "of it", "lost")
 	for _, model := range s.models {

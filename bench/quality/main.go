@@ -42,11 +42,9 @@ type settings struct {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
 	s, err := parse(os.Args[1:])
 	if err == nil {
-		err = run(ctx, s)
+		err = run(s)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench/quality:", err)
@@ -83,7 +81,9 @@ func parse(args []string) (settings, error) {
 	return s, os.MkdirAll(s.dir, 0o755)
 }
 
-func run(ctx context.Context, s settings) error {
+func run(s settings) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
 	scratch, err := os.MkdirTemp(s.dir, "model-*")
 	if err != nil {
 		return err

@@ -126,7 +126,7 @@ func (m *model) read(f *folder, o Options) error {
 	if c.nf4 && o.Type == "nf4" {
 		metadata.Set("general.architecture", c.arch+quant.NF4Suffix)
 	}
-	m.notes = append(c.notes, v.notes...)
+	m.notes = slices.Concat(c.notes, v.notes)
 	if c.nf4 && o.Type != "nf4" {
 		m.notes = append(m.notes, "bitsandbytes' codes are decoded, to be written as "+o.Type)
 	}

@@ -56,7 +56,7 @@ func NewDevice(m *Model, o DeviceOptions) (*Device, error) {
 		poll:      poll,
 		kv_type:   map[KVType]C.int32_t{KVF16: C.WALL_KV_F16, KVF32: C.WALL_KV_F32, KVQ8: C.WALL_KV_Q8_0}[o.KV],
 		flash:     map[FlashAttention]C.int32_t{FlashAuto: C.WALL_FLASH_AUTO, FlashOn: C.WALL_FLASH_ON, FlashOff: C.WALL_FLASH_OFF}[o.FlashAttention],
-		split_kv:  C.int32_t(flag(o.SplitKV)),
+		split_kv:  flag(o.SplitKV),
 	}
 	if o.LoRA == MMID {
 		w.mmid_rank = C.int32_t(o.MMIDRank)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/lorikeet-ai/lorikeet/quant/huggingface"
 	"github.com/lorikeet-ai/lorikeet/quant/huggingface/hftest"
@@ -148,7 +149,7 @@ func TestImportedPieces(t *testing.T) {
 			hftest.WriteFiles(t, dir, files)
 			m := importFolder(t, dir, "keep")
 			for _, text := range append(textsToTokenize, "the birds sing", "things there", " the  three birdsong", "thereinthething") {
-				if strings.ContainsAny(text, "\xff\x00") {
+				if !utf8.ValidString(text) || strings.Contains(text, "\x00") {
 					continue // the reference splits a text into valid characters
 				}
 				got, err := m.Tokenize(text, true, false)
