@@ -10,7 +10,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/quant"
 )
 
-// checkWeights refuses weights that are no numbers, which would make every logit one. Matrices are too large to be
+// checkWeights refuses weights that are no numbers: one makes every logit NaN. Matrices are too large to be
 // read before they are needed: they are looked at where all is set.
 func checkWeights(file *quant.File, all bool) error {
 	for _, t := range file.Tensors {
