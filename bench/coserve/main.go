@@ -6,9 +6,8 @@
 //	go run ./bench/coserve
 //
 // To reach, at the default --train-share: the 95th percentile between tokens at most 2x, training at least 40 % of
-// its speed alone, no answer lost. The models are the embedded base and random ones of about 0.45B weights. The
-// embedded base decodes in less than a millisecond: there the streams' HTTP and the clients, on the same cores, take
-// their part of the time, and training has had 30 to 40 %.
+// its speed alone, no answer lost. The models are the embedded base and random ones of about 0.45B weights. On
+// the embedded base, which decodes in less than a millisecond, training misses its 40 %: it has had 30 to 40.
 package main
 
 import (
