@@ -18,23 +18,27 @@ const module = "github.com/lorikeet-ai/lorikeet"
 // all of them point down: main -> server -> training -> adapters -> runtime -> quant, and main, server -> fetch.
 var arrows = map[string][]string{
 	".":                   {"server", "training", "adapters", "fetch", "runtime", "runtime/llama", "runtime/qlora", "quant", "quant/huggingface", "demo"},
-	"server":              {"openapi", "training", "adapters", "fetch", "runtime"},
-	"training":            {"adapters", "runtime"},
-	"adapters":            {"runtime", "quant", "quant/safetensors"},
+	"server":              {"openapi", "training", "adapters", "fetch", "runtime", "internal/disk"},
+	"training":            {"adapters", "runtime", "internal/disk"},
+	"adapters":            {"runtime", "quant", "quant/safetensors", "internal/disk", "internal/parallel"},
 	"runtime":             {"quant"},
 	"runtime/runtimetest": {"runtime"},
-	"runtime/llama":       {"runtime", "runtime/kernels", "runtime/qlora", "quant"}, // qlora reads the weights' rows
+	"runtime/llama":       {"runtime", "runtime/kernels", "runtime/qlora", "quant", "internal/parallel"}, // qlora reads the weights' rows
 	"runtime/qlora":       {"runtime", "runtime/kernels"},
 	"runtime/kernels":     {},
-	"quant":               {},
+	"quant":               {"internal/disk"},
 	"quant/safetensors":   {},
 	"quant/huggingface":   {"quant", "quant/safetensors"},
-	"fetch":               {},
+	"fetch":               {"internal/disk"},
 	"openapi":             {},
 	"demo":                {},
 	"demo/generate":       {"quant"},
 
 	"quant/huggingface/hftest": {"quant"}, // model folders for tests
+
+	// Small helpers that several rooms share; they import no room.
+	"internal/disk":     {},
+	"internal/parallel": {},
 }
 
 // testArrows are further imports that the tests of a room may have: tests use the real part next door.

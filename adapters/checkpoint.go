@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -112,7 +113,7 @@ func (s *Store) writeCheckpoints(r *nameRecord) error {
 			return err
 		}
 	}
-	if err := syncDir(s.path("checkpoints")); err != nil {
+	if err := disk.SyncDir(s.path("checkpoints")); err != nil {
 		return err
 	}
 	s.mu.Lock()

@@ -11,8 +11,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
+
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 )
 
 // This file has the Store's files. In its folder are
@@ -148,7 +149,7 @@ func writeVersion(dir string, src *source, f *fitted, m *manifest) error {
 	if err := writeJSON(filepath.Join(dir, manifestFile), m); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return disk.SyncDir(dir)
 }
 
 // newDigest begins a version's digest: the length of its configuration, then both files follow.
@@ -207,26 +208,4 @@ func writeJSON(path string, v any) error {
 		return err
 	})
 	return err
-}
-
-// syncDir puts a folder's entries on the disk.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-// lockDir keeps other processes from opening the same folder. The lock ends with the process, however it ends.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%s is in use by another process: %w", dir, err)
-	}
-	return f, nil
 }

@@ -1,15 +1,12 @@
 package adapters
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"math"
-	goruntime "runtime"
 	"slices"
-	"sync"
-	"sync/atomic"
 
+	"github.com/lorikeet-ai/lorikeet/internal/parallel"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -347,18 +344,11 @@ func allFinite(v []float32) bool {
 // lora reads the whole adapter, several modules at a time.
 func (f *fitted) lora() (*runtime.LoRA, error) {
 	out := &runtime.LoRA{Modules: make([]runtime.LoRAModule, len(f.modules))}
-	errs := make([]error, len(f.modules))
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(len(f.modules), goruntime.GOMAXPROCS(0)) {
-		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < len(f.modules); i = int(next.Add(1)) - 1 {
-				out.Modules[i], errs[i] = f.modules[i].load()
-			}
-		})
-	}
-	wg.Wait()
-	if err := cmp.Or(errs...); err != nil {
+	err := parallel.Each(len(f.modules), func(i int) (err error) {
+		out.Modules[i], err = f.modules[i].load()
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	return out, f.whole(out)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -202,7 +203,7 @@ func (s *Store) place(dir string, m *manifest) error {
 	if err := os.Rename(dir, to); err != nil {
 		return err
 	}
-	if err := syncDir(s.path("versions")); err != nil {
+	if err := disk.SyncDir(s.path("versions")); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -227,7 +228,7 @@ func (s *Store) writeName(r *nameRecord) error {
 	if err := os.Rename(tmp, s.path("names", r.Name+".json")); err != nil {
 		return err
 	}
-	return syncDir(s.path("names"))
+	return disk.SyncDir(s.path("names"))
 }
 
 // Delete removes a name and the versions that no other name refers to. Requests that have selected one of them
@@ -260,7 +261,7 @@ func (s *Store) Delete(name string) error {
 	if err := os.Remove(s.path("names", name+".json")); err != nil {
 		return err
 	}
-	if err := syncDir(s.path("names")); err != nil {
+	if err := disk.SyncDir(s.path("names")); err != nil {
 		return err
 	}
 	s.mu.Lock()

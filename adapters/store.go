@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -70,7 +71,7 @@ func Open(o Options) (*Store, error) {
 		}
 	}
 	var err error
-	if s.lock, err = lockDir(o.Dir); err != nil {
+	if s.lock, err = disk.Lock(o.Dir); err != nil {
 		return nil, fmt.Errorf("adapter store: %w", err)
 	}
 	if err := s.recover(); err != nil {

@@ -8,6 +8,8 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 )
 
 // Adapter brings the adapter that source names into the folder dir, which is empty, and returns where it is: dir
@@ -64,7 +66,7 @@ func (f *Fetcher) into(ctx context.Context, dir string, src Source, files []want
 			return "", fmt.Errorf("%w: %s has more than %d bytes", ErrTooLarge, src, maxBytes)
 		}
 	}
-	if err := checkSpace(dir, total); err != nil {
+	if err := disk.CheckSpace(dir, total); err != nil {
 		return "", err
 	}
 	for _, w := range files {
@@ -73,7 +75,7 @@ func (f *Fetcher) into(ctx context.Context, dir string, src Source, files []want
 			return "", err
 		}
 		if err := os.Rename(to+".part", to); err != nil {
-			return "", onDisk(err)
+			return "", disk.NoSpace(err)
 		}
 	}
 	if len(files) > 1 {

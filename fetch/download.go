@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 )
 
 // transfer is a file on its way here.
@@ -62,7 +64,7 @@ type sink struct {
 func openSink(path string, want content, progress func(string, int64, int64)) (*sink, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
-		return nil, onDisk(err)
+		return nil, disk.NoSpace(err)
 	}
 	s := &sink{want: want, path: path, file: file, sum: want.sum.hash(want.size), progress: progress}
 	if s.size, err = io.Copy(s.sum, file); err != nil {
@@ -90,7 +92,7 @@ func (s *sink) tagPath() string { return s.path + ".tag" }
 func (s *sink) restart() error {
 	s.size, s.pieces, s.tag, s.sum = 0, 0, "", s.want.sum.hash(s.want.size)
 	if err := s.file.Truncate(0); err != nil {
-		return onDisk(err)
+		return disk.NoSpace(err)
 	}
 	_, err := s.file.Seek(0, io.SeekStart)
 	return err
@@ -115,7 +117,7 @@ func (s *sink) fill(ctx context.Context, open opener, stall time.Duration) error
 		return err
 	}
 	s.progress(s.want.name, s.size, s.want.size)
-	return onDisk(s.file.Sync())
+	return disk.NoSpace(s.file.Sync())
 }
 
 // receive goes on with the transfer.
@@ -166,7 +168,7 @@ func (s *sink) begin(t *transfer) error {
 		return nil
 	}
 	s.tag = t.tag
-	return onDisk(os.WriteFile(s.tagPath(), []byte(t.tag), 0o644))
+	return disk.NoSpace(os.WriteFile(s.tagPath(), []byte(t.tag), 0o644))
 }
 
 // sinkError tells errors of the receiving end from those of the sending one.
@@ -181,7 +183,7 @@ func (s *sink) Write(b []byte) (int, error) {
 	s.sum.Write(b[:n])
 	s.size += int64(n)
 	if err != nil {
-		return n, &sinkError{onDisk(err)}
+		return n, &sinkError{disk.NoSpace(err)}
 	}
 	if now := time.Now(); now.Sub(s.told) > 100*time.Millisecond {
 		s.told = now

@@ -3,9 +3,7 @@ package fetch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/url"
-	"syscall"
 	"time"
 )
 
@@ -17,7 +15,6 @@ var (
 	ErrDenied      = errors.New("the source may not be read")
 	ErrContent     = errors.New("the source does not hold what is asked for")
 	ErrTooLarge    = errors.New("the source is too large")
-	ErrSpace       = errors.New("no space left for it")
 	ErrChecksum    = errors.New("the checksum does not match")
 	ErrCut         = errors.New("the transfer was cut off")
 	ErrUnreachable = errors.New("the other end does not answer")
@@ -53,14 +50,6 @@ func plain(ctx context.Context, err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
 		return u.Err
-	}
-	return err
-}
-
-// onDisk marks an error of writing: a full disk is the operator's to know of.
-func onDisk(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("%w: %w", ErrSpace, err)
 	}
 	return err
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 )
 
 // Model brings the base model that source, an hf:// one, names, and returns where it is: a GGUF file (of one in
@@ -95,7 +97,7 @@ func (f *Fetcher) bring(ctx context.Context, s shelf, src Source, commit string,
 			need -= min(info.Size(), e.Size)
 		}
 	}
-	if err := checkSpace(s.dir, need); err != nil {
+	if err := disk.CheckSpace(s.dir, need); err != nil {
 		return err
 	}
 	for _, e := range rest {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 )
 
 const gguf = "model-q4_k_m.gguf"
@@ -282,7 +284,7 @@ func TestNoSpace(t *testing.T) {
 	}
 	dir := t.TempDir()
 	f, _ := h.fetcher(dir)
-	if _, err := f.Model(t.Context(), "hf://org/repo"); !errors.Is(err, ErrSpace) || !strings.Contains(err.Error(), fmt.Sprint(int64(1)<<60)) {
+	if _, err := f.Model(t.Context(), "hf://org/repo"); !errors.Is(err, disk.ErrNoSpace) || !strings.Contains(err.Error(), fmt.Sprint(int64(1)<<60)) {
 		t.Errorf("%v", err)
 	}
 	if left := leftovers(t, dir); len(left) > 0 {
@@ -295,7 +297,7 @@ func TestNoSpace(t *testing.T) {
 	defer full.Close()
 	s := &sink{want: content{name: "m.gguf", size: 5}, file: full, sum: sum{}.hash(5), progress: func(string, int64, int64) {}}
 	var own *sinkError
-	if _, err := s.Write([]byte("hello")); !errors.As(err, &own) || !errors.Is(own.error, ErrSpace) {
+	if _, err := s.Write([]byte("hello")); !errors.As(err, &own) || !errors.Is(own.error, disk.ErrNoSpace) {
 		t.Errorf("%v", err)
 	}
 }

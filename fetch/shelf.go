@@ -5,13 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
-	"time"
+
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 )
 
 // shelf is where a repository's files are on this disk:
@@ -82,7 +83,7 @@ func (s shelf) keep(revision string, l listing) error {
 		return err
 	}
 	if err := os.MkdirAll(s.path("refs"), 0o755); err != nil {
-		return onDisk(err)
+		return disk.NoSpace(err)
 	}
 	if err := replace(s.path(l.Commit+".json"), text); err != nil {
 		return err
@@ -95,19 +96,10 @@ func (s shelf) keep(revision string, l listing) error {
 
 // replace writes a small file in one step.
 func replace(path string, text []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return onDisk(err)
-	}
-	_, err = tmp.Write(text)
-	err = errors.Join(err, tmp.Chmod(0o644), tmp.Sync(), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		return onDisk(errors.Join(err, os.Remove(tmp.Name())))
-	}
-	return nil
+	return disk.WriteFile(path, 0o644, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
 }
 
 // reuse takes a file from another commit that has the same content; the two share their place on the disk.
@@ -138,7 +130,7 @@ func (s shelf) reuse(commit string, e entry) bool {
 func (s shelf) makeRoom(commit string, e entry) error {
 	to := s.file(commit, e.Path)
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return onDisk(err)
+		return disk.NoSpace(err)
 	}
 	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -153,53 +145,19 @@ func (s shelf) place(part, commit string, e entry) error {
 	}
 	to := s.file(commit, e.Path)
 	if err := os.Rename(part, to); err != nil {
-		return onDisk(err)
+		return disk.NoSpace(err)
 	}
-	dir, err := os.Open(filepath.Dir(to))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return disk.SyncDir(filepath.Dir(to))
 }
 
 // lock waits until nobody else downloads to the shelf. wait is called once where it has to.
 func (s shelf) lock(ctx context.Context, wait func()) (unlock func(), err error) {
 	if err := os.MkdirAll(s.path("parts"), 0o755); err != nil {
-		return nil, onDisk(err)
+		return nil, disk.NoSpace(err)
 	}
-	f, err := os.OpenFile(s.path("lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := disk.LockWait(ctx, s.dir, wait)
 	if err != nil {
-		return nil, onDisk(err)
+		return nil, err
 	}
-	for first := true; ; first = false {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			f.Close()
-			return nil, fmt.Errorf("%s: %w", f.Name(), err)
-		}
-		if first {
-			wait()
-		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			f.Close()
-			return nil, context.Cause(ctx)
-		}
-	}
-}
-
-// checkSpace refuses to begin what the disk of dir cannot hold.
-func checkSpace(dir string, need int64) error {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(dir, &st); err != nil {
-		return nil // writing will tell
-	}
-	if free := int64(st.Bavail) * int64(st.Bsize); need > free { //nolint:unconvert // its type differs between architectures
-		return fmt.Errorf("%w: %d bytes are to come and %s has room for %d", ErrSpace, need, dir, free)
-	}
-	return nil
+	return func() { f.Close() }, nil
 }

@@ -3,13 +3,12 @@ package quant
 import (
 	"bufio"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
+
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 )
 
 // valueKinds lists the kinds of metadata values; the index is GGUF's number of the type.
@@ -147,39 +146,8 @@ func (c *counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// WriteFile writes a GGUF file as Encode does, and so that path holds the whole file or what it held
-// before: the bytes go to a temporary file beside it, which is synced and renamed. An error leaves nothing
-// behind; a killed process may leave the temporary file, whose name begins with a dot.
-func WriteFile(path string, m *Metadata, tensors []Tensor, data Data) (err error) {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*.tmp")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if err := Encode(f, m, tensors, data); err != nil {
-		return err
-	}
-	// CreateTemp's files are for the owner's eyes only; a model is not.
-	if err := errors.Join(f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// syncDir makes a rename in dir durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+// WriteFile writes a GGUF file as Encode does, and replaces what path held in one step, as disk.WriteFile does. The file
+// is readable for everybody.
+func WriteFile(path string, m *Metadata, tensors []Tensor, data Data) error {
+	return disk.WriteFile(path, 0o644, func(w io.Writer) error { return Encode(w, m, tensors, data) })
 }

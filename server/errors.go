@@ -11,6 +11,7 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/fetch"
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/training"
@@ -94,7 +95,7 @@ var table = []row{
 	{fetch.ErrDenied, http.StatusForbidden, requestFault, "source_denied", "source"},
 	{fetch.ErrOffline, http.StatusForbidden, requestFault, codeNotAllowed, "source"},
 	{fetch.ErrTooLarge, http.StatusRequestEntityTooLarge, requestFault, "adapter_too_large", "source"},
-	{fetch.ErrSpace, http.StatusInsufficientStorage, serverFault, "no_space", ""},
+	{disk.ErrNoSpace, http.StatusInsufficientStorage, serverFault, "no_space", ""},
 	{fetch.ErrChecksum, http.StatusBadGateway, serverFault, "source_checksum", "source"},
 	{fetch.ErrCut, http.StatusBadGateway, serverFault, "source_cut_off", "source"},
 	{fetch.ErrUnreachable, http.StatusBadGateway, serverFault, "source_unreachable", "source"},

@@ -170,7 +170,7 @@ func (u *upload) file(p *multipart.Part) error {
 		return err
 	}
 	u.files = append(u.files, f)
-	n, err := io.Copy(&disk{f}, io.LimitReader(p, u.left+1))
+	n, err := io.Copy(&diskWriter{f}, io.LimitReader(p, u.left+1))
 	var failed *diskError
 	switch {
 	case errors.As(err, &failed):
@@ -208,12 +208,12 @@ func broken(err error) error {
 	}
 }
 
-// disk tells a failing disk, which is the server's fault, from a failing upload.
-type disk struct{ w io.Writer }
+// diskWriter tells a failing disk, which is the server's fault, from a failing upload.
+type diskWriter struct{ w io.Writer }
 
 type diskError struct{ error }
 
-func (d *disk) Write(b []byte) (int, error) {
+func (d *diskWriter) Write(b []byte) (int, error) {
 	n, err := d.w.Write(b)
 	if err != nil {
 		err = &diskError{err}

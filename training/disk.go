@@ -9,59 +9,56 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
+
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 )
 
 // This file is how the package writes: whole or not at all, and on the disk before anything is told.
 
-// disk writes files under one folder. Names are relative to it.
-type disk struct {
+// folder writes files under one folder. Names are relative to it.
+type folder struct {
 	dir string
 	// at is called before each change with what it does. Tests end the process there; nil otherwise.
 	at func(op string)
 }
 
-// openDisk makes the folder and what it holds, and keeps other processes out until the returned file is closed.
-func openDisk(dir string, at func(string), folders ...string) (disk, *os.File, error) {
-	d := disk{dir, at}
-	for _, f := range folders {
-		if err := os.MkdirAll(d.path(f), 0o755); err != nil {
+// openFolder makes the folder and the named folders in it, and keeps other processes out until the returned file is closed.
+func openFolder(dir string, at func(string), names ...string) (folder, *os.File, error) {
+	d := folder{dir, at}
+	for _, name := range names {
+		if err := os.MkdirAll(d.path(name), 0o755); err != nil {
 			return d, nil, err
 		}
 	}
-	lock, err := os.OpenFile(d.path("lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	lock, err := disk.Lock(dir)
 	if err != nil {
 		return d, nil, err
-	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		lock.Close()
-		return d, nil, fmt.Errorf("%s is in use by another process: %w", dir, err)
 	}
 	return d, lock, d.empty("tmp")
 }
 
-func (d disk) path(parts ...string) string {
+func (d folder) path(parts ...string) string {
 	return filepath.Join(append([]string{d.dir}, parts...)...)
 }
 
-func (d disk) step(op string) {
+func (d folder) step(op string) {
 	if d.at != nil {
 		d.at(op)
 	}
 }
 
-// empty removes all that a folder holds.
-func (d disk) empty(folder string) error {
-	entries, err := os.ReadDir(d.path(folder))
+// empty removes everything in the named folder.
+func (d folder) empty(name string) error {
+	entries, err := os.ReadDir(d.path(name))
 	for _, e := range entries {
 		d.step("remove " + e.Name())
-		err = errors.Join(err, os.RemoveAll(d.path(folder, e.Name())))
+		err = errors.Join(err, os.RemoveAll(d.path(name, e.Name())))
 	}
 	return err
 }
 
 // put writes a file under tmp, puts it on the disk, and renames it to its place.
-func (d disk) put(name string, write func(io.Writer) error) (err error) {
+func (d folder) put(name string, write func(io.Writer) error) (err error) {
 	tmp := d.path("tmp", strings.ReplaceAll(name, string(filepath.Separator), "-"))
 	d.step("write " + name)
 	f, err := os.Create(tmp)
@@ -80,16 +77,16 @@ func (d disk) put(name string, write func(io.Writer) error) (err error) {
 }
 
 // rename moves a finished file or folder to its place, from a path.
-func (d disk) rename(from, name string) error {
+func (d folder) rename(from, name string) error {
 	d.step("rename " + name)
 	if err := os.Rename(from, d.path(name)); err != nil {
 		return err
 	}
 	d.step("renamed " + name)
-	return syncDir(filepath.Dir(d.path(name)))
+	return disk.SyncDir(filepath.Dir(d.path(name)))
 }
 
-func (d disk) putJSON(name string, v any) error {
+func (d folder) putJSON(name string, v any) error {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
@@ -100,7 +97,7 @@ func (d disk) putJSON(name string, v any) error {
 	})
 }
 
-func (d disk) putBytes(name string, data []byte) error {
+func (d folder) putBytes(name string, data []byte) error {
 	return d.put(name, func(w io.Writer) error {
 		_, err := w.Write(data)
 		return err
@@ -108,7 +105,7 @@ func (d disk) putBytes(name string, data []byte) error {
 }
 
 // remove takes a file or folder out of its place, then deletes it.
-func (d disk) remove(name string) error {
+func (d folder) remove(name string) error {
 	tmp := d.path("tmp", "gone-"+newID(""))
 	d.step("remove " + name)
 	if err := os.Rename(d.path(name), tmp); err != nil {
@@ -118,7 +115,7 @@ func (d disk) remove(name string) error {
 	return os.RemoveAll(tmp)
 }
 
-func (d disk) readJSON(name string, v any) error {
+func (d folder) readJSON(name string, v any) error {
 	data, err := os.ReadFile(d.path(name))
 	if err != nil {
 		return err
@@ -127,15 +124,6 @@ func (d disk) readJSON(name string, v any) error {
 		return fmt.Errorf("%s: %w", filepath.Base(name), err)
 	}
 	return nil
-}
-
-// syncDir puts a folder's entries on the disk.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // copyBounded copies at most limit bytes into a new file at path and puts it on the disk. It returns an error

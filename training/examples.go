@@ -21,7 +21,7 @@ const examplesMagic = "LKEX0001"
 // examples are the two sets of a job.
 type examples struct{ train, eval []Example }
 
-func writeExamples(d disk, name string, set *examples) error {
+func writeExamples(d folder, name string, set *examples) error {
 	return d.put(name, func(w io.Writer) error {
 		sum := crc32.NewIEEE()
 		buf := bufio.NewWriter(w)

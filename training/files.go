@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 )
 
 // FilesOptions are the settings of Files.
@@ -26,7 +28,7 @@ type FilesOptions struct {
 // goroutine.
 type Files struct {
 	o    FilesOptions
-	disk disk
+	disk folder
 	lock *os.File
 
 	commit sync.Mutex // held while files come and go; taken before mu
@@ -59,7 +61,7 @@ func OpenFiles(o FilesOptions) (*Files, error) {
 	}
 	f := &Files{o: o, files: make(map[string]File)}
 	var err error
-	if f.disk, f.lock, err = openDisk(o.Dir, nil, "files", "tmp"); err == nil {
+	if f.disk, f.lock, err = openFolder(o.Dir, nil, "files", "tmp"); err == nil {
 		err = f.recover()
 	}
 	if err != nil {
@@ -189,7 +191,7 @@ func (f *Files) Delete(id string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.files, id)
-	return syncDir(f.disk.path("files"))
+	return disk.SyncDir(f.disk.path("files"))
 }
 
 // Close lets another process open the folder. It may be called twice.

@@ -16,7 +16,7 @@ import (
 // eventLog is a job's events.jsonl: events are appended, and read by any number of followers, each at its own
 // pace. Its methods may be called from any goroutine.
 type eventLog struct {
-	disk disk
+	disk folder
 	name string
 
 	mu      sync.Mutex
@@ -31,7 +31,7 @@ type eventLog struct {
 const maxEvent = 1 << 20
 
 // openLog reads how the log ends. A line that was torn by a kill is cut off.
-func openLog(d disk, name string) (*eventLog, error) {
+func openLog(d folder, name string) (*eventLog, error) {
 	l := &eventLog{disk: d, name: name, changed: make(chan struct{})}
 	f, err := os.OpenFile(d.path(name), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -69,7 +69,7 @@ type Input struct {
 // called from any goroutine.
 type Queue struct {
 	o    Options
-	disk disk
+	disk folder
 	lock *os.File
 	ctx  context.Context // ends with Close
 	stop context.CancelFunc
@@ -103,7 +103,7 @@ func Open(o Options) (*Queue, error) {
 	}
 	q := &Queue{o: o, jobs: make(map[string]*job), clerk: make(chan struct{}, 1), worker: make(chan struct{}, 1)}
 	var err error
-	if q.disk, q.lock, err = openDisk(o.Dir, o.at, "jobs", "tmp"); err == nil {
+	if q.disk, q.lock, err = openFolder(o.Dir, o.at, "jobs", "tmp"); err == nil {
 		err = q.recover()
 	}
 	if err != nil {

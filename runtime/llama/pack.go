@@ -6,13 +6,11 @@ package llama
 import "C"
 
 import (
-	"cmp"
 	"fmt"
-	goruntime "runtime"
 	"sync"
-	"sync/atomic"
 	"unsafe"
 
+	"github.com/lorikeet-ai/lorikeet/internal/parallel"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -63,18 +61,7 @@ func (m *Model) addAll(pack *C.wall_pack, modules []runtime.LoRAModule) error {
 		}
 		seen[module.Tensor] = true
 	}
-	errs := make([]error, len(modules))
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(len(modules), goruntime.GOMAXPROCS(0)) {
-		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < len(modules); i = int(next.Add(1)) - 1 {
-				errs[i] = m.add(pack, modules[i])
-			}
-		})
-	}
-	wg.Wait()
-	return cmp.Or(errs...)
+	return parallel.Each(len(modules), func(i int) error { return m.add(pack, modules[i]) })
 }
 
 func (m *Model) add(pack *C.wall_pack, module runtime.LoRAModule) error {
