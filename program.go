@@ -15,9 +15,10 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/demo"
 	"github.com/lorikeet-ai/lorikeet/fetch"
-	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/engine"
 	"github.com/lorikeet-ai/lorikeet/runtime/llama"
 	"github.com/lorikeet-ai/lorikeet/server"
 )
@@ -29,8 +30,8 @@ type program struct {
 	log    zerolog.Logger
 
 	model    *llama.Model
-	engine   *runtime.Engine
-	template *runtime.Template
+	engine   *engine.Engine
+	template *chat.Template
 	store    *adapters.Store
 	cache    *adapters.Cache
 	folders  *adapters.Folders
@@ -116,7 +117,7 @@ func (p *program) openModel() (err error) {
 		}
 		source = string(text)
 	}
-	p.template = runtime.NewTemplate(p.model, source, func(s string) { p.log.Warn().Msg("chat template: " + s) })
+	p.template = chat.NewTemplate(p.model, source, func(s string) { p.log.Warn().Msg("chat template: " + s) })
 	return nil
 }
 
@@ -183,7 +184,7 @@ func (p *program) openEngine() error {
 		return err
 	}
 	p.metrics = server.NewMetrics()
-	p.engine = runtime.New(device, p.model, runtime.Options{
+	p.engine = engine.New(device, p.model, engine.Options{
 		Parallel: c.Parallel, MaxQueue: c.MaxQueue, Chunk: c.Chunk, Grouped: c.Grouped,
 		Deadline: time.Duration(c.Deadline), Observer: p.metrics, Share: c.TrainShare,
 	})

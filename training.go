@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/qlora"
 	"github.com/lorikeet-ai/lorikeet/training"
@@ -99,7 +100,7 @@ func (t *trainer) estimate(threads int) func(runtime.TrainSpec) error {
 
 // answer continues a conversation greedily, for a report.
 func (p *program) answer(ctx context.Context, adapter string, messages []runtime.Message) (string, error) {
-	prompt, err := p.template.Tokenize(messages, runtime.TemplateOptions{AddGenerationPrompt: true})
+	prompt, err := p.template.Tokenize(messages, chat.Options{AddGenerationPrompt: true})
 	if err != nil {
 		return "", err
 	}

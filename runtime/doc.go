@@ -1,20 +1,15 @@
-// Package runtime runs the model: one Engine goroutine owns the Device and, turn after turn, admits
-// requests, plans a batch, decodes it, and delivers what was sampled to the streams.
+// Package runtime declares how the model is run: the contracts between the engine, the devices that compute, and
+// the rooms that ask for answers and for training.
 //
 // The words used here:
 //
 //   - base: the one quantized model that is resident. It is adapter zero: a row without an adapter is
 //     a row whose Mix is empty, and nothing else about it is special.
 //   - adapter: a LoRA in the Device's own layout (Packed). A Mix is a weighted sum of adapters.
-//   - sequence: a row of the KV cache that a stream, or a finished stream's cached prefix, lives in.
-//   - turn: one Device.Decode and what surrounds it.
-//   - flow: the unit of fairness, an adapter by its name or the base.
+//   - row: one token of a decode batch.
+//   - sequence: the part of the KV cache that one stream, or a finished stream's cached prefix, lives in.
 //
-// What is decided and what is done are kept apart. plan says which rows a turn has, queue whose request is
-// next, kv what is cached and where a request may live, text what of an answer can be read: these touch
-// nothing but their own state. The loop (turn, and what it calls) asks them, calls the Device, and writes
-// to the streams. Other goroutines reach it through the inbox alone.
-//
-// The package is pure Go. runtime/llama implements Model and Device over llama.cpp, runtimetest
-// implements them deterministically for tests, and both pass the suite in runtimetest.
+// The package is pure Go and computes nothing. runtime/engine implements the loop that serves requests over a Model
+// and a Device; runtime/llama implements these two over llama.cpp, runtime/qlora implements Trainer, and runtimetest
+// has deterministic ones for tests, with the conformance suite that all of them pass.
 package runtime

@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// Stream is the answer to one Request while it is being made. The Engine writes it, one reader reads it.
+// Stream is the answer to one Request while it is being made. Its StreamWriter writes it, one reader reads it.
 type Stream struct {
-	closed func() // tells the Engine that the reader has gone
+	closed func() // tells the writer that the reader has gone
 
 	mu     sync.Mutex
 	events []Event
@@ -17,7 +17,16 @@ type Stream struct {
 	signal chan struct{} // holds one value when there is something new to read
 }
 
-func newStream() *Stream { return &Stream{signal: make(chan struct{}, 1)} }
+// StreamWriter is the writing end of a Stream. Its methods may be called from any goroutine; what is written after
+// Finish, or after the reader's Close, is dropped.
+type StreamWriter struct{ stream *Stream }
+
+// NewStream returns a Stream and its writer. closed is called, at most once and from any goroutine, when the reader
+// closes a stream that has not finished.
+func NewStream(closed func()) (*Stream, StreamWriter) {
+	s := &Stream{closed: closed, signal: make(chan struct{}, 1)}
+	return s, StreamWriter{s}
+}
 
 // Next returns the next piece of the answer, and blocks until there is one. After the event with Finish
 // set it returns io.EOF. It returns ctx's error when ctx ends first (the stream goes on), ErrClosed after
@@ -54,7 +63,7 @@ func (s *Stream) Usage() Usage {
 	return s.usage
 }
 
-// Close says that nobody reads on. The Engine frees the stream's sequence and adapters within a turn. It
+// Close says that nobody reads on. The writer is told, which frees the stream's sequence and adapters. It
 // may be called twice and from any goroutine; closing a nil or a finished stream does nothing.
 func (s *Stream) Close() error {
 	if s == nil {
@@ -74,8 +83,9 @@ func (s *Stream) Close() error {
 	return nil
 }
 
-// send appends an event for the reader.
-func (s *Stream) send(ev Event) {
+// Send appends an event for the reader.
+func (w StreamWriter) Send(ev Event) {
+	s := w.stream
 	s.mu.Lock()
 	if s.end == nil {
 		s.events = append(s.events, ev)
@@ -84,8 +94,9 @@ func (s *Stream) send(ev Event) {
 	s.wake()
 }
 
-// finish says what Next returns after the last event: io.EOF or the reason why there are no more.
-func (s *Stream) finish(end error) {
+// Finish says what Next returns after the last event: io.EOF, where end is nil, or the reason why there are no more.
+func (w StreamWriter) Finish(end error) {
+	s := w.stream
 	if end == nil {
 		end = io.EOF
 	}
@@ -97,8 +108,9 @@ func (s *Stream) finish(end error) {
 	s.wake()
 }
 
-// count changes the usage.
-func (s *Stream) count(change func(*Usage)) {
+// Count changes the usage.
+func (w StreamWriter) Count(change func(*Usage)) {
+	s := w.stream
 	s.mu.Lock()
 	change(&s.usage)
 	s.mu.Unlock()

@@ -9,10 +9,10 @@ import (
 
 func TestStream(t *testing.T) {
 	ctx := context.Background()
-	s := newStream()
-	s.send(Event{Text: "a"})
-	s.send(Event{Text: "b", Finish: FinishStop})
-	s.finish(nil)
+	s, w := NewStream(nil)
+	w.Send(Event{Text: "a"})
+	w.Send(Event{Text: "b", Finish: FinishStop})
+	w.Finish(nil)
 	for _, want := range []string{"a", "b"} {
 		if ev, err := s.Next(ctx); err != nil || ev.Text != want {
 			t.Fatalf("Next returns %+v, %v", ev, err)
@@ -33,11 +33,10 @@ func TestStream(t *testing.T) {
 
 func TestStreamClose(t *testing.T) {
 	told := 0
-	s := newStream()
-	s.closed = func() { told++ }
-	s.send(Event{Text: "a"})
+	s, w := NewStream(func() { told++ })
+	w.Send(Event{Text: "a"})
 	done := make(chan error)
-	s2 := newStream()
+	s2, _ := NewStream(nil)
 	go func() {
 		_, err := s2.Next(context.Background())
 		done <- err
@@ -55,8 +54,8 @@ func TestStreamClose(t *testing.T) {
 	if told != 1 {
 		t.Errorf("the Engine was told %d times", told)
 	}
-	s.send(Event{Text: "late"})
-	s.finish(nil)
+	w.Send(Event{Text: "late"})
+	w.Finish(nil)
 	if _, err := s.Next(context.Background()); !errors.Is(err, ErrClosed) {
 		t.Errorf("what comes after Close is read: %v", err)
 	}
@@ -66,13 +65,13 @@ func TestStreamClose(t *testing.T) {
 }
 
 func TestStreamNextContext(t *testing.T) {
-	s := newStream()
+	s, w := NewStream(nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := s.Next(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Next returns %v", err)
 	}
-	s.send(Event{Text: "a"})
+	w.Send(Event{Text: "a"})
 	if ev, err := s.Next(ctx); err != nil || ev.Text != "a" {
 		t.Errorf("what is there is read even so: %+v, %v", ev, err)
 	}

@@ -98,7 +98,7 @@ func TestUploadAndItsVersions(t *testing.T) {
 	if got.Version != first.Version || got.Current {
 		t.Errorf("%+v", got)
 	}
-	h.post("/v1/chat/completions", chat("a", `"adapter":"pirate"`), &openapi.ChatCompletion{})
+	h.post("/v1/chat/completions", chatBody("a", `"adapter":"pirate"`), &openapi.ChatCompletion{})
 	h.get("/adapters/pirate", &got)
 	if !got.Loaded {
 		t.Error("it is used and not loaded")

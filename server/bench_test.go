@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -22,7 +23,7 @@ func BenchmarkRequest(b *testing.B) {
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					r, err := client.Post(h.url+"/v1/chat/completions", "application/json", strings.NewReader(chat("hello", fields)))
+					r, err := client.Post(h.url+"/v1/chat/completions", "application/json", strings.NewReader(chatBody("hello", fields)))
 					if err != nil {
 						b.Error(err)
 						return
@@ -42,7 +43,7 @@ func BenchmarkEngine(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			tokens, err := h.server.template.Tokenize([]runtime.Message{{Role: "user", Content: "hello"}}, runtime.TemplateOptions{AddGenerationPrompt: true})
+			tokens, err := h.server.template.Tokenize([]runtime.Message{{Role: "user", Content: "hello"}}, chat.Options{AddGenerationPrompt: true})
 			if err != nil {
 				b.Error(err)
 				return
@@ -62,7 +63,7 @@ func BenchmarkEngine(b *testing.B) {
 // BenchmarkDecode is what checking a request costs before the engine hears of it.
 func BenchmarkDecode(b *testing.B) {
 	h := open(b)
-	body := []byte(chat("hello", `"max_tokens":16,"temperature":0.7,"stop":["x","y"],"stream":true,"seed":7`))
+	body := []byte(chatBody("hello", `"max_tokens":16,"temperature":0.7,"stop":["x","y"],"stream":true,"seed":7`))
 	b.ReportAllocs()
 	for b.Loop() {
 		r, err := h.server.chatReply(body)

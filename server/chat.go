@@ -5,6 +5,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -96,7 +97,7 @@ func (f chatForm) open(b []byte, i int) []byte {
 
 func (f chatForm) piece(b []byte, i int, ev runtime.Event) []byte {
 	b = strconv.AppendInt(append(b, `{"index":`...), int64(i), 10)
-	b = appendString(append(b, `,"delta":{"content":`...), ev.Text)
+	b = jsonvalue.AppendString(append(b, `,"delta":{"content":`...), ev.Text)
 	b = append(b, `},"logprobs":`...)
 	if f.top >= 0 {
 		b = appendJSON(b, f.server.chatLogprobs(ev.Tokens))
@@ -109,5 +110,5 @@ func (f chatForm) piece(b []byte, i int, ev runtime.Event) []byte {
 func (f chatForm) end(b []byte, i int, why runtime.FinishReason) []byte {
 	b = strconv.AppendInt(append(b, `{"index":`...), int64(i), 10)
 	b = append(b, `,"delta":{},"logprobs":null,"finish_reason":`...)
-	return append(appendString(b, string(why)), '}')
+	return append(jsonvalue.AppendString(b, string(why)), '}')
 }

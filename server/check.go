@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 )
 
 // checker reads the simple fields of a request: each of its methods returns the field's value, or its default
@@ -50,7 +52,7 @@ func (c *checker) text(param string, v *string, most int) string {
 // texts is a string or a list of strings, all bounded. An empty string alone is none.
 func (c *checker) texts(param string, raw json.RawMessage, count, most int) []string {
 	var list []string
-	switch kindOf(raw) {
+	switch jsonvalue.Kind(raw) {
 	case "null":
 	case "string":
 		var one string
@@ -63,7 +65,7 @@ func (c *checker) texts(param string, raw json.RawMessage, count, most int) []st
 	case "array":
 		list = c.strings(param, raw)
 	default:
-		c.refuse(codeType, param, "must be a string or an array of strings, not %s", article(kindOf(raw)))
+		c.refuse(codeType, param, "must be a string or an array of strings, not %s", jsonvalue.Article(jsonvalue.Kind(raw)))
 	}
 	if len(list) > count {
 		c.refuse(codeValue, param, "has %d entries, at most %d are read", len(list), count)
@@ -83,7 +85,7 @@ func (c *checker) strings(param string, raw json.RawMessage) []string {
 	list := make([]string, len(entries))
 	for i, e := range entries {
 		name := fmt.Sprintf("%s[%d]", param, i)
-		if kindOf(e) == "null" {
+		if jsonvalue.Kind(e) == "null" {
 			c.refuse(codeType, name, "must be a string, not null")
 		}
 		err = errors.Join(err, decodeField(e, name, &list[i]))

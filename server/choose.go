@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 )
 
@@ -48,10 +49,10 @@ func (s *Server) choose(p *openapi.GenerationParameters) (*model, error) {
 		return nil, err
 	}
 	if named != nil {
-		if refs, err = agree(*named, refs, kindOf(p.Adapter) != "null"); err != nil {
+		if refs, err = agree(*named, refs, jsonvalue.Kind(p.Adapter) != "null"); err != nil {
 			return nil, err
 		}
-		if kindOf(p.Adapter) == "null" {
+		if jsonvalue.Kind(p.Adapter) == "null" {
 			param = "model"
 		}
 	}
@@ -79,7 +80,7 @@ func foreign(p *openapi.GenerationParameters) error {
 
 // isEmpty reports whether a value is null, an empty string or an empty array.
 func isEmpty(raw json.RawMessage) bool {
-	switch kindOf(raw) {
+	switch jsonvalue.Kind(raw) {
 	case "null":
 		return true
 	case "array":
@@ -146,7 +147,7 @@ func agree(named adapters.Ref, refs []adapters.Ref, given bool) ([]adapters.Ref,
 
 // adapterRefs reads the adapter field: a name, an object, or a list of these.
 func adapterRefs(raw json.RawMessage) ([]adapters.Ref, error) {
-	switch kindOf(raw) {
+	switch jsonvalue.Kind(raw) {
 	case "null":
 		return nil, nil
 	case "array":
@@ -174,7 +175,7 @@ func adapterRefs(raw json.RawMessage) ([]adapters.Ref, error) {
 // adapterRef reads a name or an object.
 func adapterRef(raw json.RawMessage, param string) (adapters.Ref, error) {
 	var choice openapi.AdapterChoice
-	switch kind := kindOf(raw); kind {
+	switch kind := jsonvalue.Kind(raw); kind {
 	case "string":
 		if err := decodeField(raw, param, &choice.Name); err != nil {
 			return adapters.Ref{}, err
@@ -187,7 +188,7 @@ func adapterRef(raw json.RawMessage, param string) (adapters.Ref, error) {
 			return adapters.Ref{}, refuse(codeMissing, param+".name", "is missing")
 		}
 	default:
-		return adapters.Ref{}, refuse(codeType, param, "must be a name, an object, or an array of these, not %s", article(kind))
+		return adapters.Ref{}, refuse(codeType, param, "must be a name, an object, or an array of these, not %s", jsonvalue.Article(kind))
 	}
 	name := choice.Name
 	if v := choice.Version; v != nil && *v != "" {
@@ -216,7 +217,7 @@ func labelOf(terms []adapters.SelectedTerm) json.RawMessage {
 		if t.Scale != 1 {
 			label = fmt.Sprintf("%s*%g", label, t.Scale)
 		}
-		b = appendString(b, label)
+		b = jsonvalue.AppendString(b, label)
 	}
 	switch len(terms) {
 	case 0:

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lorikeet-ai/lorikeet/grammar"
+	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
@@ -15,7 +17,7 @@ import (
 func TestChat(t *testing.T) {
 	h := open(t, saying("Polly wants a cracker."))
 	var got openapi.ChatCompletion
-	h.post("/v1/chat/completions", chat("hello"), &got)
+	h.post("/v1/chat/completions", chatBody("hello"), &got)
 	want := openapi.ChatChoice{
 		Message: openapi.AssistantMessage{Role: "assistant", Content: "Polly wants a cracker."}, FinishReason: "stop",
 	}
@@ -77,13 +79,13 @@ func TestStop(t *testing.T) {
 		`", t"`: "one", `["three","two"]`: "one, ", `[]`: "one, two, three", `""`: "one, two, three", `null`: "one, two, three",
 	} {
 		var got openapi.ChatCompletion
-		h.post("/v1/chat/completions", chat("a", `"stop":`+stop), &got)
+		h.post("/v1/chat/completions", chatBody("a", `"stop":`+stop), &got)
 		if c := got.Choices[0]; c.Message.Content != want || c.FinishReason != "stop" {
 			t.Errorf("stop %s gives %+v", stop, c)
 		}
 	}
 	var got openapi.ChatCompletion
-	h.post("/v1/chat/completions", chat("a", `"max_completion_tokens":5`), &got)
+	h.post("/v1/chat/completions", chatBody("a", `"max_completion_tokens":5`), &got)
 	if c := got.Choices[0]; c.Message.Content != "one, " || c.FinishReason != "length" {
 		t.Errorf("max_completion_tokens 5 gives %+v", c)
 	}
@@ -169,7 +171,7 @@ func TestEcho(t *testing.T) {
 func TestLogprobs(t *testing.T) {
 	h := open(t, saying("a\xc3\xa9b")) // the middle character has two tokens
 	var got openapi.ChatCompletion
-	h.post("/v1/chat/completions", chat("a", `"logprobs":true,"top_logprobs":2`), &got)
+	h.post("/v1/chat/completions", chatBody("a", `"logprobs":true,"top_logprobs":2`), &got)
 	l := got.Choices[0].Logprobs
 	if l == nil || len(l.Content) < 4 {
 		t.Fatalf("logprobs are %+v", l)
@@ -180,7 +182,7 @@ func TestLogprobs(t *testing.T) {
 	if e := l.Content[1]; e.Token != "\uFFFD" || !slices.Equal(e.Bytes, []int{0xc3}) {
 		t.Errorf("half a character is %+v", e)
 	}
-	h.post("/v1/chat/completions", chat("a", `"logprobs":true`), &got)
+	h.post("/v1/chat/completions", chatBody("a", `"logprobs":true`), &got)
 	if l := got.Choices[0].Logprobs; l == nil || l.Content[0].TopLogprobs == nil || len(l.Content[0].TopLogprobs) != 0 {
 		t.Errorf("logprobs without top_logprobs are %+v", l)
 	}
@@ -206,7 +208,7 @@ func TestPrefixCache(t *testing.T) {
 	long := strings.Repeat("tell me more ", 20)
 	cached := func(fields ...string) int {
 		var got openapi.ChatCompletion
-		h.post("/v1/chat/completions", chat(long, fields...), &got)
+		h.post("/v1/chat/completions", chatBody(long, fields...), &got)
 		return got.Usage.PromptTokensDetails.CachedTokens
 	}
 	if n := cached(); n != 0 {
@@ -228,7 +230,7 @@ func TestSampling(t *testing.T) {
 	h := open(t)
 	sampling := func(fields ...string) runtime.Sampling {
 		t.Helper()
-		r, err := h.server.chatReply([]byte(chat("a", fields...)))
+		r, err := h.server.chatReply([]byte(chatBody("a", fields...)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -251,7 +253,7 @@ func TestSampling(t *testing.T) {
 	if got := sampling(`"repeat_penalty":1.5,"repeat_last_n":0`); got.RepeatPenalty != 1 {
 		t.Errorf("repeat_last_n 0 leaves a penalty of %g", got.RepeatPenalty)
 	}
-	if got := sampling(`"response_format":{"type":"json_object"}`); got.Grammar != jsonGrammar {
+	if got := sampling(`"response_format":{"type":"json_object"}`); got.Grammar != grammar.JSONObject {
 		t.Errorf("json_object gives the grammar %q", got.Grammar)
 	}
 }
@@ -294,7 +296,7 @@ func FuzzAppendString(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		var got string
-		if err := json.Unmarshal(appendString(nil, s), &got); err != nil {
+		if err := json.Unmarshal(jsonvalue.AppendString(nil, s), &got); err != nil {
 			t.Fatalf("%q: %v", s, err)
 		}
 		want, _ := json.Marshal(s)
@@ -310,9 +312,9 @@ func FuzzAppendString(f *testing.F) {
 func FuzzRequests(f *testing.F) {
 	h := open(f)
 	for _, body := range []string{
-		chat("a"), completion("a"), chat("a", `"adapter":[{"name":"a","scale":2},"b@0123"]`), chat("a", `"stop":["x"],"n":2`),
+		chatBody("a"), completion("a"), chatBody("a", `"adapter":[{"name":"a","scale":2},"b@0123"]`), chatBody("a", `"stop":["x"],"n":2`),
 		completion("a", `"logit_bias":{"1":2},"stream":true,"stream_options":{}`), `{"prompt":[[1,2],"x"],"echo":true}`,
-		chat("a", `"tools":[{}],"tool_choice":"none","response_format":{"type":"json_object"}`), `{"messages":[{"role":"user","content":[{"type":"text","text":"x"}]}]}`,
+		chatBody("a", `"tools":[{}],"tool_choice":"none","response_format":{"type":"json_object"}`), `{"messages":[{"role":"user","content":[{"type":"text","text":"x"}]}]}`,
 	} {
 		f.Add([]byte(body))
 	}

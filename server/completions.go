@@ -6,6 +6,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -116,7 +117,7 @@ func (f *textForm) end(b []byte, i int, why runtime.FinishReason) []byte {
 // chunk appends a choice.
 func (f *textForm) chunk(b []byte, i int, text string, tokens []runtime.TokenText, why runtime.FinishReason) []byte {
 	b = strconv.AppendInt(append(b, `{"index":`...), int64(i), 10)
-	b = appendString(append(b, `,"text":`...), text)
+	b = jsonvalue.AppendString(append(b, `,"text":`...), text)
 	b = append(b, `,"logprobs":`...)
 	if f.reply.top >= 0 && len(tokens) > 0 {
 		b = appendJSON(b, f.server.textLogprobs(tokens, f.offsets[i], f.reply.top))
@@ -128,5 +129,5 @@ func (f *textForm) chunk(b []byte, i int, text string, tokens []runtime.TokenTex
 	if why == "" {
 		return append(b, "null}"...)
 	}
-	return append(appendString(b, string(why)), '}')
+	return append(jsonvalue.AppendString(b, string(why)), '}')
 }

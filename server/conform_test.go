@@ -144,7 +144,7 @@ func (h *house) checkRange(endpoint, field string, p *openapi3.Schema) {
 			extra += fmt.Sprintf(`,"n":%v`, min(max(v, 1), 16))
 		}
 		if strings.HasSuffix(endpoint, "chat/completions") {
-			return chat("a", extra)
+			return chatBody("a", extra)
 		}
 		return completion("assistant\n", extra)
 	}

@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"reflect"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
+
+	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 )
 
 // maxDrain is how much of a refused body is read, so that the client comes to read the answer.
@@ -108,9 +109,9 @@ func jsonError(body []byte, prefix string, err error) error {
 			param = "." + param
 		}
 		param = prefix + param
-		want, got := typeName(typed.Type.Kind()), strings.TrimPrefix(typed.Value, "number ")
+		want, got := jsonvalue.TypeName(typed.Type.Kind()), strings.TrimPrefix(typed.Value, "number ")
 		if got == typed.Value {
-			got = article(got)
+			got = jsonvalue.Article(got)
 		}
 		if param == "" {
 			return &refusal{
@@ -130,54 +131,4 @@ func place(body []byte, offset int) string {
 	line := bytes.Count(before, []byte{'\n'}) + 1
 	column := utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1
 	return fmt.Sprintf("line %d, column %d (byte %d)", line, column, offset)
-}
-
-// typeName is JSON's name of what a Go type is read from.
-func typeName(k reflect.Kind) string {
-	switch k {
-	case reflect.String:
-		return "a string"
-	case reflect.Bool:
-		return "a boolean"
-	case reflect.Int, reflect.Int32, reflect.Int64:
-		return "an integer"
-	case reflect.Float32, reflect.Float64:
-		return "a number"
-	case reflect.Slice, reflect.Array:
-		return "an array"
-	}
-	return "an object"
-}
-
-func article(name string) string {
-	switch name {
-	case "array", "object":
-		return "an " + name
-	case "bool":
-		return "a boolean"
-	case "null":
-		return name
-	}
-	return "a " + name
-}
-
-// kindOf is the JSON type of a value: string, number, boolean, array, object, or null for none.
-func kindOf(raw json.RawMessage) string {
-	raw = bytes.TrimLeft(raw, " \t\r\n")
-	if len(raw) == 0 {
-		return "null"
-	}
-	switch raw[0] {
-	case '"':
-		return "string"
-	case '[':
-		return "array"
-	case '{':
-		return "object"
-	case 't', 'f':
-		return "boolean"
-	case 'n':
-		return "null"
-	}
-	return "number"
 }

@@ -53,10 +53,10 @@ func TestNotFound(t *testing.T) {
 	h.add("pirate", 1)
 	info := h.add("shout", 2)
 	for _, c := range []struct{ method, url, body, code, param, message string }{
-		{"POST", "/v1/chat/completions", chat("a", `"adapter":"pirat"`), "adapter_not_found", "adapter", `adapter "pirat" does not exist; did you mean pirate`},
-		{"POST", "/v1/chat/completions", chat("a", `"adapter":["shout","nobody"]`), "adapter_not_found", "adapter", `"nobody" does not exist`},
-		{"POST", "/v1/chat/completions", chat("a", `"adapter":"shout@0000"`), "adapter_not_found", "adapter", info.Version},
-		{"POST", "/v1/chat/completions", chat("a", `"model":"shuot"`), codeModel, "model", `model "shuot" does not exist; the base model is "fake", adapters of about that name are shout`},
+		{"POST", "/v1/chat/completions", chatBody("a", `"adapter":"pirat"`), "adapter_not_found", "adapter", `adapter "pirat" does not exist; did you mean pirate`},
+		{"POST", "/v1/chat/completions", chatBody("a", `"adapter":["shout","nobody"]`), "adapter_not_found", "adapter", `"nobody" does not exist`},
+		{"POST", "/v1/chat/completions", chatBody("a", `"adapter":"shout@0000"`), "adapter_not_found", "adapter", info.Version},
+		{"POST", "/v1/chat/completions", chatBody("a", `"model":"shuot"`), codeModel, "model", `model "shuot" does not exist; the base model is "fake", adapters of about that name are shout`},
 		{"POST", "/v1/completions", completion("a", `"model":"gpt-4o"`), codeModel, "model", `"gpt-4o"`},
 		{"POST", "/v1/completions", completion("a", `"model":"fake:nobody"`), codeModel, "model", `"fake:nobody"`},
 		{"POST", "/v1/completions", completion("a", `"model":"org/model"`), codeModel, "model", `"org/model"`},
@@ -82,7 +82,7 @@ func TestNotFound(t *testing.T) {
 
 func TestContextLength(t *testing.T) {
 	h := open(t)
-	r := h.do("POST", "/v1/chat/completions", chat(strings.Repeat("a", 5000)))
+	r := h.do("POST", "/v1/chat/completions", chatBody(strings.Repeat("a", 5000)))
 	refused(t, r, 400, "context_length_exceeded", "messages",
 		"This model's maximum context length is 4096 tokens. However, your messages resulted in 50")
 	r = h.do("POST", "/v1/completions", completion(strings.Repeat("a", 5000)))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/training"
 )
@@ -90,7 +91,7 @@ func (s *Server) checkFineTuning(req *openapi.FineTuningRequest) error {
 		return refuse(codeMissing, "training_file", "is missing: the id of an uploaded file")
 	case len(text(req.Suffix)) > maxSuffix:
 		return refuse(codeValue, "suffix", "has %d bytes, at most %d are read", len(*req.Suffix), maxSuffix)
-	case kindOf(req.Integrations) == "array" && string(req.Integrations) != "[]", !slices.Contains([]string{"null", "array"}, kindOf(req.Integrations)):
+	case jsonvalue.Kind(req.Integrations) == "array" && string(req.Integrations) != "[]", !slices.Contains([]string{"null", "array"}, jsonvalue.Kind(req.Integrations)):
 		return refuse(codeUnsupported, "integrations", "are not supported")
 	}
 	ref, err := s.resolve(req.Model)
@@ -109,7 +110,7 @@ func (s *Server) checkFineTuning(req *openapi.FineTuningRequest) error {
 // fineTuningConfig reads the hyperparameters, from their place under method or from the older one.
 func (s *Server) fineTuningConfig(req *openapi.FineTuningRequest) (training.Config, error) {
 	raw, param := req.Hyperparameters, "hyperparameters"
-	if kindOf(req.Method) != "null" {
+	if jsonvalue.Kind(req.Method) != "null" {
 		var method struct {
 			Type       string `json:"type"`
 			Supervised struct {
@@ -122,7 +123,7 @@ func (s *Server) fineTuningConfig(req *openapi.FineTuningRequest) (training.Conf
 		if method.Type != "supervised" {
 			return training.Config{}, refuse(codeUnsupported, "method.type", "is %q: supervised is the one there is", method.Type)
 		}
-		if kindOf(method.Supervised.Hyperparameters) != "null" {
+		if jsonvalue.Kind(method.Supervised.Hyperparameters) != "null" {
 			raw, param = method.Supervised.Hyperparameters, "method.supervised.hyperparameters"
 		}
 	}
@@ -146,7 +147,7 @@ func (s *Server) fineTuningConfig(req *openapi.FineTuningRequest) (training.Conf
 
 // hyperparameters reads OpenAI's three, and refuses others by name.
 func hyperparameters(raw json.RawMessage, param string) (h training.Hyperparameters, err error) {
-	if kindOf(raw) == "null" {
+	if jsonvalue.Kind(raw) == "null" {
 		return h, nil
 	}
 	var fields map[string]json.RawMessage

@@ -78,7 +78,7 @@ func TestFineTuning(t *testing.T) {
 		t.Fatalf("the job is %+v", j)
 	}
 	var answer openapi.ChatCompletion
-	s.post("/v1/chat/completions", chat("hello", `"model":"pupil"`), &answer)
+	s.post("/v1/chat/completions", chatBody("hello", `"model":"pupil"`), &answer)
 
 	var page openapi.FineTuningEventList
 	var messages []string

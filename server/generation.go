@@ -2,9 +2,12 @@ package server
 
 import (
 	"encoding/json"
+	"errors"
 	"math/rand/v2"
 	"strconv"
 
+	"github.com/lorikeet-ai/lorikeet/grammar"
+	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -14,7 +17,6 @@ const (
 	maxChoices     = 16
 	maxStops       = 32
 	maxStop        = 1024 // bytes
-	maxGrammar     = 64 << 10
 	maxTop         = 20
 	maxTokensLimit = 1<<31 - 1
 )
@@ -47,7 +49,7 @@ func newGeneration(p *openapi.GenerationParameters) (generation, error) {
 			TypicalP:         max(c.number("typical_p", p.TypicalP, 1, 0, 1), leastP),
 			PresencePenalty:  c.number("presence_penalty", p.PresencePenalty, 0, -2, 2),
 			FrequencyPenalty: c.number("frequency_penalty", p.FrequencyPenalty, 0, -2, 2),
-			Grammar:          c.text("grammar", p.Grammar, maxGrammar),
+			Grammar:          c.text("grammar", p.Grammar, grammar.MaxBytes),
 			IgnoreEOS:        flag(p.IgnoreEos, false),
 			LogitBias:        c.bias(p.LogitBias),
 		},
@@ -112,7 +114,7 @@ func (c *checker) bias(m *map[string]float32) map[runtime.Token]float32 {
 
 // format reads response_format; json_object and json_schema are grammars.
 func (c *checker) format(raw json.RawMessage, s *runtime.Sampling) {
-	if kindOf(raw) == "null" {
+	if jsonvalue.Kind(raw) == "null" {
 		return
 	}
 	var f struct {
@@ -150,18 +152,28 @@ func (c *checker) format(raw json.RawMessage, s *runtime.Sampling) {
 
 // schema sets the grammar of a JSON schema; without one, which only json_object may be, that of any object.
 func (c *checker) schema(schema json.RawMessage, param string, needed bool, s *runtime.Sampling) {
-	if kindOf(schema) == "null" {
+	if jsonvalue.Kind(schema) == "null" {
 		if needed {
 			c.refuse(codeMissing, param, "is missing")
 		}
-		s.Grammar = jsonGrammar
+		s.Grammar = grammar.JSONObject
 		return
 	}
-	grammar, err := schemaGrammar(param, schema)
+	text, err := grammar.FromSchema(param, schema)
 	if err != nil && c.err == nil {
-		c.err = err
+		c.err = schemaRefusal(err)
 	}
-	s.Grammar = grammar
+	s.Grammar = text
+}
+
+// schemaRefusal makes a 400 of what package grammar says of a schema.
+func schemaRefusal(err error) error {
+	var e *grammar.SchemaError
+	if !errors.As(err, &e) {
+		return err
+	}
+	code := map[grammar.Problem]string{grammar.BadValue: codeValue, grammar.BadType: codeType, grammar.Unsupported: codeUnsupported}[e.Problem]
+	return refuse(code, e.Param, "%s", e.Reason)
 }
 
 // limit reads the number of tokens under its two names; standard is the default, 0 for none.
@@ -176,31 +188,3 @@ func (c *checker) limit(maxTokens, maxCompletionTokens *int, standard int) int {
 	}
 	return b
 }
-
-// jsonGrammar holds an answer to one JSON object. White space is bounded, and no two rules for it are
-// neighbours: a model at a loss would otherwise write spaces for ever, and the parser would follow every way
-// of splitting them.
-const jsonGrammar = "root ::= object\n" + jsonRules
-
-// jsonRules are the rules of JSON, and of the formats of strings that schemas name.
-const jsonRules = `object  ::= "{" space ( member ( "," space member )* )? "}"
-member  ::= string space ":" space value space
-array   ::= "[" space ( element ( "," space element )* )? "]"
-element ::= value space
-value   ::= object | array | string | number | "true" | "false" | "null"
-string  ::= "\"" char* "\""
-char    ::= [^"\\\x00-\x1F\x7F] | "\\" escape
-escape  ::= ["\\/bfnrt] | "u" hex hex hex hex
-hex     ::= [0-9a-fA-F]
-number  ::= "-"? whole ( "." [0-9]{1,15} )? ( [eE] [-+]? [0-9]{1,3} )?
-whole   ::= "0" | [1-9] [0-9]{0,15}
-integer ::= "-"? whole
-boolean ::= "true" | "false"
-null    ::= "null"
-date    ::= [0-9]{4} "-" ( "0" [1-9] | "1" [0-2] ) "-" ( "0" [1-9] | [1-2] [0-9] | "3" [0-1] )
-hour    ::= [0-1] [0-9] | "2" [0-3]
-time    ::= hour ":" [0-5] [0-9] ":" [0-5] [0-9] ( "." [0-9]{1,6} )? ( "Z" | [-+] hour ":" [0-5] [0-9] )
-date-time ::= date "T" time
-uuid    ::= hex{8} "-" hex{4} "-" hex{4} "-" hex{4} "-" hex{12}
-space   ::= [ \t\n]{0,12}
-`

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/engine"
 )
 
 // dial opens a connection of the test's own.
@@ -43,16 +44,16 @@ func TestGoneClientFreesItsSequence(t *testing.T) {
 	states := map[string]struct {
 		plan func(p *plan, stuck chan struct{}) // stuck is closed when all has been seen
 		body string
-		at   func(runtime.Stats) bool
+		at   func(engine.Stats) bool
 	}{
-		"running": {busy, completion("a", long), func(s runtime.Stats) bool { return s.Running == 2 && s.CellsRunning > 4 }},
+		"running": {busy, completion("a", long), func(s engine.Stats) bool { return s.Running == 2 && s.CellsRunning > 4 }},
 		"prefill": {
 			func(p *plan, _ chan struct{}) { slow(p); p.engine.Chunk = 8 }, completion(strings.Repeat("a", 3000), long),
-			func(s runtime.Stats) bool { return s.Running == 2 && s.CellsRunning > 16 },
+			func(s engine.Stats) bool { return s.Running == 2 && s.CellsRunning > 16 },
 		},
 		"queued": {
 			func(p *plan, _ chan struct{}) { slow(p); p.limits.Sequences = 1 }, completion("a", long),
-			func(s runtime.Stats) bool { return s.Waiting == 1 },
+			func(s engine.Stats) bool { return s.Waiting == 1 },
 		},
 		"loading": {
 			func(p *plan, stuck chan struct{}) {
@@ -62,9 +63,9 @@ func TestGoneClientFreesItsSequence(t *testing.T) {
 					return nil, errors.New("too late")
 				}
 			}, completion("a", long, `"adapter":"pirate"`),
-			func(s runtime.Stats) bool { return s.Loading == 1 },
+			func(s engine.Stats) bool { return s.Loading == 1 },
 		},
-		"all of n": {busy, completion("a", long, `"n":4`), func(s runtime.Stats) bool { return s.Running == 5 }},
+		"all of n": {busy, completion("a", long, `"n":4`), func(s engine.Stats) bool { return s.Running == 5 }},
 	}
 	for name, state := range states {
 		for _, stream := range []bool{false, true} {

@@ -16,7 +16,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/engine"
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
 )
 
@@ -26,7 +28,7 @@ type house struct {
 	url     string
 	address string
 	server  *Server
-	engine  *runtime.Engine
+	engine  *engine.Engine
 	device  *runtimetest.Device
 	model   *runtimetest.Model
 	store   *adapters.Store
@@ -37,7 +39,7 @@ type house struct {
 // plan is what a test changes before the house is built.
 type plan struct {
 	options Options
-	engine  runtime.Options
+	engine  engine.Options
 	limits  runtime.Limits
 	answer  func(text string) (runtime.Token, bool)
 	before  func([]runtime.Row) error
@@ -52,7 +54,7 @@ func open(t testing.TB, change ...func(*plan)) *house {
 	t.Helper()
 	p := plan{
 		options: Options{Name: "fake", Aliases: []string{"default"}, Version: "test", MaxLoRA: 8},
-		engine:  runtime.Options{MaxQueue: 64},
+		engine:  engine.Options{MaxQueue: 64},
 		limits:  runtime.Limits{Sequences: 8, Cells: 8192, Batch: 512, Cut: true},
 		budget:  1 << 20,
 	}
@@ -69,7 +71,7 @@ func open(t testing.TB, change ...func(*plan)) *house {
 		p.options.Metrics = NewMetrics()
 	}
 	p.engine.Observer = p.options.Metrics
-	h.engine = runtime.New(h.device, h.model, p.engine)
+	h.engine = engine.New(h.device, h.model, p.engine)
 	var err error
 	if h.store, err = adapters.Open(adapters.Options{Dir: filepath.Join(t.TempDir(), "store"), Facts: h.model.Facts()}); err != nil {
 		t.Fatal(err)
@@ -80,7 +82,7 @@ func open(t testing.TB, change ...func(*plan)) *house {
 	h.cache = adapters.NewCache(adapters.CacheOptions{Store: h.store, Budget: p.budget, Pack: p.pack})
 	o := p.options
 	o.Engine, o.Store, o.Cache, o.TempDir = h.engine, h.store, h.cache, t.TempDir()
-	o.Template = runtime.NewTemplate(h.model, "", nil)
+	o.Template = chat.NewTemplate(h.model, "", nil)
 	o.Log = zerolog.New(zerolog.SyncWriter(h.log)).Level(zerolog.InfoLevel)
 	if p.training != nil {
 		p.training(h, &o)
@@ -229,8 +231,8 @@ func (h *house) ok(r response, v any) {
 	}
 }
 
-// chat is a chat request with one message and more fields, such as `"n":2`.
-func chat(text string, fields ...string) string {
+// chatBody is a chat request with one message and more fields, such as `"n":2`.
+func chatBody(text string, fields ...string) string {
 	return fmt.Sprintf(`{"messages":[{"role":"user","content":%q}]%s}`, text, more(fields))
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/lorikeet-ai/lorikeet/chat"
+	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -28,14 +30,14 @@ func messages(raw []json.RawMessage) ([]runtime.Message, error) {
 // message reads one turn. What is neither role nor content goes to the template as it is.
 func message(raw json.RawMessage, param string) (runtime.Message, error) {
 	var fields map[string]json.RawMessage
-	if kind := kindOf(raw); kind != "object" {
-		return runtime.Message{}, refuse(codeType, param, "must be an object, not %s", article(kind))
+	if kind := jsonvalue.Kind(raw); kind != "object" {
+		return runtime.Message{}, refuse(codeType, param, "must be an object, not %s", jsonvalue.Article(kind))
 	}
 	if err := decodeField(raw, param, &fields); err != nil {
 		return runtime.Message{}, err
 	}
 	var m runtime.Message
-	if kindOf(fields["role"]) == "null" {
+	if jsonvalue.Kind(fields["role"]) == "null" {
 		return m, refuse(codeMissing, param+".role", "is missing")
 	}
 	if err := decodeField(fields["role"], param+".role", &m.Role); err != nil {
@@ -48,7 +50,7 @@ func message(raw json.RawMessage, param string) (runtime.Message, error) {
 		m.Role = "system" // OpenAI's newer name, which chat templates do not know
 	}
 	var err error
-	if m.Content, err = content(fields["content"], param+".content", kindOf(fields["tool_calls"]) != "null"); err != nil {
+	if m.Content, err = content(fields["content"], param+".content", jsonvalue.Kind(fields["tool_calls"]) != "null"); err != nil {
 		return m, err
 	}
 	for name, value := range fields {
@@ -64,7 +66,7 @@ func message(raw json.RawMessage, param string) (runtime.Message, error) {
 
 // content reads a text, or text parts, which are joined.
 func content(raw json.RawMessage, param string, optional bool) (string, error) {
-	switch kind := kindOf(raw); kind {
+	switch kind := jsonvalue.Kind(raw); kind {
 	case "null":
 		if !optional {
 			return "", refuse(codeMissing, param, "is missing")
@@ -89,7 +91,7 @@ func content(raw json.RawMessage, param string, optional bool) (string, error) {
 		}
 		return b.String(), nil
 	default:
-		return "", refuse(codeType, param, "must be a string or an array of text parts, not %s", article(kind))
+		return "", refuse(codeType, param, "must be a string or an array of text parts, not %s", jsonvalue.Article(kind))
 	}
 }
 
@@ -114,8 +116,8 @@ func part(raw json.RawMessage, param string) (string, error) {
 }
 
 // templateOptions reads what a chat request gives the template besides messages.
-func templateOptions(r *openapi.ChatCompletionRequest, list []runtime.Message) (runtime.TemplateOptions, error) {
-	o := runtime.TemplateOptions{Continue: flag(r.ContinueFinalMessage, false)}
+func templateOptions(r *openapi.ChatCompletionRequest, list []runtime.Message) (chat.Options, error) {
+	o := chat.Options{Continue: flag(r.ContinueFinalMessage, false)}
 	o.AddGenerationPrompt = flag(r.AddGenerationPrompt, !o.Continue)
 	switch {
 	case o.Continue && o.AddGenerationPrompt:
@@ -130,14 +132,14 @@ func templateOptions(r *openapi.ChatCompletionRequest, list []runtime.Message) (
 		}
 	}
 	var tools []json.RawMessage
-	if kindOf(r.Tools) != "null" {
+	if jsonvalue.Kind(r.Tools) != "null" {
 		if err := decodeField(r.Tools, "tools", &tools); err != nil {
 			return o, err
 		}
 	}
 	for i, tool := range tools {
-		if kind := kindOf(tool); kind != "object" {
-			return o, refuse(codeType, fmt.Sprintf("tools[%d]", i), "must be an object, not %s", article(kind))
+		if kind := jsonvalue.Kind(tool); kind != "object" {
+			return o, refuse(codeType, fmt.Sprintf("tools[%d]", i), "must be an object, not %s", jsonvalue.Article(kind))
 		}
 	}
 	choice := string(bytes.TrimSpace(r.ToolChoice))

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/engine"
 )
 
 // maxFlows is how many adapters have counters of their own; the ones after share one, so that an operator's
@@ -52,7 +53,7 @@ type flow struct {
 	prompt, cached, generated prometheus.Counter
 }
 
-var _ runtime.Observer = (*Metrics)(nil)
+var _ engine.Observer = (*Metrics)(nil)
 
 // NewMetrics makes the metrics of one Engine.
 func NewMetrics() *Metrics {
@@ -93,7 +94,7 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 }
 
 // Turn counts a decode.
-func (m *Metrics) Turn(t runtime.Turn) {
+func (m *Metrics) Turn(t engine.Turn) {
 	m.decode.Observe(t.Took.Seconds())
 	m.rows.Observe(float64(t.Rows))
 	m.prefill.Add(float64(t.Prefill))

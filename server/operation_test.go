@@ -150,9 +150,9 @@ func (h *house) value(name string) float64 {
 func TestMetrics(t *testing.T) {
 	h := open(t, saying("Hi"))
 	h.add("pirate", 1)
-	h.post("/v1/chat/completions", chat("a"), &openapi.ChatCompletion{})
-	h.post("/v1/chat/completions", chat("a"), &openapi.ChatCompletion{})
-	h.post("/v1/chat/completions", chat("a", `"adapter":"pirate"`), &openapi.ChatCompletion{})
+	h.post("/v1/chat/completions", chatBody("a"), &openapi.ChatCompletion{})
+	h.post("/v1/chat/completions", chatBody("a"), &openapi.ChatCompletion{})
+	h.post("/v1/chat/completions", chatBody("a", `"adapter":"pirate"`), &openapi.ChatCompletion{})
 	h.do("POST", "/v1/chat/completions", "{}")
 	h.do("GET", "/nowhere", "")
 	until(t, "the last is counted", time.Second, func() bool { return h.value(`lorikeet_requests_total{adapter="pirate",outcome="ok"}`) == 1 })

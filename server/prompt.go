@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -18,7 +19,7 @@ type prompt struct {
 
 // prompts reads the prompt field: a text, a list of texts, a list of token ids, or a list of those.
 func (s *Server) prompts(raw json.RawMessage) ([]prompt, error) {
-	switch kind := kindOf(raw); kind {
+	switch kind := jsonvalue.Kind(raw); kind {
 	case "null":
 		return nil, refuse(codeMissing, "prompt", "is missing")
 	case "string":
@@ -26,7 +27,7 @@ func (s *Server) prompts(raw json.RawMessage) ([]prompt, error) {
 		return []prompt{p}, err
 	case "array":
 	default:
-		return nil, refuse(codeType, "prompt", "must be a string or an array, not %s", article(kind))
+		return nil, refuse(codeType, "prompt", "must be a string or an array, not %s", jsonvalue.Article(kind))
 	}
 	var list []json.RawMessage
 	if err := decodeField(raw, "prompt", &list); err != nil {
@@ -35,7 +36,7 @@ func (s *Server) prompts(raw json.RawMessage) ([]prompt, error) {
 	if len(list) == 0 {
 		return nil, refuse(codeValue, "prompt", "is an empty array")
 	}
-	if kindOf(list[0]) == "number" {
+	if jsonvalue.Kind(list[0]) == "number" {
 		p, err := s.tokenPrompt(raw, "prompt")
 		return []prompt{p}, err
 	}
@@ -46,13 +47,13 @@ func (s *Server) prompts(raw json.RawMessage) ([]prompt, error) {
 	for i, entry := range list {
 		param := fmt.Sprintf("prompt[%d]", i)
 		var err error
-		switch kind := kindOf(entry); kind {
+		switch kind := jsonvalue.Kind(entry); kind {
 		case "string":
 			ps[i], err = s.textPrompt(entry, param)
 		case "array":
 			ps[i], err = s.tokenPrompt(entry, param)
 		default:
-			err = refuse(codeType, param, "must be a string or an array of token ids, not %s", article(kind))
+			err = refuse(codeType, param, "must be a string or an array of token ids, not %s", jsonvalue.Article(kind))
 		}
 		if err != nil {
 			return nil, err

@@ -25,15 +25,17 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/engine"
 	"github.com/lorikeet-ai/lorikeet/training"
 )
 
 // Options are what main builds a Server from. Engine, Template, Store, Cache, Metrics and Name are needed.
 type Options struct {
-	Engine   *runtime.Engine
-	Template *runtime.Template
+	Engine   *engine.Engine
+	Template *chat.Template
 	Store    *adapters.Store
 	Cache    *adapters.Cache
 	Metrics  *Metrics // the same that observes the Engine
@@ -68,9 +70,9 @@ type Options struct {
 // Server answers HTTP requests. It owns none of its parts: main closes them after Shutdown.
 type Server struct {
 	app      *fiber.App
-	engine   *runtime.Engine
+	engine   *engine.Engine
 	model    runtime.Model
-	template *runtime.Template
+	template *chat.Template
 	store    *adapters.Store
 	cache    *adapters.Cache
 	metrics  *Metrics

@@ -10,13 +10,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
-	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/engine"
 )
 
 // snapshot collects what is not counted but read when Prometheus asks: the Engine's and the Cache's state.
 // The vllm: names are what LoRA-aware gateways look for.
 type snapshot struct {
-	engine     func() runtime.Stats
+	engine     func() engine.Stats
 	cache      func() adapters.CacheStats
 	registered func() int
 	maxLoRA    string
@@ -53,7 +53,7 @@ var (
 )
 
 // watch adds the state of engine and cache, and the server's version, to the metrics.
-func (m *Metrics) watch(engine func() runtime.Stats, cache func() adapters.CacheStats, registered func() int, maxLoRA int, version string) {
+func (m *Metrics) watch(engine func() engine.Stats, cache func() adapters.CacheStats, registered func() int, maxLoRA int, version string) {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "lorikeet_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
 	})

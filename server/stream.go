@@ -11,6 +11,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -151,11 +152,11 @@ func (e *events) write(ctx context.Context, w *bufio.Writer) error {
 // begin makes what all chunks have in common.
 func (e *events) begin() {
 	r := e.reply
-	b := append([]byte(`data: {"id":`), appendString(nil, r.id)...)
-	b = append(append(b, `,"object":`...), appendString(nil, r.object())...)
+	b := append([]byte(`data: {"id":`), jsonvalue.AppendString(nil, r.id)...)
+	b = append(append(b, `,"object":`...), jsonvalue.AppendString(nil, r.object())...)
 	b = strconv.AppendInt(append(b, `,"created":`...), r.created, 10)
-	b = appendString(append(b, `,"model":`...), r.model.name)
-	b = appendString(append(b, `,"system_fingerprint":`...), r.fingerprint)
+	b = jsonvalue.AppendString(append(b, `,"model":`...), r.model.name)
+	b = jsonvalue.AppendString(append(b, `,"system_fingerprint":`...), r.fingerprint)
 	b = append(append(b, `,"adapter":`...), r.model.label...)
 	b = append(b, `,"choices":[`...)
 	e.head = b

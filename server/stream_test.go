@@ -23,7 +23,7 @@ func steady(body []byte) string {
 
 func TestChatStreamToTheByte(t *testing.T) {
 	h := open(t, saying("Hi"))
-	r := h.do("POST", "/v1/chat/completions", chat("a", `"stream":true`))
+	r := h.do("POST", "/v1/chat/completions", chatBody("a", `"stream":true`))
 	head := `data: {"id":"ID","object":"chat.completion.chunk","created":0,"model":"fake","system_fingerprint":"fp_fake-fingerp","adapter":null,"choices":[`
 	want := head + `{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}` + "\n\n" +
 		head + `{"index":0,"delta":{"content":"H"},"logprobs":null,"finish_reason":null}]}` + "\n\n" +
@@ -86,7 +86,7 @@ func TestStreamOfChoices(t *testing.T) {
 
 func TestStreamLogprobs(t *testing.T) {
 	h := open(t, saying("Hi"))
-	r := h.do("POST", "/v1/chat/completions", chat("a", `"stream":true,"logprobs":true,"top_logprobs":1`))
+	r := h.do("POST", "/v1/chat/completions", chatBody("a", `"stream":true,"logprobs":true,"top_logprobs":1`))
 	tokens := ""
 	for _, data := range dataOf(string(r.body)) {
 		var chunk openapi.ChatCompletionChunk
@@ -104,7 +104,7 @@ func TestStreamLogprobs(t *testing.T) {
 func TestHeartbeat(t *testing.T) {
 	h := open(t, slowly(1200*time.Millisecond), saying("x"))
 	start := time.Now()
-	resp, err := http.Post(h.url+"/v1/chat/completions", "", strings.NewReader(chat("a", `"stream":true,"max_tokens":1`)))
+	resp, err := http.Post(h.url+"/v1/chat/completions", "", strings.NewReader(chatBody("a", `"stream":true,"max_tokens":1`)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,15 +144,15 @@ func TestErrorInStream(t *testing.T) {
 func TestConnectionServesOn(t *testing.T) {
 	h := open(t, saying("ok"))
 	for i := range 3 {
-		r := h.do("POST", "/v1/chat/completions", chat(fmt.Sprint(i), `"stream":true`))
+		r := h.do("POST", "/v1/chat/completions", chatBody(fmt.Sprint(i), `"stream":true`))
 		if !strings.HasSuffix(string(r.body), "[DONE]\n\n") {
 			t.Errorf("%s", r.body)
 		}
-		if r := h.do("POST", "/v1/chat/completions", chat("a", `"n":0`)); r.status != 400 {
+		if r := h.do("POST", "/v1/chat/completions", chatBody("a", `"n":0`)); r.status != 400 {
 			t.Errorf("%s", r.body)
 		}
 		var whole openapi.ChatCompletion
-		h.post("/v1/chat/completions", chat("a"), &whole)
+		h.post("/v1/chat/completions", chatBody("a"), &whole)
 	}
 }
 
@@ -160,7 +160,7 @@ func TestControlTokensAreNoText(t *testing.T) {
 	h := open(t, func(p *plan) {
 		p.answer = func(string) (runtime.Token, bool) { return runtimetest.TurnEnd, true }
 	})
-	r := h.do("POST", "/v1/chat/completions", chat("a", `"stream":true`))
+	r := h.do("POST", "/v1/chat/completions", chatBody("a", `"stream":true`))
 	if strings.Contains(string(r.body), "im_end") || len(dataOf(string(r.body))) != 3 {
 		t.Errorf("%s", r.body)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -41,7 +42,7 @@ func (s *Server) tokenize(req *openapi.TokenizeRequest) ([]runtime.Token, error)
 		if err != nil {
 			return nil, err
 		}
-		tokens, err := s.template.Tokenize(list, runtime.TemplateOptions{AddGenerationPrompt: true})
+		tokens, err := s.template.Tokenize(list, chat.Options{AddGenerationPrompt: true})
 		return tokens, at("messages", err)
 	}
 	text := req.Content

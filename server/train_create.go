@@ -12,6 +12,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/training"
 )
 
@@ -140,14 +141,14 @@ type dataset struct {
 // dataset opens the one of three sources that is given: inline examples, the id of an uploaded file, or a file
 // of the form. It returns nil where none is.
 func (s *Server) dataset(inline json.RawMessage, inlineParam, id, idParam string, sent *adapters.Part) (*dataset, error) {
-	given := kindOf(inline)
+	given := jsonvalue.Kind(inline)
 	switch {
 	case given != "null" && (id != "" || sent != nil), id != "" && sent != nil:
 		return nil, refuse(codeValue, idParam, "is given more than once: give inline examples, an id, or a file")
 	case given == "array":
 		return &dataset{training.Input{Body: bytes.NewReader(inline)}, inlineParam, func() {}}, nil
 	case given != "null":
-		return nil, refuse(codeType, inlineParam, "must be an array, not %s", article(given))
+		return nil, refuse(codeType, inlineParam, "must be an array, not %s", jsonvalue.Article(given))
 	case sent != nil:
 		content := io.NewSectionReader(sent.Body, 0, sent.Size)
 		return &dataset{training.Input{Body: content, File: sent.Name}, idParam, func() {}}, nil
@@ -242,7 +243,7 @@ func (f *trainForm) field(p *multipart.Part) error {
 	case len(text) > maxTrainField:
 		return refuse(codeValue, name, "is longer than %d bytes", maxTrainField)
 	case name == "name" || name == "training_file" || name == "validation_file" || !json.Valid(text):
-		f.fields[name] = appendString(nil, string(text))
+		f.fields[name] = jsonvalue.AppendString(nil, string(text))
 	default:
 		f.fields[name] = text
 	}

@@ -194,7 +194,7 @@ func TestTrainInline(t *testing.T) {
 		t.Errorf("%d steps, the last event is %+v", steps, last)
 	}
 	var answer openapi.ChatCompletion
-	s.post("/v1/chat/completions", chat("hello", `"model":"pupil","max_tokens":2`), &answer)
+	s.post("/v1/chat/completions", chatBody("hello", `"model":"pupil","max_tokens":2`), &answer)
 	if want := fmt.Sprintf("%q", "pupil@"+j.Result.Version); answer.Adapter == nil || string(*answer.Adapter) != want {
 		t.Errorf("%s answers, want %s", answer.Adapter, want)
 	}

@@ -16,7 +16,7 @@ import (
 // TestBadDataset has lines that cannot be learned from, at once and late.
 func TestBadDataset(t *testing.T) {
 	h := openHouse(t, t.TempDir(), nil)
-	data := chat(3) + "{\n" + `{"chosen": "a", "rejected": "b"}` + "\n" + chat(1)
+	data := conversations(3) + "{\n" + `{"chosen": "a", "rejected": "b"}` + "\n" + conversations(1)
 	r := CreateRequest{Name: "bird", Config: smallConfig(), Training: input(data)}
 	_, err := h.Create(context.Background(), r)
 	wantError(t, err, ErrDataset, "2 bad lines", "line 4 is not JSON", "line 5 is preference data")
@@ -68,12 +68,14 @@ func TestCreateRefuses(t *testing.T) {
 		{func(r *CreateRequest) { r.Config.RankPattern = []byte(`{"q_proj": 5000}`) }, ErrConfig, `rank_pattern "q_proj" is not a whole number from 1 to`},
 		{func(r *CreateRequest) { r.Config.Layers = Layers{7} }, ErrConfig, "layers_to_transform has 7"},
 		{func(r *CreateRequest) { r.Config.Patience = 2 }, ErrConfig, "early_stopping_patience needs"},
-		{func(r *CreateRequest) { v := input(chat(1)); r.Validation, r.Config.ValidationSplit = &v, 0.1 }, ErrConfig, "validation_split"},
+		{func(r *CreateRequest) { v := input(conversations(1)); r.Validation, r.Config.ValidationSplit = &v, 0.1 }, ErrConfig, "validation_split"},
 		{func(r *CreateRequest) { v := input(""); r.Validation = &v }, ErrDataset, "the validation data has no examples"},
-		{func(r *CreateRequest) { r.Training = input(chat(100)) }, ErrTooLarge, "the training data: too large"},
-		{func(r *CreateRequest) { r.Training = Input{Body: io.MultiReader(strings.NewReader(chat(1)), broken{})} }, io.ErrUnexpectedEOF, "training"},
+		{func(r *CreateRequest) { r.Training = input(conversations(100)) }, ErrTooLarge, "the training data: too large"},
+		{func(r *CreateRequest) {
+			r.Training = Input{Body: io.MultiReader(strings.NewReader(conversations(1)), broken{})}
+		}, io.ErrUnexpectedEOF, "training"},
 	} {
-		r := CreateRequest{Name: "bird", Config: smallConfig(), Training: input(chat(2))}
+		r := CreateRequest{Name: "bird", Config: smallConfig(), Training: input(conversations(2))}
 		tc.change(&r)
 		_, err := h.Create(context.Background(), r)
 		wantError(t, err, tc.want, tc.part)
@@ -100,9 +102,9 @@ func TestValidationData(t *testing.T) {
 		split                float64
 		part, param          string
 	}{
-		"a single line":    {chat(1), "", 0.1, "has a single line: none can be held back", "training_file"},
-		"all are too long": {chat(3), long, 0, "validation data has nothing to learn from", "validation_file"},
-		"two lines":        {chat(2), "", 0.1, "", ""},
+		"a single line":    {conversations(1), "", 0.1, "has a single line: none can be held back", "training_file"},
+		"all are too long": {conversations(3), long, 0, "validation data has nothing to learn from", "validation_file"},
+		"two lines":        {conversations(2), "", 0.1, "", ""},
 	} {
 		c := smallConfig()
 		c.MaxLength, c.Truncation, c.ValidationSplit = 200, Drop, tc.split

@@ -99,7 +99,7 @@ func TestBadLines(t *testing.T) {
 		`{"text": 5}`:  "has a text that is not a text",
 		`{"prompt": "a", "completion": [{"role": "user", "content": "b"}]}`: "has no message of the assistant",
 	} {
-		_, err := read(chat(1) + line + "\n" + chat(1))
+		_, err := read(conversations(1) + line + "\n" + conversations(1))
 		var bad *DatasetError
 		if !errors.As(err, &bad) || bad.Count != 1 || bad.Bad[0].Line != 2 {
 			t.Errorf("%s: error %v", line, err)
@@ -165,7 +165,7 @@ func TestManyBadLines(t *testing.T) {
 
 // TestReadErrors wants an error of the reader to end the reading, in either form.
 func TestReadErrors(t *testing.T) {
-	for _, data := range []string{chat(2), "[" + `{"text": "a"},`, ""} {
+	for _, data := range []string{conversations(2), "[" + `{"text": "a"},`, ""} {
 		r := io.MultiReader(strings.NewReader(data), iotest.ErrReader(io.ErrClosedPipe))
 		err := readDataset(r, "training", func(int, conversation) error { return nil })
 		if !errors.Is(err, io.ErrClosedPipe) {
@@ -173,7 +173,7 @@ func TestReadErrors(t *testing.T) {
 		}
 	}
 	stop := errors.New("stop")
-	for _, data := range []string{chat(2), `[{"text": "a"}]`} {
+	for _, data := range []string{conversations(2), `[{"text": "a"}]`} {
 		if err := readDataset(strings.NewReader(data), "training", func(int, conversation) error { return stop }); !errors.Is(err, stop) {
 			t.Errorf("%.20q: error %v", data, err)
 		}
@@ -219,8 +219,8 @@ func TestRealSets(t *testing.T) {
 
 // FuzzDataset wants every input to be read to its end, with bounded reports, and what is read to be renderable.
 func FuzzDataset(f *testing.F) {
-	f.Add(chat(2))
-	f.Add("[" + strings.ReplaceAll(strings.TrimSpace(chat(2)), "\n", ",") + "]")
+	f.Add(conversations(2))
+	f.Add("[" + strings.ReplaceAll(strings.TrimSpace(conversations(2)), "\n", ",") + "]")
 	f.Add("\xef\xbb\xbf{\"prompt\": [], \"completion\": \"b\"}\r\n\r\n")
 	f.Add(`{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}], "tools": "[{}]"}`)
 	f.Add(`{"instruction": "a", "input": "", "output": "c", "history": [["q", "r"]], "system": "s"}`)

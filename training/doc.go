@@ -22,5 +22,5 @@
 // What a run does next depends on its examples, its configuration and its step alone, never on a clock or on
 // how often it was interrupted: order, packing, rates and splits are pure functions.
 //
-// The package is pure Go. It renders conversations with the runtime.Template that serves.
+// The package is pure Go. It renders conversations with the chat.Template that serves.
 package training

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -20,7 +21,7 @@ const unlabelled runtime.Token = -1
 // encoder turns conversations into examples with the template that serves.
 type encoder struct {
 	model     runtime.Model
-	template  *runtime.Template
+	template  *chat.Template
 	maxLength int
 	drop      bool // and do not truncate
 	all       bool // every token is learned, not the assistant's alone
@@ -28,7 +29,7 @@ type encoder struct {
 	truncated, dropped int
 }
 
-func newEncoder(m runtime.Model, t *runtime.Template, c *Config) *encoder {
+func newEncoder(m runtime.Model, t *chat.Template, c *Config) *encoder {
 	return &encoder{model: m, template: t, maxLength: c.MaxLength, drop: c.Truncation == Drop, all: c.TrainOnInputs}
 }
 

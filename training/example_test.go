@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
 )
@@ -19,7 +20,7 @@ func newTestEncoder(t testing.TB, change func(*Config)) *encoder {
 	if change != nil {
 		change(&c)
 	}
-	return newEncoder(m, runtime.NewTemplate(m, "", func(w string) { t.Error(w) }), &c)
+	return newEncoder(m, chat.NewTemplate(m, "", func(w string) { t.Error(w) }), &c)
 }
 
 // show writes an example as text, with what is learned in brackets. The last token is a label alone.
@@ -113,7 +114,7 @@ func checkServed(t *testing.T, e *encoder, c *conversation, x Example) {
 		if turn.message.Role != assistant {
 			continue
 		}
-		prompt, err := e.template.Tokenize(c.messages()[:i], runtime.TemplateOptions{AddGenerationPrompt: true})
+		prompt, err := e.template.Tokenize(c.messages()[:i], chat.Options{AddGenerationPrompt: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,7 +139,7 @@ func checkServed(t *testing.T, e *encoder, c *conversation, x Example) {
 // withTemplate is an encoder with another template than the fake's.
 func withTemplate(t *testing.T, m runtime.Model, source string, all bool) *encoder {
 	t.Helper()
-	tmpl := runtime.NewTemplate(m, source, nil)
+	tmpl := chat.NewTemplate(m, source, nil)
 	if why, yes := tmpl.Fallback(); yes {
 		t.Fatal(why)
 	}
@@ -240,7 +241,7 @@ func (m mergingModel) Piece(t runtime.Token, special bool) []byte {
 func TestTokenizerThatJoins(t *testing.T) {
 	for _, space := range []bool{false, true} {
 		m := mergingModel{runtimetest.NewModel(), space}
-		e := &encoder{model: m, template: runtime.NewTemplate(m, "", nil), maxLength: 1000}
+		e := &encoder{model: m, template: chat.NewTemplate(m, "", nil), maxLength: 1000}
 		c, err := parseLine([]byte(`{"prompt": "a", "completion": "\nb"}`))
 		if err != nil {
 			t.Fatal(err)
@@ -258,7 +259,7 @@ func TestTokenizerThatJoins(t *testing.T) {
 	// Where no way of tokenizing the answer alone gives its bytes back, the line is refused.
 	e := newTestEncoder(t, nil)
 	e.model = foldingModel{runtimetest.NewModel()}
-	e.template = runtime.NewTemplate(e.model, "", nil)
+	e.template = chat.NewTemplate(e.model, "", nil)
 	_, err := encodeLine(t, e, `{"prompt": "a", "completion": "ABC"}`)
 	if bad := new(lineError); !errors.As(err, &bad) || !strings.Contains(bad.reason, "the tokenizer joins the answer") {
 		t.Errorf("error %v", err)

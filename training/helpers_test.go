@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
 )
@@ -40,7 +41,7 @@ func openHouse(t testing.TB, dir string, change func(*Options)) *house {
 		t.Fatal(err)
 	}
 	o := Options{
-		Dir: filepath.Join(dir, "training"), Model: h.model, Template: runtime.NewTemplate(h.model, "", nil), Store: h.store,
+		Dir: filepath.Join(dir, "training"), Model: h.model, Template: chat.NewTemplate(h.model, "", nil), Store: h.store,
 		NewTrainer: func(s runtime.TrainSpec) (runtime.Trainer, error) { return runtimetest.NewTrainer(h.model, s) },
 		Work:       runtimetest.Work,
 		SaveEvery:  time.Hour,
@@ -71,8 +72,8 @@ func (h *house) warnings() []string {
 	return slices.Clone(h.warns)
 }
 
-// chat is a dataset of n different small conversations.
-func chat(n int) string {
+// conversations is a dataset of n different small conversations.
+func conversations(n int) string {
 	var b strings.Builder
 	for i := range n {
 		fmt.Fprintf(&b, `{"messages": [{"role": "user", "content": "What is %d?"}, {"role": "assistant", "content": "%s"}]}`+"\n",
@@ -90,10 +91,10 @@ func smallConfig() Config {
 
 func input(data string) Input { return Input{Body: strings.NewReader(data)} }
 
-// create queues a job on chat(20).
+// create queues a job on conversations(20).
 func (h *house) create(name string, c Config) Job {
 	h.t.Helper()
-	j, err := h.Create(context.Background(), CreateRequest{Name: name, Config: c, Training: input(chat(20))})
+	j, err := h.Create(context.Background(), CreateRequest{Name: name, Config: c, Training: input(conversations(20))})
 	if err != nil {
 		h.t.Fatal(err)
 	}

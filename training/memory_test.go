@@ -37,12 +37,12 @@ func TestRefusedBeforeItIsAccepted(t *testing.T) {
 		name, data string
 		change     func(*Config)
 	}{
-		{"short lines", chat(20), func(*Config) {}},
-		{"one line is long", chat(10) + long + chat(10), func(*Config) {}},
-		{"steps of one line", chat(10) + long, func(c *Config) { c.Batch = 1 }},
-		{"accumulated", chat(30), func(c *Config) { c.Batch, c.Accumulation = 2, 8 }},
-		{"truncated", chat(10) + long, func(c *Config) { c.MaxLength, c.Batch = 60, 1 }},
-		{"packed", chat(40), func(c *Config) { c.Packing, c.MaxLength = true, 100 }},
+		{"short lines", conversations(20), func(*Config) {}},
+		{"one line is long", conversations(10) + long + conversations(10), func(*Config) {}},
+		{"steps of one line", conversations(10) + long, func(c *Config) { c.Batch = 1 }},
+		{"accumulated", conversations(30), func(c *Config) { c.Batch, c.Accumulation = 2, 8 }},
+		{"truncated", conversations(10) + long, func(c *Config) { c.MaxLength, c.Batch = 60, 1 }},
+		{"packed", conversations(40), func(c *Config) { c.Packing, c.MaxLength = true, 100 }},
 	} {
 		c := smallConfig()
 		c.MaxSteps = 1
@@ -84,7 +84,7 @@ func TestRefusedByTheClerk(t *testing.T) {
 		"held back":      func(r *CreateRequest) { r.Config.ValidationSplit = 0.1 },
 	} {
 		h, made := estimating(t, 60)
-		r := CreateRequest{Name: "bird", Config: smallConfig(), Training: input(chat(20))}
+		r := CreateRequest{Name: "bird", Config: smallConfig(), Training: input(conversations(20))}
 		change(&r)
 		j, err := h.Create(context.Background(), r)
 		if err != nil {

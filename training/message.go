@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 
+	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -126,8 +127,8 @@ func (c *conversation) messages() []runtime.Message {
 }
 
 // options are what the conversation is rendered with.
-func (c *conversation) options(generationPrompt bool) runtime.TemplateOptions {
-	o := runtime.TemplateOptions{AddGenerationPrompt: generationPrompt}
+func (c *conversation) options(generationPrompt bool) chat.Options {
+	o := chat.Options{AddGenerationPrompt: generationPrompt}
 	if c.tools != nil {
 		o.Tools = c.tools
 	}

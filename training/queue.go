@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -21,8 +22,8 @@ import (
 type Options struct {
 	Dir      string // made where it does not exist
 	Model    runtime.Model
-	Template *runtime.Template // the one that serves
-	Store    *adapters.Store   // where adapters go
+	Template *chat.Template  // the one that serves
+	Store    *adapters.Store // where adapters go
 
 	// NewTrainer makes the Trainer of a run, which closes it. It returns an error wrapping runtime.ErrTrain for
 	// what it cannot train. It is called from the worker's goroutine.

@@ -178,7 +178,7 @@ func TestCancel(t *testing.T) {
 	<-at
 	second := h.create("two", smallConfig())
 	h.waitFor(second.ID, "files are valid")
-	_, err := h.Create(context.Background(), CreateRequest{Name: "three", Config: smallConfig(), Training: input(chat(2))})
+	_, err := h.Create(context.Background(), CreateRequest{Name: "three", Config: smallConfig(), Training: input(conversations(2))})
 	wantError(t, err, ErrQueueFull, "1 jobs wait")
 
 	if j, err := h.Cancel(context.Background(), second.ID); err != nil || j.Status != Cancelled || j.Finished.IsZero() {

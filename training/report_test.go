@@ -27,7 +27,7 @@ func TestReport(t *testing.T) {
 	v := input(`{"messages": [{"role": "user", "content": "What is 3?"}, {"role": "assistant", "content": "It is so."}]}
 {"text": "no question"}
 {"prompt": "What is 4?", "completion": "It is so. It is so."}`)
-	j, err := h.Create(context.Background(), CreateRequest{Name: "bird", Config: smallConfig(), Training: input(chat(20)), Validation: &v})
+	j, err := h.Create(context.Background(), CreateRequest{Name: "bird", Config: smallConfig(), Training: input(conversations(20)), Validation: &v})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/demo"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/llama"
@@ -21,7 +22,7 @@ func TestTrainAsServedByTheDemoBase(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	template := runtime.NewTemplate(m, "", nil)
+	template := chat.NewTemplate(m, "", nil)
 	if why, yes := template.Fallback(); yes {
 		t.Fatal(why)
 	}

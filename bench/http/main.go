@@ -30,8 +30,10 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/bench/load"
+	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/demo"
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/engine"
 	"github.com/lorikeet-ai/lorikeet/runtime/llama"
 	"github.com/lorikeet-ai/lorikeet/server"
 )
@@ -124,7 +126,7 @@ func prompt(client, n int) []runtime.Token {
 
 // house is the served demo base, both from within and from without.
 type house struct {
-	engine *runtime.Engine
+	engine *engine.Engine
 	url    string
 	client *http.Client
 	closes []func()
@@ -153,7 +155,7 @@ func open() (h *house, err error) {
 		return h, err
 	}
 	metrics := server.NewMetrics()
-	h.engine = runtime.New(device, model, runtime.Options{Parallel: 16, MaxQueue: 64, Observer: metrics})
+	h.engine = engine.New(device, model, engine.Options{Parallel: 16, MaxQueue: 64, Observer: metrics})
 	h.closes = append(h.closes, func() { h.engine.Close() })
 
 	dir, err := os.MkdirTemp("", "lorikeet-bench-")
@@ -168,7 +170,7 @@ func open() (h *house, err error) {
 	h.closes = append(h.closes, func() { store.Close() })
 	cache := adapters.NewCache(adapters.CacheOptions{Store: store, Budget: 1 << 30, Pack: model.Pack})
 	h.closes = append(h.closes, func() { cache.Close() })
-	sv := server.New(server.Options{Engine: h.engine, Template: runtime.NewTemplate(model, "", func(string) {}),
+	sv := server.New(server.Options{Engine: h.engine, Template: chat.NewTemplate(model, "", func(string) {}),
 		Store: store, Cache: cache, Metrics: metrics, Name: demo.Name, MaxLoRA: 16, Log: zerolog.Nop()})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

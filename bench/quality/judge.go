@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 
+	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/llama"
 )
@@ -167,13 +168,13 @@ func held(model *llama.Model, s settings) ([][]runtime.Token, error) {
 		keep(tokens)
 		return out, err
 	}
-	template := runtime.NewTemplate(model, "", nil)
+	template := chat.NewTemplate(model, "", nil)
 	for line := range bytes.Lines(text) {
 		var example struct{ Messages []runtime.Message }
 		if err := json.Unmarshal(line, &example); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.text, err)
 		}
-		tokens, err := template.Tokenize(example.Messages, runtime.TemplateOptions{})
+		tokens, err := template.Tokenize(example.Messages, chat.Options{})
 		if err != nil {
 			return nil, err
 		}

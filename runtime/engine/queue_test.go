@@ -1,0 +1,123 @@
+package engine
+
+import (
+	"fmt"
+	"testing"
+)
+
+// Two flows that always have requests waiting, small ones and large ones, are served alike in tokens; one
+// that comes now and then does not wait behind them.
+func TestQueueServesFlowsAlike(t *testing.T) {
+	q := newQueue()
+	id := int64(0)
+	push := func(flow string) {
+		id++
+		q.push(&task{id: id, flow: flow})
+	}
+	cost := map[string]int{"small": 10, "large": 300, "rare": 10}
+	served := map[string]int{}
+	for range 50 {
+		push("small")
+		push("large")
+	}
+	for turn := range 2000 {
+		if turn%100 == 99 {
+			push("rare")
+		}
+		f := q.backlog()[0]
+		if len(q.flow("rare").waiting) > 0 && f.name != "rare" && turn%100 > 2 && turn%100 < 99 {
+			t.Fatalf("turn %d: a rare request waits behind %s", turn, f.name)
+		}
+		next := f.waiting[0]
+		q.start(next, cost[f.name])
+		served[f.name] += cost[f.name]
+		q.stop(next)
+		if f.name != "rare" {
+			push(f.name)
+		}
+	}
+	if d := served["small"] - served["large"]; d < -300 || d > 300 {
+		t.Errorf("served: %v", served)
+	}
+}
+
+// A flow is kept while it has used more than others had, and no longer: accounts do not pile up.
+func TestQueueForgetsFlows(t *testing.T) {
+	q := newQueue()
+	always := &task{id: 1, flow: "always"}
+	q.push(always)
+	waited := 0
+	for i := range 1000 {
+		if i < 100 {
+			q.push(&task{id: int64(2 + i), flow: fmt.Sprint(i)})
+		}
+		next := q.backlog()[0].waiting[0]
+		q.start(next, 5)
+		q.stop(next)
+		if waited++; next == always {
+			waited = 0
+			q.push(always)
+		}
+		if waited > 100 {
+			t.Fatal("a flow waits for more than one request of each of the others")
+		}
+		if i == 99 && len(q.flows) < 99 {
+			t.Fatalf("%d flows are kept, and others have not caught up", len(q.flows))
+		}
+	}
+	if n := len(q.flows); n > 1 {
+		t.Errorf("%d flows are kept", n)
+	}
+	for _, f := range q.backlog() {
+		q.remove(f.waiting[0])
+	}
+	if len(q.flows) != 0 || q.tasks != 0 {
+		t.Errorf("%d flows and %d tasks are left", len(q.flows), q.tasks)
+	}
+}
+
+// Within a flow who came first goes first, and who was preempted before all.
+func TestQueueOrderInAFlow(t *testing.T) {
+	q := newQueue()
+	tasks := []*task{{id: 1}, {id: 2}, {id: 3}, {id: 4}}
+	for _, x := range tasks {
+		q.push(x)
+	}
+	q.start(tasks[0], 1)
+	q.start(tasks[1], 1)
+	q.stop(tasks[1])
+	q.unshift(tasks[1])
+	q.remove(tasks[2])
+	q.remove(tasks[2]) // it is not there any more
+	f := q.backlog()[0]
+	if len(f.waiting) != 2 || f.waiting[0] != tasks[1] || f.waiting[1] != tasks[3] || f.running != 1 || q.tasks != 3 {
+		t.Errorf("waiting: %d, running %d, tasks %d", len(f.waiting), f.running, q.tasks)
+	}
+}
+
+// A flow that runs little, with nothing waiting, earns nothing by it.
+func TestQueueOwesNothingToTheQuiet(t *testing.T) {
+	q := newQueue()
+	quiet := &task{id: 1, flow: "quiet"}
+	q.push(quiet)
+	q.start(quiet, 1)
+	for i := range 20 {
+		next := &task{id: int64(2 + i), flow: "busy"}
+		q.push(next)
+		q.start(next, 100)
+		q.stop(next)
+	}
+	for i := range 6 {
+		q.push(&task{id: int64(100 + i), flow: "busy"})
+		q.push(&task{id: int64(200 + i), flow: "quiet"})
+	}
+	count := map[string]int{}
+	for range 6 {
+		next := q.backlog()[0].waiting[0]
+		q.start(next, 100)
+		count[next.flow]++
+	}
+	if count["quiet"] < 3 || count["quiet"] > 4 {
+		t.Errorf("of six turns: %v", count)
+	}
+}

@@ -1,0 +1,216 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/engine"
+	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
+)
+
+// workbench is an Engine that is stepped by hand on a clock of its own: a decode takes decode, a slice takes slice.
+type workbench struct {
+	engine *engine.Engine
+	now    time.Time
+}
+
+func newWorkbench(t *testing.T, share float64, decode time.Duration) *workbench {
+	t.Helper()
+	w := &workbench{now: time.Unix(1000, 0)}
+	model := runtimetest.NewModel()
+	device := runtimetest.NewDevice(model, runtime.Limits{Sequences: 4, Cells: 4096, Batch: 64, Cut: true})
+	device.Before = func([]runtime.Row) error { w.now = w.now.Add(decode); return nil }
+	w.engine = engine.NewStepped(device, model, engine.Options{Share: share}, func() time.Time { return w.now })
+	return w
+}
+
+// slicer counts its slices down, each of which moves the clock.
+type slicer struct {
+	bench *workbench
+	took  time.Duration
+	left  int
+	done  int
+	fail  error
+
+	hiccup time.Duration // of the next slice
+}
+
+func (s *slicer) Slice() (bool, error) {
+	s.bench.now = s.bench.now.Add(s.took + s.hiccup)
+	s.hiccup = 0
+	s.left--
+	s.done++
+	if s.left == 0 && s.fail != nil {
+		return false, s.fail
+	}
+	return s.left > 0, nil
+}
+
+// start calls Work from another goroutine, and returns when the Engine has it.
+func (w *workbench) start(ctx context.Context, s runtime.Slicer) <-chan error {
+	result := make(chan error, 1)
+	before := w.engine.WorkMail()
+	go func() { result <- w.engine.Work(ctx, s) }()
+	for w.engine.WorkMail() == before {
+		time.Sleep(time.Millisecond)
+	}
+	return result
+}
+
+func TestWorkTakesItsShareBesideStreams(t *testing.T) {
+	for _, c := range []struct {
+		share float64
+		slice time.Duration
+	}{{0.5, time.Millisecond}, {0.5, 2300 * time.Microsecond}, {0.5, 3 * time.Millisecond}, {0.5, 25 * time.Millisecond}, {0.2, 4 * time.Millisecond}, {0.8, 10 * time.Millisecond}} {
+		w := newWorkbench(t, c.share, 10*time.Millisecond)
+		stream, err := w.engine.Submit(t.Context(), runtime.Request{Prompt: []runtime.Token{1, 2, 3}, Top: -1,
+			Sampling: runtime.Sampling{IgnoreEOS: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stream.Close()
+		s := &slicer{bench: w, took: c.slice, left: 1 << 30}
+		ctx, cancel := context.WithCancel(t.Context())
+		result := w.start(ctx, s)
+		begin := w.now
+		for range 400 {
+			last := w.now
+			w.engine.Turn()
+			// A turn is a decode and at most its share of work; with slices that are long beside that, up to one more.
+			longest := 10*time.Millisecond + time.Duration(float64(10*time.Millisecond)*c.share/(1-c.share))
+			if c.slice > 2500*time.Microsecond {
+				longest += c.slice
+			}
+			if took := w.now.Sub(last); took > longest {
+				t.Fatalf("share %v: a turn took %v, want at most %v", c.share, took, longest)
+			}
+		}
+		share := float64(s.done) * float64(c.slice) / float64(w.now.Sub(begin))
+		if share < c.share-0.03 || share > c.share+0.01 {
+			t.Errorf("slices of %v had %.3f of the time, want %v", c.slice, share, c.share)
+		}
+		cancel()
+		w.engine.Turn()
+		if err := <-result; !errors.Is(err, context.Canceled) {
+			t.Errorf("Work of a cancelled context returned %v", err)
+		}
+	}
+}
+
+// TestWorkForgetsHiccups has slices that now and then are held up: no other turn pays for them, and training goes on.
+func TestWorkForgetsHiccups(t *testing.T) {
+	w := newWorkbench(t, 0.5, 10*time.Millisecond)
+	stream, err := w.engine.Submit(t.Context(), runtime.Request{Prompt: []runtime.Token{1, 2, 3}, Top: -1,
+		Sampling: runtime.Sampling{IgnoreEOS: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	s := &slicer{bench: w, took: time.Millisecond, left: 1 << 30}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	w.start(ctx, s)
+	const turns = 400
+	for i := range turns {
+		s.hiccup = 0
+		if i%40 == 39 {
+			s.hiccup = 60 * time.Millisecond
+		}
+		last := w.now
+		w.engine.Turn()
+		if took := w.now.Sub(last); i%40 != 39 && took > 20*time.Millisecond {
+			t.Fatalf("turn %d took %v", i, took)
+		}
+	}
+	if s.done < turns*8 {
+		t.Errorf("%d slices of 1 ms in %d turns of 10 ms", s.done, turns)
+	}
+}
+
+func TestWorkTakesAllTheTimeThereIs(t *testing.T) {
+	w := newWorkbench(t, 0, time.Millisecond)
+	fault := errors.New("no more")
+	first := &slicer{bench: w, took: time.Millisecond, left: 20}
+	second := &slicer{bench: w, took: time.Millisecond, left: 5, fail: fault}
+	a := w.start(t.Context(), first)
+	b := w.start(t.Context(), second)
+	for range 25 {
+		if worked, _ := w.engine.Turn(); !worked {
+			t.Fatal("the Engine would sleep beside work to do")
+		}
+	}
+	if err := <-a; err != nil || first.done != 20 {
+		t.Errorf("the first work: %v after %d slices, want none after 20", err, first.done)
+	}
+	if err := <-b; !errors.Is(err, fault) {
+		t.Errorf("the second work: %v, want %v", err, fault)
+	}
+	if worked, _ := w.engine.Turn(); worked {
+		t.Error("the Engine is awake without work")
+	}
+}
+
+func TestWorkWithoutAShareWaitsForStreams(t *testing.T) {
+	w := newWorkbench(t, 0, time.Millisecond)
+	stream, err := w.engine.Submit(t.Context(), runtime.Request{Prompt: []runtime.Token{1, 2}, MaxTokens: 30, Top: -1,
+		Sampling: runtime.Sampling{IgnoreEOS: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	s := &slicer{bench: w, took: time.Millisecond, left: 3}
+	result := w.start(t.Context(), s)
+	for w.engine.Turn(); w.engine.Stats().Running > 0; w.engine.Turn() {
+		if s.done > 0 {
+			t.Fatal("work ran beside a stream though its share is 0")
+		}
+	}
+	for range 4 {
+		w.engine.Turn()
+	}
+	if err := <-result; err != nil || s.done != 3 {
+		t.Errorf("%v after %d slices, want none after 3", err, s.done)
+	}
+}
+
+func TestCloseEndsWork(t *testing.T) {
+	model := runtimetest.NewModel()
+	device := runtimetest.NewDevice(model, runtime.Limits{Sequences: 2, Cells: 64, Batch: 8, Cut: true})
+	e := engine.New(device, model, engine.Options{Share: 0.5})
+	result := make(chan error, 1)
+	go func() { result <- e.Work(t.Context(), endless{}) }()
+	time.Sleep(5 * time.Millisecond)
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-result; !errors.Is(err, runtime.ErrClosed) {
+		t.Errorf("Work of a closed Engine returned %v", err)
+	}
+	if err := e.Work(t.Context(), endless{}); !errors.Is(err, runtime.ErrClosed) {
+		t.Errorf("Work after Close returned %v", err)
+	}
+}
+
+// endless is work that never ends.
+type endless struct{}
+
+func (endless) Slice() (bool, error) { return true, nil }
+
+func TestWorkThatPanicsEndsAlone(t *testing.T) {
+	w := newWorkbench(t, 0.5, time.Millisecond)
+	result := w.start(t.Context(), panicking{})
+	w.engine.Turn()
+	if err := <-result; err == nil {
+		t.Error("Work that panics returned no error")
+	}
+	if _, open := w.engine.Turn(); !open {
+		t.Error("the Engine ended with it")
+	}
+}
+
+type panicking struct{}
+
+func (panicking) Slice() (bool, error) { panic("no") }
