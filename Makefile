@@ -32,7 +32,7 @@ PURE := ./quant/... ./runtime ./runtime/engine/... ./runtime/runtimetest/... ./c
 .PHONY: build run test test-go test-race bench lint generate env clean
 
 build: ## bin/lorikeet
-	$(GO) build -o bin/lorikeet .
+	$(GO) build -o bin/lorikeet ./cmd/lorikeet
 
 run: build ## serve the embedded base with the demo adapters
 	bin/lorikeet serve --adapter-dir demo/adapters

@@ -1,0 +1,284 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/lorikeet-ai/lorikeet/fetch"
+	"github.com/lorikeet-ai/lorikeet/internal/program"
+)
+
+// serveFlags are what `lorikeet serve` was asked for.
+type serveFlags struct{ program.Config }
+
+// bind declares the flags of c.
+func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
+	flags.StringVarP(&c.Model, "model", "m", "", "GGUF file of the base model, a Hugging Face folder, which is converted once, or hf://org/repo[@revision][:quant][/file]; empty for the small one that is built in")
+	flags.String("hf", "", "org/repo[:quant] on the hub, the same as --model hf://org/repo[:quant]")
+	choiceFlag(flags, &c.ImportType, "import-type", "nf4", "type that the weights of a Hugging Face folder get", importTypes()...)
+	flags.StringArrayVar(&c.Aliases, "alias", nil, "name of the base model in the API; the first replaces its own")
+	flags.StringVar(&c.Template, "chat-template-file", "", "Jinja chat template to use instead of the model's")
+	flags.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "address to serve on; port 0 is any free one")
+	flags.String("host", "", "host to serve on, instead of the one in --listen")
+	flags.Int("port", 0, "port to serve on, instead of the one in --listen")
+	flags.StringArrayVar(&c.Keys, "api-key", nil, "key that clients must send; repeatable; none: no key is asked for")
+	flags.StringArrayVar(&c.Origins, "cors-origin", nil, "origin of web pages that may ask from a browser, or *; repeatable; none: no page may")
+	flags.StringVar(&c.Data, "data", dataDir, "folder that adapters and downloaded models are stored in")
+	flags.StringArrayVar(&c.AdapterDirs, "adapter-dir", nil, "folder whose adapters are served by their names, also when they change; repeatable")
+	sizeFlag(flags, (*size)(&c.AdapterBytes), "adapter-memory", 2<<30, "memory that loaded adapters may hold")
+	sizeFlag(flags, (*size)(&c.MaxUpload), "max-upload", 1<<30, "largest adapter that may be uploaded")
+	choiceFlag(flags, &c.Remote, "remote-adapters", "auto", "whether requests may name adapters on the hub or in buckets; auto is on with an --api-key, or where only this machine is listened to", "auto", "on", "off")
+	sizeFlag(flags, (*size)(&c.TrainMemory), "train-memory", 2<<30, "memory that a training job may take; 0: any")
+	flags.Float64Var(&c.TrainShare, "train-share", 0.5, "share of the time that training gets while requests are answered; it gets all where there are none")
+
+	flags.IntVarP(&c.Parallel, "parallel", "p", 16, "requests that are answered at once")
+	flags.IntVarP(&c.Context, "ctx", "c", 0, fmt.Sprintf("tokens that all of them share; 0: parallel times the model's context, at most %d", program.MaxContext))
+	flags.IntVar(&c.Chunk, "chunk", 256, "prompt tokens in one turn; what running answers wait for when a long prompt comes")
+	flags.IntVar(&c.Batch, "batch", 0, "rows in one decode; 0: chunk and parallel, at least 512")
+	flags.IntVar(&c.UBatch, "ubatch", 512, "rows of it that are computed at once")
+	flags.IntVarP(&c.Threads, "threads", "t", 0, "compute threads; 0: one for each physical core")
+	choiceFlag(flags, &c.KVType, "kv-type", "f16", "type of the KV cache", "f16", "f32", "q8_0")
+	choiceFlag(flags, &c.FlashAttention, "flash-attn", "auto", "attention as one fused operation", "auto", "on", "off")
+	choiceFlag(flags, &c.Backend, "lora-backend", "fused", "how adapters are multiplied", "fused", "mmid")
+	choiceFlag(flags, &c.NF4, "nf4-mode", "i8", "how NF4 weights are multiplied", "i8", "i16", "f32")
+	flags.BoolVar(&c.CheckTensors, "check-tensors", false, "read all weights at the start and refuse a model in which one is infinite or not a number")
+	flags.BoolVar(&c.Grouped, "grouped", false, "decode each adapter on its own, as servers do that cannot mix them; for comparison")
+
+	flags.IntVar(&c.MaxQueue, "max-queue", 256, "requests that may wait; more get 429")
+	secondsFlag(flags, (*seconds)(&c.Deadline), "deadline", 10*time.Minute, "longest time for an answer; 0: any")
+	secondsFlag(flags, (*seconds)(&c.Drain), "drain", 30*time.Second, "how long a stopping server finishes what it has")
+	choiceFlag(flags, &c.LogLevel, "log-level", "info", "least level to log", "debug", "info", "warn", "error")
+	choiceFlag(flags, &c.LogFormat, "log-format", "text", "form of the log", "text", "json")
+}
+
+// check completes c and returns an error that names the flag at fault.
+func (c *serveFlags) check(flags *pflag.FlagSet) error {
+	if err := c.address(flags); err != nil {
+		return err
+	}
+	if err := c.source(flags); err != nil {
+		return err
+	}
+	for _, n := range []struct {
+		flag              string
+		value, least, top int
+	}{
+		{"parallel", c.Parallel, 1, 256}, {"ctx", c.Context, 0, 1 << 26}, {"chunk", c.Chunk, 1, 1 << 16},
+		{"batch", c.Batch, 0, 1 << 16}, {"ubatch", c.UBatch, 1, 1 << 16}, {"threads", c.Threads, 0, 512}, {"max-queue", c.MaxQueue, 0, 1 << 20},
+	} {
+		if n.value < n.least || n.value > n.top {
+			return fmt.Errorf("%w: --%s is %d, not between %d and %d", errUsage, n.flag, n.value, n.least, n.top)
+		}
+	}
+	switch {
+	case c.Batch != 0 && c.Batch < c.Parallel:
+		return fmt.Errorf("%w: --batch %d is less than --parallel %d: every running answer needs a row", errUsage, c.Batch, c.Parallel)
+	case c.KVType == "q8_0" && c.FlashAttention == "off":
+		return fmt.Errorf("%w: --kv-type q8_0 needs --flash-attn on or auto", errUsage)
+	case !(c.TrainShare > 0 && c.TrainShare <= 0.95):
+		return fmt.Errorf("%w: --train-share is %g, not above 0 and at most 0.95", errUsage, c.TrainShare)
+	case c.AdapterBytes <= 0:
+		return fmt.Errorf("%w: --adapter-memory is 0: no adapter could be loaded", errUsage)
+	case c.Data == "":
+		return fmt.Errorf("%w: --data is empty and the home folder is not known", errUsage)
+	case slices.Contains(c.Keys, ""):
+		return fmt.Errorf("%w: --api-key is empty", errUsage)
+	}
+	for _, origin := range c.Origins {
+		u, err := url.Parse(origin)
+		if origin != "*" && (err != nil || u.Host == "" || u.Scheme+"://"+u.Host != origin) || origin == "*" && len(c.Origins) > 1 {
+			return fmt.Errorf("%w: --cors-origin %q: want scheme://host, with a port where there is one, or * alone", errUsage, origin)
+		}
+	}
+	for _, name := range c.Aliases {
+		if name == "" || strings.ContainsAny(name, ", \t\n") {
+			return fmt.Errorf("%w: --alias %q: want a name without white space and commas", errUsage, name)
+		}
+	}
+	if c.Batch == 0 {
+		c.Batch = max(512, c.Chunk+c.Parallel)
+	}
+	if c.Threads == 0 {
+		c.Threads = cores("/sys/devices/system/cpu")
+	}
+	return c.files()
+}
+
+// address settles --listen, --host and --port.
+func (c *serveFlags) address(flags *pflag.FlagSet) error {
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return fmt.Errorf("%w: --listen %q: want host:port", errUsage, c.Listen)
+	}
+	if f := flags.Lookup("host"); f != nil && f.Changed {
+		host = f.Value.String()
+	}
+	if f := flags.Lookup("port"); f != nil && f.Changed {
+		port = f.Value.String()
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("%w: port %q is not between 0 and 65535 (--listen, --port)", errUsage, port)
+	}
+	c.Listen = net.JoinHostPort(host, port)
+	return nil
+}
+
+// source settles --model and --hf.
+func (c *serveFlags) source(flags *pflag.FlagSet) error {
+	if f := flags.Lookup("hf"); f != nil && f.Value.String() != "" {
+		if c.Model != "" {
+			return fmt.Errorf("%w: --hf and --model are both given", errUsage)
+		}
+		c.Model = hub(f.Value.String())
+	}
+	if c.Fetches() {
+		if _, err := fetch.New(c.Fetch); err != nil {
+			return fmt.Errorf("%w: %w", errUsage, err)
+		}
+	}
+	if !fetch.IsSource(c.Model) {
+		return nil
+	}
+	src, err := fetch.Parse(c.Model)
+	if err != nil {
+		return fmt.Errorf("%w: --model: %w", errUsage, err)
+	}
+	if src.Repo == "" {
+		return fmt.Errorf("%w: --model %s: models come from hf://", errUsage, c.Model)
+	}
+	return nil
+}
+
+// files checks that what c names exists, before minutes go into loading a model.
+func (c *serveFlags) files() error {
+	for _, f := range []struct {
+		flag, path string
+	}{{"model", c.Model}, {"chat-template-file", c.Template}} {
+		if f.path == "" || fetch.IsSource(f.path) || f.flag == "model" && isModelFolder(f.path) {
+			continue
+		}
+		if f.flag == "model" && mustBe(f.path, true) == nil {
+			return fmt.Errorf("%w: --model: %s is a folder without config.json", errUsage, f.path)
+		}
+		if err := mustBe(f.path, false); err != nil {
+			return fmt.Errorf("%w: --%s: %w", errUsage, f.flag, err)
+		}
+	}
+	for _, dir := range c.AdapterDirs {
+		if err := mustBe(dir, true); err != nil {
+			return fmt.Errorf("%w: --adapter-dir: %w", errUsage, err)
+		}
+	}
+	return nil
+}
+
+// isModelFolder reports whether path is a folder that a model can be converted from.
+func isModelFolder(path string) bool {
+	_, err := os.Stat(filepath.Join(path, "config.json"))
+	return err == nil
+}
+
+func mustBe(path string, folder bool) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("%s does not exist", path)
+	case err != nil:
+		return err
+	case folder && !info.IsDir():
+		return fmt.Errorf("%s is not a folder", path)
+	case !folder && info.IsDir():
+		return fmt.Errorf("%s is a folder, not a file", path)
+	}
+	return nil
+}
+
+// cores is the number of physical cores that this process may use: threads that share one only slow each
+// other down. folder is where Linux describes its CPUs; without it every CPU counts as a core.
+func cores(folder string) int {
+	usable := goruntime.GOMAXPROCS(0)
+	paths, err := filepath.Glob(filepath.Join(folder, "cpu[0-9]*", "topology", "thread_siblings_list"))
+	if err != nil {
+		return usable
+	}
+	siblings := map[string]bool{}
+	for _, path := range paths {
+		if text, err := os.ReadFile(path); err == nil {
+			siblings[string(text)] = true
+		}
+	}
+	if len(siblings) == 0 {
+		return usable
+	}
+	return max(1, min(usable, len(siblings)))
+}
+
+// dataDir is where adapters are stored by default: the user's data folder, as the XDG specification has it.
+func dataDir(env lookup) string {
+	if dir, _ := env("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "lorikeet")
+	}
+	if home, _ := env("HOME"); home != "" {
+		return filepath.Join(home, ".local", "share", "lorikeet")
+	}
+	return ""
+}
+
+// dataFolder is the data folder for commands without a flag for it.
+func dataFolder(env lookup) string {
+	if dir, _ := env(envName("data")); dir != "" {
+		return dir
+	}
+	return dataDir(env)
+}
+
+func serveCommand(env lookup) *cobra.Command {
+	var c serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve a base model and its adapters over HTTP",
+		Long: "Serve a base model and its adapters over HTTP.\n\n" +
+			"Every flag may also be set by the environment variable named with it; lists are separated by commas there.",
+		Args: exactly(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := readEnv(cmd.Flags(), env); err != nil {
+				return err
+			}
+			c.Fetch, c.Version = fetchOptions(env, c.Data), buildVersion()
+			if err := c.check(cmd.Flags()); err != nil {
+				return err
+			}
+			var err error
+			if c.Model, err = bringModel(cmd.Context(), c.Model, c.Fetch, cmd.ErrOrStderr()); err != nil {
+				return err
+			}
+			if err := c.files(); err != nil {
+				return err
+			}
+			if c.Model, err = convertModel(cmd.Context(), c.Config, program.NewLog(c.Config, cmd.ErrOrStderr())); err != nil {
+				return err
+			}
+			p := program.New(c.Config, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			defer p.Close()
+			if err := p.Open(); err != nil {
+				return err
+			}
+			return p.Serve(cmd.Context())
+		},
+	}
+	c.bind(cmd.Flags(), dataDir(env))
+	describeEnv(cmd.Flags())
+	return cmd
+}

@@ -1,0 +1,140 @@
+package e2e
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/lorikeet-ai/lorikeet"
+
+// arrows are the imports that a room may have of other rooms. A new arrow is drawn here before it is used;
+// all of them point down: main -> server -> training -> adapters -> runtime -> quant, and main, server -> fetch.
+var arrows = map[string][]string{
+	".":                   {"server", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "quant", "quant/huggingface", "demo"},
+	"server":              {"openapi", "training", "adapters", "chat", "grammar", "fetch", "runtime", "runtime/engine"},
+	"training":            {"adapters", "chat", "runtime"},
+	"adapters":            {"runtime", "quant", "quant/safetensors"},
+	"chat":                {"runtime"},
+	"grammar":             {},
+	"runtime":             {"quant"},
+	"runtime/engine":      {"runtime"},
+	"runtime/runtimetest": {"runtime"},
+	"runtime/llama":       {"runtime", "runtime/kernels", "runtime/qlora", "quant"}, // qlora reads the weights' rows
+	"runtime/qlora":       {"runtime", "runtime/kernels"},
+	"runtime/kernels":     {},
+	"quant":               {},
+	"quant/safetensors":   {},
+	"quant/huggingface":   {"quant", "quant/safetensors"},
+	"fetch":               {},
+	"openapi":             {},
+	"demo":                {},
+	"demo/generate":       {"quant"},
+
+	"quant/huggingface/hftest": {"quant"}, // model folders for tests
+}
+
+// helpers are small packages that every room may import; they import nothing of ours.
+var helpers = []string{"internal/disk", "internal/jsonvalue", "internal/parallel"}
+
+// testArrows are further imports that the tests of a room may have: tests use the real part next door.
+var testArrows = map[string][]string{
+	".":              {"bench", "bench/strain", "bench/randmodel", "runtime/runtimetest", "openapi", "quant/huggingface/hftest"},
+	"server":         {"runtime/runtimetest", "quant"},
+	"training":       {"runtime/runtimetest", "runtime/llama", "demo"},
+	"adapters":       {"runtime/runtimetest", "demo"},
+	"runtime/engine": {"runtime/runtimetest"},
+	"chat":           {"runtime/runtimetest"},
+	"runtime/llama":  {"runtime/runtimetest", "demo", "adapters", "quant/huggingface", "quant/huggingface/hftest"},
+	"runtime/qlora":  {"runtime/llama", "quant", "demo"},
+	"demo":           {"quant"},
+
+	"quant/huggingface": {"quant/huggingface/hftest"},
+}
+
+// Imports of the outside world that one room alone may have.
+var (
+	cRooms     = []string{"runtime/kernels", "runtime/llama", "runtime/qlora"}
+	fiberRooms = []string{"server", "openapi"} // openapi: the interface generated for Fiber
+)
+
+type imported struct{ room, file, path string }
+
+func TestArrowsPointDown(t *testing.T) {
+	for _, im := range importsOfHouse(t) {
+		target, ours := strings.CutPrefix(im.path, module)
+		target = strings.TrimPrefix(target, "/")
+		if !ours || target == im.room || strings.HasPrefix(im.room, "bench") {
+			continue // bench measures whatever main may use
+		}
+		if slices.Contains(helpers, target) {
+			continue
+		}
+		allowed, known := arrows[im.room]
+		known = known || slices.Contains(helpers, im.room)
+		if !known {
+			t.Errorf("%s: room %q is not in the house: add it to arrows", im.file, im.room)
+			continue
+		}
+		if strings.HasSuffix(im.file, "_test.go") {
+			allowed = slices.Concat(allowed, testArrows[im.room])
+		}
+		if !slices.Contains(allowed, target) {
+			t.Errorf("%s: room %q must not import %q", im.file, im.room, target)
+		}
+	}
+}
+
+func TestOnlyTheWallsSpeakC(t *testing.T) {
+	for _, im := range importsOfHouse(t) {
+		if im.path == "C" && !slices.Contains(cRooms, im.room) {
+			t.Errorf("%s imports \"C\": that belongs to %v", im.file, cRooms)
+		}
+		if strings.HasPrefix(im.path, "github.com/gofiber/fiber") && !slices.Contains(fiberRooms, im.room) &&
+			!strings.HasSuffix(im.file, "_test.go") {
+			t.Errorf("%s imports Fiber: that belongs to %v", im.file, fiberRooms)
+		}
+	}
+}
+
+// importsOfHouse reads the imports of every Go file, whatever its build tags.
+func importsOfHouse(t *testing.T) []imported {
+	t.Helper()
+	var all []imported
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && file != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(file, ".go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range f.Imports {
+			p, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			all = append(all, imported{room: path.Dir(filepath.ToSlash(file)), file: file, path: p})
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) == 0 {
+		t.Fatal("found no imports: is the test running in the module's root?")
+	}
+	return all
+}

@@ -1,0 +1,63 @@
+package program
+
+import (
+	"net"
+	"time"
+
+	"github.com/lorikeet-ai/lorikeet/fetch"
+)
+
+// Config is what a server is built from: what `lorikeet serve` was asked for.
+type Config struct {
+	Model        string // GGUF file, Hugging Face folder, or a source of package fetch; "": the embedded base
+	ImportType   string // of the weights of such a folder
+	Aliases      []string
+	Template     string // file of a Jinja chat template; "": the model's own
+	Listen       string // host:port
+	Keys         []string
+	Origins      []string
+	Data         string // where adapters and downloaded models are stored
+	AdapterDirs  []string
+	AdapterBytes int64         // bytes that loaded adapters may hold
+	MaxUpload    int64         // bytes
+	Remote       string        // whether requests may name sources of adapters: on, off, auto
+	Fetch        fetch.Options // what the environment says of hubs and buckets
+	TrainMemory  int64         // bytes
+	TrainShare   float64       // of the time, for training while requests are answered
+
+	Parallel int // sequences that run at once
+	Context  int // tokens in the KV cache; 0: auto
+	Chunk    int // rows of prefill in one turn
+	Batch    int // rows in one decode; 0: auto
+	UBatch   int // rows that are computed at once
+	Threads  int // 0: one per core
+
+	KVType         string
+	FlashAttention string
+	Backend        string // of adapters
+	NF4            string
+	CheckTensors   bool
+	Grouped        bool
+
+	MaxQueue  int
+	Deadline  time.Duration
+	Drain     time.Duration
+	LogLevel  string
+	LogFormat string
+	Version   string // of the program
+}
+
+// MaxContext bounds the KV cache that is chosen where Context is 0, in tokens: long-context models would ask for more
+// memory than their weights take.
+const MaxContext = 16384
+
+// Fetches reports whether requests may name sources of adapters. On a server that other machines reach without a
+// key, anyone could have it read what its credentials can read.
+func (c *Config) Fetches() bool {
+	if c.Remote != "auto" {
+		return c.Remote == "on"
+	}
+	host, _, err := net.SplitHostPort(c.Listen)
+	ip := net.ParseIP(host)
+	return len(c.Keys) > 0 || err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+}

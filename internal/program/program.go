@@ -1,0 +1,313 @@
+// Package program builds a server out of the rooms: New, Open, Serve, Close. `lorikeet serve` runs it, and a test
+// may boot the real thing on port 0.
+package program
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/term"
+
+	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/chat"
+	"github.com/lorikeet-ai/lorikeet/demo"
+	"github.com/lorikeet-ai/lorikeet/fetch"
+	"github.com/lorikeet-ai/lorikeet/internal/bytesize"
+	"github.com/lorikeet-ai/lorikeet/runtime/engine"
+	"github.com/lorikeet-ai/lorikeet/runtime/llama"
+	"github.com/lorikeet-ai/lorikeet/server"
+)
+
+// Program is a server with all its rooms. Its methods are called from one goroutine.
+type Program struct {
+	config Config
+	out    io.Writer
+	log    zerolog.Logger
+
+	model    *llama.Model
+	engine   *engine.Engine
+	template *chat.Template
+	store    *adapters.Store
+	cache    *adapters.Cache
+	folders  *adapters.Folders
+	fetcher  *fetch.Fetcher // nil: requests may not name sources of adapters
+	training trainer
+	metrics  *server.Metrics
+	server   *server.Server
+	listener net.Listener
+	closers  []func() error // of what is open, in the order it was opened
+}
+
+// New returns a server that is not open. What it serves is printed on stdout for people; its log goes to stderr.
+func New(c Config, stdout, stderr io.Writer) *Program {
+	return &Program{config: c, out: stdout, log: NewLog(c, stderr)}
+}
+
+// NewLog returns the log that c asks for.
+func NewLog(c Config, w io.Writer) zerolog.Logger {
+	if c.LogFormat != "json" {
+		file, ok := w.(*os.File)
+		w = zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly, NoColor: !ok || !term.IsTerminal(int(file.Fd()))}
+	}
+	level, err := zerolog.ParseLevel(c.LogLevel)
+	if err != nil {
+		level = zerolog.InfoLevel
+	}
+	return zerolog.New(zerolog.SyncWriter(w)).Level(level).With().Timestamp().Logger()
+}
+
+// Open builds the rooms, from the model up to the listening socket. What it opened is closed by Close, also
+// after an error.
+func (p *Program) Open() error {
+	steps := []func() error{p.openFetch, p.openModel, p.openAdapters, p.openEngine, p.openTraining, p.openFolders, p.openServer}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// onClose remembers what Close has to do, last opened first.
+func (p *Program) onClose(f func() error) { p.closers = append(p.closers, f) }
+
+// Close closes the rooms from the top down. It may be called twice.
+func (p *Program) Close() {
+	for len(p.closers) > 0 {
+		last := len(p.closers) - 1
+		f := p.closers[last]
+		p.closers = p.closers[:last]
+		if err := f(); err != nil {
+			p.log.Error().Err(err).Msg("closing")
+		}
+	}
+}
+
+func (p *Program) openModel() (err error) {
+	o := llama.Options{
+		Path:      p.config.Model,
+		NF4:       map[string]llama.NF4Mode{"i16": llama.NF4Int16, "f32": llama.NF4Float, "i8": llama.NF4Int8}[p.config.NF4],
+		KeepPlain: p.config.Backend == "mmid",
+
+		CheckTensors: p.config.CheckTensors,
+		Log:          p.logLibrary,
+	}
+	if o.Path == "" {
+		o.Bytes, o.Name = demo.Base(), demo.Name
+	}
+	start := time.Now()
+	if p.model, err = llama.Load(o); err != nil {
+		return err
+	}
+	p.onClose(p.model.Close)
+	if !p.model.HasTokenizer() {
+		return fmt.Errorf("%s has no tokenizer: it cannot answer texts", p.model.Facts().Name)
+	}
+	f := p.model.Facts()
+	p.log.Info().Str("model", f.Name).Str("architecture", f.Architecture).Str("quantization", f.Quantization).
+		Int64("parameters", f.Parameters).Float64("bits_per_weight", f.BitsPerWeight).Float64("resident_bits_per_weight", f.ResidentBits).Stringer("took", time.Since(start).Round(time.Millisecond)).Msg("model loaded")
+	source := ""
+	if p.config.Template != "" {
+		text, err := os.ReadFile(p.config.Template)
+		if err != nil {
+			return fmt.Errorf("--chat-template-file: %w", err)
+		}
+		source = string(text)
+	}
+	p.template = chat.NewTemplate(p.model, source, func(s string) { p.log.Warn().Msg("chat template: " + s) })
+	return nil
+}
+
+// logLibrary passes on what llama.cpp says: its chatter at debug, its troubles as they are.
+func (p *Program) logLibrary(level slog.Level, line string) {
+	event := p.log.Debug()
+	switch {
+	case strings.Contains(line, "n_ctx_train"): // it takes the cells that all sequences share for one sequence's
+	case strings.Contains(line, "grammar"): // a request's, which hears of it
+	case level >= slog.LevelError:
+		event = p.log.Error()
+	case level >= slog.LevelWarn:
+		event = p.log.Warn()
+	}
+	event.Str("from", "llama.cpp").Msg(strings.TrimSpace(line))
+}
+
+func (p *Program) openAdapters() (err error) {
+	p.store, err = adapters.Open(adapters.Options{
+		Dir: p.config.Data, Facts: p.model.Facts(), MaxBytes: p.config.MaxUpload, Memory: p.config.AdapterBytes,
+		Reserved: append(p.aliases(), p.name(), server.ReservedName),
+		Warn:     func(s string) { p.log.Warn().Msg(s) },
+	})
+	if err != nil {
+		return fmt.Errorf("--data %s: %w", p.config.Data, err)
+	}
+	p.onClose(p.store.Close)
+	for _, d := range p.store.Damaged() {
+		p.log.Error().Err(d.Err).Str("what", d.What).Msg("a stored adapter is damaged and not served; add it again")
+	}
+	p.cache = adapters.NewCache(adapters.CacheOptions{
+		Store: p.store, Budget: p.config.AdapterBytes, Pack: p.model.Pack,
+		Estimate: func(i adapters.Info) int64 { return max(i.Parameters-i.Whole, 0)*5/2 + 2*i.Whole }, // float16, LoRAs padded
+		Observe:  p.logLoad,
+	})
+	p.onClose(p.cache.Close)
+	return nil
+}
+
+func (p *Program) logLoad(l adapters.Load) {
+	if l.Err != nil {
+		p.log.Error().Err(l.Err).Str("adapter", l.Name).Msg("adapter cannot be loaded")
+		return
+	}
+	p.log.Debug().Str("adapter", l.Name).Str("bytes", bytesize.Format(l.Bytes)).Stringer("took", l.Took.Round(time.Microsecond)).Msg("adapter loaded")
+}
+
+func (p *Program) openEngine() error {
+	c := &p.config
+	if c.Context == 0 {
+		c.Context = MaxContext
+		if n := p.model.Facts().ContextLength; n > 0 {
+			c.Context = min(c.Parallel*n, MaxContext)
+		}
+	}
+	device, err := llama.NewDevice(p.model, llama.DeviceOptions{
+		// More sequences than run at once: the others keep the prefixes of finished answers.
+		Sequences: min(2*c.Parallel, 256), Cells: c.Context, Batch: c.Batch, UBatch: min(c.UBatch, c.Batch), Threads: c.Threads,
+		KV:             map[string]llama.KVType{"f16": llama.KVF16, "f32": llama.KVF32, "q8_0": llama.KVQ8}[c.KVType],
+		FlashAttention: map[string]llama.FlashAttention{"auto": llama.FlashAuto, "on": llama.FlashOn, "off": llama.FlashOff}[c.FlashAttention],
+		LoRA:           map[string]llama.Backend{"fused": llama.Fused, "mmid": llama.MMID}[c.Backend],
+	})
+	if err != nil {
+		return err
+	}
+	p.metrics = server.NewMetrics()
+	p.engine = engine.New(device, p.model, engine.Options{
+		Parallel: c.Parallel, MaxQueue: c.MaxQueue, Chunk: c.Chunk, Grouped: c.Grouped,
+		Deadline: c.Deadline, Observer: p.metrics, Share: c.TrainShare,
+	})
+	p.onClose(p.engine.Close)
+	return nil
+}
+
+// importPath registers a path inside of the adapter folders, which the server asks for.
+func (p *Program) importPath(name, path string) (adapters.Info, error) {
+	if p.folders == nil {
+		return adapters.Info{}, fmt.Errorf("%w: the server was started without --adapter-dir", adapters.ErrPath)
+	}
+	return p.folders.ImportPath(name, path)
+}
+
+// name is the base model's id in the API: the first alias, or the model's name in a form that is easy to type.
+func (p *Program) name() string {
+	switch {
+	case len(p.config.Aliases) > 0:
+		return p.config.Aliases[0]
+	case p.config.Model == "":
+		return demo.Name
+	}
+	return strings.ToLower(strings.Join(strings.Fields(p.model.Facts().Name), "-"))
+}
+
+// aliases are the further names of the base model, its own among them.
+func (p *Program) aliases() []string {
+	names := []string{}
+	for _, a := range slices.Concat(p.config.Aliases, []string{p.model.Facts().Name}) {
+		if a != p.name() {
+			names = append(names, a)
+		}
+	}
+	return names
+}
+
+func (p *Program) openFolders() (err error) {
+	if len(p.config.AdapterDirs) == 0 {
+		return nil
+	}
+	p.folders, err = adapters.WatchFolders(adapters.FoldersOptions{Store: p.store, Dirs: p.config.AdapterDirs, Event: p.logFolder})
+	if err != nil {
+		return fmt.Errorf("--adapter-dir: %w", err)
+	}
+	p.onClose(p.folders.Close)
+	return nil
+}
+
+func (p *Program) logFolder(e adapters.FolderEvent) {
+	if e.Err != nil {
+		p.log.Error().Err(e.Err).Str("adapter", e.Name).Str("path", e.Path).Msg("adapter " + string(e.Action))
+		return
+	}
+	p.log.Info().Str("adapter", e.Name).Str("version", e.Info.Version).Str("path", e.Path).Msg("adapter " + string(e.Action))
+}
+
+func (p *Program) openServer() (err error) {
+	c, t := &p.config, &p.training
+	o := server.Options{
+		Engine: p.engine, Template: p.template, Store: p.store, Cache: p.cache, Metrics: p.metrics,
+		Jobs: t.jobs, Files: t.files, Trainable: t.trainable,
+		Import: p.importPath, Name: p.name(), Aliases: p.aliases(), Keys: c.Keys, Origins: c.Origins,
+		MaxLoRA: c.Parallel, MaxUpload: c.MaxUpload, Version: p.config.Version, Log: p.log,
+	}
+	if p.fetcher != nil {
+		o.Fetch = p.fetchAdapter
+	}
+	p.server = server.New(o)
+	if p.listener, err = net.Listen("tcp", p.config.Listen); err != nil {
+		return fmt.Errorf("--listen %s: %w", p.config.Listen, err)
+	}
+	p.onClose(func() error {
+		if err := p.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return nil
+}
+
+// URL is where the server is reached from this machine.
+func (p *Program) URL() string {
+	host, port, _ := net.SplitHostPort(p.listener.Addr().String())
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// Serve answers requests until ctx ends, then finishes what it has within the drain time.
+func (p *Program) Serve(ctx context.Context) error {
+	p.announce()
+	failed := make(chan error, 1)
+	go func() { failed <- p.server.Serve(p.listener) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serving on %s: %w", p.config.Listen, err)
+	case <-ctx.Done():
+	}
+	patience := p.config.Drain
+	p.log.Info().Stringer("drain", patience).Int("running", p.engine.Stats().Running).Int("waiting", p.engine.Stats().Waiting).Msg("stopping")
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	// The job under way stops at its next slice and goes on after a restart; those who follow it are told.
+	stopped := make(chan error, 1)
+	go func() { stopped <- p.training.close() }()
+	defer func() {
+		if err := <-stopped; err != nil {
+			p.log.Error().Err(err).Msg("stopping the training")
+		}
+	}()
+	if err := p.server.Shutdown(limit); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("stopping: %w", err)
+	} else if err != nil {
+		p.log.Warn().Stringer("drain", patience).Msg("some answers were cut off: they took longer than --drain")
+	}
+	p.log.Info().Msg("stopped")
+	return nil
+}

@@ -1,0 +1,136 @@
+package program
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/chat"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/qlora"
+	"github.com/lorikeet-ai/lorikeet/training"
+)
+
+// sampleTokens bounds each answer of a report.
+const sampleTokens = 200
+
+// trainer is the part of the program that makes adapters.
+type trainer struct {
+	weights *qlora.Model // the tensors that serve, as training reads them; nil where it cannot
+	refused error        // why it cannot
+	files   *training.Files
+	jobs    *training.Queue
+	close   func() error // ends the run under way and waits; may be called twice
+}
+
+// openTraining takes up the jobs that are on disk.
+func (p *Program) openTraining() (err error) {
+	if err := p.openWeights(); err != nil {
+		return err
+	}
+	warn := func(s string) { p.log.Warn().Msg(s) }
+	dir := filepath.Join(p.config.Data, "training")
+	t := &p.training
+	if t.files, err = training.OpenFiles(training.FilesOptions{Dir: filepath.Join(dir, "uploads"), Warn: warn}); err != nil {
+		return fmt.Errorf("--data %s: %w", p.config.Data, err)
+	}
+	p.onClose(t.files.Close)
+	t.jobs, err = training.Open(training.Options{
+		Dir: filepath.Join(dir, "queue"), Model: p.model, Template: p.template, Store: p.store,
+		NewTrainer: t.newTrainer(p.config.Threads), Estimate: t.estimate(p.config.Threads), Work: p.engine.Work, Answer: p.answer,
+		Memory: p.config.TrainMemory, Warn: warn,
+	})
+	if err != nil {
+		return fmt.Errorf("--data %s: %w", p.config.Data, err)
+	}
+	t.close = sync.OnceValue(t.jobs.Close)
+	p.onClose(t.close)
+	return nil
+}
+
+// openWeights looks at the loaded tensors as training reads them. A base that cannot be trained is served all
+// the same.
+func (p *Program) openWeights() error {
+	w, err := p.model.Weights()
+	if err != nil {
+		return err
+	}
+	t := &p.training
+	t.weights, t.refused = qlora.OfLlama(w.Llama, w.PackedOf, w.Context, w.Release)
+	if t.refused != nil {
+		w.Release()
+		p.log.Warn().Err(t.refused).Msg("this base cannot be trained")
+		return nil
+	}
+	p.onClose(t.weights.Close)
+	return nil
+}
+
+// trainable returns why the base cannot be trained.
+func (t *trainer) trainable() error { return t.refused }
+
+func (t *trainer) newTrainer(threads int) func(runtime.TrainSpec) (runtime.Trainer, error) {
+	return func(spec runtime.TrainSpec) (runtime.Trainer, error) {
+		if t.refused != nil {
+			return nil, t.refused
+		}
+		made, err := qlora.New(t.weights, spec, qlora.Options{Threads: threads})
+		if err != nil {
+			return nil, err
+		}
+		return made, nil
+	}
+}
+
+// estimate returns why such a trainer could not be made, and makes none.
+func (t *trainer) estimate(threads int) func(runtime.TrainSpec) error {
+	return func(spec runtime.TrainSpec) error {
+		if t.refused != nil {
+			return t.refused
+		}
+		_, err := qlora.Estimate(t.weights, spec, qlora.Options{Threads: threads})
+		return err
+	}
+}
+
+// answer continues a conversation greedily, for a report.
+func (p *Program) answer(ctx context.Context, adapter string, messages []runtime.Message) (string, error) {
+	prompt, err := p.template.Tokenize(messages, chat.Options{AddGenerationPrompt: true})
+	if err != nil {
+		return "", err
+	}
+	r := runtime.Request{Prompt: prompt, MaxTokens: sampleTokens, Top: -1, NoReuse: true}
+	if adapter != "" {
+		ref, err := adapters.ParseRef(adapter)
+		if err != nil {
+			return "", err
+		}
+		selection, err := p.cache.Select([]adapters.Ref{ref})
+		if err != nil {
+			return "", err
+		}
+		defer selection.Release()
+		r.Adapters = selection
+	}
+	stream, err := p.engine.Submit(ctx, r)
+	if err != nil {
+		return "", err
+	}
+	defer stream.Close()
+	var text strings.Builder
+	for {
+		ev, err := stream.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return text.String(), nil
+		}
+		if err != nil {
+			return "", err
+		}
+		text.WriteString(ev.Text)
+	}
+}
