@@ -1,9 +1,13 @@
 package e2e
 
 import (
+	"flag"
+	"fmt"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -14,10 +18,12 @@ import (
 
 const module = "github.com/lorikeet-ai/lorikeet"
 
-// arrows are the imports that a room may have of other rooms. A new arrow is drawn here before it is used;
-// all of them point down: main -> server -> training -> adapters -> runtime -> quant, and main, server -> fetch.
+// arrows are the imports that a room may have of other rooms. A new arrow is drawn here before it is used, and
+// ARCHITECTURE.md shows them (go test ./e2e -run Architecture -update writes them there). All of them point down:
+// cmd -> internal/program -> server -> training -> adapters -> runtime -> quant.
 var arrows = map[string][]string{
-	".":                   {"server", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "quant", "quant/huggingface", "demo"},
+	"cmd/lorikeet":        {"internal/program", "adapters", "fetch", "runtime", "runtime/llama", "quant", "quant/huggingface", "demo"},
+	"internal/program":    {"server", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "demo"},
 	"server":              {"openapi", "training", "adapters", "chat", "grammar", "fetch", "runtime", "runtime/engine"},
 	"training":            {"adapters", "chat", "runtime"},
 	"adapters":            {"runtime", "quant", "quant/safetensors"},
@@ -41,11 +47,11 @@ var arrows = map[string][]string{
 }
 
 // helpers are small packages that every room may import; they import nothing of ours.
-var helpers = []string{"internal/disk", "internal/jsonvalue", "internal/parallel"}
+var helpers = []string{"internal/bytesize", "internal/disk", "internal/jsonvalue", "internal/parallel"}
 
 // testArrows are further imports that the tests of a room may have: tests use the real part next door.
 var testArrows = map[string][]string{
-	".":              {"bench", "bench/strain", "bench/randmodel", "runtime/runtimetest", "openapi", "quant/huggingface/hftest"},
+	"e2e":            {"bench/strain", "bench/randmodel", "openapi", "demo", "quant", "quant/huggingface/hftest", "runtime/llama"},
 	"server":         {"runtime/runtimetest", "quant"},
 	"training":       {"runtime/runtimetest", "runtime/llama", "demo"},
 	"adapters":       {"runtime/runtimetest", "demo"},
@@ -77,7 +83,7 @@ func TestArrowsPointDown(t *testing.T) {
 			continue
 		}
 		allowed, known := arrows[im.room]
-		known = known || slices.Contains(helpers, im.room)
+		known = known || slices.Contains(helpers, im.room) || testArrows[im.room] != nil
 		if !known {
 			t.Errorf("%s: room %q is not in the house: add it to arrows", im.file, im.room)
 			continue
@@ -134,7 +140,51 @@ func importsOfHouse(t *testing.T) []imported {
 		t.Fatal(err)
 	}
 	if len(all) == 0 {
-		t.Fatal("found no imports: is the test running in the module's root?")
+		t.Fatal("found no imports: does the test run in the root of the module?")
 	}
 	return all
+}
+
+var update = flag.Bool("update", false, "write the arrows into ARCHITECTURE.md")
+
+// TestArchitectureShowsTheArrows holds the picture in ARCHITECTURE.md against the table above.
+func TestArchitectureShowsTheArrows(t *testing.T) {
+	const begin, end = "<!-- arrows: written by the tests -->\n```\n", "```\n<!-- /arrows -->"
+	text, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, found := strings.Cut(string(text), begin)
+	shown, after, closed := strings.Cut(rest, end)
+	if !found || !closed {
+		t.Fatalf("ARCHITECTURE.md has no block between %q and %q", begin, end)
+	}
+	var picture strings.Builder
+	for _, room := range slices.Sorted(maps.Keys(arrows)) {
+		if list := slices.Sorted(slices.Values(arrows[room])); len(list) > 0 {
+			fmt.Fprintf(&picture, "%-24s -> %s\n", room, strings.Join(list, ", "))
+		}
+	}
+	if picture.String() == shown {
+		return
+	}
+	if !*update {
+		t.Fatalf("ARCHITECTURE.md shows other arrows than house_test.go has; go test ./e2e -run Architecture -update writes these:\n%s", picture.String())
+	}
+	if err := os.WriteFile("ARCHITECTURE.md", []byte(before+begin+picture.String()+end+after), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestArchitectureNamesEveryRoom finds each room in the list of rooms.
+func TestArchitectureNamesEveryRoom(t *testing.T) {
+	text, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for room := range arrows {
+		if name := path.Base(room); !strings.Contains(string(text), name+"/") && !strings.Contains(string(text), "`"+room) {
+			t.Errorf("ARCHITECTURE.md does not name %s", room)
+		}
+	}
 }
