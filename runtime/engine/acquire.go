@@ -6,15 +6,15 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// loaded is what became of acquiring a task's adapters.
+// loaded is the result of acquiring a task's adapters.
 type loaded struct {
 	task *task
 	mix  runtime.Mix
 	err  error
 }
 
-// acquire gets the adapters of a task whose turn it is. Where they are not resident it starts to load
-// them, which never blocks the Engine, and returns false.
+// acquire gets the adapters of the task that is to be admitted next. Where they are not in memory it starts to load
+// them in a goroutine, so that the Engine does not block, and returns false.
 func (e *Engine) acquire(t *task) bool {
 	if t.acquired {
 		return true
@@ -26,12 +26,12 @@ func (e *Engine) acquire(t *task) bool {
 	if t.mix, t.acquired = t.request.Adapters.TryAcquire(); t.acquired {
 		return true
 	}
-	if e.pinned >= e.options.Parallel {
-		return false // as many are loading as could run at once
+	if e.loadSlots >= e.options.Parallel {
+		return false // as many tasks load adapters as may run at once
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	t.loading, t.pinned = cancel, true
-	e.pinned++
+	t.loading, t.hasLoadSlot = cancel, true
+	e.loadSlots++
 	e.loaders.Add(1)
 	go func() {
 		defer e.loaders.Done()
@@ -42,26 +42,26 @@ func (e *Engine) acquire(t *task) bool {
 	return false
 }
 
-// arrive takes up what was acquired.
-func (e *Engine) arrive(l loaded) {
+// finishLoading hands a task the adapters that its goroutine has acquired, or ends it with the error.
+func (e *Engine) finishLoading(l loaded) {
 	t := l.task
 	t.loading = nil
 	switch {
 	case l.err != nil:
-		e.unpin(t)
+		e.releaseLoadSlot(t)
 		e.end(t, l.err)
 	case t.ended:
-		e.unpin(t)
+		e.releaseLoadSlot(t)
 		l.mix.Release()
 	default:
 		t.mix, t.acquired = l.mix, true
 	}
 }
 
-// unpin says that a task no longer waits with adapters of its own.
-func (e *Engine) unpin(t *task) {
-	if t.pinned && t.loading == nil {
-		t.pinned = false
-		e.pinned--
+// releaseLoadSlot counts a task no longer among those that load adapters or wait with them loaded.
+func (e *Engine) releaseLoadSlot(t *task) {
+	if t.hasLoadSlot && t.loading == nil {
+		t.hasLoadSlot = false
+		e.loadSlots--
 	}
 }

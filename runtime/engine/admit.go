@@ -7,27 +7,28 @@ import (
 )
 
 const (
-	// headroom is how many tokens of its answer there must be room for when a task is admitted, so that it
+	// headroom is how many tokens of its answer there must be KV cells for when a task is admitted, so that it
 	// is not preempted at once.
 	headroom = 16
 
-	// worth is how many tokens another stream must be about to put into the KV cache to be waited for.
-	worth = 32
+	// minSharedPrefix is how many tokens of a prompt a running stream must be about to put into the KV cache for
+	// another one to wait and share them.
+	minSharedPrefix = 32
 )
 
-// verdict is what became of an attempt to admit a task.
-type verdict int
+// admission is the outcome of an attempt to admit a task.
+type admission int
 
 const (
-	settled verdict = iota // it runs, or it has ended
-	later                  // it has to wait, others need not
-	full                   // there is no room: nobody may pass it
+	handled  admission = iota // the task runs, or it has ended
+	mustWait                  // the task has to wait; tasks behind it may be admitted
+	noRoom                    // there is no room in the KV cache: no other task may be admitted before this one
 )
 
-// admit moves waiting tasks to sequences of their own, those of the least served flow first, until there
-// is no room for the next one.
+// admit gives waiting tasks sequences of their own, tasks of the least served flow first, until there is no room for
+// the next one.
 func (e *Engine) admit() {
-	e.settle()
+	e.resetSequences()
 	for len(e.running) < e.options.Parallel && e.admitOne() {
 	}
 }
@@ -35,100 +36,100 @@ func (e *Engine) admit() {
 // admitOne admits the first task that can run, and returns whether there was one.
 func (e *Engine) admitOne() bool {
 	for _, f := range e.queue.backlog() {
-		switch e.try(f.waiting[0]) {
-		case settled:
+		switch e.tryAdmit(f.waiting[0]) {
+		case handled:
 			return true
-		case full:
+		case noRoom:
 			return false
 		}
 	}
 	return false
 }
 
-// try admits a task if there is a sequence, cells and its adapters for it.
-func (e *Engine) try(t *task) verdict {
-	if t.loading != nil || e.promising(t) {
-		return later
+// tryAdmit admits a task if a sequence and cells are free and its adapters are loaded.
+func (e *Engine) tryAdmit(t *task) admission {
+	if t.loading != nil || e.willBeCached(t) {
+		return mustWait
 	}
-	at, ok := e.kv.seat(t.key, t.tokens, t.request.NoReuse)
+	at, ok := e.kv.choosePlacement(t.key, t.tokens, t.request.NoReuse)
 	if !ok {
 		if len(e.running) == 0 {
 			e.end(t, fmt.Errorf("%w: no sequence could be freed", runtime.ErrDecode))
-			return settled
+			return handled
 		}
-		return full
+		return noRoom
 	}
-	if len(e.running) > 0 && e.promised()+e.kv.need(at, t.tokens)+min(headroom, t.left()) > e.limits.Cells {
-		return full
+	if len(e.running) > 0 && e.committedCells()+e.kv.cellsNeeded(at, t.tokens)+min(headroom, t.tokensLeft()) > e.limits.Cells {
+		return noRoom
 	}
 	if !e.acquire(t) {
-		return later
+		return mustWait
 	}
 	if at.seq != at.src && !e.evict(at.seq) {
-		return settled // the sequence is out of use: look for another
+		return handled // that sequence cannot be used now: look for another
 	}
-	if err := e.sit(t, at); err != nil {
+	if err := e.start(t, at); err != nil {
 		e.end(t, err)
 	}
-	return settled
+	return handled
 }
 
-// promised returns the cells that running tasks hold, and those they are sure to need soon.
-func (e *Engine) promised() int {
+// committedCells returns how many KV cells running tasks hold or will need soon.
+func (e *Engine) committedCells() int {
 	n := e.kv.running
 	for _, t := range e.running {
-		n += e.lacks(t) + min(headroom, t.left())
+		n += e.uncachedTokens(t) + min(headroom, t.tokensLeft())
 	}
 	return n
 }
 
-// promising reports whether a running task is about to decode so much of t's prompt, under the same key,
-// that t does better to wait and share it: the same prompt asked for several answers, or a long system
-// prompt in common.
-func (e *Engine) promising(t *task) bool {
+// willBeCached reports whether a running task with the same adapters is about to decode so much of t's prompt that t
+// is answered sooner if it waits and shares those cells: several answers to the same prompt, or a long system prompt
+// in common.
+func (e *Engine) willBeCached(t *task) bool {
 	if t.request.NoReuse || !e.limits.Cut {
 		return false
 	}
 	soon := 0
 	for _, r := range e.running {
-		if r.key == t.key && !r.request.NoReuse && e.lacks(r) > 1 {
-			soon = max(soon, common(r.tokens, t.tokens[:len(t.tokens)-1]))
+		if r.key == t.key && !r.request.NoReuse && e.uncachedTokens(r) > 1 {
+			soon = max(soon, commonPrefix(r.tokens, t.tokens[:len(t.tokens)-1]))
 		}
 	}
-	if soon < worth {
+	if soon < minSharedPrefix {
 		return false
 	}
 	_, now := e.kv.match(t.key, t.tokens)
-	return soon-now >= max(worth, (len(t.tokens)-now)/2)
+	return soon-now >= max(minSharedPrefix, (len(t.tokens)-now)/2)
 }
 
-// sit puts a task whose adapters are acquired into its sequence, which is empty or what it continues.
-func (e *Engine) sit(t *task, at seat) error {
+// start puts a task whose adapters are acquired into its sequence, which is empty or holds the prefix that it continues.
+func (e *Engine) start(t *task, at placement) error {
 	switch {
 	case at.seq == at.src:
-		if err := e.shorten(at.seq, at.n); err != nil {
+		if err := e.truncate(at.seq, at.n); err != nil {
 			return err
 		}
 	case at.n > 0:
 		if err := e.device.Copy(at.seq, at.src, at.n); err != nil {
-			e.forget(at.seq)
+			e.clearSequence(at.seq)
 			return fmt.Errorf("%w: sharing a prefix: %w", runtime.ErrDecode, err)
 		}
 		e.kv.copy(at.seq, at.src, at.n)
 	}
 	if err := e.device.Place(at.seq, t.mix.Terms); err != nil {
-		e.forget(at.seq)
+		e.clearSequence(at.seq)
 		return fmt.Errorf("%w: placing the adapters: %w", runtime.ErrDecode, err)
 	}
 	e.kv.open(at.seq, t.key, t.request.NoReuse)
 	t.seq = at.seq
-	e.unpin(t)
+	e.releaseLoadSlot(t)
 	e.running = append(e.running, t)
-	if t.begun {
-		e.queue.start(t, 0) // it was charged when it began
+	if t.started {
+		e.queue.start(t, 0) // it was charged when it first started
 		return nil
 	}
-	t.begun = true
+	t.started = true
 	cached, now := len(e.kv.seqs[t.seq].tokens), e.now()
 	e.queue.start(t, promptCost*(t.prompt-cached))
 	t.out.Count(func(u *runtime.Usage) { u.Cached, u.Started = cached, now })

@@ -9,34 +9,35 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// share is what a task has of a batch.
-type share struct {
+// taskRows is how many rows of a batch are a task's.
+type taskRows struct {
 	task *task
 	rows int
 }
 
 // step decodes one batch and delivers what was sampled. It returns false where nothing can be decoded.
 func (e *Engine) step() bool {
-	batch := e.batch()
-	for _, group := range e.groups(batch) {
+	batch := e.planBatch()
+	for _, group := range e.splitByAdapters(batch) {
 		e.decode(group)
 	}
 	return len(batch) > 0
 }
 
-// batch plans a turn, and makes room for it. Tasks with the same mix stand together.
-func (e *Engine) batch() []share {
+// planBatch plans the rows of this turn and makes room for them in the KV cache. Tasks with the same adapters are
+// neighbours.
+func (e *Engine) planBatch() []taskRows {
 	for len(e.running) > 0 {
 		demands := make([]demand, len(e.running))
 		for i, t := range e.running {
-			demands[i] = demand{flow: t.flow, rows: e.lacks(t), answering: e.answering(t), served: t.served}
+			demands[i] = demand{flow: t.flow, rows: e.uncachedTokens(t), answering: e.answering(t), served: t.served}
 		}
-		clock := e.rounds
-		var shares []share
+		clock := e.prefillClock
+		var shares []taskRows
 		total := 0
 		for i, n := range plan(demands, e.options.Chunk, e.limits.Batch, &clock) {
 			if n > 0 {
-				shares = append(shares, share{e.running[i], n})
+				shares = append(shares, taskRows{e.running[i], n})
 				total += n
 			}
 		}
@@ -44,22 +45,23 @@ func (e *Engine) batch() []share {
 			e.makeRoom()
 			continue
 		}
-		e.rounds = clock
+		e.prefillClock = clock
 		for i, t := range e.running {
 			t.served = demands[i].served
 		}
-		slices.SortStableFunc(shares, func(a, b share) int { return cmp.Compare(a.task.key, b.task.key) })
+		slices.SortStableFunc(shares, func(a, b taskRows) int { return cmp.Compare(a.task.key, b.task.key) })
 		return shares
 	}
 	return nil
 }
 
-// groups splits a batch into what is decoded at once: all of it, or with Options.Grouped each mix alone.
-func (e *Engine) groups(batch []share) [][]share {
+// splitByAdapters splits a batch into what is decoded at once: all of it, or with Options.Grouped the tasks of each mix
+// of adapters by themselves.
+func (e *Engine) splitByAdapters(batch []taskRows) [][]taskRows {
 	if !e.options.Grouped {
-		return [][]share{batch}[:min(1, len(batch))]
+		return [][]taskRows{batch}[:min(1, len(batch))]
 	}
-	var groups [][]share
+	var groups [][]taskRows
 	for i, s := range batch {
 		if i == 0 || s.task.key != batch[i-1].task.key {
 			groups = append(groups, nil)
@@ -71,17 +73,17 @@ func (e *Engine) groups(batch []share) [][]share {
 }
 
 // decode decodes the rows of some tasks at once. If that fails, they end.
-func (e *Engine) decode(group []share) {
-	// To make room for the group before, tasks of this one may have lost their sequences.
-	group = slices.DeleteFunc(group, func(s share) bool { return s.task.seq < 0 })
+func (e *Engine) decode(group []taskRows) {
+	// Making room for the previous group may have taken the sequences of tasks of this one.
+	group = slices.DeleteFunc(group, func(s taskRows) bool { return s.task.seq < 0 })
 	if len(group) == 0 {
 		return
 	}
-	turn := e.fill(group)
+	turn := e.buildRows(group)
 	start := e.now()
-	choices, err := e.call()
+	choices, err := e.callDevice()
 	turn.Took = e.now().Sub(start)
-	e.decoded += turn.Took
+	e.turnDecode += turn.Took
 	if errors.Is(err, runtime.ErrNoRoom) {
 		e.makeRoom()
 		return
@@ -106,8 +108,8 @@ func (e *Engine) decode(group []share) {
 	}
 }
 
-// fill makes the rows of a group and describes them.
-func (e *Engine) fill(group []share) Turn {
+// buildRows writes the rows of a group to e.rows and describes them.
+func (e *Engine) buildRows(group []taskRows) Turn {
 	var turn Turn
 	e.rows = e.rows[:0]
 	for i, s := range group {
@@ -131,9 +133,9 @@ func (e *Engine) fill(group []share) Turn {
 	return turn
 }
 
-// call decodes e.rows. A Device that panics, or that returns another number of choices than was asked for,
-// has failed like one that returns an error.
-func (e *Engine) call() (choices []runtime.Choice, err error) {
+// callDevice decodes e.rows. A panic of the Device, and a number of choices other than was asked for, are errors like
+// those that it returns.
+func (e *Engine) callDevice() (choices []runtime.Choice, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
@@ -152,8 +154,9 @@ func (e *Engine) call() (choices []runtime.Choice, err error) {
 	return choices, err
 }
 
-// endWithout ends a task that no token can follow. Under a grammar whose end may not be drawn, that is its end.
-func (e *Engine) endWithout(t *task, err error) {
+// endWithoutToken ends a task for which no token can be sampled. Under a grammar with IgnoreEOS, where no end token may be
+// drawn, the complete grammar is the regular end of the answer.
+func (e *Engine) endWithoutToken(t *task, err error) {
 	if errors.Is(err, runtime.ErrLogits) {
 		e.end(t, err)
 		return
@@ -162,16 +165,16 @@ func (e *Engine) endWithout(t *task, err error) {
 		e.end(t, fmt.Errorf("%w: %w", runtime.ErrNoToken, err))
 		return
 	}
-	ev := t.text.rest()
+	ev := t.text.flush()
 	ev.Finish = runtime.FinishStop
 	t.out.Send(ev)
 	e.end(t, nil)
 }
 
-// deliver appends a sampled token to a task's answer, and sends what can be read of it.
+// deliver appends a sampled token to a task's answer and sends the text that is complete.
 func (e *Engine) deliver(t *task, c runtime.Choice) {
 	if c.Err != nil {
-		e.endWithout(t, c.Err)
+		e.endWithoutToken(t, c.Err)
 		return
 	}
 	first, before, now := len(t.tokens) == t.prompt, t.last, e.now()
@@ -188,7 +191,7 @@ func (e *Engine) deliver(t *task, c runtime.Choice) {
 	}
 
 	if e.model.EndOfGeneration(c.Token) {
-		ev := t.text.rest()
+		ev := t.text.flush()
 		ev.Finish = runtime.FinishStop
 		t.out.Send(ev)
 		e.end(t, nil)
@@ -200,8 +203,8 @@ func (e *Engine) deliver(t *task, c runtime.Choice) {
 	switch {
 	case stop != "":
 		ev.Finish, ev.Stop = runtime.FinishStop, stop
-	case t.left() == 0:
-		rest := t.text.rest()
+	case t.tokensLeft() == 0:
+		rest := t.text.flush()
 		ev.Text, ev.Tokens, ev.Finish = ev.Text+rest.Text, append(ev.Tokens, rest.Tokens...), runtime.FinishLength
 	}
 	if len(ev.Tokens) > 0 || ev.Finish != "" {

@@ -15,10 +15,10 @@ import (
 type Options struct {
 	Parallel int           // streams that run at once; 0: as many as the Device has sequences
 	MaxQueue int           // requests beyond Parallel that may wait; Submit returns ErrQueueFull after that
-	Chunk    int           // rows of prefill in one turn: what a running stream waits for at most; 0: 256
+	Chunk    int           // prompt tokens decoded in one turn, which bounds how long running streams wait; 0: 256
 	Grouped  bool          // one Decode per adapter instead of one for all: the baseline bench/serve compares with
 	Deadline time.Duration // of requests that set none; 0: no limit
-	Share    float64       // of the time, that Work may take while streams run, from 0 to 0.95
+	Share    float64       // part of the time that Work may take while streams run, from 0 to 0.95
 	Observer Observer      // may be nil
 }
 
@@ -39,23 +39,23 @@ type Engine struct {
 	err     error         // of closing the Device; to be read after done
 
 	// All below belongs to the Engine's goroutine.
-	device    runtime.Device
-	limits    runtime.Limits
-	queue     *queue
-	kv        *kv
-	tasks     []*task // all that have not ended, by id
-	running   []*task // of them, those that hold a sequence, in the order they were admitted
-	rounds    int64   // plan's clock
-	pinned    int     // waiting tasks that load an adapter, or hold one loaded
-	loaders   sync.WaitGroup
-	rows      []runtime.Row // of the Decode under way, kept to reuse its memory
-	preempted int64
-	evicted   int64
-	works     []*work       // what Work was asked to do, first come first
-	decoded   time.Duration // in this turn
-	allowance time.Duration // that work may take before the next decode
-	slices    durations     // of the last slices of work
-	usual     time.Duration // that a turn's decodes take
+	device         runtime.Device
+	limits         runtime.Limits
+	queue          *queue
+	kv             *kv
+	tasks          []*task // all that have not ended, by id
+	running        []*task // of them, those that hold a sequence, in the order they were admitted
+	prefillClock   int64   // the clock of plan
+	loadSlots      int     // waiting tasks that load adapters or hold loaded ones
+	loaders        sync.WaitGroup
+	rows           []runtime.Row // of the current Decode, kept to reuse the memory
+	preempted      int64
+	evicted        int64
+	background     []*work       // calls of Work, in the order they came
+	turnDecode     time.Duration // time of this turn's decodes
+	sliceAllowance time.Duration // time that background work may take before the next decode
+	sliceTimes     durations     // of the last slices of background work
+	usualDecode    time.Duration // moving average of a turn's decode time
 }
 
 // New starts an Engine, which owns the Device from here on. The Model stays the caller's and must outlive

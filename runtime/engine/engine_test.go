@@ -7,6 +7,7 @@ import (
 	goruntime "runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -46,7 +47,7 @@ func newHouse(t *testing.T, o engine.Options, before func([]runtime.Row) error) 
 		if h.library.Leases() != 0 || h.model.Samplers() != 0 || h.Live() != 0 {
 			t.Errorf("left: %d leases, %d samplers, %d requests", h.library.Leases(), h.model.Samplers(), h.Live())
 		}
-		settled(t, goroutines)
+		waitForGoroutines(t, goroutines)
 	})
 	return h
 }
@@ -121,24 +122,28 @@ func TestSubmitRefuses(t *testing.T) {
 
 // A deadline wakes an Engine that has nothing to decode, and nothing else does.
 func TestDeadlineWhileAsleep(t *testing.T) {
-	const limit = 200 * time.Millisecond
-	h := newHouse(t, engine.Options{Deadline: limit}, nil)
-	start := time.Now()
-	s := h.submit(t, h.request("x", 3))
-	for h.Stats().Loading == 0 && time.Since(start) < limit {
-		time.Sleep(time.Millisecond)
-	}
-	snapshot := h.Published()
-	time.Sleep(20 * time.Millisecond)
-	if now := h.Published(); now != snapshot && time.Since(start) < limit {
-		t.Error("an Engine that can only wait takes turns")
-	}
-	if _, err := readAll(s); !errors.Is(err, runtime.ErrDeadline) {
-		t.Errorf("the stream ends with %v", err)
-	}
-	if took := time.Since(start); took < limit {
-		t.Errorf("the deadline came after %v", took)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 200 * time.Millisecond
+		h := newHouse(t, engine.Options{Deadline: limit}, nil)
+		start := time.Now()
+		s := h.submit(t, h.request("x", 3))
+		synctest.Wait() // until the Engine sleeps and the adapter is being loaded
+		if n := h.Stats().Loading; n != 1 {
+			t.Errorf("%d requests load their adapters", n)
+		}
+		snapshot := h.Published()
+		time.Sleep(limit / 2)
+		synctest.Wait()
+		if h.Published() != snapshot {
+			t.Error("an Engine that can only wait takes turns")
+		}
+		if _, err := readAll(s); !errors.Is(err, runtime.ErrDeadline) {
+			t.Errorf("the stream ends with %v", err)
+		}
+		if took := time.Since(start); took != limit {
+			t.Errorf("the deadline came after %v", took)
+		}
+	})
 }
 
 // Loading an adapter keeps nobody else waiting.
@@ -159,27 +164,29 @@ func TestLoadingBlocksNobody(t *testing.T) {
 
 // What does not end in time is cancelled by Drain.
 func TestDrainGivesUp(t *testing.T) {
-	slow := func([]runtime.Row) error {
-		time.Sleep(5 * time.Millisecond)
-		return nil
-	}
-	h := newHouse(t, engine.Options{MaxQueue: 5}, slow)
-	streams := []*runtime.Stream{
-		h.submit(t, h.request("", 50)), h.submit(t, h.request("x", 50)), h.submit(t, h.request("", 50)), h.submit(t, h.request("", 50)),
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-	defer cancel()
-	if err := h.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Drain returns %v", err)
-	}
-	for i, s := range streams {
-		if _, err := readAll(s); !errors.Is(err, runtime.ErrDraining) {
-			t.Errorf("stream %d ends with %v", i, err)
+	synctest.Test(t, func(t *testing.T) {
+		slow := func([]runtime.Row) error {
+			time.Sleep(5 * time.Millisecond)
+			return nil
 		}
-	}
-	if err := h.Drain(context.Background()); err != nil {
-		t.Errorf("when all have ended, Drain returns %v", err)
-	}
+		h := newHouse(t, engine.Options{MaxQueue: 5}, slow)
+		streams := []*runtime.Stream{
+			h.submit(t, h.request("", 50)), h.submit(t, h.request("x", 50)), h.submit(t, h.request("", 50)), h.submit(t, h.request("", 50)),
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+		defer cancel()
+		if err := h.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Drain returns %v", err)
+		}
+		for i, s := range streams {
+			if _, err := readAll(s); !errors.Is(err, runtime.ErrDraining) {
+				t.Errorf("stream %d ends with %v", i, err)
+			}
+		}
+		if err := h.Drain(context.Background()); err != nil {
+			t.Errorf("when all have ended, Drain returns %v", err)
+		}
+	})
 }
 
 func TestCloseEndsAll(t *testing.T) {

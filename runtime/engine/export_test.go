@@ -37,9 +37,9 @@ type State struct {
 }
 
 type RunningState struct {
-	ID            int64
-	Seq           int
-	Tokens, Lacks int
+	ID               int64
+	Seq              int
+	Tokens, Uncached int
 }
 
 type WaitingState struct {
@@ -51,17 +51,17 @@ type WaitingState struct {
 }
 
 type CachedState struct {
-	Seq    int
-	Key    string
-	Tokens int
-	Doubt  bool
+	Seq        int
+	Key        string
+	Tokens     int
+	NeedsReset bool
 }
 
 // State returns the Engine's state between turns.
 func (e *Engine) State() State {
 	s := State{Used: e.kv.used, Busy: e.kv.running}
 	for _, t := range e.running {
-		s.Running = append(s.Running, RunningState{t.id, t.seq, len(t.tokens), e.lacks(t)})
+		s.Running = append(s.Running, RunningState{t.id, t.seq, len(t.tokens), e.uncachedTokens(t)})
 	}
 	for _, f := range e.queue.backlog() {
 		w := WaitingState{Flow: f.name, Served: f.served, Loading: f.waiting[0].loading != nil, Loaded: f.waiting[0].acquired}
@@ -71,8 +71,8 @@ func (e *Engine) State() State {
 		s.Waiting = append(s.Waiting, w)
 	}
 	for i := range e.kv.seqs {
-		if q := &e.kv.seqs[i]; !q.busy && (len(q.tokens) > 0 || q.doubt) {
-			s.Cached = append(s.Cached, CachedState{i, q.key, len(q.tokens), q.doubt})
+		if q := &e.kv.seqs[i]; !q.busy && (len(q.tokens) > 0 || q.needsReset) {
+			s.Cached = append(s.Cached, CachedState{i, q.key, len(q.tokens), q.needsReset})
 		}
 	}
 	return s
@@ -94,7 +94,7 @@ func (e *Engine) Live() int {
 
 // Flows returns how many flows have accounts, and Pinned how many waiting tasks have adapters.
 func (e *Engine) Flows() int  { return len(e.queue.flows) }
-func (e *Engine) Pinned() int { return e.pinned }
+func (e *Engine) Pinned() int { return e.loadSlots }
 
 // CloseStepped is Close for an Engine without a goroutine. It may be called twice.
 func (e *Engine) CloseStepped() {
@@ -119,14 +119,14 @@ func (e *Engine) Drained() bool {
 // Books returns how the Engine's books differ from what the Device holds, which has length(seq) tokens in
 // each sequence and cells in all.
 func (e *Engine) Books(length func(seq int) int, cells int) error {
-	doubt := false
+	needsReset := false
 	for i := range e.kv.seqs {
 		s := &e.kv.seqs[i]
-		if doubt = doubt || s.doubt; !s.doubt && len(s.tokens) != length(i) {
+		if needsReset = needsReset || s.needsReset; !s.needsReset && len(s.tokens) != length(i) {
 			return fmt.Errorf("sequence %d: the books have %d tokens, the Device %d", i, len(s.tokens), length(i))
 		}
 	}
-	if !doubt && e.kv.used != cells {
+	if !needsReset && e.kv.used != cells {
 		return fmt.Errorf("the books have %d cells, the Device %d", e.kv.used, cells)
 	}
 	return nil
@@ -139,5 +139,5 @@ func (e *Engine) Published() any { return e.stats.Load() }
 func (e *Engine) WorkMail() int {
 	e.inbox.mu.Lock()
 	defer e.inbox.mu.Unlock()
-	return len(e.inbox.mail.works) + len(e.works)
+	return len(e.inbox.mail.background) + len(e.background)
 }

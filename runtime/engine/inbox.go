@@ -6,35 +6,35 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// inbox is where other goroutines leave what the Engine is to take up at its next turn. It also counts the
-// requests that are in the Engine, to bound them.
+// inbox is where other goroutines put what the Engine handles at its next turn. It also counts the requests that have
+// not ended, to bound them.
 type inbox struct {
 	wake chan struct{} // holds one value when there is mail
 
 	mu       sync.Mutex
 	mail     mail
-	bound    int // requests there may be
-	live     int // requests that were let in and have not ended
+	maxLive  int // how many requests may be live at once
+	live     int // requests that were accepted and have not ended
 	lastID   int64
 	draining bool          // no new requests
 	drained  chan struct{} // closed when draining and none are live
 }
 
-// mail is what has come in since the last turn.
+// mail is what other goroutines have put into the inbox since the last turn.
 type mail struct {
-	submitted []*task
-	cancelled []*task // their readers have gone
-	loaded    []loaded
-	works     []*work
-	abandon   bool // end all requests: draining takes too long; stays set
-	stop      bool // end all: the Engine closes; stays set
+	submitted  []*task
+	cancelled  []*task // their readers have gone
+	loaded     []loaded
+	background []*work
+	abandon    bool // end all requests: draining takes too long; stays set
+	stop       bool // end all: the Engine closes; stays set
 }
 
 func newInbox(bound int) *inbox {
-	return &inbox{wake: make(chan struct{}, 1), bound: bound, drained: make(chan struct{})}
+	return &inbox{wake: make(chan struct{}, 1), maxLive: bound, drained: make(chan struct{})}
 }
 
-// reserve lets a request in, or says why not.
+// reserve accepts a request, or returns why not.
 func (b *inbox) reserve() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -43,23 +43,23 @@ func (b *inbox) reserve() error {
 		return runtime.ErrClosed
 	case b.draining:
 		return runtime.ErrDraining
-	case b.live >= b.bound:
+	case b.live >= b.maxLive:
 		return runtime.ErrQueueFull
 	}
 	b.live++
 	return nil
 }
 
-// release says that a request that was let in has ended.
+// release records that an accepted request has ended.
 func (b *inbox) release() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.live--
-	b.settle()
+	b.announceDrained()
 }
 
-// settle announces the end of draining, once. The lock is held.
-func (b *inbox) settle() {
+// announceDrained closes drained, once, when draining has ended. The lock is held.
+func (b *inbox) announceDrained() {
 	if !b.draining || b.live > 0 {
 		return
 	}
@@ -70,47 +70,47 @@ func (b *inbox) settle() {
 	}
 }
 
-// submit hands a task over, and gives it its id: the order in which tasks came.
+// submit hands a task over and gives it its id, which counts up in the order of arrival.
 func (b *inbox) submit(t *task) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.mail.stop {
 		b.live--
-		b.settle()
+		b.announceDrained()
 		return runtime.ErrClosed
 	}
 	b.lastID++
 	t.id = b.lastID
 	b.mail.submitted = append(b.mail.submitted, t)
-	b.ring()
+	b.signal()
 	return nil
 }
 
-// cancel says that a task's reader has gone.
+// cancel records that the reader of a task's stream has closed it.
 func (b *inbox) cancel(t *task) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.mail.cancelled = append(b.mail.cancelled, t)
-	b.ring()
+	b.signal()
 }
 
-// load hands over what became of acquiring a task's adapters.
+// load hands over the result of acquiring a task's adapters.
 func (b *inbox) load(l loaded) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.mail.loaded = append(b.mail.loaded, l)
-	b.ring()
+	b.signal()
 }
 
-// work hands over work to be done between decodes.
+// work hands over background work.
 func (b *inbox) work(w *work) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.mail.stop {
 		return runtime.ErrClosed
 	}
-	b.mail.works = append(b.mail.works, w)
-	b.ring()
+	b.mail.background = append(b.mail.background, w)
+	b.signal()
 	return nil
 }
 
@@ -119,7 +119,7 @@ func (b *inbox) drain() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.draining = true
-	b.settle()
+	b.announceDrained()
 	return b.drained
 }
 
@@ -128,7 +128,7 @@ func (b *inbox) abandon() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.mail.abandon = true
-	b.ring()
+	b.signal()
 }
 
 // stop ends the Engine.
@@ -136,15 +136,15 @@ func (b *inbox) stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.mail.stop = true
-	b.ring()
+	b.signal()
 }
 
-// take returns the mail and empties the box.
+// take returns the mail and empties the inbox.
 func (b *inbox) take() mail {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	select {
-	case <-b.wake: // rung for what is taken now
+	case <-b.wake: // signalled for what is taken now
 	default:
 	}
 	m := b.mail
@@ -152,8 +152,8 @@ func (b *inbox) take() mail {
 	return m
 }
 
-// ring wakes the Engine. The lock is held.
-func (b *inbox) ring() {
+// signal wakes the Engine. The lock is held.
+func (b *inbox) signal() {
 	select {
 	case b.wake <- struct{}{}:
 	default:

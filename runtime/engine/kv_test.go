@@ -50,8 +50,8 @@ func checkBooks(t *testing.T, k *kv) {
 		}
 	}
 	for c, n := range held {
-		if c.held != n || c.busy != busy[c] {
-			t.Fatalf("a cell says it is held %d times, by %d running; it is %d and %d", c.held, c.busy, n, busy[c])
+		if c.holders != n || c.busy != busy[c] {
+			t.Fatalf("a cell says it is held %d times, by %d running; it is %d and %d", c.holders, c.busy, n, busy[c])
 		}
 	}
 	if k.used != len(held) || k.running != len(busy) {
@@ -77,25 +77,25 @@ func TestSeat(t *testing.T) {
 		seqs []held
 		cut  bool
 		key  string
-		want seat
+		want placement
 		ok   bool
 	}{
-		{"nothing there", []held{{}, {}}, true, "", seat{0, -1, 0}, true},
-		{"taken over where nothing is lost", []held{{}, {tokens: "hel"}}, true, "", seat{1, 1, 3}, true},
-		{"shared where something would be", []held{{}, {tokens: "help"}}, true, "", seat{0, 1, 3}, true},
-		{"shared with one that runs", []held{{tokens: "hel", busy: true}, {}}, true, "", seat{1, 0, 3}, true},
-		{"the last token is decoded again", []held{{tokens: "hello"}, {}}, true, "", seat{1, 0, 4}, true},
-		{"the longest", []held{{tokens: "he"}, {tokens: "hell"}, {}}, true, "", seat{1, 1, 4}, true},
-		{"never across keys", []held{{tokens: "hel", key: "x"}, {}}, true, "", seat{1, -1, 0}, true},
-		{"of the same key", []held{{tokens: "hel", key: "x"}, {}}, true, "x", seat{0, 0, 3}, true},
-		{"never a private one", []held{{tokens: "hel", busy: true, private: true}, {}}, true, "", seat{1, -1, 0}, true},
-		{"the oldest goes", []held{{tokens: "ab"}, {tokens: "cd"}}, true, "", seat{0, -1, 0}, true},
-		{"the oldest but the source goes", []held{{tokens: "help"}, {tokens: "cd"}}, true, "", seat{1, 0, 3}, true},
-		{"the source itself, cut", []held{{tokens: "help"}, {tokens: "cd", busy: true}}, true, "", seat{0, 0, 3}, true},
-		{"no cut: nothing of it", []held{{tokens: "help"}, {}}, false, "", seat{1, -1, 0}, true},
-		{"no cut: all of it", []held{{tokens: "hel"}, {}}, false, "", seat{0, 0, 3}, true},
-		{"no cut: emptied", []held{{tokens: "help"}}, false, "", seat{0, -1, 0}, true},
-		{"all run", []held{{tokens: "hel", busy: true}}, true, "", seat{}, false},
+		{"nothing there", []held{{}, {}}, true, "", placement{0, -1, 0}, true},
+		{"taken over where nothing is lost", []held{{}, {tokens: "hel"}}, true, "", placement{1, 1, 3}, true},
+		{"shared where something would be", []held{{}, {tokens: "help"}}, true, "", placement{0, 1, 3}, true},
+		{"shared with one that runs", []held{{tokens: "hel", busy: true}, {}}, true, "", placement{1, 0, 3}, true},
+		{"the last token is decoded again", []held{{tokens: "hello"}, {}}, true, "", placement{1, 0, 4}, true},
+		{"the longest", []held{{tokens: "he"}, {tokens: "hell"}, {}}, true, "", placement{1, 1, 4}, true},
+		{"never across keys", []held{{tokens: "hel", key: "x"}, {}}, true, "", placement{1, -1, 0}, true},
+		{"of the same key", []held{{tokens: "hel", key: "x"}, {}}, true, "x", placement{0, 0, 3}, true},
+		{"never a private one", []held{{tokens: "hel", busy: true, private: true}, {}}, true, "", placement{1, -1, 0}, true},
+		{"the oldest goes", []held{{tokens: "ab"}, {tokens: "cd"}}, true, "", placement{0, -1, 0}, true},
+		{"the oldest but the source goes", []held{{tokens: "help"}, {tokens: "cd"}}, true, "", placement{1, 0, 3}, true},
+		{"the source itself, cut", []held{{tokens: "help"}, {tokens: "cd", busy: true}}, true, "", placement{0, 0, 3}, true},
+		{"no cut: nothing of it", []held{{tokens: "help"}, {}}, false, "", placement{1, -1, 0}, true},
+		{"no cut: all of it", []held{{tokens: "hel"}, {}}, false, "", placement{0, 0, 3}, true},
+		{"no cut: emptied", []held{{tokens: "help"}}, false, "", placement{0, -1, 0}, true},
+		{"all run", []held{{tokens: "hel", busy: true}}, true, "", placement{}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			k := newKV(runtime.Limits{Sequences: len(test.seqs), Cells: 100, Cut: test.cut})
@@ -109,7 +109,7 @@ func TestSeat(t *testing.T) {
 					k.close(i)
 				}
 			}
-			if got, ok := k.seat(test.key, tokens("hello"), false); got != test.want || ok != test.ok {
+			if got, ok := k.choosePlacement(test.key, tokens("hello"), false); got != test.want || ok != test.ok {
 				t.Errorf("seat is %+v %v, want %+v %v", got, ok, test.want, test.ok)
 			}
 		})

@@ -24,8 +24,8 @@ func (e *Engine) run() {
 	}
 }
 
-// turn takes up what came in, admits what there is room for, and decodes one batch. It returns whether
-// there was anything to decode, and whether the Engine is still open.
+// turn handles the mail, admits the tasks that there is room for, decodes one batch, and runs background work. It
+// returns whether it decoded or worked, and whether the Engine is still open.
 func (e *Engine) turn() (worked, open bool) {
 	m := e.inbox.take()
 	if m.stop {
@@ -35,28 +35,28 @@ func (e *Engine) turn() (worked, open bool) {
 	e.receive(m, runtime.ErrDraining)
 	e.expire()
 	e.admit()
-	e.decoded = 0
+	e.turnDecode = 0
 	worked = e.step()
-	worked = e.labour(worked) || worked
+	worked = e.runBackgroundSlices(worked) || worked
 	e.publish()
 	return worked, true
 }
 
-// receive takes up the mail; with abandon or stop set, every task ends with reason.
+// receive handles the mail; with abandon or stop set, every task ends with reason.
 func (e *Engine) receive(m mail, reason error) {
 	for _, t := range m.submitted {
 		e.tasks = append(e.tasks, t)
 		e.queue.push(t)
 	}
 	for _, l := range m.loaded {
-		e.arrive(l)
+		e.finishLoading(l)
 	}
 	for _, t := range m.cancelled {
 		e.end(t, runtime.ErrClosed)
 	}
-	e.works = append(e.works, m.works...)
+	e.background = append(e.background, m.background...)
 	if m.stop {
-		e.strike(reason)
+		e.failAll(reason)
 	}
 	if m.abandon || m.stop {
 		for _, t := range slices.Clone(e.tasks) {
@@ -95,7 +95,7 @@ func (e *Engine) sleep() {
 	}
 }
 
-// end ends a task, wherever it is, and frees all it has. err is what its stream returns after the events
+// end ends a task, whether it waits or runs, and frees all that it holds. err is what its stream returns after the events
 // that were sent; nil means that the answer is whole.
 func (e *Engine) end(t *task, err error) {
 	if t.ended {
@@ -110,7 +110,7 @@ func (e *Engine) end(t *task, err error) {
 	if t.loading != nil {
 		t.loading()
 	}
-	e.unpin(t)
+	e.releaseLoadSlot(t)
 	t.mix.Release()
 	t.sampler.Close()
 	i, _ := slices.BinarySearchFunc(e.tasks, t.id, func(t *task, id int64) int { return cmp.Compare(t.id, id) })
@@ -125,7 +125,7 @@ func (e *Engine) end(t *task, err error) {
 	e.inbox.release()
 }
 
-// shutdown waits for those who still load adapters, gives back what they bring, and closes the Device.
+// shutdown waits for the goroutines that still load adapters, releases what they load, and closes the Device.
 func (e *Engine) shutdown() error {
 	e.loaders.Wait()
 	e.receive(e.inbox.take(), runtime.ErrClosed)

@@ -1,21 +1,20 @@
 package engine
 
-// demand is what one running task could use of a turn.
+// demand is how many rows one running task could use in a turn.
 type demand struct {
 	flow      string
-	rows      int   // rows that its history lacks in the KV
-	answering bool  // its one row makes the next token of an answer that others may be waiting to read
-	served    int64 // when it last had rows of prefill: its place in the round
+	rows      int   // tokens of it that are not in the KV cache
+	answering bool  // its one row makes the next token of an answer
+	served    int64 // when it last had rows of prefill, by the clock below: its place in the round robin
 }
 
-// quanta is into how many parts a chunk is dealt out: that many prompts are prefilled side by side.
-const quanta = 4
+// chunkParts is into how many parts a chunk is divided: up to that many prompts are prefilled in the same turn.
+const chunkParts = 4
 
-// plan says how many rows each of the demands has in this turn. Answers come first, with a row each. What
-// is left of the batch, up to chunk rows, is dealt out to prompts in quanta, round robin over the flows
-// and within a flow over its prompts, so that a short prompt passes a long one and a flow with many prompts
-// does not slow another's. clock counts the quanta dealt out; plan moves it and the demands' place in the
-// round on.
+// plan returns how many rows each of the demands gets in this turn. Answers come first, with one row each. The rest of
+// the batch, up to chunk rows, is divided among prompts in equal parts, round robin over the flows and within a flow
+// over its prompts, so that a short prompt does not wait for a long one and a flow with many prompts does not slow
+// another flow down. clock counts the parts given out; plan advances it and the demands' place in the round robin.
 func plan(demands []demand, chunk, batch int, clock *int64) (rows []int) {
 	rows = make([]int, len(demands))
 	for i, d := range demands {
@@ -30,7 +29,7 @@ func plan(demands []demand, chunk, batch int, clock *int64) (rows []int) {
 			turn[d.flow] = max(turn[d.flow], d.served)
 		}
 	}
-	quantum := max(1, chunk/quanta)
+	quantum := max(1, chunk/chunkParts)
 	for left := min(chunk, batch); left > 0; {
 		next := -1
 		for i, d := range demands {

@@ -18,10 +18,10 @@ func answers(n int) []demand {
 
 func TestPlan(t *testing.T) {
 	for _, test := range []struct {
-		name         string
-		demands      []demand
-		chunk, batch int
-		want         []int
+		name             string
+		demands          []demand
+		chunk, planBatch int
+		want             []int
 	}{
 		{"answers alone", answers(3), 16, 32, []int{1, 1, 1}},
 		{"one prompt has the chunk", []demand{{rows: 50}}, 16, 32, []int{16}},
@@ -37,7 +37,7 @@ func TestPlan(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			clock := int64(10)
-			if got := plan(test.demands, test.chunk, test.batch, &clock); !slices.Equal(got, test.want) {
+			if got := plan(test.demands, test.chunk, test.planBatch, &clock); !slices.Equal(got, test.want) {
 				t.Errorf("rows are %v, want %v", got, test.want)
 			}
 		})

@@ -12,18 +12,18 @@ const (
 	answerCost = 2
 )
 
-// queue holds the requests that wait, by flow, and decides whose turn it is: the flow that has been served
-// least goes first, and within a flow who came first. This is start-time fair queueing (Goyal, Vin and
+// queue holds the waiting requests by flow and decides which is next: the flow that has been served least goes first,
+// and within a flow the oldest request. This is start-time fair queueing (Goyal, Vin and
 // Cheng 1996) on the counters of Sheng et al. 2024, "Fairness in Serving Large Language Models": a flow is
 // charged for what it really used, prompts when they are admitted and answers token by token, and a flow
-// that comes back from idling is not owed the time it was away.
+// gets no credit for the time in which it had no requests.
 type queue struct {
 	flows map[string]*flow
-	clock int64 // what the flow last chosen had been served: where a flow that comes back starts
+	clock int64 // how much the flow chosen last had been served: a flow that was idle starts there
 	tasks int   // waiting and running in all flows
 }
 
-// flow is what one tenant, the base or an adapter, has waiting and was served.
+// flow is the unit of fairness, the base or an adapter: what it has waiting and how much it was served.
 type flow struct {
 	name    string
 	served  int64
@@ -46,8 +46,8 @@ func (q *queue) flow(name string) *flow {
 // push puts a task at the end of its flow.
 func (q *queue) push(t *task) { q.insert(t, false) }
 
-// unshift puts a task back at the head of its flow.
-func (q *queue) unshift(t *task) { q.insert(t, true) }
+// pushFront puts a task back at the head of its flow.
+func (q *queue) pushFront(t *task) { q.insert(t, true) }
 
 func (q *queue) insert(t *task, head bool) {
 	f := q.flow(t.flow)
@@ -71,7 +71,7 @@ func (q *queue) remove(t *task) {
 	}
 }
 
-// start moves a flow's head, which is admitted, to the running ones, and charges for it.
+// start moves the first task of a flow, which is admitted, to the running ones, and charges the flow for it.
 func (q *queue) start(t *task, cost int) {
 	f := q.flow(t.flow)
 	f.waiting = slices.Delete(f.waiting, 0, 1)
@@ -79,7 +79,7 @@ func (q *queue) start(t *task, cost int) {
 	if f.served > q.clock {
 		q.clock = f.served
 		for _, other := range q.flows {
-			q.tidy(other)
+			q.dropIfIdle(other)
 		}
 	}
 	f.served += int64(cost)
@@ -92,9 +92,9 @@ func (q *queue) stop(t *task) {
 	q.leave(f)
 }
 
-// leave counts a task less. With the last one all accounts are closed.
+// leave removes a task from the count. When the last one leaves, all flows start anew.
 func (q *queue) leave(f *flow) {
-	q.tidy(f)
+	q.dropIfIdle(f)
 	if q.tasks--; q.tasks == 0 {
 		clear(q.flows)
 		q.clock = 0
@@ -104,9 +104,9 @@ func (q *queue) leave(f *flow) {
 // charge adds to what a flow was served.
 func (q *queue) charge(name string, cost int) { q.flow(name).served += int64(cost) }
 
-// tidy drops a flow that has nothing left, unless it has been served more than it would start with if it
-// came back now.
-func (q *queue) tidy(f *flow) {
+// dropIfIdle forgets a flow that has no tasks, unless it has been served more than it would start with if it came
+// back now.
+func (q *queue) dropIfIdle(f *flow) {
 	if f.idle() && f.served <= q.clock {
 		delete(q.flows, f.name)
 	}
@@ -114,7 +114,7 @@ func (q *queue) tidy(f *flow) {
 
 func (f *flow) idle() bool { return len(f.waiting) == 0 && f.running == 0 }
 
-// backlog returns the flows that have requests waiting, whose turn it is first.
+// backlog returns the flows that have waiting requests, the one to serve next first.
 func (q *queue) backlog() []*flow {
 	var flows []*flow
 	for _, f := range q.flows {

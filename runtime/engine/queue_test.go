@@ -86,7 +86,7 @@ func TestQueueOrderInAFlow(t *testing.T) {
 	q.start(tasks[0], 1)
 	q.start(tasks[1], 1)
 	q.stop(tasks[1])
-	q.unshift(tasks[1])
+	q.pushFront(tasks[1])
 	q.remove(tasks[2])
 	q.remove(tasks[2]) // it is not there any more
 	f := q.backlog()[0]

@@ -8,11 +8,10 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// makeRoom frees cells, at the least cost there is: it drops a cached prefix, or else preempts the task
-// that came last, or else ends the only one. The task that came first is never preempted, so that one
-// always gets on.
+// makeRoom frees KV cells in the cheapest way that there is: it drops a cached prefix, or else preempts the newest
+// task, or else ends the only task. The oldest task is never preempted, so that at least one always progresses.
 func (e *Engine) makeRoom() {
-	if seq := e.kv.victim(-1); seq >= 0 {
+	if seq := e.kv.evictionCandidate(-1); seq >= 0 {
 		e.evict(seq)
 		return
 	}
@@ -21,7 +20,7 @@ func (e *Engine) makeRoom() {
 	case len(e.running) > 1:
 		e.preempt(last)
 	case len(last.tokens) > last.prompt:
-		ev := last.text.rest()
+		ev := last.text.flush()
 		ev.Finish = runtime.FinishLength
 		last.out.Send(ev)
 		e.end(last, nil)
@@ -35,11 +34,11 @@ func (e *Engine) makeRoom() {
 func (e *Engine) preempt(t *task) {
 	e.preempted++
 	e.leave(t, false)
-	e.queue.unshift(t)
+	e.queue.pushFront(t)
 }
 
-// leave takes a task out of its sequence, whose tokens stay as a cached prefix if keep is set. The
-// sequence is placed on the base, for the adapters may be closed once they are released.
+// leave takes a task out of its sequence. Its tokens stay as a cached prefix if keep is set. The sequence is placed on
+// the base, because the adapters may be closed as soon as they are released.
 func (e *Engine) leave(t *task, keep bool) {
 	seq := t.seq
 	t.seq = -1
@@ -47,11 +46,11 @@ func (e *Engine) leave(t *task, keep bool) {
 	e.queue.stop(t)
 	e.kv.close(seq)
 	if !keep {
-		e.forget(seq)
+		e.clearSequence(seq)
 	}
 	if len(t.mix.Terms) > 0 && e.device.Place(seq, nil) != nil {
-		e.forget(seq)
-		e.kv.seqs[seq].doubt = true
+		e.clearSequence(seq)
+		e.kv.seqs[seq].needsReset = true
 	}
 }
 
@@ -59,43 +58,43 @@ func (e *Engine) leave(t *task, keep bool) {
 func (e *Engine) evict(seq int) bool {
 	if len(e.kv.seqs[seq].tokens) > 0 {
 		e.evicted++
-		e.forget(seq)
+		e.clearSequence(seq)
 	}
-	return !e.kv.seqs[seq].doubt
+	return !e.kv.seqs[seq].needsReset
 }
 
-// forget empties a sequence that no task holds. Where the Device fails to, the sequence is not used until
-// settle has succeeded.
-func (e *Engine) forget(seq int) {
+// clearSequence empties a sequence that no task holds. Where the Device fails to do so, the sequence is not used until
+// resetSequences has succeeded.
+func (e *Engine) clearSequence(seq int) {
 	e.kv.cut(seq, 0)
 	if _, err := e.device.Forget(seq, 0); err != nil {
-		e.kv.seqs[seq].doubt = true
+		e.kv.seqs[seq].needsReset = true
 	}
 }
 
-// shorten cuts an idle sequence back to n tokens, or to as many as the Device can keep.
-func (e *Engine) shorten(seq, n int) error {
+// truncate cuts an idle sequence back to its first n tokens, or to as many as the Device can keep.
+func (e *Engine) truncate(seq, n int) error {
 	if n == len(e.kv.seqs[seq].tokens) {
 		return nil
 	}
 	kept, err := e.device.Forget(seq, n)
 	if err != nil || kept > n {
-		e.forget(seq)
+		e.clearSequence(seq)
 		return fmt.Errorf("%w: cutting a prefix to %d tokens left %d: %w", runtime.ErrDecode, n, kept, err)
 	}
 	e.kv.cut(seq, kept)
 	return nil
 }
 
-// settle tries again to empty the sequences that the Device failed to forget.
-func (e *Engine) settle() {
+// resetSequences tries again to empty the sequences that the Device failed to empty before.
+func (e *Engine) resetSequences() {
 	for seq := range e.kv.seqs {
 		s := &e.kv.seqs[seq]
-		if !s.doubt {
+		if !s.needsReset {
 			continue
 		}
 		if _, err := e.device.Forget(seq, 0); err == nil && e.device.Place(seq, nil) == nil {
-			s.doubt = false
+			s.needsReset = false
 		}
 	}
 }

@@ -90,7 +90,7 @@ func (s *script) stats(brief bool) {
 func (s *script) state() {
 	st := s.engine.State()
 	for _, r := range st.Running {
-		fmt.Fprintf(&s.out, "running %s: sequence %d, %d of %d tokens\n", s.names[r.ID-1], r.Seq, r.Tokens-r.Lacks, r.Tokens)
+		fmt.Fprintf(&s.out, "running %s: sequence %d, %d of %d tokens\n", s.names[r.ID-1], r.Seq, r.Tokens-r.Uncached, r.Tokens)
 	}
 	for _, w := range st.Waiting {
 		fmt.Fprintf(&s.out, "waiting in %q (served %d):", w.Flow, w.Served)
@@ -106,8 +106,8 @@ func (s *script) state() {
 	}
 	for _, c := range st.Cached {
 		fmt.Fprintf(&s.out, "cached in %d: key %q, %d tokens", c.Seq, c.Key, c.Tokens)
-		if c.Doubt {
-			s.out.WriteString(", in doubt")
+		if c.NeedsReset {
+			s.out.WriteString(", needs reset")
 		}
 		s.out.WriteString("\n")
 	}

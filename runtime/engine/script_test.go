@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	goruntime "runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -65,8 +67,9 @@ type script struct {
 	options  engine.Options
 	now      time.Time
 	loads    map[string]chan error
-	stubborn bool // loads do not heed their context
-	adapters int  // registered so far: every version is another adapter
+	loading  atomic.Int32 // goroutines that load
+	stubborn bool         // loads do not heed their context
+	adapters int          // registered so far: every version is another adapter
 	answers  map[string]string
 	refusals map[string]int // how often a call is to fail yet
 	faults   []error
@@ -101,6 +104,8 @@ func newScript(d *datadriven.TestData) *script {
 		Observer: s,
 	}
 	s.library.Load = func(ctx context.Context, name string) error {
+		s.loading.Add(1)
+		defer s.loading.Add(-1)
 		if s.stubborn {
 			return <-s.loads[name]
 		}
@@ -326,7 +331,14 @@ func (s *script) load(d *datadriven.TestData) {
 	}
 	arrived, patience := s.engine.Arrived(), 30*time.Second
 	if d.HasArg("nobody") {
-		patience = 20 * time.Millisecond
+		for deadline := time.Now().Add(patience); s.loading.Load() > 0; goruntime.Gosched() {
+			if time.Now().After(deadline) {
+				s.out.WriteString("somebody loads it\n")
+				return
+			}
+		}
+		s.out.WriteString("nobody loads it\n")
+		return
 	}
 	select {
 	case s.loads[first(d)] <- err:
@@ -335,7 +347,7 @@ func (s *script) load(d *datadriven.TestData) {
 		return
 	}
 	for s.engine.Arrived() == arrived {
-		time.Sleep(10 * time.Microsecond)
+		goruntime.Gosched()
 	}
 }
 

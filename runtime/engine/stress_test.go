@@ -93,11 +93,11 @@ func TestStress(t *testing.T) {
 	if saw.finished.Load() != submitted.Load() || saw.answered.Load() < whole.Load() || whole.Load() < submitted.Load()/4 {
 		t.Errorf("%d submitted, %d finished, %d answered, %d read", submitted.Load(), saw.finished.Load(), saw.answered.Load(), whole.Load())
 	}
-	settled(t, before)
+	waitForGoroutines(t, before)
 }
 
-// settled waits until there are no more goroutines than before.
-func settled(t *testing.T, before int) {
+// waitForGoroutines waits until there are no more goroutines than before.
+func waitForGoroutines(t *testing.T, before int) {
 	t.Helper()
 	for wait := 0; goruntime.NumGoroutine() > before; wait++ {
 		if wait > 5000 {

@@ -12,14 +12,14 @@ import (
 // (seq < 0) in its flow, perhaps while its adapters are loaded, then runs (seq >= 0), and may be preempted
 // and wait again; it ends once.
 type task struct {
-	id       int64
-	stream   *runtime.Stream
-	out      runtime.StreamWriter // of stream
-	request  runtime.Request
-	key      string // of its adapters
-	flow     string
-	deadline time.Time // zero: none
-	most     int       // tokens that prompt and answer may have
+	id        int64
+	stream    *runtime.Stream
+	out       runtime.StreamWriter // of stream
+	request   runtime.Request
+	key       string // of its adapters
+	flow      string
+	deadline  time.Time // zero: none
+	maxTokens int       // tokens that prompt and answer may have
 
 	sampler runtime.Sampler
 	text    *text
@@ -27,37 +27,37 @@ type task struct {
 	prompt  int             // of them, the prompt
 	last    time.Time
 
-	mix      runtime.Mix
-	acquired bool               // mix is what the request asked for
-	loading  context.CancelFunc // ends the goroutine that acquires; nil where there is none
-	pinned   bool               // counted in Engine.pinned
+	mix         runtime.Mix
+	acquired    bool               // mix holds the adapters that the request asked for
+	loading     context.CancelFunc // ends the goroutine that acquires; nil where there is none
+	hasLoadSlot bool               // counted in Engine.loadSlots
 
-	seq    int   // its sequence; -1 while it waits
-	served int64 // when it last had rows of prefill
-	begun  bool  // it has run before
-	ended  bool
+	seq     int   // its sequence; -1 while it waits
+	served  int64 // when it last had rows of prefill
+	started bool  // it had a sequence before
+	ended   bool
 }
 
 func newTask(r runtime.Request, s runtime.Sampler, context int) *task {
 	t := &task{
-		request: r, deadline: r.Deadline, most: context,
+		request: r, deadline: r.Deadline, maxTokens: context,
 		sampler: s, text: newText(r.Stop), tokens: slices.Clone(r.Prompt), prompt: len(r.Prompt), seq: -1,
 	}
 	if r.Adapters != nil {
 		t.key, t.flow = r.Adapters.Key(), r.Adapters.Flow()
 	}
 	if r.MaxTokens > 0 {
-		t.most = min(t.most, t.prompt+r.MaxTokens)
+		t.maxTokens = min(t.maxTokens, t.prompt+r.MaxTokens)
 	}
 	return t
 }
 
-// left returns how many tokens the answer may still have.
-func (t *task) left() int { return t.most - len(t.tokens) }
+// tokensLeft returns how many tokens the answer may still have.
+func (t *task) tokensLeft() int { return t.maxTokens - len(t.tokens) }
 
-// lacks returns how many of the task's tokens are not in its sequence. It is at least one: the token whose
-// successor comes next.
-func (e *Engine) lacks(t *task) int { return len(t.tokens) - len(e.kv.seqs[t.seq].tokens) }
+// uncachedTokens returns how many of the task's tokens are not in its sequence's KV cache. It is at least one: the last
+// token, whose successor is sampled next.
+func (e *Engine) uncachedTokens(t *task) int { return len(t.tokens) - len(e.kv.seqs[t.seq].tokens) }
 
 // answering reports whether the task's next row continues an answer, and not a prompt.
-func (e *Engine) answering(t *task) bool { return len(t.tokens) > t.prompt && e.lacks(t) == 1 }
+func (e *Engine) answering(t *task) bool { return len(t.tokens) > t.prompt && e.uncachedTokens(t) == 1 }

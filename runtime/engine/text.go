@@ -7,12 +7,12 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// text puts the bytes of an answer's tokens together to whole characters, and looks for stop strings. It
-// holds back what may still become part of either, always in whole tokens: what it gives out is the bytes
-// of the tokens given out with it.
+// text joins the bytes of an answer's tokens to whole characters and looks for stop strings. It holds back the tokens
+// whose bytes may still become part of a character or of a stop string. The text of an Event is exactly the bytes of
+// the Event's tokens.
 type text struct {
 	stops    [][]byte
-	held     []byte              // bytes not given out
+	held     []byte              // bytes not sent yet
 	tokens   []runtime.TokenText // the tokens that held is made of
 	searched int                 // held[:searched] has been searched for stop strings
 }
@@ -28,7 +28,7 @@ func newText(stops []string) *text {
 	return t
 }
 
-// add appends a token and returns what can be given out, which may be nothing. When a stop string is
+// add appends a token and returns what can be sent, which may be nothing. When a stop string is
 // complete it returns it, and all that comes before it; nothing may be added after that.
 func (t *text) add(token runtime.TokenText) (ev runtime.Event, stop string) {
 	t.tokens = append(t.tokens, token)
@@ -36,12 +36,12 @@ func (t *text) add(token runtime.TokenText) (ev runtime.Event, stop string) {
 	if at, s := t.findStop(); s != nil {
 		return t.cut(at), string(s)
 	}
-	return t.give(t.safe()), ""
+	return t.release(t.releasable()), ""
 }
 
-// rest returns what is held back, at the end of an answer that no stop string ended. The bytes of a
+// flush returns what is held back, at the end of an answer that no stop string ended. The bytes of a
 // character that never became whole have no text.
-func (t *text) rest() runtime.Event {
+func (t *text) flush() runtime.Event {
 	tokens := t.tokens
 	ev := runtime.Event{Text: valid(t.held[:len(t.held)-incomplete(t.held)]), Tokens: tokens}
 	t.held, t.tokens = nil, nil
@@ -65,10 +65,10 @@ func (t *text) findStop() (at int, stop []byte) {
 	return at, stop
 }
 
-// safe returns how many tokens can be given out: their bytes end with a whole character, and no stop
-// string can begin in them and end in what is to come.
-func (t *text) safe() int {
-	end := len(t.held) - t.pending()
+// releasable returns how many tokens can be sent: their bytes end with a whole character, and no stop string can begin
+// in them and end in tokens to come.
+func (t *text) releasable() int {
+	end := len(t.held) - t.possibleStopBytes()
 	n, at := 0, 0
 	for i, tok := range t.tokens {
 		at += len(tok.Bytes)
@@ -82,8 +82,8 @@ func (t *text) safe() int {
 	return n
 }
 
-// pending returns the length of the longest end of held that a stop string begins with.
-func (t *text) pending() int {
+// possibleStopBytes returns the length of the longest suffix of held that is a prefix of a stop string.
+func (t *text) possibleStopBytes() int {
 	longest := 0
 	for _, s := range t.stops {
 		for n := min(len(s)-1, len(t.held)); n > longest; n-- {
@@ -96,8 +96,8 @@ func (t *text) pending() int {
 	return longest
 }
 
-// give removes the first n tokens and returns them with their text.
-func (t *text) give(n int) runtime.Event {
+// release removes the first n tokens and returns them with their text.
+func (t *text) release(n int) runtime.Event {
 	if n == 0 {
 		return runtime.Event{}
 	}

@@ -25,7 +25,7 @@ func TestText(t *testing.T) {
 		stops  []string
 		tokens []string
 		want   []string // what each token lets out
-		rest   string
+		flush  string
 		stop   string
 	}{
 		{"plain", nil, []string{"he", "llo"}, []string{"he", "llo"}, "", ""},
@@ -62,8 +62,8 @@ func TestText(t *testing.T) {
 				t.Errorf("it stops at %q, want %q", stop, test.stop)
 			}
 			if stop == "" {
-				if ev := x.rest(); ev.Text != test.rest {
-					t.Errorf("the rest is %q, want %q", ev.Text, test.rest)
+				if ev := x.flush(); ev.Text != test.flush {
+					t.Errorf("the rest is %q, want %q", ev.Text, test.flush)
 				}
 			}
 		})
@@ -116,7 +116,7 @@ func TestTextRandomly(t *testing.T) {
 			}
 		}
 		if stop == "" {
-			out = append(out, x.rest().Text...)
+			out = append(out, x.flush().Text...)
 			if want := valid(whole[:len(whole)-incomplete(whole)]); string(out) != want {
 				t.Fatalf("of %q with stops %q came %q", whole, stops, out)
 			}

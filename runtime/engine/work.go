@@ -8,95 +8,97 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// maxShare keeps decodes alive whatever share of the time work is given.
+// maxShare bounds Options.Share, so that decoding goes on whatever share background work is given.
 const maxShare = 0.95
 
-// shortSlices is how many slices must fit into what a turn allows for them to count as short.
+// shortSlices is how many slices must fit into the time that a turn allows background work, for slices to count
+// as short.
 const shortSlices = 4
 
-// work is a call of Engine.Work.
+// work is one call of Engine.Work.
 type work struct {
 	ctx    context.Context
 	slicer runtime.Slicer
-	done   chan error // takes the end of the work; has room for it
+	done   chan error // receives the result of the call; buffered for one
 }
 
 // Work runs s, slice by slice, on the Engine's goroutine until there are no more slices. Between slices
-// the Engine decodes: while streams run, work takes Options.Share of the time, else all of it. Calls wait
-// for those that came before. It returns the first error of Slice, or ErrClosed, or ctx's error if ctx ends
-// first; in every case s is the caller's again when Work returns.
+// the Engine decodes: while streams run, background work takes Options.Share of the time, else all of it. Calls
+// run one after the other, in the order they came. It returns the first error of Slice, or ErrClosed, or ctx's error if ctx ends
+// first. When Work has returned, the Engine no longer uses s.
 func (e *Engine) Work(ctx context.Context, s runtime.Slicer) error {
 	w := &work{ctx: ctx, slicer: s, done: make(chan error, 1)}
 	if err := e.inbox.work(w); err != nil {
 		return err
 	}
-	// A context that ends wakes the Engine, which alone may say that it no longer uses s.
-	defer context.AfterFunc(ctx, e.inbox.poke)()
+	// A context that ends wakes the Engine: only the Engine's goroutine knows when it no longer uses s.
+	defer context.AfterFunc(ctx, e.inbox.wakeEngine)()
 	return <-w.done
 }
 
-// poke wakes the Engine though there is no mail.
-func (b *inbox) poke() {
+// wakeEngine wakes the Engine although there is no mail.
+func (b *inbox) wakeEngine() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.ring()
+	b.signal()
 }
 
-// labour does what work there is time for in this turn, and reports whether it did any. Beside decodes, work
-// is allowed share/(1-share) of the time they took. Where slices are short beside that, a turn never exceeds it,
-// so that no answer waits longer than its share says; where they are long, what a turn does not use is saved up
-// for the next slice.
-func (e *Engine) labour(busy bool) bool {
-	e.dismiss()
-	if len(e.works) == 0 {
-		e.allowance = 0
+// runBackgroundSlices runs the slices of background work that there is time for in this turn, and reports whether it
+// ran any. Beside decodes that take a time d, background work may take d*share/(1-share). Where slices are short
+// beside that, a turn never exceeds it, so that no answer is delayed for longer than the share allows. Where slices
+// are long, the time that a turn does not use is saved for the next slice.
+func (e *Engine) runBackgroundSlices(busy bool) bool {
+	e.dropCancelledWork()
+	if len(e.background) == 0 {
+		e.sliceAllowance = 0
 		return false
 	}
 	if !busy {
-		e.allowance = 0
-		e.slice()
+		e.sliceAllowance = 0
+		e.runSlice()
 		return true
 	}
-	allowed, expected := e.allowed(), e.slices.expected()
-	e.allowance = min(e.allowance+allowed, allowed+expected)
+	allowed, expected := e.allowedSliceTime(), e.sliceTimes.secondLongest()
+	e.sliceAllowance = min(e.sliceAllowance+allowed, allowed+expected)
 	did := false
-	for len(e.works) > 0 && e.allowance > 0 && e.allowance >= expected {
-		e.allowance -= e.slice()
-		did, expected = true, e.slices.expected()
+	for len(e.background) > 0 && e.sliceAllowance > 0 && e.sliceAllowance >= expected {
+		e.sliceAllowance -= e.runSlice()
+		did, expected = true, e.sliceTimes.secondLongest()
 	}
 	if did && expected <= allowed/shortSlices {
-		e.allowance = min(e.allowance, 0)
+		e.sliceAllowance = min(e.sliceAllowance, 0)
 	}
-	e.allowance = max(e.allowance, -max(shortSlices*allowed, expected)) // a slice that was held up is not paid in full
+	e.sliceAllowance = max(e.sliceAllowance, -max(shortSlices*allowed, expected)) // a slice that other programs delayed is not charged in full
 	return did
 }
 
-// allowed is how long work may take beside the decodes of this turn: its share beside usual ones. A decode that took
-// long, because it read a prompt or other programs ran, does not make the next token late a second time.
-func (e *Engine) allowed() time.Duration {
-	if e.usual == 0 {
-		e.usual = e.decoded
+// allowedSliceTime returns how long background work may take in this turn, computed from a moving average of decode
+// times and not from this turn's decode: a decode that was slow, because it read a prompt or because other programs
+// ran, must not delay the next token a second time.
+func (e *Engine) allowedSliceTime() time.Duration {
+	if e.usualDecode == 0 {
+		e.usualDecode = e.turnDecode
 	}
-	e.usual += (min(e.decoded, 2*e.usual) - e.usual) / 8
-	return time.Duration(float64(e.usual) * e.options.Share / (1 - e.options.Share))
+	e.usualDecode += (min(e.turnDecode, 2*e.usualDecode) - e.usualDecode) / 8
+	return time.Duration(float64(e.usualDecode) * e.options.Share / (1 - e.options.Share))
 }
 
-// slice does one slice of the first work and returns how long it took.
-func (e *Engine) slice() time.Duration {
-	w := e.works[0]
+// runSlice runs one slice of the first call of Work and returns how long it took.
+func (e *Engine) runSlice() time.Duration {
+	w := e.background[0]
 	start := e.now()
 	more, err := callSlice(w.slicer)
 	took := e.now().Sub(start)
-	e.slices.add(took)
+	e.sliceTimes.add(took)
 	if err != nil || !more {
-		e.works = e.works[1:]
+		e.background = e.background[1:]
 		w.done <- err
 	}
-	e.dismiss()
+	e.dropCancelledWork()
 	return took
 }
 
-// durations are how long the last slices took.
+// durations holds how long each of the last 16 slices took.
 type durations struct {
 	last [16]time.Duration
 	n    int
@@ -107,8 +109,9 @@ func (d *durations) add(took time.Duration) {
 	d.n++
 }
 
-// expected is how long a slice may take: the second longest of the last, since one may have been held up.
-func (d *durations) expected() time.Duration {
+// secondLongest estimates how long a slice may take. It is not the longest, since one slice may have been delayed by
+// other programs.
+func (d *durations) secondLongest() time.Duration {
 	var first, second time.Duration
 	for _, t := range d.last {
 		second = max(second, min(first, t))
@@ -117,7 +120,7 @@ func (d *durations) expected() time.Duration {
 	return second
 }
 
-// callSlice turns a panic into an error: a failed work must not end the Engine.
+// callSlice turns a panic into an error: background work that fails must not end the Engine.
 func callSlice(s runtime.Slicer) (more bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -127,23 +130,23 @@ func callSlice(s runtime.Slicer) (more bool, err error) {
 	return s.Slice()
 }
 
-// dismiss ends the works whose callers no longer want them.
-func (e *Engine) dismiss() {
-	kept := e.works[:0]
-	for _, w := range e.works {
+// dropCancelledWork ends the calls of Work whose contexts have ended.
+func (e *Engine) dropCancelledWork() {
+	kept := e.background[:0]
+	for _, w := range e.background {
 		if err := w.ctx.Err(); err != nil {
 			w.done <- err
 			continue
 		}
 		kept = append(kept, w)
 	}
-	e.works = kept
+	e.background = kept
 }
 
-// strike ends all works with reason.
-func (e *Engine) strike(reason error) {
-	for _, w := range e.works {
+// failAll ends all calls of Work with reason.
+func (e *Engine) failAll(reason error) {
+	for _, w := range e.background {
 		w.done <- reason
 	}
-	e.works = nil
+	e.background = nil
 }

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	goruntime "runtime"
 	"testing"
 	"time"
 
@@ -55,15 +56,15 @@ func (w *workbench) start(ctx context.Context, s runtime.Slicer) <-chan error {
 	before := w.engine.WorkMail()
 	go func() { result <- w.engine.Work(ctx, s) }()
 	for w.engine.WorkMail() == before {
-		time.Sleep(time.Millisecond)
+		goruntime.Gosched()
 	}
 	return result
 }
 
 func TestWorkTakesItsShareBesideStreams(t *testing.T) {
 	for _, c := range []struct {
-		share float64
-		slice time.Duration
+		share    float64
+		runSlice time.Duration
 	}{{0.5, time.Millisecond}, {0.5, 2300 * time.Microsecond}, {0.5, 3 * time.Millisecond}, {0.5, 25 * time.Millisecond}, {0.2, 4 * time.Millisecond}, {0.8, 10 * time.Millisecond}} {
 		w := newWorkbench(t, c.share, 10*time.Millisecond)
 		stream, err := w.engine.Submit(t.Context(), runtime.Request{Prompt: []runtime.Token{1, 2, 3}, Top: -1,
@@ -72,7 +73,7 @@ func TestWorkTakesItsShareBesideStreams(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer stream.Close()
-		s := &slicer{bench: w, took: c.slice, left: 1 << 30}
+		s := &slicer{bench: w, took: c.runSlice, left: 1 << 30}
 		ctx, cancel := context.WithCancel(t.Context())
 		result := w.start(ctx, s)
 		begin := w.now
@@ -81,16 +82,16 @@ func TestWorkTakesItsShareBesideStreams(t *testing.T) {
 			w.engine.Turn()
 			// A turn is a decode and at most its share of work; with slices that are long beside that, up to one more.
 			longest := 10*time.Millisecond + time.Duration(float64(10*time.Millisecond)*c.share/(1-c.share))
-			if c.slice > 2500*time.Microsecond {
-				longest += c.slice
+			if c.runSlice > 2500*time.Microsecond {
+				longest += c.runSlice
 			}
 			if took := w.now.Sub(last); took > longest {
 				t.Fatalf("share %v: a turn took %v, want at most %v", c.share, took, longest)
 			}
 		}
-		share := float64(s.done) * float64(c.slice) / float64(w.now.Sub(begin))
+		share := float64(s.done) * float64(c.runSlice) / float64(w.now.Sub(begin))
 		if share < c.share-0.03 || share > c.share+0.01 {
-			t.Errorf("slices of %v had %.3f of the time, want %v", c.slice, share, c.share)
+			t.Errorf("slices of %v had %.3f of the time, want %v", c.runSlice, share, c.share)
 		}
 		cancel()
 		w.engine.Turn()
@@ -181,23 +182,30 @@ func TestCloseEndsWork(t *testing.T) {
 	device := runtimetest.NewDevice(model, runtime.Limits{Sequences: 2, Cells: 64, Batch: 8, Cut: true})
 	e := engine.New(device, model, engine.Options{Share: 0.5})
 	result := make(chan error, 1)
-	go func() { result <- e.Work(t.Context(), endless{}) }()
-	time.Sleep(5 * time.Millisecond)
+	began := make(endless, 1)
+	go func() { result <- e.Work(t.Context(), began) }()
+	<-began
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-result; !errors.Is(err, runtime.ErrClosed) {
 		t.Errorf("Work of a closed Engine returned %v", err)
 	}
-	if err := e.Work(t.Context(), endless{}); !errors.Is(err, runtime.ErrClosed) {
+	if err := e.Work(t.Context(), make(endless, 1)); !errors.Is(err, runtime.ErrClosed) {
 		t.Errorf("Work after Close returned %v", err)
 	}
 }
 
-// endless is work that never ends.
-type endless struct{}
+// endless is work that never ends. It sends a value when it begins.
+type endless chan struct{}
 
-func (endless) Slice() (bool, error) { return true, nil }
+func (e endless) Slice() (bool, error) {
+	select {
+	case e <- struct{}{}:
+	default:
+	}
+	return true, nil
+}
 
 func TestWorkThatPanicsEndsAlone(t *testing.T) {
 	w := newWorkbench(t, 0.5, time.Millisecond)
