@@ -27,7 +27,7 @@ export CGO_CFLAGS   := -O3 -march=$(MARCH) $(AMX)
 export CGO_CXXFLAGS := -O3 -march=$(MARCH) $(AMX)
 
 # The rooms without C.
-PURE := ./quant/... ./runtime ./runtime/engine/... ./runtime/runtimetest/... ./chat/... ./grammar/... ./adapters/... ./training/... ./fetch/... ./openapi/... ./server/... ./demo/... ./internal/bytesize ./internal/disk ./internal/jsonvalue ./internal/parallel
+PURE := ./quant/... ./runtime ./runtime/engine/... ./runtime/runtimetest/... ./chat/... ./grammar/... ./adapters/... ./training/... ./fetch/... ./openapi/... ./server/... ./demo/... ./docs/... ./internal/bytesize ./internal/disk ./internal/jsonvalue ./internal/parallel
 
 .PHONY: build run test test-go test-race bench lint generate env clean
 
@@ -62,8 +62,11 @@ lint:
 	$(GO) vet ./...
 	$(GOLANGCI_LINT) run ./...
 
-generate: ## openapi/*.gen.go and demo/demo-base.nf4.gguf
-	$(GO) generate ./openapi ./demo
+generate: ## openapi/*.gen.go, demo/demo-base.nf4.gguf, docs/batch.svg and the tables of docs/
+	$(GO) generate ./openapi ./demo ./docs/draw
+	$(GO) test ./cmd/lorikeet -run '^TestConfigurationTable$$' -update
+	$(GO) test ./openapi -run '^TestEndpointTable$$' -update
+	$(GO) test ./e2e -run '^TestArchitectureShowsTheArrows$$' -update
 
 env: ## the C flags for an editor or a shell: eval "$(make -s env)"
 	@echo 'export CGO_CPPFLAGS="$(CGO_CPPFLAGS)"'

@@ -42,6 +42,7 @@ var arrows = map[string][]string{
 	"openapi":             {},
 	"demo":                {},
 	"demo/generate":       {"quant"},
+	"docs/draw":           {},
 
 	"quant/huggingface/hftest": {"quant"}, // model folders for tests
 }

@@ -48,21 +48,6 @@ func lasting(t *testing.T, answer []byte) map[string]any {
 	return m
 }
 
-// TestReadmeHasEveryFlag holds the configuration table against the flags.
-func TestReadmeHasEveryFlag(t *testing.T) {
-	text := readme(t)
-	_, help, _ := command(t, nil, "serve", "--help")
-	flags := regexp.MustCompile(`(?m)^ +(?:-\w, +)?--([a-z0-9-]+)`).FindAllStringSubmatch(help, -1)
-	if len(flags) < 25 {
-		t.Errorf("the help has %d flags only", len(flags))
-	}
-	for _, f := range flags {
-		if f[1] != "help" && !strings.Contains(text, "| `--"+f[1]+"` |") {
-			t.Errorf("README.md does not have --%s", f[1])
-		}
-	}
-}
-
 func readme(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("README.md")
