@@ -44,7 +44,8 @@ var arrows = map[string][]string{
 	"demo/generate":       {"quant"},
 	"docs/draw":           {},
 
-	"quant/huggingface/hftest": {"quant"}, // model folders for tests
+	"quant/huggingface/hftest": {"quant"},                    // model folders for tests
+	"runtime/qlora/qloratest":  {"runtime", "runtime/qlora"}, // C++ for tests
 }
 
 // helpers are small packages that every room may import; they import nothing of ours.
@@ -59,7 +60,7 @@ var testArrows = map[string][]string{
 	"runtime/engine": {"runtime/runtimetest"},
 	"chat":           {"runtime/runtimetest"},
 	"runtime/llama":  {"runtime/runtimetest", "demo", "adapters", "quant/huggingface", "quant/huggingface/hftest"},
-	"runtime/qlora":  {"runtime/llama", "quant", "demo"},
+	"runtime/qlora":  {"runtime/qlora/qloratest", "runtime/llama", "quant", "demo"},
 	"demo":           {"quant"},
 
 	"quant/huggingface": {"quant/huggingface/hftest"},
@@ -67,7 +68,7 @@ var testArrows = map[string][]string{
 
 // Imports of the outside world that one room alone may have.
 var (
-	cRooms     = []string{"runtime/kernels", "runtime/llama", "runtime/qlora"}
+	cRooms     = []string{"runtime/kernels", "runtime/llama", "runtime/qlora", "runtime/qlora/qloratest"}
 	fiberRooms = []string{"server", "openapi"} // openapi: the interface generated for Fiber
 )
 
@@ -94,6 +95,17 @@ func TestArrowsPointDown(t *testing.T) {
 		}
 		if !slices.Contains(allowed, target) {
 			t.Errorf("%s: room %q must not import %q", im.file, im.room, target)
+		}
+	}
+}
+
+// What exists for tests is not part of the program: a package whose path ends in "test" is imported by tests, by
+// such packages, and by the measuring programs of bench alone.
+func TestTheProgramHasNoTestPackages(t *testing.T) {
+	for _, im := range importsOfHouse(t) {
+		ofTests := strings.HasSuffix(im.file, "_test.go") || strings.HasPrefix(im.room, "bench") || strings.Contains(im.room+"/", "test/")
+		if strings.HasPrefix(im.path, module) && strings.HasSuffix(im.path, "test") && !ofTests {
+			t.Errorf("%s imports %s, which is for tests", im.file, im.path)
 		}
 	}
 }

@@ -22,6 +22,7 @@ var (
 	ErrTrain         = errors.New("this adapter cannot be trained")
 	ErrTrainMemory   = errors.New("the training does not fit into the memory that it may take")
 	ErrDiverged      = errors.New("the training diverged")
+	ErrMemory        = errors.New("not enough memory")
 	ErrClosed        = errors.New("closed")
 )
 

@@ -74,6 +74,7 @@ var table = []row{
 	{adapters.ErrUnsupported, http.StatusBadRequest, requestFault, "adapter_unsupported", "adapter"},
 	{adapters.ErrFormat, http.StatusBadRequest, requestFault, "adapter_unreadable", "adapter"},
 	{runtime.ErrAdapter, http.StatusBadRequest, requestFault, "adapter_mismatch", "adapter"},
+	{runtime.ErrMemory, http.StatusServiceUnavailable, serverFault, "out_of_memory", ""},
 	{runtime.ErrNoRoom, http.StatusServiceUnavailable, serverFault, "no_room", ""},
 	{runtime.ErrLogits, http.StatusInternalServerError, serverFault, "logits_not_numbers", ""},
 	{runtime.ErrNoToken, http.StatusBadRequest, requestFault, "no_token", ""},

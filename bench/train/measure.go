@@ -12,12 +12,13 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/qlora"
+	"github.com/lorikeet-ai/lorikeet/runtime/qlora/qloratest"
 )
 
 // kinds are the weight types by name. Q4_0 and Q4_K are measured in the layout that ggml gives them at load.
-var kinds = map[string][]qlora.Kind{
-	"F16": {qlora.F16}, "BF16": {qlora.BF16}, "Q8_0": {qlora.Q8_0}, "Q4_0": {qlora.Q4_0X8, qlora.Q4_0}, "Q4_K": {qlora.Q4_KX8, qlora.Q4_K},
-	"Q6_K": {qlora.Q6_K}, "NF4": {qlora.NF4},
+var kinds = map[string][]qloratest.Kind{
+	"F16": {qloratest.F16}, "BF16": {qloratest.BF16}, "Q8_0": {qloratest.Q8_0}, "Q4_0": {qloratest.Q4_0X8, qloratest.Q4_0}, "Q4_K": {qloratest.Q4_KX8, qloratest.Q4_K},
+	"Q6_K": {qloratest.Q6_K}, "NF4": {qloratest.NF4},
 }
 
 // measure trains a random model for some steps.
@@ -70,13 +71,13 @@ func measure(r row) (measurement, error) {
 }
 
 func sample(r row) (*qlora.Model, error) {
-	s := qlora.Sample{Embedding: r.Embedding, Layers: r.Layers, Heads: r.Heads, KVHeads: r.KVHeads, HeadSize: r.HeadSize, FeedForward: r.FeedForward, Vocab: r.Vocab, Seed: 1}
+	s := qloratest.Shape{Embedding: r.Embedding, Layers: r.Layers, Heads: r.Heads, KVHeads: r.KVHeads, HeadSize: r.HeadSize, FeedForward: r.FeedForward, Vocab: r.Vocab, Seed: 1}
 	err := fmt.Errorf("%q is not a weight type that is measured", r.Kind)
 	for _, kind := range kinds[r.Kind] {
 		s.Kind, s.EndKind = kind, kind
-		var model *qlora.Model
-		if model, err = qlora.NewSample(s); err == nil {
-			return model, nil
+		var made *qloratest.Sample
+		if made, err = qloratest.New(s); err == nil {
+			return made.Model, nil
 		}
 	}
 	return nil, err

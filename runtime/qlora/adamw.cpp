@@ -36,14 +36,4 @@ double sum_of_squares(const Compute & c, const float * g, size_t n) {
     return total;
 }
 
-void plain_adamw(const Adam & a, size_t n, float * w, const float * g, float * m, float * v) {
-    for (size_t i = 0; i < n; i++) {
-        const double gi = (double) g[i]*a.grad_scale;
-        const double mi = (double) a.beta1*m[i] + (1.0 - a.beta1)*gi, vi = (double) a.beta2*v[i] + (1.0 - a.beta2)*gi*gi;
-        w[i] = (float) (w[i] - a.lr*(mi/a.correction1/(sqrt(vi/a.correction2) + a.eps) + (double) a.weight_decay*w[i]));
-        m[i] = (float) mi;
-        v[i] = (float) vi;
-    }
-}
-
 } // namespace lq

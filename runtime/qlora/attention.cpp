@@ -118,34 +118,4 @@ void attention(const Compute & c, const AttentionShape & a, const QueryBlock * b
     });
 }
 
-void plain_attention(const AttentionShape & a, const std::vector<Sequence> & sequences, const float * q, const float * k, const float * v, float * o) {
-    for (const Sequence & s : sequences) {
-        for (int t = s.begin; t < s.end; t++) {
-            for (int h = 0; h < a.heads; h++) {
-                const int kv = h/a.group()*a.head_size, seen = t - s.begin + 1;
-                const float * qt = q + (size_t) t*a.q_width() + h*a.head_size;
-                std::vector<double> p(seen), out(a.head_size);
-                double top = -1e300, total = 0;
-                for (int j = 0; j < seen; j++) {
-                    for (int i = 0; i < a.head_size; i++) {
-                        p[j] += (double) qt[i]*k[(size_t) (s.begin + j)*a.kv_width() + kv + i]*a.scale;
-                    }
-                    top = std::max(top, p[j]);
-                }
-                for (int j = 0; j < seen; j++) {
-                    total += p[j] = exp(p[j] - top);
-                }
-                for (int j = 0; j < seen; j++) {
-                    for (int i = 0; i < a.head_size; i++) {
-                        out[i] += p[j]/total*v[(size_t) (s.begin + j)*a.kv_width() + kv + i];
-                    }
-                }
-                for (int i = 0; i < a.head_size; i++) {
-                    o[(size_t) t*a.q_width() + h*a.head_size + i] = (float) out[i];
-                }
-            }
-        }
-    }
-}
-
 } // namespace lq

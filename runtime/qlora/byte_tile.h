@@ -37,7 +37,4 @@ struct ByteTile {
 // The zero of a kind, or -1 where it has no bytes: floats, and kinds with scales of 16 or a minimum.
 int byte_zero(int kind);
 
-// x (rows, depth) times W^T in plain loops, x rounded as pack_a does: the reference.
-void plain_byte_product(const float * x, const Weight & w, int rows, bool accumulate, float * c, ptrdiff_t ldc);
-
 } // namespace lq

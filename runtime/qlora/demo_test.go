@@ -117,7 +117,7 @@ func logitsEqualDecoding(t *testing.T, path string) {
 			t.Fatal(err)
 		}
 		defer trainer.Close()
-		logits, err := trainer.Logits(tokens, []int{len(tokens)})
+		logits, err := logitsOf(trainer, s.model, tokens, []int{len(tokens)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -69,7 +69,7 @@ func TestDoRAServesAsItTrained(t *testing.T) {
 		}
 		finishSlices(t, trainer)
 	}
-	logits, err := trainer.Logits(tokens, batch.Ends)
+	logits, err := logitsOf(trainer, s.model, tokens, batch.Ends)
 	if err != nil {
 		t.Fatal(err)
 	}

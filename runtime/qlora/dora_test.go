@@ -1,6 +1,6 @@
 //go:build cgo
 
-package qlora
+package qlora_test
 
 import (
 	"errors"
@@ -12,10 +12,12 @@ import (
 	"testing"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/qlora"
+	"github.com/lorikeet-ai/lorikeet/runtime/qlora/qloratest"
 )
 
 // doraModules are allModules with DoRA, but for the embedding.
-func doraModules(m *Model, rank int, ends bool) []runtime.TrainModule {
+func doraModules(m *qlora.Model, rank int, ends bool) []runtime.TrainModule {
 	modules := allModules(m, rank, ends)
 	for i := range modules {
 		modules[i].DoRA = modules[i].Tensor != "token_embd.weight"
@@ -24,7 +26,7 @@ func doraModules(m *Model, rank int, ends bool) []runtime.TrainModule {
 }
 
 // randomiseDoRA is randomise, and then gives the modules gains from 0.8 to 1.2.
-func randomiseDoRA(t testing.TB, tr *Trainer, b runtime.TrainBatch, seed uint64) {
+func randomiseDoRA(t testing.TB, tr *qlora.Trainer, b runtime.TrainBatch, seed uint64) {
 	t.Helper()
 	randomise(tr, seed)
 	run(t, tr, runtime.TrainEval, b) // takes the lengths
@@ -33,12 +35,12 @@ func randomiseDoRA(t testing.TB, tr *Trainer, b runtime.TrainBatch, seed uint64)
 }
 
 // setMagnitudes gives every output the gain that it asks for, at the lengths of the last batch.
-func setMagnitudes(tr *Trainer, gain func(i int) float64) {
-	for i, m := range tr.spec.Modules {
+func setMagnitudes(tr *qlora.Trainer, gain func(i int) float64) {
+	for i, m := range tr.Spec().Modules {
 		if m.DoRA {
-			p := tr.partsOf(i)[2]
-			for o, length := range tr.lengths(i) {
-				tr.parameters()[p.from+o] = float32(gain(p.from+o) * float64(length))
+			p := partsOf(tr, i)[2]
+			for o, length := range lengthsOf(tr, i) {
+				tr.Parameters()[p.From+o] = float32(gain(p.From+o) * float64(length))
 			}
 		}
 	}
@@ -49,40 +51,40 @@ func setMagnitudes(tr *Trainer, gain func(i int) float64) {
 func TestDoRAGradients(t *testing.T) {
 	const width, tolerance = 2e-2, 2e-3
 	for name, shape := range shapes {
-		for _, kind := range []Kind{F32, NF4} {
+		for _, kind := range []qloratest.Kind{qloratest.F32, qloratest.NF4} {
 			t.Run(fmt.Sprintf("%s %v", name, kind), func(t *testing.T) {
 				m := newSample(t, shape, kind, kind)
 				rng := rand.New(rand.NewPCG(7, 7))
 				batch := randomBatch(rng, m.Vocab(), 5, 40, 1, 17)
 				spec := runtime.TrainSpec{Modules: doraModules(m, 4, true), MaxTokens: len(batch.Tokens), Seed: 3}
-				tr := newTrainer(t, m, spec, Options{Precision: Single})
+				tr := newTrainer(t, m, spec, qlora.Options{Precision: qlora.Single})
 				randomiseDoRA(t, tr, batch, 5)
 				run(t, tr, runtime.TrainFirst, batch)
-				gradients := slices.Clone(tr.gradients())
+				gradients := slices.Clone(gradientsOf(tr))
 				loss := func() float64 { return run(t, tr, runtime.TrainFirst, batch).Loss / batch.Norm }
-				gains := make([]float64, len(tr.parameters()))
+				gains := make([]float64, len(tr.Parameters()))
 				for i := range spec.Modules {
 					if spec.Modules[i].DoRA {
-						for o, length := range tr.lengths(i) {
-							at := tr.partsOf(i)[2].from + o
-							gains[at] = float64(tr.parameters()[at]) / float64(length)
+						for o, length := range lengthsOf(tr, i) {
+							at := partsOf(tr, i)[2].From + o
+							gains[at] = float64(tr.Parameters()[at]) / float64(length)
 						}
 					}
 				}
-				magnitudes := slices.Clone(tr.parameters())
+				magnitudes := slices.Clone(tr.Parameters())
 				atGains := func() float64 {
 					loss()
 					setMagnitudes(tr, func(i int) float64 { return gains[i] })
 					return loss()
 				}
 				for i, module := range spec.Modules {
-					for _, part := range tr.partsOf(i) {
+					for _, part := range partsOf(tr, i) {
 						f := atGains
-						if part.name == "magnitude" {
+						if part.Name == "magnitude" {
 							f = loss
 						}
-						checkPart(t, module.Tensor+" "+part.name, tr.parameters()[part.from:part.to], gradients[part.from:part.to], rng, f, width, tolerance)
-						copy(tr.parameters(), magnitudes)
+						checkPart(t, module.Tensor+" "+part.Name, tr.Parameters()[part.From:part.To], gradients[part.From:part.To], rng, f, width, tolerance)
+						copy(tr.Parameters(), magnitudes)
 					}
 				}
 			})
@@ -94,20 +96,20 @@ func TestDoRAGradients(t *testing.T) {
 // computed, up to the order of a sum.
 func TestDoRABeginsAtTheBase(t *testing.T) {
 	for name, shape := range shapes {
-		for _, kind := range []Kind{F32, Q4_0, NF4} {
-			m := newSample(t, shape, kind, F16)
+		for _, kind := range []qloratest.Kind{qloratest.F32, qloratest.Q4_0, qloratest.NF4} {
+			m := newSample(t, shape, kind, qloratest.F16)
 			b := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 0, 33)
 			logits := func(modules []runtime.TrainModule) []float32 {
-				tr := newTrainer(t, m, runtime.TrainSpec{Modules: modules, MaxTokens: 64}, Options{Precision: Single})
+				tr := newTrainer(t, m, runtime.TrainSpec{Modules: modules, MaxTokens: 64}, qlora.Options{Precision: qlora.Single})
 				for i, module := range modules {
 					if module.DoRA {
-						p := tr.partsOf(i)[2]
-						if !slices.Equal(tr.parameters()[p.from:p.to], tr.lengths(i)) {
+						p := partsOf(tr, i)[2]
+						if !slices.Equal(tr.Parameters()[p.From:p.To], lengthsOf(tr, i)) {
 							t.Errorf("%s: %s does not begin at its lengths", name, module.Tensor)
 						}
 					}
 				}
-				got, err := tr.Logits(b.Tokens, b.Ends)
+				got, err := logitsOf(tr, m, b.Tokens, b.Ends)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -127,23 +129,23 @@ func TestDoRABeginsAtTheBase(t *testing.T) {
 func TestDoRAIsReproducible(t *testing.T) {
 	shape := shapes["qwen2"]
 	shape.Layers = 3
-	m := newSample(t, shape, NF4, F16)
+	m := newSample(t, shape, qloratest.NF4, qloratest.F16)
 	batch := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 3, 30, 21)
 	spec := runtime.TrainSpec{Modules: doraModules(m, 4, true), MaxTokens: 64, Seed: 9, Dropout: 0.1}
-	train := func(tr *Trainer, steps int) []byte {
+	train := func(tr *qlora.Trainer, steps int) []byte {
 		for range steps {
 			step(t, tr, adam, batch, batch)
 		}
 		return tr.State()
 	}
-	want := train(newTrainer(t, m, spec, Options{Threads: 1}), 4)
+	want := train(newTrainer(t, m, spec, qlora.Options{Threads: 1}), 4)
 	for kept := range 4 {
-		if got := train(keeping(t, m, spec, Options{Threads: 1 + kept}, kept), 4); !slices.Equal(got, want) {
+		if got := train(keeping(t, m, spec, qlora.Options{Threads: 1 + kept}, kept), 4); !slices.Equal(got, want) {
 			t.Errorf("%d kept layers on %d threads give other bits", kept, 1+kept)
 		}
 	}
-	half := train(newTrainer(t, m, spec, Options{}), 2)
-	again := newTrainer(t, m, spec, Options{})
+	half := train(newTrainer(t, m, spec, qlora.Options{}), 2)
+	again := newTrainer(t, m, spec, qlora.Options{})
 	if err := again.Restore(half); err != nil {
 		t.Fatal(err)
 	}
@@ -152,16 +154,16 @@ func TestDoRAIsReproducible(t *testing.T) {
 	}
 	plain := spec
 	plain.Modules = allModules(m, 4, true)
-	if err := newTrainer(t, m, plain, Options{}).Restore(half); !errors.Is(err, runtime.ErrTrain) {
+	if err := newTrainer(t, m, plain, qlora.Options{}).Restore(half); !errors.Is(err, runtime.ErrTrain) {
 		t.Errorf("a state with magnitudes is taken up by a run without: %v", err)
 	}
 }
 
 // The magnitudes learn, and come out with the adapter.
 func TestDoRATrainsMagnitudes(t *testing.T) {
-	m := newSample(t, shapes["llama"], Q4_0, F16)
+	m := newSample(t, shapes["llama"], qloratest.Q4_0, qloratest.F16)
 	batch := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 2, 50)
-	tr := newTrainer(t, m, runtime.TrainSpec{Modules: doraModules(m, 4, false), MaxTokens: 64, Seed: 1}, Options{})
+	tr := newTrainer(t, m, runtime.TrainSpec{Modules: doraModules(m, 4, false), MaxTokens: 64, Seed: 1}, qlora.Options{})
 	before := tr.LoRA()
 	first := run(t, tr, runtime.TrainEval, batch).Loss
 	for range 60 {
@@ -178,8 +180,8 @@ func TestDoRATrainsMagnitudes(t *testing.T) {
 }
 
 func TestDoRARefusesTheEmbedding(t *testing.T) {
-	m := newSample(t, shapes["llama"], F32, F32)
-	_, err := New(m, runtime.TrainSpec{Modules: []runtime.TrainModule{{Tensor: "token_embd.weight", Rank: 2, Scale: 1, DoRA: true}}, MaxTokens: 8}, Options{})
+	m := newSample(t, shapes["llama"], qloratest.F32, qloratest.F32)
+	_, err := qlora.New(m, runtime.TrainSpec{Modules: []runtime.TrainModule{{Tensor: "token_embd.weight", Rank: 2, Scale: 1, DoRA: true}}, MaxTokens: 8}, qlora.Options{})
 	if !errors.Is(err, runtime.ErrTrain) || !strings.Contains(err.Error(), "token_embd") || !strings.Contains(err.Error(), "use_dora") {
 		t.Errorf("error %v", err)
 	}

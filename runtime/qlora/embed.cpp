@@ -10,7 +10,7 @@ void Trainer::embed() {
     compute.pool->ranges(T, [&](int begin, int end, int) {
         for (int t = begin; t < end; t++) {
             float * out = w.residual[0] + (size_t) t*d;
-            plain_row(model.embed, token[t], out);
+            decode_row(compute.kernels, model.embed, token[t], out);
             for (int r = 0; l && r < l->rank; r++) {
                 const float a = l->scale*l->a[(size_t) token[t]*l->rank + r], * b = l->b + (size_t) r*d;
                 for (int i = 0; i < d; i++) {

@@ -1,6 +1,6 @@
 //go:build cgo
 
-package qlora
+package qlora_test
 
 import (
 	"fmt"
@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/qlora"
+	"github.com/lorikeet-ai/lorikeet/runtime/qlora/qloratest"
 )
 
 // Every module's gradient against central differences of the loss, along the gradient and along a random
@@ -16,24 +18,24 @@ import (
 func TestGradients(t *testing.T) {
 	const width, tolerance = 2e-2, 2e-3
 	for name, shape := range shapes {
-		for _, kind := range []Kind{F32, Q4_0, NF4} {
+		for _, kind := range []qloratest.Kind{qloratest.F32, qloratest.Q4_0, qloratest.NF4} {
 			for _, dropout := range []float32{0, 0.2} {
 				t.Run(fmt.Sprintf("%s %v dropout %v", name, kind, dropout), func(t *testing.T) {
-					if dropout > 0 && kind != F32 {
+					if dropout > 0 && kind != qloratest.F32 {
 						t.Skip("dropout does not meet the weights")
 					}
 					m := newSample(t, shape, kind, kind)
 					rng := rand.New(rand.NewPCG(7, 7))
 					batch := randomBatch(rng, m.Vocab(), 5, 40, 1, 17)
 					spec := runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: len(batch.Tokens), Dropout: dropout, Seed: 3}
-					tr := newTrainer(t, m, spec, Options{Precision: Single})
+					tr := newTrainer(t, m, spec, qlora.Options{Precision: qlora.Single})
 					randomise(tr, 5)
 					run(t, tr, runtime.TrainFirst, batch)
-					gradients := append([]float32(nil), tr.gradients()...)
+					gradients := append([]float32(nil), gradientsOf(tr)...)
 					loss := func() float64 { return run(t, tr, runtime.TrainFirst, batch).Loss / batch.Norm }
 					for i := range spec.Modules {
-						for _, part := range tr.partsOf(i) {
-							checkPart(t, fmt.Sprint(spec.Modules[i].Tensor, " ", part.name), tr.parameters()[part.from:part.to], gradients[part.from:part.to], rng, loss, width, tolerance)
+						for _, part := range partsOf(tr, i) {
+							checkPart(t, fmt.Sprint(spec.Modules[i].Tensor, " ", part.Name), tr.Parameters()[part.From:part.To], gradients[part.From:part.To], rng, loss, width, tolerance)
 						}
 					}
 				})
@@ -46,20 +48,20 @@ func TestGradients(t *testing.T) {
 func TestGradientsOfEveryType(t *testing.T) {
 	shape := shapes["qwen2"]
 	shape.Embedding, shape.FeedForward, shape.Heads, shape.KVHeads, shape.HeadSize, shape.Layers = 256, 256, 4, 2, 64, 1
-	for _, kind := range []Kind{F16, BF16, Q8_0, Q4_K, Q6_K} {
+	for _, kind := range []qloratest.Kind{qloratest.F16, qloratest.BF16, qloratest.Q8_0, qloratest.Q4_K, qloratest.Q6_K} {
 		t.Run(kind.String(), func(t *testing.T) {
 			m := newSample(t, shape, kind, kind)
 			rng := rand.New(rand.NewPCG(7, 7))
 			batch := randomBatch(rng, m.Vocab(), 5, 40, 17)
 			spec := runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: len(batch.Tokens), Seed: 3}
-			tr := newTrainer(t, m, spec, Options{Precision: Single})
+			tr := newTrainer(t, m, spec, qlora.Options{Precision: qlora.Single})
 			randomise(tr, 5)
 			run(t, tr, runtime.TrainFirst, batch)
-			gradients := append([]float32(nil), tr.gradients()...)
+			gradients := append([]float32(nil), gradientsOf(tr)...)
 			loss := func() float64 { return run(t, tr, runtime.TrainFirst, batch).Loss / batch.Norm }
 			for i := range spec.Modules {
-				for _, part := range tr.partsOf(i) {
-					checkPart(t, fmt.Sprint(spec.Modules[i].Tensor, " ", part.name), tr.parameters()[part.from:part.to], gradients[part.from:part.to], rng, loss, 2e-2, 2e-3)
+				for _, part := range partsOf(tr, i) {
+					checkPart(t, fmt.Sprint(spec.Modules[i].Tensor, " ", part.Name), tr.Parameters()[part.From:part.To], gradients[part.From:part.To], rng, loss, 2e-2, 2e-3)
 				}
 			}
 		})

@@ -73,29 +73,4 @@ void Trainer::plan_loss_chunk(int from, int rows, bool gradients) {
     }
 }
 
-void Trainer::logits(const int32_t * tokens, int n, const int32_t * ends, int n_ends, float * out) {
-    std::vector<int32_t> none(n, -1);
-    set_batch(tokens, none.data(), n, ends, n_ends);
-    plan.clear();
-    drop = 0;
-    plan_lengths();
-    plan.add([this] { embed(); });
-    for (int i = 0; i < model.n_layers; i++) {
-        plan_forward(i, activations(i), true);
-    }
-    const int d = model.n_embd, step = std::min((int) HEAD_ROWS, options.max_tokens);
-    for (int from = 0; from < T; from += step) {
-        const int rows = std::min(step, T - from);
-        const Left x = input(rows, d);
-        plan.add([=] {
-            rms_norm(compute, w.residual.back() + (size_t) from*d, model.out_norm, model.norm_eps, rows, d, w.head_normed);
-            pack_left(compute, x, {w.head_normed, d});
-        });
-        plan_linear(head_use(rows, from), x, out + (size_t) from*model.n_vocab, false);
-    }
-    while (!plan.finished()) {
-        plan.run_next();
-    }
-}
-
 } // namespace lq

@@ -23,6 +23,9 @@ struct Kernels {
 // Kernels of an lq_isa, LQ_AUTO being the best; tile is NULL where this CPU cannot run it.
 Kernels kernels_for(int isa);
 
+// Decodes row `row` of a weight (n_in). It does not allocate.
+void decode_row(const Kernels & k, const Weight & w, int row, float * out);
+
 extern const SmallKernels small_portable;
 #if defined(__x86_64__)
 extern const SmallKernels small_avx2, small_avx512;

@@ -1,6 +1,6 @@
 //go:build cgo
 
-package qlora
+package qlora_test
 
 import (
 	"errors"
@@ -12,47 +12,49 @@ import (
 	"testing"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/qlora"
+	"github.com/lorikeet-ai/lorikeet/runtime/qlora/qloratest"
 )
 
 // The engine's logits against llama_decode's, over llama.cpp's own tensors: to 1e-4 where the weights are
 // floats, and to what ggml's rounding of activations to 8 bits makes where they are not.
 func TestLogitsEqualLlama(t *testing.T) {
 	cases := []struct {
-		kind      Kind
+		kind      qloratest.Kind
 		repack    bool
 		tolerance float64 // root mean square of the difference over that of the logits
 	}{
-		{F32, false, 2e-5}, {F16, false, 1e-3}, {BF16, false, 1e-2}, {Q8_0, false, 2e-2}, {Q4_0, false, 2e-2}, {Q4_0, true, 2e-2},
-		{Q4_K, true, 4e-2}, {Q6_K, false, 4e-2}, {Q5_0, false, 2e-2}, {IQ4NL, true, 2e-2},
+		{qloratest.F32, false, 2e-5}, {qloratest.F16, false, 1e-3}, {qloratest.BF16, false, 1e-2}, {qloratest.Q8_0, false, 2e-2}, {qloratest.Q4_0, false, 2e-2}, {qloratest.Q4_0, true, 2e-2},
+		{qloratest.Q4_K, true, 4e-2}, {qloratest.Q6_K, false, 4e-2}, {qloratest.Q5_0, false, 2e-2}, {qloratest.IQ4NL, true, 2e-2},
 	}
 	for arch, shape := range shapes {
 		shape.Embedding, shape.FeedForward, shape.Heads, shape.KVHeads, shape.HeadSize = 256, 512, 4, 2, 64 // Q4_K has blocks of 256
 		for _, c := range cases {
 			t.Run(fmt.Sprintf("%s %v repack %v", arch, c.kind, c.repack), func(t *testing.T) {
 				path := filepath.Join(t.TempDir(), "model.gguf")
-				if !newSample(t, shape, c.kind, c.kind).write(arch, path) {
-					t.Fatal("the model cannot be written")
+				if err := makeSample(t, shape, c.kind, c.kind).Write(arch, path); err != nil {
+					t.Fatal(err)
 				}
-				s, err := loadStock(path, c.repack)
+				s, err := qloratest.LoadLlama(path, c.repack)
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer s.close()
-				m, err := s.model()
+				defer s.Close()
+				m, err := s.Model()
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer m.Close()
-				tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 2, false), MaxTokens: 128}, Options{Precision: Single})
+				tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 2, false), MaxTokens: 128}, qlora.Options{Precision: qlora.Single})
 				b := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 0, 70, 33)
-				got, err := tr.Logits(b.Tokens, b.Ends)
+				got, err := logitsOf(tr, m, b.Tokens, b.Ends)
 				if err != nil {
 					t.Fatal(err)
 				}
 				begin := 0
 				var off, square, worst float64
 				for _, end := range b.Ends {
-					want, err := s.logits(b.Tokens[begin:end], m.Vocab())
+					want, err := s.Logits(b.Tokens[begin:end], m.Vocab())
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -64,7 +66,7 @@ func TestLogitsEqualLlama(t *testing.T) {
 				}
 				rel := math.Sqrt(off / square)
 				t.Logf("relative difference %.2g, largest %.2g", rel, worst)
-				if !(rel < c.tolerance) || c.kind == F32 && worst > 1e-4 {
+				if !(rel < c.tolerance) || c.kind == qloratest.F32 && worst > 1e-4 {
 					t.Errorf("relative difference %.2g, largest %.2g", rel, worst)
 				}
 			})
@@ -78,13 +80,15 @@ func TestOtherArchitecturesAreRefused(t *testing.T) {
 	shape.Stretched = false // which is a tensor of llama's
 	for _, arch := range []string{"internlm2", "xverse"} {
 		path := filepath.Join(t.TempDir(), "model.gguf")
-		newSample(t, shape, F32, F32).write(arch, path)
-		s, err := loadStock(path, false)
+		if err := makeSample(t, shape, qloratest.F32, qloratest.F32).Write(arch, path); err != nil {
+			t.Fatal(err)
+		}
+		s, err := qloratest.LoadLlama(path, false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer s.close()
-		if _, err = s.model(); !errors.Is(err, runtime.ErrTrain) || !strings.Contains(err.Error(), "this is "+arch) {
+		defer s.Close()
+		if _, err = s.Model(); !errors.Is(err, runtime.ErrTrain) || !strings.Contains(err.Error(), "this is "+arch) {
 			t.Errorf("%s: error %v", arch, err)
 		}
 	}
@@ -94,13 +98,15 @@ func TestOtherArchitecturesAreRefused(t *testing.T) {
 func TestOfLlama(t *testing.T) {
 	shape := shapes["llama"]
 	path := filepath.Join(t.TempDir(), "model.gguf")
-	newSample(t, shape, Q4_0, Q4_0).write("llama", path)
-	s, err := loadStock(path, true)
+	if err := makeSample(t, shape, qloratest.Q4_0, qloratest.Q4_0).Write("llama", path); err != nil {
+		t.Fatal(err)
+	}
+	s, err := qloratest.LoadLlama(path, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.close()
-	m, err := s.model()
+	defer s.Close()
+	m, err := s.Model()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +115,7 @@ func TestOfLlama(t *testing.T) {
 	}
 	m.Close()
 	m.Close()
-	if _, err := New(m, runtime.TrainSpec{}, Options{}); !errors.Is(err, runtime.ErrClosed) {
+	if _, err := qlora.New(m, runtime.TrainSpec{}, qlora.Options{}); !errors.Is(err, runtime.ErrClosed) {
 		t.Errorf("a closed model gives %v", err)
 	}
 }

@@ -45,26 +45,12 @@ void draw(const Lora & l, bool embedding) {
     }
 }
 
-namespace {
-
-uint32_t keep_below(float p) { return (uint32_t) ((1 - (double) p)*4294967295.0); }
-
-} // namespace
-
 void dropout(const Compute & c, const float * x, int rows, int n, uint64_t key, float p, float * y) {
     c.pool->ranges(rows, [&](int begin, int end, int) {
         for (size_t t = begin; t < (size_t) end; t++) {
-            c.kernels.rows->dropout(x + t*n, n, random_key(key, t), keep_below(p), 1/(1 - p), y + t*n);
+            c.kernels.rows->dropout(x + t*n, n, random_key(key, t), dropout_threshold(p), 1/(1 - p), y + t*n);
         }
     });
-}
-
-void plain_dropout(const float * x, int rows, int n, uint64_t key, float p, float * y) {
-    for (int t = 0; t < rows; t++) {
-        for (int i = 0; i < n; i++, x++, y++) {
-            *y = random_at(random_key(key, t), i) < keep_below(p) ? *x/(1 - p) : 0;
-        }
-    }
 }
 
 } // namespace lq

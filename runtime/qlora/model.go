@@ -7,7 +7,6 @@ package qlora
 import "C"
 
 import (
-	"errors"
 	"fmt"
 	"unsafe"
 
@@ -21,10 +20,11 @@ import (
 type Model struct {
 	c       *C.lq_model
 	release func()
+}
 
-	// Of sample models only.
-	hash  func() uint64                        // of all weights
-	write func(architecture, path string) bool // as a GGUF file
+// NewModel returns the Model of views, an lq_model of wall.h, which stay valid until Close calls release.
+func NewModel(views unsafe.Pointer, release func()) *Model {
+	return &Model{c: (*C.lq_model)(views), release: release}
 }
 
 // OfLlama returns views of the tensors of a loaded llama_model. packedOf, an lq_packed_of of model_llama.h, is
@@ -35,19 +35,19 @@ func OfLlama(model, packedOf, context unsafe.Pointer, release func()) (*Model, e
 	const size = 512
 	message := (*C.char)(C.calloc(size, 1))
 	if message == nil {
-		return nil, errors.New("no memory for an error message")
+		return nil, fmt.Errorf("%w: there is none for an error message", runtime.ErrMemory)
 	}
 	defer C.free(unsafe.Pointer(message))
 	views := C.lq_llama_new(model, (*C.lq_packed_of)(packedOf), context, message, size)
 	if views == nil {
 		return nil, fmt.Errorf("%w: %s", runtime.ErrTrain, C.GoString(message))
 	}
-	return &Model{c: C.lq_llama_model(views), release: func() {
+	return NewModel(unsafe.Pointer(C.lq_llama_model(views)), func() {
 		C.lq_llama_free(views)
 		if release != nil {
 			release()
 		}
-	}}, nil
+	}), nil
 }
 
 // Layers returns the number of transformer blocks.

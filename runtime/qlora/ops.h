@@ -1,6 +1,5 @@
 // The parts of a transformer layer that are not matrix products, over all rows of a batch and on all threads.
-// T is the number of tokens. Each has a plain_ twin in the same file: scalar loops, double precision where it
-// sums, one thread; the tests compare them.
+// T is the number of tokens. qloratest/plain.h declares a scalar reference of each, which the tests compare it with.
 #pragma once
 #include "product.h"
 #include <vector>
@@ -10,8 +9,6 @@ namespace lq {
 // norm.cpp. x, y, dx, dy are (rows, n), w is (n). Source: Zhang & Sennrich 2019, "Root Mean Square Layer Normalization".
 void rms_norm(const Compute & c, const float * x, const float * w, float eps, int rows, int n, float * y);
 void rms_norm_backward(const Compute & c, const float * x, const float * w, const float * dy, float eps, int rows, int n, float * dx, bool accumulate);
-void plain_rms_norm(const float * x, const float * w, float eps, int rows, int n, float * y);
-void plain_rms_norm_backward(const float * x, const float * w, const float * dy, float eps, int rows, int n, float * dx, bool accumulate);
 
 // rope.cpp. Rotary embedding (Su et al. 2021). x is (T, heads, head_size), cos and sin are (T, head_size/2).
 struct Rotary {
@@ -23,13 +20,10 @@ struct Rotary {
 void make_rotary(const lq_model & m, const int * pos, int T, float * cos, float * sin);
 void rope(const Compute & c, const Rotary & r, float * x, int T, int heads);
 void rope_backward(const Compute & c, const Rotary & r, float * dx, int T, int heads); // turns the other way
-void plain_rope(const Rotary & r, float * x, int T, int heads, bool backward);
 
 // swiglu.cpp. y = silu(gate) * up, each of n elements (Shazeer 2020). Backward: dy becomes d_gate.
 void swiglu(const Compute & c, const float * gate, const float * up, size_t n, float * y);
 void swiglu_backward(const Compute & c, const float * gate, const float * up, size_t n, float * dy, float * d_up);
-void plain_swiglu(const float * gate, const float * up, size_t n, float * y);
-void plain_swiglu_backward(const float * gate, const float * up, size_t n, float * dy, float * d_up);
 
 // attention.cpp, attention_backward.cpp. Causal attention inside each sequence of the batch. q and o are
 // (T, heads*head_size), k and v are (T, kv_heads*head_size).
@@ -59,24 +53,18 @@ void attention(const Compute & c, const AttentionShape & a, const QueryBlock * b
 // dq, dk and dv are written for the blocks' tokens and heads.
 void attention_backward(const Compute & c, const AttentionShape & a, const QueryBlock * blocks, int n, const float * q, const float * k, const float * v,
     const float * o, const float * d_o, float * dq, float * dk, float * dv);
-void plain_attention(const AttentionShape & a, const std::vector<Sequence> & sequences, const float * q, const float * k, const float * v, float * o);
-void plain_attention_backward(const AttentionShape & a, const std::vector<Sequence> & sequences, const float * q, const float * k, const float * v,
-    const float * d_o, float * dq, float * dk, float * dv);
 
 // loss.cpp. Cross-entropy of logits (rows, n) against labels (rows). losses (rows) are written; with
 // inv_norm > 0 the logits become their gradient times inv_norm.
 void cross_entropy(const Compute & c, float * logits, int rows, int n, const int * labels, float inv_norm, RowLoss * losses);
-void plain_cross_entropy(float * logits, int rows, int n, const int * labels, float inv_norm, RowLoss * losses);
 
 // adamw.cpp. One step over n weights (Loshchilov & Hutter 2019), and the sum of squares of n gradients, which
 // is the same for every number of threads.
 void adamw(const Compute & c, const Adam & a, size_t n, float * w, const float * g, float * m, float * v);
-void plain_adamw(const Adam & a, size_t n, float * w, const float * g, float * m, float * v);
 double sum_of_squares(const Compute & c, const float * g, size_t n);
 
 // lora.cpp. Dropout of x (rows, n): row t, element i falls by a number drawn from (key, t, i) alone.
 void dropout(const Compute & c, const float * x, int rows, int n, uint64_t key, float p, float * y);
-void plain_dropout(const float * x, int rows, int n, uint64_t key, float p, float * y);
 
 // y += x over n elements.
 void add(const Compute & c, const float * x, size_t n, float * y);

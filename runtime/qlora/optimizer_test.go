@@ -1,6 +1,6 @@
 //go:build cgo
 
-package qlora
+package qlora_test
 
 import (
 	"fmt"
@@ -10,16 +10,18 @@ import (
 	"testing"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/qlora"
+	"github.com/lorikeet-ai/lorikeet/runtime/qlora/qloratest"
 )
 
 // A starts uniform in +-1/sqrt(n_in) and B at zero, as PEFT's default has them; of the embedding, B of PEFT is normal
 // and A zero.
 func TestFirstValues(t *testing.T) {
-	m := newSample(t, shapes["llama"], Q4_0, F16)
-	tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 64, true), MaxTokens: 8, Seed: 3}, Options{})
-	for i, module := range tr.spec.Modules {
-		parts, x := tr.partsOf(i), tr.LoRA().Modules[i]
-		a, b := tr.parameters()[parts[0].from:parts[0].to], tr.parameters()[parts[1].from:parts[1].to]
+	m := newSample(t, shapes["llama"], qloratest.Q4_0, qloratest.F16)
+	tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 64, true), MaxTokens: 8, Seed: 3}, qlora.Options{})
+	for i, module := range tr.Spec().Modules {
+		parts, x := partsOf(tr, i), tr.LoRA().Modules[i]
+		a, b := tr.Parameters()[parts[0].From:parts[0].To], tr.Parameters()[parts[1].From:parts[1].To]
 		drawn, zero, bound, deviation := a, b, 1/math.Sqrt(float64(x.In)), 1/math.Sqrt(3*float64(x.In))
 		if module.Tensor == "token_embd.weight" {
 			drawn, zero, bound, deviation = b, a, 8, 1
@@ -44,22 +46,22 @@ func TestFirstValues(t *testing.T) {
 // Every weight moves as AdamW says, worked out here in float64: with clipping, with decay, and B at a rate of its own
 // where LoRA+ asks for one.
 func TestUpdateIsAdamW(t *testing.T) {
-	m := newSample(t, shapes["qwen3"], NF4, F16)
+	m := newSample(t, shapes["qwen3"], qloratest.NF4, qloratest.F16)
 	batch := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 2, 40)
 	for _, u := range []runtime.TrainUpdate{
 		{Rate: 1e-2, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8},
 		{Rate: 1e-2, RateB: 16e-2, Beta1: 0.8, Beta2: 0.95, Epsilon: 1e-3, WeightDecay: 0.3},
 		{Rate: 1e-2, RateB: 1e-3, Beta1: 0.9, Beta2: 0.99, Epsilon: 0.1, WeightDecay: 0.1, Clip: 0.5},
 	} {
-		tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 3, true), MaxTokens: 64, Seed: 1}, Options{})
+		tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 3, true), MaxTokens: 64, Seed: 1}, qlora.Options{})
 		randomise(tr, 8)
-		n := len(tr.parameters())
+		n := len(tr.Parameters())
 		rate := make([]float64, n)
-		for i := range tr.spec.Modules {
-			for _, p := range tr.partsOf(i) {
-				for at := p.from; at < p.to; at++ {
+		for i := range tr.Spec().Modules {
+			for _, p := range partsOf(tr, i) {
+				for at := p.From; at < p.To; at++ {
 					rate[at] = float64(u.Rate)
-					if p.name == "B" && u.RateB != 0 {
+					if p.Name == "B" && u.RateB != 0 {
 						rate[at] = float64(u.RateB)
 					}
 				}
@@ -68,12 +70,12 @@ func TestUpdateIsAdamW(t *testing.T) {
 		first, second := make([]float64, n), make([]float64, n)
 		for k := 1; k <= 3; k++ {
 			run(t, tr, runtime.TrainFirst, batch)
-			before, gradients := slices.Clone(tr.parameters()), slices.Clone(tr.gradients())
+			before, gradients := slices.Clone(tr.Parameters()), slices.Clone(gradientsOf(tr))
 			if err := tr.BeginUpdate(u); err != nil {
 				t.Fatal(err)
 			}
 			finish(t, tr)
-			checkUpdate(t, fmt.Sprintf("%+v, step %d", u, k), u, k, before, gradients, tr.parameters(), rate, first, second)
+			checkUpdate(t, fmt.Sprintf("%+v, step %d", u, k), u, k, before, gradients, tr.Parameters(), rate, first, second)
 		}
 	}
 }

@@ -23,19 +23,39 @@ template <typename F> bool soon(const F & ready) {
     return ready();
 }
 
+// Threads that are started while it lives get no signals: Go's runtime handles them on its own threads.
+class SignalsBlocked {
+public:
+    SignalsBlocked() {
+        sigset_t all;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &old);
+    }
+    ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &old, nullptr); }
+    SignalsBlocked(const SignalsBlocked &) = delete;
+    SignalsBlocked & operator=(const SignalsBlocked &) = delete;
+
+private:
+    sigset_t old;
+};
+
 } // namespace
 
 Pool::Pool(int threads) {
-    sigset_t all, old; // Go's runtime takes the signals
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    for (int i = 1; i < threads; i++) {
-        workers.emplace_back([this, i] { work(i); });
+    const SignalsBlocked blocked;
+    try {
+        for (int i = 1; i < threads; i++) {
+            workers.emplace_back([this, i] { work(i); });
+        }
+    } catch (...) { // no thread or no memory for the next one: a thread that is not joined would end the program
+        stop();
+        throw;
     }
-    pthread_sigmask(SIG_SETMASK, &old, nullptr);
 }
 
-Pool::~Pool() {
+Pool::~Pool() { stop(); }
+
+void Pool::stop() {
     {
         std::lock_guard<std::mutex> guard(lock);
         closing = true;

@@ -12,6 +12,7 @@ namespace lq {
 
 class Pool {
 public:
+    // Throws std::system_error where the system gives no further thread; those already started have then ended.
     explicit Pool(int threads);
     ~Pool();
     Pool(const Pool &) = delete;
@@ -20,9 +21,10 @@ public:
     int threads() const { return (int) workers.size() + 1; }
 
     // Calls f(i, thread) for every i in [0, n), in no particular order, on the calling thread (number 0) and the
-    // workers, and returns when all are done. f must not throw. One run at a time.
+    // workers, and returns when all are done. One run at a time. f must neither throw nor allocate: it runs on threads
+    // that have no one to catch what it throws.
     template <typename F> void run(int n, const F & f) {
-        run_any(n, [](const void * context, int i, int thread) { (*(const F *) context)(i, thread); }, &f);
+        run_any(n, [](const void * context, int i, int thread) noexcept { (*(const F *) context)(i, thread); }, &f);
     }
 
     // Calls f(begin, end, thread) for ranges that make up [0, n).
@@ -32,10 +34,11 @@ public:
     }
 
 private:
-    typedef void Task(const void * context, int i, int thread);
+    typedef void Task(const void * context, int i, int thread) noexcept;
     void run_any(int n, Task * task, const void * context);
     void work(int thread);
     void drain(int thread);
+    void stop(); // ends the workers and waits for them
 
     std::vector<std::thread> workers;
     std::mutex lock;

@@ -1,6 +1,5 @@
 #include "product.h"
 #include <algorithm>
-#include <vector>
 
 namespace lq {
 
@@ -205,45 +204,6 @@ void multiply(const Compute & c, const Product & p, int begin, int end) {
 void multiply_here(const Kernels & k, const Product & p, Scratch s) {
     for (int i = 0; i < panels_of(p); i++) {
         multiply_panel(k, p, i, 0, blocks_of(*k.tile, p.a.rows), s);
-    }
-}
-
-namespace {
-
-// Adds a b to sum (rows, b.cols) in double precision.
-void plain_part(const float * a, const Right & b, int rows, double * sum) {
-    std::vector<float> row;
-    if (b.w) {
-        row.resize(b.w->n_in);
-    }
-    const bool by_row = b.form == Right::by_column || b.form == Right::weight; // of what is stored
-    for (int i = 0; i < (by_row ? b.cols : b.depth); i++) {
-        if (b.w) {
-            plain_row(*b.w, i, row.data());
-        }
-        const float * x = b.w ? row.data() : b.m.data + i*b.m.ld;
-        for (int r = 0; r < rows; r++) {
-            for (int j = 0; j < (by_row ? b.depth : b.cols); j++) {
-                const int k = by_row ? j : i, col = by_row ? i : j;
-                sum[(size_t) r*b.cols + col] += (double) a[(size_t) r*b.depth + k]*x[j];
-            }
-        }
-    }
-}
-
-} // namespace
-
-void plain_multiply(const float * a, const Right & b, const float * a2, const Right & b2, int rows, bool accumulate, float alpha, float * c, ptrdiff_t ldc) {
-    std::vector<double> sum((size_t) rows*b.cols);
-    plain_part(a, b, rows, sum.data());
-    if (a2) {
-        plain_part(a2, b2, rows, sum.data());
-    }
-    for (int r = 0; r < rows; r++) {
-        for (int j = 0; j < b.cols; j++) {
-            float * out = c + r*ldc + j;
-            *out = (float) ((accumulate ? *out : 0.0) + alpha*sum[(size_t) r*b.cols + j]);
-        }
     }
 }
 

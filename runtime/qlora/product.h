@@ -87,7 +87,4 @@ void multiply(const Compute & c, const Product & p, int begin, int end);
 // Computes all of it on the calling thread with the scratch given.
 void multiply_here(const Kernels & k, const Product & p, Scratch s);
 
-// The same in plain loops and double precision; a and a2 as they were before packing (scale included).
-void plain_multiply(const float * a, const Right & b, const float * a2, const Right & b2, int rows, bool accumulate, float alpha, float * c, ptrdiff_t ldc);
-
 } // namespace lq

@@ -27,4 +27,7 @@ static inline uint32_t random_at(uint64_t key, uint32_t i) {
 // Uniform in [0, 1) with 24 bits.
 static inline float random_unit(uint64_t key, uint64_t i) { return (float) (random_key(key, i) >> 40)*0x1p-24f; }
 
+// Dropout with probability p keeps element i of a key where random_at(key, i) is below this.
+static inline uint32_t dropout_threshold(float p) { return (uint32_t) ((1 - (double) p)*4294967295.0); }
+
 } // namespace lq

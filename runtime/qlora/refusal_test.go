@@ -1,6 +1,6 @@
 //go:build cgo
 
-package qlora
+package qlora_test
 
 import (
 	"errors"
@@ -8,11 +8,13 @@ import (
 	"testing"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/qlora"
+	"github.com/lorikeet-ai/lorikeet/runtime/qlora/qloratest"
 )
 
 // What cannot be trained is refused by name.
 func TestRefusals(t *testing.T) {
-	m := newSample(t, shapes["qwen2"], F32, F32)
+	m := newSample(t, shapes["qwen2"], qloratest.F32, qloratest.F32)
 	good := runtime.TrainModule{Tensor: "blk.0.attn_q.weight", Rank: 4, Scale: 1}
 	for want, spec := range map[string]runtime.TrainSpec{
 		"no tensor":            {MaxTokens: 8},
@@ -27,12 +29,12 @@ func TestRefusals(t *testing.T) {
 		"max_tokens":           {Modules: []runtime.TrainModule{good}},
 		"and may take 1.0 MiB": {MaxTokens: 1 << 20, Modules: []runtime.TrainModule{good}, Memory: 1 << 20},
 	} {
-		_, err := New(m, spec, Options{})
+		_, err := qlora.New(m, spec, qlora.Options{})
 		if !errors.Is(err, runtime.ErrTrain) || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
 	}
-	tr := newTrainer(t, m, runtime.TrainSpec{MaxTokens: 8, Modules: []runtime.TrainModule{good}}, Options{})
+	tr := newTrainer(t, m, runtime.TrainSpec{MaxTokens: 8, Modules: []runtime.TrainModule{good}}, qlora.Options{})
 	for want, b := range map[string]runtime.TrainBatch{
 		"0 tokens":          {},
 		"9 tokens":          {Tokens: make([]int32, 9), Labels: make([]int32, 9), Ends: []int{9}, Norm: 1},

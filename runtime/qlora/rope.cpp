@@ -1,7 +1,6 @@
 #include "ops.h"
 #include <algorithm>
 #include <math.h>
-#include <vector>
 
 namespace lq {
 
@@ -18,42 +17,22 @@ void make_rotary(const lq_model & m, const int * pos, int T, float * cos, float 
     }
 }
 
-void rope(const Compute & c, const Rotary & r, float * x, int T, int heads) {
+namespace {
+
+void turn(const Compute & c, const Rotary & r, float * x, int T, int heads, float direction) {
     const size_t half = r.head_size/2, width = (size_t) heads*r.head_size;
     c.pool->ranges(T, [&](int begin, int end, int) {
         for (size_t t = begin; t < (size_t) end; t++) {
-            c.kernels.rows->rope(x + t*width, heads, r.head_size, r.cos + t*half, r.sin + t*half, r.neox);
+            c.kernels.rows->rope(x + t*width, heads, r.head_size, r.cos + t*half, r.sin + t*half, r.neox, direction);
         }
     });
 }
 
-void rope_backward(const Compute & c, const Rotary & r, float * dx, int T, int heads) {
-    const size_t half = r.head_size/2, width = (size_t) heads*r.head_size;
-    c.pool->ranges(T, [&](int begin, int end, int) {
-        std::vector<float> back(half);
-        for (size_t t = begin; t < (size_t) end; t++) {
-            for (size_t i = 0; i < half; i++) {
-                back[i] = -r.sin[t*half + i];
-            }
-            c.kernels.rows->rope(dx + t*width, heads, r.head_size, r.cos + t*half, back.data(), r.neox);
-        }
-    });
-}
+} // namespace
 
-void plain_rope(const Rotary & r, float * x, int T, int heads, bool backward) {
-    const int half = r.head_size/2;
-    for (int t = 0; t < T; t++) {
-        for (int h = 0; h < heads; h++, x += r.head_size) {
-            for (int i = 0; i < half; i++) {
-                const int a = r.neox ? i : 2*i, b = r.neox ? i + half : 2*i + 1;
-                const double cos = r.cos[t*half + i], sin = r.sin[t*half + i]*(backward ? -1 : 1);
-                const double u = x[a], v = x[b];
-                x[a] = (float) (u*cos - v*sin);
-                x[b] = (float) (v*cos + u*sin);
-            }
-        }
-    }
-}
+void rope(const Compute & c, const Rotary & r, float * x, int T, int heads) { turn(c, r, x, T, heads, 1); }
+
+void rope_backward(const Compute & c, const Rotary & r, float * dx, int T, int heads) { turn(c, r, dx, T, heads, -1); }
 
 } // namespace lq
 

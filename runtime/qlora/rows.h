@@ -1,6 +1,6 @@
 // The small kernels: what is done to one row at a time. rows.inc.h holds their one source; rows_*.cpp compile
-// it for each instruction set. The scalar references stand in norm.cpp, rope.cpp, swiglu.cpp and so on, beside
-// the code that shares the rows among threads.
+// it for each instruction set. norm.cpp, rope.cpp, swiglu.cpp and so on share the rows among threads;
+// qloratest/plain_ops.cpp holds the scalar references.
 #pragma once
 #include "wall.h"
 
@@ -21,8 +21,8 @@ struct RowKernels {
     void (*rms_norm)(const float * x, const float * w, float eps, int n, float * y);
     // dx (n) (+)= what dy means for x
     void (*rms_norm_backward)(const float * x, const float * w, const float * dy, float eps, int n, float * dx, bool accumulate);
-    // Turns the pairs of `heads` heads in place. cos and sin are (head_size/2).
-    void (*rope)(float * x, int heads, int head_size, const float * cos, const float * sin, bool neox);
+    // Turns the pairs of `heads` heads in place, forward with direction 1 and back with -1. cos and sin are (head_size/2).
+    void (*rope)(float * x, int heads, int head_size, const float * cos, const float * sin, bool neox, float direction);
     // In place over n scores.
     void (*softmax)(float * s, int n);
     // ds (n) = p * (ds - delta)

@@ -35,14 +35,14 @@ void rms_norm_backward(const float * x, const float * w, const float * dy, float
     }
 }
 
-void rope(float * x, int heads, int head_size, const float * cos, const float * sin, bool neox) {
+void rope(float * x, int heads, int head_size, const float * cos, const float * sin, bool neox, float direction) {
     const int half = head_size/2;
     for (int h = 0; h < heads; h++, x += head_size) {
         for (int i = 0; i < half; i++) {
             float * a = neox ? x + i : x + 2*i, * b = neox ? x + i + half : x + 2*i + 1;
-            const float u = *a, v = *b;
-            *a = u*cos[i] - v*sin[i];
-            *b = v*cos[i] + u*sin[i];
+            const float u = *a, v = *b, s = sin[i]*direction;
+            *a = u*cos[i] - v*s;
+            *b = v*cos[i] + u*s;
         }
     }
 }

@@ -1,39 +1,66 @@
 //go:build cgo
 
-package qlora
+package qlora_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/qlora"
+	"github.com/lorikeet-ai/lorikeet/runtime/qlora/qloratest"
 )
 
 // The shapes of the architectures, small: llama with neighbouring RoPE pairs and frequency scaling, qwen2 with
 // biases and a tied head, qwen3 with norms of q and k.
-var shapes = map[string]Sample{
+var shapes = map[string]qloratest.Shape{
 	"llama": {Embedding: 64, Layers: 2, Heads: 4, KVHeads: 2, HeadSize: 16, FeedForward: 96, Vocab: 100, Stretched: true, Seed: 1},
 	"qwen2": {Embedding: 64, Layers: 2, Heads: 2, KVHeads: 1, HeadSize: 32, FeedForward: 96, Vocab: 96, Neox: true, Bias: true, Tied: true, Seed: 2},
 	"qwen3": {Embedding: 64, Layers: 2, Heads: 2, KVHeads: 2, HeadSize: 64, FeedForward: 128, Vocab: 90, Neox: true, QKNorm: true, Seed: 3},
 }
 
-func newSample(t testing.TB, s Sample, kind, end Kind) *Model {
+func newSample(t testing.TB, s qloratest.Shape, kind, end qloratest.Kind) *qlora.Model {
+	t.Helper()
+	return makeSample(t, s, kind, end).Model
+}
+
+func makeSample(t testing.TB, s qloratest.Shape, kind, end qloratest.Kind) *qloratest.Sample {
 	t.Helper()
 	s.Kind, s.EndKind = kind, end
-	m, err := NewSample(s)
+	made, err := qloratest.New(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { m.Close() })
-	return m
+	t.Cleanup(func() { made.Model.Close() })
+	return made
+}
+
+func linearName(layer, target int) string {
+	return fmt.Sprintf("blk.%d.%s.weight", layer, qlora.Linears[target])
+}
+
+func gradientsOf(tr *qlora.Trainer) []float32 { return qloratest.Gradients(tr.Handle()) }
+
+func lengthsOf(tr *qlora.Trainer, module int) []float32 {
+	return qloratest.Lengths(tr.Handle(), module)
+}
+
+func partsOf(tr *qlora.Trainer, module int) []qloratest.Part {
+	return qloratest.PartsOf(tr.Handle(), module)
+}
+
+// logits are those of packed sequences, row by row.
+func logitsOf(tr *qlora.Trainer, m *qlora.Model, tokens []runtime.Token, ends []int) ([]float32, error) {
+	return qloratest.Logits(tr.Handle(), m.Vocab(), tokens, ends)
 }
 
 // allModules trains every linear layer with its own rank and scale, and the ends where the model has them.
-func allModules(m *Model, rank int, ends bool) []runtime.TrainModule {
+func allModules(m *qlora.Model, rank int, ends bool) []runtime.TrainModule {
 	var modules []runtime.TrainModule
 	for layer := range m.Layers() {
-		for target := range Linears {
-			modules = append(modules, runtime.TrainModule{Tensor: tensorName(layer, target), Rank: rank + target%2, Scale: 2 - 0.1*float32(layer)})
+		for target := range qlora.Linears {
+			modules = append(modules, runtime.TrainModule{Tensor: linearName(layer, target), Rank: rank + target%2, Scale: 2 - 0.1*float32(layer)})
 		}
 	}
 	if ends {
@@ -63,9 +90,9 @@ func randomBatch(rng *rand.Rand, vocab, prompt int, lengths ...int) runtime.Trai
 	return b
 }
 
-func newTrainer(t testing.TB, m *Model, spec runtime.TrainSpec, o Options) *Trainer {
+func newTrainer(t testing.TB, m *qlora.Model, spec runtime.TrainSpec, o qlora.Options) *qlora.Trainer {
 	t.Helper()
-	tr, err := New(m, spec, o)
+	tr, err := qlora.New(m, spec, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,9 +101,9 @@ func newTrainer(t testing.TB, m *Model, spec runtime.TrainSpec, o Options) *Trai
 }
 
 // keeping makes a Trainer that keeps the activations of n layers.
-func keeping(t testing.TB, m *Model, spec runtime.TrainSpec, o Options, n int) *Trainer {
+func keeping(t testing.TB, m *qlora.Model, spec runtime.TrainSpec, o qlora.Options, n int) *qlora.Trainer {
 	t.Helper()
-	bytes, err := estimate(m, &spec, o, n)
+	bytes, err := qlora.EstimateKeeping(m, &spec, o, n)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +116,7 @@ func keeping(t testing.TB, m *Model, spec runtime.TrainSpec, o Options, n int) *
 }
 
 // finish does all slices of what was begun.
-func finish(t testing.TB, tr *Trainer) {
+func finish(t testing.TB, tr *qlora.Trainer) {
 	t.Helper()
 	for {
 		more, err := tr.Slice()
@@ -102,7 +129,7 @@ func finish(t testing.TB, tr *Trainer) {
 	}
 }
 
-func run(t testing.TB, tr *Trainer, mode runtime.TrainMode, b runtime.TrainBatch) runtime.TrainResult {
+func run(t testing.TB, tr *qlora.Trainer, mode runtime.TrainMode, b runtime.TrainBatch) runtime.TrainResult {
 	t.Helper()
 	if err := tr.Begin(mode, b); err != nil {
 		t.Fatal(err)
@@ -114,7 +141,7 @@ func run(t testing.TB, tr *Trainer, mode runtime.TrainMode, b runtime.TrainBatch
 var adam = runtime.TrainUpdate{Rate: 3e-3, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, Clip: 1}
 
 // step trains on the batches as one step.
-func step(t testing.TB, tr *Trainer, u runtime.TrainUpdate, batches ...runtime.TrainBatch) runtime.TrainResult {
+func step(t testing.TB, tr *qlora.Trainer, u runtime.TrainUpdate, batches ...runtime.TrainBatch) runtime.TrainResult {
 	t.Helper()
 	var sum runtime.TrainResult
 	for i, b := range batches {
@@ -136,9 +163,9 @@ func step(t testing.TB, tr *Trainer, u runtime.TrainUpdate, batches ...runtime.T
 }
 
 // randomise gives every parameter a random value, so that no gradient is zero.
-func randomise(tr *Trainer, seed uint64) {
+func randomise(tr *qlora.Trainer, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	for i := range tr.parameters() {
-		tr.parameters()[i] = float32(rng.NormFloat64()) * 0.1
+	for i := range tr.Parameters() {
+		tr.Parameters()[i] = float32(rng.NormFloat64()) * 0.1
 	}
 }

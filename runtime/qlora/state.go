@@ -15,11 +15,6 @@ func (t *Trainer) parameters() []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(C.lq_parameters(t.c))), int(C.lq_parameter_count(t.c)))
 }
 
-// gradients are those of the last step's batches.
-func (t *Trainer) gradients() []float32 {
-	return unsafe.Slice((*float32)(unsafe.Pointer(C.lq_gradients(t.c))), int(C.lq_parameter_count(t.c)))
-}
-
 // LoRA returns a copy of the adapter as it stands, in the base's row order. The engine trains the embedding as a
 // linear layer of one-hot rows, (width, vocabulary); runtime.LoRA has it as it is stored, (vocabulary, width).
 func (t *Trainer) LoRA() *runtime.LoRA {
@@ -70,29 +65,4 @@ func (t *Trainer) Restore(state []byte) error {
 		state = []byte{0}
 	}
 	return t.check(C.lq_load_state(t.c, unsafe.Pointer(&state[0]), C.size_t(len(state))))
-}
-
-// lengths are those of the rows of W + scale*B*A of a module with DoRA, as the last batch found them.
-func (t *Trainer) lengths(i int) []float32 {
-	var p C.lq_place
-	C.lq_get_place(t.c, C.int(i), &p)
-	return unsafe.Slice((*float32)(unsafe.Pointer(p.lengths)), int(p.n_out))
-}
-
-// part is a range of the parameters: A, B or the magnitudes of a module.
-type part struct {
-	name     string
-	from, to int
-}
-
-// partsOf returns A and B of module i, and with DoRA its magnitudes.
-func (t *Trainer) partsOf(i int) []part {
-	var p C.lq_place
-	C.lq_get_place(t.c, C.int(i), &p)
-	a, b, rank := int(p.a), int(p.b), int(p.rank)
-	parts := []part{{"A", a, a + rank*int(p.n_in)}, {"B", b, b + rank*int(p.n_out)}}
-	if t.spec.Modules[i].DoRA {
-		parts = append(parts, part{"magnitude", int(p.m), int(p.m) + int(p.n_out)})
-	}
-	return parts
 }

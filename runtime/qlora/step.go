@@ -56,27 +56,19 @@ func (t *Trainer) Result() runtime.TrainResult {
 	return runtime.TrainResult{Loss: float64(r.loss), Labelled: int(r.labelled), Right: int(r.right), GradNorm: float64(r.grad_norm), Steps: int64(r.steps)}
 }
 
-// Logits returns the logits of every token of packed sequences, row by row, under the adapter as it stands and
-// without dropout. It computes at once, not in slices: for tests.
-func (t *Trainer) Logits(tokens []runtime.Token, ends []int) ([]float32, error) {
-	if t.c == nil {
-		return nil, runtime.ErrClosed
-	}
-	if len(tokens) == 0 || len(ends) == 0 {
-		return nil, fmt.Errorf("%w: no tokens", runtime.ErrTrain)
-	}
-	out := make([]float32, len(tokens)*t.model.Vocab())
-	e := int32s(ends)
-	err := t.check(C.lq_logits(t.c, first(tokens), C.int(len(tokens)), first(e), C.int(len(e)), (*C.float)(unsafe.Pointer(&out[0]))))
-	return out, err
-}
-
 func int32s(x []int) []int32 {
 	y := make([]int32, len(x))
 	for i, v := range x {
 		y[i] = int32(v)
 	}
 	return y
+}
+
+func flagOf(b bool) C.int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func first(x []int32) *C.int32_t { return (*C.int32_t)(unsafe.Pointer(&x[0])) }

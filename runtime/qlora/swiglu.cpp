@@ -30,18 +30,4 @@ void add(const Compute & c, const float * x, size_t n, float * y) {
     pieces(c, n, [&](size_t i, int m) { c.kernels.rows->add(x + i, m, y + i); });
 }
 
-void plain_swiglu(const float * gate, const float * up, size_t n, float * y) {
-    for (size_t i = 0; i < n; i++) {
-        y[i] = (float) (gate[i]/(1 + exp(-(double) gate[i]))*up[i]);
-    }
-}
-
-void plain_swiglu_backward(const float * gate, const float * up, size_t n, float * dy, float * d_up) {
-    for (size_t i = 0; i < n; i++) {
-        const double g = gate[i], s = 1/(1 + exp(-g)), d = dy[i];
-        d_up[i] = (float) (d*g*s);
-        dy[i] = (float) (d*up[i]*(s + g*s*(1 - s)));
-    }
-}
-
 } // namespace lq

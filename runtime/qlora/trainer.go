@@ -5,7 +5,6 @@ package qlora
 import "C"
 
 import (
-	"errors"
 	"fmt"
 	goruntime "runtime"
 	"unsafe"
@@ -33,7 +32,7 @@ type Options struct {
 	Threads   int // 0: one per CPU. The results are the same bits for every number
 	Precision Precision
 
-	force *isa // tests run every path
+	isa *int // the path to run, an lq_isa; nil: the best one that the precision allows
 }
 
 // A Trainer is one adapter in training. It implements runtime.Trainer; its threads sleep between slices.
@@ -56,10 +55,7 @@ func New(m *Model, spec runtime.TrainSpec, o Options) (*Trainer, error) {
 	}
 	t := &Trainer{model: m, spec: spec, memory: memory}
 	err = withOptions(m, &spec, o, memory.Kept, func(co *C.lq_options, message *C.char, size C.size_t) error {
-		if t.c = C.lq_new(m.c, co, message, size); t.c == nil {
-			return fmt.Errorf("%w: %s", runtime.ErrTrain, C.GoString(message))
-		}
-		return nil
+		return errorOf(C.lq_new(m.c, co, &t.c, message, size), message)
 	})
 	if err != nil {
 		return nil, err
@@ -90,10 +86,8 @@ func Estimate(m *Model, spec runtime.TrainSpec, o Options) (runtime.TrainMemory,
 func estimate(m *Model, spec *runtime.TrainSpec, o Options, kept int) (int64, error) {
 	var bytes C.int64_t
 	err := withOptions(m, spec, o, kept, func(co *C.lq_options, message *C.char, size C.size_t) error {
-		if bytes = C.lq_memory(m.c, co, message, size); bytes < 0 {
-			return fmt.Errorf("%w: %s", runtime.ErrTrain, C.GoString(message))
-		}
-		return nil
+		bytes = C.lq_memory(m.c, co, message, size)
+		return errorOf(C.int(min(bytes, 0)), message)
 	})
 	return int64(bytes), err
 }
@@ -106,7 +100,7 @@ func withOptions(m *Model, spec *runtime.TrainSpec, o Options, kept int, f func(
 	n := len(spec.Modules)
 	first := (*C.lq_module)(C.calloc(C.size_t(n+1), C.sizeof_lq_module))
 	if first == nil {
-		return errors.New("no memory for the list of modules")
+		return fmt.Errorf("%w: there is none for a list of %d modules", runtime.ErrMemory, n)
 	}
 	defer C.free(unsafe.Pointer(first))
 	for i, module := range unsafe.Slice(first, n) {
@@ -124,20 +118,20 @@ func withOptions(m *Model, spec *runtime.TrainSpec, o Options, kept int, f func(
 	}
 	co := C.lq_options{
 		modules: first, n_modules: C.int(n), max_tokens: C.int(spec.MaxTokens), keep: C.int(kept), threads: C.int(threads),
-		isa: o.isa(), seed: C.uint64_t(spec.Seed), dropout: C.float(spec.Dropout),
+		isa: o.path(), seed: C.uint64_t(spec.Seed), dropout: C.float(spec.Dropout),
 	}
 	const size = 512
 	message := (*C.char)(C.calloc(size, 1))
 	if message == nil {
-		return errors.New("no memory for an error message")
+		return fmt.Errorf("%w: there is none for an error message", runtime.ErrMemory)
 	}
 	defer C.free(unsafe.Pointer(message))
 	return f(&co, message, size)
 }
 
-func (o *Options) isa() C.int {
-	if o.force != nil {
-		return C.int(*o.force)
+func (o *Options) path() C.int {
+	if o.isa != nil {
+		return C.int(*o.isa)
 	}
 	limit := map[Precision]C.int{Half: C.LQ_AVX512_BF16, Single: C.LQ_AVX512}
 	if most, ok := limit[o.Precision]; ok && C.lq_best_isa() > most {
@@ -158,17 +152,17 @@ func (t *Trainer) Close() error {
 	return nil
 }
 
-// check turns a status into an error.
-func (t *Trainer) check(status C.int) error {
+// check turns what a call on the trainer returned into an error.
+func (t *Trainer) check(status C.int) error { return errorOf(status, C.lq_error(t.c)) }
+
+// errorOf turns an lq_status and the sentence that belongs to it into an error.
+func errorOf(status C.int, message *C.char) error {
 	if status >= 0 {
 		return nil
 	}
-	message := C.GoString(C.lq_error(t.c))
-	switch status {
-	case C.LQ_DIVERGED:
-		return fmt.Errorf("%w: %s", runtime.ErrDiverged, message)
-	case C.LQ_BAD:
-		return fmt.Errorf("%w: %s", runtime.ErrTrain, message)
+	kinds := map[C.int]error{C.LQ_BAD: runtime.ErrTrain, C.LQ_MEMORY: runtime.ErrMemory, C.LQ_DIVERGED: runtime.ErrDiverged}
+	if kind, ok := kinds[status]; ok {
+		return fmt.Errorf("%w: %s", kind, C.GoString(message))
 	}
-	return fmt.Errorf("training engine: %s", message)
+	return fmt.Errorf("training engine: %s", C.GoString(message))
 }

@@ -94,7 +94,7 @@ enum { HEAD_ROWS = 120 }; // labelled rows whose logits exist at a time; a multi
 
 class Mapping { // anonymous memory that goes back to the system when it is released
 public:
-    explicit Mapping(size_t bytes); // throws std::bad_alloc
+    explicit Mapping(size_t bytes); // throws a Fault of LQ_MEMORY
     ~Mapping();
     Mapping(const Mapping &) = delete;
     Mapping & operator=(const Mapping &) = delete;
@@ -133,19 +133,19 @@ public:
     void begin(int mode, const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends, double norm);
     void begin_update(const lq_update & u);
     bool slice(); // true: it was the last one
-    void logits(const int32_t * tokens, int n, const int32_t * ends, int n_ends, float * out);
 
     size_t state_bytes() const;
     void save_state(void * to) const;
     void load_state(const void * from, size_t n);
 
     lq_result result = {};
-    std::string error;
+    char error[512] = ""; // the sentence of the last failure
     const std::vector<Lora> & adapters() const { return loras; }
     const Workspace & workspace() const { return w; }
     size_t parameter_count() const { return parameters; }
 
 private:
+    friend struct TrainerProbe; // qloratest/probe.cpp: the logits of a batch, for tests
     // trainer.cpp
     void place_adapters();
     void set_batch(const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends);
@@ -210,3 +210,7 @@ private:
 };
 
 } // namespace lq
+
+struct lq_trainer : lq::Trainer { // what wall.h hands out
+    using lq::Trainer::Trainer;
+};

@@ -1,6 +1,6 @@
 //go:build cgo
 
-package qlora
+package qlora_test
 
 import (
 	"errors"
@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/qlora"
+	"github.com/lorikeet-ai/lorikeet/runtime/qlora/qloratest"
 )
 
 // Layers that compute their activations again have the gradients of layers that kept them, bit for bit, in
@@ -18,19 +20,19 @@ import (
 func TestRecomputeEqualsKept(t *testing.T) {
 	for name, shape := range shapes {
 		shape.Layers = 3
-		m := newSample(t, shape, Q4_0, F16)
+		m := newSample(t, shape, qloratest.Q4_0, qloratest.F16)
 		batch := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 3, 30, 21)
-		for _, precision := range []Precision{Fast, Half, Single} {
+		for _, precision := range []qlora.Precision{qlora.Fast, qlora.Half, qlora.Single} {
 			for _, dropout := range []float32{0, 0.3} {
 				spec := runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 64, Seed: 9, Dropout: dropout}
 				var want []float32
 				for kept := range 4 {
-					tr := keeping(t, m, spec, Options{Precision: precision}, kept)
+					tr := keeping(t, m, spec, qlora.Options{Precision: precision}, kept)
 					randomise(tr, 2)
 					run(t, tr, runtime.TrainFirst, batch)
 					if want == nil {
-						want = slices.Clone(tr.gradients())
-					} else if !slices.Equal(want, tr.gradients()) {
+						want = slices.Clone(gradientsOf(tr))
+					} else if !slices.Equal(want, gradientsOf(tr)) {
 						t.Errorf("%s, precision %d, dropout %v: %d kept layers give other gradients than none", name, precision, dropout, kept)
 					}
 				}
@@ -42,12 +44,12 @@ func TestRecomputeEqualsKept(t *testing.T) {
 // Any number of threads gives the same bits.
 func TestThreadsGiveTheSameBits(t *testing.T) {
 	for name, shape := range shapes {
-		m := newSample(t, shape, NF4, NF4)
+		m := newSample(t, shape, qloratest.NF4, qloratest.NF4)
 		batch := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 0, 100, 9)
 		spec := runtime.TrainSpec{Modules: allModules(m, 8, true), MaxTokens: 128, Seed: 9, Dropout: 0.1}
 		var want []byte
 		for _, threads := range []int{1, 2, 5} {
-			tr := newTrainer(t, m, spec, Options{Threads: threads})
+			tr := newTrainer(t, m, spec, qlora.Options{Threads: threads})
 			for range 3 {
 				step(t, tr, adam, batch)
 			}
@@ -62,12 +64,12 @@ func TestThreadsGiveTheSameBits(t *testing.T) {
 
 // The same seed gives the same bytes, another seed others; the base is not written to.
 func TestSeedAndBase(t *testing.T) {
-	for _, kind := range []Kind{F32, Q4_0, NF4} {
-		m := newSample(t, shapes["llama"], kind, kind)
-		before := m.hash()
+	for _, kind := range []qloratest.Kind{qloratest.F32, qloratest.Q4_0, qloratest.NF4} {
+		made := makeSample(t, shapes["llama"], kind, kind)
+		m, before := made.Model, made.Hash()
 		batch := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 2, 50)
 		train := func(seed uint64) []byte {
-			tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 64, Seed: seed, Dropout: 0.1}, Options{})
+			tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 64, Seed: seed, Dropout: 0.1}, qlora.Options{})
 			for range 5 {
 				step(t, tr, adam, batch, batch)
 			}
@@ -80,7 +82,7 @@ func TestSeedAndBase(t *testing.T) {
 		if slices.Equal(one, train(2)) {
 			t.Errorf("%v: two seeds give the same bytes", kind)
 		}
-		if m.hash() != before {
+		if made.Hash() != before {
 			t.Errorf("%v: training changed the base", kind)
 		}
 	}
@@ -89,12 +91,12 @@ func TestSeedAndBase(t *testing.T) {
 // A new adapter computes the base: its logits are those of a trainer of a single other module, bit for bit.
 func TestStepZeroIsTheBase(t *testing.T) {
 	for name, shape := range shapes {
-		m := newSample(t, shape, Q4_0, F16)
+		m := newSample(t, shape, qloratest.Q4_0, qloratest.F16)
 		b := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 0, 33)
 		var want []float32
 		for _, modules := range [][]runtime.TrainModule{allModules(m, 1, false)[:1], allModules(m, 4, false), allModules(m, 4, true)} {
-			tr := newTrainer(t, m, runtime.TrainSpec{Modules: modules, MaxTokens: 64}, Options{})
-			got, err := tr.Logits(b.Tokens, b.Ends)
+			tr := newTrainer(t, m, runtime.TrainSpec{Modules: modules, MaxTokens: 64}, qlora.Options{})
+			got, err := logitsOf(tr, m, b.Tokens, b.Ends)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -109,17 +111,17 @@ func TestStepZeroIsTheBase(t *testing.T) {
 
 // Packed sequences do not see each other: each has the logits that it has alone.
 func TestPackedSequencesAreApart(t *testing.T) {
-	m := newSample(t, shapes["qwen3"], Q4_0, F16)
-	tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 200}, Options{Precision: Single})
+	m := newSample(t, shapes["qwen3"], qloratest.Q4_0, qloratest.F16)
+	tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 200}, qlora.Options{Precision: qlora.Single})
 	randomise(tr, 3)
 	b := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 0, 20, 1, 90, 33)
-	together, err := tr.Logits(b.Tokens, b.Ends)
+	together, err := logitsOf(tr, m, b.Tokens, b.Ends)
 	if err != nil {
 		t.Fatal(err)
 	}
 	begin := 0
 	for _, end := range b.Ends {
-		alone, err := tr.Logits(b.Tokens[begin:end], []int{end - begin})
+		alone, err := logitsOf(tr, m, b.Tokens[begin:end], []int{end - begin})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,21 +136,21 @@ func TestPackedSequencesAreApart(t *testing.T) {
 
 // Two micro-batches give the gradient of the one that holds both.
 func TestAccumulation(t *testing.T) {
-	m := newSample(t, shapes["llama"], Q4_0, F16)
+	m := newSample(t, shapes["llama"], qloratest.Q4_0, qloratest.F16)
 	rng := rand.New(rand.NewPCG(1, 1))
 	a, b := randomBatch(rng, m.Vocab(), 1, 25), randomBatch(rng, m.Vocab(), 1, 40)
 	both := runtime.TrainBatch{Tokens: slices.Concat(a.Tokens, b.Tokens), Labels: slices.Concat(a.Labels, b.Labels), Ends: []int{25, 65}, Norm: a.Norm + b.Norm}
 	a.Norm, b.Norm = both.Norm, both.Norm
-	tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 65}, Options{Precision: Single})
+	tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 65}, qlora.Options{Precision: qlora.Single})
 	randomise(tr, 4)
 	whole := run(t, tr, runtime.TrainFirst, both)
-	want := slices.Clone(tr.gradients())
+	want := slices.Clone(gradientsOf(tr))
 	loss := run(t, tr, runtime.TrainFirst, a).Loss + run(t, tr, runtime.TrainFurther, b).Loss
 	if math.Abs(loss-whole.Loss) > 1e-4*whole.Loss {
 		t.Errorf("losses %g and %g", loss, whole.Loss)
 	}
 	var square, off float64
-	for i, g := range tr.gradients() {
+	for i, g := range gradientsOf(tr) {
 		square += float64(want[i]) * float64(want[i])
 		off += float64(g-want[i]) * float64(g-want[i])
 	}
@@ -159,14 +161,14 @@ func TestAccumulation(t *testing.T) {
 
 // A restored trainer goes on with the same bits; a cut or foreign state is refused and changes nothing.
 func TestStateGoesOn(t *testing.T) {
-	m := newSample(t, shapes["qwen2"], NF4, F16)
+	m := newSample(t, shapes["qwen2"], qloratest.NF4, qloratest.F16)
 	rng := rand.New(rand.NewPCG(1, 1))
 	spec := runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 64, Seed: 4, Dropout: 0.2}
 	var batches []runtime.TrainBatch
 	for range 6 {
 		batches = append(batches, randomBatch(rng, m.Vocab(), 2, 30, 12))
 	}
-	straight, stopped := newTrainer(t, m, spec, Options{}), newTrainer(t, m, spec, Options{})
+	straight, stopped := newTrainer(t, m, spec, qlora.Options{}), newTrainer(t, m, spec, qlora.Options{})
 	for i, b := range batches {
 		step(t, straight, adam, b)
 		if i < 3 {
@@ -174,7 +176,7 @@ func TestStateGoesOn(t *testing.T) {
 		}
 	}
 	state := stopped.State()
-	resumed := newTrainer(t, m, spec, Options{Threads: 1})
+	resumed := newTrainer(t, m, spec, qlora.Options{Threads: 1})
 	fresh := resumed.State()
 	for name, bad := range map[string][]byte{"empty": {}, "cut": state[:len(state)-1], "long": append(slices.Clone(state), 0), "noise": make([]byte, len(state))} {
 		if err := resumed.Restore(bad); !errors.Is(err, runtime.ErrTrain) {
@@ -183,7 +185,7 @@ func TestStateGoesOn(t *testing.T) {
 	}
 	other := spec
 	other.Seed++
-	if err := newTrainer(t, m, other, Options{}).Restore(state); !errors.Is(err, runtime.ErrTrain) {
+	if err := newTrainer(t, m, other, qlora.Options{}).Restore(state); !errors.Is(err, runtime.ErrTrain) {
 		t.Errorf("the state of another seed gives %v", err)
 	}
 	if !slices.Equal(fresh, resumed.State()) {
@@ -205,11 +207,11 @@ func TestStateGoesOn(t *testing.T) {
 
 // Four random sequences are learned by heart, over every kind of weight.
 func TestMemorise(t *testing.T) {
-	for _, kind := range []Kind{F32, Q4_0, NF4} {
+	for _, kind := range []qloratest.Kind{qloratest.F32, qloratest.Q4_0, qloratest.NF4} {
 		for name, shape := range shapes {
 			m := newSample(t, shape, kind, kind)
 			batch := randomBatch(rand.New(rand.NewPCG(2, 2)), m.Vocab(), 4, 24, 24, 24, 24)
-			tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 8, false), MaxTokens: 96, Seed: 1}, Options{})
+			tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 8, false), MaxTokens: 96, Seed: 1}, qlora.Options{})
 			u := adam
 			u.Rate = 1e-2
 			first := step(t, tr, u, batch)
@@ -226,14 +228,14 @@ func TestMemorise(t *testing.T) {
 
 // Every path trains, and recomputes what it kept.
 func TestEveryPathTrains(t *testing.T) {
-	each(t, func(t *testing.T, i isa) {
-		for _, kind := range []Kind{Q4_0, NF4, NF4_DQ} {
+	each(t, func(t *testing.T, i qloratest.ISA) {
+		for _, kind := range []qloratest.Kind{qloratest.Q4_0, qloratest.NF4, qloratest.NF4_DQ} {
 			m := newSample(t, shapes["qwen3"], kind, kind)
 			batch := randomBatch(rand.New(rand.NewPCG(2, 2)), m.Vocab(), 4, 20, 20)
 			spec := runtime.TrainSpec{Modules: allModules(m, 8, false), MaxTokens: 40, Seed: 1}
 			u := adam
 			u.Rate = 1e-2
-			kept, again := keeping(t, m, spec, Options{force: &i}, 2), keeping(t, m, spec, Options{force: &i}, 0)
+			kept, again := keeping(t, m, spec, qlora.OnPath(int(i)), 2), keeping(t, m, spec, qlora.OnPath(int(i)), 0)
 			first := step(t, kept, u, batch)
 			step(t, again, u, batch)
 			for range 60 {
@@ -253,23 +255,23 @@ func TestEveryPathTrains(t *testing.T) {
 
 // An evaluation gives the loss of training without dropout, and changes nothing.
 func TestEvalChangesNothing(t *testing.T) {
-	m := newSample(t, shapes["llama"], Q4_0, F16)
+	m := newSample(t, shapes["llama"], qloratest.Q4_0, qloratest.F16)
 	batch := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 2, 40)
 	spec := runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 64}
-	tr := newTrainer(t, m, spec, Options{})
+	tr := newTrainer(t, m, spec, qlora.Options{})
 	randomise(tr, 6)
 	trained := run(t, tr, runtime.TrainFirst, batch)
-	state, gradients := tr.State(), slices.Clone(tr.gradients())
+	state, before := tr.State(), slices.Clone(gradientsOf(tr))
 	eval := run(t, tr, runtime.TrainEval, batch)
 	if eval.Loss != trained.Loss || eval.Labelled != trained.Labelled || eval.Right != trained.Right {
 		t.Errorf("training measures %+v, an evaluation %+v", trained, eval)
 	}
-	if !slices.Equal(state, tr.State()) || !slices.Equal(gradients, tr.gradients()) {
+	if !slices.Equal(state, tr.State()) || !slices.Equal(before, gradientsOf(tr)) {
 		t.Error("an evaluation changed the trainer")
 	}
 	spec.Dropout = 0.5
-	dropping := newTrainer(t, m, spec, Options{})
-	copy(dropping.parameters(), tr.parameters())
+	dropping := newTrainer(t, m, spec, qlora.Options{})
+	copy(dropping.Parameters(), tr.Parameters())
 	if e := run(t, dropping, runtime.TrainEval, batch); e.Loss != eval.Loss {
 		t.Errorf("dropout changes an evaluation: %g, %g without", e.Loss, eval.Loss)
 	}
@@ -277,11 +279,11 @@ func TestEvalChangesNothing(t *testing.T) {
 
 // A number that is not finite ends the step with ErrDiverged, before the weights are touched.
 func TestDivergenceIsSeen(t *testing.T) {
-	m := newSample(t, shapes["llama"], F32, F32)
+	m := newSample(t, shapes["llama"], qloratest.F32, qloratest.F32)
 	batch := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 2, 40)
-	tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 4, false), MaxTokens: 64}, Options{})
+	tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 4, false), MaxTokens: 64}, qlora.Options{})
 	step(t, tr, adam, batch)
-	tr.parameters()[0] = float32(math.NaN())
+	tr.Parameters()[0] = float32(math.NaN())
 	if err := tr.Begin(runtime.TrainFirst, batch); err != nil {
 		t.Fatal(err)
 	}
@@ -292,9 +294,9 @@ func TestDivergenceIsSeen(t *testing.T) {
 	if !errors.Is(err, runtime.ErrDiverged) {
 		t.Errorf("a NaN in the weights gives %v", err)
 	}
-	tr.parameters()[0] = 0
+	tr.Parameters()[0] = 0
 	run(t, tr, runtime.TrainFirst, batch)
-	tr.gradients()[7] = float32(math.Inf(1))
+	gradientsOf(tr)[7] = float32(math.Inf(1))
 	state := tr.State()
 	if err := tr.BeginUpdate(adam); err != nil {
 		t.Fatal(err)
@@ -311,32 +313,32 @@ func TestDivergenceIsSeen(t *testing.T) {
 
 // LoRA returns A and B in plain order: W x + scale B A x from them is what the Trainer computes.
 func TestExport(t *testing.T) {
-	m := newSample(t, shapes["llama"], F32, F32)
-	tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 3, true), MaxTokens: 8}, Options{})
+	m := newSample(t, shapes["llama"], qloratest.F32, qloratest.F32)
+	tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 3, true), MaxTokens: 8}, qlora.Options{})
 	randomise(tr, 1)
 	lora := tr.LoRA()
 	if len(lora.Modules) != 2*7+2 {
 		t.Fatalf("%d modules", len(lora.Modules))
 	}
 	for i, x := range lora.Modules {
-		parts, all := tr.partsOf(i), tr.parameters()
-		if len(x.A) != x.Rank*x.In || len(x.B) != x.Out*x.Rank || x.Scale != tr.spec.Modules[i].Scale {
+		parts, all := partsOf(tr, i), tr.Parameters()
+		if len(x.A) != x.Rank*x.In || len(x.B) != x.Out*x.Rank || x.Scale != tr.Spec().Modules[i].Scale {
 			t.Fatalf("%s: A has %d numbers, B %d, for %d by %d of rank %d", x.Tensor, len(x.A), len(x.B), x.In, x.Out, x.Rank)
 		}
 		if strings.HasPrefix(x.Tensor, "token_embd") {
-			if x.In != shapes["llama"].Embedding || x.Out != m.Vocab() || !slices.Equal(x.A, all[parts[1].from:parts[1].to]) || !slices.Equal(x.B, all[parts[0].from:parts[0].to]) {
+			if x.In != shapes["llama"].Embedding || x.Out != m.Vocab() || !slices.Equal(x.A, all[parts[1].From:parts[1].To]) || !slices.Equal(x.B, all[parts[0].From:parts[0].To]) {
 				t.Errorf("%s: (%d, %d) in another order", x.Tensor, x.Out, x.In)
 			}
 			continue
 		}
 		for r := range x.Rank {
 			for o := range x.Out {
-				if x.B[o*x.Rank+r] != all[parts[1].from+r*x.Out+o] {
+				if x.B[o*x.Rank+r] != all[parts[1].From+r*x.Out+o] {
 					t.Fatalf("%s: B is not transposed", x.Tensor)
 				}
 			}
 		}
-		if x.A[1] != all[parts[0].from+1] {
+		if x.A[1] != all[parts[0].From+1] {
 			t.Errorf("%s: A is in another order", x.Tensor)
 		}
 	}
@@ -344,14 +346,14 @@ func TestExport(t *testing.T) {
 
 // More labelled tokens than the head takes at a time: loss and gradients are those of the parts.
 func TestManyLabels(t *testing.T) {
-	m := newSample(t, shapes["llama"], Q4_0, Q8_0)
+	m := newSample(t, shapes["llama"], qloratest.Q4_0, qloratest.Q8_0)
 	rng := rand.New(rand.NewPCG(1, 1))
-	for _, precision := range []Precision{Fast, Half, Single} {
-		tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 300}, Options{Precision: precision})
+	for _, precision := range []qlora.Precision{qlora.Fast, qlora.Half, qlora.Single} {
+		tr := newTrainer(t, m, runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 300}, qlora.Options{Precision: precision})
 		randomise(tr, 4)
 		b := randomBatch(rng, m.Vocab(), 0, 100, 100, 50)
 		whole := run(t, tr, runtime.TrainFirst, b)
-		want := slices.Clone(tr.gradients())
+		want := slices.Clone(gradientsOf(tr))
 		var parts runtime.TrainResult
 		begin := 0
 		for i, end := range b.Ends {
@@ -365,7 +367,7 @@ func TestManyLabels(t *testing.T) {
 			t.Errorf("precision %d: together %+v, in parts %+v", precision, whole, parts)
 		}
 		var square, off float64
-		for i, g := range tr.gradients() {
+		for i, g := range gradientsOf(tr) {
 			square += float64(want[i]) * float64(want[i])
 			off += float64(g-want[i]) * float64(g-want[i])
 		}

@@ -18,6 +18,9 @@ var ErrUnsupported = fmt.Errorf("%w: this build has no trainer: it needs cgo", r
 // Model is the base as the engine sees it.
 type Model struct{}
 
+// NewModel returns a Model of which nothing can be made.
+func NewModel(unsafe.Pointer, func()) *Model { return &Model{} }
+
 // OfLlama returns ErrUnsupported.
 func OfLlama(model, nf4Of, context unsafe.Pointer, release func()) (*Model, error) {
 	return nil, ErrUnsupported

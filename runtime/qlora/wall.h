@@ -5,7 +5,7 @@
 // in place for as long as a trainer uses the model. The engine never writes to them.
 //
 // One trainer is used by one thread at a time. Functions that can fail return a negative lq_status and leave
-// a sentence in the error buffer or in lq_error().
+// a sentence in the error buffer or in lq_error(). No exception passes.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -31,9 +31,7 @@ const char * lq_isa_name(int isa);
 enum lq_kind {
     LQ_NONE, LQ_F32, LQ_F16, LQ_BF16, LQ_Q8_0, LQ_Q4_0, LQ_Q4_0_X8, LQ_Q4_1, LQ_Q5_0, LQ_Q5_1,
     LQ_Q4_K, LQ_Q4_K_X8, LQ_Q5_K, LQ_Q6_K, LQ_IQ4_NL, LQ_IQ4_NL_X8, LQ_NF4,
-    LQ_Q8_0_STRIPS, LQ_Q6_K_STRIPS, LQ_KINDS,
-    // For make_weight alone: the weight it makes is of kind LQ_NF4, and its packed form says the rest.
-    LQ_NF4_64 = LQ_KINDS, LQ_NF4_DQ
+    LQ_Q8_0_STRIPS, LQ_Q6_K_STRIPS, LQ_KINDS
 };
 
 // A weight W (n_out, n_in) read in place, and the bias (n_out) that follows it, or NULL.
@@ -100,8 +98,8 @@ int64_t lq_memory(const lq_model * model, const lq_options * options, char * err
 typedef struct lq_trainer lq_trainer;
 // A starts at Kaiming's uniform values as in PEFT, B at zero; for the embedding A at zero and B normal. DoRA's
 // magnitudes start at the lengths of the weight's rows, so that step 0 is the base.
-// NULL: see error.
-lq_trainer * lq_new(const lq_model * model, const lq_options * options, char * error, size_t error_size);
+// LQ_MEMORY: the system has not the memory or the threads. On failure *out is NULL.
+int lq_new(const lq_model * model, const lq_options * options, lq_trainer ** out, char * error, size_t error_size);
 void lq_free(lq_trainer * t); // NULL is fine
 const char * lq_error(const lq_trainer * t);
 
@@ -134,20 +132,16 @@ void lq_get_result(const lq_trainer * t, lq_result * r);
 // ---- what was learned ------------------------------------------------------------------------------
 // Module i in the order of the options: A is (rank, n_in) at parameters + a; B lies transposed, (rank, n_out)
 // at parameters + b. For the embedding A lies transposed too: (n_vocab, rank). DoRA's magnitudes are (n_out) at
-// parameters + m; lengths (n_out) are those of the rows of W + scale*B A when the last batch began. NULL: no DoRA.
-typedef struct { int n_in, n_out, rank; size_t a, b, m; const float * lengths; } lq_place;
+// parameters + m.
+typedef struct { int n_in, n_out, rank; size_t a, b, m; } lq_place;
 int lq_get_place(const lq_trainer * t, int i, lq_place * p);
 float * lq_parameters(lq_trainer * t);
-const float * lq_gradients(const lq_trainer * t);
 size_t lq_parameter_count(const lq_trainer * t);
 
 // Weights, moments and counters: with the same options and batches a restored trainer goes on bit for bit.
 size_t lq_state_bytes(const lq_trainer * t);
 void lq_save_state(const lq_trainer * t, void * to);
 int lq_load_state(lq_trainer * t, const void * from, size_t n);
-
-// Logits (n, n_vocab) of a packed batch with the adapter as it stands. For tests and reports: not sliced.
-int lq_logits(lq_trainer * t, const int32_t * tokens, int n, const int32_t * ends, int n_ends, float * out);
 
 #ifdef __cplusplus
 }

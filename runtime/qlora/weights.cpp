@@ -1,5 +1,5 @@
 // What a weight must be, and where its bytes lie.
-#include "weights.h"
+#include "kernels.h"
 #include "../kernels/integer.h"
 #include <algorithm>
 
@@ -43,6 +43,16 @@ void prefetch(const uint8_t * p, size_t n) {
 }
 
 } // namespace
+
+void decode_row(const Kernels & k, const Weight & w, int row, float * out) {
+    if (w.kind == LQ_NF4) { // whose Fill decodes sixteen rows at a time
+        lk_nf4_dequantize_row(w.nf4, row, out);
+    } else if (in_int_strips(w.kind)) {
+        lk_int_dequantize_row(w.integer, row, out);
+    } else {
+        k.fills[w.kind](w, row, 1, 0, w.n_in, out, w.n_in);
+    }
+}
 
 void prefetch_rows(const Weight & w, int row) {
     const int rows = std::min(32, w.n_out - row);

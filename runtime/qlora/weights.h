@@ -23,8 +23,4 @@ const char * kind_name(int kind);
 
 // NULL, or what is wrong with the weight: its kind, its width, a missing pointer.
 const char * weight_fault(const Weight & w);
-
-// Row `row` of the weight (n_in), as ggml's own decoders and runtime/kernels see it: the reference of every Fill.
-void plain_row(const Weight & w, int row, float * out);
-
 } // namespace lq

@@ -3,7 +3,6 @@
 #include "read.h"
 #include "trainer.h"
 #include <algorithm>
-#include <new>
 #include <sys/mman.h>
 
 namespace lq {
@@ -11,7 +10,7 @@ namespace lq {
 Mapping::Mapping(size_t n) : bytes(n) {
     p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) {
-        throw std::bad_alloc();
+        throw Fault{LQ_MEMORY, "the trainer needs " + std::to_string((bytes >> 20) + 1) + " MiB, which the system does not give"};
     }
 }
 

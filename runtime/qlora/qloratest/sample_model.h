@@ -1,8 +1,8 @@
 // A model of random numbers and its memory.
 #pragma once
-#include "random.h"
+#include "../random.h"
 #include "sample.h"
-#include "weights_ggml.h"
+#include "weights.h"
 #include <deque>
 #include <new>
 #include <vector>
@@ -10,7 +10,7 @@
 struct lq_sample {
     lq_model model = {};
     std::vector<lq_layer> layers;
-    std::deque<lq::Made> weights;
+    std::deque<lq::MadeWeight> weights;
     std::deque<std::vector<float>> floats; // norms, biases, rope factors
     uint64_t next;                         // key of the next tensor
     const float * rope_factors = nullptr;  // (head_size/2) where RoPE is stretched

@@ -1,4 +1,5 @@
 // Models of random numbers, scaled so that activations stay near one: what tests and benchmarks train on.
+#include "plain.h"
 #include "sample_model.h"
 #include <math.h>
 #include <new>
@@ -70,7 +71,7 @@ const lq_model * lq_sample_model(const lq_sample * s) { return &s->model; }
 
 uint64_t lq_sample_hash(const lq_sample * s) {
     uint64_t h = 0xcbf29ce484222325ull;
-    for (const lq::Made & m : s->weights) {
+    for (const lq::MadeWeight & m : s->weights) {
         h = hash_bytes(h, m.bytes.data(), m.bytes.size());
         std::vector<float> row(m.weight.n_in);
         for (int i = 0; (m.nf4 || m.integer) && i < m.weight.n_out; i++) {

@@ -1,11 +1,15 @@
-// Doors for tests and benchmarks: models made of random numbers, and every fast kernel against its plain twin.
+// What tests and benchmarks need of the engine: models of random numbers, every fast kernel compared with its scalar
+// reference, and a look inside a trainer.
 #pragma once
-#include "wall.h"
+#include "../wall.h"
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 // ---- sample models ---------------------------------------------------------------------------------
+// Kinds of a sample's weights beside those of lq_kind. The weight is of kind LQ_NF4; its packed form says the rest.
+enum lq_sample_kind { LQ_NF4_64 = LQ_KINDS, LQ_NF4_DQ };
+
 typedef struct {
     int n_embd, n_layers, n_heads, n_kv_heads, head_size, n_ff, n_vocab;
     int kind, end_kind; // of the layers' weights, of the embedding and the head
@@ -44,6 +48,15 @@ double lq_check_small(int isa, int which, int rows, int n, int threads, uint64_t
 
 // Sequences of the given lengths; backward checks dq, dk and dv together.
 double lq_check_attention(int isa, int backward, int heads, int kv_heads, int head_size, const int * lengths, int n, int threads, uint64_t seed);
+
+// NULL, or what is wrong with a Pool that the system gave too few threads.
+const char * lq_check_pool_without_threads(void);
+
+// ---- inside a trainer ------------------------------------------------------------------------------
+const float * lq_probe_gradients(const lq_trainer * t);            // of the last step's batches, as the parameters lie
+const float * lq_probe_lengths(const lq_trainer * t, int module);  // (n_out), as the last batch found them; NULL: no DoRA
+// Logits (n, n_vocab) of packed sequences with the adapter as it stands; not in slices. Negative: see lq_error.
+int lq_probe_logits(lq_trainer * t, const int32_t * tokens, int n, const int32_t * ends, int n_ends, float * out);
 
 #ifdef __cplusplus
 }

@@ -1,8 +1,8 @@
-// Every fast kernel against its plain twin, on random numbers.
-#include "ops.h"
-#include "random.h"
+// Every fast kernel compared with its scalar reference, on random numbers.
+#include "../random.h"
+#include "plain.h"
 #include "sample.h"
-#include "weights_ggml.h"
+#include "weights.h"
 #include <algorithm>
 #include <math.h>
 #include <vector>
@@ -67,7 +67,7 @@ Floats transpose(const Floats & x, int rows, int cols) {
 
 double lq_check_fill(int isa, int kind, int n_in, int n_out, uint64_t seed) {
     const Kernels k = kernels_for(isa);
-    const Made m = make_weight(kind, Draw(seed).floats((size_t) n_in*n_out).data(), n_in, n_out);
+    const MadeWeight m = make_weight(kind, Draw(seed).floats((size_t) n_in*n_out).data(), n_in, n_out);
     if (!k.tile || m.weight.kind == LQ_NONE) {
         return -1;
     }
@@ -97,7 +97,7 @@ double lq_check_product(int isa, int form, int kind, int rows, int depth, int co
     const bool weight = form >= LQ_FORM_FORWARD;
     const int n_in = form == LQ_FORM_FORWARD ? depth : cols, n_out = form == LQ_FORM_FORWARD ? cols : depth;
     const Floats x = draw.floats((size_t) rows*depth), y = draw.floats((size_t) depth*cols), x2 = draw.floats((size_t) rows*rank), y2 = draw.floats((size_t) rank*cols);
-    const Made made = weight ? make_weight(kind, y.data(), n_in, n_out) : Made();
+    const MadeWeight made = weight ? make_weight(kind, y.data(), n_in, n_out) : MadeWeight();
     if (weight && made.weight.kind == LQ_NONE) {
         return -1;
     }

@@ -1,0 +1,28 @@
+//go:build cgo
+
+package qlora
+
+import (
+	"unsafe"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// What the tests, which are a package of their own, see of a Trainer.
+
+// Handle is the lq_trainer, for package qloratest.
+func (t *Trainer) Handle() unsafe.Pointer { return unsafe.Pointer(t.c) }
+
+// Parameters are the adapter's numbers in C's memory.
+func (t *Trainer) Parameters() []float32 { return t.parameters() }
+
+// Spec is what the Trainer was made with.
+func (t *Trainer) Spec() *runtime.TrainSpec { return &t.spec }
+
+// EstimateKeeping returns the bytes of a Trainer that keeps the activations of `kept` layers.
+func EstimateKeeping(m *Model, spec *runtime.TrainSpec, o Options, kept int) (int64, error) {
+	return estimate(m, spec, o, kept)
+}
+
+// OnPath returns Options that run one path, an lq_isa.
+func OnPath(isa int) Options { return Options{isa: &isa} }

@@ -1,0 +1,53 @@
+// What tests look at inside a trainer: its gradients, DoRA's lengths, and the logits of a batch.
+#include "../trainer.h"
+#include "sample.h"
+#include <algorithm>
+#include <exception>
+#include <stdio.h>
+
+namespace lq {
+
+struct TrainerProbe {
+    // The logits (n, n_vocab) of packed sequences, without dropout.
+    static void logits(Trainer & t, const int32_t * tokens, int n, const int32_t * ends, int n_ends, float * out) {
+        const std::vector<int32_t> unlabelled(n, -1);
+        t.set_batch(tokens, unlabelled.data(), n, ends, n_ends);
+        t.plan.clear();
+        t.drop = 0;
+        t.plan_lengths();
+        t.plan.add([&t] { t.embed(); });
+        for (int i = 0; i < t.model.n_layers; i++) {
+            t.plan_forward(i, t.activations(i), true);
+        }
+        const int d = t.model.n_embd, step = std::min((int) HEAD_ROWS, t.options.max_tokens);
+        for (int from = 0; from < t.T; from += step) {
+            const int rows = std::min(step, t.T - from);
+            const Left x = t.input(rows, d);
+            t.plan.add([&t, from, rows, d, x] {
+                rms_norm(t.compute, t.w.residual.back() + (size_t) from*d, t.model.out_norm, t.model.norm_eps, rows, d, t.w.head_normed);
+                pack_left(t.compute, x, {t.w.head_normed, d});
+            });
+            t.plan_linear(t.head_use(rows, from), x, out + (size_t) from*t.model.n_vocab, false);
+        }
+        while (!t.slice()) {
+        }
+    }
+};
+
+} // namespace lq
+
+const float * lq_probe_gradients(const lq_trainer * t) { return t->workspace().gradients; }
+
+const float * lq_probe_lengths(const lq_trainer * t, int module) { return t->adapters()[module].lengths; }
+
+int lq_probe_logits(lq_trainer * t, const int32_t * tokens, int n, const int32_t * ends, int n_ends, float * out) {
+    try {
+        lq::TrainerProbe::logits(*t, tokens, n, ends, n_ends, out);
+        return LQ_OK;
+    } catch (const lq::Fault & e) {
+        snprintf(t->error, sizeof t->error, "%s", e.message.c_str());
+    } catch (const std::exception & e) {
+        snprintf(t->error, sizeof t->error, "%s", e.what());
+    }
+    return LQ_FAILED;
+}
