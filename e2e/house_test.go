@@ -25,7 +25,8 @@ var arrows = map[string][]string{
 	"cmd/lorikeet":        {"internal/program", "adapters", "fetch", "runtime", "runtime/llama", "quant", "quant/huggingface", "demo"},
 	"internal/program":    {"server", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "demo"},
 	"server":              {"openapi", "training", "adapters", "chat", "grammar", "fetch", "runtime", "runtime/engine"},
-	"training":            {"adapters", "chat", "runtime"},
+	"training":            {"training/dataset", "adapters", "chat", "runtime"},
+	"training/dataset":    {"chat", "runtime"},
 	"adapters":            {"runtime", "quant", "quant/safetensors"},
 	"chat":                {"runtime"},
 	"grammar":             {},
@@ -55,7 +56,7 @@ var helpers = []string{"internal/bytesize", "internal/disk", "internal/jsonvalue
 var testArrows = map[string][]string{
 	"e2e":            {"bench/strain", "bench/randmodel", "openapi", "demo", "quant", "quant/huggingface/hftest", "runtime/llama"},
 	"server":         {"runtime/runtimetest", "quant"},
-	"training":       {"runtime/runtimetest", "runtime/llama", "demo"},
+	"training":       {"runtime/runtimetest"},
 	"adapters":       {"runtime/runtimetest", "demo"},
 	"runtime/engine": {"runtime/runtimetest"},
 	"chat":           {"runtime/runtimetest"},
@@ -64,6 +65,7 @@ var testArrows = map[string][]string{
 	"demo":           {"quant"},
 
 	"quant/huggingface": {"quant/huggingface/hftest"},
+	"training/dataset":  {"runtime/runtimetest", "runtime/llama", "demo"},
 }
 
 // Imports of the outside world that one room alone may have.

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/training/dataset"
 )
 
 // Config is what a job is trained with, under the names that PEFT and TRL give its fields.
@@ -74,7 +75,6 @@ const (
 const (
 	maxRank     = 512 // as adapters are kept
 	maxBatch    = 4096
-	maxSteps    = 10_000_000
 	usualLength = 2048
 )
 
@@ -140,7 +140,7 @@ func (c *Config) checkOptimizer() *FieldError {
 		{c.LoRAPlus == 0 || c.LoRAPlus >= 1 && c.LoRAPlus <= 1000, "loraplus_lr_ratio", c.LoRAPlus, "a number from 1 to 1000, or 0"},
 		{oneOf(c.Scheduler, Linear, Cosine, Constant), "lr_scheduler_type", quoted(c.Scheduler), `"linear", "cosine" or "constant"`},
 		{c.WarmupRatio >= 0 && c.WarmupRatio <= 1, "warmup_ratio", c.WarmupRatio, "a share from 0 to 1"},
-		{c.WarmupSteps >= 0 && c.WarmupSteps <= maxSteps, "warmup_steps", c.WarmupSteps, "0 or more"},
+		{c.WarmupSteps >= 0 && c.WarmupSteps <= dataset.MaxSteps, "warmup_steps", c.WarmupSteps, "0 or more"},
 		{unit(c.WeightDecay), "weight_decay", c.WeightDecay, "a number from 0 to less than 1"},
 		{unit(c.Beta1), "adam_beta1", c.Beta1, "a number from 0 to less than 1"},
 		{unit(c.Beta2), "adam_beta2", c.Beta2, "a number from 0 to less than 1"},
@@ -152,7 +152,7 @@ func (c *Config) checkOptimizer() *FieldError {
 func (c *Config) checkRun() *FieldError {
 	return firstBroken([]rule{
 		{c.Epochs > 0 && c.Epochs <= 100_000, "num_train_epochs", c.Epochs, "a number above 0, at most 100000"},
-		{c.MaxSteps >= -1 && c.MaxSteps <= maxSteps, "max_steps", c.MaxSteps, fmt.Sprintf("a number up to %d", maxSteps)},
+		{c.MaxSteps >= -1 && c.MaxSteps <= dataset.MaxSteps, "max_steps", c.MaxSteps, fmt.Sprintf("a number up to %d", dataset.MaxSteps)},
 		{c.Batch >= 1 && c.Batch <= maxBatch, "per_device_train_batch_size", c.Batch, fmt.Sprintf("a number from 1 to %d", maxBatch)},
 		{c.Accumulation >= 1 && c.Accumulation <= maxBatch, "gradient_accumulation_steps", c.Accumulation, fmt.Sprintf("a number from 1 to %d", maxBatch)},
 		{c.Seed >= 0, "seed", c.Seed, "0 or more"},

@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 )
 
 // This file reads a Config from JSON. A field of PEFT, TRL or transformers that would change what is learned is
@@ -85,7 +87,7 @@ func (c *Config) set(name string, value json.RawMessage) error {
 		return c.assign(name, value)
 	}
 	if ok, reason := accepted(name, value); !ok {
-		return &FieldError{Field: name, Reason: fmt.Sprintf("is %s: %s", clip(value), reason)}
+		return &FieldError{Field: name, Reason: fmt.Sprintf("is %s: %s", jsonvalue.Clip(value), reason)}
 	}
 	return nil
 }
@@ -133,10 +135,10 @@ func (c *Config) assign(name string, value json.RawMessage) error {
 		err = json.Unmarshal(object, c)
 	}
 	if typed := new(json.UnmarshalTypeError); errors.As(err, &typed) {
-		return &FieldError{Field: name, Reason: fmt.Sprintf("is %s: %s is expected", clip(value), kindName(typed.Type.Kind()))}
+		return &FieldError{Field: name, Reason: fmt.Sprintf("is %s: %s is expected", jsonvalue.Clip(value), kindName(typed.Type.Kind()))}
 	}
 	if err != nil {
-		return &FieldError{Field: name, Reason: fmt.Sprintf("is %s: %v", clip(value), err)}
+		return &FieldError{Field: name, Reason: fmt.Sprintf("is %s: %v", jsonvalue.Clip(value), err)}
 	}
 	return nil
 }
@@ -160,15 +162,6 @@ func isNeutral(v json.RawMessage) bool {
 		return true
 	}
 	return false
-}
-
-// clip shortens a value for an error message.
-func clip(v json.RawMessage) string {
-	const most = 60
-	if len(v) <= most {
-		return string(v)
-	}
-	return strings.ToValidUTF8(string(v[:most]), "") + "..."
 }
 
 // Names are module names; in JSON a list of strings, or the string "all-linear".

@@ -1,14 +1,10 @@
 // Package training makes adapters: it turns datasets into tokens, keeps a queue of jobs on disk, and trains one
 // job at a time on the resident weights while the engine serves.
 //
-// The words used here:
+// The words used here, besides those of package dataset, which turns a file of training data into examples:
 //
-//   - dataset: what a user sends: lines of JSON, each a conversation or a text, in any of the usual formats.
-//   - example: one sequence of tokens and what each must predict. A line gives one example, or more where the
-//     chat template does not render a conversation as the beginning of its continuation.
-//   - unit: what is shuffled: an example, or with packing as many as fit into max_length.
 //   - step: one update of the weights, on per_device_train_batch_size * gradient_accumulation_steps units. They
-//     are computed in micro-batches, each a row of block-diagonal sequences.
+//     are computed in micro-batches.
 //   - job: one run that makes one adapter. Its folder holds all that is needed to go on after a kill.
 //   - checkpoint: the state of a run on disk, and the adapter as it stood, which is served as "name@step-100".
 //

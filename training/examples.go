@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/training/dataset"
 )
 
 // This file keeps the examples of a job: a run that goes on sees the tokens it began with, even where the
@@ -19,7 +20,7 @@ import (
 const examplesMagic = "LKEX0001"
 
 // examples are the two sets of a job.
-type examples struct{ train, eval []Example }
+type examples struct{ train, eval []dataset.Example }
 
 func writeExamples(d folder, name string, set *examples) error {
 	return d.put(name, func(w io.Writer) error {
@@ -29,7 +30,7 @@ func writeExamples(d folder, name string, set *examples) error {
 		if _, err := io.WriteString(out, examplesMagic); err != nil {
 			return err
 		}
-		for _, list := range [][]Example{set.train, set.eval} {
+		for _, list := range [][]dataset.Example{set.train, set.eval} {
 			if err := writeList(out, list); err != nil {
 				return err
 			}
@@ -41,7 +42,7 @@ func writeExamples(d folder, name string, set *examples) error {
 	})
 }
 
-func writeList(w io.Writer, list []Example) error {
+func writeList(w io.Writer, list []dataset.Example) error {
 	b := binary.LittleEndian.AppendUint32(nil, uint32(len(list)))
 	for _, x := range list {
 		b = binary.LittleEndian.AppendUint32(b, uint32(len(x.Tokens)))
@@ -83,11 +84,11 @@ func (r *words) next() uint32 {
 	return v
 }
 
-func (r *words) list() []Example {
-	list := make([]Example, r.next())
+func (r *words) list() []dataset.Example {
+	list := make([]dataset.Example, r.next())
 	for i := range list {
 		n := r.next()
-		list[i] = Example{r.tokens(n), r.tokens(n)}
+		list[i] = dataset.Example{Tokens: r.tokens(n), Labels: r.tokens(n)}
 	}
 	return list
 }

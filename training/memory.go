@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/training/dataset"
 )
 
 // This file refuses a job that cannot fit before it is accepted, and not when its turn has come.
@@ -41,7 +42,7 @@ func (q *Queue) checkMemory(c *Config, path string) error {
 	if q.o.Estimate == nil {
 		return nil
 	}
-	enc := newEncoder(q.o.Model, q.o.Template, c)
+	enc := q.encoder(c)
 	perStep := c.Batch * c.Accumulation
 	lines := longestLines(path, perStep)
 	if c.Packing {
@@ -51,8 +52,8 @@ func (q *Queue) checkMemory(c *Config, path string) error {
 	}
 	var list []int
 	for _, line := range lines {
-		x, err := enc.encode(line)
-		if bad := new(lineError); errors.As(err, &bad) {
+		x, err := enc.Encode(line)
+		if bad := new(dataset.LineError); errors.As(err, &bad) {
 			continue // the clerk reports all of them
 		}
 		if err != nil {
@@ -66,13 +67,13 @@ func (q *Queue) checkMemory(c *Config, path string) error {
 	if c.ValidationSplit > 0 { // some of them may be held back
 		return q.checkFit(c, slices.Max(list))
 	}
-	return q.checkFit(c, newPlan(list, c, q.o.PassTokens).largest())
+	return q.checkFit(c, dataset.NewSchedule(list, q.schedule(c)).LargestMicroBatch())
 }
 
 // longestLines returns the n conversations of a checked dataset that have the most text.
-func longestLines(path string, n int) []conversation {
+func longestLines(path string, n int) []dataset.Conversation {
 	type sized struct {
-		conversation
+		dataset.Conversation
 		bytes int
 	}
 	var list []sized
@@ -81,25 +82,16 @@ func longestLines(path string, n int) []conversation {
 		return nil // whoever reads it next says so
 	}
 	defer f.Close()
-	_ = readDataset(f, "training", func(_ int, c conversation) error { // it was checked
-		if bytes := c.bytes(); len(list) < n || bytes > list[n-1].bytes {
+	_ = dataset.Read(f, "training", func(_ int, c dataset.Conversation) error { // it was checked
+		if bytes := c.Bytes(); len(list) < n || bytes > list[n-1].bytes {
 			at, _ := slices.BinarySearchFunc(list, bytes, func(s sized, b int) int { return cmp.Compare(b, s.bytes) })
 			list = slices.Insert(list, at, sized{c, bytes})[:min(n, len(list)+1)]
 		}
 		return nil
 	})
-	out := make([]conversation, len(list))
+	out := make([]dataset.Conversation, len(list))
 	for i, s := range list {
-		out[i] = s.conversation
+		out[i] = s.Conversation
 	}
 	return out
-}
-
-// bytes is how much text a conversation has, near enough.
-func (c *conversation) bytes() int {
-	n := len(c.text)
-	for _, t := range c.turns {
-		n += len(t.message.Content)
-	}
-	return n
 }

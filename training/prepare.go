@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/lorikeet-ai/lorikeet/training/dataset"
 )
 
 // This file is the clerk's work: a job's datasets become its examples.
@@ -17,7 +19,7 @@ func (q *Queue) prepare(ctx context.Context, j *job) (ending, error) {
 	if err != nil {
 		return ending{}, err
 	}
-	enc := newEncoder(q.o.Model, q.o.Template, &job.Config)
+	enc := q.encoder(&job.Config)
 	train, err := q.readLines(ctx, &job, enc, trainingFile, "training")
 	if err != nil {
 		return ending{}, err
@@ -56,9 +58,9 @@ func (q *Queue) prepare(ctx context.Context, j *job) (ending, error) {
 	if err := writeExamples(q.disk, q.inJob(job.ID, examplesFile), &set); err != nil {
 		return ending{}, err
 	}
-	if enc.dropped+enc.truncated > 0 {
+	if enc.Dropped+enc.Truncated > 0 {
 		q.tell(j, LevelWarn, fmt.Sprintf("Of the examples, %d were truncated and %d dropped: max_length is %d tokens.",
-			enc.truncated, enc.dropped, job.Config.MaxLength))
+			enc.Truncated, enc.Dropped, job.Config.MaxLength))
 	}
 	return ending{validated, fmt.Sprintf("The files are valid: %d examples with %d tokens, of which %d are learned; %d for validation.",
 		data.Examples, data.Tokens, data.Labelled, data.Validation), func(r *record) { r.Data = data }}, nil
@@ -76,23 +78,23 @@ func (q *Queue) inJob(id, file string) string { return filepath.Join("jobs", id,
 type encoded struct {
 	line     int
 	sample   bool // it can be asked as it stands
-	examples []Example
+	examples []dataset.Example
 }
 
 // readLines encodes a dataset.
-func (q *Queue) readLines(ctx context.Context, job *Job, enc *encoder, file, which string) ([]encoded, error) {
+func (q *Queue) readLines(ctx context.Context, job *Job, enc *dataset.Encoder, file, which string) ([]encoded, error) {
 	f, err := os.Open(q.disk.path(q.inJob(job.ID, file)))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	var list []encoded
-	err = readDataset(f, which, func(line int, c conversation) error {
+	err = dataset.Read(f, which, func(line int, c dataset.Conversation) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		x, err := enc.encode(c)
-		list = append(list, encoded{line, c.canAsk(), x})
+		x, err := enc.Encode(c)
+		list = append(list, encoded{line, canAsk(&c), x})
 		return err
 	})
 	return list, err
@@ -105,7 +107,7 @@ func holdBack(all []encoded, c *Config) (train, held []encoded, err error) {
 	}
 	n := int(math.Round(c.ValidationSplit * float64(len(all))))
 	n = min(max(n, 1), len(all)-1)
-	order := shuffled(len(all), uint64(c.Seed), splitOrder)
+	order := dataset.Shuffled(len(all), uint64(c.Seed), dataset.SplitOrder)
 	slices.Sort(order[:n])
 	slices.Sort(order[n:])
 	for _, i := range order[:n] {
@@ -117,8 +119,8 @@ func holdBack(all []encoded, c *Config) (train, held []encoded, err error) {
 	return train, held, nil
 }
 
-func flatten(list []encoded) []Example {
-	var out []Example
+func flatten(list []encoded) []dataset.Example {
+	var out []dataset.Example
 	for _, e := range list {
 		out = append(out, e.examples...)
 	}
@@ -126,12 +128,12 @@ func flatten(list []encoded) []Example {
 }
 
 // count describes what the datasets gave.
-func count(set *examples, lines int, enc *encoder) Data {
-	d := Data{Lines: lines, Examples: len(set.train), Validation: len(set.eval), Truncated: enc.truncated, Dropped: enc.dropped}
+func count(set *examples, lines int, enc *dataset.Encoder) Data {
+	d := Data{Lines: lines, Examples: len(set.train), Validation: len(set.eval), Truncated: enc.Truncated, Dropped: enc.Dropped}
 	for i, x := range set.train {
 		d.Tokens += int64(len(x.Tokens))
 		d.Longest = max(d.Longest, len(x.Tokens))
-		d.Labelled += int64(labelled(set.train, []int{i}))
+		d.Labelled += int64(dataset.Labelled(set.train, []int{i}))
 	}
 	return d
 }
@@ -145,4 +147,29 @@ func (q *Queue) log(j *job, e Event) {
 	if err := j.log.append(e, false); err != nil {
 		q.o.Warn(fmt.Sprintf("training job %s: an event was lost: %v", j.ID, err))
 	}
+}
+
+// encoder returns what turns the conversations of a job into examples.
+func (q *Queue) encoder(c *Config) *dataset.Encoder {
+	return dataset.NewEncoder(q.o.Model, q.o.Template, dataset.EncoderOptions{
+		MaxLength: c.MaxLength, Drop: c.Truncation == Drop, TrainOnInputs: c.TrainOnInputs,
+	})
+}
+
+// schedule returns what the order of a job's examples depends on.
+func (q *Queue) schedule(c *Config) dataset.ScheduleOptions {
+	return dataset.ScheduleOptions{
+		Packing: c.Packing, MaxLength: c.MaxLength, Batch: c.Batch, Accumulation: c.Accumulation, Epochs: c.Epochs,
+		MaxSteps: c.MaxSteps, MicroBatchTokens: q.o.PassTokens, Seed: uint64(c.Seed),
+	}
+}
+
+// checkDataset looks at every line of the file.
+func checkDataset(path, which string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return dataset.Read(f, which, func(int, dataset.Conversation) error { return nil })
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/training/dataset"
 )
 
 // run is the worker's work on one job, from its last checkpoint to its end or until it is called off.
@@ -16,7 +17,7 @@ type run struct {
 	j       *job
 	job     Job // as it was when the run began
 	set     *examples
-	plan    *plan
+	order   *dataset.Schedule
 	probe   []int // of the training examples, where there are none for validation
 	trainer runtime.Trainer
 	state   state
@@ -75,15 +76,15 @@ func (r *run) open() (err error) {
 // lay plans the run on its examples, and returns the most tokens that a micro-batch of it has.
 func (r *run) lay() (most int) {
 	c := &r.job.Config
-	r.plan = newPlan(lengths(r.set.train), c, r.q.o.PassTokens)
+	r.order = dataset.NewSchedule(lengths(r.set.train), r.q.schedule(c))
 	if len(r.set.eval) == 0 {
-		r.probe = shuffled(len(r.set.train), uint64(c.Seed), probeOrder)
+		r.probe = dataset.Shuffled(len(r.set.train), uint64(c.Seed), dataset.ProbeOrder)
 		r.probe = r.probe[:min(maxProbe, len(r.probe))]
 	}
-	most = r.plan.largest()
+	most = r.order.LargestMicroBatch()
 	all, _ := r.evalSet()
 	for _, part := range r.evalBatches() {
-		most = max(most, len(batch(all, part, 0).Tokens))
+		most = max(most, len(dataset.Batch(all, part, 0).Tokens))
 	}
 	return most
 }
@@ -105,7 +106,7 @@ func (r *run) begin(tokens, modules int) error {
 	return nil
 }
 
-func lengths(list []Example) []int {
+func lengths(list []dataset.Example) []int {
 	out := make([]int, len(list))
 	for i, x := range list {
 		out[i] = len(x.Tokens)
@@ -139,7 +140,7 @@ func (r *run) steps(ctx context.Context) error {
 		r.state.Base = base
 		r.tellScore(base, "Before training")
 	}
-	for r.state.Step < r.plan.steps {
+	for r.state.Step < r.order.Steps() {
 		if err := r.step(ctx); err != nil {
 			return err
 		}
@@ -179,8 +180,8 @@ func (r *run) restoreBest() error {
 // after does what is due after a step: evaluation, checkpoint. It reports whether early stopping ends the run.
 func (r *run) after(ctx context.Context) (stop bool, err error) {
 	c, n := &r.job.Config, r.state.Step
-	last := n == r.plan.steps
-	due := last || c.EvalStrategy == EverySteps && n%c.EvalSteps == 0 || c.EvalStrategy == EveryEpoch && n%r.plan.perEpoch == 0
+	last := n == r.order.Steps()
+	due := last || c.EvalStrategy == EverySteps && n%c.EvalSteps == 0 || c.EvalStrategy == EveryEpoch && n%r.order.StepsPerEpoch() == 0
 	best := false
 	if due && c.EvalStrategy != Never && len(r.set.eval) > 0 {
 		if r.state.Last, err = r.evaluate(ctx); err != nil {
@@ -214,7 +215,7 @@ func (r *run) compare() (best, stop bool) {
 func (r *run) note() adapters.Note {
 	s := &r.state
 	m := map[string]float64{
-		"train_loss": s.Loss, "steps": float64(s.Step), "epochs": r.plan.epoch(s.Step), "trained_tokens": float64(s.Tokens),
+		"train_loss": s.Loss, "steps": float64(s.Step), "epochs": r.order.Epoch(s.Step), "trained_tokens": float64(s.Tokens),
 	}
 	if s.Done {
 		m["train_seconds"] = s.Seconds

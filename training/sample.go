@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/training/dataset"
 )
 
 // maxSamples is how many answers a report compares.
@@ -26,26 +27,19 @@ type SampleMessage struct {
 }
 
 // canAsk reports whether the conversation ends with an answer to a plain question.
-func (c *conversation) canAsk() bool {
-	n := len(c.turns)
-	if n < 2 || c.tools != nil || c.kwargs != nil || c.turns[n-1].message.Role != assistant {
-		return false
-	}
-	for _, t := range c.turns {
-		if t.message.Extra != nil {
-			return false
-		}
-	}
-	return true
+func canAsk(c *dataset.Conversation) bool {
+	_, _, ok := c.Question()
+	return ok
 }
 
-// sample is the question and its answer.
-func (c *conversation) sample() Sample {
+// sampleOf is the conversation's question and its answer.
+func sampleOf(c *dataset.Conversation) Sample {
 	var s Sample
-	for _, t := range c.turns[:len(c.turns)-1] {
-		s.Messages = append(s.Messages, SampleMessage{t.message.Role, t.message.Content})
+	messages, answer, _ := c.Question()
+	for _, m := range messages {
+		s.Messages = append(s.Messages, SampleMessage{m.Role, m.Content})
 	}
-	s.Reference = c.turns[len(c.turns)-1].message.Content
+	s.Reference = answer
 	return s
 }
 
@@ -67,9 +61,9 @@ func (q *Queue) writeSamples(job *Job, file string, list []encoded) error {
 	}
 	defer f.Close()
 	samples := []Sample{}
-	err = readDataset(f, "training", func(line int, c conversation) error {
+	err = dataset.Read(f, "training", func(line int, c dataset.Conversation) error {
 		if wanted[line] {
-			samples = append(samples, c.sample())
+			samples = append(samples, sampleOf(&c))
 		}
 		return nil
 	})

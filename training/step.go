@@ -8,15 +8,16 @@ import (
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/training/dataset"
 )
 
 // step does one step: the micro-batches, then the update.
 func (r *run) step(ctx context.Context) error {
 	began, n := r.now(), r.state.Step
-	parts := r.plan.step(n)
+	parts := r.order.Step(n)
 	norm := 0
 	for _, part := range parts {
-		norm += labelled(r.set.train, part)
+		norm += dataset.Labelled(r.set.train, part)
 	}
 	var sum total
 	for i, part := range parts {
@@ -32,7 +33,7 @@ func (r *run) step(ctx context.Context) error {
 	if err := r.state.Guard.see(n+1, loss); err != nil {
 		return err
 	}
-	u := r.job.Config.update(n, r.plan.steps)
+	u := r.job.Config.update(n, r.order.Steps())
 	if err := r.trainer.BeginUpdate(u); err != nil {
 		return err
 	}
@@ -66,8 +67,8 @@ type total struct {
 }
 
 // pass runs one micro-batch and adds what it gave.
-func (r *run) pass(ctx context.Context, mode runtime.TrainMode, all []Example, part []int, norm float64, sum *total) error {
-	b := batch(all, part, norm)
+func (r *run) pass(ctx context.Context, mode runtime.TrainMode, all []dataset.Example, part []int, norm float64, sum *total) error {
+	b := dataset.Batch(all, part, norm)
 	if err := r.trainer.Begin(mode, b); err != nil {
 		return err
 	}
@@ -96,7 +97,7 @@ func (c *Config) update(step, steps int) runtime.TrainUpdate {
 }
 
 // evalSet is what the base and the adapter are compared on: the examples for validation, or some of the others.
-func (r *run) evalSet() (all []Example, list []int) {
+func (r *run) evalSet() (all []dataset.Example, list []int) {
 	if len(r.set.eval) == 0 {
 		return r.set.train, r.probe
 	}
@@ -110,13 +111,13 @@ func (r *run) evalSet() (all []Example, list []int) {
 // evalBatches are the micro-batches of an evaluation: no larger than those of a step, unless one example is.
 func (r *run) evalBatches() [][]int {
 	all, list := r.evalSet()
-	return split(lengths(all), list, r.plan.largest())
+	return dataset.Split(lengths(all), list, r.order.LargestMicroBatch())
 }
 
 // evaluate returns the loss as it stands.
 func (r *run) evaluate(ctx context.Context) (*score, error) {
 	all, list := r.evalSet()
-	norm := labelled(all, list)
+	norm := dataset.Labelled(all, list)
 	var sum total
 	for _, part := range r.evalBatches() {
 		if err := r.pass(ctx, runtime.TrainEval, all, part, float64(norm), &sum); err != nil {
@@ -158,8 +159,8 @@ func finite(x float64) float64 {
 func (r *run) metrics() *Metrics {
 	s := &r.state
 	return &Metrics{
-		Step: s.Step, Steps: r.plan.steps, Epoch: r.plan.epoch(s.Step), Loss: s.Loss, Accuracy: s.Right,
-		TokensPerSecond: r.speed.tokensPerSecond(), ETA: r.speed.left(r.plan.steps - s.Step).Seconds(),
+		Step: s.Step, Steps: r.order.Steps(), Epoch: r.order.Epoch(s.Step), Loss: s.Loss, Accuracy: s.Right,
+		TokensPerSecond: r.speed.tokensPerSecond(), ETA: r.speed.left(r.order.Steps() - s.Step).Seconds(),
 	}
 }
 

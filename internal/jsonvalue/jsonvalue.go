@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"reflect"
+	"strings"
 )
 
 // Kind is the JSON type of a value: string, number, boolean, array, object, or null for none.
@@ -57,4 +58,13 @@ func TypeName(k reflect.Kind) string {
 		return "an array"
 	}
 	return "an object"
+}
+
+// Clip shortens a value to about 60 bytes for an error message.
+func Clip(v json.RawMessage) string {
+	const most = 60
+	if len(v) <= most {
+		return string(v)
+	}
+	return strings.ToValidUTF8(string(v[:most]), "") + "..."
 }

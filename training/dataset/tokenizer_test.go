@@ -1,6 +1,6 @@
 //go:build cgo && linux && !race
 
-package training
+package dataset
 
 import (
 	"os"
@@ -25,10 +25,10 @@ func TestTrainAsServedByTheDemoBase(t *testing.T) {
 	if why, yes := template.Fallback(); yes {
 		t.Fatal(why)
 	}
-	enc := &encoder{model: m, template: template, maxLength: 1 << 20}
+	enc := &Encoder{model: m, template: template, maxLength: 1 << 20}
 	n := 0
-	each := func(line int, c conversation) error {
-		list, err := enc.encode(c)
+	each := func(line int, c Conversation) error {
+		list, err := enc.Encode(c)
 		if err != nil || len(list) != 1 {
 			t.Fatalf("line %d: %d examples, error %v", line, len(list), err)
 		}
@@ -39,7 +39,7 @@ func TestTrainAsServedByTheDemoBase(t *testing.T) {
 		n++
 		return nil
 	}
-	files, _ := filepath.Glob("../demo/data/*.jsonl")
+	files, _ := filepath.Glob("../../demo/data/*.jsonl")
 	if dir := os.Getenv("LORIKEET_TEST_DATASETS"); dir != "" {
 		for _, pattern := range []string{"*.json", "*.jsonl"} {
 			more, _ := filepath.Glob(filepath.Join(dir, pattern))
@@ -61,7 +61,7 @@ func TestTrainAsServedByTheDemoBase(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = readDataset(f, "training", each)
+		err = Read(f, "training", each)
 		f.Close()
 		if err != nil {
 			t.Errorf("%s: %v", file, err)
@@ -74,6 +74,6 @@ func TestTrainAsServedByTheDemoBase(t *testing.T) {
 }
 
 // plainTurns reports whether every turn of the assistant is learned and can be read back as text.
-func plainTurns(c conversation) bool {
-	return !slices.ContainsFunc(c.turns, func(t turn) bool { return t.message.Role == assistant && !t.learn })
+func plainTurns(c Conversation) bool {
+	return !slices.ContainsFunc(c.Turns, func(t Turn) bool { return t.Message.Role == assistant && !t.Learn })
 }

@@ -1,4 +1,4 @@
-package training
+package dataset
 
 import (
 	"encoding/json"
@@ -12,37 +12,23 @@ import (
 // This file reads a line in any of the formats that people have. The keys tell which it is; keys that belong to
 // none, such as ids and categories, are not looked at.
 
-// conversation is what one line says: turns to render, or a text as it is.
-type conversation struct {
-	turns  []turn
-	tools  json.RawMessage            // nil: none
-	kwargs map[string]json.RawMessage // of the chat template
-	text   string                     // where there are no turns
-}
-
-// turn is one message and whether it is to be learned.
-type turn struct {
-	message runtime.Message
-	learn   bool
-}
-
 const assistant = "assistant"
 
-// parseLine reads one line. The error is a lineError.
-func parseLine(raw []byte) (conversation, error) {
+// parseLine reads one line. The error is a LineError.
+func parseLine(raw []byte) (Conversation, error) {
 	fields, err := parseObject(raw)
 	if err != nil {
-		return conversation{}, err
+		return Conversation{}, err
 	}
 	has := func(keys ...string) bool {
 		return !slices.ContainsFunc(keys, func(k string) bool { return isNull(fields[k]) })
 	}
 	for _, pair := range [][2]string{{"chosen", "rejected"}, {"preferred_output", "non_preferred_output"}} {
 		if has(pair[0]) || has(pair[1]) {
-			return conversation{}, badLine("is preference data (%s, %s), which supervised training does not use", pair[0], pair[1])
+			return Conversation{}, badLine("is preference data (%s, %s), which supervised training does not use", pair[0], pair[1])
 		}
 	}
-	var c conversation
+	var c Conversation
 	switch {
 	case has("messages"):
 		err = c.chat(fields["messages"], "messages", true)
@@ -53,36 +39,36 @@ func parseLine(raw []byte) (conversation, error) {
 	case has("instruction", "output"):
 		err = c.alpaca(fields)
 	case has("text"):
-		c.text, err = text(fields["text"], "text")
-		if err == nil && c.text == "" {
+		c.Text, err = text(fields["text"], "text")
+		if err == nil && c.Text == "" {
 			err = badLine("has an empty text")
 		}
 	default:
 		err = badLine("has the keys %s: messages, conversations, prompt and completion, instruction and output, or text are expected",
 			strings.Join(slices.Sorted(maps.Keys(fields)), ", "))
 	}
-	if err == nil && c.text == "" {
+	if err == nil && c.Text == "" {
 		err = c.finish(fields)
 	}
 	return c, err
 }
 
 // finish reads what goes with turns in every format, and looks at them as a whole.
-func (c *conversation) finish(fields map[string]json.RawMessage) error {
+func (c *Conversation) finish(fields map[string]json.RawMessage) error {
 	if !isNull(fields["system"]) {
 		system, err := text(fields["system"], "system")
 		if err != nil {
 			return err
 		}
 		if system != "" {
-			c.turns = slices.Insert(c.turns, 0, turn{message: runtime.Message{Role: "system", Content: system}})
+			c.Turns = slices.Insert(c.Turns, 0, Turn{Message: runtime.Message{Role: "system", Content: system}})
 		}
 	}
-	if !slices.ContainsFunc(c.turns, func(t turn) bool { return t.message.Role == assistant }) {
+	if !slices.ContainsFunc(c.Turns, func(t Turn) bool { return t.Message.Role == assistant }) {
 		return badLine("has no message of the assistant to learn from")
 	}
 	if raw := fields["chat_template_kwargs"]; !isNull(raw) {
-		if json.Unmarshal(raw, &c.kwargs) != nil {
+		if json.Unmarshal(raw, &c.Kwargs) != nil {
 			return badLine("has chat_template_kwargs that are not an object")
 		}
 	}
@@ -90,7 +76,7 @@ func (c *conversation) finish(fields map[string]json.RawMessage) error {
 }
 
 // readTools takes a list of tools, or a string that holds one, as data sets of equal columns have it.
-func (c *conversation) readTools(raw json.RawMessage) error {
+func (c *Conversation) readTools(raw json.RawMessage) error {
 	if isNull(raw) {
 		return nil
 	}
@@ -105,13 +91,13 @@ func (c *conversation) readTools(raw json.RawMessage) error {
 		return badLine("has tools that are not a list of objects")
 	}
 	if len(list) > 0 {
-		c.tools = raw
+		c.Tools = raw
 	}
 	return nil
 }
 
 // chat appends a list of messages.
-func (c *conversation) chat(raw json.RawMessage, key string, learn bool) error {
+func (c *Conversation) chat(raw json.RawMessage, key string, learn bool) error {
 	var list []json.RawMessage
 	if json.Unmarshal(raw, &list) != nil {
 		return badLine("has %s that are not a list", key)
@@ -124,13 +110,13 @@ func (c *conversation) chat(raw json.RawMessage, key string, learn bool) error {
 		if err != nil {
 			return badLine("%s[%d] %v", key, i, err)
 		}
-		c.turns = append(c.turns, t)
+		c.Turns = append(c.Turns, t)
 	}
 	return nil
 }
 
 // pair reads prompt and completion: two texts, or two lists of messages.
-func (c *conversation) pair(prompt, completion json.RawMessage) error {
+func (c *Conversation) pair(prompt, completion json.RawMessage) error {
 	for _, side := range []struct {
 		raw   json.RawMessage
 		key   string
@@ -153,12 +139,12 @@ func (c *conversation) pair(prompt, completion json.RawMessage) error {
 }
 
 // say appends a turn; the assistant's is learned.
-func (c *conversation) say(role, content string) {
-	c.turns = append(c.turns, turn{runtime.Message{Role: role, Content: content}, role == assistant})
+func (c *Conversation) say(role, content string) {
+	c.Turns = append(c.Turns, Turn{runtime.Message{Role: role, Content: content}, role == assistant})
 }
 
 // alpaca reads instruction, input and output, and history, which are questions and answers that came before.
-func (c *conversation) alpaca(fields map[string]json.RawMessage) error {
+func (c *Conversation) alpaca(fields map[string]json.RawMessage) error {
 	if raw := fields["history"]; !isNull(raw) {
 		var history [][2]string
 		if json.Unmarshal(raw, &history) != nil {
@@ -191,7 +177,7 @@ func (c *conversation) alpaca(fields map[string]json.RawMessage) error {
 	return nil
 }
 
-// text reads a string. The error is a lineError.
+// text reads a string. The error is a LineError.
 func text(raw json.RawMessage, key string) (string, error) {
 	var s string
 	if json.Unmarshal(raw, &s) != nil {

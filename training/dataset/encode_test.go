@@ -1,4 +1,4 @@
-package training
+package dataset
 
 import (
 	"errors"
@@ -12,15 +12,14 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
 )
 
-func newTestEncoder(t testing.TB, change func(*Config)) *encoder {
+func newTestEncoder(t testing.TB, change func(*EncoderOptions)) *Encoder {
 	t.Helper()
 	m := runtimetest.NewModel()
-	c := Defaults()
-	c.MaxLength = 1000
+	o := EncoderOptions{MaxLength: 1000}
 	if change != nil {
-		change(&c)
+		change(&o)
 	}
-	return newEncoder(m, chat.NewTemplate(m, "", func(w string) { t.Error(w) }), &c)
+	return NewEncoder(m, chat.NewTemplate(m, "", func(w string) { t.Error(w) }), o)
 }
 
 // show writes an example as text, with what is learned in brackets. The last token is a label alone.
@@ -45,13 +44,13 @@ func show(m runtime.Model, x Example) string {
 }
 
 // encodeLine returns the examples of a line, shown.
-func encodeLine(t *testing.T, e *encoder, line string) ([]string, error) {
+func encodeLine(t *testing.T, e *Encoder, line string) ([]string, error) {
 	t.Helper()
 	c, err := parseLine([]byte(line))
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := e.encode(c)
+	list, err := e.Encode(c)
 	var out []string
 	for _, x := range list {
 		out = append(out, show(e.model, x))
@@ -84,7 +83,7 @@ func TestMaskOfTurns(t *testing.T) {
 		{"a text", `{"text": "once"}`, false, "o[nce<|im_end|>]"},
 		{"a text that ends itself", `{"text": "once</s>"}`, false, "o[nce</s>]"},
 	} {
-		e := newTestEncoder(t, func(c *Config) { c.TrainOnInputs = tc.all })
+		e := newTestEncoder(t, func(o *EncoderOptions) { o.TrainOnInputs = tc.all })
 		got, err := encodeLine(t, e, tc.line)
 		if err != nil || len(got) != 1 || got[0] != tc.want {
 			t.Errorf("%s:\ngot  %q, error %v\nwant %q", tc.name, got, err, tc.want)
@@ -99,7 +98,7 @@ func TestTrainAsServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := e.encode(c)
+	list, err := e.Encode(c)
 	if err != nil || len(list) != 1 {
 		t.Fatalf("%d examples, error %v", len(list), err)
 	}
@@ -107,11 +106,11 @@ func TestTrainAsServed(t *testing.T) {
 }
 
 // checkServed compares an example with the prompts that serving its conversation takes.
-func checkServed(t *testing.T, e *encoder, c *conversation, x Example) {
+func checkServed(t *testing.T, e *Encoder, c *Conversation, x Example) {
 	t.Helper()
 	tokens := append(slices.Clone(x.Tokens), x.Labels[len(x.Labels)-1])
-	for i, turn := range c.turns {
-		if turn.message.Role != assistant {
+	for i, turn := range c.Turns {
+		if turn.Message.Role != assistant {
 			continue
 		}
 		prompt, err := e.template.Tokenize(c.messages()[:i], chat.Options{AddGenerationPrompt: true})
@@ -130,20 +129,20 @@ func checkServed(t *testing.T, e *encoder, c *conversation, x Example) {
 		for _, k := range answer[:len(answer)-1] {
 			text.Write(e.model.Piece(k, false))
 		}
-		if text.String() != turn.message.Content || !e.model.EndOfGeneration(answer[len(answer)-1]) {
-			t.Errorf("the answer learned is %q and token %d, want %q and an end", text.String(), answer[len(answer)-1], turn.message.Content)
+		if text.String() != turn.Message.Content || !e.model.EndOfGeneration(answer[len(answer)-1]) {
+			t.Errorf("the answer learned is %q and token %d, want %q and an end", text.String(), answer[len(answer)-1], turn.Message.Content)
 		}
 	}
 }
 
-// withTemplate is an encoder with another template than the fake's.
-func withTemplate(t *testing.T, m runtime.Model, source string, all bool) *encoder {
+// withTemplate is an Encoder with another template than the fake's.
+func withTemplate(t *testing.T, m runtime.Model, source string, all bool) *Encoder {
 	t.Helper()
 	tmpl := chat.NewTemplate(m, source, nil)
 	if why, yes := tmpl.Fallback(); yes {
 		t.Fatal(why)
 	}
-	return &encoder{model: m, template: tmpl, maxLength: 1000, all: all}
+	return &Encoder{model: m, template: tmpl, o: EncoderOptions{MaxLength: 1000, TrainOnInputs: all}}
 }
 
 // A template that shows what the assistant thought in the last turn alone, as those of reasoning models do.
@@ -152,7 +151,7 @@ const thinking = `{% for m in messages %}<|im_start|>{{ m.role }}
 {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
 {% endif %}`
 
-// TestTemplateThatForgets wants an example for every turn, each as serving sees it, and nothing learned twice.
+// TestTemplateThatForgets wants an example for every Turn, each as serving sees it, and nothing learned twice.
 func TestTemplateThatForgets(t *testing.T) {
 	line := `{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "thought": "B"},
 		{"role": "user", "content": "c"}, {"role": "assistant", "content": "d", "thought": "D"}]}`
@@ -181,7 +180,7 @@ func TestTemplatesThatCannotBeLearned(t *testing.T) {
 		`{% for m in messages %}{% if m.role == 'assistant' %}{{ raise_exception('no answers here') }}{% endif %}{{ m.content }}{% endfor %}`: "cannot be rendered up to message 2: the chat template cannot be rendered: no answers here",
 	} {
 		_, err := encodeLine(t, withTemplate(t, runtimetest.NewModel(), source, false), `{"prompt": "a", "completion": "b"}`)
-		if bad := new(lineError); !errors.As(err, &bad) || !strings.Contains(bad.reason, part) {
+		if bad := new(LineError); !errors.As(err, &bad) || !strings.Contains(bad.Reason, part) {
 			t.Errorf("error %v, want %q", err, part)
 		}
 	}
@@ -241,12 +240,12 @@ func (m mergingModel) Piece(t runtime.Token, special bool) []byte {
 func TestTokenizerThatJoins(t *testing.T) {
 	for _, space := range []bool{false, true} {
 		m := mergingModel{runtimetest.NewModel(), space}
-		e := &encoder{model: m, template: chat.NewTemplate(m, "", nil), maxLength: 1000}
+		e := &Encoder{model: m, template: chat.NewTemplate(m, "", nil), o: EncoderOptions{MaxLength: 1000}}
 		c, err := parseLine([]byte(`{"prompt": "a", "completion": "\nb"}`))
 		if err != nil {
 			t.Fatal(err)
 		}
-		list, err := e.encode(c)
+		list, err := e.Encode(c)
 		if err != nil || len(list) != 1 {
 			t.Fatalf("space %v: %d examples, error %v", space, len(list), err)
 		}
@@ -261,7 +260,7 @@ func TestTokenizerThatJoins(t *testing.T) {
 	e.model = foldingModel{runtimetest.NewModel()}
 	e.template = chat.NewTemplate(e.model, "", nil)
 	_, err := encodeLine(t, e, `{"prompt": "a", "completion": "ABC"}`)
-	if bad := new(lineError); !errors.As(err, &bad) || !strings.Contains(bad.reason, "the tokenizer joins the answer") {
+	if bad := new(LineError); !errors.As(err, &bad) || !strings.Contains(bad.Reason, "the tokenizer joins the answer") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -295,19 +294,19 @@ func TestTooLong(t *testing.T) {
 	prompt, _, _ := strings.Cut(whole[0], "[")
 	for _, tc := range []struct {
 		length             int
-		truncation         string
+		drop               bool
 		want               []string
 		truncated, dropped int
 	}{
-		{100, Truncate, whole, 0, 0},
-		{37 - 5, Truncate, []string{prompt + "[012345]"}, 1, 0},
-		{37 - 5, Drop, nil, 0, 1},
-		{10, Truncate, nil, 1, 1}, // nothing of the answer is left
+		{100, false, whole, 0, 0},
+		{37 - 5, false, []string{prompt + "[012345]"}, 1, 0},
+		{37 - 5, true, nil, 0, 1},
+		{10, false, nil, 1, 1}, // nothing of the answer is left
 	} {
-		e := newTestEncoder(t, func(c *Config) { c.MaxLength, c.Truncation = tc.length, tc.truncation })
+		e := newTestEncoder(t, func(o *EncoderOptions) { o.MaxLength, o.Drop = tc.length, tc.drop })
 		got, err := encodeLine(t, e, line)
-		if err != nil || !slices.Equal(got, tc.want) || e.truncated != tc.truncated || e.dropped != tc.dropped {
-			t.Errorf("%d, %s: got %q (%d truncated, %d dropped), error %v; want %q", tc.length, tc.truncation, got, e.truncated, e.dropped, err, tc.want)
+		if err != nil || !slices.Equal(got, tc.want) || e.Truncated != tc.truncated || e.Dropped != tc.dropped {
+			t.Errorf("%d, drop %v: got %q (%d truncated, %d dropped), error %v; want %q", tc.length, tc.drop, got, e.Truncated, e.Dropped, err, tc.want)
 		}
 	}
 }
@@ -316,8 +315,8 @@ func TestNothingToLearnIsCounted(t *testing.T) {
 	for _, line := range []string{`{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}]}`} {
 		e := newTestEncoder(t, nil)
 		got, err := encodeLine(t, e, line)
-		if err != nil || len(got) != 0 || e.dropped != 1 {
-			t.Errorf("%s: %q, %d dropped, error %v", line, got, e.dropped, err)
+		if err != nil || len(got) != 0 || e.Dropped != 1 {
+			t.Errorf("%s: %q, %d dropped, error %v", line, got, e.Dropped, err)
 		}
 	}
 }

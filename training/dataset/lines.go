@@ -1,4 +1,4 @@
-package training
+package dataset
 
 import (
 	"bufio"
@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"unicode/utf8"
 )
 
@@ -16,17 +15,11 @@ import (
 // maxLine bounds a line of a dataset.
 const maxLine = 16 << 20
 
-// lineError is what is wrong with one line; reading goes on after it. Its text continues "line 3".
-type lineError struct{ reason string }
-
-func (e *lineError) Error() string { return e.reason }
-
-func badLine(format string, args ...any) error { return &lineError{fmt.Sprintf(format, args...)} }
-
-// readDataset calls each for every line that holds a conversation. It returns a DatasetError, under the name
-// which, if lines cannot be read or each returned a lineError for them; any other error ends the reading.
-func readDataset(r io.Reader, which string, each func(line int, c conversation) error) error {
-	d := &lines{r: bufio.NewReaderSize(r, 64<<10), report: DatasetError{Dataset: which, Unit: "line"}}
+// Read calls each for every line that holds a conversation, with the line's number, and keeps no line in memory. It
+// returns an Error, under the name which ("training" or "validation"), where lines cannot be read or each returned a
+// LineError for them; any other error of each or r ends the reading and is returned as it is.
+func Read(r io.Reader, which string, each func(line int, c Conversation) error) error {
+	d := &lines{r: bufio.NewReaderSize(r, 64<<10), report: Error{Dataset: which, Unit: "line"}}
 	err := d.scan(func(line int, raw []byte) error {
 		c, err := parseLine(raw)
 		if err != nil {
@@ -46,29 +39,19 @@ func readDataset(r io.Reader, which string, each func(line int, c conversation) 
 	return nil
 }
 
-// checkDataset looks at every line of the file.
-func checkDataset(path, which string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return readDataset(f, which, func(int, conversation) error { return nil })
-}
-
 // lines reads either form of a dataset.
 type lines struct {
 	r      *bufio.Reader
 	found  int // lines with content
-	report DatasetError
+	report Error
 }
 
 // give hands one line on and notes what is wrong with it.
 func (d *lines) give(line int, raw []byte, each func(int, []byte) error) error {
 	d.found++
 	err := each(line, raw)
-	if bad := new(lineError); errors.As(err, &bad) {
-		d.note(line, bad.reason)
+	if bad := new(LineError); errors.As(err, &bad) {
+		d.note(line, bad.Reason)
 		return nil
 	}
 	return err
@@ -207,7 +190,7 @@ func (m *meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// parseObject reads a line's object. The error is a lineError.
+// parseObject reads a line's object. The error is a LineError.
 func parseObject(raw []byte) (map[string]json.RawMessage, error) {
 	if !utf8.Valid(raw) {
 		at := 0

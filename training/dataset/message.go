@@ -1,11 +1,10 @@
-package training
+package dataset
 
 import (
 	"encoding/json"
 	"strings"
 
-	"github.com/lorikeet-ai/lorikeet/chat"
-	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 )
 
 // speakers are the names that ShareGPT's "from" gives the roles.
@@ -17,37 +16,37 @@ var speakers = map[string]string{
 // parseMessage reads a message as OpenAI has it (role, content) or ShareGPT (from, value). What is neither goes to
 // the chat template as it is, as it does when serving. learn says whether the assistant's messages are learned
 // where they do not say so themselves. The error continues "messages[3]".
-func parseMessage(raw json.RawMessage, learn bool) (turn, error) {
+func parseMessage(raw json.RawMessage, learn bool) (Turn, error) {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(raw, &fields) != nil || fields == nil {
-		return turn{}, badLine("is not an object")
+		return Turn{}, badLine("is not an object")
 	}
 	role, content := "role", "content"
 	if isNull(fields["role"]) && !isNull(fields["from"]) {
 		role, content = "from", "value"
 	}
-	var t turn
+	var t Turn
 	if isNull(fields[role]) {
 		return t, badLine("has no role")
 	}
-	if json.Unmarshal(fields[role], &t.message.Role) != nil || t.message.Role == "" {
+	if json.Unmarshal(fields[role], &t.Message.Role) != nil || t.Message.Role == "" {
 		return t, badLine("has a %s that is not a text", role)
 	}
 	if role == "from" {
-		known := speakers[strings.ToLower(t.message.Role)]
+		known := speakers[strings.ToLower(t.Message.Role)]
 		if known == "" {
-			return t, badLine("is from %q: human, gpt, system or tool are expected", t.message.Role)
+			return t, badLine("is from %q: human, gpt, system or tool are expected", t.Message.Role)
 		}
-		t.message.Role = known
+		t.Message.Role = known
 	}
-	if t.message.Role == "developer" {
-		t.message.Role = "system" // OpenAI's newer name, which chat templates do not know
+	if t.Message.Role == "developer" {
+		t.Message.Role = "system" // OpenAI's newer name, which chat templates do not know
 	}
 	var err error
-	if t.message.Content, err = parseContent(fields[content], content, !isNull(fields["tool_calls"])); err != nil {
+	if t.Message.Content, err = parseContent(fields[content], content, !isNull(fields["tool_calls"])); err != nil {
 		return t, err
 	}
-	t.learn = learn && t.message.Role == assistant
+	t.Learn = learn && t.Message.Role == assistant
 	for name, value := range fields {
 		switch name {
 		case role, content:
@@ -56,28 +55,28 @@ func parseMessage(raw json.RawMessage, learn bool) (turn, error) {
 				return t, err
 			}
 		default:
-			if t.message.Extra == nil {
-				t.message.Extra = make(map[string]any)
+			if t.Message.Extra == nil {
+				t.Message.Extra = make(map[string]any)
 			}
-			t.message.Extra[name] = value
+			t.Message.Extra[name] = value
 		}
 	}
 	return t, nil
 }
 
 // weigh reads how much a message counts: 1 or 0, and 0 only where it is not the assistant's.
-func (t *turn) weigh(name string, raw json.RawMessage) error {
+func (t *Turn) weigh(name string, raw json.RawMessage) error {
 	if isNull(raw) {
 		return nil
 	}
 	var w float64
 	if json.Unmarshal(raw, &w) != nil || w != 0 && w != 1 {
-		return badLine("has a %s of %s: 0 or 1 is expected", name, clip(raw))
+		return badLine("has a %s of %s: 0 or 1 is expected", name, jsonvalue.Clip(raw))
 	}
-	if w == 1 && t.message.Role != assistant {
-		return badLine("has a %s of 1 and is the %s's: only the assistant's messages are learned, or all with train_on_inputs", name, t.message.Role)
+	if w == 1 && t.Message.Role != assistant {
+		return badLine("has a %s of 1 and is the %s's: only the assistant's messages are learned, or all with train_on_inputs", name, t.Message.Role)
 	}
-	t.learn = t.learn && w == 1
+	t.Learn = t.Learn && w == 1
 	return nil
 }
 
@@ -115,28 +114,4 @@ func parseContent(raw json.RawMessage, key string, optional bool) (string, error
 		}
 	}
 	return b.String(), nil
-}
-
-// messages are the turns without what training adds to them.
-func (c *conversation) messages() []runtime.Message {
-	list := make([]runtime.Message, len(c.turns))
-	for i, t := range c.turns {
-		list[i] = t.message
-	}
-	return list
-}
-
-// options are what the conversation is rendered with.
-func (c *conversation) options(generationPrompt bool) chat.Options {
-	o := chat.Options{AddGenerationPrompt: generationPrompt}
-	if c.tools != nil {
-		o.Tools = c.tools
-	}
-	if len(c.kwargs) > 0 {
-		o.Kwargs = make(map[string]any, len(c.kwargs))
-		for name, value := range c.kwargs {
-			o.Kwargs[name] = value
-		}
-	}
-	return o
 }

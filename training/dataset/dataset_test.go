@@ -1,4 +1,4 @@
-package training
+package dataset
 
 import (
 	"errors"
@@ -14,23 +14,23 @@ import (
 // read returns the conversations of a dataset, as short text.
 func read(data string) ([]string, error) {
 	var out []string
-	err := readDataset(strings.NewReader(data), "training", func(line int, c conversation) error {
+	err := Read(strings.NewReader(data), "training", func(line int, c Conversation) error {
 		s := fmt.Sprintf("%d:", line)
-		if len(c.turns) == 0 {
-			s += fmt.Sprintf(" text %q", c.text)
+		if len(c.Turns) == 0 {
+			s += fmt.Sprintf(" text %q", c.Text)
 		}
-		for _, t := range c.turns {
-			s += " " + t.message.Role
-			if t.learn {
+		for _, t := range c.Turns {
+			s += " " + t.Message.Role
+			if t.Learn {
 				s += "*"
 			}
-			s += fmt.Sprintf(" %q", t.message.Content)
-			if len(t.message.Extra) > 0 {
-				s += fmt.Sprintf(" %s", t.message.Extra)
+			s += fmt.Sprintf(" %q", t.Message.Content)
+			if len(t.Message.Extra) > 0 {
+				s += fmt.Sprintf(" %s", t.Message.Extra)
 			}
 		}
-		if c.tools != nil {
-			s += " tools " + string(c.tools)
+		if c.Tools != nil {
+			s += " tools " + string(c.Tools)
 		}
 		out = append(out, s)
 		return nil
@@ -100,7 +100,7 @@ func TestBadLines(t *testing.T) {
 		`{"prompt": "a", "completion": [{"role": "user", "content": "b"}]}`: "has no message of the assistant",
 	} {
 		_, err := read(conversations(1) + line + "\n" + conversations(1))
-		var bad *DatasetError
+		var bad *Error
 		if !errors.As(err, &bad) || bad.Count != 1 || bad.Bad[0].Line != 2 {
 			t.Errorf("%s: error %v", line, err)
 			continue
@@ -148,7 +148,7 @@ func TestBadFiles(t *testing.T) {
 		"long element":     {"[" + ok + `, {"text": "` + strings.Repeat("x", maxLine+100_000) + `"}]`, "element 2 is longer than 16777216 bytes"},
 	} {
 		_, err := read(tc.data)
-		if !errors.Is(err, ErrDataset) || !strings.Contains(err.Error(), tc.want) {
+		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: error %.300v, want %q", name, err, tc.want)
 		}
 	}
@@ -156,25 +156,25 @@ func TestBadFiles(t *testing.T) {
 
 func TestManyBadLines(t *testing.T) {
 	_, err := read(strings.Repeat("{\n", 50))
-	var bad *DatasetError
+	var bad *Error
 	if !errors.As(err, &bad) || len(bad.Bad) != 20 || bad.Count != 50 || bad.Bad[19].Line != 20 {
 		t.Fatalf("error %v", err)
 	}
-	wantError(t, err, ErrDataset, "the training data has 50 bad lines: line 1 is", "and 30 more")
+	wantError(t, err, ErrInvalid, "the training data has 50 bad lines: line 1 is", "and 30 more")
 }
 
 // TestReadErrors wants an error of the reader to end the reading, in either form.
 func TestReadErrors(t *testing.T) {
 	for _, data := range []string{conversations(2), "[" + `{"text": "a"},`, ""} {
 		r := io.MultiReader(strings.NewReader(data), iotest.ErrReader(io.ErrClosedPipe))
-		err := readDataset(r, "training", func(int, conversation) error { return nil })
+		err := Read(r, "training", func(int, Conversation) error { return nil })
 		if !errors.Is(err, io.ErrClosedPipe) {
 			t.Errorf("%.20q: error %v", data, err)
 		}
 	}
 	stop := errors.New("stop")
 	for _, data := range []string{conversations(2), `[{"text": "a"}]`} {
-		if err := readDataset(strings.NewReader(data), "training", func(int, conversation) error { return stop }); !errors.Is(err, stop) {
+		if err := Read(strings.NewReader(data), "training", func(int, Conversation) error { return stop }); !errors.Is(err, stop) {
 			t.Errorf("%.20q: error %v", data, err)
 		}
 	}
@@ -182,14 +182,19 @@ func TestReadErrors(t *testing.T) {
 
 // TestDemoSets reads the project's own training sets.
 func TestDemoSets(t *testing.T) {
-	files, err := filepath.Glob("../demo/data/*.jsonl")
+	files, err := filepath.Glob("../../demo/data/*.jsonl")
 	if err != nil || len(files) < 8 {
 		t.Fatalf("%v, error %v", files, err)
 	}
 	for _, file := range files {
-		if err := checkDataset(file, "training"); err != nil {
+		f, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Read(f, "training", func(int, Conversation) error { return nil }); err != nil {
 			t.Errorf("%s: %v", file, err)
 		}
+		f.Close()
 	}
 }
 
@@ -207,7 +212,7 @@ func TestRealSets(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = readDataset(f, "training", func(int, conversation) error { n++; return nil })
+			err = Read(f, "training", func(int, Conversation) error { n++; return nil })
 			f.Close()
 			t.Logf("%s: %d lines, error %v", filepath.Base(file), n, err)
 			if err != nil || n == 0 {
@@ -227,16 +232,16 @@ func FuzzDataset(f *testing.F) {
 	f.Add(`{"messages": [{"role": "assistant", "content": [{"type": "text", "value": "x"}], "weight": 1}]}` + "\n[")
 	enc := newTestEncoder(f, nil)
 	f.Fuzz(func(t *testing.T, data string) {
-		err := readDataset(strings.NewReader(data), "training", func(line int, c conversation) error {
-			list, err := enc.encode(c)
+		err := Read(strings.NewReader(data), "training", func(line int, c Conversation) error {
+			list, err := enc.Encode(c)
 			for _, x := range list {
-				if len(x.Tokens) == 0 || len(x.Tokens) != len(x.Labels) || len(x.Tokens) > enc.maxLength || x.Labels[len(x.Labels)-1] < 0 {
+				if len(x.Tokens) == 0 || len(x.Tokens) != len(x.Labels) || len(x.Tokens) > enc.o.MaxLength || x.Labels[len(x.Labels)-1] < 0 {
 					t.Fatalf("line %d gives %+v", line, x)
 				}
 			}
 			return err
 		})
-		var bad *DatasetError
+		var bad *Error
 		if err != nil && (!errors.As(err, &bad) || len(bad.Bad) > maxBadLines || bad.Count < len(bad.Bad)) {
 			t.Fatalf("error %v", err)
 		}

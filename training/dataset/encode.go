@@ -1,4 +1,4 @@
-package training
+package dataset
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/lorikeet-ai/lorikeet/chat"
+	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -18,19 +19,27 @@ type Example struct {
 
 const unlabelled runtime.Token = -1
 
-// encoder turns conversations into examples with the template that serves.
-type encoder struct {
-	model     runtime.Model
-	template  *chat.Template
-	maxLength int
-	drop      bool // and do not truncate
-	all       bool // every token is learned, not the assistant's alone
-
-	truncated, dropped int
+// EncoderOptions say what becomes of a conversation.
+type EncoderOptions struct {
+	MaxLength     int  // tokens of an example
+	Drop          bool // longer examples are left out; otherwise they are cut
+	TrainOnInputs bool // every token is learned, not the assistant's alone
 }
 
-func newEncoder(m runtime.Model, t *chat.Template, c *Config) *encoder {
-	return &encoder{model: m, template: t, maxLength: c.MaxLength, drop: c.Truncation == Drop, all: c.TrainOnInputs}
+// Encoder turns conversations into examples with the template that serves. It belongs to one goroutine.
+type Encoder struct {
+	model    runtime.Model
+	template *chat.Template
+	o        EncoderOptions
+
+	// What has become of the conversations encoded so far.
+	Truncated int // examples cut to MaxLength
+	Dropped   int // examples left out: too long, or with nothing left to learn
+}
+
+// NewEncoder returns an Encoder for a base and the template that it is served with.
+func NewEncoder(m runtime.Model, t *chat.Template, o EncoderOptions) *Encoder {
+	return &Encoder{model: m, template: t, o: o}
 }
 
 // script is a sequence of tokens and which of them are to be learned.
@@ -47,13 +56,13 @@ func (s *script) add(tokens []runtime.Token, learn bool) {
 	}
 }
 
-// encode returns the examples of a conversation. A template that renders every turn as the continuation of the
+// Encode returns the examples of a conversation. A template that renders every turn as the continuation of the
 // turns before it gives one; where it does not, because it drops what was thought before, say, every turn that
 // changes what came before begins another. What an example trains is then always what serving will see. The
-// error is a lineError, or one of the tokenizer.
-func (e *encoder) encode(c conversation) ([]Example, error) {
-	if len(c.turns) == 0 {
-		s, err := e.plainText(c.text)
+// error is a LineError, or one of the tokenizer.
+func (e *Encoder) Encode(c Conversation) ([]Example, error) {
+	if len(c.Turns) == 0 {
+		s, err := e.plainText(c.Text)
 		if err != nil {
 			return nil, err
 		}
@@ -61,8 +70,8 @@ func (e *encoder) encode(c conversation) ([]Example, error) {
 	}
 	messages := c.messages()
 	var list []script
-	for i, t := range c.turns {
-		if t.message.Role != assistant || !t.learn && !e.all {
+	for i, t := range c.Turns {
+		if t.Message.Role != assistant || !t.Learn && !e.o.TrainOnInputs {
 			continue
 		}
 		prompt, answer, err := e.turn(&c, messages, i)
@@ -71,10 +80,10 @@ func (e *encoder) encode(c conversation) ([]Example, error) {
 		}
 		list = e.extend(list, prompt)
 		s := &list[len(list)-1]
-		s.add(answer, e.all)
+		s.add(answer, e.o.TrainOnInputs)
 		e.markAnswer(s, len(answer), i == len(messages)-1)
 	}
-	if e.all && messages[len(messages)-1].Role != assistant {
+	if e.o.TrainOnInputs && messages[len(messages)-1].Role != assistant {
 		text, err := e.template.Render(messages, c.options(false))
 		if err != nil {
 			return nil, badLine("cannot be rendered: %v", err)
@@ -89,7 +98,7 @@ func (e *encoder) encode(c conversation) ([]Example, error) {
 }
 
 // plainText learns all of a text, and that it ends.
-func (e *encoder) plainText(text string) (script, error) {
+func (e *Encoder) plainText(text string) (script, error) {
 	var s script
 	tokens, err := e.template.Encode(text)
 	if err != nil {
@@ -101,7 +110,7 @@ func (e *encoder) plainText(text string) (script, error) {
 }
 
 // end appends the model's EOS where the script does not end with a token that ends an answer.
-func (e *encoder) end(s *script) {
+func (e *Encoder) end(s *script) {
 	n := len(s.tokens)
 	if eos := e.model.Facts().EOS; eos >= 0 && (n == 0 || !e.model.EndOfGeneration(s.tokens[n-1])) {
 		s.add([]runtime.Token{eos}, true)
@@ -110,19 +119,19 @@ func (e *encoder) end(s *script) {
 
 // extend continues the last script with what tokens has beyond it, or begins another where tokens is no
 // continuation. What two scripts begin with alike is learned once.
-func (e *encoder) extend(list []script, tokens []runtime.Token) []script {
+func (e *Encoder) extend(list []script, tokens []runtime.Token) []script {
 	same := 0
 	if len(list) > 0 {
 		s := &list[len(list)-1]
 		same = commonPrefix(s.tokens, tokens)
 		if same == len(s.tokens) {
-			s.add(tokens[same:], e.all)
+			s.add(tokens[same:], e.o.TrainOnInputs)
 			return list
 		}
 	}
 	var s script
 	s.add(tokens[:same], false)
-	s.add(tokens[same:], e.all)
+	s.add(tokens[same:], e.o.TrainOnInputs)
 	return append(list, s)
 }
 
@@ -136,7 +145,7 @@ func commonPrefix(a, b []runtime.Token) int {
 
 // markAnswer learns the last n tokens, up to the one on which the server stops. A template that ends no turn with
 // such a token leaves the end to the model's EOS, which follows the conversation's last turn.
-func (e *encoder) markAnswer(s *script, n int, last bool) {
+func (e *Encoder) markAnswer(s *script, n int, last bool) {
 	at := len(s.tokens) - n
 	end := len(s.tokens)
 	for i := len(s.tokens) - 1; i >= at; i-- {
@@ -155,7 +164,7 @@ func (e *encoder) markAnswer(s *script, n int, last bool) {
 
 // turn returns the tokens that serving has as a prompt when the answer messages[i] is asked for, and those that
 // it then must sample.
-func (e *encoder) turn(c *conversation, messages []runtime.Message, i int) (prompt, answer []runtime.Token, err error) {
+func (e *Encoder) turn(c *Conversation, messages []runtime.Message, i int) (prompt, answer []runtime.Token, err error) {
 	before, err := e.template.Render(messages[:i], c.options(true))
 	if err != nil {
 		return nil, nil, badLine("cannot be rendered up to message %d: %v", i, err)
@@ -184,7 +193,7 @@ func (e *encoder) turn(c *conversation, messages []runtime.Message, i int) (prom
 
 // alone tokenizes an answer whose beginning the tokenizer would join with the end of the prompt. A tokenizer may
 // put a space before a text; behind another text, with which it does not join, it does not.
-func (e *encoder) alone(text string) ([]runtime.Token, error) {
+func (e *Encoder) alone(text string) ([]runtime.Token, error) {
 	for _, before := range []string{"", "\n", "a"} {
 		head, err := e.model.Tokenize(before, false, true)
 		if err != nil {
@@ -205,29 +214,29 @@ func (e *encoder) alone(text string) ([]runtime.Token, error) {
 			return whole[len(head):], nil
 		}
 	}
-	return nil, badLine("cannot be learned: the tokenizer joins the answer %s with what stands before it", clip([]byte(fmt.Sprintf("%q", text))))
+	return nil, badLine("cannot be learned: the tokenizer joins the answer %s with what stands before it", jsonvalue.Clip([]byte(fmt.Sprintf("%q", text))))
 }
 
 // cut makes examples of scripts: at most maxLength long, and ending with the last token that is learned.
-func (e *encoder) cut(list []script) []Example {
+func (e *Encoder) cut(list []script) []Example {
 	if len(list) == 0 {
-		e.dropped++ // every turn of the assistant has the weight 0
+		e.Dropped++ // every turn of the assistant has the weight 0
 	}
 	var out []Example
 	for _, s := range list {
 		n := lastLearned(s.learn)
-		if n > e.maxLength {
-			if !e.drop {
-				e.truncated++
-				n = lastLearned(s.learn[:e.maxLength+1])
+		if n > e.o.MaxLength {
+			if !e.o.Drop {
+				e.Truncated++
+				n = lastLearned(s.learn[:e.o.MaxLength+1])
 			}
-			if e.drop || n < 1 {
-				e.dropped++
+			if e.o.Drop || n < 1 {
+				e.Dropped++
 				continue
 			}
 		}
 		if n < 1 {
-			e.dropped++ // a single token, which nothing predicts
+			e.Dropped++ // a single token, which nothing predicts
 			continue
 		}
 		x := Example{Tokens: slices.Clip(slices.Clone(s.tokens[:n])), Labels: make([]runtime.Token, n)}

@@ -1,0 +1,72 @@
+package dataset
+
+import (
+	"encoding/json"
+
+	"github.com/lorikeet-ai/lorikeet/chat"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// Conversation is what one line says: turns to render, or a text as it is. What its maps and slices hold must not be
+// changed.
+type Conversation struct {
+	Turns  []Turn
+	Tools  json.RawMessage            // a list of objects; nil: none
+	Kwargs map[string]json.RawMessage // further variables of the chat template
+	Text   string                     // where there are no turns
+}
+
+// Turn is one message and whether it is to be learned.
+type Turn struct {
+	Message runtime.Message
+	Learn   bool
+}
+
+// messages are the turns without what training adds to them.
+func (c *Conversation) messages() []runtime.Message {
+	list := make([]runtime.Message, len(c.Turns))
+	for i, t := range c.Turns {
+		list[i] = t.Message
+	}
+	return list
+}
+
+// options are what the conversation is rendered with.
+func (c *Conversation) options(generationPrompt bool) chat.Options {
+	o := chat.Options{AddGenerationPrompt: generationPrompt}
+	if c.Tools != nil {
+		o.Tools = c.Tools
+	}
+	if len(c.Kwargs) > 0 {
+		o.Kwargs = make(map[string]any, len(c.Kwargs))
+		for name, value := range c.Kwargs {
+			o.Kwargs[name] = value
+		}
+	}
+	return o
+}
+
+// Question returns the messages before the last and the text of the last. It reports false where the conversation does not
+// end with the assistant's answer to plain messages, so that it cannot be asked as it stands.
+func (c *Conversation) Question() (messages []runtime.Message, answer string, ok bool) {
+	n := len(c.Turns)
+	if n < 2 || c.Tools != nil || c.Kwargs != nil || c.Turns[n-1].Message.Role != assistant {
+		return nil, "", false
+	}
+	for _, t := range c.Turns {
+		if t.Message.Extra != nil {
+			return nil, "", false
+		}
+	}
+	messages = c.messages()
+	return messages[:n-1], messages[n-1].Content, true
+}
+
+// Bytes is about how much text the conversation has.
+func (c *Conversation) Bytes() int {
+	n := len(c.Text)
+	for _, t := range c.Turns {
+		n += len(t.Message.Content)
+	}
+	return n
+}
