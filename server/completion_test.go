@@ -334,3 +334,22 @@ func FuzzRequests(f *testing.F) {
 		}
 	})
 }
+
+// Keys match exactly, and of a key that stands twice the last one counts.
+func TestKeysMatchExactly(t *testing.T) {
+	h := open(t)
+	for _, c := range []struct {
+		body string
+		want int
+	}{
+		{completion("a", `"max_tokens":3,"Max_Tokens":5,"MAX_TOKENS":6,"ignore_eos":true`), 3},
+		{completion("a", `"max_tokens":3,"max_tokens":4,"ignore_eos":true`), 4},
+		{`{"prompt":"b","PROMPT":7,"prompt":"a","max_tokens":2,"ignore_eos":true}`, 2},
+	} {
+		var got openapi.Completion
+		h.post("/v1/completions", c.body, &got)
+		if got.Usage.CompletionTokens != c.want {
+			t.Errorf("%s: %d tokens, want %d", c.body, got.Usage.CompletionTokens, c.want)
+		}
+	}
+}

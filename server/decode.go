@@ -67,28 +67,33 @@ func tooLarge(c *fiber.Ctx, rest io.Reader, limit int64) error {
 	}
 }
 
-// decodeJSON reads a JSON object into v, a pointer to one of openapi's types. Unknown fields are ignored; the
-// error says where the text is not JSON, or which field has the wrong type.
+// decodeJSON reads a JSON object into v, a pointer to one of openapi's types. Keys match exactly and unknown fields are
+// ignored; the error says where the text is not JSON or exceeds a bound, or which field has the wrong type.
 func decodeJSON(body []byte, v any) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return &refusal{status: http.StatusBadRequest, code: codeJSON, message: "the body is empty, a JSON object is expected"}
 	}
-	if !utf8.Valid(body) {
-		at := 0
-		for r, n := utf8.DecodeRune(body); r != utf8.RuneError || n != 1; r, n = utf8.DecodeRune(body[at:]) {
-			at += n
-		}
-		return &refusal{
-			status: http.StatusBadRequest, code: codeJSON,
-			message: fmt.Sprintf("the body is not UTF-8 at %s", place(body, at)),
-		}
+	if err := scanJSON(body); err != nil {
+		return err
 	}
-	return jsonError(body, "", json.Unmarshal(body, v))
+	return jsonError(body, "", jsonvalue.Decode(body, v))
+}
+
+// scanJSON refuses what must not be decoded: too deep, too many values, or text that is no text.
+func scanJSON(body []byte) error {
+	f := jsonvalue.AsFault(jsonvalue.Scan(body, jsonvalue.Limits{}))
+	if f == nil {
+		return nil
+	}
+	return &refusal{
+		status: http.StatusBadRequest, code: codeJSON,
+		message: fmt.Sprintf("the body %s at %s", f.Reason, place(body, f.Offset)),
+	}
 }
 
 // decodeField reads the raw value of a field, whose name goes before those of the fields in it.
 func decodeField(raw json.RawMessage, param string, v any) error {
-	return jsonError(raw, param, json.Unmarshal(raw, v))
+	return jsonError(raw, param, jsonvalue.Decode(raw, v))
 }
 
 // jsonError turns what encoding/json says into a refusal; nil stays nil.
@@ -104,8 +109,8 @@ func jsonError(body []byte, prefix string, err error) error {
 			message: fmt.Sprintf("the body is not valid JSON at %s: %v", place(body, int(syntax.Offset)-1), syntax),
 		}
 	case errors.As(err, &typed):
-		param := strings.TrimPrefix(typed.Field, "GenerationParameters.") // embedded in the request
-		if prefix != "" && param != "" {
+		param := typed.Field
+		if prefix != "" && param != "" && param[0] != '[' {
 			param = "." + param
 		}
 		param = prefix + param

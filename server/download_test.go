@@ -128,7 +128,7 @@ func TestMergeErrors(t *testing.T) {
 		`{"name":"m","from":[{"name":"pirat"}]}`:                                                  {404, "adapter_not_found", "from[0].name", "did you mean pirate?"},
 		`{"name":"m","from":[{"name":"pirate"},{}]}`:                                              {400, codeValue, "from[1].name", "empty"},
 		`{"name":"m","from":[{"name":"pirate","weight":1e10}]}`:                                   {400, codeValue, "from[0].weight", "1e+10"},
-		`{"name":"m","from":[{"name":"pirate","weight":"much"}]}`:                                 {400, codeType, "from.weight", "number"},
+		`{"name":"m","from":[{"name":"pirate","weight":"much"}]}`:                                 {400, codeType, "from[0].weight", "number"},
 		`{"name":"m","from":[{"name":"pirate"}],"method":"mean"}`:                                 {400, codeValue, "method", "magnitude_prune"},
 		`{"name":"m","from":[{"name":"pirate"}],"method":"ties"}`:                                 {400, codeValue, "density", "density"},
 		`{"name":"m","from":[{"name":"pirate"}],"method":"ties","density":0}`:                     {400, codeValue, "density", "above 0"},

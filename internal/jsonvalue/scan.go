@@ -25,8 +25,6 @@ const (
 type Fault struct {
 	Offset int // of the byte at which it shows
 	Reason string
-	// Syntax is set where the text is no JSON at all because of its nesting or its encoding.
-	Syntax bool
 }
 
 func (f *Fault) Error() string { return f.Reason }
@@ -42,14 +40,14 @@ func Scan(text []byte, l Limits) error {
 		l.Values = MaxValues
 	}
 	if at := invalidUTF8(text); at >= 0 {
-		return &Fault{Offset: at, Reason: "is not UTF-8", Syntax: true}
+		return &Fault{Offset: at, Reason: "is not UTF-8"}
 	}
 	depth, values := 0, 1
 	for i := 0; i < len(text); i++ {
 		switch text[i] {
 		case '{', '[':
 			if depth++; depth > l.Depth {
-				return &Fault{Offset: i, Reason: fmt.Sprintf("exceeded max depth: objects and arrays may be nested %d deep", l.Depth), Syntax: true}
+				return &Fault{Offset: i, Reason: fmt.Sprintf("exceeded max depth: objects and arrays may be nested %d deep", l.Depth)}
 			}
 			values++ // its first element
 		case '}', ']':
