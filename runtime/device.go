@@ -20,7 +20,7 @@ type Choice struct {
 	Token   Token
 	Logprob float32
 	Top     []TokenLogprob // most likely first
-	Err     error          // the stream ends with it, and Token means nothing: no token is possible (the grammar admits none, ...), or ErrLogits
+	Err     error          // where set, the stream ends with it and Token is undefined: no token is possible (the grammar admits none), or ErrLogits
 }
 
 // TokenLogprob is a token and the natural logarithm of its probability.
@@ -60,8 +60,8 @@ type Device interface {
 
 	// Decode computes the rows, appends their KV to their sequences, and returns a Choice for every row
 	// that has a Sampler, in row order. The slice is valid until the next Decode.
-	// ErrNoRoom: the cells do not suffice and nothing changed. Any other error leaves the sequences of the
-	// batch in doubt: the caller forgets them whole.
+	// ErrNoRoom: there are not enough free cells, and nothing changed. After any other error the content of the
+	// batch's sequences is undefined: the caller empties them with Forget(seq, 0).
 	Decode(rows []Row) ([]Choice, error)
 
 	// Close frees everything. It may be called twice.

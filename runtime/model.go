@@ -6,7 +6,7 @@ type Token = int32
 // Shape is the shape of a linear layer's weight: it maps In features to Out features.
 type Shape struct{ In, Out int }
 
-// Facts are what a model file says of itself; they never change after loading.
+// Facts describe the loaded model, mostly as its file does; they never change after loading.
 type Facts struct {
 	Name          string  // general.name, or the file's base name
 	Architecture  string  // "llama", "qwen2", ... without our "-nf4" mark
@@ -50,7 +50,7 @@ type Message struct {
 	Extra   map[string]any
 }
 
-// Model is the loaded base: facts, tokenizer and makers of what the Device uses. Every method may be
+// Model is the loaded base: its facts, its tokenizer, and constructors for what the Device uses. Every method may be
 // called from any goroutine at any time until Close; nothing here touches the KV cache.
 type Model interface {
 	// Facts returns the model's facts. The caller must not change them.

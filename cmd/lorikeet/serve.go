@@ -25,40 +25,40 @@ type serveFlags struct{ program.Config }
 
 // bind declares the flags of c.
 func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
-	flags.StringVarP(&c.Model, "model", "m", "", "GGUF file of the base model, a Hugging Face folder, which is converted once, or hf://org/repo[@revision][:quant][/file]; empty for the small one that is built in")
-	flags.String("hf", "", "org/repo[:quant] on the hub, the same as --model hf://org/repo[:quant]")
-	choiceFlag(flags, &c.ImportType, "import-type", "nf4", "type that the weights of a Hugging Face folder get", importTypes()...)
-	flags.StringArrayVar(&c.Aliases, "alias", nil, "name of the base model in the API; the first replaces its own")
+	flags.StringVarP(&c.Model, "model", "m", "", "the base model: a GGUF file, a Hugging Face folder (converted once), or hf://org/repo[@revision][:quant][/file]; empty: the small built-in model")
+	flags.String("hf", "", "a repository on the hub, org/repo[:quant]; the same as --model hf://org/repo[:quant]")
+	choiceFlag(flags, &c.ImportType, "import-type", "nf4", "weight type that a Hugging Face folder is converted to", importTypes()...)
+	flags.StringArrayVar(&c.Aliases, "alias", nil, "name of the base model in the API; repeatable; the first replaces the name in the file")
 	flags.StringVar(&c.Template, "chat-template-file", "", "Jinja chat template to use instead of the model's")
 	flags.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "address to serve on; port 0 is any free one")
 	flags.String("host", "", "host to serve on, instead of the one in --listen")
 	flags.Int("port", 0, "port to serve on, instead of the one in --listen")
-	flags.StringArrayVar(&c.Keys, "api-key", nil, "key that clients must send; repeatable; none: no key is asked for")
-	flags.StringArrayVar(&c.Origins, "cors-origin", nil, "origin of web pages that may ask from a browser, or *; repeatable; none: no page may")
-	flags.StringVar(&c.Data, "data", dataDir, "folder that adapters and downloaded models are stored in")
-	flags.StringArrayVar(&c.AdapterDirs, "adapter-dir", nil, "folder whose adapters are served by their names, also when they change; repeatable")
+	flags.StringArrayVar(&c.Keys, "api-key", nil, "API key that clients must send; repeatable; without one no key is asked for")
+	flags.StringArrayVar(&c.Origins, "cors-origin", nil, "origin of web pages that may call the API from a browser, or *; repeatable; without one no page may")
+	flags.StringVar(&c.Data, "data", dataDir, "folder for adapters, training jobs and downloaded models")
+	flags.StringArrayVar(&c.AdapterDirs, "adapter-dir", nil, "folder whose adapters are registered by their names, and again whenever they change; repeatable")
 	sizeFlag(flags, (*size)(&c.AdapterBytes), "adapter-memory", 2<<30, "memory that loaded adapters may hold")
 	sizeFlag(flags, (*size)(&c.MaxUpload), "max-upload", 1<<30, "largest adapter that may be uploaded")
-	choiceFlag(flags, &c.Remote, "remote-adapters", "auto", "whether requests may name adapters on the hub or in buckets; auto is on with an --api-key, or where only this machine is listened to", "auto", "on", "off")
-	sizeFlag(flags, (*size)(&c.TrainMemory), "train-memory", 2<<30, "memory that a training job may take; 0: any")
-	flags.Float64Var(&c.TrainShare, "train-share", 0.5, "share of the time that training gets while requests are answered; it gets all where there are none")
+	choiceFlag(flags, &c.Remote, "remote-adapters", "auto", "whether requests may name adapters on the hub or in buckets; auto: with an --api-key, or where the server listens on loopback alone", "auto", "on", "off")
+	sizeFlag(flags, (*size)(&c.TrainMemory), "train-memory", 2<<30, "memory that a training job may take; 0: no limit")
+	flags.Float64Var(&c.TrainShare, "train-share", 0.5, "share of the time that training gets while requests are answered; without requests it gets all")
 
 	flags.IntVarP(&c.Parallel, "parallel", "p", 16, "requests that are answered at once")
-	flags.IntVarP(&c.Context, "ctx", "c", 0, fmt.Sprintf("tokens that all of them share; 0: parallel times the model's context, at most %d", program.MaxContext))
-	flags.IntVar(&c.Chunk, "chunk", 256, "prompt tokens in one turn; what running answers wait for when a long prompt comes")
-	flags.IntVar(&c.Batch, "batch", 0, "rows in one decode; 0: chunk and parallel, at least 512")
-	flags.IntVar(&c.UBatch, "ubatch", 512, "rows of it that are computed at once")
+	flags.IntVarP(&c.Context, "ctx", "c", 0, fmt.Sprintf("tokens in the KV cache, which all requests share; 0: parallel times the model's context, at most %d", program.MaxContext))
+	flags.IntVar(&c.Chunk, "chunk", 256, "prompt tokens in one decode; bounds how long a long prompt delays running answers")
+	flags.IntVar(&c.Batch, "batch", 0, "tokens in one decode; 0: chunk + parallel, at least 512")
+	flags.IntVar(&c.UBatch, "ubatch", 512, "tokens of a decode that are computed at once (micro-batch)")
 	flags.IntVarP(&c.Threads, "threads", "t", 0, "compute threads; 0: one for each physical core")
 	choiceFlag(flags, &c.KVType, "kv-type", "f16", "type of the KV cache", "f16", "f32", "q8_0")
-	choiceFlag(flags, &c.FlashAttention, "flash-attn", "auto", "attention as one fused operation", "auto", "on", "off")
+	choiceFlag(flags, &c.FlashAttention, "flash-attn", "auto", "flash attention", "auto", "on", "off")
 	choiceFlag(flags, &c.Backend, "lora-backend", "fused", "how adapters are multiplied", "fused", "mmid")
 	choiceFlag(flags, &c.NF4, "nf4-mode", "i8", "how NF4 weights are multiplied", "i8", "i16", "f32")
 	flags.BoolVar(&c.CheckTensors, "check-tensors", false, "read all weights at the start and refuse a model in which one is infinite or not a number")
-	flags.BoolVar(&c.Grouped, "grouped", false, "decode each adapter on its own, as servers do that cannot mix them; for comparison")
+	flags.BoolVar(&c.Grouped, "grouped", false, "decode the requests of each adapter by themselves, as servers do that cannot mix adapters; for comparison")
 
-	flags.IntVar(&c.MaxQueue, "max-queue", 256, "requests that may wait; more get 429")
-	secondsFlag(flags, (*seconds)(&c.Deadline), "deadline", 10*time.Minute, "longest time for an answer; 0: any")
-	secondsFlag(flags, (*seconds)(&c.Drain), "drain", 30*time.Second, "how long a stopping server finishes what it has")
+	flags.IntVar(&c.MaxQueue, "max-queue", 256, "requests that may wait; further ones are answered 429")
+	secondsFlag(flags, (*seconds)(&c.Deadline), "deadline", 10*time.Minute, "longest time for an answer; 0: no limit")
+	secondsFlag(flags, (*seconds)(&c.Drain), "drain", 30*time.Second, "how long a stopping server may take to finish running answers")
 	choiceFlag(flags, &c.LogLevel, "log-level", "info", "least level to log", "debug", "info", "warn", "error")
 	choiceFlag(flags, &c.LogFormat, "log-format", "text", "form of the log", "text", "json")
 }
@@ -84,7 +84,7 @@ func (c *serveFlags) check(flags *pflag.FlagSet) error {
 	}
 	switch {
 	case c.Batch != 0 && c.Batch < c.Parallel:
-		return fmt.Errorf("%w: --batch %d is less than --parallel %d: every running answer needs a row", errUsage, c.Batch, c.Parallel)
+		return fmt.Errorf("%w: --batch %d is less than --parallel %d: every running answer needs a token in each decode", errUsage, c.Batch, c.Parallel)
 	case c.KVType == "q8_0" && c.FlashAttention == "off":
 		return fmt.Errorf("%w: --kv-type q8_0 needs --flash-attn on or auto", errUsage)
 	case !(c.TrainShare > 0 && c.TrainShare <= 0.95):
@@ -161,7 +161,7 @@ func (c *serveFlags) source(flags *pflag.FlagSet) error {
 	return nil
 }
 
-// files checks that what c names exists, before minutes go into loading a model.
+// files checks that the files and folders that c names exist, before minutes are spent on loading a model.
 func (c *serveFlags) files() error {
 	for _, f := range []struct {
 		flag, path string

@@ -27,9 +27,9 @@ type Config struct {
 
 	Parallel int // sequences that run at once
 	Context  int // tokens in the KV cache; 0: auto
-	Chunk    int // rows of prefill in one turn
-	Batch    int // rows in one decode; 0: auto
-	UBatch   int // rows that are computed at once
+	Chunk    int // prompt tokens in one decode
+	Batch    int // tokens in one decode; 0: auto
+	UBatch   int // tokens that are computed at once
 	Threads  int // 0: one per core
 
 	KVType         string

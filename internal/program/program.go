@@ -127,12 +127,12 @@ func (p *Program) openModel() (err error) {
 	return nil
 }
 
-// logLibrary passes on what llama.cpp says: its chatter at debug, its troubles as they are.
+// logLibrary writes llama.cpp's log to ours: warnings and errors as such, everything else at debug.
 func (p *Program) logLibrary(level slog.Level, line string) {
 	event := p.log.Debug()
 	switch {
-	case strings.Contains(line, "n_ctx_train"): // it takes the cells that all sequences share for one sequence's
-	case strings.Contains(line, "grammar"): // a request's, which hears of it
+	case strings.Contains(line, "n_ctx_train"): // llama.cpp compares the context with the cells of all sequences together, so that this warning is wrong here
+	case strings.Contains(line, "grammar"): // the error is returned to the request that brought the grammar
 	case level >= slog.LevelError:
 		event = p.log.Error()
 	case level >= slog.LevelWarn:
@@ -295,7 +295,7 @@ func (p *Program) Serve(ctx context.Context) error {
 	p.log.Info().Stringer("drain", patience).Int("running", p.engine.Stats().Running).Int("waiting", p.engine.Stats().Waiting).Msg("stopping")
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	// The job under way stops at its next slice and goes on after a restart; those who follow it are told.
+	// The running job stops at its next slice and continues after a restart; clients that follow its events are told.
 	stopped := make(chan error, 1)
 	go func() { stopped <- p.training.close() }()
 	defer func() {
