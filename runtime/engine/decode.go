@@ -30,7 +30,7 @@ func (e *Engine) planBatch() []taskRows {
 	for len(e.running) > 0 {
 		demands := make([]demand, len(e.running))
 		for i, t := range e.running {
-			demands[i] = demand{flow: t.flow, rows: e.uncachedTokens(t), answering: e.answering(t), served: t.served}
+			demands[i] = demand{tenant: t.request.Tenant, flow: t.flow, rows: e.uncachedTokens(t), answering: e.answering(t), served: t.served}
 		}
 		clock := e.prefillClock
 		var shares []taskRows
@@ -179,7 +179,7 @@ func (e *Engine) deliver(t *task, c runtime.Choice) {
 	}
 	first, before, now := len(t.tokens) == t.prompt, t.last, e.now()
 	t.tokens, t.last = append(t.tokens, c.Token), now
-	e.queue.charge(t.flow, answerCost)
+	e.queue.charge(t, answerCost)
 	t.out.Count(func(u *runtime.Usage) {
 		u.Completion++
 		if first {

@@ -93,7 +93,12 @@ func (e *Engine) Live() int {
 }
 
 // Flows returns how many flows have accounts, and Pinned how many waiting tasks have adapters.
-func (e *Engine) Flows() int  { return len(e.queue.flows) }
+func (e *Engine) Flows() (n int) {
+	for _, t := range e.queue.tenants {
+		n += len(t.flows)
+	}
+	return n
+}
 func (e *Engine) Pinned() int { return e.loadSlots }
 
 // CloseStepped is Close for an Engine without a goroutine. It may be called twice.

@@ -1,7 +1,10 @@
 package engine
 
+import "cmp"
+
 // demand is how many rows one running task could use in a turn.
 type demand struct {
+	tenant    string
 	flow      string
 	rows      int   // tokens of it that are not in the KV cache
 	answering bool  // its one row makes the next token of an answer
@@ -12,8 +15,8 @@ type demand struct {
 const chunkParts = 4
 
 // plan returns how many rows each of the demands gets in this turn. Answers come first, with one row each. The rest of
-// the batch, up to chunk rows, is divided among prompts in equal parts, round robin over the flows and within a flow
-// over its prompts, so that a short prompt does not wait for a long one and a flow with many prompts does not slow
+// the batch, up to chunk rows, is divided among prompts in equal parts, round robin over the tenants, within a tenant over
+// its flows, and within a flow over its prompts, so that a short prompt does not wait for a long one and a flow with many prompts does not slow
 // another flow down. clock counts the parts given out; plan advances it and the demands' place in the round robin.
 func plan(demands []demand, chunk, batch int, clock *int64) (rows []int) {
 	rows = make([]int, len(demands))
@@ -23,11 +26,17 @@ func plan(demands []demand, chunk, batch int, clock *int64) (rows []int) {
 			batch--
 		}
 	}
-	turn := map[string]int64{} // when each flow was last served
+	type flowOf struct{ tenant, flow string }
+	tenants, flows := map[string]int64{}, map[flowOf]int64{} // when each was last served
 	for _, d := range demands {
 		if !d.answering {
-			turn[d.flow] = max(turn[d.flow], d.served)
+			key := flowOf{d.tenant, d.flow}
+			tenants[d.tenant], flows[key] = max(tenants[d.tenant], d.served), max(flows[key], d.served)
 		}
+	}
+	before := func(a, b demand) bool {
+		return cmp.Or(cmp.Compare(tenants[a.tenant], tenants[b.tenant]),
+			cmp.Compare(flows[flowOf{a.tenant, a.flow}], flows[flowOf{b.tenant, b.flow}]), cmp.Compare(a.served, b.served)) < 0
 	}
 	quantum := max(1, chunk/chunkParts)
 	for left := min(chunk, batch); left > 0; {
@@ -36,8 +45,7 @@ func plan(demands []demand, chunk, batch int, clock *int64) (rows []int) {
 			if d.answering || rows[i] == d.rows {
 				continue
 			}
-			if next < 0 || turn[d.flow] < turn[demands[next].flow] ||
-				d.flow == demands[next].flow && d.served < demands[next].served {
+			if next < 0 || before(d, demands[next]) {
 				next = i
 			}
 		}
@@ -49,7 +57,7 @@ func plan(demands []demand, chunk, batch int, clock *int64) (rows []int) {
 		rows[next] += n
 		left -= n
 		*clock++
-		d.served, turn[d.flow] = *clock, *clock
+		d.served, tenants[d.tenant], flows[flowOf{d.tenant, d.flow}] = *clock, *clock, *clock
 	}
 	return rows
 }

@@ -3,6 +3,8 @@ package engine
 import (
 	"fmt"
 	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
 // Two flows that always have requests waiting, small ones and large ones, are served alike in tokens; one
@@ -25,7 +27,7 @@ func TestQueueServesFlowsAlike(t *testing.T) {
 			push("rare")
 		}
 		f := q.backlog()[0]
-		if len(q.flow("rare").waiting) > 0 && f.name != "rare" && turn%100 > 2 && turn%100 < 99 {
+		if len(q.flow(&task{flow: "rare"}).waiting) > 0 && f.name != "rare" && turn%100 > 2 && turn%100 < 99 {
 			t.Fatalf("turn %d: a rare request waits behind %s", turn, f.name)
 		}
 		next := f.waiting[0]
@@ -61,18 +63,18 @@ func TestQueueForgetsFlows(t *testing.T) {
 		if waited > 100 {
 			t.Fatal("a flow waits for more than one request of each of the others")
 		}
-		if i == 99 && len(q.flows) < 99 {
-			t.Fatalf("%d flows are kept, and others have not caught up", len(q.flows))
+		if i == 99 && len(q.tenants[""].flows) < 99 {
+			t.Fatalf("%d flows are kept, and others have not caught up", len(q.tenants[""].flows))
 		}
 	}
-	if n := len(q.flows); n > 1 {
+	if n := len(q.tenants[""].flows); n > 1 {
 		t.Errorf("%d flows are kept", n)
 	}
 	for _, f := range q.backlog() {
 		q.remove(f.waiting[0])
 	}
-	if len(q.flows) != 0 || q.tasks != 0 {
-		t.Errorf("%d flows and %d tasks are left", len(q.flows), q.tasks)
+	if len(q.tenants) != 0 || q.tasks != 0 {
+		t.Errorf("%d tenants and %d tasks are left", len(q.tenants), q.tasks)
 	}
 }
 
@@ -119,5 +121,50 @@ func TestQueueOwesNothingToTheQuiet(t *testing.T) {
 	}
 	if count["quiet"] < 3 || count["quiet"] > 4 {
 		t.Errorf("of six turns: %v", count)
+	}
+}
+
+// A tenant with many adapters gets no more than one with a single adapter, and a tenant that comes now and then does not
+// wait behind them.
+func TestQueueServesTenantsAlike(t *testing.T) {
+	q := newQueue()
+	id := int64(0)
+	push := func(tenant, flow string) {
+		id++
+		q.push(&task{id: id, flow: flow, request: runtime.Request{Tenant: tenant}})
+	}
+	for i := range 200 {
+		push("many", fmt.Sprint(i%20))
+		push("one", "x")
+	}
+	served := map[string]int{}
+	for turn := range 100 {
+		if turn == 50 {
+			push("rare", "y")
+		}
+		next := q.backlog()[0].waiting[0]
+		q.start(next, 10)
+		served[next.request.Tenant]++
+		q.stop(next)
+		if turn == 52 && served["rare"] == 0 {
+			t.Error("a rare tenant waits behind busy ones")
+		}
+	}
+	if d := served["many"] - served["one"]; d < -2 || d > 2 {
+		t.Errorf("served: %v", served)
+	}
+}
+
+// A waiting request of a higher priority goes first, whatever its tenant was served.
+func TestQueuePriority(t *testing.T) {
+	q := newQueue()
+	for i := range 3 {
+		q.push(&task{id: int64(i), flow: "low", request: runtime.Request{Tenant: "low"}})
+	}
+	high := &task{id: 9, flow: "high", request: runtime.Request{Tenant: "high", Priority: 1}}
+	q.push(high)
+	q.charge(high, 1000)
+	if first := q.backlog()[0].waiting[0]; first != high {
+		t.Errorf("task %d goes first", first.id)
 	}
 }
