@@ -69,6 +69,10 @@ func TestWrongCommandLines(t *testing.T) {
 		{args: []string{"adapter", "add", "x", "hf://nowhere"}, want: `PATH: not a source: "hf://nowhere"`},
 		{args: []string{"serve", "--alias", "two words"}, want: `--alias "two words"`},
 		{args: []string{"serve", "--api-key", ""}, want: "--api-key is empty"},
+		{args: []string{"serve", "--api-key-file", "none"}, want: "--api-key-file: open none"},
+		{args: []string{"serve", "--api-key-file", file}, want: "has no key"},
+		{args: []string{"serve", "--tls-cert", file}, want: "--tls-cert and --tls-key must be given together"},
+		{args: []string{"serve", "--tls-cert", file, "--tls-key", "none"}, want: "--tls-key: none does not exist"},
 		{args: []string{"serve", "--cors-origin", "localhost"}, want: `--cors-origin "localhost"`},
 		{args: []string{"serve", "--cors-origin", "http://a/b"}, want: `--cors-origin "http://a/b"`},
 		{args: []string{"serve", "--cors-origin", "*", "--cors-origin", "http://a"}, want: "* alone"},
@@ -281,5 +285,17 @@ func TestEnvironmentOfSources(t *testing.T) {
 	}
 	if o := fetchOptions(environment(map[string]string{"HF_HUB_OFFLINE": "0", "AWS_ENDPOINT_URL": "https://all", "AWS_REGION": "x"}), "/"); o.Hub.Offline || o.Bucket.Endpoint != "https://all" || o.Bucket.Region != "x" {
 		t.Errorf("%+v", o)
+	}
+}
+
+// TestKeyFile reads keys from a file, beside those of the command line.
+func TestKeyFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(file, []byte("# the team\none\n\n  two  \r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := parse([]string{"--api-key", "zero", "--api-key-file", file}, environment(map[string]string{"HOME": t.TempDir()}))
+	if err != nil || strings.Join(c.Keys, "|") != "zero|one|two" {
+		t.Errorf("%q %v", c.Keys, err)
 	}
 }

@@ -21,7 +21,10 @@ import (
 )
 
 // serveFlags are what `lorikeet serve` was asked for.
-type serveFlags struct{ program.Config }
+type serveFlags struct {
+	program.Config
+	keyFile string // of API keys, one in each line
+}
 
 // bind declares the flags of c.
 func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
@@ -34,6 +37,9 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	flags.String("host", "", "host to serve on, instead of the one in --listen")
 	flags.Int("port", 0, "port to serve on, instead of the one in --listen")
 	flags.StringArrayVar(&c.Keys, "api-key", nil, "API key that clients must send; repeatable; without one no key is asked for")
+	flags.StringVar(&c.keyFile, "api-key-file", "", "file of API keys that clients must send, one in each line, beside those of --api-key")
+	flags.StringVar(&c.TLSCert, "tls-cert", "", "file of a TLS certificate and its chain, in PEM; the server then speaks HTTPS, and reads the file again when it changes")
+	flags.StringVar(&c.TLSKey, "tls-key", "", "file of the private key of --tls-cert, in PEM")
 	flags.StringArrayVar(&c.Origins, "cors-origin", nil, "origin of web pages that may call the API from a browser, or *; repeatable; without one no page may")
 	flags.StringVar(&c.Data, "data", dataDir, "folder for adapters, training jobs and downloaded models")
 	flags.StringArrayVar(&c.AdapterDirs, "adapter-dir", nil, "folder whose adapters are registered by their names, and again whenever they change; repeatable")
@@ -68,6 +74,9 @@ func (c *serveFlags) check(flags *pflag.FlagSet) error {
 	if err := c.address(flags); err != nil {
 		return err
 	}
+	if err := c.readKeys(); err != nil {
+		return err
+	}
 	if err := c.source(flags); err != nil {
 		return err
 	}
@@ -95,6 +104,8 @@ func (c *serveFlags) check(flags *pflag.FlagSet) error {
 		return fmt.Errorf("%w: --data is empty and the home folder is not known", errUsage)
 	case slices.Contains(c.Keys, ""):
 		return fmt.Errorf("%w: --api-key is empty", errUsage)
+	case (c.TLSCert == "") != (c.TLSKey == ""):
+		return fmt.Errorf("%w: --tls-cert and --tls-key must be given together", errUsage)
 	}
 	for _, origin := range c.Origins {
 		u, err := url.Parse(origin)
@@ -135,6 +146,27 @@ func (c *serveFlags) address(flags *pflag.FlagSet) error {
 	return nil
 }
 
+// readKeys adds the keys of --api-key-file to those of --api-key. Empty lines, and lines that begin with #, are no keys.
+func (c *serveFlags) readKeys() error {
+	if c.keyFile == "" {
+		return nil
+	}
+	text, err := os.ReadFile(c.keyFile)
+	if err != nil {
+		return fmt.Errorf("%w: --api-key-file: %w", errUsage, err)
+	}
+	before := len(c.Keys)
+	for line := range strings.Lines(string(text)) {
+		if key := strings.TrimSpace(line); key != "" && !strings.HasPrefix(key, "#") {
+			c.Keys = append(c.Keys, key)
+		}
+	}
+	if len(c.Keys) == before {
+		return fmt.Errorf("%w: --api-key-file: %s has no key", errUsage, c.keyFile)
+	}
+	return nil
+}
+
 // source settles --model and --hf.
 func (c *serveFlags) source(flags *pflag.FlagSet) error {
 	if f := flags.Lookup("hf"); f != nil && f.Value.String() != "" {
@@ -165,7 +197,7 @@ func (c *serveFlags) source(flags *pflag.FlagSet) error {
 func (c *serveFlags) files() error {
 	for _, f := range []struct {
 		flag, path string
-	}{{"model", c.Model}, {"chat-template-file", c.Template}} {
+	}{{"model", c.Model}, {"chat-template-file", c.Template}, {"tls-cert", c.TLSCert}, {"tls-key", c.TLSKey}} {
 		if f.path == "" || fetch.IsSource(f.path) || f.flag == "model" && isModelFolder(f.path) {
 			continue
 		}

@@ -15,6 +15,8 @@ type Config struct {
 	Template     string // file of a Jinja chat template; "": the model's own
 	Listen       string // host:port
 	Keys         []string
+	TLSCert      string // file of the certificate; "": HTTP without TLS
+	TLSKey       string
 	Origins      []string
 	Data         string // where adapters and downloaded models are stored
 	AdapterDirs  []string

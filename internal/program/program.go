@@ -263,6 +263,13 @@ func (p *Program) openServer() (err error) {
 	if p.listener, err = net.Listen("tcp", p.config.Listen); err != nil {
 		return fmt.Errorf("--listen %s: %w", p.config.Listen, err)
 	}
+	if c.TLSCert != "" {
+		certificate, err := newCertificate(c.TLSCert, c.TLSKey, p.log)
+		if err != nil {
+			return errors.Join(err, p.listener.Close())
+		}
+		p.listener = certificate.listen(p.listener)
+	}
 	p.onClose(func() error {
 		if err := p.listener.Close(); !errors.Is(err, net.ErrClosed) {
 			return err
@@ -278,7 +285,11 @@ func (p *Program) URL() string {
 	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, port)
+	scheme := "http://"
+	if p.config.TLSCert != "" {
+		scheme = "https://"
+	}
+	return scheme + net.JoinHostPort(host, port)
 }
 
 // Serve answers requests until ctx ends, then finishes what it has within the drain time.
