@@ -22,7 +22,7 @@ const module = "github.com/lorikeet-ai/lorikeet"
 // ARCHITECTURE.md shows them (go test ./e2e -run Architecture -update writes them there). All of them point down:
 // cmd -> internal/program -> server -> training -> adapters -> runtime -> quant.
 var arrows = map[string][]string{
-	"cmd/lorikeet":        {"internal/program", "adapters", "fetch", "runtime", "runtime/llama", "quant", "quant/huggingface", "demo"},
+	"cmd/lorikeet":        {"internal/program", "tenants", "adapters", "fetch", "runtime", "runtime/llama", "quant", "quant/huggingface", "demo"},
 	"internal/program":    {"server", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "demo"},
 	"server":              {"openapi", "training", "adapters", "chat", "grammar", "fetch", "runtime", "runtime/engine"},
 	"training":            {"training/dataset", "adapters", "chat", "runtime"},
@@ -30,6 +30,7 @@ var arrows = map[string][]string{
 	"adapters":            {"runtime", "quant", "quant/safetensors"},
 	"chat":                {"runtime"},
 	"grammar":             {},
+	"tenants":             {},
 	"runtime":             {"quant"},
 	"runtime/engine":      {"runtime"},
 	"runtime/runtimetest": {"runtime"},

@@ -299,3 +299,26 @@ func TestKeyFile(t *testing.T) {
 		t.Errorf("%q %v", c.Keys, err)
 	}
 }
+
+// TestKeysCommand makes, lists and removes keys.
+func TestKeysCommand(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "keys.json")
+	for _, step := range []struct {
+		args   []string
+		status int
+		want   string
+	}{
+		{[]string{"list"}, 2, "lorikeet keys add makes it"},
+		{[]string{"add", "shop", "--role", "chat,train", "--adapter", "shared-*", "--tokens-per-minute", "1000", "--stored-bytes", "1GiB"}, 0, "lk-"},
+		{[]string{"add", "Shop"}, 2, `the name "Shop"`},
+		{[]string{"add", "shop", "--role", "boss"}, 2, `the role "boss"`},
+		{[]string{"list"}, 0, "shop  chat,train  shared-*"},
+		{[]string{"remove", "shop"}, 0, "1 keys of shop removed"},
+		{[]string{"remove", "shop"}, 1, "has no key of shop"},
+	} {
+		status, out, errs := command(t, nil, append(append([]string{"keys"}, step.args...), "--file", file)...)
+		if status != step.status || !strings.Contains(out+errs, step.want) {
+			t.Errorf("%v: status %d, %q %q, want %d and %q", step.args, status, out, errs, step.status, step.want)
+		}
+	}
+}

@@ -48,7 +48,7 @@ func (e *Engine) admitOne() bool {
 
 // tryAdmit admits a task if a sequence and cells are free and its adapters are loaded.
 func (e *Engine) tryAdmit(t *task) admission {
-	if t.loading != nil || e.willBeCached(t) {
+	if t.loading != nil || e.queue.atBound(t) || e.willBeCached(t) {
 		return mustWait
 	}
 	at, ok := e.kv.choosePlacement(t.key, t.tokens, t.request.NoReuse)

@@ -30,6 +30,7 @@ type tenant struct {
 	flows   map[string]*flow
 	clock   int64 // of the flows, as queue.clock is of the tenants
 	waiting int
+	running int
 	tasks   int // waiting and running
 }
 
@@ -99,6 +100,7 @@ func (q *queue) start(t *task, cost int) {
 	owner := f.tenant
 	f.waiting = slices.Delete(f.waiting, 0, 1)
 	owner.waiting--
+	owner.running++
 	f.running++
 	if f.served > owner.clock {
 		owner.clock = f.served
@@ -119,6 +121,7 @@ func (q *queue) start(t *task, cost int) {
 func (q *queue) stop(t *task) {
 	f := q.flow(t)
 	f.running--
+	f.tenant.running--
 	q.leave(f)
 }
 
@@ -158,6 +161,11 @@ func (q *queue) dropTenantIfIdle(t *tenant) {
 	if t.tasks == 0 && t.served <= q.clock {
 		delete(q.tenants, t.name)
 	}
+}
+
+// atBound reports whether as many requests of a task's tenant run as may at once.
+func (q *queue) atBound(t *task) bool {
+	return t.request.AtOnce > 0 && q.flow(t).tenant.running >= t.request.AtOnce
 }
 
 // backlog returns the flows that have waiting requests, the one to serve next first.

@@ -168,3 +168,27 @@ func TestQueuePriority(t *testing.T) {
 		t.Errorf("task %d goes first", first.id)
 	}
 }
+
+// A tenant that may run two requests at once has others waiting, which hold nobody else up.
+func TestQueueBoundsATenant(t *testing.T) {
+	q := newQueue()
+	bounded := func(id int64) *task { return &task{id: id, request: runtime.Request{Tenant: "a", AtOnce: 2}} }
+	for id := range int64(3) {
+		q.push(bounded(id))
+	}
+	for range 2 {
+		next := q.backlog()[0].waiting[0]
+		if q.atBound(next) {
+			t.Fatalf("task %d may not run beside %d", next.id, q.tenants["a"].running)
+		}
+		q.start(next, 1)
+	}
+	last := q.backlog()[0].waiting[0]
+	if !q.atBound(last) {
+		t.Error("three run at once")
+	}
+	q.stop(bounded(0))
+	if q.atBound(last) {
+		t.Error("it still waits though one has ended")
+	}
+}
