@@ -10,8 +10,8 @@ enum { SOURCE_Q8 = 34, SOURCE_Q6 = 210 }; // bytes of ggml's block_q8_0 (32 weig
 // fp16 scale, 32 int8.
 void pack_q8_row(const lk_int * w, uint8_t * strip, const uint8_t * source, int row) {
     for (int b = 0; b < w->blocks; b++, source += SOURCE_Q8) {
-        memcpy(strip + q8_scales_at(b) + 2*row, source, 2);
-        uint8_t * codes = strip + q8_codes_at(b) + 4*row;
+        memcpy(strip + lk_q8_scales_at(b) + 2*row, source, 2);
+        uint8_t * codes = strip + lk_q8_codes_at(b) + 4*row;
         for (int g = 0; g < 8; g++) {
             uint32_t word;
             memcpy(&word, source + 2 + 4*g, 4);
@@ -30,10 +30,10 @@ uint32_t q6_source(const uint8_t * source, int column) {
 
 void pack_q6_row(const lk_int * w, uint8_t * strip, const uint8_t * source, int row) {
     for (int b = 0; b < w->blocks; b += 8, source += SOURCE_Q6) {
-        memcpy(strip + q6_d_at(b) + 2*row, source + 208, 2);
+        memcpy(strip + lk_q6_d_at(b) + 2*row, source + 208, 2);
         for (int group = 0; group < 16; group++) {
-            strip[q6_scales_at(b) + group*16 + row] = source[192 + group];
-            uint8_t * to = strip + q6_codes_at(b) + group*Q6_GROUP + 4*row;
+            strip[lk_q6_scales_at(b) + group*16 + row] = source[192 + group];
+            uint8_t * to = strip + lk_q6_codes_at(b) + group*LK_Q6_GROUP + 4*row;
             for (int byte = 0; byte < 4; byte++) {
                 uint32_t q[4];
                 for (int k = 0; k < 4; k++) {
@@ -66,13 +66,13 @@ int chunk_rows(size_t stride) {
 }
 
 void dequantize_q8(const lk_int * w, const uint8_t * strip, int lane, float * out) {
-    for (int b = 0; b < w->blocks; b++, out += INT_BLOCK) {
+    for (int b = 0; b < w->blocks; b++, out += LK_INT_BLOCK) {
         uint16_t half;
-        memcpy(&half, strip + q8_scales_at(b) + 2*lane, 2);
-        const float scale = f16_to_f32(half);
-        const uint8_t * codes = strip + q8_codes_at(b) + 4*lane;
-        for (int i = 0; i < INT_BLOCK; i++) {
-            out[i] = scale*(codes[i/4*64 + i % 4] - INT_ZERO);
+        memcpy(&half, strip + lk_q8_scales_at(b) + 2*lane, 2);
+        const float scale = lk_half_to_float(half);
+        const uint8_t * codes = strip + lk_q8_codes_at(b) + 4*lane;
+        for (int i = 0; i < LK_INT_BLOCK; i++) {
+            out[i] = scale*(codes[i/4*64 + i % 4] - LK_INT_ZERO);
         }
     }
 }
@@ -80,14 +80,14 @@ void dequantize_q8(const lk_int * w, const uint8_t * strip, int lane, float * ou
 void dequantize_q6(const lk_int * w, const uint8_t * strip, int lane, float * out) {
     for (int b = 0; b < w->blocks; b++) {
         uint16_t half;
-        memcpy(&half, strip + q6_d_at(b) + 2*lane, 2);
-        const float d = f16_to_f32(half);
+        memcpy(&half, strip + lk_q6_d_at(b) + 2*lane, 2);
+        const float d = lk_half_to_float(half);
         for (int group = 0; group < 2; group++, out += 16) {
-            const float scale = d*(int8_t) strip[q6_scales_at(b) + group*16 + lane];
-            const uint8_t * codes = strip + q6_codes_at(b) + group*Q6_GROUP + 4*lane;
+            const float scale = d*(int8_t) strip[lk_q6_scales_at(b) + group*16 + lane];
+            const uint8_t * codes = strip + lk_q6_codes_at(b) + group*LK_Q6_GROUP + 4*lane;
             for (int i = 0; i < 16; i++) {
                 const int k = i/4, low = codes[k/2*64 + i % 4] >> k % 2*4 & 15, high = codes[128 + i % 4] >> 2*k & 3;
-                out[i] = scale*((low | high << 4) - Q6_ZERO);
+                out[i] = scale*((low | high << 4) - LK_Q6_ZERO);
             }
         }
     }
@@ -103,10 +103,10 @@ lk_int * lk_int_pack(const void * rows, size_t row_bytes, int n_in, int n_out, i
     w->n_in = n_in;
     w->n_out = n_out;
     w->format = format;
-    w->blocks = n_in/INT_BLOCK;
-    w->strips = (n_out + INT_STRIP - 1)/INT_STRIP;
-    w->strip_bytes = format == LK_Q6_K ? (size_t) (w->blocks/8)*Q6_SUPER
-                                       : (size_t) (w->blocks/2)*Q8_PAIR + w->blocks % 2*(64 + Q8_CODES);
+    w->blocks = n_in/LK_INT_BLOCK;
+    w->strips = (n_out + LK_INT_STRIP - 1)/LK_INT_STRIP;
+    w->strip_bytes = format == LK_Q6_K ? (size_t) (w->blocks/8)*LK_Q6_SUPER
+                                       : (size_t) (w->blocks/2)*LK_Q8_PAIR + w->blocks % 2*(64 + LK_Q8_CODES);
     w->bytes = w->strips*w->strip_bytes;
     w->data = (uint8_t *) lk_alloc(w->bytes);
     if (!w->data) {
@@ -115,7 +115,7 @@ lk_int * lk_int_pack(const void * rows, size_t row_bytes, int n_in, int n_out, i
     }
     for (int row = 0; row < n_out; row++) {
         const uint8_t * from = (const uint8_t *) rows + row*row_bytes;
-        (format == LK_Q6_K ? pack_q6_row : pack_q8_row)(w, w->data + row/INT_STRIP*w->strip_bytes, from, row % INT_STRIP);
+        (format == LK_Q6_K ? pack_q6_row : pack_q8_row)(w, w->data + row/LK_INT_STRIP*w->strip_bytes, from, row % LK_INT_STRIP);
     }
     return w;
 }
@@ -130,14 +130,14 @@ void lk_int_free(lk_int * w) {
 size_t lk_int_bytes(const lk_int * w) { return w->bytes; }
 
 void lk_int_dequantize_row(const lk_int * w, int row, float * out) {
-    (w->format == LK_Q6_K ? dequantize_q6 : dequantize_q8)(w, w->data + row/INT_STRIP*w->strip_bytes, row % INT_STRIP, out);
+    (w->format == LK_Q6_K ? dequantize_q6 : dequantize_q8)(w, w->data + row/LK_INT_STRIP*w->strip_bytes, row % LK_INT_STRIP, out);
 }
 
-size_t lk_int_activation_bytes(int n_in) { return lk_align((size_t) n_in + 12*(size_t) (n_in/INT_BLOCK)); }
+size_t lk_int_activation_bytes(int n_in) { return lk_align((size_t) n_in + 12*(size_t) (n_in/LK_INT_BLOCK)); }
 
 void lk_int_activations(int n_in, const float * x, size_t x_stride, int rows, void * xq, size_t xq_stride, int ith, int nth) {
     const lk_int_ops & run = ops();
-    const int blocks = n_in/INT_BLOCK, pieces = 4; // of a row, so that a few rows still use all threads
+    const int blocks = n_in/LK_INT_BLOCK, pieces = 4; // of a row, so that a few rows still use all threads
     for (long item = ith; item < (long) rows*pieces; item += nth) {
         const long t = item/pieces, p = item % pieces;
         run.quantize(blocks, (const float *) ((const char *) x + t*x_stride), (char *) xq + t*xq_stride,
@@ -152,9 +152,9 @@ void lk_int_matmul(const lk_int * w, const void * xq, size_t xq_stride, int rows
     for (int t = 0; t < rows; t += chunk) {
         const char * x = (const char *) xq + t*xq_stride;
         for (int s = s0; s < s1; s++) {
-            const int out = s*INT_STRIP;
+            const int out = s*LK_INT_STRIP;
             run.strip(w, s, x, xq_stride, min_int(chunk, rows - t), (char *) (y + out) + t*y_stride, y_stride,
-                min_int(INT_STRIP, w->n_out - out));
+                min_int(LK_INT_STRIP, w->n_out - out));
         }
     }
 }

@@ -32,21 +32,21 @@ struct block {
     __m256 scale[2][2]; // of each half of the columns, for each half of the rows
 
     INLINE void load_q8(const uint8_t * strip, int b) {
-        const uint8_t * codes = strip + q8_codes_at(b);
-        const __m256i zero = _mm256_set1_epi8((char) INT_ZERO);
+        const uint8_t * codes = strip + lk_q8_codes_at(b);
+        const __m256i zero = _mm256_set1_epi8((char) LK_INT_ZERO);
 #pragma GCC unroll 16
         for (int i = 0; i < 16; i++) {
             w[i] = _mm256_xor_si256(bytes_at(codes + 32*i), zero);
         }
         for (int h = 0; h < 2; h++) {
-            scale[0][h] = scale[1][h] = _mm256_cvtph_ps(_mm_load_si128((const __m128i *) (strip + q8_scales_at(b)) + h));
+            scale[0][h] = scale[1][h] = _mm256_cvtph_ps(_mm_load_si128((const __m128i *) (strip + lk_q8_scales_at(b)) + h));
         }
     }
 
     INLINE void load_q6(const uint8_t * strip, int b) {
-        const __m256i low = _mm256_set1_epi8(15), high = _mm256_set1_epi8(0x30), zero = _mm256_set1_epi8(Q6_ZERO);
-        const uint8_t * codes = strip + q6_codes_at(b), * scales = strip + q6_scales_at(b);
-        for (int g = 0; g < 2; g++, codes += Q6_GROUP) {
+        const __m256i low = _mm256_set1_epi8(15), high = _mm256_set1_epi8(0x30), zero = _mm256_set1_epi8(LK_Q6_ZERO);
+        const uint8_t * codes = strip + lk_q6_codes_at(b), * scales = strip + lk_q6_scales_at(b);
+        for (int g = 0; g < 2; g++, codes += LK_Q6_GROUP) {
             for (int h = 0; h < 2; h++) {
                 const __m256i a = bytes_at(codes + 32*h), c = bytes_at(codes + 64 + 32*h), u = bytes_at(codes + 128 + 32*h);
                 const __m256i upper[4] = { _mm256_slli_epi16(u, 4), _mm256_slli_epi16(u, 2), u, _mm256_srli_epi16(u, 2) };
@@ -55,7 +55,7 @@ struct block {
                     const __m256i q = _mm256_or_si256(_mm256_and_si256(lower[k], low), _mm256_and_si256(upper[k], high));
                     w[2*(4*g + k) + h] = _mm256_sub_epi8(q, zero);
                 }
-                const __m256 d = _mm256_cvtph_ps(_mm_load_si128((const __m128i *) (strip + q6_d_at(b)) + h));
+                const __m256 d = _mm256_cvtph_ps(_mm_load_si128((const __m128i *) (strip + lk_q6_d_at(b)) + h));
                 const __m256i s = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *) (scales + 16*g + 8*h)));
                 scale[g][h] = _mm256_mul_ps(d, _mm256_cvtepi32_ps(s));
             }
@@ -68,7 +68,7 @@ struct block {
         __m256i sum[2][2] = {};
 #pragma GCC unroll 8
         for (int g = 0; g < 8; g++) {
-            const __m256i v = broadcast4(x + INT_BLOCK*b + 4*g);
+            const __m256i v = broadcast4(x + LK_INT_BLOCK*b + 4*g);
             for (int h = 0; h < 2; h++) {
                 const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w[2*g + h]), _mm256_sign_epi8(v, w[2*g + h]));
                 sum[g/4][h] = _mm256_add_epi32(sum[g/4][h], _mm256_madd_epi16(pairs, ones));
@@ -89,8 +89,8 @@ template <int FORMAT> void strip_of(const lk_int * w, int s, const char * xq, si
         f[t][0] = f[t][1] = _mm256_setzero_ps();
     }
     for (int b = 0; b < w->blocks; b++) {
-        const uint8_t * codes = strip + (FORMAT == LK_Q6_K ? q6_codes_at(b) : q8_codes_at(b));
-        for (int line = 0; line < (FORMAT == LK_Q6_K ? 2*Q6_GROUP + 32 : Q8_CODES + 32); line += 64) {
+        const uint8_t * codes = strip + (FORMAT == LK_Q6_K ? lk_q6_codes_at(b) : lk_q8_codes_at(b));
+        for (int line = 0; line < (FORMAT == LK_Q6_K ? 2*LK_Q6_GROUP + 32 : LK_Q8_CODES + 32); line += 64) {
             _mm_prefetch((const char *) codes + AHEAD + line, _MM_HINT_T0);
         }
         block block;
@@ -129,7 +129,7 @@ INLINE int32_t sum_of(__m256i v) {
 }
 
 void quantize(int blocks, const float * x, void * xq, int b0, int b1) {
-    const size_t n = (size_t) blocks*INT_BLOCK;
+    const size_t n = (size_t) blocks*LK_INT_BLOCK;
     char * q = (char *) xq;
     float * scales = (float *) (q + n);
     int32_t * sums = (int32_t *) (scales + blocks);
@@ -137,7 +137,7 @@ void quantize(int blocks, const float * x, void * xq, int b0, int b1) {
         __m256 v[4];
         __m256i i[4];
         for (int k = 0; k < 4; k++) {
-            v[k] = _mm256_loadu_ps(x + b*INT_BLOCK + 8*k);
+            v[k] = _mm256_loadu_ps(x + b*LK_INT_BLOCK + 8*k);
         }
         const float absmax = block_absmax(v), scale = int_activation_scale(absmax);
         const __m256 inverse = _mm256_set1_ps(scale > 0 ? 127/absmax : 0);
@@ -146,8 +146,8 @@ void quantize(int blocks, const float * x, void * xq, int b0, int b1) {
             i[k] = _mm256_and_si256(_mm256_cvtps_epi32(_mm256_mul_ps(v[k], inverse)), keep);
         }
         scales[b] = scale;
-        sums[2*b] = -INT_ZERO*sum_of(_mm256_add_epi32(i[0], i[1]));
-        sums[2*b + 1] = -INT_ZERO*sum_of(_mm256_add_epi32(i[2], i[3]));
+        sums[2*b] = -LK_INT_ZERO*sum_of(_mm256_add_epi32(i[0], i[1]));
+        sums[2*b + 1] = -LK_INT_ZERO*sum_of(_mm256_add_epi32(i[2], i[3]));
         // packs works within 128 bits: the eighths 0 2 4 6 1 3 5 7 come out, and are put in order.
         const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(i[0], i[1]), _mm256_packs_epi32(i[2], i[3]));
         _mm256_storeu_si256((__m256i *) (q + 32*b), _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));

@@ -25,26 +25,26 @@ INLINE __m512i broadcast4(const char * p) {
 
 INLINE __m512 halves(const uint8_t * p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *) p)); }
 
-// A block of 32 columns: unsigned weights, plus INT_ZERO, and the scales of its halves.
+// A block of 32 columns: unsigned weights, plus LK_INT_ZERO, and the scales of its halves.
 struct block {
     __m512i w[8];
     __m512 scale[2];
 
     INLINE void load_q8(const uint8_t * strip, int b) {
-        const uint8_t * codes = strip + q8_codes_at(b);
+        const uint8_t * codes = strip + lk_q8_codes_at(b);
 #pragma GCC unroll 8
         for (int g = 0; g < 8; g++) {
             w[g] = _mm512_loadu_si512(codes + 64*g);
         }
-        scale[0] = scale[1] = halves(strip + q8_scales_at(b));
+        scale[0] = scale[1] = halves(strip + lk_q8_scales_at(b));
     }
 
     INLINE void load_q6(const uint8_t * strip, int b) {
-        const uint8_t * codes = strip + q6_codes_at(b), * scales = strip + q6_scales_at(b);
-        const __m512i low = _mm512_set1_epi8(15), high = _mm512_set1_epi8(0x30), zero = _mm512_set1_epi8(INT_ZERO - Q6_ZERO);
-        const __m512 d = halves(strip + q6_d_at(b));
+        const uint8_t * codes = strip + lk_q6_codes_at(b), * scales = strip + lk_q6_scales_at(b);
+        const __m512i low = _mm512_set1_epi8(15), high = _mm512_set1_epi8(0x30), zero = _mm512_set1_epi8(LK_INT_ZERO - LK_Q6_ZERO);
+        const __m512 d = halves(strip + lk_q6_d_at(b));
 #pragma GCC unroll 2
-        for (int g = 0; g < 2; g++, codes += Q6_GROUP) {
+        for (int g = 0; g < 2; g++, codes += LK_Q6_GROUP) {
             const __m512i a = _mm512_loadu_si512(codes), c = _mm512_loadu_si512(codes + 64), h = _mm512_loadu_si512(codes + 128);
             const __m512i upper[4] = { _mm512_slli_epi16(h, 4), _mm512_slli_epi16(h, 2), h, _mm512_srli_epi16(h, 2) };
             const __m512i lower[4] = { a, _mm512_srli_epi16(a, 4), c, _mm512_srli_epi16(c, 4) };
@@ -58,7 +58,7 @@ struct block {
 
     // f + block * activations, where x is the row's prepared activations.
     INLINE __m512 row(const char * x, int n_in, int b, __m512 f) const {
-        const char * q = x + INT_BLOCK*b, * scales = x + n_in, * sums = scales + n_in/8 + 8*b;
+        const char * q = x + LK_INT_BLOCK*b, * scales = x + n_in, * sums = scales + n_in/8 + 8*b;
         __m512i first = broadcast4(sums), second = broadcast4(sums + 4);
 #pragma GCC unroll 4
         for (int j = 0; j < 4; j++) {
@@ -77,8 +77,8 @@ template <int FORMAT> void strip_of(const lk_int * w, int s, const char * xq, si
         f[t] = _mm512_setzero_ps();
     }
     for (int b = 0; b < w->blocks; b++) {
-        const uint8_t * codes = strip + (FORMAT == LK_Q6_K ? q6_codes_at(b) : q8_codes_at(b));
-        for (int line = 0; line < (FORMAT == LK_Q6_K ? 2*Q6_GROUP + 32 : Q8_CODES + 32); line += 64) {
+        const uint8_t * codes = strip + (FORMAT == LK_Q6_K ? lk_q6_codes_at(b) : lk_q8_codes_at(b));
+        for (int line = 0; line < (FORMAT == LK_Q6_K ? 2*LK_Q6_GROUP + 32 : LK_Q8_CODES + 32); line += 64) {
             _mm_prefetch((const char *) codes + AHEAD + line, _MM_HINT_T0);
         }
         block block;
@@ -109,12 +109,12 @@ INLINE float block_absmax(__m512 v0, __m512 v1) {
 }
 
 void quantize(int blocks, const float * x, void * xq, int b0, int b1) {
-    const size_t n = (size_t) blocks*INT_BLOCK;
+    const size_t n = (size_t) blocks*LK_INT_BLOCK;
     char * q = (char *) xq;
     float * scales = (float *) (q + n);
     int32_t * sums = (int32_t *) (scales + blocks);
     for (int b = b0; b < b1; b++) {
-        const __m512 v[2] = { _mm512_loadu_ps(x + b*INT_BLOCK), _mm512_loadu_ps(x + b*INT_BLOCK + 16) };
+        const __m512 v[2] = { _mm512_loadu_ps(x + b*LK_INT_BLOCK), _mm512_loadu_ps(x + b*LK_INT_BLOCK + 16) };
         const float absmax = block_absmax(v[0], v[1]), scale = int_activation_scale(absmax);
         scales[b] = scale;
         const __m512 inverse = _mm512_set1_ps(scale > 0 ? 127/absmax : 0);
@@ -122,7 +122,7 @@ void quantize(int blocks, const float * x, void * xq, int b0, int b1) {
         for (int h = 0; h < 2; h++) {
             const __m512i i = _mm512_maskz_cvtps_epi32(keep, _mm512_mul_ps(v[h], inverse));
             _mm_storeu_si128((__m128i *) (q + 32*b + 16*h), _mm512_cvtepi32_epi8(i));
-            sums[2*b + h] = -INT_ZERO*_mm512_reduce_add_epi32(i);
+            sums[2*b + h] = -LK_INT_ZERO*_mm512_reduce_add_epi32(i);
         }
     }
 }

@@ -13,53 +13,53 @@
 
 namespace {
 
-typedef float   floats __attribute__((vector_size(4*INT_STRIP)));
-typedef int32_t ints   __attribute__((vector_size(4*INT_STRIP)));
-typedef int8_t  chars  __attribute__((vector_size(INT_STRIP)));
+typedef float   floats __attribute__((vector_size(4*LK_INT_STRIP)));
+typedef int32_t ints   __attribute__((vector_size(4*LK_INT_STRIP)));
+typedef int8_t  chars  __attribute__((vector_size(LK_INT_STRIP)));
 
 // A block of 32 columns: signed weights (32, 16) and the scales of its halves.
 struct block {
-    int8_t w[INT_BLOCK][INT_STRIP];
-    float scale[2][INT_STRIP];
+    int8_t w[LK_INT_BLOCK][LK_INT_STRIP];
+    float scale[2][LK_INT_STRIP];
 
     void load_q8(const uint8_t * strip, int b) {
-        const uint8_t * codes = strip + q8_codes_at(b);
-        for (int c = 0; c < INT_BLOCK; c++) {
-            for (int r = 0; r < INT_STRIP; r++) {
-                w[c][r] = (int8_t) (codes[c/4*64 + 4*r + c % 4] - INT_ZERO);
+        const uint8_t * codes = strip + lk_q8_codes_at(b);
+        for (int c = 0; c < LK_INT_BLOCK; c++) {
+            for (int r = 0; r < LK_INT_STRIP; r++) {
+                w[c][r] = (int8_t) (codes[c/4*64 + 4*r + c % 4] - LK_INT_ZERO);
             }
         }
-        for (int r = 0; r < INT_STRIP; r++) {
+        for (int r = 0; r < LK_INT_STRIP; r++) {
             uint16_t half;
-            memcpy(&half, strip + q8_scales_at(b) + 2*r, 2);
-            scale[0][r] = scale[1][r] = f16_to_f32(half);
+            memcpy(&half, strip + lk_q8_scales_at(b) + 2*r, 2);
+            scale[0][r] = scale[1][r] = lk_half_to_float(half);
         }
     }
 
     void load_q6(const uint8_t * strip, int b) {
-        const uint8_t * codes = strip + q6_codes_at(b);
-        for (int c = 0; c < INT_BLOCK; c++) {
-            const uint8_t * group = codes + c/16*Q6_GROUP + c % 4;
+        const uint8_t * codes = strip + lk_q6_codes_at(b);
+        for (int c = 0; c < LK_INT_BLOCK; c++) {
+            const uint8_t * group = codes + c/16*LK_Q6_GROUP + c % 4;
             const int k = c % 16/4;
-            for (int r = 0; r < INT_STRIP; r++) {
+            for (int r = 0; r < LK_INT_STRIP; r++) {
                 const int low = group[k/2*64 + 4*r] >> k % 2*4 & 15, high = group[128 + 4*r] >> 2*k & 3;
-                w[c][r] = (int8_t) ((low | high << 4) - Q6_ZERO);
+                w[c][r] = (int8_t) ((low | high << 4) - LK_Q6_ZERO);
             }
         }
-        for (int r = 0; r < INT_STRIP; r++) {
+        for (int r = 0; r < LK_INT_STRIP; r++) {
             uint16_t half;
-            memcpy(&half, strip + q6_d_at(b) + 2*r, 2);
+            memcpy(&half, strip + lk_q6_d_at(b) + 2*r, 2);
             for (int g = 0; g < 2; g++) {
-                scale[g][r] = f16_to_f32(half)*(int8_t) strip[q6_scales_at(b) + 16*g + r];
+                scale[g][r] = lk_half_to_float(half)*(int8_t) strip[lk_q6_scales_at(b) + 16*g + r];
             }
         }
     }
 };
 
 // The products of half a block with a row's activations, times the scales.
-inline void half(const int8_t (*w)[INT_STRIP], const float * scale, const int8_t * x, floats * sum) {
+inline void half(const int8_t (*w)[LK_INT_STRIP], const float * scale, const int8_t * x, floats * sum) {
     ints a = {};
-    for (int c = 0; c < INT_BLOCK/2; c++) {
+    for (int c = 0; c < LK_INT_BLOCK/2; c++) {
         chars v;
         memcpy(&v, w[c], sizeof v);
         a += __builtin_convertvector(v, ints)*(int32_t) x[c];
@@ -80,8 +80,8 @@ void strip(const lk_int * w, int s, const char * xq, size_t xq_stride, int rows,
             const int8_t * q = (const int8_t *) xq + t*xq_stride;
             const float scale = ((const float *) (q + w->n_in))[b];
             floats sum = {};
-            half(block.w, block.scale[0], q + b*INT_BLOCK, &sum);
-            half(block.w + INT_BLOCK/2, block.scale[1], q + b*INT_BLOCK + INT_BLOCK/2, &sum);
+            half(block.w, block.scale[0], q + b*LK_INT_BLOCK, &sum);
+            half(block.w + LK_INT_BLOCK/2, block.scale[1], q + b*LK_INT_BLOCK + LK_INT_BLOCK/2, &sum);
             f[t] += sum*scale;
         }
     }
@@ -92,7 +92,7 @@ void strip(const lk_int * w, int s, const char * xq, size_t xq_stride, int rows,
 
 float block_absmax(const float * x) { // of the bits, so that a NaN wins
     uint32_t most = 0;
-    for (int i = 0; i < INT_BLOCK; i++) {
+    for (int i = 0; i < LK_INT_BLOCK; i++) {
         uint32_t bits;
         memcpy(&bits, x + i, 4);
         bits &= 0x7fffffff;
@@ -112,22 +112,22 @@ int32_t round_even(float v) {
 }
 
 void quantize(int blocks, const float * x, void * xq, int b0, int b1) {
-    const size_t n = (size_t) blocks*INT_BLOCK;
+    const size_t n = (size_t) blocks*LK_INT_BLOCK;
     int8_t * q = (int8_t *) xq;
     float * scales = (float *) (q + n);
     int32_t * sums = (int32_t *) (scales + blocks);
     for (int b = b0; b < b1; b++) {
-        const float * v = x + b*INT_BLOCK;
+        const float * v = x + b*LK_INT_BLOCK;
         const float absmax = block_absmax(v), scale = int_activation_scale(absmax), inverse = scale > 0 ? 127/absmax : 0;
         int32_t sum[2] = {};
-        for (int i = 0; i < INT_BLOCK; i++) {
+        for (int i = 0; i < LK_INT_BLOCK; i++) {
             const int32_t k = inverse > 0 ? round_even(v[i]*inverse) : 0;
-            q[b*INT_BLOCK + i] = (int8_t) k;
+            q[b*LK_INT_BLOCK + i] = (int8_t) k;
             sum[i/16] += k;
         }
         scales[b] = scale;
-        sums[2*b] = -INT_ZERO*sum[0];
-        sums[2*b + 1] = -INT_ZERO*sum[1];
+        sums[2*b] = -LK_INT_ZERO*sum[0];
+        sums[2*b + 1] = -LK_INT_ZERO*sum[1];
     }
 }
 

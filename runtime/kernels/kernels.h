@@ -8,8 +8,7 @@
 //
 // Batch invariance: the result of a row does not depend on the other rows of the call, nor on nth.
 #pragma once
-#include <stddef.h>
-#include <stdint.h>
+#include "layout.h"
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -24,20 +23,14 @@ int lk_force_isa(int isa);   // returns the path now in use; not thread-safe, fo
 // 16 bytes, weight j in the low nibble of byte j, weight 16+j in the high one. A weight is scale * codebook[code].
 // n_in is a multiple of the block. Of DQ, every strip of 16 rows begins with the float32 scales of its tiles,
 // each 16 blocks wide; a block's scale is an int8 times its tile's.
-enum lk_nf4_kind {
-    LK_NF4_32 = 0, // blocks of 32 with an fp16 scale: 4.5 bits a weight
-    LK_NF4_64 = 1, // blocks of 64 with an fp16 scale: 4.25 bits
-    LK_NF4_DQ = 2, // blocks of 64 with an int8 scale: 4.127 bits
-};
 enum lk_nf4_mode {
     LK_NF4_F32 = 0, // float activations: the oracle
     LK_NF4_I16 = 1, // int16 codebook x int16 activations, 1e-4
     LK_NF4_I8  = 2, // int8 codebook x int8 activations: the default and the fastest, 7e-3
 };
-typedef struct lk_nf4 lk_nf4;
-size_t   lk_nf4_source_bytes(int kind, int n_in, int n_out);                       // of the rows that pack reads
-int      lk_nf4_bad_row(int kind, const void * source, int n_in, int n_out);       // the first row with a scale that is infinite or NaN; -1: none
-lk_nf4 * lk_nf4_pack(int kind, const void * source, int n_in, int n_out, int mode); // NULL: no memory
+size_t   lk_nf4_source_bytes(lk_nf4_kind kind, int n_in, int n_out);                       // of the rows that pack reads
+int      lk_nf4_bad_row(lk_nf4_kind kind, const void * source, int n_in, int n_out);       // the first row with a scale that is infinite or NaN; -1: none
+lk_nf4 * lk_nf4_pack(lk_nf4_kind kind, const void * source, int n_in, int n_out, int mode); // NULL: no memory
 void     lk_nf4_free(lk_nf4 * w);                     // NULL is fine
 size_t   lk_nf4_bytes(const lk_nf4 * w);              // that it holds, a little more than the source where n_out is no multiple of 16
 void     lk_nf4_dequantize_row(const lk_nf4 * w, int row, float * out); // (n_in)
@@ -52,8 +45,6 @@ void     lk_nf4_matmul(const lk_nf4 * w, const void * xq, size_t xq_stride, int 
 // A weight (n_out, n_in) in one of ggml's formats of six and eight bits, as output heads have them; activations
 // are rounded to int8 in blocks of 32, with a float scale. Q8_0: blocks of 34 bytes per 32 weights, n_in a multiple
 // of 32. Q6_K: blocks of 210 bytes per 256 weights, n_in a multiple of 256.
-enum lk_int_format { LK_Q8_0 = 0, LK_Q6_K = 1 };
-typedef struct lk_int lk_int;
 lk_int * lk_int_pack(const void * rows, size_t row_bytes, int n_in, int n_out, int format); // NULL: no memory
 void     lk_int_free(lk_int * w);                     // NULL is fine
 size_t   lk_int_bytes(const lk_int * w);

@@ -16,7 +16,7 @@ inline floats load(const float * p) {
     return v;
 }
 
-inline floats load(const uint16_t * p) { // f16_to_f32 of four values
+inline floats load(const uint16_t * p) { // lk_half_to_float of four values
     halves h;
     memcpy(&h, p, sizeof h);
     const words w = __builtin_convertvector(h, words), rest = (w & 0x7fff) << 13;

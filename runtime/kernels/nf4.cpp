@@ -19,12 +19,12 @@ const int8_t lk_nf4_codebook8[16] = {
 namespace {
 
 // What the source has for each kind: the columns of a block, and the bytes of its scale.
-int block_columns(int kind) { return kind == LK_NF4_32 ? 32 : 64; }
-int scale_bytes(int kind) { return kind == LK_NF4_DQ ? 1 : 2; }
+int block_columns(lk_nf4_kind kind) { return kind == LK_NF4_32 ? 32 : 64; }
+int scale_bytes(lk_nf4_kind kind) { return kind == LK_NF4_DQ ? 1 : 2; }
 
-size_t row_bytes(int kind, int n_in) { return (size_t) (n_in/block_columns(kind))*(scale_bytes(kind) + block_columns(kind)/2); }
-int tiles_of(int kind, int n_in) { return kind == LK_NF4_DQ ? (n_in/NF4_BLOCK + NF4_TILE - 1)/NF4_TILE : 0; }
-size_t strip_of_source(int kind, int n_in) { return tiles_of(kind, n_in)*sizeof(float) + NF4_STRIP*row_bytes(kind, n_in); }
+size_t row_bytes(lk_nf4_kind kind, int n_in) { return (size_t) (n_in/block_columns(kind))*(scale_bytes(kind) + block_columns(kind)/2); }
+int tiles_of(lk_nf4_kind kind, int n_in) { return kind == LK_NF4_DQ ? (n_in/LK_NF4_BLOCK + LK_NF4_TILE - 1)/LK_NF4_TILE : 0; }
+size_t strip_of_source(lk_nf4_kind kind, int n_in) { return tiles_of(kind, n_in)*sizeof(float) + LK_NF4_STRIP*row_bytes(kind, n_in); }
 
 bool finite_half(const uint8_t * p) { return (p[1] & 0x7c) != 0x7c; }
 bool finite_float(const uint8_t * p) { return !((p[3] & 0x7f) == 0x7f && (p[2] & 0x80)); }
@@ -36,7 +36,7 @@ uint32_t even_nibbles(uint64_t v) { return (uint32_t) ((v & 0x000f000f000f000ful
 void pack_codes(const uint8_t * source, uint8_t * to) {
     uint64_t bytes[2];
     memcpy(bytes, source, 16);
-    for (int g = 0; g < NF4_GROUPS; g++) {
+    for (int g = 0; g < LK_NF4_GROUPS; g++) {
         const uint64_t v = bytes[g % 2] >> 4*(g/2);
         const uint32_t word = even_nibbles(v) | even_nibbles(v >> 8) << 16;
         memcpy(to + 64*g, &word, 4);
@@ -45,18 +45,19 @@ void pack_codes(const uint8_t * source, uint8_t * to) {
 
 // Packs the rows of strip s; rows past `rows` stay zero.
 void pack_strip(const lk_nf4 * w, int s, const uint8_t * source, int rows) {
-    const int kind = w->kind, columns = block_columns(kind), scale = scale_bytes(kind);
+    const lk_nf4_kind kind = w->kind;
+    const int columns = block_columns(kind), scale = scale_bytes(kind);
     const size_t row = row_bytes(kind, w->n_in);
     uint8_t * strip = w->data + s*w->strip_bytes;
     memcpy(w->tile_scales + (size_t) s*w->tiles, source, w->tiles*sizeof(float));
     source += w->tiles*sizeof(float);
-    for (int b = 0; b < w->blocks; b += columns/NF4_BLOCK, source += scale + columns/2) {
-        uint8_t * scales = strip + nf4_scales_at(kind, b), * codes = strip + nf4_codes_at(kind, b);
+    for (int b = 0; b < w->blocks; b += columns/LK_NF4_BLOCK, source += scale + columns/2) {
+        uint8_t * scales = strip + lk_nf4_scales_at(kind, b), * codes = strip + lk_nf4_codes_at(kind, b);
         for (int r = 0; r < rows; r++) {
             const uint8_t * from = source + r*row;
             memcpy(scales + scale*r, from, scale);
-            for (int half = 0; half < columns/NF4_BLOCK; half++) {
-                pack_codes(from + scale + 16*half, codes + half*NF4_CODES + 4*r);
+            for (int half = 0; half < columns/LK_NF4_BLOCK; half++) {
+                pack_codes(from + scale + 16*half, codes + half*LK_NF4_CODES + 4*r);
             }
         }
     }
@@ -82,17 +83,17 @@ int lk_nf4_chunk(size_t stride) {
     return rows < 16 ? 16 : rows > NF4_CHUNK ? (int) NF4_CHUNK : (int) rows;
 }
 
-size_t lk_nf4_source_bytes(int kind, int n_in, int n_out) {
-    const size_t strips = ((size_t) n_out + NF4_STRIP - 1)/NF4_STRIP;
+size_t lk_nf4_source_bytes(lk_nf4_kind kind, int n_in, int n_out) {
+    const size_t strips = ((size_t) n_out + LK_NF4_STRIP - 1)/LK_NF4_STRIP;
     return strips*tiles_of(kind, n_in)*sizeof(float) + n_out*row_bytes(kind, n_in);
 }
 
-int lk_nf4_bad_row(int kind, const void * source, int n_in, int n_out) {
+int lk_nf4_bad_row(lk_nf4_kind kind, const void * source, int n_in, int n_out) {
     const uint8_t * p = (const uint8_t *) source;
     const size_t row = row_bytes(kind, n_in), block = scale_bytes(kind) + block_columns(kind)/2;
     const int tiles = tiles_of(kind, n_in);
     for (int r = 0; r < n_out; r++, p += row) {
-        for (int t = 0; r % NF4_STRIP == 0 && t < tiles; t++, p += sizeof(float)) {
+        for (int t = 0; r % LK_NF4_STRIP == 0 && t < tiles; t++, p += sizeof(float)) {
             if (!finite_float(p)) {
                 return r;
             }
@@ -106,7 +107,7 @@ int lk_nf4_bad_row(int kind, const void * source, int n_in, int n_out) {
     return -1;
 }
 
-lk_nf4 * lk_nf4_pack(int kind, const void * source, int n_in, int n_out, int mode) {
+lk_nf4 * lk_nf4_pack(lk_nf4_kind kind, const void * source, int n_in, int n_out, int mode) {
     lk_nf4 * w = new (std::nothrow) lk_nf4();
     if (!w) {
         return nullptr;
@@ -115,11 +116,11 @@ lk_nf4 * lk_nf4_pack(int kind, const void * source, int n_in, int n_out, int mod
     w->n_in = n_in;
     w->n_out = n_out;
     w->mode = mode;
-    w->blocks = n_in/NF4_BLOCK;
-    w->strips = (n_out + NF4_STRIP - 1)/NF4_STRIP;
+    w->blocks = n_in/LK_NF4_BLOCK;
+    w->strips = (n_out + LK_NF4_STRIP - 1)/LK_NF4_STRIP;
     w->tiles = tiles_of(kind, n_in);
-    const int groups = (w->blocks + nf4_group(kind) - 1)/nf4_group(kind);
-    w->strip_bytes = (size_t) groups*NF4_SCALES + (size_t) w->blocks*NF4_CODES;
+    const int groups = (w->blocks + lk_nf4_group_blocks(kind) - 1)/lk_nf4_group_blocks(kind);
+    w->strip_bytes = (size_t) groups*LK_NF4_SCALES + (size_t) w->blocks*LK_NF4_CODES;
     w->bytes = w->strips*(w->strip_bytes + w->tiles*sizeof(float));
     w->data = (uint8_t *) lk_alloc(w->bytes);
     if (!w->data) {
@@ -129,7 +130,7 @@ lk_nf4 * lk_nf4_pack(int kind, const void * source, int n_in, int n_out, int mod
     w->tile_scales = (float *) (w->data + w->strips*w->strip_bytes);
     const size_t stride = strip_of_source(kind, n_in);
     for (int s = 0; s < w->strips; s++) {
-        pack_strip(w, s, (const uint8_t *) source + s*stride, min_int(NF4_STRIP, n_out - s*NF4_STRIP));
+        pack_strip(w, s, (const uint8_t *) source + s*stride, min_int(LK_NF4_STRIP, n_out - s*LK_NF4_STRIP));
     }
     return w;
 }
@@ -144,21 +145,21 @@ void lk_nf4_free(lk_nf4 * w) {
 size_t lk_nf4_bytes(const lk_nf4 * w) { return w->bytes; }
 
 void lk_nf4_dequantize_row(const lk_nf4 * w, int row, float * out) {
-    const int lane = row % NF4_STRIP;
-    const uint8_t * strip = w->data + row/NF4_STRIP*w->strip_bytes;
-    for (int b = 0; b < w->blocks; b++, out += NF4_BLOCK) {
-        const float scale = nf4_scale(w, row, b);
-        for (int g = 0; g < NF4_GROUPS; g++) {
-            const uint8_t * word = strip + nf4_codes_at(w->kind, b) + 64*g + 4*lane;
+    const int lane = row % LK_NF4_STRIP;
+    const uint8_t * strip = w->data + row/LK_NF4_STRIP*w->strip_bytes;
+    for (int b = 0; b < w->blocks; b++, out += LK_NF4_BLOCK) {
+        const float scale = lk_nf4_scale(w, row, b);
+        for (int g = 0; g < LK_NF4_GROUPS; g++) {
+            const uint8_t * word = strip + lk_nf4_codes_at(w->kind, b) + 64*g + 4*lane;
             for (int k = 0; k < 8; k++) {
-                out[8*g + nf4_nibble_column(k)] = scale*lk_nf4_codebook[word[k/2] >> 4*(k % 2) & 15];
+                out[8*g + lk_nf4_nibble_column(k)] = scale*lk_nf4_codebook[word[k/2] >> 4*(k % 2) & 15];
             }
         }
     }
 }
 
 size_t lk_nf4_activation_bytes(int mode, int n_in) {
-    const size_t n = (size_t) n_in, blocks = n/NF4_BLOCK;
+    const size_t n = (size_t) n_in, blocks = n/LK_NF4_BLOCK;
     switch (mode) {
     case LK_NF4_I16: return lk_align(2*n + 4*blocks);
     case LK_NF4_I8: return lk_align(n + 8*blocks);
@@ -168,7 +169,7 @@ size_t lk_nf4_activation_bytes(int mode, int n_in) {
 
 void lk_nf4_activations(int mode, int n_in, const float * x, size_t x_stride, int rows, void * xq, size_t xq_stride, int ith, int nth) {
     const lk_nf4_ops & run = lk_nf4_now();
-    const int blocks = n_in/NF4_BLOCK, pieces = 4; // of a row, so that a few rows still use all threads
+    const int blocks = n_in/LK_NF4_BLOCK, pieces = 4; // of a row, so that a few rows still use all threads
     for (long item = ith; item < (long) rows*pieces; item += nth) {
         const long t = item/pieces, p = item % pieces;
         run.quantize(mode, blocks, (const float *) ((const char *) x + t*x_stride), (char *) xq + t*xq_stride,
@@ -184,9 +185,9 @@ void lk_nf4_matmul(const lk_nf4 * w, const void * xq, size_t xq_stride, int rows
     for (int t = 0; t < rows; t += chunk) {
         const char * x = (const char *) xq + t*xq_stride;
         for (int s = s0; s < s1; s++) {
-            const int out = s*NF4_STRIP;
+            const int out = s*LK_NF4_STRIP;
             run.strip(w, s, x, xq_stride, min_int(chunk, rows - t), (char *) (y + out) + t*y_stride, y_stride,
-                min_int(NF4_STRIP, w->n_out - out), &nothing);
+                min_int(LK_NF4_STRIP, w->n_out - out), &nothing);
         }
     }
 }

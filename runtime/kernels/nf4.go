@@ -24,7 +24,7 @@ const (
 
 func (m Mode) String() string { return [...]string{"f32", "i16", "i8"}[m] }
 
-// Kind is how the scales of an NF4 weight are kept.
+// Kind is how the scales of an NF4 weight are kept: an lk_nf4_kind of layout.h.
 type Kind int
 
 // The kinds, with the bits of a weight.
@@ -58,7 +58,7 @@ func PackNF4(kind Kind, source []byte, in, out int, mode Mode) (*NF4, error) {
 	if in <= 0 || out <= 0 || in%kind.width() != 0 || len(source) != SourceBytes(kind, in, out) {
 		return nil, fmt.Errorf("kernels: %d bytes are no %v weight of shape (%d, %d)", len(source), kind, out, in)
 	}
-	w := C.lk_nf4_pack(C.int(kind), unsafe.Pointer(&source[0]), C.int(in), C.int(out), C.int(mode))
+	w := C.lk_nf4_pack(C.lk_nf4_kind(kind), unsafe.Pointer(&source[0]), C.int(in), C.int(out), C.int(mode))
 	if w == nil {
 		return nil, fmt.Errorf("kernels: packing an NF4 weight of shape (%d, %d): %w", out, in, ErrMemory)
 	}
@@ -67,12 +67,12 @@ func PackNF4(kind Kind, source []byte, in, out int, mode Mode) (*NF4, error) {
 
 // SourceBytes returns the bytes of the rows that PackNF4 reads.
 func SourceBytes(kind Kind, in, out int) int {
-	return int(C.lk_nf4_source_bytes(C.int(kind), C.int(in), C.int(out)))
+	return int(C.lk_nf4_source_bytes(C.lk_nf4_kind(kind), C.int(in), C.int(out)))
 }
 
 // BadRow returns the first row of what PackNF4 would read that has a scale which is infinite or NaN, or -1.
 func BadRow(kind Kind, source []byte, in, out int) int {
-	return int(C.lk_nf4_bad_row(C.int(kind), unsafe.Pointer(&source[0]), C.int(in), C.int(out)))
+	return int(C.lk_nf4_bad_row(C.lk_nf4_kind(kind), unsafe.Pointer(&source[0]), C.int(in), C.int(out)))
 }
 
 // Close frees the weight. It may be called twice.

@@ -171,7 +171,7 @@ struct block32 {
 #pragma GCC unroll 8
             for (int k = 0; k < 8; k++) { // a lookup reads the low three bits of the nibble, the blend its fourth
                 const __m256i n = _mm256_srli_epi32(c, 4*k), fourth = _mm256_slli_epi32(c, 28 - 4*k);
-                w[i/2*8 + nf4_nibble_column(k)][i % 2] = _mm256_blendv_ps(_mm256_permutevar8x32_ps(book.first, n),
+                w[i/2*8 + lk_nf4_nibble_column(k)][i % 2] = _mm256_blendv_ps(_mm256_permutevar8x32_ps(book.first, n),
                     _mm256_permutevar8x32_ps(book.second, n), _mm256_castsi256_ps(fourth));
             }
         }
@@ -185,9 +185,9 @@ struct block32 {
             }
         }
 #pragma GCC unroll 1
-        for (int c = 0; c < NF4_BLOCK; c += 2) {
+        for (int c = 0; c < LK_NF4_BLOCK; c += 2) {
             for (int j = 0; j < N; j++) {
-                const float * v = (const float *) (x + j*stride) + b*NF4_BLOCK + c;
+                const float * v = (const float *) (x + j*stride) + b*LK_NF4_BLOCK + c;
                 for (int h = 0; h < 2; h++) {
                     sum[j][0][h] = _mm256_fmadd_ps(w[c][h], _mm256_set1_ps(v[0]), sum[j][0][h]);
                     sum[j][1][h] = _mm256_fmadd_ps(w[c + 1][h], _mm256_set1_ps(v[1]), sum[j][1][h]);
@@ -203,10 +203,10 @@ struct block32 {
 };
 
 // The scales of block b of a strip, of 8 rows and 8 rows.
-template <int KIND> INLINE void scales_of(const uint8_t * strip, const float * tiles, int b, __m256 * out) {
-    const uint8_t * at = strip + nf4_scales_at(KIND, b);
+template <lk_nf4_kind KIND> INLINE void scales_of(const uint8_t * strip, const float * tiles, int b, __m256 * out) {
+    const uint8_t * at = strip + lk_nf4_scales_at(KIND, b);
     if (KIND == LK_NF4_DQ) {
-        const __m256 tile = _mm256_set1_ps(tiles[b/NF4_TILE]);
+        const __m256 tile = _mm256_set1_ps(tiles[b/LK_NF4_TILE]);
         const __m128i eight = _mm_load_si128((const __m128i *) at);
         out[0] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight)), tile);
         out[1] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(eight, 8))), tile);
@@ -216,7 +216,7 @@ template <int KIND> INLINE void scales_of(const uint8_t * strip, const float * t
     out[1] = _mm256_cvtph_ps(_mm_load_si128((const __m128i *) at + 1));
 }
 
-template <typename B, int KIND> void rows_of(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, __m256 (*f)[2], lk_ahead * ahead) {
+template <typename B, lk_nf4_kind KIND> void rows_of(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, __m256 (*f)[2], lk_ahead * ahead) {
     const uint8_t * strip = w->data + s*w->strip_bytes;
     const float * tiles = w->tile_scales + (size_t) s*w->tiles;
     const typename B::book book;
@@ -224,10 +224,10 @@ template <typename B, int KIND> void rows_of(const lk_nf4 * w, int s, const char
         f[t][0] = f[t][1] = _mm256_setzero_ps();
     }
     for (int b = 0; b < w->blocks; b++) {
-        const uint8_t * codes = strip + nf4_codes_at(KIND, b);
+        const uint8_t * codes = strip + lk_nf4_codes_at(KIND, b);
         __m256 scales[2];
         scales_of<KIND>(strip, tiles, b, scales);
-        for (int line = 0; line < NF4_CODES + 64; line += 64) {
+        for (int line = 0; line < LK_NF4_CODES + 64; line += 64) {
             _mm_prefetch((const char *) codes + AHEAD + line, _MM_HINT_T0);
         }
         lk_prefetch(ahead);
@@ -284,7 +284,7 @@ INLINE int32_t sum_of(__m256i v) {
 }
 
 void quantize(int mode, int blocks, const float * x, void * xq, int b0, int b1) {
-    const size_t n = (size_t) blocks*NF4_BLOCK;
+    const size_t n = (size_t) blocks*LK_NF4_BLOCK;
     const bool wide = mode == LK_NF4_I16;
     char * q = (char *) xq;
     float * scales = (float *) (q + (wide ? 2*n : n));
@@ -293,7 +293,7 @@ void quantize(int mode, int blocks, const float * x, void * xq, int b0, int b1) 
         __m256 v[4];
         __m256i i[4], sum = _mm256_setzero_si256();
         for (int k = 0; k < 4; k++) {
-            v[k] = _mm256_loadu_ps(x + b*NF4_BLOCK + 8*k);
+            v[k] = _mm256_loadu_ps(x + b*LK_NF4_BLOCK + 8*k);
         }
         const float absmax = block_absmax(v), scale = nf4_activation_scale(mode, absmax);
         const __m256 inverse = _mm256_set1_ps(scale > 0 ? (wide ? NF4_X16 : NF4_X8)/absmax : 0);

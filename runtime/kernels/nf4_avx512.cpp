@@ -29,11 +29,11 @@ INLINE __m512i broadcast4(const char * p) {
 }
 
 // The scales of block b of a strip. tiles are those of the strip.
-template <int KIND> INLINE __m512 scales_of(const uint8_t * strip, const float * tiles, int b) {
-    const uint8_t * at = strip + nf4_scales_at(KIND, b);
+template <lk_nf4_kind KIND> INLINE __m512 scales_of(const uint8_t * strip, const float * tiles, int b) {
+    const uint8_t * at = strip + lk_nf4_scales_at(KIND, b);
     if (KIND == LK_NF4_DQ) {
         const __m512i eight = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *) at));
-        return _mm512_mul_ps(_mm512_cvtepi32_ps(eight), _mm512_set1_ps(tiles[b/NF4_TILE]));
+        return _mm512_mul_ps(_mm512_cvtepi32_ps(eight), _mm512_set1_ps(tiles[b/LK_NF4_TILE]));
     }
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *) at));
 }
@@ -51,7 +51,7 @@ struct piece16 {
 
     INLINE void load(const uint8_t * codes, int, __m512i book) {
 #pragma GCC unroll 4
-        for (int g = 0; g < NF4_GROUPS; g++) { // an index is the low five bits, and the book repeats after sixteen
+        for (int g = 0; g < LK_NF4_GROUPS; g++) { // an index is the low five bits, and the book repeats after sixteen
             const __m512i c = _mm512_loadu_si512(codes + 64*g);
             w[4*g + 0] = _mm512_permutexvar_epi16(c, book);
             w[4*g + 1] = _mm512_permutexvar_epi16(_mm512_srli_epi16(c, 4), book);
@@ -61,7 +61,7 @@ struct piece16 {
     }
 
     INLINE __m512 row(const char * x, int n_in, int b, int, __m512 f) const {
-        const char * q = x + 2*NF4_BLOCK*b;
+        const char * q = x + 2*LK_NF4_BLOCK*b;
         __m512i first = _mm512_setzero_si512(), second = first;
 #pragma GCC unroll 8
         for (int j = 0; j < 8; j++) {
@@ -83,7 +83,7 @@ INLINE __m512i book8() {
 INLINE void load8(const uint8_t * codes, __m512i book, __m512i * w) {
     const __m512i low = _mm512_set1_epi8(15);
 #pragma GCC unroll 4
-    for (int g = 0; g < NF4_GROUPS; g++) {
+    for (int g = 0; g < LK_NF4_GROUPS; g++) {
         const __m512i c = _mm512_loadu_si512(codes + 64*g);
         w[2*g + 0] = _mm512_shuffle_epi8(book, _mm512_and_si512(c, low));
         w[2*g + 1] = _mm512_shuffle_epi8(book, _mm512_and_si512(_mm512_srli_epi16(c, 4), low));
@@ -92,7 +92,7 @@ INLINE void load8(const uint8_t * codes, __m512i book, __m512i * w) {
 
 // The integer sum of block b.
 INLINE __m512 sum8(const __m512i * w, const char * x, const char * sums, int b) {
-    const char * q = x + NF4_BLOCK*b;
+    const char * q = x + LK_NF4_BLOCK*b;
     __m512i even = broadcast4(sums + 4*b), odd = _mm512_setzero_si512();
 #pragma GCC unroll 4
     for (int j = 0; j < 8; j += 2) {
@@ -128,7 +128,7 @@ struct pair8 {
 
     INLINE void load(const uint8_t * codes, int, __m512i book) {
         load8(codes, book, w);
-        load8(codes + NF4_CODES, book, w + 8);
+        load8(codes + LK_NF4_CODES, book, w + 8);
     }
 
     INLINE __m512 row(const char * x, int n_in, int b, int, __m512 f) const {
@@ -153,13 +153,13 @@ struct piece32 {
             const __m512i c = _mm512_loadu_si512(codes + 64*g);
 #pragma GCC unroll 8
             for (int k = 0; k < 8; k++) {
-                w[8*g + nf4_nibble_column(k)] = _mm512_permutexvar_ps(_mm512_srli_epi32(c, 4*k), book);
+                w[8*g + lk_nf4_nibble_column(k)] = _mm512_permutexvar_ps(_mm512_srli_epi32(c, 4*k), book);
             }
         }
     }
 
     INLINE __m512 row(const char * x, int, int b, int p, __m512 f) const {
-        const float * v = (const float *) x + NF4_BLOCK*b + 16*p;
+        const float * v = (const float *) x + LK_NF4_BLOCK*b + 16*p;
         __m512 even = _mm512_mul_ps(w[0], _mm512_set1_ps(v[0])), odd = _mm512_mul_ps(w[1], _mm512_set1_ps(v[1]));
 #pragma GCC unroll 7
         for (int j = 2; j < 16; j += 2) {
@@ -180,16 +180,16 @@ struct stream {
 // Prefetches what lies AHEAD of some blocks: codes, and the scales that may stand between them.
 template <int BLOCKS> INLINE void read_ahead(const uint8_t * codes) {
 #pragma GCC unroll 9
-    for (int line = 0; line < BLOCKS*NF4_CODES + 64; line += 64) {
+    for (int line = 0; line < BLOCKS*LK_NF4_CODES + 64; line += 64) {
         _mm_prefetch((const char *) codes + AHEAD + line, _MM_HINT_T0);
     }
 }
 
-template <typename P, int KIND> __m512 one_row(const stream & w, const char * x) {
+template <typename P, lk_nf4_kind KIND> __m512 one_row(const stream & w, const char * x) {
     const auto book = P::book();
     __m512 f = _mm512_setzero_ps();
     for (int b = 0; b < w.blocks; b += P::BLOCKS) {
-        const uint8_t * codes = w.data + nf4_codes_at(KIND, b);
+        const uint8_t * codes = w.data + lk_nf4_codes_at(KIND, b);
         read_ahead<P::BLOCKS>(codes);
         P piece;
         piece.scales = scales_of<KIND>(w.data, w.tiles, b);
@@ -201,13 +201,13 @@ template <typename P, int KIND> __m512 one_row(const stream & w, const char * x)
     return f;
 }
 
-template <typename P, int KIND> void some_rows(const stream & w, const char * xq, size_t xq_stride, int rows, __m512 * f, lk_ahead * ahead) {
+template <typename P, lk_nf4_kind KIND> void some_rows(const stream & w, const char * xq, size_t xq_stride, int rows, __m512 * f, lk_ahead * ahead) {
     const auto book = P::book();
     for (int t = 0; t < rows; t++) {
         f[t] = _mm512_setzero_ps();
     }
     for (int b = 0; b < w.blocks; b += P::BLOCKS) {
-        const uint8_t * codes = w.data + nf4_codes_at(KIND, b);
+        const uint8_t * codes = w.data + lk_nf4_codes_at(KIND, b);
         read_ahead<P::BLOCKS>(codes);
         for (int i = 0; i < P::BLOCKS; i++) {
             lk_prefetch(ahead);
@@ -224,7 +224,7 @@ template <typename P, int KIND> void some_rows(const stream & w, const char * xq
     }
 }
 
-template <typename P, int KIND> void rows_of(const stream & w, const char * xq, size_t xq_stride, int rows, __m512 * f, lk_ahead * ahead) {
+template <typename P, lk_nf4_kind KIND> void rows_of(const stream & w, const char * xq, size_t xq_stride, int rows, __m512 * f, lk_ahead * ahead) {
     if (rows == 1) {
         f[0] = one_row<P, KIND>(w, xq); // the memory is busy with W alone: nothing is gained by reading `ahead`
     } else {
@@ -266,13 +266,13 @@ INLINE float block_absmax(__m512 v0, __m512 v1) {
 }
 
 void quantize(int mode, int blocks, const float * x, void * xq, int b0, int b1) {
-    const size_t n = (size_t) blocks*NF4_BLOCK;
+    const size_t n = (size_t) blocks*LK_NF4_BLOCK;
     const bool wide = mode == LK_NF4_I16;
     char * q = (char *) xq;
     float * scales = (float *) (q + (wide ? 2*n : n));
     int32_t * sums = (int32_t *) (scales + blocks);
     for (int b = b0; b < b1; b++) {
-        const __m512 v0 = _mm512_loadu_ps(x + b*NF4_BLOCK), v1 = _mm512_loadu_ps(x + b*NF4_BLOCK + 16);
+        const __m512 v0 = _mm512_loadu_ps(x + b*LK_NF4_BLOCK), v1 = _mm512_loadu_ps(x + b*LK_NF4_BLOCK + 16);
         const float absmax = block_absmax(v0, v1), scale = nf4_activation_scale(mode, absmax);
         scales[b] = scale;
         const __m512 inverse = _mm512_set1_ps(scale > 0 ? (wide ? NF4_X16 : NF4_X8)/absmax : 0);

@@ -13,10 +13,10 @@
 
 namespace {
 
-typedef float   floats  __attribute__((vector_size(4*NF4_STRIP)));
-typedef int32_t ints    __attribute__((vector_size(4*NF4_STRIP)));
-typedef int16_t shorts  __attribute__((vector_size(2*NF4_STRIP)));
-typedef int8_t  chars   __attribute__((vector_size(NF4_STRIP)));
+typedef float   floats  __attribute__((vector_size(4*LK_NF4_STRIP)));
+typedef int32_t ints    __attribute__((vector_size(4*LK_NF4_STRIP)));
+typedef int16_t shorts  __attribute__((vector_size(2*LK_NF4_STRIP)));
+typedef int8_t  chars   __attribute__((vector_size(LK_NF4_STRIP)));
 
 // What a mode multiplies with: the type of the products' factors, the codebook, and the place of nibble k among
 // the 8 activations that it meets.
@@ -24,13 +24,13 @@ struct mode32 {
     typedef float factor;
     typedef floats factors;
     static const factor * book() { return lk_nf4_codebook; }
-    static int place(int k) { return nf4_nibble_column(k); }
+    static int place(int k) { return lk_nf4_nibble_column(k); }
 };
 struct mode16 {
     typedef int16_t factor;
     typedef shorts factors;
     static const factor * book() { return lk_nf4_codebook16; }
-    static int place(int k) { return nf4_nibble_column(k); }
+    static int place(int k) { return lk_nf4_nibble_column(k); }
 };
 struct mode8 {
     typedef int8_t factor;
@@ -40,9 +40,9 @@ struct mode8 {
 };
 
 // w (32, 16): the weights of one block, the columns in the order of the activations. Two nibbles a lookup.
-template <typename M> void decode(const uint8_t * codes, const typename M::factor (*pairs)[2], typename M::factor (*w)[NF4_STRIP]) {
-    for (int g = 0; g < NF4_GROUPS; g++) {
-        for (int r = 0; r < NF4_STRIP; r++) {
+template <typename M> void decode(const uint8_t * codes, const typename M::factor (*pairs)[2], typename M::factor (*w)[LK_NF4_STRIP]) {
+    for (int g = 0; g < LK_NF4_GROUPS; g++) {
+        for (int r = 0; r < LK_NF4_STRIP; r++) {
             const uint8_t * word = codes + 64*g + 4*r;
 #pragma GCC unroll 4
             for (int k = 0; k < 8; k += 2) {
@@ -57,7 +57,7 @@ template <typename M> void decode(const uint8_t * codes, const typename M::facto
 // The integer products of half a block; sixteen of them are what an int32 holds in I16.
 template <typename M> inline void half(const typename M::factors * w, const typename M::factor * x, floats * sum) {
     ints a = {};
-    for (int c = 0; c < NF4_BLOCK/2; c++) {
+    for (int c = 0; c < LK_NF4_BLOCK/2; c++) {
         a += __builtin_convertvector(w[c], ints)*(int32_t) x[c];
     }
     *sum += __builtin_convertvector(a, floats);
@@ -66,18 +66,18 @@ template <typename M> inline void half(const typename M::factors * w, const type
 // f += one block of W times one block of a row's activations.
 template <typename M> inline void row_block(const typename M::factors * w, const floats * scales, const char * x, int blocks, int b, floats * f) {
     const typename M::factor * q = (const typename M::factor *) x;
-    const float dx = ((const float *) (q + (size_t) blocks*NF4_BLOCK))[b];
-    q += b*NF4_BLOCK;
+    const float dx = ((const float *) (q + (size_t) blocks*LK_NF4_BLOCK))[b];
+    q += b*LK_NF4_BLOCK;
     floats sum = {};
     half<M>(w, q, &sum);
-    half<M>(w + NF4_BLOCK/2, q + NF4_BLOCK/2, &sum);
+    half<M>(w + LK_NF4_BLOCK/2, q + LK_NF4_BLOCK/2, &sum);
     *f += sum*(*scales*dx);
 }
 
 template <> inline void row_block<mode32>(const floats * w, const floats * scales, const char * x, int, int b, floats * f) {
-    const float * v = (const float *) x + b*NF4_BLOCK;
+    const float * v = (const float *) x + b*LK_NF4_BLOCK;
     floats even = {}, odd = {};
-    for (int c = 0; c < NF4_BLOCK; c += 2) {
+    for (int c = 0; c < LK_NF4_BLOCK; c += 2) {
         even += w[c]*v[c];
         odd += w[c + 1]*v[c + 1];
     }
@@ -95,11 +95,11 @@ template <typename M> void strip_of(const lk_nf4 * w, int strip, const char * xq
     }
     for (int b = 0; b < w->blocks; b++) {
         lk_prefetch(ahead);
-        typename M::factors block[NF4_BLOCK];
-        decode<M>(stream + nf4_codes_at(w->kind, b), pairs, (typename M::factor (*)[NF4_STRIP]) block);
+        typename M::factors block[LK_NF4_BLOCK];
+        decode<M>(stream + lk_nf4_codes_at(w->kind, b), pairs, (typename M::factor (*)[LK_NF4_STRIP]) block);
         floats scales;
-        for (int r = 0; r < NF4_STRIP; r++) {
-            scales[r] = nf4_scale(w, strip*NF4_STRIP + r, b);
+        for (int r = 0; r < LK_NF4_STRIP; r++) {
+            scales[r] = lk_nf4_scale(w, strip*LK_NF4_STRIP + r, b);
         }
         for (int t = 0; t < rows; t++) {
             row_block<M>(block, &scales, xq + t*xq_stride, w->blocks, b, f + t);
@@ -120,7 +120,7 @@ void strip(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows,
 
 float block_absmax(const float * x) { // of the bits, so that a NaN wins
     uint32_t most = 0;
-    for (int i = 0; i < NF4_BLOCK; i++) {
+    for (int i = 0; i < LK_NF4_BLOCK; i++) {
         uint32_t bits;
         memcpy(&bits, x + i, 4);
         bits &= 0x7fffffff;
@@ -140,27 +140,27 @@ int32_t round_even(float v) {
 }
 
 void quantize(int mode, int blocks, const float * x, void * xq, int b0, int b1) {
-    const size_t n = (size_t) blocks*NF4_BLOCK;
+    const size_t n = (size_t) blocks*LK_NF4_BLOCK;
     int16_t * q16 = (int16_t *) xq;
     int8_t * q8 = (int8_t *) xq;
     float * scales = (float *) ((char *) xq + (mode == LK_NF4_I16 ? 2*n : n));
     int32_t * sums = (int32_t *) (scales + blocks);
     for (int b = b0; b < b1; b++) {
-        const float * v = x + b*NF4_BLOCK;
+        const float * v = x + b*LK_NF4_BLOCK;
         const float absmax = block_absmax(v), scale = nf4_activation_scale(mode, absmax);
         const float inverse = scale > 0 ? (mode == LK_NF4_I16 ? NF4_X16 : NF4_X8)/absmax : 0;
         scales[b] = scale;
         if (mode == LK_NF4_I16) {
-            for (int i = 0; i < NF4_BLOCK; i++) {
-                q16[b*NF4_BLOCK + i] = inverse > 0 ? (int16_t) round_even(v[i]*inverse) : 0;
+            for (int i = 0; i < LK_NF4_BLOCK; i++) {
+                q16[b*LK_NF4_BLOCK + i] = inverse > 0 ? (int16_t) round_even(v[i]*inverse) : 0;
             }
             continue;
         }
         int32_t sum = 0;
-        for (int i = 0; i < NF4_BLOCK; i++) {
-            const int k = i % 8, column = i - k + nf4_nibble_column(k);
+        for (int i = 0; i < LK_NF4_BLOCK; i++) {
+            const int k = i % 8, column = i - k + lk_nf4_nibble_column(k);
             const int32_t q = inverse > 0 ? round_even(v[column]*inverse) : 0;
-            q8[b*NF4_BLOCK + i - k + nf4_nibble_place(k)] = (int8_t) q;
+            q8[b*LK_NF4_BLOCK + i - k + nf4_nibble_place(k)] = (int8_t) q;
             sum += q;
         }
         sums[b] = -128*sum;

@@ -1,6 +1,6 @@
 // Attention in plain C++, and which one runs.
 #include "attention.h"
-#include "kernels.h"
+#include "../kernels/kernels.h"
 #define attend_name attend_portable
 #include "attention_body.h"
 

@@ -99,13 +99,12 @@ void wall_model_free(wall_model * m) { delete m; }
 
 // The bytes that a tensor takes in memory: as our kernels have it, or as ggml has it, or both.
 static size_t resident(const Model & m, const ggml_tensor * t) {
-    const auto nf4 = m.nf4.find(t);
-    const auto integer = m.integers.find(t);
-    if (nf4 != m.nf4.end()) {
-        return lk_nf4_bytes(nf4->second.get());
+    const lk_packed packed = m.packed(t);
+    if (packed.nf4) {
+        return lk_nf4_bytes(packed.nf4);
     }
-    if (integer != m.integers.end()) {
-        return lk_int_bytes(integer->second.get()) + (original_read(m, t) ? ggml_nbytes(t) : 0);
+    if (packed.integer) {
+        return lk_int_bytes(packed.integer) + (original_read(m, t) ? ggml_nbytes(t) : 0);
     }
     return ggml_nbytes(t);
 }

@@ -4,7 +4,7 @@ package llama
 
 /*
 #cgo CXXFLAGS: -std=c++17
-#cgo CPPFLAGS: -DNDEBUG -I${SRCDIR}/../kernels
+#cgo CPPFLAGS: -DNDEBUG
 #cgo LDFLAGS: -Wl,--wrap=ggml_mul_mat
 #cgo LDFLAGS: -Wl,--wrap=ggml_get_rows
 #cgo LDFLAGS: -Wl,--wrap=ggml_flash_attn_ext
@@ -16,6 +16,7 @@ package llama
 #cgo LDFLAGS: -Wl,--wrap=gguf_init_from_file
 #cgo LDFLAGS: -Wl,--wrap=_ZNK18llama_model_loader13load_data_forEP11ggml_tensor
 #include <stdlib.h>
+#include "../kernels/kernels.h"
 #include "wall.h"
 */
 import "C"
@@ -164,7 +165,7 @@ func (m *Model) open(o Options, file *quant.File, path string) error {
 
 // nf4Tensors lists the file's NF4 tensors in C's memory. The caller frees them.
 func nf4Tensors(file *quant.File) (list []C.wall_nf4, free func()) {
-	kinds := map[quant.Type]C.int{quant.NF4: 0, quant.NF4_64: 1, quant.NF4_DQ: 2} // enum lk_nf4_kind
+	kinds := map[quant.Type]C.lk_nf4_kind{quant.NF4: C.LK_NF4_32, quant.NF4_64: C.LK_NF4_64, quant.NF4_DQ: C.LK_NF4_DQ}
 	memory := C.calloc(C.size_t(len(file.Tensors)+1), C.sizeof_wall_nf4)
 	list = unsafe.Slice((*C.wall_nf4)(memory), len(file.Tensors))
 	n := 0
@@ -196,7 +197,7 @@ func endTokens(f *quant.File) []int32 {
 }
 
 func nf4Mode(m NF4Mode) C.int {
-	return map[NF4Mode]C.int{NF4Float: 0, NF4Int16: 1, NF4Int8: 2}[m] // enum lk_nf4_mode
+	return map[NF4Mode]C.int{NF4Float: C.LK_NF4_F32, NF4Int16: C.LK_NF4_I16, NF4Int8: C.LK_NF4_I8}[m]
 }
 
 // mainType is the type that most bytes of the file's layers have; embeddings and head often have another.

@@ -1,7 +1,7 @@
 // The loaded base: llama.cpp's model, the layers that adapters may change, and the weights that our kernels multiply.
 #pragma once
 #include "call.h"
-#include "kernels.h"
+#include "../kernels/kernels.h"
 #include "llama-model.h"
 #include "wall.h"
 #include <memory>
@@ -53,6 +53,13 @@ struct Model {
     std::vector<llama_token> end_tokens; // EOS, EOT, ...
     std::string architecture;
     std::string bos_text, eos_text, name, chat_template;
+
+    // The packed weight that stands for a tensor.
+    lk_packed packed(const ggml_tensor * t) const {
+        const auto four = nf4.find(t);
+        const auto more = integers.find(t);
+        return {four == nf4.end() ? nullptr : four->second.get(), more == integers.end() ? nullptr : more->second.get()};
+    }
 
     const llama_vocab * vocab() const { return llama_model_get_vocab(handle); }
     int n_vocab() const { return llama_vocab_n_tokens(vocab()); }

@@ -13,12 +13,8 @@ namespace lorikeet {
 
 lq_weight resident(const Model & m, int target) {
     const Target & t = m.targets[(size_t) target];
-    const auto nf4 = m.nf4.find(t.weight);
-    const auto integer = m.integers.find(t.weight);
-    const lq_packed packed = {nf4 == m.nf4.end() ? nullptr : nf4->second.get(),
-        integer == m.integers.end() ? nullptr : integer->second.get(), t.weight->type == GGML_TYPE_Q6_K};
     lq_weight w;
-    if (lq_view(t.weight, packed, &w) != LQ_OK) {
+    if (lq_view(t.weight, m.packed(t.weight), &w) != LQ_OK) {
         throw std::runtime_error(t.name + ": the adapter needs the weights themselves, and those of type " + ggml_type_name(t.weight->type)
             + " in this layout cannot be read");
     }

@@ -5,8 +5,7 @@
 // a model lives until its own handle and those of its devices, samplers and packs are freed, in any order.
 // Functions on a model may be called from any thread; those on one device, sampler or pack from one at a time.
 #pragma once
-#include <stddef.h>
-#include <stdint.h>
+#include "../kernels/layout.h"
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -32,7 +31,7 @@ void wall_system_info(char * out, size_t capacity); // instruction sets in use, 
 // A tensor of the file that is NF4, whatever type the file gives it.
 typedef struct {
     const char * name;
-    int kind; // enum lk_nf4_kind
+    lk_nf4_kind kind;
     int32_t n_in, n_out;
 } wall_nf4;
 
@@ -70,14 +69,8 @@ const char * wall_model_refusal(const wall_model * m, int i, const char ** reaso
 wall_model * wall_model_share(const wall_model * m);
 // The llama_model itself; it is not to be changed.
 const void * wall_model_llama(const wall_model * m);
-// The packed weight of runtime/kernels that stands for a ggml_tensor of the model: one of the two, or none where
-// ggml's own data does.
-typedef struct {
-    const struct lk_nf4 * nf4;
-    const struct lk_int * integer;
-    int q6_k; // of integer: it came as Q6_K, else as Q8_0
-} wall_packed;
-wall_packed wall_model_packed(const void * m, const void * tensor);
+// An lk_packed_of whose context is a wall_model.
+lk_packed wall_model_packed(const void * m, const void * tensor);
 
 // ---- vocabulary ------------------------------------------------------------------------------------
 // Returns the number of tokens, or -1. Where it is more than capacity, nothing was written.

@@ -19,7 +19,7 @@ import (
 // to be changed. The model's memory stays until Release, also when the Model is closed before.
 type Weights struct {
 	Llama    unsafe.Pointer // a llama_model
-	PackedOf unsafe.Pointer // a C function of Context and a ggml_tensor: a wall_packed
+	PackedOf unsafe.Pointer // the lk_packed_of of kernels/layout.h, to be called with Context
 	Context  unsafe.Pointer
 	Release  func() // may be called twice
 }

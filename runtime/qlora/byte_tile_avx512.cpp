@@ -2,7 +2,7 @@
 // of which sums it in integers (vpdpbusd) and adds the scaled sums to its floats.
 #if defined(__x86_64__)
 #pragma GCC target("arch=x86-64-v4,avx512vnni")
-#include "../kernels/integer.h"
+#include "../kernels/layout.h"
 #include "tiles.h"
 #include "transpose.inc.h"
 #include <immintrin.h>
@@ -112,10 +112,10 @@ template <int kind> void pack_rows(const Weight & w, int row, int n, int col, in
 
 // The scales of block `block` of a strip's rows.
 __m512 nf4_scales(const Weight & w, int strip, int block) {
-    const uint8_t * at = w.nf4->data + strip*w.nf4->strip_bytes + nf4_scales_at(w.nf4->kind, block);
+    const uint8_t * at = w.nf4->data + strip*w.nf4->strip_bytes + lk_nf4_scales_at(w.nf4->kind, block);
     if (w.nf4->kind == LK_NF4_DQ) {
         const __m512 eight = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *) at)));
-        return _mm512_mul_ps(eight, _mm512_set1_ps(w.nf4->tile_scales[(size_t) strip*w.nf4->tiles + block/NF4_TILE]));
+        return _mm512_mul_ps(eight, _mm512_set1_ps(w.nf4->tile_scales[(size_t) strip*w.nf4->tiles + block/LK_NF4_TILE]));
     }
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *) at));
 }
@@ -130,20 +130,20 @@ void pack_nf4(const Weight & w, int row, int n, int col, int depth, BytePanel * 
     const __m512i low_last = _mm512_set1_epi32((int) 0x80800301), high_last = _mm512_set1_epi32(0x03018080);
     const __m512i lane = _mm512_broadcast_i32x4(_mm_set_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0));
     const auto pick = [&](__m512i v, __m512i order) { return _mm512_shuffle_epi8(v, _mm512_or_si512(order, lane)); };
-    for (int half = 0; half < BYTE_COLS; half += NF4_STRIP) {
-        const uint8_t * strip = w.nf4->data + (row + half)/NF4_STRIP*w.nf4->strip_bytes;
+    for (int half = 0; half < BYTE_COLS; half += LK_NF4_STRIP) {
+        const uint8_t * strip = w.nf4->data + (row + half)/LK_NF4_STRIP*w.nf4->strip_bytes;
         for (int b = 0; b < depth/BYTE_DEPTH; b++) {
             if (half >= n) {
-                memset(out[b].d + half, 0, NF4_STRIP*sizeof(float));
+                memset(out[b].d + half, 0, LK_NF4_STRIP*sizeof(float));
                 for (int k = 0; k < 8; k++) {
                     _mm512_storeu_si512(&out[b].u[k][half], _mm512_setzero_si512());
                 }
                 continue;
             }
             const int block = col/BYTE_DEPTH + b;
-            const uint8_t * codes = strip + nf4_codes_at(w.nf4->kind, block);
-            _mm512_storeu_ps(out[b].d + half, _mm512_mul_ps(nf4_scales(w, (row + half)/NF4_STRIP, block), _mm512_set1_ps(1.0f/127)));
-            for (int g = 0; g < NF4_GROUPS; g++) {
+            const uint8_t * codes = strip + lk_nf4_codes_at(w.nf4->kind, block);
+            _mm512_storeu_ps(out[b].d + half, _mm512_mul_ps(nf4_scales(w, (row + half)/LK_NF4_STRIP, block), _mm512_set1_ps(1.0f/127)));
+            for (int g = 0; g < LK_NF4_GROUPS; g++) {
                 const __m512i words = _mm512_loadu_si512(codes + 64*g);
                 const __m512i low = _mm512_shuffle_epi8(book, _mm512_and_si512(words, nibble));
                 const __m512i high = _mm512_shuffle_epi8(book, _mm512_and_si512(_mm512_srli_epi16(words, 4), nibble));
@@ -156,14 +156,14 @@ void pack_nf4(const Weight & w, int row, int n, int col, int depth, BytePanel * 
 
 // A strip of Q8_0 is a panel's half as it is.
 void pack_strips(const Weight & w, int row, int n, int col, int depth, BytePanel * out) {
-    for (int half = 0; half < BYTE_COLS; half += INT_STRIP) {
-        const uint8_t * strip = w.integer->data + (row + half)/INT_STRIP*w.integer->strip_bytes;
+    for (int half = 0; half < BYTE_COLS; half += LK_INT_STRIP) {
+        const uint8_t * strip = w.integer->data + (row + half)/LK_INT_STRIP*w.integer->strip_bytes;
         for (int b = 0; b < depth/BYTE_DEPTH; b++) {
             const int block = col/BYTE_DEPTH + b;
             const bool some = half < n;
-            _mm512_storeu_ps(out[b].d + half, some ? _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *) (strip + q8_scales_at(block)))) : _mm512_setzero_ps());
+            _mm512_storeu_ps(out[b].d + half, some ? _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *) (strip + lk_q8_scales_at(block)))) : _mm512_setzero_ps());
             for (int k = 0; k < 8; k++) {
-                _mm512_storeu_si512(&out[b].u[k][half], some ? _mm512_loadu_si512(strip + q8_codes_at(block) + 64*k) : _mm512_setzero_si512());
+                _mm512_storeu_si512(&out[b].u[k][half], some ? _mm512_loadu_si512(strip + lk_q8_codes_at(block) + 64*k) : _mm512_setzero_si512());
             }
         }
     }

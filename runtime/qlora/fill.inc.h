@@ -1,6 +1,6 @@
 // The one source of the Fill functions. Included by rows_*.cpp after they have chosen an instruction set.
 // The formats are ggml's (ggml-common.h); every one is read here in blocks of 32 columns.
-#include "../kernels/integer.h"
+#include "../kernels/layout.h"
 #include "vec.h"
 #include "weights.h"
 
@@ -197,21 +197,21 @@ void fill_floats(const Weight & w, int row, int rows, int col, int cols, float *
 void fill_nf4(const Weight & w, int row, int rows, int col, int cols, float * out, int ld) {
     vec book;
     memcpy(&book, lk_nf4_codebook, sizeof book);
-    for (int r = 0; r < rows; r += NF4_STRIP) {
-        const int strip = (row + r)/NF4_STRIP;
-        for (int c = 0; c < cols; c += NF4_BLOCK) {
-            const int block = (col + c)/NF4_BLOCK;
-            const uint8_t * codes = w.nf4->data + strip*w.nf4->strip_bytes + nf4_codes_at(w.nf4->kind, block);
-            float scales[NF4_STRIP];
-            for (int i = 0; i < NF4_STRIP; i++) {
-                scales[i] = nf4_scale(w.nf4, strip*NF4_STRIP + i, block);
+    for (int r = 0; r < rows; r += LK_NF4_STRIP) {
+        const int strip = (row + r)/LK_NF4_STRIP;
+        for (int c = 0; c < cols; c += LK_NF4_BLOCK) {
+            const int block = (col + c)/LK_NF4_BLOCK;
+            const uint8_t * codes = w.nf4->data + strip*w.nf4->strip_bytes + lk_nf4_codes_at(w.nf4->kind, block);
+            float scales[LK_NF4_STRIP];
+            for (int i = 0; i < LK_NF4_STRIP; i++) {
+                scales[i] = lk_nf4_scale(w.nf4, strip*LK_NF4_STRIP + i, block);
             }
             const vec scale = load(scales);
-            for (int g = 0; g < NF4_GROUPS; g++, codes += 64) {
+            for (int g = 0; g < LK_NF4_GROUPS; g++, codes += 64) {
                 ivec words;
                 memcpy(&words, codes, sizeof words);
                 for (int k = 0; k < 8; k++) {
-                    store(out + (size_t) (c + 8*g + nf4_nibble_column(k))*ld + r, __builtin_shuffle(book, (words >> 4*k) & 15)*scale);
+                    store(out + (size_t) (c + 8*g + lk_nf4_nibble_column(k))*ld + r, __builtin_shuffle(book, (words >> 4*k) & 15)*scale);
                 }
             }
         }
@@ -222,10 +222,10 @@ void fill_nf4(const Weight & w, int row, int rows, int col, int cols, float * ou
 template <int kind> VEC_FN ivec int_words(const uint8_t * strip, int block, int g) {
     ivec v, high;
     if (kind == LQ_Q8_0_STRIPS) {
-        memcpy(&v, strip + q8_codes_at(block) + 64*g, sizeof v);
+        memcpy(&v, strip + lk_q8_codes_at(block) + 64*g, sizeof v);
         return v;
     }
-    const uint8_t * codes = strip + q6_codes_at(block) + g/4*Q6_GROUP;
+    const uint8_t * codes = strip + lk_q6_codes_at(block) + g/4*LK_Q6_GROUP;
     const int k = g % 4;
     memcpy(&v, codes + k/2*64, sizeof v);
     memcpy(&high, codes + 128, sizeof high);
@@ -234,23 +234,23 @@ template <int kind> VEC_FN ivec int_words(const uint8_t * strip, int block, int 
 
 // The scales of half h of a block.
 template <int kind> VEC_FN vec int_scales(const uint8_t * strip, int block, int h) {
-    const uint8_t * halves = strip + (kind == LQ_Q8_0_STRIPS ? q8_scales_at(block) : q6_d_at(block));
-    float d[INT_STRIP];
-    for (int i = 0; i < INT_STRIP; i++) {
+    const uint8_t * halves = strip + (kind == LQ_Q8_0_STRIPS ? lk_q8_scales_at(block) : lk_q6_d_at(block));
+    float d[LK_INT_STRIP];
+    for (int i = 0; i < LK_INT_STRIP; i++) {
         d[i] = half_at(halves + 2*i);
         if (kind == LQ_Q6_K_STRIPS) {
-            d[i] *= (int8_t) strip[q6_scales_at(block) + INT_STRIP*h + i];
+            d[i] *= (int8_t) strip[lk_q6_scales_at(block) + LK_INT_STRIP*h + i];
         }
     }
     return load(d);
 }
 
 template <int kind> void fill_int(const Weight & w, int row, int rows, int col, int cols, float * out, int ld) {
-    const int zero = kind == LQ_Q8_0_STRIPS ? (int) INT_ZERO : (int) Q6_ZERO;
-    for (int r = 0; r < rows; r += INT_STRIP) {
-        const uint8_t * strip = w.integer->data + (row + r)/INT_STRIP*w.integer->strip_bytes;
-        for (int c = 0; c < cols; c += INT_BLOCK) {
-            const int block = (col + c)/INT_BLOCK;
+    const int zero = kind == LQ_Q8_0_STRIPS ? (int) LK_INT_ZERO : (int) LK_Q6_ZERO;
+    for (int r = 0; r < rows; r += LK_INT_STRIP) {
+        const uint8_t * strip = w.integer->data + (row + r)/LK_INT_STRIP*w.integer->strip_bytes;
+        for (int c = 0; c < cols; c += LK_INT_BLOCK) {
+            const int block = (col + c)/LK_INT_BLOCK;
             const vec scales[2] = {int_scales<kind>(strip, block, 0), int_scales<kind>(strip, block, 1)};
             for (int g = 0; g < 8; g++) {
                 const vec scale = scales[g/4];

@@ -27,7 +27,7 @@ func NewModel(views unsafe.Pointer, release func()) *Model {
 	return &Model{c: (*C.lq_model)(views), release: release}
 }
 
-// OfLlama returns views of the tensors of a loaded llama_model. packedOf, an lq_packed_of of model_llama.h, is
+// OfLlama returns views of the tensors of a loaded llama_model. packedOf, an lk_packed_of of kernels/layout.h, is
 // asked with context for the packed weight that stands for a tensor; nil: there are none. release is called by Close
 // and may give the owner's hold on the model back. It returns an error wrapping runtime.ErrTrain that names the
 // architecture or the tensor which training does not know; release is then not called.
@@ -38,7 +38,7 @@ func OfLlama(model, packedOf, context unsafe.Pointer, release func()) (*Model, e
 		return nil, fmt.Errorf("%w: there is none for an error message", runtime.ErrMemory)
 	}
 	defer C.free(unsafe.Pointer(message))
-	views := C.lq_llama_new(model, (*C.lq_packed_of)(packedOf), context, message, size)
+	views := C.lq_llama_new(model, (*C.lk_packed_of)(packedOf), context, message, size)
 	if views == nil {
 		return nil, fmt.Errorf("%w: %s", runtime.ErrTrain, C.GoString(message))
 	}

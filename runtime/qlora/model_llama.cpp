@@ -20,18 +20,12 @@ using lq::Fault;
 
 struct Reader {
     const llama_model & m;
-    lq_packed_of * packed_of;
+    lk_packed_of * packed_of;
     const void * context;
 
     lq_weight weight(const ggml_tensor * t, const ggml_tensor * bias) const {
-        lq_weight w = lq::view_of(t);
-        const lq_packed packed = t && packed_of ? packed_of(context, t) : lq_packed{};
-        if (packed.nf4 || packed.integer) {
-            w.kind = packed.nf4 ? LQ_NF4 : packed.q6_k ? LQ_Q6_K_STRIPS : LQ_Q8_0_STRIPS;
-            w.nf4 = packed.nf4;
-            w.integer = packed.integer;
-            w.data = nullptr;
-        } else if (t && w.kind == LQ_NONE) {
+        lq_weight w = lq::view_of(t, t && packed_of ? packed_of(context, t) : lk_packed{});
+        if (t && w.kind == LQ_NONE) {
             throw Fault{LQ_BAD, std::string(t->name) + " is " + ggml_type_name(t->type) + " in a " +
                 (t->buffer ? ggml_backend_buffer_name(t->buffer) : "") + " buffer, which training cannot read"};
         }
@@ -142,7 +136,7 @@ void read(const Reader & r, lq_llama & out) {
 
 } // namespace
 
-lq_llama * lq_llama_new(const void * model, lq_packed_of * packed_of, const void * context, char * error, size_t error_size) {
+lq_llama * lq_llama_new(const void * model, lk_packed_of * packed_of, const void * context, char * error, size_t error_size) {
     lq_llama * out = nullptr;
     try {
         out = new lq_llama;

@@ -5,14 +5,8 @@
 
 using namespace lq;
 
-int lq_view(const void * tensor, lq_packed packed, lq_weight * out) {
-    *out = view_of((const ggml_tensor *) tensor);
-    if (packed.nf4 || packed.integer) {
-        out->kind = packed.nf4 ? LQ_NF4 : packed.q6_k ? LQ_Q6_K_STRIPS : LQ_Q8_0_STRIPS;
-        out->nf4 = packed.nf4;
-        out->integer = packed.integer;
-        out->data = nullptr;
-    }
+int lq_view(const void * tensor, lk_packed packed, lq_weight * out) {
+    *out = view_of((const ggml_tensor *) tensor, packed);
     return weight_fault(*out) ? LQ_BAD : LQ_OK;
 }
 

@@ -8,7 +8,7 @@ extern "C" {
 
 // How a loaded 2-d tensor (a ggml_tensor) is read; packed is the weight that stands for it. LQ_BAD: its type or layout
 // is not one that is known here.
-int lq_view(const void * tensor, lq_packed packed, lq_weight * out);
+int lq_view(const void * tensor, lk_packed packed, lq_weight * out);
 
 // scale * B A, A (rank, n_in) row-major; element (o, r) of B is b[o*row_step + r*rank_step]. rank 0: nothing.
 typedef struct { int rank; float scale; const float * a, * b; size_t row_step, rank_step; } lq_low_rank;

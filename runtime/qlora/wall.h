@@ -7,14 +7,10 @@
 // One trainer is used by one thread at a time. Functions that can fail return a negative lq_status and leave
 // a sentence in the error buffer or in lq_error(). No exception passes.
 #pragma once
-#include <stddef.h>
-#include <stdint.h>
+#include "../kernels/layout.h"
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-struct lk_nf4; // runtime/kernels
-struct lk_int;
 
 enum lq_status { LQ_OK = 0, LQ_MORE = 1, LQ_BAD = -1, LQ_MEMORY = -2, LQ_DIVERGED = -3, LQ_FAILED = -4 };
 
@@ -27,7 +23,7 @@ const char * lq_isa_name(int isa);
 
 // ---- the model -------------------------------------------------------------------------------------
 // How a weight is coded. Names are ggml's; the X8 kinds are its repacked layouts, eight rows interleaved.
-// LQ_NF4 and the STRIPS kinds are runtime/kernels' own layouts.
+// LQ_NF4, of every lk_nf4_kind, and the STRIPS kinds are the packed weights of runtime/kernels.
 enum lq_kind {
     LQ_NONE, LQ_F32, LQ_F16, LQ_BF16, LQ_Q8_0, LQ_Q4_0, LQ_Q4_0_X8, LQ_Q4_1, LQ_Q5_0, LQ_Q5_1,
     LQ_Q4_K, LQ_Q4_K_X8, LQ_Q5_K, LQ_Q6_K, LQ_IQ4_NL, LQ_IQ4_NL_X8, LQ_NF4,
@@ -41,8 +37,8 @@ typedef struct {
     int n_in, n_out;
     const void * data;         // not for the layouts of runtime/kernels
     size_t row_bytes;          // from one row to the next; the X8 kinds: of one row's share
-    const struct lk_nf4 * nf4; // LQ_NF4 alone
-    const struct lk_int * integer; // the STRIPS kinds alone
+    const lk_nf4 * nf4;        // LQ_NF4 alone
+    const lk_int * integer;    // the STRIPS kinds alone
     const float * bias;
 } lq_weight;
 

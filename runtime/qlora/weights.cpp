@@ -1,6 +1,6 @@
 // What a weight must be, and where its bytes lie.
 #include "kernels.h"
-#include "../kernels/integer.h"
+#include "../kernels/layout.h"
 #include <algorithm>
 
 namespace lq {
@@ -57,10 +57,10 @@ void decode_row(const Kernels & k, const Weight & w, int row, float * out) {
 void prefetch_rows(const Weight & w, int row) {
     const int rows = std::min(32, w.n_out - row);
     if (w.kind == LQ_NF4) {
-        prefetch(w.nf4->data + row/NF4_STRIP*w.nf4->strip_bytes, (size_t) (rows + NF4_STRIP - 1)/NF4_STRIP*w.nf4->strip_bytes);
+        prefetch(w.nf4->data + row/LK_NF4_STRIP*w.nf4->strip_bytes, (size_t) (rows + LK_NF4_STRIP - 1)/LK_NF4_STRIP*w.nf4->strip_bytes);
     } else if (in_int_strips(w.kind)) {
         const lk_int * m = w.integer;
-        prefetch(m->data + row/INT_STRIP*m->strip_bytes, (size_t) (rows + INT_STRIP - 1)/INT_STRIP*m->strip_bytes);
+        prefetch(m->data + row/LK_INT_STRIP*m->strip_bytes, (size_t) (rows + LK_INT_STRIP - 1)/LK_INT_STRIP*m->strip_bytes);
     } else {
         prefetch((const uint8_t *) w.data + (size_t) row*w.row_bytes, rows*w.row_bytes);
     }
@@ -69,15 +69,15 @@ void prefetch_rows(const Weight & w, int row) {
 void prefetch_columns(const Weight & w, int col) {
     if (w.kind == LQ_NF4) {
         for (int strip = 0; strip < w.nf4->strips; strip++) {
-            prefetch(w.nf4->data + strip*w.nf4->strip_bytes + nf4_codes_at(w.nf4->kind, col/NF4_BLOCK), NF4_CODES);
+            prefetch(w.nf4->data + strip*w.nf4->strip_bytes + lk_nf4_codes_at(w.nf4->kind, col/LK_NF4_BLOCK), LK_NF4_CODES);
         }
         return;
     }
     if (in_int_strips(w.kind)) {
-        const int block = col/INT_BLOCK;
-        const size_t at = w.kind == LQ_Q8_0_STRIPS ? q8_codes_at(block) : q6_codes_at(block);
+        const int block = col/LK_INT_BLOCK;
+        const size_t at = w.kind == LQ_Q8_0_STRIPS ? lk_q8_codes_at(block) : lk_q6_codes_at(block);
         for (int strip = 0; strip < w.integer->strips; strip++) {
-            prefetch(w.integer->data + strip*w.integer->strip_bytes + at, w.kind == LQ_Q8_0_STRIPS ? Q8_CODES : 2*Q6_GROUP);
+            prefetch(w.integer->data + strip*w.integer->strip_bytes + at, w.kind == LQ_Q8_0_STRIPS ? LK_Q8_CODES : 2*LK_Q6_GROUP);
         }
         return;
     }

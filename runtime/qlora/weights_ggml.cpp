@@ -18,13 +18,20 @@ bool repacked(const ggml_tensor * t) { return t->buffer && strcmp(ggml_backend_b
 
 } // namespace
 
-Weight view_of(const ggml_tensor * t) {
+Weight view_of(const ggml_tensor * t, const lk_packed & packed) {
     Weight w = {};
     if (!t) {
         return w;
     }
     w.n_in = (int) t->ne[0];
     w.n_out = (int) t->ne[1];
+    if (packed.nf4 || packed.integer) {
+        w.kind = packed.nf4 ? LQ_NF4 : packed.integer->format == LK_Q6_K ? LQ_Q6_K_STRIPS : LQ_Q8_0_STRIPS;
+        w.row_bytes = t->nb[1];
+        w.nf4 = packed.nf4;
+        w.integer = packed.integer;
+        return w;
+    }
     if (t->ne[2] != 1 || t->ne[3] != 1 || (t->buffer && !repacked(t) && !ggml_backend_buffer_is_host(t->buffer))) {
         return w;
     }

@@ -14,7 +14,8 @@ struct GgmlKind {
 enum { GGML_KINDS = 15 };
 extern const GgmlKind ggml_kinds[GGML_KINDS];
 
-// A view of a 2-d tensor in host memory. kind is LQ_NONE where training cannot read it.
-Weight view_of(const ggml_tensor * t);
+// A view of a 2-d tensor in host memory, or of the packed weight that stands for it. kind is LQ_NONE where training
+// cannot read it.
+Weight view_of(const ggml_tensor * t, const lk_packed & packed = {});
 
 } // namespace lq

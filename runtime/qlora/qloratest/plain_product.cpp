@@ -1,6 +1,6 @@
 // Matrix products, summed in double precision.
 #include "plain.h"
-#include "../../kernels/internal.h"
+#include "../../kernels/layout.h"
 #include "ggml.h"
 #include <algorithm>
 #include <math.h>
@@ -73,7 +73,7 @@ void plain_byte_product(const float * x, const Weight & w, int rows, bool accumu
     for (int j = 0; j < w.n_out; j++) {
         plain_row(w, j, row.data());
         for (int b = 0; b < w.n_in && w.kind == LQ_NF4; b += BYTE_DEPTH) {
-            round_codebook(&row[b], nf4_scale(w.nf4, j, b/BYTE_DEPTH));
+            round_codebook(&row[b], lk_nf4_scale(w.nf4, j, b/BYTE_DEPTH));
         }
         for (int r = 0; r < rows; r++) {
             double sum = 0;

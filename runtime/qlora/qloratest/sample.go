@@ -52,13 +52,13 @@ const (
 	Q8_0Strips Kind = C.LQ_Q8_0_STRIPS
 	Q6_KStrips Kind = C.LQ_Q6_K_STRIPS
 
-	NF4_64 Kind = C.LQ_NF4_64
-	NF4_DQ Kind = C.LQ_NF4_DQ
+	NF4_64 Kind = C.LQ_MAKE_NF4 + C.LK_NF4_64
+	NF4_DQ Kind = C.LQ_MAKE_NF4 + C.LK_NF4_DQ
 )
 
 func (k Kind) String() string {
 	names := [...]string{"none", "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_0_X8", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q4_K_X8", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_NL_X8", "NF4",
-		"Q8_0_STRIPS", "Q6_K_STRIPS", "NF4_64", "NF4_DQ"}
+		"Q8_0_STRIPS", "Q6_K_STRIPS", "NF4_32", "NF4_64", "NF4_DQ"}
 	return names[k]
 }
 

@@ -7,8 +7,9 @@ extern "C" {
 #endif
 
 // ---- sample models ---------------------------------------------------------------------------------
-// Kinds of a sample's weights beside those of lq_kind. The weight is of kind LQ_NF4; its packed form says the rest.
-enum lq_sample_kind { LQ_NF4_64 = LQ_KINDS, LQ_NF4_DQ };
+// A sample's weights may be of a kind beside those of lq_kind: LQ_MAKE_NF4 plus an lk_nf4_kind. The weight that is made
+// is an LQ_NF4; its packed form says the rest.
+enum { LQ_MAKE_NF4 = LQ_KINDS };
 
 typedef struct {
     int n_embd, n_layers, n_heads, n_kv_heads, head_size, n_ff, n_vocab;

@@ -1,6 +1,6 @@
 // Weights of random numbers in every kind, made by ggml's own quantizers, and ggml's own decoders as the reference.
 #include "weights.h"
-#include "../../kernels/internal.h"
+#include "../../kernels/kernels.h"
 #include "plain.h"
 #include "ggml-backend.h"
 #include <algorithm>
@@ -76,15 +76,15 @@ float largest(const float * x, size_t n) {
 
 // Rows of blocks as lk_nf4_pack reads them, their scales the largest of their weights (QLoRA, Dettmers et al. 2023);
 // in DQ a tile's scale is that of its strip.
-std::vector<uint8_t> nf4_blocks(int kind, const float * x, int n_in, int n_out) {
+std::vector<uint8_t> nf4_blocks(lk_nf4_kind kind, const float * x, int n_in, int n_out) {
     const int width = kind == LK_NF4_32 ? 32 : 64;
     std::vector<uint8_t> out(lk_nf4_source_bytes(kind, n_in, n_out));
     uint8_t * to = out.data();
     float tile = 0;
     for (int r = 0; r < n_out; r++, x += n_in) {
-        if (kind == LK_NF4_DQ && r % NF4_STRIP == 0) {
-            tile = largest(x, (size_t) std::min((int) NF4_STRIP, n_out - r)*n_in)/127;
-            for (int b = 0; b < n_in/32; b += NF4_TILE, to += sizeof tile) {
+        if (kind == LK_NF4_DQ && r % LK_NF4_STRIP == 0) {
+            tile = largest(x, (size_t) std::min((int) LK_NF4_STRIP, n_out - r)*n_in)/127;
+            for (int b = 0; b < n_in/32; b += LK_NF4_TILE, to += sizeof tile) {
                 memcpy(to, &tile, sizeof tile);
             }
         }
@@ -179,8 +179,8 @@ MadeWeight make_weight(int kind, const float * x, int n_in, int n_out) {
     MadeWeight m;
     m.weight.n_in = n_in;
     m.weight.n_out = n_out;
-    if (kind == LQ_NF4 || kind == LQ_NF4_64 || kind == LQ_NF4_DQ) {
-        const int packed = kind == LQ_NF4 ? LK_NF4_32 : kind == LQ_NF4_64 ? LK_NF4_64 : LK_NF4_DQ;
+    if (kind == LQ_NF4 || kind >= LQ_MAKE_NF4) {
+        const lk_nf4_kind packed = kind == LQ_NF4 ? LK_NF4_32 : (lk_nf4_kind) (kind - LQ_MAKE_NF4);
         if (n_in % (packed == LK_NF4_32 ? 32 : 64) == 0) {
             m.nf4.reset(lk_nf4_pack(packed, nf4_blocks(packed, x, n_in, n_out).data(), n_in, n_out, LK_NF4_F32));
         }

@@ -24,7 +24,7 @@ struct MadeWeight {
     std::unique_ptr<lk_int, FreePacked> integer;
 };
 
-// Codes a matrix (n_out, n_in) as the kind (an lq_kind or an lq_sample_kind) asks, through ggml's own quantizers and its own repacking. weight.kind is
+// Codes a matrix (n_out, n_in) as the kind (an lq_kind, or LQ_MAKE_NF4 plus an lk_nf4_kind) asks, through ggml's own quantizers and its own repacking. weight.kind is
 // LQ_NONE where that cannot be done on this CPU or for this width.
 MadeWeight make_weight(int kind, const float * x, int n_in, int n_out);
 
