@@ -1,6 +1,6 @@
 // What a weight must be, and where its bytes lie.
 #include "kernels.h"
-#include "../kernels/layout.h"
+#include "../kernels/kernels.h"
 #include <algorithm>
 
 namespace lq {
