@@ -1,8 +1,5 @@
 package grammar
 
-// MaxBytes is how long a grammar may be.
-const MaxBytes = 64 << 10
-
 // JSONObject holds an answer to one JSON object. White space is bounded, and no two rules for it are
 // neighbours: a model at a loss would otherwise write spaces for ever, and the parser would follow every way
 // of splitting them.
