@@ -34,7 +34,7 @@ var arrows = map[string][]string{
 	"runtime":             {"quant"},
 	"runtime/engine":      {"runtime"},
 	"runtime/runtimetest": {"runtime"},
-	"runtime/llama":       {"runtime", "runtime/kernels", "runtime/qlora", "quant"}, // qlora reads the weights' rows
+	"runtime/llama":       {"runtime", "runtime/kernels", "runtime/qlora", "grammar", "quant"}, // qlora reads the weights' rows
 	"runtime/qlora":       {"runtime", "runtime/kernels"},
 	"runtime/kernels":     {},
 	"quant":               {},

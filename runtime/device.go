@@ -20,7 +20,9 @@ type Choice struct {
 	Token   Token
 	Logprob float32
 	Top     []TokenLogprob // most likely first
-	Err     error          // where set, the stream ends with it and Token is undefined: no token is possible (the grammar admits none), or ErrLogits
+	// Err, where set, ends the stream, and Token is undefined: no token is possible (the grammar admits none), ErrLogits,
+	// ErrGrammarCost or ErrSampler.
+	Err error
 }
 
 // TokenLogprob is a token and the natural logarithm of its probability.

@@ -19,6 +19,8 @@ var (
 	ErrDecode        = errors.New("decoding failed")
 	ErrLogits        = errors.New("the model's logits are not numbers: a weight of the base or of an adapter is damaged or too large")
 	ErrNoToken       = errors.New("the answer cannot go on")
+	ErrGrammarCost   = errors.New("the grammar takes too much work to follow")
+	ErrSampler       = errors.New("the sampler failed")
 	ErrTrain         = errors.New("this adapter cannot be trained")
 	ErrTrainMemory   = errors.New("the training does not fit into the memory that it may take")
 	ErrDiverged      = errors.New("the training diverged")

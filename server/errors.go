@@ -77,6 +77,8 @@ var table = []row{
 	{runtime.ErrMemory, http.StatusServiceUnavailable, serverFault, "out_of_memory", ""},
 	{runtime.ErrNoRoom, http.StatusServiceUnavailable, serverFault, "no_room", ""},
 	{runtime.ErrLogits, http.StatusInternalServerError, serverFault, "logits_not_numbers", ""},
+	{runtime.ErrGrammarCost, http.StatusBadRequest, requestFault, "grammar_too_complex", "grammar"},
+	{runtime.ErrSampler, http.StatusInternalServerError, serverFault, "sampler_failed", ""},
 	{runtime.ErrNoToken, http.StatusBadRequest, requestFault, "no_token", ""},
 	{runtime.ErrDecode, http.StatusInternalServerError, serverFault, "decode_failed", ""},
 	{training.ErrConfig, http.StatusBadRequest, requestFault, codeValue, ""},

@@ -157,7 +157,7 @@ func (e *Engine) callDevice() (choices []runtime.Choice, err error) {
 // endWithoutToken ends a task for which no token can be sampled. Under a grammar with IgnoreEOS, where no end token may be
 // drawn, the complete grammar is the regular end of the answer.
 func (e *Engine) endWithoutToken(t *task, err error) {
-	if errors.Is(err, runtime.ErrLogits) {
+	if errors.Is(err, runtime.ErrLogits) || errors.Is(err, runtime.ErrGrammarCost) || errors.Is(err, runtime.ErrSampler) {
 		e.end(t, err)
 		return
 	}

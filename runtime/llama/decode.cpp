@@ -23,7 +23,7 @@ static bool no_numbers(const float * logits, int n) {
     return std::none_of(logits, logits + n, [](float x) { return std::isfinite(x); });
 }
 
-// Draws from the logits of every row that has a sampler.
+// Draws from the logits of every row that has a sampler. A sampler that fails spoils its own choice and no other.
 static void choose(wall_device & d, int n) {
     const int n_vocab = d.model->n_vocab();
     for (int i = 0; i < n; i++) {
@@ -35,9 +35,10 @@ static void choose(wall_device & d, int n) {
         if (!logits) {
             throw std::runtime_error("row " + std::to_string(i) + " has no logits");
         }
-        wall_choice c = {r.sampler->sampler.draw(logits, d.scratch), 0, 0, (int32_t) d.alternatives.size()};
-        if (c.token < 0 && no_numbers(logits, n_vocab)) {
-            c.token = -2;
+        wall_choice c = {0, 0, 0, (int32_t) d.alternatives.size(), ""};
+        c.token = draw_or_code(r.sampler->sampler, logits, d.scratch, c.error, sizeof c.error);
+        if (c.token == WALL_NONE_POSSIBLE && no_numbers(logits, n_vocab)) {
+            c.token = WALL_NO_NUMBERS;
         }
         if (r.top >= 0) {
             c.logprob = log_probabilities(logits, n_vocab, c.token, r.top, d.alternatives);

@@ -33,8 +33,20 @@ type Device struct {
 
 var _ runtime.Device = (*Device)(nil)
 
-// errNoToken is the Err of a choice that could not be made, where the model is not at fault.
-var errNoToken = errors.New("no token is possible: the grammar, the logit bias or the logits admit none, or the answer can be read in too many ways under the grammar")
+var errNoToken = errors.New("no token is possible: the grammar, the logit bias or the logits admit none")
+
+// noToken returns the Err of a choice that could not be made.
+func noToken(c *C.wall_choice) error {
+	switch c.token {
+	case C.WALL_NO_NUMBERS:
+		return runtime.ErrLogits
+	case C.WALL_GRAMMAR_COST:
+		return fmt.Errorf("%w: %s", runtime.ErrGrammarCost, C.GoString(&c.error[0]))
+	case C.WALL_SAMPLER_FAILED:
+		return fmt.Errorf("%w: %s", runtime.ErrSampler, C.GoString(&c.error[0]))
+	}
+	return errNoToken
+}
 
 // NewDevice makes a device on a model. The error wraps ErrDevice.
 func NewDevice(m *Model, o DeviceOptions) (*Device, error) {
@@ -195,24 +207,22 @@ func (d *Device) collect(n int) []runtime.Choice {
 	}
 	choices := unsafe.Slice(C.wall_device_choices(d.ptr), n)
 	total := 0
-	for _, c := range choices {
-		total += int(c.n_top)
+	for i := range choices {
+		total += int(choices[i].n_top)
 	}
 	if total > 0 {
 		for _, a := range unsafe.Slice(C.wall_device_alternatives(d.ptr), total) {
 			d.tops = append(d.tops, runtime.TokenLogprob{Token: runtime.Token(a.token), Logprob: float32(a.logprob)})
 		}
 	}
-	for _, c := range choices {
+	for i := range choices {
+		c := &choices[i]
 		choice := runtime.Choice{Token: runtime.Token(c.token), Logprob: float32(c.logprob)}
 		if c.n_top > 0 {
 			choice.Top = d.tops[c.first : c.first+c.n_top : c.first+c.n_top]
 		}
 		if c.token < 0 {
-			choice.Token, choice.Err = d.model.facts.EOS, errNoToken
-		}
-		if c.token == -2 {
-			choice.Err = runtime.ErrLogits
+			choice.Token, choice.Err = d.model.facts.EOS, noToken(c)
 		}
 		d.choices = append(d.choices, choice)
 	}

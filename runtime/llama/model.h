@@ -5,6 +5,7 @@
 #include "llama-model.h"
 #include "wall.h"
 #include <memory>
+#include <mutex>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -28,6 +29,8 @@ struct IntFree {
     void operator()(lk_int * w) const { lk_int_free(w); }
 };
 using IntWeight = std::unique_ptr<lk_int, IntFree>;
+
+class TokenBytes; // grammar.h
 
 // A Model never changes once it is loaded and may be read from any thread.
 struct Model {
@@ -60,6 +63,9 @@ struct Model {
         const auto more = integers.find(t);
         return {four == nf4.end() ? nullptr : four->second.get(), more == integers.end() ? nullptr : more->second.get()};
     }
+
+    mutable std::once_flag token_bytes_once;
+    mutable std::shared_ptr<const TokenBytes> token_bytes; // made for the first grammar
 
     const llama_vocab * vocab() const { return llama_model_get_vocab(handle); }
     int n_vocab() const { return llama_vocab_n_tokens(vocab()); }

@@ -1,6 +1,7 @@
 #include "sampler.h"
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 
 namespace lorikeet {
 
@@ -74,22 +75,15 @@ static LlamaSampler make_chain(const wall_sampling & s) {
     return chain;
 }
 
-Sampler::Sampler(std::shared_ptr<const Model> m, const wall_sampling & s, const char * grammar_text,
+Sampler::Sampler(std::shared_ptr<const Model> m, const wall_sampling & s, const wall_grammar * g,
                  std::vector<llama_logit_bias> biases, const int32_t * prompt, int32_t n_prompt)
     : model(std::move(m)), n_vocab(model->n_vocab()), temperature(s.temperature), top_k(s.top_k), ignore_eos(s.ignore_eos),
       bias(std::move(biases)), penalties(s, prompt, n_prompt) {
     if (temperature > 0) {
         chain = make_chain(s);
     }
-    if (grammar_text) {
-        const std::string fault = grammar_fault(*model, grammar_text);
-        if (!fault.empty()) {
-            throw std::runtime_error("grammar: " + fault);
-        }
-        grammar.reset(llama_grammar_init_impl(model->vocab(), nullptr, grammar_text, "root", false, nullptr, 0, nullptr, 0));
-        if (!grammar) {
-            throw std::runtime_error("grammar: a rule begins with itself (left recursion)");
-        }
+    if (g) {
+        grammar = std::make_unique<Matcher>(*g, token_bytes(*model));
     }
 }
 
@@ -111,8 +105,8 @@ const float * Sampler::shape(const float * logits, Scratch & scratch) const {
 }
 
 llama_token Sampler::draw(const float * logits, Scratch & scratch) {
-    if (grammar && grammar->stacks.size() > MAX_READINGS) {
-        return -1;
+    if (grammar) {
+        grammar->begin_token();
     }
     if (shaped()) {
         logits = shape(logits, scratch);
@@ -121,23 +115,16 @@ llama_token Sampler::draw(const float * logits, Scratch & scratch) {
     // A draw that the grammar admits is kept; otherwise the grammar goes first. Testing one token is cheap,
     // testing the vocabulary is not, and the distribution is the same: p(t) + p(rejected) p(t)/p(admitted)
     // = p(t)/p(admitted).
-    if (grammar && token >= 0 && !admits(token)) {
+    if (grammar && token >= 0 && !grammar->admits(token)) {
         token = choose_admitted(logits, scratch);
     }
     if (token >= 0) {
         penalties.accept(token);
         if (grammar) {
-            llama_grammar_accept_impl(*grammar, token);
+            grammar->accept(token);
         }
     }
     return token;
-}
-
-bool Sampler::admits(llama_token token) const {
-    llama_token_data one{token, 1.0f, 0.0f};
-    llama_token_data_array array{&one, 1, -1, false};
-    llama_grammar_apply_impl(*grammar, &array);
-    return one.logit != -INFINITY;
 }
 
 // Under a temperature T, a logit that is 40*max(T, 1) below the best has a probability below 1e-17 of the
@@ -168,17 +155,12 @@ llama_token Sampler::choose(const float * logits, Scratch & scratch) {
 llama_token Sampler::choose_admitted(const float * logits, Scratch & scratch) {
     std::vector<llama_token_data> & c = scratch.candidates;
     c.clear();
+    grammar->admitted(scratch.admitted);
     for (llama_token t = 0; t < n_vocab; t++) {
-        if (logits[t] > -INFINITY) {
+        if (scratch.admitted[(size_t) t] && logits[t] > -INFINITY) {
             c.push_back({t, logits[t], 0});
         }
     }
-    if (c.empty()) {
-        return -1;
-    }
-    llama_token_data_array array{c.data(), c.size(), -1, false};
-    llama_grammar_apply_impl(*grammar, &array);
-    c.erase(std::remove_if(c.begin(), c.end(), [](const llama_token_data & d) { return d.logit == -INFINITY; }), c.end());
     const auto better = [](const llama_token_data & a, const llama_token_data & b) { return a.logit > b.logit || (a.logit == b.logit && a.id < b.id); };
     if (c.empty()) {
         return -1;
@@ -204,11 +186,27 @@ llama_token Sampler::run_chain(std::vector<llama_token_data> & candidates, bool 
     return array.selected >= 0 && (size_t) array.selected < array.size ? array.data[array.selected].id : -1;
 }
 
+int32_t draw_or_code(Sampler & s, const float * logits, Scratch & scratch, char * error, size_t size) {
+    try {
+        return s.draw(logits, scratch);
+    } catch (const GrammarCost & e) {
+        snprintf(error, size, "%s", e.what());
+        return WALL_GRAMMAR_COST;
+    } catch (const std::bad_alloc &) {
+        snprintf(error, size, "out of memory");
+    } catch (const std::exception & e) {
+        snprintf(error, size, "%s", e.what());
+    } catch (...) {
+        snprintf(error, size, "an unknown C++ exception");
+    }
+    return WALL_SAMPLER_FAILED;
+}
+
 } // namespace lorikeet
 
 using namespace lorikeet;
 
-wall_sampler * wall_sampler_new(const wall_model * m, const wall_sampling * s, const char * grammar,
+wall_sampler * wall_sampler_new(const wall_model * m, const wall_sampling * s, const wall_grammar * grammar,
                                 const int32_t * bias_tokens, const float * bias, int32_t n_bias,
                                 const int32_t * prompt, int32_t n_prompt, wall_error * err) {
     Call call(m->model->log);
@@ -224,8 +222,8 @@ wall_sampler * wall_sampler_new(const wall_model * m, const wall_sampling * s, c
 void wall_sampler_free(wall_sampler * s) { delete s; }
 
 int32_t wall_sampler_draw(wall_sampler * s, const float * logits, wall_error * err) {
-    return guarded(err, -1, [&] {
+    return guarded(err, (int32_t) WALL_SAMPLER_FAILED, [&] {
         Scratch scratch;
-        return s->sampler.draw(logits, scratch);
+        return draw_or_code(s->sampler, logits, scratch, err->text, sizeof err->text);
     });
 }

@@ -2,7 +2,6 @@
 
 package llama
 
-// #include <stdlib.h>
 // #include "wall.h"
 import "C"
 
@@ -11,8 +10,8 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	goruntime "runtime"
 	"slices"
-	"strings"
 	"unsafe"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -33,20 +32,22 @@ var _ runtime.Sampler = (*Sampler)(nil)
 
 // NewSampler implements runtime.Model.
 func (m *Model) NewSampler(s runtime.Sampling, prompt []runtime.Token) (runtime.Sampler, error) {
+	if err := m.check(s, prompt); err != nil {
+		return nil, fmt.Errorf("%w: %w", runtime.ErrSampling, err)
+	}
+	program, err := m.compileGrammar(s.Grammar)
+	if err != nil {
+		return nil, fmt.Errorf("%w: grammar: %w", runtime.ErrSampling, err)
+	}
 	ptr, release, err := m.acquire()
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	if err := m.check(s, prompt); err != nil {
-		return nil, fmt.Errorf("%w: %w", runtime.ErrSampling, err)
-	}
 	w := wallSampling(s)
-	var grammar *C.char
-	if s.Grammar != "" {
-		grammar = C.CString(s.Grammar)
-		defer C.free(unsafe.Pointer(grammar))
-	}
+	var pinner goruntime.Pinner
+	defer pinner.Unpin()
+	grammar := wallGrammar(program, &pinner)
 	tokens := slices.Sorted(maps.Keys(s.LogitBias))
 	biases := make([]float32, len(tokens))
 	for i, t := range tokens {
@@ -96,9 +97,6 @@ func (m *Model) check(s runtime.Sampling, prompt []runtime.Token) error {
 		if t < 0 || int(t) >= m.facts.VocabSize {
 			return fmt.Errorf("the prompt holds token %d, the vocabulary has %d", t, m.facts.VocabSize)
 		}
-	}
-	if strings.ContainsRune(s.Grammar, 0) {
-		return fmt.Errorf("grammar: it holds a zero byte")
 	}
 	return nil
 }

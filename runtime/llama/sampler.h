@@ -1,7 +1,6 @@
 // The sampling state of one stream.
 #pragma once
-#include "model.h"
-#include "llama-grammar.h"
+#include "grammar.h"
 #include <deque>
 
 namespace lorikeet {
@@ -11,14 +10,11 @@ struct SamplerFree {
 };
 using LlamaSampler = std::unique_ptr<llama_sampler, SamplerFree>;
 
-struct GrammarFree {
-    void operator()(llama_grammar * g) const { llama_grammar_free_impl(g); }
-};
-
 // Memory that draws share, so that none allocates: one per device.
 struct Scratch {
     std::vector<float> logits;
     std::vector<llama_token_data> candidates;
+    std::vector<uint8_t> admitted; // by the grammar
 };
 
 // Penalties lower the logits of tokens that have occurred. The arithmetic is that of llama.cpp's penalties
@@ -43,10 +39,12 @@ private:
 // What a draw depends on: the row's logits, this state, and its seed; never the other rows of the batch.
 class Sampler {
 public:
-    Sampler(std::shared_ptr<const Model> m, const wall_sampling & s, const char * grammar,
+    // grammar may be null.
+    Sampler(std::shared_ptr<const Model> m, const wall_sampling & s, const wall_grammar * grammar,
             std::vector<llama_logit_bias> bias, const int32_t * prompt, int32_t n_prompt);
 
-    // Draws the next token from logits (vocabulary) and accepts it. -1: no token is possible.
+    // Draws the next token from logits (vocabulary) and accepts it. -1: no token is possible. Throws GrammarCost where
+    // the grammar takes too much work; the sampler cannot be used after that.
     llama_token draw(const float * logits, Scratch & scratch);
 
 private:
@@ -55,7 +53,6 @@ private:
     llama_token choose(const float * logits, Scratch & scratch);
     llama_token choose_admitted(const float * logits, Scratch & scratch);
     llama_token run_chain(std::vector<llama_token_data> & candidates, bool sorted);
-    bool admits(llama_token token) const;
 
     const std::shared_ptr<const Model> model;
     const int n_vocab;
@@ -65,8 +62,11 @@ private:
     const std::vector<llama_logit_bias> bias;
     Penalties penalties;
     LlamaSampler chain;   // typical, top_p, min_p, temperature, dist; null: greedy
-    std::unique_ptr<llama_grammar, GrammarFree> grammar; // may be null
+    std::unique_ptr<Matcher> grammar; // may be null
 };
+
+// Draws; an exception becomes an enum wall_no_token, its text in error (size).
+int32_t draw_or_code(Sampler & s, const float * logits, Scratch & scratch, char * error, size_t size);
 
 // The most likely of n logits; -1 where none is a number. Of equal ones, the first.
 llama_token argmax(const float * logits, int n);
@@ -76,16 +76,6 @@ float log_probabilities(const float * logits, int n, llama_token token, int top,
 
 // The k largest logits as candidates, largest first; of equal ones, the first.
 void largest(const float * logits, int n, size_t k, std::vector<llama_token_data> & out);
-
-// The ways of reading an answer under a grammar that are followed at once. They are compared with each other at every
-// character, while everybody waits.
-enum { MAX_READINGS = 128 };
-
-// Why the rules of a grammar cannot be followed in bounded time and stack, or "".
-std::string grammar_danger(const llama_grammar_rules & rules);
-
-// Why a GBNF grammar does not parse or is not served, or "".
-std::string grammar_fault(const Model & m, const char * text);
 
 } // namespace lorikeet
 

@@ -94,12 +94,35 @@ typedef struct {
     int32_t ignore_eos;
 } wall_sampling;
 
+// The rules of a grammar, as package grammar compiles them. The numbers of the kinds are that package's.
+enum wall_grammar_kind {
+    WALL_GRAMMAR_END = 0,      // of a rule
+    WALL_GRAMMAR_OR = 1,       // between two alternatives
+    WALL_GRAMMAR_REF = 2,      // to the rule `value`
+    WALL_GRAMMAR_CHAR = 3,     // the character `value`
+    WALL_GRAMMAR_CLASS = 4,    // a character of the class `value`
+    WALL_GRAMMAR_TOKEN = 5,    // the token `value`
+    WALL_GRAMMAR_NOT_TOKEN = 6, // any token but `value`
+};
+
+typedef struct { uint32_t kind, value; } wall_grammar_element;
+typedef struct { uint32_t first, last; } wall_grammar_range; // of characters, both included
+
+typedef struct {
+    const wall_grammar_element * elements; // (n_elements)
+    const int32_t * rules;                 // (n_rules): where each begins in elements; the first is the root
+    const wall_grammar_range * ranges;     // (n_ranges): of a class, sorted and apart
+    const int32_t * classes;               // (n_classes): where each begins in ranges
+    int32_t n_elements, n_rules, n_ranges, n_classes;
+} wall_grammar;
+
 // grammar may be NULL. The arrays are copied.
-wall_sampler * wall_sampler_new(const wall_model * m, const wall_sampling * s, const char * grammar,
+wall_sampler * wall_sampler_new(const wall_model * m, const wall_sampling * s, const wall_grammar * grammar,
                                 const int32_t * bias_tokens, const float * bias, int32_t n_bias,
                                 const int32_t * prompt, int32_t n_prompt, wall_error * err);
 void wall_sampler_free(wall_sampler * s);
-// Draws from logits (vocabulary) and accepts the token; -1: none is possible. Devices do this themselves.
+// Draws from logits (vocabulary) and accepts the token; an enum wall_no_token where there is none. Devices do this
+// themselves.
 int32_t wall_sampler_draw(wall_sampler * s, const float * logits, wall_error * err);
 
 // ---- packed adapters -------------------------------------------------------------------------------
@@ -135,10 +158,19 @@ typedef struct {
 
 typedef struct { int32_t token; float logprob; } wall_alternative;
 
+// What stands for a token where there is none.
+enum wall_no_token {
+    WALL_NONE_POSSIBLE = -1, // the sampler admits none
+    WALL_NO_NUMBERS = -2,    // no logit is a number
+    WALL_GRAMMAR_COST = -3,  // following the grammar takes too much work: `error` says which bound it met
+    WALL_SAMPLER_FAILED = -4, // `error` says why
+};
+
 typedef struct {
-    int32_t token;         // -1: the sampler admits no token; -2: no logit is a number
+    int32_t token;         // or an enum wall_no_token
     float logprob;
     int32_t n_top, first;  // its alternatives are wall_device_alternatives[first : first+n_top]
+    char error[120];
 } wall_choice;
 
 wall_device * wall_device_new(const wall_model * m, const wall_device_options * o, wall_error * err);
