@@ -27,7 +27,7 @@ export CGO_CFLAGS   := -O3 -march=$(MARCH) $(AMX)
 export CGO_CXXFLAGS := -O3 -march=$(MARCH) $(AMX)
 
 # The rooms without C.
-PURE := ./quant/... ./runtime ./runtime/engine/... ./runtime/runtimetest/... ./chat/... ./grammar/... ./tenants ./adapters/... ./training/... ./fetch/... ./openapi/... ./server/... ./demo/... ./docs/... ./internal/bytesize ./internal/disk ./internal/jsonvalue ./internal/parallel
+PURE := ./tokenizer ./quant/... ./runtime ./runtime/engine/... ./runtime/runtimetest/... ./chat/... ./grammar/... ./tenants ./adapters/... ./training/... ./fetch/... ./openapi/... ./server/... ./demo/... ./docs/... ./internal/bytesize ./internal/disk ./internal/jsonvalue ./internal/parallel ./internal/pytools
 
 .PHONY: build run test test-go test-race bench lint generate env clean
 

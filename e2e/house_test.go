@@ -38,6 +38,7 @@ var arrows = map[string][]string{
 	"runtime/qlora":       {"runtime", "runtime/kernels"},
 	"runtime/kernels":     {},
 	"quant":               {},
+	"tokenizer":           {"quant"},
 	"quant/safetensors":   {},
 	"quant/huggingface":   {"quant", "quant/safetensors"},
 	"fetch":               {},
@@ -48,6 +49,7 @@ var arrows = map[string][]string{
 
 	"quant/huggingface/hftest": {"quant"},                    // model folders for tests
 	"runtime/qlora/qloratest":  {"runtime", "runtime/qlora"}, // C++ for tests
+	"internal/pytools":         {},                           // Python packages for tests
 }
 
 // helpers are small packages that every room may import; they import nothing of ours.
@@ -64,6 +66,7 @@ var testArrows = map[string][]string{
 	"runtime/llama":  {"runtime/runtimetest", "demo", "adapters", "quant/huggingface", "quant/huggingface/hftest"},
 	"runtime/qlora":  {"runtime/qlora/qloratest", "runtime/llama", "quant", "demo"},
 	"demo":           {"quant"},
+	"tokenizer":      {"internal/pytools"},
 
 	"quant/huggingface": {"quant/huggingface/hftest"},
 	"training/dataset":  {"runtime/runtimetest", "runtime/llama", "demo"},
