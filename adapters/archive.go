@@ -14,6 +14,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 )
 
 // This file unpacks adapters from archives that come from strangers. Nothing is unpacked under a name the
@@ -41,7 +43,7 @@ type unpacked struct {
 }
 
 // archive opens the adapter in an archive: at its top, or in the one folder there that holds one.
-func (o *opener) archive(entries iter.Seq2[entry, error]) (*source, error) {
+func (o *opener) archive(entries iter.Seq2[entry, error]) (*peft.Source, error) {
 	found, err := o.unpack(entries)
 	if err != nil {
 		return nil, err
@@ -57,13 +59,13 @@ func (o *opener) archive(entries iter.Seq2[entry, error]) (*source, error) {
 		}
 	}
 	if configs > 1 && chosen != found["."] {
-		return nil, fmt.Errorf("%w: the archive holds more than one adapter; send one at a time", ErrFormat)
+		return nil, fmt.Errorf("%w: the archive holds more than one adapter; send one at a time", peft.ErrFormat)
 	}
 	switch {
 	case chosen == nil && pickle, chosen != nil && !chosen.tensors && chosen.pickle:
 		return nil, pickleError(pickleFile)
 	case chosen == nil:
-		return nil, fmt.Errorf("%w: the archive has no %s, at its top or in one folder", ErrFormat, configFile)
+		return nil, fmt.Errorf("%w: the archive has no %s, at its top or in one folder", peft.ErrFormat, peft.ConfigFile)
 	}
 	return o.folder(func(name string) (*os.File, error) { return os.Open(filepath.Join(chosen.dir, name)) })
 }
@@ -78,14 +80,14 @@ func (o *opener) unpack(entries iter.Seq2[entry, error]) (map[string]*unpacked, 
 			return nil, archiveError(err)
 		}
 		if count++; count > maxEntries {
-			return nil, fmt.Errorf("%w: the archive has more than %d entries", ErrFormat, maxEntries)
+			return nil, fmt.Errorf("%w: the archive has more than %d entries", peft.ErrFormat, maxEntries)
 		}
 		if err := checkEntry(e); err != nil {
 			return nil, err
 		}
 		dir, base := path.Split(path.Clean(e.name))
 		dir = path.Clean(dir)
-		isConfig, isTensors := base == configFile, base == tensorsFile
+		isConfig, isTensors := base == peft.ConfigFile, base == peft.TensorsFile
 		if e.mode.IsDir() || strings.Contains(dir, "/") || !isConfig && !isTensors && !isPickle(base) {
 			continue
 		}
@@ -115,20 +117,20 @@ func (o *opener) unpack(entries iter.Seq2[entry, error]) (map[string]*unpacked, 
 
 // archiveError marks what archive/zip, archive/tar and compress/gzip find wrong as the archive's fault.
 func archiveError(err error) error {
-	if p := new(fs.PathError); errors.As(err, &p) || errors.Is(err, ErrTooLarge) || errors.Is(err, ErrFormat) {
+	if p := new(fs.PathError); errors.As(err, &p) || errors.Is(err, ErrTooLarge) || errors.Is(err, peft.ErrFormat) {
 		return err
 	}
-	return fmt.Errorf("%w: the archive: %w", ErrFormat, err)
+	return fmt.Errorf("%w: the archive: %w", peft.ErrFormat, err)
 }
 
 // checkEntry refuses names that lead out of the archive, and everything that is not a file or a folder.
 func checkEntry(e entry) error {
 	plain := strings.TrimSuffix(strings.TrimPrefix(e.name, "./"), "/")
 	if strings.ContainsAny(plain, "\\\x00") || plain != "" && !fs.ValidPath(plain) {
-		return fmt.Errorf("%w: the archive has an entry %q, which leads out of it", ErrFormat, e.name)
+		return fmt.Errorf("%w: the archive has an entry %q, which leads out of it", peft.ErrFormat, e.name)
 	}
 	if t := e.mode.Type(); t != 0 && t != fs.ModeDir {
-		return fmt.Errorf("%w: entry %q of the archive is a link or a device", ErrFormat, e.name)
+		return fmt.Errorf("%w: entry %q of the archive is a link or a device", peft.ErrFormat, e.name)
 	}
 	return nil
 }
@@ -142,7 +144,7 @@ func extract(e entry, to string, left int64) (n int64, err error) {
 	defer r.Close()
 	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return 0, fmt.Errorf("%w: the archive has %q twice", ErrFormat, e.name)
+		return 0, fmt.Errorf("%w: the archive has %q twice", peft.ErrFormat, e.name)
 	}
 	if err != nil {
 		return 0, err
@@ -180,7 +182,7 @@ func (b *rationed) ReadAt(p []byte, at int64) (int, error) {
 	if b.left >= 0 {
 		if b.left -= int64(len(p)); b.left < 0 {
 			b.left = 0
-			return 0, fmt.Errorf("%w: the .zip has too many entries", ErrFormat)
+			return 0, fmt.Errorf("%w: the .zip has too many entries", peft.ErrFormat)
 		}
 	}
 	return b.r.ReadAt(p, at)

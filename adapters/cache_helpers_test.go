@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -37,7 +38,7 @@ func (f *fakeShelf) take(r Ref) (Info, error) {
 	}
 	digest := "digest-of-" + r.Name
 	f.holds[digest]++
-	return Info{Name: r.Name, Digest: digest, Version: r.Name, Summary: Summary{Parameters: n}}, nil
+	return Info{Name: r.Name, Digest: digest, Version: r.Name, Summary: peft.Summary{Parameters: n}}, nil
 }
 
 func (f *fakeShelf) hold(digest string) bool {

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/lorikeet-ai/lorikeet/adapters/peft/pefttest"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -169,9 +170,9 @@ func TestCacheRefusesWhatNeverFits(t *testing.T) {
 		c := newCacheTest(t, 25, map[string]int64{"a": 10, "b": 10, "c": 10, "big": 26, "grows": 13})
 		defer c.end()
 		_, err := c.Select([]Ref{{Name: "big", Scale: 1}})
-		wantError(t, err, ErrTooLarge, "big", "26", "25")
+		pefttest.WantError(t, err, ErrTooLarge, "big", "26", "25")
 		_, err = c.Select([]Ref{{Name: "a", Scale: 1}, {Name: "b", Scale: 1}, {Name: "c", Scale: 1}})
-		wantError(t, err, ErrTooLarge, "a+b+c", "30", "25")
+		pefttest.WantError(t, err, ErrTooLarge, "a+b+c", "30", "25")
 		c.use("a+b")
 		c.grow = 2
 		for range 2 { // found out by packing it, then known
@@ -180,7 +181,7 @@ func TestCacheRefusesWhatNeverFits(t *testing.T) {
 				_, err = s.Acquire(context.Background())
 				s.Release()
 			}
-			wantError(t, err, ErrTooLarge, "grows", "26", "25")
+			pefttest.WantError(t, err, ErrTooLarge, "grows", "26", "25")
 		}
 		if c.shelf.loads["digest-of-grows"] != 1 {
 			t.Errorf("loads %v", c.shelf.loads)
@@ -233,7 +234,7 @@ func TestCacheErrorsReachAllAndAreNotKept(t *testing.T) {
 		synctest.Wait()
 		for _, x := range []<-chan any{one, two} {
 			err, _ := (<-x).(error)
-			wantError(t, err, ErrDamaged, `"a"`)
+			pefttest.WantError(t, err, ErrDamaged, `"a"`)
 		}
 		if m := granted(t, three); m == nil {
 			t.Error("the room of a failed load is lost")

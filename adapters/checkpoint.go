@@ -6,8 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -22,13 +24,14 @@ const labelPrefix = "step-"
 // isLabel reports whether s is the label of a checkpoint.
 func isLabel(s string) bool {
 	step, ok := strings.CutPrefix(s, labelPrefix)
-	return ok && isIndex(step)
+	n, err := strconv.ParseUint(step, 10, 31)
+	return ok && err == nil && strconv.FormatUint(n, 10) == step // no sign, no leading zero
 }
 
 // PutCheckpoint stores an adapter in training as name@step-N. The keep newest checkpoints of the name stay; one
 // with the same label is replaced. Errors are those of PutLoRA.
 func (s *Store) PutCheckpoint(name string, step, keep int, a *runtime.LoRA, n Note) (Info, error) {
-	open := func(o *opener) (*source, error) { return loraSource(o.facts, a) }
+	open := func(o *opener) (*peft.Source, error) { return peft.FromLoRA(o.facts, a) }
 	return s.build(name, n, open, func(dir string, m *manifest) (Info, error) {
 		s.commit.Lock()
 		defer s.done()

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"testing"
 	"time"
+
+	"github.com/lorikeet-ai/lorikeet/adapters/peft/pefttest"
 )
 
 // crashDir tells a child process of the test where to put adapters until it is killed.
@@ -29,7 +31,7 @@ func TestStoreSurvivesKill(t *testing.T) {
 	loaded, put := 0, 0
 	for range kills {
 		reported := runAndKill(t, dir, time.Duration(rng.IntN(100_000))*time.Microsecond)
-		s, err := Open(Options{Dir: dir, Facts: testFacts()})
+		s, err := Open(Options{Dir: dir, Facts: pefttest.Facts()})
 		if err != nil {
 			t.Fatalf("after a kill: %v", err)
 		}
@@ -62,20 +64,20 @@ func TestStoreSurvivesKill(t *testing.T) {
 
 // putForEver is the child: it puts under a few names, and says so, and deletes others, until it is killed.
 func putForEver(t *testing.T, dir string) {
-	s, err := Open(Options{Dir: dir, Facts: testFacts()})
+	s, err := Open(Options{Dir: dir, Facts: pefttest.Facts()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	fmt.Println("open")
 	for i := uint64(time.Now().UnixNano()); ; i++ {
 		name := fmt.Sprint("n", i%3)
-		info, err := s.PutUpload(name, newPEFT(i%7).parts(t), Note{})
+		info, err := s.PutUpload(name, partsOf(t, pefttest.New(i%7)), Note{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		fmt.Println("put", name, info.Digest)
 		if gone := fmt.Sprint("gone", i%2); i%3 == 0 {
-			if _, err := s.PutUpload(gone, newPEFT(i%5).parts(t), Note{}); err != nil {
+			if _, err := s.PutUpload(gone, partsOf(t, pefttest.New(i%5)), Note{}); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Delete(gone); err != nil {

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
+	"github.com/lorikeet-ai/lorikeet/adapters/peft/pefttest"
 	"github.com/lorikeet-ai/lorikeet/demo"
 	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -20,7 +22,7 @@ func demoFacts(t testing.TB) *runtime.Facts {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := FactsOf(file)
+	f, err := peft.FactsOf(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +73,7 @@ func TestDemoAdapters(t *testing.T) {
 // BenchmarkLoad reads a stored rank-16 adapter on all linears of a model of half a billion parameters, as a cold
 // request does: first with the check of its digest, then without.
 func BenchmarkLoad(b *testing.B) {
-	f := testFacts()
+	f := pefttest.Facts()
 	f.Targets = map[string]runtime.Shape{}
 	for l := range 24 {
 		for name, s := range map[string]runtime.Shape{"attn_q": {In: 1024, Out: 1024}, "attn_k": {In: 1024, Out: 256},

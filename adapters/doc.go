@@ -1,5 +1,5 @@
-// Package adapters keeps adapters: it reads them in the forms people have them in, checks every tensor
-// against the base, stores them as immutable versions, and lends them, packed, to the engine.
+// Package adapters keeps adapters: it stores them as immutable versions, finds them by name, and lends them, packed,
+// to the engine. Package peft below it reads them and checks them against the base, package merge puts them together.
 //
 // The words used here:
 //
@@ -7,13 +7,13 @@
 //   - version: one immutable content, named by its digest (sha256). A name points at one version and
 //     remembers the ones before it.
 //   - registered and resident: every adapter in the Store is registered; those in the Cache's memory are
-//     resident. The two sets are apart: 500 registered adapters may share the room of 8.
+//     resident. The two sets are apart: 500 registered adapters may share the memory of 8.
 //   - selection: the weighted sum of versions that one request asked for.
 //
-// The walk of an adapter: an upload or folder is opened (upload.go, archive.go, scan.go), parsed (tensors.go,
-// config.go, gguf.go), matched with the base (peft.go), written (put.go, files.go), found by name (store.go,
-// selection.go), loaded and packed once (load.go, room.go), pinned by a runtime.Mix for as long as a stream uses
-// it (cache.go), and evicted when room is needed. It leaves by export.go; merge.go makes one out of others.
+// The way of an adapter: an upload or a folder is opened (upload.go, archive.go, scan.go), read and matched with the
+// base (package peft), written (put.go, files.go), found by name (store.go, selection.go), loaded and packed once
+// (load.go, room.go), pinned by a runtime.Mix for as long as a stream uses it (cache.go), and evicted when room is
+// needed. It leaves by export.go; merge.go makes one out of others.
 //
 // The package is pure Go. Nothing in it panics or allocates without bound on hostile input.
 package adapters

@@ -9,16 +9,13 @@ import (
 // The errors of this package; others are wrapped around them with the details a user may see. An adapter
 // whose tensors do not fit the base is a runtime.ErrAdapter.
 var (
-	ErrUnknown     = errors.New("unknown adapter")
-	ErrName        = errors.New("invalid adapter name")
-	ErrReference   = errors.New("invalid adapter reference")
-	ErrFormat      = errors.New("not a readable adapter")
-	ErrUnsupported = errors.New("the adapter cannot be served exactly")
-	ErrTooLarge    = errors.New("the adapter is too large")
-	ErrPath        = errors.New("the path is not in an adapter folder")
-	ErrDamaged     = errors.New("the stored adapter is damaged")
-	ErrMerge       = errors.New("the adapters cannot be merged")
-	ErrClosed      = errors.New("closed")
+	ErrUnknown   = errors.New("unknown adapter")
+	ErrName      = errors.New("invalid adapter name")
+	ErrReference = errors.New("invalid adapter reference")
+	ErrTooLarge  = errors.New("the adapter is too large")
+	ErrPath      = errors.New("the path is not in an adapter folder")
+	ErrDamaged   = errors.New("the stored adapter is damaged")
+	ErrClosed    = errors.New("closed")
 )
 
 // UnknownError says which adapter was asked for and which names come near it. It is an ErrUnknown.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -23,7 +24,7 @@ const (
 // CheckFormat returns an ErrFormat that names what formats there are.
 func CheckFormat(f Format) error {
 	if f != PEFT && f != GGUF {
-		return fmt.Errorf("%w: format %q: %s and %s are written", ErrFormat, f, PEFT, GGUF)
+		return fmt.Errorf("%w: format %q: %s and %s are written", peft.ErrFormat, f, PEFT, GGUF)
 	}
 	return nil
 }
@@ -88,22 +89,22 @@ func (s *Store) export(w io.Writer, info Info, format Format) (notes []string, e
 		}
 		return nil, zipPEFT(w, dir)
 	}
-	src, f, err := s.fit(info.Digest)
+	a, err := s.fit(info.Digest)
 	if err != nil {
 		return nil, err
 	}
-	defer src.close()
-	return f.writeGGUF(w, s.o.Facts, info.Name, info.Digest)
+	defer a.Close()
+	return a.WriteGGUF(w, s.o.Facts, info.Name, info.Digest)
 }
 
 // zipPEFT writes the two files of the stored version in dir as an archive, not compressed: weights do not
 // shrink. The tensors are the stored ones, byte by byte. Equal versions give equal bytes.
 func zipPEFT(w io.Writer, dir string) error {
-	raw, err := os.ReadFile(filepath.Join(dir, configFile))
+	raw, err := os.ReadFile(filepath.Join(dir, peft.ConfigFile))
 	if err != nil {
 		return err
 	}
-	configJSON, err := exportConfig(raw)
+	configJSON, err := peft.CompleteConfig(raw)
 	if err != nil {
 		return err
 	}
@@ -111,19 +112,19 @@ func zipPEFT(w io.Writer, dir string) error {
 	add := func(name string) (io.Writer, error) {
 		return z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store})
 	}
-	out, err := add(configFile)
+	out, err := add(peft.ConfigFile)
 	if err != nil {
 		return err
 	}
 	if _, err := out.Write(configJSON); err != nil {
 		return err
 	}
-	f, err := os.Open(filepath.Join(dir, tensorsFile))
+	f, err := os.Open(filepath.Join(dir, peft.TensorsFile))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if out, err = add(tensorsFile); err != nil {
+	if out, err = add(peft.TensorsFile); err != nil {
 		return err
 	}
 	if _, err := io.Copy(out, f); err != nil {
@@ -157,6 +158,6 @@ func ExportStored(w io.Writer, dir string, ref Ref, format Format, base *runtime
 		return info, nil, err
 	}
 	defer a.Close()
-	notes, err := a.fitted.writeGGUF(w, base, info.Name, info.Digest)
+	notes, err := a.WriteGGUF(w, base, info.Name, info.Digest)
 	return info, notes, err
 }

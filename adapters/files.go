@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
 )
 
@@ -32,7 +33,7 @@ const manifestFile = "manifest.json"
 type manifest struct {
 	Digest string `json:"digest"`
 	Base   string `json:"base"` // fingerprint
-	Summary
+	peft.Summary
 	Files   map[string]int64   `json:"files"` // bytes of the other files
 	Bytes   int64              `json:"bytes"` // of them all
 	Created time.Time          `json:"created"`
@@ -71,7 +72,7 @@ func readManifest(dir string) (*manifest, error) {
 	if m.Digest != filepath.Base(dir) {
 		return nil, fmt.Errorf("its manifest is of version %s", m.Digest)
 	}
-	for _, name := range []string{configFile, tensorsFile} {
+	for _, name := range []string{peft.ConfigFile, peft.TensorsFile} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
 			return nil, err
@@ -116,35 +117,28 @@ func readJSON(path string, v any) error {
 
 // writeVersion writes the canonical form of a fitted adapter into dir, which it makes, and puts it on the disk.
 // Every value is looked at: the error wraps ErrUnsupported where one is not finite.
-func writeVersion(dir string, src *source, f *fitted, m *manifest) error {
+func writeVersion(dir string, a *peft.Adapter, m *manifest) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	var tensors []Tensor
-	for _, t := range f.tensors {
-		if _, err := t.finite(); err != nil {
-			return err
-		}
-		tensors = append(tensors, Tensor{Name: t.address.name(), DType: t.DType, Shape: t.Shape, open: t.open})
-	}
-	configJSON, err := src.config.encode()
+	configJSON, tensors, err := a.Canonical()
 	if err != nil {
 		return err
 	}
 	sum := newDigest(int64(len(configJSON)))
 	m.Files = make(map[string]int64)
-	if m.Files[configFile], err = writeFile(filepath.Join(dir, configFile), func(w io.Writer) error {
+	if m.Files[peft.ConfigFile], err = writeFile(filepath.Join(dir, peft.ConfigFile), func(w io.Writer) error {
 		_, err := io.MultiWriter(w, sum).Write(configJSON)
 		return err
 	}); err != nil {
 		return err
 	}
-	if m.Files[tensorsFile], err = writeFile(filepath.Join(dir, tensorsFile), func(w io.Writer) error {
-		return WriteTensors(io.MultiWriter(w, sum), tensors)
+	if m.Files[peft.TensorsFile], err = writeFile(filepath.Join(dir, peft.TensorsFile), func(w io.Writer) error {
+		return peft.WriteTensors(io.MultiWriter(w, sum), tensors)
 	}); err != nil {
 		return err
 	}
-	m.Bytes = m.Files[configFile] + m.Files[tensorsFile]
+	m.Bytes = m.Files[peft.ConfigFile] + m.Files[peft.TensorsFile]
 	m.Digest = hex.EncodeToString(sum.Sum(nil))
 	if err := writeJSON(filepath.Join(dir, manifestFile), m); err != nil {
 		return err
@@ -162,7 +156,7 @@ func newDigest(configBytes int64) hash.Hash {
 // digestOf computes the digest of the version in dir from its files.
 func digestOf(dir string) (string, error) {
 	var sum hash.Hash
-	for _, name := range []string{configFile, tensorsFile} {
+	for _, name := range []string{peft.ConfigFile, peft.TensorsFile} {
 		f, err := os.Open(filepath.Join(dir, name))
 		if err != nil {
 			return "", err

@@ -7,6 +7,9 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
+	"github.com/lorikeet-ai/lorikeet/adapters/peft/pefttest"
 )
 
 // folderTest watches folders and hears of what happens there.
@@ -66,16 +69,16 @@ func (x *folderTest) quiet() {
 
 func TestFoldersRegisterAtStart(t *testing.T) {
 	dir, s := t.TempDir(), openStore(t, "")
-	newPEFT(1).folder(t, filepath.Join(dir, "pirate"))
-	newPEFT(2).folder(t, filepath.Join(dir, "bad name"))
-	write(t, filepath.Join(dir, "shout.gguf"), newGGUF(newPEFT(3).lora(t, testFacts()), 8).encode(t))
+	pefttest.New(1).Folder(t, filepath.Join(dir, "pirate"))
+	pefttest.New(2).Folder(t, filepath.Join(dir, "bad name"))
+	write(t, filepath.Join(dir, "shout.gguf"), pefttest.NewGGUF(loraOf(t, pefttest.New(3), pefttest.Facts()), 8).Encode(t))
 	write(t, filepath.Join(dir, "notes.txt"), []byte("hello"))
 	if err := os.MkdirAll(filepath.Join(dir, "empty"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	half := newPEFT(4)
-	half.folder(t, filepath.Join(dir, "half"))
-	if err := os.Remove(filepath.Join(dir, "half", tensorsFile)); err != nil {
+	half := pefttest.New(4)
+	half.Folder(t, filepath.Join(dir, "half"))
+	if err := os.Remove(filepath.Join(dir, "half", peft.TensorsFile)); err != nil {
 		t.Fatal(err)
 	}
 	x := watch(t, s, dir, dir+"/")
@@ -94,7 +97,7 @@ func TestFoldersRegisterAtStart(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(dir, "bad name")); err != nil {
 		t.Fatal(err)
 	}
-	newPEFT(5).folder(t, filepath.Join(dir, "half"))
+	pefttest.New(5).Folder(t, filepath.Join(dir, "half"))
 	x = watch(t, s, dir)
 	x.want("registered half", "removed shout", "unchanged pirate")
 }
@@ -103,20 +106,20 @@ func TestFoldersFollowChanges(t *testing.T) {
 	dir, s := t.TempDir(), openStore(t, "")
 	x := watch(t, s, dir)
 	pirate := filepath.Join(dir, "pirate")
-	newPEFT(1).folder(t, pirate)
+	pefttest.New(1).Folder(t, pirate)
 	x.want("registered pirate")
 	one, err := s.Get(Ref{Name: "pirate"})
 	if err != nil {
 		t.Fatal(err)
 	}
 
-	c, w := newPEFT(2).encode(t) // half-written, then whole
-	write(t, filepath.Join(pirate, tensorsFile), w[:len(w)/2])
+	c, w := pefttest.New(2).Encode(t) // half-written, then whole
+	write(t, filepath.Join(pirate, peft.TensorsFile), w[:len(w)/2])
 	x.want("failed pirate")
 	if now, err := s.Get(Ref{Name: "pirate"}); err != nil || now.Digest != one.Digest {
 		t.Errorf("a half-written adapter changed %+v (%v)", now, err)
 	}
-	write(t, filepath.Join(pirate, tensorsFile), w)
+	write(t, filepath.Join(pirate, peft.TensorsFile), w)
 	x.want("registered pirate")
 	two, err := s.Get(Ref{Name: "pirate"})
 	if err != nil || two.Digest == one.Digest {
@@ -126,13 +129,13 @@ func TestFoldersFollowChanges(t *testing.T) {
 	// Moved in place of the old one, as careful tools do.
 	tmp := filepath.Join(t.TempDir(), "new")
 	write(t, tmp, c)
-	if err := os.Rename(tmp, filepath.Join(pirate, configFile)); err != nil {
+	if err := os.Rename(tmp, filepath.Join(pirate, peft.ConfigFile)); err != nil {
 		t.Fatal(err)
 	}
 	x.want("registered pirate")
 
 	gguf := filepath.Join(dir, "shout.gguf")
-	write(t, gguf, newGGUF(newPEFT(3).lora(t, testFacts()), 8).encode(t))
+	write(t, gguf, pefttest.NewGGUF(loraOf(t, pefttest.New(3), pefttest.Facts()), 8).Encode(t))
 	x.want("registered shout")
 	if err := os.Remove(gguf); err != nil {
 		t.Fatal(err)
@@ -146,17 +149,17 @@ func TestFoldersFollowChanges(t *testing.T) {
 	if list := s.List(); len(list) != 0 {
 		t.Errorf("left are %v", names(list))
 	}
-	newPEFT(1).folder(t, pirate)
+	pefttest.New(1).Folder(t, pirate)
 	x.want("registered pirate")
 	x.quiet()
 }
 
 func TestFoldersLeaveOthersNamesAlone(t *testing.T) {
 	dir, s := t.TempDir(), openStore(t, "")
-	newPEFT(1).folder(t, filepath.Join(dir, "a"))
+	pefttest.New(1).Folder(t, filepath.Join(dir, "a"))
 	x := watch(t, s, dir)
 	x.want("registered a")
-	uploaded := mustPut(t, s, "a", newPEFT(2))
+	uploaded := mustPut(t, s, "a", pefttest.New(2))
 	x.Close()
 	x = watch(t, s, dir)
 	x.want("unchanged a")
@@ -171,8 +174,8 @@ func TestFoldersLeaveOthersNamesAlone(t *testing.T) {
 
 func TestFoldersWithOneName(t *testing.T) {
 	one, two, s := t.TempDir(), t.TempDir(), openStore(t, "")
-	newPEFT(1).folder(t, filepath.Join(one, "a"))
-	newPEFT(2).folder(t, filepath.Join(two, "a"))
+	pefttest.New(1).Folder(t, filepath.Join(one, "a"))
+	pefttest.New(2).Folder(t, filepath.Join(two, "a"))
 	x := watch(t, s, one, two)
 	x.want("failed a", "registered a")
 	first, err := s.Get(Ref{Name: "a"})
@@ -191,18 +194,18 @@ func TestFoldersWithOneName(t *testing.T) {
 func TestFoldersThatCannotBeWatched(t *testing.T) {
 	s := openStore(t, "")
 	_, err := WatchFolders(FoldersOptions{Store: s, Dirs: []string{filepath.Join(t.TempDir(), "missing")}})
-	wantError(t, err, os.ErrNotExist, "missing")
+	pefttest.WantError(t, err, os.ErrNotExist, "missing")
 	dir := filepath.Join(t.TempDir(), "pirate")
-	newPEFT(1).folder(t, dir)
+	pefttest.New(1).Folder(t, dir)
 	watch(t, s, dir).want("failed ")
 }
 
 func TestImportPath(t *testing.T) {
 	dir, outside, s := t.TempDir(), t.TempDir(), openStore(t, "")
 	x := watch(t, s, dir)
-	newPEFT(1).folder(t, filepath.Join(dir, "deep", "er", "a"))
-	newPEFT(2).folder(t, filepath.Join(outside, "b"))
-	write(t, filepath.Join(dir, "c.zip"), zipOf(t, newPEFT(3).files(t, "")...))
+	pefttest.New(1).Folder(t, filepath.Join(dir, "deep", "er", "a"))
+	pefttest.New(2).Folder(t, filepath.Join(outside, "b"))
+	write(t, filepath.Join(dir, "c.zip"), zipOf(t, filesOf(t, pefttest.New(3), "")...))
 	link := func(to, at string) {
 		if err := os.Symlink(to, filepath.Join(dir, at)); err != nil {
 			t.Fatal(err)
@@ -213,8 +216,8 @@ func TestImportPath(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "trap"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	link(filepath.Join(outside, "b", configFile), "trap/"+configFile)
-	link(filepath.Join(outside, "b", tensorsFile), "trap/"+tensorsFile)
+	link(filepath.Join(outside, "b", peft.ConfigFile), "trap/"+peft.ConfigFile)
+	link(filepath.Join(outside, "b", peft.TensorsFile), "trap/"+peft.TensorsFile)
 	for _, path := range []string{filepath.Join(dir, "deep/er/a"), "deep/er/a", "in/er/a", "deep/../deep/er/a/", "c.zip"} {
 		info, err := x.ImportPath("x", path)
 		if err != nil || info.Origin.Kind != FromPath {
@@ -224,10 +227,10 @@ func TestImportPath(t *testing.T) {
 	for _, path := range []string{"", "/", filepath.Join(outside, "b"), "../" + filepath.Base(outside) + "/b", "out", "/etc/passwd", "nothing"} {
 		_, err := x.ImportPath("x", path)
 		if path == "" { // the folder itself is no adapter
-			wantError(t, err, ErrFormat, configFile)
+			pefttest.WantError(t, err, peft.ErrFormat, peft.ConfigFile)
 			continue
 		}
-		wantError(t, err, ErrPath, path)
+		pefttest.WantError(t, err, ErrPath, path)
 	}
 	if _, err := x.ImportPath("x", "trap"); err == nil {
 		t.Error("files were read through links out of the folder")
@@ -238,7 +241,7 @@ func TestImportPath(t *testing.T) {
 		t.Errorf("a path from the working directory: %v", err)
 	}
 	_, err := x.ImportPath("no/slash", "deep/er/a")
-	wantError(t, err, ErrName)
+	pefttest.WantError(t, err, ErrName)
 	_, err = watch(t, s).ImportPath("x", dir)
-	wantError(t, err, ErrPath, "without adapter folders")
+	pefttest.WantError(t, err, ErrPath, "without adapter folders")
 }

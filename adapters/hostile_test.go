@@ -4,9 +4,14 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
+
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
+	"github.com/lorikeet-ai/lorikeet/adapters/peft/pefttest"
+
 	goruntime "runtime"
 	"slices"
 	"strings"
@@ -15,44 +20,43 @@ import (
 
 // hostileTensors are what may stand for adapter_model.safetensors, and what is said of it.
 func hostileTensors(t *testing.T) map[string]refusal {
-	p := newPEFT(1)
-	c, whole := p.encode(t)
-	one := func(entry string) []byte { return withHeader(`{"a":`+entry+`}`, make([]byte, 8)) }
+	p := pefttest.New(1)
+	c, whole := p.Encode(t)
+	one := func(entry string) []byte { return pefttest.WithHeader(`{"a":`+entry+`}`, make([]byte, 8)) }
 	spoiled := func(x float32) []byte {
-		q := newPEFT(1)
-		const name = testQ + ".lora_B.weight"
-		v := values(t, q.tensors[name])
+		q := pefttest.New(1)
+		const name = pefttest.Q + ".lora_B.weight"
+		v := q.Tensors[name].Values
 		v[3] = x
-		q.tensors[name] = NewTensor(name, q.tensors[name].Shape, v)
-		_, w := q.encode(t)
+		_, w := q.Encode(t)
 		return w
 	}
 	with := func(tensors []byte, want error, text ...string) refusal {
-		return refusal{[]Part{part(configFile, c), part(tensorsFile, tensors)}, want, text}
+		return refusal{[]Part{part(peft.ConfigFile, c), part(peft.TensorsFile, tensors)}, want, text}
 	}
 	deep := strings.Repeat(`{"a":`, 100_000)
 	return map[string]refusal{
-		"cut in the header": with(whole[:40], ErrFormat, "header"),
-		"cut in the values": with(whole[:len(whole)-5], ErrFormat, "outside"),
-		"huge header":       with(binary.LittleEndian.AppendUint64(nil, math.MaxUint64), ErrFormat, "states"),
-		"long header":       with(binary.LittleEndian.AppendUint64(nil, 1<<40), ErrFormat, "states"),
-		"deep header":       with(withHeader(deep, nil), ErrFormat, "header"),
-		"overlap": with(withHeader(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}`, make([]byte, 8)),
-			ErrFormat, `"b" overlaps`),
-		"hole":          with(one(`{"dtype":"F32","shape":[1],"data_offsets":[4,8]}`), ErrFormat, "no tensor"),
-		"outside":       with(one(`{"dtype":"F32","shape":[2],"data_offsets":[4294967296,4294967304]}`), ErrFormat, "outside"),
-		"huge shape":    with(one(`{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}`), ErrFormat, "impossible"),
-		"wrong dtype":   with(one(`{"dtype":"I64","shape":[1],"data_offsets":[0,8]}`), ErrFormat, `"I64" is none of`),
-		"unknown dtype": with(one(`{"dtype":"F4","shape":[1],"data_offsets":[0,8]}`), ErrFormat, `"F4" is unknown`),
-		"NaN":           with(spoiled(float32(math.NaN())), ErrUnsupported, testQ+".lora_B.weight", "value 3 is NaN"),
-		"infinity":      with(spoiled(float32(math.Inf(-1))), ErrUnsupported, testQ+".lora_B.weight", "value 3 is -Inf"),
-		"not our name":  with(one(`{"dtype":"F32","shape":[2],"data_offsets":[0,8]}`), ErrUnsupported, `"a"`),
+		"cut in the header": with(whole[:40], peft.ErrFormat, "header"),
+		"cut in the values": with(whole[:len(whole)-5], peft.ErrFormat, "outside"),
+		"huge header":       with(binary.LittleEndian.AppendUint64(nil, math.MaxUint64), peft.ErrFormat, "states"),
+		"long header":       with(binary.LittleEndian.AppendUint64(nil, 1<<40), peft.ErrFormat, "states"),
+		"deep header":       with(pefttest.WithHeader(deep, nil), peft.ErrFormat, "header"),
+		"overlap": with(pefttest.WithHeader(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}`, make([]byte, 8)),
+			peft.ErrFormat, `"b" overlaps`),
+		"hole":          with(one(`{"dtype":"F32","shape":[1],"data_offsets":[4,8]}`), peft.ErrFormat, "no tensor"),
+		"outside":       with(one(`{"dtype":"F32","shape":[2],"data_offsets":[4294967296,4294967304]}`), peft.ErrFormat, "outside"),
+		"huge shape":    with(one(`{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}`), peft.ErrFormat, "impossible"),
+		"wrong dtype":   with(one(`{"dtype":"I64","shape":[1],"data_offsets":[0,8]}`), peft.ErrFormat, `"I64" is none of`),
+		"unknown dtype": with(one(`{"dtype":"F4","shape":[1],"data_offsets":[0,8]}`), peft.ErrFormat, `"F4" is unknown`),
+		"NaN":           with(spoiled(float32(math.NaN())), peft.ErrUnsupported, pefttest.Q+".lora_B.weight", "value 3 is NaN"),
+		"infinity":      with(spoiled(float32(math.Inf(-1))), peft.ErrUnsupported, pefttest.Q+".lora_B.weight", "value 3 is -Inf"),
+		"not our name":  with(one(`{"dtype":"F32","shape":[2],"data_offsets":[0,8]}`), peft.ErrUnsupported, `"a"`),
 	}
 }
 
 // hostileGGUFs are what may come as a GGUF LoRA file.
 func hostileGGUFs(t *testing.T) map[string]refusal {
-	whole := newGGUF(newPEFT(1).lora(t, testFacts()), 8).encode(t)
+	whole := pefttest.NewGGUF(loraOf(t, pefttest.New(1), pefttest.Facts()), 8).Encode(t)
 	change := func(at int, b ...byte) []byte {
 		x := slices.Clone(whole)
 		copy(x[at:], b)
@@ -65,12 +69,12 @@ func hostileGGUFs(t *testing.T) map[string]refusal {
 		return refusal{[]Part{part("x.gguf", data)}, want, text}
 	}
 	return map[string]refusal{
-		"GGUF cut in the header": with(whole[:60], ErrFormat, "28 tensors, more than a file of 60 bytes can hold"),
-		"GGUF cut in the values": with(whole[:len(whole)-64], ErrFormat, "lies outside"),
-		"GGUF of many tensors":   with(change(8, huge...), ErrFormat, "tensors"),
-		"GGUF of many pairs":     with(change(16, huge...), ErrFormat, "key-value pairs"),
-		"GGUF with a long key":   with(change(24, huge...), ErrFormat, "ends inside the header"),
-		"GGUF with a NaN":        with(nan, ErrUnsupported, "NaN"),
+		"GGUF cut in the header": with(whole[:60], peft.ErrFormat, "28 tensors, more than a file of 60 bytes can hold"),
+		"GGUF cut in the values": with(whole[:len(whole)-64], peft.ErrFormat, "lies outside"),
+		"GGUF of many tensors":   with(change(8, huge...), peft.ErrFormat, "tensors"),
+		"GGUF of many pairs":     with(change(16, huge...), peft.ErrFormat, "key-value pairs"),
+		"GGUF with a long key":   with(change(24, huge...), peft.ErrFormat, "ends inside the header"),
+		"GGUF with a NaN":        with(nan, peft.ErrUnsupported, "NaN"),
 	}
 }
 
@@ -79,7 +83,7 @@ func hostileGGUFs(t *testing.T) map[string]refusal {
 func TestHostileAdaptersAtEveryDoor(t *testing.T) {
 	const limit = 32 << 20
 	dir := t.TempDir()
-	s, err := Open(Options{Dir: dir, Facts: testFacts()})
+	s, err := Open(Options{Dir: dir, Facts: pefttest.Facts()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,8 +97,8 @@ func TestHostileAdaptersAtEveryDoor(t *testing.T) {
 		path := folder
 		var files []file
 		for _, p := range c.parts {
-			data := make([]byte, p.Size)
-			if err := readAt(p.Body, data, 0); err != nil {
+			data, err := io.ReadAll(io.NewSectionReader(p.Body, 0, p.Size))
+			if err != nil {
 				t.Fatal(err)
 			}
 			files = append(files, file{name: p.Name, data: data})
@@ -126,7 +130,7 @@ func TestHostileAdaptersAtEveryDoor(t *testing.T) {
 				goruntime.ReadMemStats(&before)
 				err := enter()
 				goruntime.ReadMemStats(&after)
-				wantError(t, err, c.want, c.text...)
+				pefttest.WantError(t, err, c.want, c.text...)
 				if used := after.TotalAlloc - before.TotalAlloc; used > limit {
 					t.Errorf("%d MiB were allocated", used>>20)
 				}
@@ -145,13 +149,13 @@ func TestHostileAdaptersAtEveryDoor(t *testing.T) {
 
 // openAndRead is the way of an adapter that is merged into a base.
 func openAndRead(path string) error {
-	a, err := OpenPath(testFacts(), path)
+	a, err := OpenPath(pefttest.Facts(), path)
 	if err != nil {
 		return err
 	}
 	defer a.Close()
-	for _, tensor := range a.Tensors() {
-		if _, _, e := a.Module(tensor); e != nil {
+	for i := range a.Modules {
+		if _, e := a.Modules[i].Load(); e != nil {
 			err = errors.Join(err, e)
 		}
 	}
@@ -160,21 +164,21 @@ func openAndRead(path string) error {
 
 // Links in a watched folder are followed inside of it and nowhere else; links in archives are refused by name.
 func TestLinksOutOfAnAdapterFolder(t *testing.T) {
-	p := newPEFT(1)
+	p := pefttest.New(1)
 	outside, root := t.TempDir(), t.TempDir()
-	p.folder(t, filepath.Join(outside, "secret"))
+	p.Folder(t, filepath.Join(outside, "secret"))
 	dir := filepath.Join(root, "mine")
-	p.folder(t, dir)
-	if err := os.Remove(filepath.Join(dir, tensorsFile)); err != nil {
+	p.Folder(t, dir)
+	if err := os.Remove(filepath.Join(dir, peft.TensorsFile)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(filepath.Join(outside, "secret", tensorsFile), filepath.Join(dir, tensorsFile)); err != nil {
+	if err := os.Symlink(filepath.Join(outside, "secret", peft.TensorsFile), filepath.Join(dir, peft.TensorsFile)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink(filepath.Join(outside, "secret"), filepath.Join(root, "linked")); err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(Options{Dir: t.TempDir(), Facts: testFacts()})
+	s, err := Open(Options{Dir: t.TempDir(), Facts: pefttest.Facts()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +190,7 @@ func TestLinksOutOfAnAdapterFolder(t *testing.T) {
 	defer f.Close()
 	for _, path := range []string{"mine", "linked", "../" + filepath.Base(outside) + "/secret"} {
 		_, err := f.ImportPath("x", path)
-		wantError(t, err, ErrPath, path)
+		pefttest.WantError(t, err, ErrPath, path)
 	}
 	if list := s.List(); len(list) > 0 {
 		t.Errorf("registered: %+v", list)

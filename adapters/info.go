@@ -1,22 +1,10 @@
 package adapters
 
-import "time"
+import (
+	"time"
 
-// Summary is what an adapter's content says of itself.
-type Summary struct {
-	Rank       int      `json:"rank"`       // the largest of its modules
-	Alpha      float64  `json:"alpha"`      // lora_alpha
-	RSLoRA     bool     `json:"use_rslora"` // scale alpha/sqrt(rank) instead of alpha/rank
-	DoRA       bool     `json:"use_dora,omitempty"`
-	Whole      int64    `json:"whole_parameters,omitempty"` // of them, those in whole rows; twice those of tied embeddings and head
-	Targets    []string `json:"targets"`                    // PEFT short names, sorted: "down_proj", "q_proj", ...
-	Modules    int      `json:"modules"`                    // base tensors it changes
-	Parameters int64    `json:"parameters"`                 // values in all its tensors
-	Warnings   []string `json:"warnings,omitempty"`
-}
-
-// least returns bytes that it takes at least, packed: its values in half precision.
-func (s *Summary) least() int64 { return 2 * max(s.Parameters, s.Whole) }
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
+)
 
 // Kinds of Origin.
 const (
@@ -49,7 +37,7 @@ type Info struct {
 	Name    string
 	Version string // the first 12 hexadecimal digits of Digest
 	Digest  string
-	Summary
+	peft.Summary
 	Bytes   int64  // of the stored files
 	Base    string // fingerprint of the base it was checked against when it was stored
 	Created time.Time

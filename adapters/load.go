@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -71,32 +72,32 @@ func (s *Store) done() {
 // load reads a version that is held, and checks it against its digest and the base. The error wraps ErrDamaged
 // where its files are not what was stored, and runtime.ErrAdapter where it was stored for another base.
 func (s *Store) load(digest string) (*runtime.LoRA, error) {
-	src, f, err := s.fit(digest)
+	a, err := s.fit(digest)
 	if err != nil {
 		return nil, err
 	}
-	defer src.close()
-	return f.lora()
+	defer a.Close()
+	return a.LoRA()
 }
 
-// fit is load without the values, which are read when they are asked for. The caller closes the source.
-func (s *Store) fit(digest string) (*source, *fitted, error) {
+// fit is load without the values, which are read when they are asked for. The caller closes the adapter.
+func (s *Store) fit(digest string) (*peft.Adapter, error) {
 	m, dir, err := s.verified(digest)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	o := opener{facts: s.o.Facts, maxBytes: 1 << 62}
 	src, err := o.folder(func(name string) (*os.File, error) { return os.Open(filepath.Join(dir, name)) })
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: version %s: %s", ErrDamaged, digest, err.Error()) // not %w: no fault of the user
+		return nil, fmt.Errorf("%w: version %s: %s", ErrDamaged, digest, err.Error()) // not %w: no fault of the user
 	}
-	f, err := src.fit(s.o.Facts)
+	a, err := src.Fit(s.o.Facts)
 	if err != nil {
-		src.close()
-		return nil, nil, s.explainBase(m, err)
+		src.Close()
+		return nil, s.explainBase(m, err)
 	}
 	s.warnBase(digest, m)
-	return src, f, nil
+	return a, nil
 }
 
 // verified returns the folder of a version that is held, once its digest has been found to be right.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -18,13 +19,13 @@ import (
 // PEFT's two files. The error wraps ErrName, ErrFormat, ErrUnsupported, ErrTooLarge or runtime.ErrAdapter where
 // the user is at fault. Content that is stored already makes no second version.
 func (s *Store) PutUpload(name string, parts []Part, n Note) (Info, error) {
-	return s.put(name, n, func(o *opener) (*source, error) { return o.upload(parts) })
+	return s.put(name, n, func(o *opener) (*peft.Source, error) { return o.upload(parts) })
 }
 
 // PutPath stores the adapter folder, GGUF LoRA file or archive at path, which the caller trusts the user to read.
 // Errors are those of PutUpload.
 func (s *Store) PutPath(name, path string, n Note) (Info, error) {
-	return s.put(name, n, func(o *opener) (*source, error) {
+	return s.put(name, n, func(o *opener) (*peft.Source, error) {
 		f, err := os.Open(path)
 		if err != nil {
 			return nil, err
@@ -35,18 +36,18 @@ func (s *Store) PutPath(name, path string, n Note) (Info, error) {
 
 // PutLoRA stores an adapter that is in memory, with the configuration that gives its ranks and scales.
 func (s *Store) PutLoRA(name string, a *runtime.LoRA, n Note) (Info, error) {
-	return s.put(name, n, func(o *opener) (*source, error) { return loraSource(o.facts, a) })
+	return s.put(name, n, func(o *opener) (*peft.Source, error) { return peft.FromLoRA(o.facts, a) })
 }
 
 // open opens a folder through inside, or the file f itself, which it closes.
-func (o *opener) open(f *os.File, inside func(name string) (*os.File, error)) (*source, error) {
+func (o *opener) open(f *os.File, inside func(name string) (*os.File, error)) (*peft.Source, error) {
 	info, err := f.Stat()
 	if err == nil && info.IsDir() {
 		f.Close()
 		return o.folder(inside)
 	}
 	var p Part
-	var src *source
+	var src *peft.Source
 	if err == nil {
 		p, err = filePart(f, f.Name())
 	}
@@ -57,23 +58,17 @@ func (o *opener) open(f *os.File, inside func(name string) (*os.File, error)) (*
 		f.Close()
 		return nil, err
 	}
-	rest := src.closer
-	src.closer = func() {
-		f.Close()
-		if rest != nil {
-			rest()
-		}
-	}
+	src.OnClose(func() { f.Close() })
 	return src, nil
 }
 
 // put stores what open gives. open may unpack into the opener's scratch folder.
-func (s *Store) put(name string, n Note, open func(*opener) (*source, error)) (Info, error) {
+func (s *Store) put(name string, n Note, open func(*opener) (*peft.Source, error)) (Info, error) {
 	return s.build(name, n, open, func(dir string, m *manifest) (Info, error) { return s.publish(name, dir, m, n) })
 }
 
 // build writes what open gives into a folder of its own and hands it to publish, which moves it to its place.
-func (s *Store) build(name string, n Note, open func(*opener) (*source, error),
+func (s *Store) build(name string, n Note, open func(*opener) (*peft.Source, error),
 	publish func(dir string, m *manifest) (Info, error)) (Info, error) {
 	if err := CheckName(name); err != nil {
 		return Info{}, err
@@ -95,7 +90,7 @@ func (s *Store) build(name string, n Note, open func(*opener) (*source, error),
 	if err != nil {
 		return Info{}, err
 	}
-	defer src.close()
+	defer src.Close()
 	dir := filepath.Join(scratch, "version")
 	m, err := s.write(dir, src, n)
 	if err != nil {
@@ -109,29 +104,26 @@ func (s *Store) build(name string, n Note, open func(*opener) (*source, error),
 }
 
 // write checks the adapter against the base and writes it to dir.
-func (s *Store) write(dir string, src *source, n Note) (*manifest, error) {
-	f, err := src.fit(s.o.Facts)
+func (s *Store) write(dir string, src *peft.Source, n Note) (*manifest, error) {
+	a, err := src.Fit(s.o.Facts)
 	if err != nil {
 		return nil, err
 	}
-	left := s.o.MaxBytes
-	for i := range src.tensors {
-		if left -= src.tensors[i].bytes(); left < 0 {
-			return nil, fmt.Errorf("%w: its tensors have more than %d bytes", ErrTooLarge, s.o.MaxBytes)
-		}
+	if src.Bytes() > s.o.MaxBytes {
+		return nil, fmt.Errorf("%w: its tensors have more than %d bytes", ErrTooLarge, s.o.MaxBytes)
 	}
-	if err := s.checkMemory(&f.summary, n); err != nil {
+	if err := s.checkMemory(&a.Summary, n); err != nil {
 		return nil, err
 	}
-	m := &manifest{Base: s.o.Facts.Fingerprint, Summary: f.summary, Created: time.Now().UTC().Round(time.Millisecond),
+	m := &manifest{Base: s.o.Facts.Fingerprint, Summary: a.Summary, Created: time.Now().UTC().Round(time.Millisecond),
 		Origin: n.Origin, Metrics: n.Metrics}
-	return m, writeVersion(dir, src, f, m)
+	return m, writeVersion(dir, a, m)
 }
 
 // checkMemory refuses what could never be loaded, now that whoever sends it is there to hear it. What a training job
 // made is kept: it can still be taken out, or merged.
-func (s *Store) checkMemory(x *Summary, n Note) error {
-	least := x.least()
+func (s *Store) checkMemory(x *peft.Summary, n Note) error {
+	least := x.MinBytes()
 	if s.o.Memory == 0 || least <= s.o.Memory || n.Origin.Kind == FromJob {
 		return nil
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 )
 
 // This file looks at what is in a watched folder and brings the Store in step with it.
@@ -21,7 +23,7 @@ func (f *Folders) scan(d *watched, first bool) error {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name() == configFile {
+		if e.Name() == peft.ConfigFile {
 			err := fmt.Errorf("%w: the folder is itself an adapter; watch the folder it lies in", ErrPath)
 			f.o.Event(FolderEvent{Action: Failed, Path: d.path, Err: err})
 		}
@@ -90,7 +92,7 @@ func (f *Folders) register(d *watched, top, name, stamp string, first bool) {
 
 // put stores the adapter folder or file at rel, which is opened below the watched folder and nowhere else.
 func (f *Folders) put(d *watched, rel, name string, o Origin) (Info, error) {
-	return f.o.Store.put(name, Note{Origin: o}, func(op *opener) (*source, error) {
+	return f.o.Store.put(name, Note{Origin: o}, func(op *opener) (*peft.Source, error) {
 		file, err := d.open(rel)
 		if err != nil {
 			return nil, err
@@ -169,14 +171,14 @@ func (d *watched) stamp(top string) (string, error) {
 		return stampOf(info), nil
 	}
 	var parts []string
-	for _, name := range []string{configFile, tensorsFile} {
+	for _, name := range []string{peft.ConfigFile, peft.TensorsFile} {
 		info, err := d.root.Stat(filepath.Join(top, name))
 		switch {
 		case err == nil:
 			parts = append(parts, stampOf(info))
 		case !errors.Is(err, fs.ErrNotExist):
 			return "", err
-		case name == configFile:
+		case name == peft.ConfigFile:
 			return "", nil // some other folder
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lorikeet-ai/lorikeet/adapters/peft/pefttest"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -15,7 +16,7 @@ func realCache(t *testing.T) (*Store, *Cache, map[string]Info) {
 	s := openStore(t, "")
 	infos := make(map[string]Info)
 	for i, n := range []string{"a", "b", "c"} {
-		infos[n] = mustPut(t, s, n, newPEFT(uint64(i)))
+		infos[n] = mustPut(t, s, n, pefttest.New(uint64(i)))
 	}
 	c := NewCache(CacheOptions{Store: s, Budget: 1 << 20, Pack: func(a *runtime.LoRA) (runtime.Packed, error) {
 		return &plainPacked{a}, nil
@@ -45,7 +46,7 @@ func refs(t *testing.T, list ...any) (out []Ref) {
 func TestSelectionNamesTheFunction(t *testing.T) {
 	s, c, infos := realCache(t)
 	a, b := infos["a"], infos["b"]
-	same := mustPut(t, s, "same-as-a", newPEFT(0))
+	same := mustPut(t, s, "same-as-a", pefttest.New(0))
 	if same.Digest != a.Digest {
 		t.Fatal("equal adapters have different digests")
 	}
@@ -91,13 +92,13 @@ func TestSelectRefuses(t *testing.T) {
 	s, c, _ := realCache(t)
 	nan := float64(math.NaN())
 	_, err := c.Select(refs(t, "a", 1., "a", 1., "a", 1., "a", 1., "a", 1.))
-	wantError(t, err, ErrReference, "5", "4")
+	pefttest.WantError(t, err, ErrReference, "5", "4")
 	_, err = c.Select(refs(t, "a", nan))
-	wantError(t, err, ErrReference, `"a"`)
+	pefttest.WantError(t, err, ErrReference, `"a"`)
 	_, err = c.Select(refs(t, "a", math.MaxFloat32, "a", math.MaxFloat32))
-	wantError(t, err, ErrReference, `"a"`)
+	pefttest.WantError(t, err, ErrReference, `"a"`)
 	_, err = c.Select(refs(t, "a", 1., "aa", 1.))
-	wantError(t, err, ErrUnknown, `"aa"`, "a")
+	pefttest.WantError(t, err, ErrUnknown, `"aa"`, "a")
 	for _, v := range s.versions {
 		if v.holds != 0 {
 			t.Error("a refused selection holds a version")
@@ -115,7 +116,7 @@ func TestParseRef(t *testing.T) {
 		"a b": ErrName, strings.Repeat("x", 129): ErrName, "@0123": ErrName, "a@": ErrReference, "a@012": ErrReference, "a@xyzw": ErrReference,
 		"a@" + strings.Repeat("0", 65): ErrReference} {
 		_, err := ParseRef(bad)
-		wantError(t, err, want)
+		pefttest.WantError(t, err, want)
 	}
 }
 
@@ -129,7 +130,7 @@ func TestSelectionKeepsItsVersion(t *testing.T) {
 	if _, ok := before.TryAcquire(); ok {
 		t.Error("an adapter that is not loaded was lent without waiting")
 	}
-	next := mustPut(t, s, "a", newPEFT(9))
+	next := mustPut(t, s, "a", pefttest.New(9))
 	after, err := c.Select(refs(t, "a", 1.))
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +146,7 @@ func TestSelectionKeepsItsVersion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sameLoRA(t, m.Terms[0].Packed.(*plainPacked).LoRA, newPEFT(seed).lora(t, testFacts()))
+		pefttest.Same(t, m.Terms[0].Packed.(*plainPacked).LoRA, loraOf(t, pefttest.New(seed), pefttest.Facts()))
 		m.Release()
 	}
 	before.Release()
@@ -170,7 +171,7 @@ func TestSelectionAfterReleaseFindsTheVersionGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = sel.Acquire(context.Background())
-	wantError(t, err, ErrUnknown, "deleted")
+	pefttest.WantError(t, err, ErrUnknown, "deleted")
 }
 
 func TestInfosSayWhatIsLoaded(t *testing.T) {

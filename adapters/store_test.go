@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
+	"github.com/lorikeet-ai/lorikeet/adapters/peft/pefttest"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -46,12 +48,12 @@ func tree(t testing.TB, dir string) (out []string) {
 func TestStoreKeepsVersions(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)
-	one := mustPut(t, s, "pirate", newPEFT(1))
-	two, err := s.PutUpload("pirate", newPEFT(2).parts(t), Note{Origin{Kind: FromJob, Detail: "job-1"}, map[string]float64{"loss": 0.5}})
+	one := mustPut(t, s, "pirate", pefttest.New(1))
+	two, err := s.PutUpload("pirate", partsOf(t, pefttest.New(2)), Note{Origin{Kind: FromJob, Detail: "job-1"}, map[string]float64{"loss": 0.5}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustPut(t, s, "json", newPEFT(1))
+	mustPut(t, s, "json", pefttest.New(1))
 	check := func(s *Store) {
 		t.Helper()
 		if got := names(s.List()); !slices.Equal(got, []string{"json", "pirate"}) {
@@ -74,27 +76,27 @@ func TestStoreKeepsVersions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sameLoRA(t, a, newPEFT(1).lora(t, testFacts()))
+		pefttest.Same(t, a, loraOf(t, pefttest.New(1), pefttest.Facts()))
 	}
 	check(s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.PutUpload("late", newPEFT(1).parts(t), Note{}); err == nil {
+	if _, err := s.PutUpload("late", partsOf(t, pefttest.New(1)), Note{}); err == nil {
 		t.Error("a closed store takes an adapter")
 	}
 	check(openStore(t, dir))
 }
 
 func TestReservedNames(t *testing.T) {
-	s, err := Open(Options{Dir: t.TempDir(), Facts: testFacts(), Reserved: []string{"base"}})
+	s, err := Open(Options{Dir: t.TempDir(), Facts: pefttest.Facts(), Reserved: []string{"base"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	_, err = s.PutLoRA("base", newPEFT(1).lora(t, testFacts()), Note{})
-	wantError(t, err, ErrName, `"base" stands for something else`)
-	if _, err = s.PutLoRA("base2", newPEFT(1).lora(t, testFacts()), Note{}); err != nil {
+	_, err = s.PutLoRA("base", loraOf(t, pefttest.New(1), pefttest.Facts()), Note{})
+	pefttest.WantError(t, err, ErrName, `"base" stands for something else`)
+	if _, err = s.PutLoRA("base2", loraOf(t, pefttest.New(1), pefttest.Facts()), Note{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -102,14 +104,14 @@ func TestReservedNames(t *testing.T) {
 func TestStorePutIsIdempotent(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)
-	one := mustPut(t, s, "a", newPEFT(1))
+	one := mustPut(t, s, "a", pefttest.New(1))
 	before := tree(t, dir)
-	again := mustPut(t, s, "a", newPEFT(1))
+	again := mustPut(t, s, "a", pefttest.New(1))
 	if again.Digest != one.Digest || !again.Created.Equal(one.Created) || !slices.Equal(tree(t, dir), before) {
 		t.Errorf("putting it again makes %+v of %+v, and %v of %v", again, one, tree(t, dir), before)
 	}
-	mustPut(t, s, "a", newPEFT(2))
-	mustPut(t, s, "a", newPEFT(1)) // the name goes back
+	mustPut(t, s, "a", pefttest.New(2))
+	mustPut(t, s, "a", pefttest.New(1)) // the name goes back
 	list, err := s.Versions("a")
 	if err != nil || len(list) != 2 || list[0].Digest != one.Digest {
 		t.Errorf("versions %v (%v)", versions(list), err)
@@ -119,9 +121,9 @@ func TestStorePutIsIdempotent(t *testing.T) {
 func TestStoreDelete(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)
-	shared := mustPut(t, s, "a", newPEFT(1))
-	own := mustPut(t, s, "a", newPEFT(2))
-	mustPut(t, s, "b", newPEFT(1))
+	shared := mustPut(t, s, "a", pefttest.New(1))
+	own := mustPut(t, s, "a", pefttest.New(2))
+	mustPut(t, s, "b", pefttest.New(1))
 	held, err := s.take(Ref{Name: "a"})
 	if err != nil {
 		t.Fatal(err)
@@ -130,8 +132,8 @@ func TestStoreDelete(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = s.Get(Ref{Name: "a"})
-	wantError(t, err, ErrUnknown, `"a"`)
-	wantError(t, s.Delete("a"), ErrUnknown, `"a"`)
+	pefttest.WantError(t, err, ErrUnknown, `"a"`)
+	pefttest.WantError(t, s.Delete("a"), ErrUnknown, `"a"`)
 	if _, err := s.load(held.Digest); err != nil {
 		t.Errorf("a version that is held cannot be read: %v", err)
 	}
@@ -141,7 +143,7 @@ func TestStoreDelete(t *testing.T) {
 		t.Errorf("versions %v (%v), only %s is wanted, not %s", got, err, shared.Version, own.Version)
 	}
 	_, err = s.load(own.Digest)
-	wantError(t, err, ErrUnknown, own.Version)
+	pefttest.WantError(t, err, ErrUnknown, own.Version)
 	if err := s.Delete("b"); err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +155,7 @@ func TestStoreDelete(t *testing.T) {
 func TestStoreNamesWhatIsUnknown(t *testing.T) {
 	s := openStore(t, "")
 	for _, n := range []string{"pirate", "pirate-v2", "parrot", "json", "Zebra"} {
-		mustPut(t, s, n, newPEFT(1))
+		mustPut(t, s, n, pefttest.New(1))
 	}
 	for name, want := range map[string]string{"pirat": "pirate, pirate-v2, parrot", "JSON": "json", "zebra": "Zebra", "quite-another": ""} {
 		_, err := s.Get(Ref{Name: name})
@@ -161,27 +163,27 @@ func TestStoreNamesWhatIsUnknown(t *testing.T) {
 		if !errors.As(err, &e) || e.Name != name || strings.Join(e.Close, ", ") != want {
 			t.Errorf("%s: %v, want the names %q", name, err, want)
 		}
-		wantError(t, err, ErrUnknown, name)
+		pefttest.WantError(t, err, ErrUnknown, name)
 	}
 	info, err := s.Get(Ref{Name: "json"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = s.Get(Ref{Name: "json", Version: "00000000"})
-	wantError(t, err, ErrUnknown, "json", "00000000", info.Version)
+	pefttest.WantError(t, err, ErrUnknown, "json", "00000000", info.Version)
 	_, err = s.Get(Ref{Name: "json", Version: "xyz"})
-	wantError(t, err, ErrReference, "xyz")
+	pefttest.WantError(t, err, ErrReference, "xyz")
 	_, err = s.Get(Ref{Name: "a/b"})
-	wantError(t, err, ErrName, "a/b")
+	pefttest.WantError(t, err, ErrName, "a/b")
 	_, err = s.Versions("jsn")
-	wantError(t, err, ErrUnknown, "json")
+	pefttest.WantError(t, err, ErrUnknown, "json")
 }
 
 func TestOpenCleansLeftovers(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)
-	kept := mustPut(t, s, "kept", newPEFT(1))
-	orphan := mustPut(t, s, "orphan", newPEFT(2))
+	kept := mustPut(t, s, "kept", pefttest.New(1))
+	orphan := mustPut(t, s, "orphan", pefttest.New(2))
 	s.Close()
 	if err := os.Remove(filepath.Join(dir, "names", "orphan.json")); err != nil {
 		t.Fatal(err)
@@ -213,11 +215,11 @@ func TestDamageIsReportedAndRepaired(t *testing.T) {
 	list := []string{"cut", "gone", "flipped"}
 	infos := make(map[string]Info)
 	for i, n := range list {
-		infos[n] = mustPut(t, s, n, newPEFT(uint64(i)))
+		infos[n] = mustPut(t, s, n, pefttest.New(uint64(i)))
 	}
-	mustPut(t, s, "good", newPEFT(9))
+	mustPut(t, s, "good", pefttest.New(9))
 	s.Close()
-	tensors := func(name string) string { return filepath.Join(dir, "versions", infos[name].Digest, tensorsFile) }
+	tensors := func(name string) string { return filepath.Join(dir, "versions", infos[name].Digest, peft.TensorsFile) }
 	if err := os.Truncate(tensors("cut"), 100); err != nil {
 		t.Fatal(err)
 	}
@@ -236,11 +238,11 @@ func TestDamageIsReportedAndRepaired(t *testing.T) {
 		t.Errorf("the store lists %v and reports %v", got, s.Damaged())
 	}
 	_, err = s.load(infos["flipped"].Digest) // a changed bit is seen when the file is read
-	wantError(t, err, ErrDamaged, infos["flipped"].Digest)
+	pefttest.WantError(t, err, ErrDamaged, infos["flipped"].Digest)
 	for i, n := range list {
 		_, err := s.Get(Ref{Name: n})
-		wantError(t, err, ErrDamaged, n)
-		if got := mustPut(t, s, n, newPEFT(uint64(i))); got.Digest != infos[n].Digest {
+		pefttest.WantError(t, err, ErrDamaged, n)
+		if got := mustPut(t, s, n, pefttest.New(uint64(i))); got.Digest != infos[n].Digest {
 			t.Errorf("%s came back as %s", n, got.Digest)
 		}
 		if _, err := s.load(infos[n].Digest); err != nil {
@@ -255,7 +257,7 @@ func TestDamageIsReportedAndRepaired(t *testing.T) {
 func TestOpenKeepsVersionsOfDamagedNames(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)
-	info := mustPut(t, s, "a", newPEFT(1))
+	info := mustPut(t, s, "a", pefttest.New(1))
 	s.Close()
 	write(t, filepath.Join(dir, "names", "a.json"), []byte(`{"name":"b"}`))
 	s = openStore(t, dir)
@@ -263,8 +265,8 @@ func TestOpenKeepsVersionsOfDamagedNames(t *testing.T) {
 		t.Errorf("the version of a name that cannot be read is lost: %v", err)
 	}
 	_, err := s.Get(Ref{Name: "a"})
-	wantError(t, err, ErrDamaged, `"a"`)
-	if got := mustPut(t, s, "a", newPEFT(1)); got.Digest != info.Digest || len(s.Damaged()) != 0 {
+	pefttest.WantError(t, err, ErrDamaged, `"a"`)
+	if got := mustPut(t, s, "a", pefttest.New(1)); got.Digest != info.Digest || len(s.Damaged()) != 0 {
 		t.Errorf("putting it again gives %+v, damaged %v", got, s.Damaged())
 	}
 	write(t, filepath.Join(dir, "names", "c.json"), nil)
@@ -278,7 +280,7 @@ func TestOpenKeepsVersionsOfDamagedNames(t *testing.T) {
 func TestOpenTwice(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)
-	if _, err := Open(Options{Dir: dir, Facts: testFacts()}); err == nil || !strings.Contains(err.Error(), "in use") {
+	if _, err := Open(Options{Dir: dir, Facts: pefttest.Facts()}); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("a second store opened the same folder: %v", err)
 	}
 	s.Close()
@@ -288,10 +290,10 @@ func TestOpenTwice(t *testing.T) {
 func TestStoreOfAnotherBase(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)
-	info := mustPut(t, s, "a", newPEFT(1))
+	info := mustPut(t, s, "a", pefttest.New(1))
 	s.Close()
 	open := func(change func(*runtime.Facts)) (*Store, *[]string) {
-		f, warned := testFacts(), new([]string)
+		f, warned := pefttest.Facts(), new([]string)
 		f.Fingerprint = "tiny-2"
 		change(f)
 		s, err := Open(Options{Dir: dir, Facts: f, Warn: func(w string) { *warned = append(*warned, w) }})
@@ -316,7 +318,7 @@ func TestStoreOfAnotherBase(t *testing.T) {
 		t.Errorf("it lists %v", got)
 	}
 	_, err := s.load(info.Digest)
-	wantError(t, err, runtime.ErrAdapter, "layers.0.mlp.up_proj", "24 outputs", "tiny-1")
+	pefttest.WantError(t, err, runtime.ErrAdapter, "layers.0.mlp.up_proj", "24 outputs", "tiny-1")
 }
 
 // TestStoreConcurrently puts, reads and deletes from many goroutines; -race looks on.
@@ -324,7 +326,7 @@ func TestStoreConcurrently(t *testing.T) {
 	s := openStore(t, "")
 	var uploads [3][]Part
 	for i := range uploads {
-		uploads[i] = newPEFT(uint64(i)).parts(t)
+		uploads[i] = partsOf(t, pefttest.New(uint64(i)))
 	}
 	var wg sync.WaitGroup
 	for g := range 4 {
@@ -336,7 +338,7 @@ func TestStoreConcurrently(t *testing.T) {
 				}
 				info, err := s.take(Ref{Name: name})
 				if err != nil {
-					wantError(t, err, ErrUnknown)
+					pefttest.WantError(t, err, ErrUnknown)
 					continue
 				}
 				if _, err := s.load(info.Digest); err != nil {
@@ -346,7 +348,7 @@ func TestStoreConcurrently(t *testing.T) {
 				s.List()
 				if i%4 == 3 {
 					if err := s.Delete(name); err != nil {
-						wantError(t, err, ErrUnknown)
+						pefttest.WantError(t, err, ErrUnknown)
 					}
 				}
 			}
@@ -365,17 +367,17 @@ func TestStoreConcurrently(t *testing.T) {
 
 func TestWrittenFilesAreCanonicalPEFT(t *testing.T) {
 	s := openStore(t, "")
-	p := newPEFT(1)
-	p.rename(func(n string) string {
+	p := pefttest.New(1)
+	p.Rename(func(n string) string {
 		return "base_model.model." + strings.Replace(n, ".weight", ".default.weight", 1)
 	})
 	info := mustPut(t, s, "a", p)
-	data, err := os.ReadFile(s.path("versions", info.Digest, tensorsFile))
+	data, err := os.ReadFile(s.path("versions", info.Digest, peft.TensorsFile))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, want := newPEFT(1).encode(t)
-	if !bytes.Equal(data, want) {
+	_, want := pefttest.New(1).Encode(t)
+	if !bytes.Equal(data, tensorBytes(t, want)) {
 		t.Error("the stored tensors are not those of a plain PEFT file")
 	}
 }

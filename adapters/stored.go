@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -63,72 +64,35 @@ func (s *Store) readNames(folder string, into map[string]*nameRecord) error {
 	return nil
 }
 
-// Adapter is an adapter outside of a Store that fits a base. Its values are read when they are asked for.
-type Adapter struct {
-	Summary Summary
-	source  *source
-	fitted  *fitted
-	scratch string
-}
-
 // OpenPath opens the adapter folder, GGUF LoRA file or archive at path and checks it against the base. The error
-// wraps ErrFormat, ErrUnsupported, ErrTooLarge or runtime.ErrAdapter where the adapter is at fault. The caller
-// closes it.
-func OpenPath(base *runtime.Facts, path string) (_ *Adapter, err error) {
-	a := &Adapter{}
-	defer func() {
-		if err != nil {
-			a.Close()
-		}
-	}()
-	if a.scratch, err = os.MkdirTemp("", "lorikeet-adapter-"); err != nil {
+// wraps peft.ErrFormat, peft.ErrUnsupported, ErrTooLarge or runtime.ErrAdapter where the adapter is at fault. The
+// caller closes the adapter.
+func OpenPath(base *runtime.Facts, path string) (*peft.Adapter, error) {
+	scratch, err := os.MkdirTemp("", "lorikeet-adapter-")
+	if err != nil {
 		return nil, err
 	}
+	a, err := openPath(base, path, scratch)
+	if err != nil {
+		os.RemoveAll(scratch)
+	}
+	return a, err
+}
+
+func openPath(base *runtime.Facts, path, scratch string) (*peft.Adapter, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	o := &opener{facts: base, maxBytes: 16 << 30, scratch: a.scratch}
-	a.source, err = o.open(f, func(name string) (*os.File, error) { return os.Open(filepath.Join(path, name)) })
+	o := &opener{facts: base, maxBytes: 16 << 30, scratch: scratch}
+	src, err := o.open(f, func(name string) (*os.File, error) { return os.Open(filepath.Join(path, name)) })
 	if err != nil {
 		return nil, err
 	}
-	if a.fitted, err = a.source.fit(base); err != nil {
-		return nil, err
+	src.OnClose(func() { os.RemoveAll(scratch) })
+	a, err := src.Fit(base)
+	if err != nil {
+		src.Close()
 	}
-	a.Summary = a.fitted.summary
-	return a, nil
-}
-
-// Tensors returns the base tensors that the adapter changes.
-func (a *Adapter) Tensors() []string {
-	list := make([]string, len(a.fitted.modules))
-	for i := range a.fitted.modules {
-		list[i] = a.fitted.modules[i].tensor
-	}
-	return list
-}
-
-// Module reads what the adapter does to a base tensor; ok is false where it does nothing. The error wraps
-// ErrUnsupported where a value is not finite.
-func (a *Adapter) Module(tensor string) (m runtime.LoRAModule, ok bool, err error) {
-	for i := range a.fitted.modules {
-		if a.fitted.modules[i].tensor == tensor {
-			m, err = a.fitted.modules[i].load()
-			return m, true, err
-		}
-	}
-	return runtime.LoRAModule{}, false, nil
-}
-
-// Close closes the adapter's files. It may be called twice.
-func (a *Adapter) Close() error {
-	if a.source != nil {
-		a.source.close()
-		a.source = nil
-	}
-	if a.scratch == "" {
-		return nil
-	}
-	return os.RemoveAll(a.scratch)
+	return a, err
 }

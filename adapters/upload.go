@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -29,7 +30,7 @@ type opener struct {
 }
 
 // upload opens what a user sent: a GGUF LoRA file, an archive, or PEFT's two files.
-func (o *opener) upload(parts []Part) (*source, error) {
+func (o *opener) upload(parts []Part) (*peft.Source, error) {
 	var total int64
 	for _, p := range parts {
 		if total += p.Size; p.Size > o.maxBytes || total > o.maxBytes {
@@ -41,7 +42,7 @@ func (o *opener) upload(parts []Part) (*source, error) {
 	}
 	switch len(parts) {
 	case 0:
-		return nil, fmt.Errorf("%w: the upload has no files", ErrFormat)
+		return nil, fmt.Errorf("%w: the upload has no files", peft.ErrFormat)
 	case 1:
 		return o.file(parts[0])
 	}
@@ -53,66 +54,55 @@ func (o *opener) tooLarge(what string) error {
 }
 
 // file opens a single file, known by its first bytes.
-func (o *opener) file(p Part) (*source, error) {
+func (o *opener) file(p Part) (*peft.Source, error) {
 	if p.Size > o.maxBytes {
 		return nil, o.tooLarge(fmt.Sprintf("%q", p.Name))
 	}
 	head := make([]byte, min(p.Size, 512))
-	if err := readAt(p.Body, head, 0); err != nil {
-		return nil, err
+	if n, err := p.Body.ReadAt(head, 0); n < len(head) {
+		return nil, fmt.Errorf("%w: %q is shorter than stated: %w", peft.ErrFormat, p.Name, err)
 	}
 	switch {
 	case bytes.HasPrefix(head, []byte("GGUF")):
-		return ggufSource(o.facts, p.Body, p.Size)
+		return peft.FromGGUF(o.facts, p.Body, p.Size)
 	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
 		return o.archive(zipEntries(p))
 	case bytes.HasPrefix(head, []byte("\x1f\x8b")), len(head) > 262 && string(head[257:262]) == "ustar":
 		return o.archive(tarEntries(p, head[0] == 0x1f, o.maxBytes))
 	}
 	switch base := path.Base(p.Name); {
-	case base == configFile:
-		return nil, fmt.Errorf("%w: %s is missing beside %s", ErrFormat, tensorsFile, configFile)
+	case base == peft.ConfigFile:
+		return nil, fmt.Errorf("%w: %s is missing beside %s", peft.ErrFormat, peft.TensorsFile, peft.ConfigFile)
 	case strings.HasSuffix(base, ".safetensors"):
-		return nil, fmt.Errorf("%w: %s is missing beside %s", ErrFormat, configFile, base)
+		return nil, fmt.Errorf("%w: %s is missing beside %s", peft.ErrFormat, peft.ConfigFile, base)
 	}
-	return nil, fmt.Errorf("%w: %q is neither a GGUF file nor a .zip, .tar or .tar.gz archive", ErrFormat, p.Name)
+	return nil, fmt.Errorf("%w: %q is neither a GGUF file nor a .zip, .tar or .tar.gz archive", peft.ErrFormat, p.Name)
 }
 
 // twoFiles opens adapter_config.json and adapter_model.safetensors.
-func (o *opener) twoFiles(parts []Part) (*source, error) {
+func (o *opener) twoFiles(parts []Part) (*peft.Source, error) {
 	find := func(name string) int {
 		return slices.IndexFunc(parts, func(p Part) bool { return path.Base(p.Name) == name })
 	}
-	c, t := find(configFile), find(tensorsFile)
+	c, t := find(peft.ConfigFile), find(peft.TensorsFile)
 	for i, p := range parts {
 		if i != c && i != t {
-			return nil, fmt.Errorf("%w: file %q is not expected; %s and %s are", ErrFormat, p.Name, configFile, tensorsFile)
+			return nil, fmt.Errorf("%w: file %q is not expected; %s and %s are", peft.ErrFormat, p.Name, peft.ConfigFile, peft.TensorsFile)
 		}
 	}
 	return o.peft(parts[c], parts[t])
 }
 
 // peft opens the two files of a PEFT adapter.
-func (o *opener) peft(c, t Part) (*source, error) {
-	if c.Size > maxConfig {
-		return nil, fmt.Errorf("%w: %s has %d bytes, at most %d are read", ErrFormat, configFile, c.Size, maxConfig)
-	}
+func (o *opener) peft(c, t Part) (*peft.Source, error) {
 	if t.Size > o.maxBytes {
-		return nil, o.tooLarge(tensorsFile)
+		return nil, o.tooLarge(peft.TensorsFile)
 	}
-	raw := make([]byte, c.Size)
-	if err := readAt(c.Body, raw, 0); err != nil {
-		return nil, fmt.Errorf("%s: %w", configFile, err)
-	}
-	tensors, err := ReadTensors(t.Body, t.Size)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", tensorsFile, err)
-	}
-	return peftSource(raw, tensors)
+	return peft.Read(io.NewSectionReader(c.Body, 0, c.Size), io.NewSectionReader(t.Body, 0, t.Size))
 }
 
 // folder opens an adapter folder; open opens a file of it by name.
-func (o *opener) folder(open func(name string) (*os.File, error)) (*source, error) {
+func (o *opener) folder(open func(name string) (*os.File, error)) (*peft.Source, error) {
 	var files []*os.File
 	closeAll := func() {
 		for _, f := range files {
@@ -120,16 +110,16 @@ func (o *opener) folder(open func(name string) (*os.File, error)) (*source, erro
 		}
 	}
 	var parts [2]Part
-	for i, name := range []string{configFile, tensorsFile} {
+	for i, name := range []string{peft.ConfigFile, peft.TensorsFile} {
 		f, err := open(name)
-		if errors.Is(err, fs.ErrNotExist) && name == tensorsFile {
+		if errors.Is(err, fs.ErrNotExist) && name == peft.TensorsFile {
 			if bin, e := open(pickleFile); e == nil {
 				bin.Close()
 				err = pickleError(pickleFile)
 			}
 		}
 		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%w: %s is missing", ErrFormat, name)
+			err = fmt.Errorf("%w: %s is missing", peft.ErrFormat, name)
 		}
 		if err == nil {
 			files = append(files, f)
@@ -145,7 +135,7 @@ func (o *opener) folder(open func(name string) (*os.File, error)) (*source, erro
 		closeAll()
 		return nil, err
 	}
-	s.closer = closeAll
+	s.OnClose(closeAll)
 	return s, nil
 }
 
@@ -156,7 +146,7 @@ func filePart(f *os.File, name string) (Part, error) {
 		return Part{}, err
 	}
 	if !info.Mode().IsRegular() {
-		return Part{}, fmt.Errorf("%w: %s is not a regular file", ErrFormat, name)
+		return Part{}, fmt.Errorf("%w: %s is not a regular file", peft.ErrFormat, name)
 	}
 	return Part{Name: name, Body: f, Size: info.Size()}, nil
 }
@@ -175,5 +165,5 @@ func isPickle(name string) bool {
 
 func pickleError(name string) error {
 	return fmt.Errorf("%w: %s is a Python pickle, which can run code when it is read: save the adapter again with "+
-		"model.save_pretrained(folder), which writes %s", ErrUnsupported, path.Base(name), tensorsFile)
+		"model.save_pretrained(folder), which writes %s", peft.ErrUnsupported, path.Base(name), peft.TensorsFile)
 }

@@ -22,12 +22,14 @@ const module = "github.com/lorikeet-ai/lorikeet"
 // ARCHITECTURE.md shows them (go test ./e2e -run Architecture -update writes them there). All of them point down:
 // cmd -> internal/program -> server -> training -> adapters -> runtime -> quant.
 var arrows = map[string][]string{
-	"cmd/lorikeet":        {"internal/program", "tenants", "adapters", "fetch", "runtime", "runtime/llama", "quant", "quant/huggingface", "demo"},
+	"cmd/lorikeet":        {"internal/program", "tenants", "adapters", "adapters/merge", "adapters/peft", "fetch", "runtime", "runtime/llama", "quant", "quant/huggingface", "demo"},
 	"internal/program":    {"server", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "demo"},
-	"server":              {"openapi", "training", "adapters", "chat", "grammar", "fetch", "runtime", "runtime/engine"},
-	"training":            {"training/dataset", "adapters", "chat", "runtime"},
+	"server":              {"openapi", "training", "adapters", "adapters/merge", "adapters/peft", "chat", "grammar", "fetch", "runtime", "runtime/engine"},
+	"training":            {"training/dataset", "adapters", "adapters/peft", "chat", "runtime"},
 	"training/dataset":    {"chat", "runtime"},
-	"adapters":            {"runtime", "quant", "quant/safetensors"},
+	"adapters":            {"adapters/merge", "adapters/peft", "runtime"},
+	"adapters/merge":      {"adapters/peft", "quant", "runtime"},
+	"adapters/peft":       {"quant", "quant/safetensors", "runtime"},
 	"chat":                {"runtime"},
 	"grammar":             {},
 	"tenants":             {},
@@ -50,6 +52,7 @@ var arrows = map[string][]string{
 	"quant/huggingface/hftest": {"quant"},                    // model folders for tests
 	"runtime/qlora/qloratest":  {"runtime", "runtime/qlora"}, // C++ for tests
 	"internal/pytools":         {},                           // Python packages for tests
+	"adapters/peft/pefttest":   {"quant", "runtime"},         // small adapters for tests
 }
 
 // helpers are small packages that every room may import; they import nothing of ours.
@@ -60,10 +63,12 @@ var testArrows = map[string][]string{
 	"e2e":            {"bench/strain", "bench/randmodel", "openapi", "demo", "quant", "quant/huggingface/hftest", "runtime/llama"},
 	"server":         {"runtime/runtimetest", "quant"},
 	"training":       {"runtime/runtimetest"},
-	"adapters":       {"runtime/runtimetest", "demo"},
+	"adapters":       {"runtime/runtimetest", "demo", "quant", "adapters/peft/pefttest"},
+	"adapters/merge": {"adapters/peft/pefttest"},
+	"adapters/peft":  {"adapters/peft/pefttest", "demo"},
 	"runtime/engine": {"runtime/runtimetest"},
 	"chat":           {"runtime/runtimetest"},
-	"runtime/llama":  {"runtime/runtimetest", "demo", "adapters", "quant/huggingface", "quant/huggingface/hftest"},
+	"runtime/llama":  {"runtime/runtimetest", "demo", "adapters", "adapters/merge", "adapters/peft", "quant/huggingface", "quant/huggingface/hftest"},
 	"runtime/qlora":  {"runtime/qlora/qloratest", "runtime/llama", "quant", "demo"},
 	"demo":           {"quant"},
 	"tokenizer":      {"internal/pytools"},

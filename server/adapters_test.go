@@ -14,11 +14,12 @@ import (
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 )
 
-// peft returns the two files of a PEFT adapter of q_proj in layer 0.
-func peft(t testing.TB, seed float32) map[string][]byte {
+// peftFiles returns the two files of a PEFT adapter of q_proj in layer 0.
+func peftFiles(t testing.TB, seed float32) map[string][]byte {
 	t.Helper()
 	const rank, width = 2, 8
 	a, b := make([]float32, rank*width), make([]float32, width*rank)
@@ -27,9 +28,9 @@ func peft(t testing.TB, seed float32) map[string][]byte {
 	}
 	prefix := "base_model.model.model.layers.0.self_attn.q_proj."
 	var file bytes.Buffer
-	if err := adapters.WriteTensors(&file, []adapters.Tensor{
-		adapters.NewTensor(prefix+"lora_A.weight", []int64{rank, width}, a),
-		adapters.NewTensor(prefix+"lora_B.weight", []int64{width, rank}, b),
+	if err := peft.WriteTensors(&file, []peft.Tensor{
+		peft.NewTensor(prefix+"lora_A.weight", []int64{rank, width}, a),
+		peft.NewTensor(prefix+"lora_B.weight", []int64{width, rank}, b),
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -69,14 +70,14 @@ func (h *house) upload(name string, files map[string][]byte) response {
 func TestUploadAndItsVersions(t *testing.T) {
 	h := open(t)
 	var first, second openapi.Adapter
-	r := h.upload("pirate", peft(t, 1))
+	r := h.upload("pirate", peftFiles(t, 1))
 	h.ok(r, &first)
 	if r.status != http.StatusCreated || first.Name != "pirate" || first.Rank != 2 || first.Alpha != 4 || !first.Current ||
 		!slices.Equal(first.Targets, []string{"q_proj"}) || first.Bytes == 0 || first.Loaded || first.Origin != "upload" ||
 		time.Since(time.Unix(first.CreatedAt, 0)) > time.Minute {
 		t.Errorf("%d %+v", r.status, first)
 	}
-	h.ok(h.upload("pirate", peft(t, 2)), &second)
+	h.ok(h.upload("pirate", peftFiles(t, 2)), &second)
 	if second.Version == first.Version {
 		t.Error("another content has the same version")
 	}
@@ -114,7 +115,7 @@ func TestUploadAndItsVersions(t *testing.T) {
 
 func TestUploadErrors(t *testing.T) {
 	h := open(t, func(p *plan) { p.options.MaxUpload = 100 << 10 })
-	good := peft(t, 1)
+	good := peftFiles(t, 1)
 	config := good["adapter_config.json"]
 	many := map[string][]byte{}
 	for i := range maxParts + 1 {
@@ -163,7 +164,7 @@ func TestImport(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "shout"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range peft(t, 3) {
+	for name, content := range peftFiles(t, 3) {
 		if err := os.WriteFile(filepath.Join(dir, "shout", name), content, 0o644); err != nil {
 			t.Fatal(err)
 		}

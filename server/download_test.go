@@ -29,9 +29,9 @@ func (h *house) download(path, ifNoneMatch string) response {
 func TestDownload(t *testing.T) {
 	h := open(t)
 	var first openapi.Adapter
-	h.ok(h.upload("pirate", peft(t, 1)), &first)
-	h.ok(h.upload("pirate", peft(t, 2)), &openapi.Adapter{})
-	want := peft(t, 1)["adapter_model.safetensors"]
+	h.ok(h.upload("pirate", peftFiles(t, 1)), &first)
+	h.ok(h.upload("pirate", peftFiles(t, 2)), &openapi.Adapter{})
+	want := peftFiles(t, 1)["adapter_model.safetensors"]
 
 	r := h.download("/adapters/pirate@"+first.Version+"/download", "")
 	if r.status != 200 || r.header.Get("Content-Type") != "application/zip" || r.header.Get("ETag") != `"`+first.Digest+`-peft"` ||

@@ -10,6 +10,8 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/adapters/merge"
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 	"github.com/lorikeet-ai/lorikeet/fetch"
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/openapi"
@@ -70,9 +72,9 @@ var table = []row{
 	{adapters.ErrPath, http.StatusBadRequest, requestFault, "path_not_allowed", "path"},
 	{adapters.ErrTooLarge, http.StatusRequestEntityTooLarge, requestFault, "adapter_too_large", "file"},
 	{adapters.ErrDamaged, http.StatusInternalServerError, serverFault, "adapter_damaged", "adapter"},
-	{adapters.ErrMerge, http.StatusBadRequest, requestFault, codeValue, "from"},
-	{adapters.ErrUnsupported, http.StatusBadRequest, requestFault, "adapter_unsupported", "adapter"},
-	{adapters.ErrFormat, http.StatusBadRequest, requestFault, "adapter_unreadable", "adapter"},
+	{merge.ErrRefused, http.StatusBadRequest, requestFault, codeValue, "from"},
+	{peft.ErrUnsupported, http.StatusBadRequest, requestFault, "adapter_unsupported", "adapter"},
+	{peft.ErrFormat, http.StatusBadRequest, requestFault, "adapter_unreadable", "adapter"},
 	{runtime.ErrAdapter, http.StatusBadRequest, requestFault, "adapter_mismatch", "adapter"},
 	{runtime.ErrMemory, http.StatusServiceUnavailable, serverFault, "out_of_memory", ""},
 	{runtime.ErrNoRoom, http.StatusServiceUnavailable, serverFault, "no_room", ""},

@@ -84,10 +84,10 @@ func from(name, source string) string { return fmt.Sprintf(`{"name":%q,"source":
 
 func TestAdapterFromASource(t *testing.T) {
 	other := map[string][]byte{}
-	for name, b := range peft(t, 2) {
+	for name, b := range peftFiles(t, 2) {
 		other[filepath.Join("deep", name)] = b
 	}
-	hub := hubOf(t, map[string]map[string][]byte{"pirate": peft(t, 1), "deep": other}, nil)
+	hub := hubOf(t, map[string]map[string][]byte{"pirate": peftFiles(t, 1), "deep": other}, nil)
 	h := open(t, fetching(t, hub.URL, 1<<20))
 	var a, again openapi.Adapter
 	r := h.do("POST", "/adapters", from("pirate", "hf://org/pirate"))
@@ -95,7 +95,7 @@ func TestAdapterFromASource(t *testing.T) {
 	if r.status != http.StatusCreated || a.Name != "pirate" || a.Rank != 2 || a.Origin != "source" {
 		t.Errorf("%d %+v", r.status, a)
 	}
-	h.ok(h.upload("same", peft(t, 1)), &again)
+	h.ok(h.upload("same", peftFiles(t, 1)), &again)
 	if again.Digest != a.Digest {
 		t.Error("what is fetched is not what is uploaded")
 	}
@@ -116,11 +116,11 @@ func shaOf(name string) string {
 }
 
 func TestSourcesThatFail(t *testing.T) {
-	broken := peft(t, 1)
+	broken := peftFiles(t, 1)
 	broken["adapter_config.json"] = []byte("{")
-	foreign := peft(t, 1)
+	foreign := peftFiles(t, 1)
 	foreign["adapter_config.json"] = []byte(`{"peft_type":"LORA","r":3,"lora_alpha":4,"target_modules":["q_proj"]}`)
-	hub := hubOf(t, map[string]map[string][]byte{"good": peft(t, 1), "broken": broken, "foreign": foreign, "wrong": peft(t, 1), "cut": peft(t, 1), "bare": {"x": nil}},
+	hub := hubOf(t, map[string]map[string][]byte{"good": peftFiles(t, 1), "broken": broken, "foreign": foreign, "wrong": peftFiles(t, 1), "cut": peftFiles(t, 1), "bare": {"x": nil}},
 		func(w http.ResponseWriter, r *http.Request, b []byte) []byte {
 			switch {
 			case strings.Contains(r.URL.Path, "/wrong/"):
@@ -168,7 +168,7 @@ func TestSourcesThatFail(t *testing.T) {
 	hub.Close()
 	refused(t, h.do("POST", "/adapters", from("x", "hf://org/good")), 502, "source_unreachable", "source", "connection refused")
 
-	refused(t, open(t, fetching(t, hubOf(t, map[string]map[string][]byte{"good": peft(t, 1)}, nil).URL, 100)).do("POST", "/adapters", from("x", "hf://org/good")),
+	refused(t, open(t, fetching(t, hubOf(t, map[string]map[string][]byte{"good": peftFiles(t, 1)}, nil).URL, 100)).do("POST", "/adapters", from("x", "hf://org/good")),
 		413, "adapter_too_large", "source", "more than 100 bytes")
 	closed := open(t)
 	refused(t, closed.do("POST", "/adapters", from("x", "hf://org/good")), 403, codeNotAllowed, "source", "--remote-adapters")

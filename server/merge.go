@@ -8,6 +8,8 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/adapters/merge"
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 )
 
@@ -41,7 +43,7 @@ func (s *Server) MergeAdapters(c *fiber.Ctx) error {
 	}
 	info, err := s.store.Merge(ctx, req.Name, m)
 	if err != nil {
-		var field *adapters.FieldError
+		var field *peft.FieldError
 		if errors.As(err, &field) {
 			return at(field.Field, err)
 		}
@@ -54,7 +56,7 @@ func (s *Server) MergeAdapters(c *fiber.Ctx) error {
 // mergeOf reads what is to be merged, and finds each of the adapters.
 func (s *Server) mergeOf(req *openapi.MergeRequest) (adapters.Merge, error) {
 	var check checker
-	m := adapters.Merge{Method: adapters.Cat, Rank: check.integer("rank", req.Rank, 0, 1, 512)}
+	m := adapters.Merge{Options: merge.Options{Method: merge.Cat, Rank: check.integer("rank", req.Rank, 0, 1, 512)}}
 	if check.err != nil {
 		return m, check.err
 	}
@@ -78,8 +80,8 @@ func (s *Server) mergeOf(req *openapi.MergeRequest) (adapters.Merge, error) {
 	if len(req.From) == 0 {
 		return m, refuse(codeMissing, "from", "is missing: the adapters to merge")
 	}
-	if len(req.From) > adapters.MaxMerge {
-		return m, refuse(codeValue, "from", "has %d adapters, at most %d can be merged", len(req.From), adapters.MaxMerge)
+	if len(req.From) > merge.MaxInputs {
+		return m, refuse(codeValue, "from", "has %d adapters, at most %d can be merged", len(req.From), merge.MaxInputs)
 	}
 	for i, part := range req.From {
 		field := fmt.Sprintf("from[%d].", i)

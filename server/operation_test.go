@@ -260,7 +260,7 @@ func TestShutdown(t *testing.T) {
 	refused(t, h.do("GET", "/readyz", ""), 503, "shutting_down", "", "shutting down")
 	refused(t, h.do("POST", "/v1/completions", completion("a")), 503, "shutting_down", "", "shutting down")
 	refused(t, h.do("POST", "/adapters", `{"name":"a","path":"b"}`), 503, "shutting_down", "", "")
-	refused(t, h.upload("a", peft(t, 1)), 503, "shutting_down", "", "")
+	refused(t, h.upload("a", peftFiles(t, 1)), 503, "shutting_down", "", "")
 	if r := h.do("GET", "/healthz", ""); r.status != 200 {
 		t.Errorf("%s", r.body)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -87,8 +88,8 @@ func (c *Config) modules(f *runtime.Facts) ([]runtime.TrainModule, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := adapters.Plan(f, raw)
-	if e := new(adapters.FieldError); errors.As(err, &e) {
+	list, err := peft.Targets(f, raw)
+	if e := new(peft.FieldError); errors.As(err, &e) {
 		return nil, &FieldError{Field: e.Field, Reason: e.Reason}
 	}
 	if err != nil {

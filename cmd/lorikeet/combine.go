@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/adapters/merge"
 	"github.com/lorikeet-ai/lorikeet/internal/bytesize"
 )
 
@@ -85,7 +85,7 @@ func combineCommand(env lookup) *cobra.Command {
 			return err
 		},
 	}
-	choiceFlag(cmd.Flags(), &method, "method", adapters.Cat, "how they are put together", adapters.Methods()...)
+	choiceFlag(cmd.Flags(), &method, "method", merge.Cat, "how they are put together", merge.Methods()...)
 	cmd.Flags().Float64Var(&density, "density", 0, "part of the values that ties, dare_* and magnitude_prune keep")
 	cmd.Flags().IntVar(&rank, "rank", 0, "rank of svd; the largest of the adapters' where it is not given")
 	cmd.Flags().Int64Var(&seed, "seed", 0, "of the values that dare_* drops")

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 	"github.com/lorikeet-ai/lorikeet/demo"
 	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -111,7 +112,7 @@ func (e *exportFlags) fromFolder(w io.Writer, ref adapters.Ref, format adapters.
 			return nil, err
 		}
 		defer file.Close()
-		if base, err = adapters.FactsOf(file); err != nil {
+		if base, err = peft.FactsOf(file); err != nil {
 			return nil, err
 		}
 	}

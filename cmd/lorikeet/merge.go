@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/adapters/merge"
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 	"github.com/lorikeet-ai/lorikeet/internal/bytesize"
 	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/quant/huggingface"
@@ -133,13 +135,13 @@ func baseFacts(path string) (*runtime.Facts, error) {
 		return nil, err
 	}
 	defer file.Close()
-	return adapters.FactsOf(file)
+	return peft.FactsOf(file)
 }
 
 // open opens the adapters. closeAll closes them, also after an error.
-func (m *mergeFlags) open(base *runtime.Facts) (sum *adapters.Sum, label string, closeAll func(), err error) {
-	sum = adapters.NewSum(base)
-	var list []*adapters.Adapter
+func (m *mergeFlags) open(base *runtime.Facts) (sum *merge.Sum, label string, closeAll func(), err error) {
+	sum = merge.NewSum(base)
+	var list []*peft.Adapter
 	closeAll = func() {
 		for _, a := range list {
 			a.Close()
@@ -156,10 +158,9 @@ func (m *mergeFlags) open(base *runtime.Facts) (sum *adapters.Sum, label string,
 			return nil, "", closeAll, fmt.Errorf("--adapter %s: %w", w.Name, err)
 		}
 		list = append(list, a)
-		if err := a.Mergeable(base); err != nil {
+		if err := sum.Add(a, w.Weight); err != nil {
 			return nil, "", closeAll, fmt.Errorf("--adapter %s: %w", w.Name, err)
 		}
-		sum.Add(a, w.Weight)
 		labels = append(labels, fmt.Sprintf("%s*%g", filepath.Base(w.Name), w.Weight))
 	}
 	return sum, strings.Join(labels, " + "), closeAll, nil
@@ -190,7 +191,7 @@ func (m *mergeFlags) find(arg string) (weighted, string, error) {
 
 // write merges the sum into the base. Where another type is asked for, the merged weights go through a file of F32
 // beside out, which is quantized and removed.
-func (m *mergeFlags) write(ctx context.Context, sum *adapters.Sum, label, out string, screen io.Writer) (err error) {
+func (m *mergeFlags) write(ctx context.Context, sum *merge.Sum, label, out string, screen io.Writer) (err error) {
 	to := out
 	if m.typ != "" {
 		dir, err := os.MkdirTemp(filepath.Dir(out), "."+filepath.Base(out)+".*.tmp")

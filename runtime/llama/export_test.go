@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -165,7 +166,7 @@ func TestFactsOfAFile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := adapters.FactsOf(f)
+			got, err := peft.FactsOf(f)
 			f.Close()
 			if err != nil {
 				t.Fatal(err)

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/adapters/merge"
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -24,34 +26,32 @@ type served struct {
 	weight float32
 }
 
-// merge writes base with the adapters merged in, of its own types or in F32, and returns the file and what a
+// mergeInto writes base with the adapters merged in, of its own types or in F32, and returns the file and what a
 // device places for the same sum.
-func merge(t *testing.T, base string, plain bool, paths map[string]float32) (out string, terms []served) {
+func mergeInto(t *testing.T, base string, plain bool, paths map[string]float32) (out string, terms []served) {
 	t.Helper()
 	file, err := quant.Open(base)
 	if err != nil {
 		t.Fatal(err)
 	}
-	facts, err := adapters.FactsOf(file)
+	facts, err := peft.FactsOf(file)
 	file.Close()
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum := adapters.NewSum(facts)
+	sum := merge.NewSum(facts)
 	for path, weight := range paths {
 		a, err := adapters.OpenPath(facts, path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer a.Close()
-		sum.Add(a, weight)
-		l := &runtime.LoRA{}
-		for _, tensor := range a.Tensors() {
-			m, _, err := a.Module(tensor)
-			if err != nil {
-				t.Fatal(err)
-			}
-			l.Modules = append(l.Modules, m)
+		if err := sum.Add(a, weight); err != nil {
+			t.Fatal(err)
+		}
+		l, err := a.LoRA()
+		if err != nil {
+			t.Fatal(err)
 		}
 		terms = append(terms, served{l, weight})
 	}
@@ -183,20 +183,20 @@ var demoSum = map[string]float32{"../../demo/adapters/pirate": 0.7, "../../demo/
 func TestMergedModelAnswersAsTheServedSum(t *testing.T) {
 	texts := func(m *Model) [][]runtime.Token { return heldOut(t, m, 40) }
 	f16, nf4 := "../../demo/demo-base.f16.gguf", "../../demo/demo-base.nf4.gguf"
-	merged, terms := merge(t, f16, false, demoSum)
+	merged, terms := mergeInto(t, f16, false, demoSum)
 	c := compareMerged(t, f16, merged, terms, texts)
 	t.Logf("F16: %+v", c)
 	// Where the two likeliest tokens are as good as equal, the rounding of W' to F16 may choose the other.
 	if c.margin > 0.05 || c.other*500 > c.positions || c.kl > 1e-4 || c.moved < 0.1 {
 		t.Errorf("F16: %+v", c)
 	}
-	merged, terms = merge(t, nf4, false, demoSum)
+	merged, terms = mergeInto(t, nf4, false, demoSum)
 	c = compareMerged(t, nf4, merged, terms, texts)
 	t.Logf("NF4: %+v", c)
 	if c.kl > 0.1 || c.kl*5 > c.moved {
 		t.Errorf("NF4: %+v", c)
 	}
-	merged, terms = merge(t, nf4, true, demoSum)
+	merged, terms = mergeInto(t, nf4, true, demoSum)
 	c = compareMerged(t, nf4, merged, terms, texts)
 	t.Logf("NF4 to F32: %+v", c)
 	if c.margin > 0.05 || c.kl > 1e-4 { // the base's Q8_0 head rounds activations to 8 bits, an F32 head does not
@@ -244,7 +244,7 @@ func TestMergeOfEveryTensor(t *testing.T) {
 		}
 		e.Close()
 		out.Close()
-		merged, terms := merge(t, base, false, map[string]float32{out.Name(): 0.5})
+		merged, terms := mergeInto(t, base, false, map[string]float32{out.Name(): 0.5})
 		got := compareMerged(t, base, merged, terms, func(*Model) [][]runtime.Token {
 			tokens := make([]runtime.Token, 30)
 			for i := range tokens {
@@ -272,7 +272,7 @@ func TestMergeOfWholeRows(t *testing.T) {
 			mix = append(mix, served{a.lora, weight})
 		}
 		for _, plain := range []bool{false, true} {
-			merged, _ := merge(t, base, plain, paths)
+			merged, _ := mergeInto(t, base, plain, paths)
 			got := compareMerged(t, base, merged, mix, func(*Model) [][]runtime.Token {
 				tokens := make([]runtime.Token, 40)
 				for i := range tokens {
@@ -316,19 +316,19 @@ func savedAdapters(t *testing.T, s sizes) []adapter {
 	config := `{"peft_type":"LORA","r":4,"lora_alpha":8,"target_modules":["q_proj"],`
 	return []adapter{
 		{one, peftFolder(t, config+`"bias":"lora_only","modules_to_save":["embed_tokens"]}`,
-			adapters.NewTensor(q+".lora_A.weight", []int64{4, int64(n)}, a), adapters.NewTensor(q+".lora_B.weight", []int64{int64(n), 4}, b),
-			adapters.NewTensor(q+".bias", []int64{int64(n)}, bias),
-			adapters.NewTensor("base_model.model.model.embed_tokens.weight", []int64{int64(s.vocab), int64(n)}, table))},
+			peft.NewTensor(q+".lora_A.weight", []int64{4, int64(n)}, a), peft.NewTensor(q+".lora_B.weight", []int64{int64(n), 4}, b),
+			peft.NewTensor(q+".bias", []int64{int64(n)}, bias),
+			peft.NewTensor("base_model.model.model.embed_tokens.weight", []int64{int64(s.vocab), int64(n)}, table))},
 		{two, peftFolder(t, config+`"trainable_token_indices":[3,7,500]}`,
-			adapters.NewTensor("base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta", []int64{3, int64(n)}, rows))},
+			peft.NewTensor("base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta", []int64{3, int64(n)}, rows))},
 	}
 }
 
-func peftFolder(t *testing.T, config string, tensors ...adapters.Tensor) string {
+func peftFolder(t *testing.T, config string, tensors ...peft.Tensor) string {
 	t.Helper()
 	dir := t.TempDir()
 	var b bytes.Buffer
-	if err := adapters.WriteTensors(&b, tensors); err != nil {
+	if err := peft.WriteTensors(&b, tensors); err != nil {
 		t.Fatal(err)
 	}
 	for name, data := range map[string][]byte{"adapter_config.json": []byte(config), "adapter_model.safetensors": b.Bytes()} {

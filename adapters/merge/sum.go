@@ -1,4 +1,4 @@
-package adapters
+package merge
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 
 	"gonum.org/v1/gonum/blas/gonum"
 
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -17,7 +18,7 @@ import (
 //
 // A DoRA adapter, whose gain is g_i = m_i / |W + s_i B_i A_i| by rows, adds w_i [(g_i - 1) W + g_i s_i B_i A_i]. It is
 // the function that a request for all of the adapters gets, up to the rounding of W'. Whole rows and biases are summed
-// likewise; see apply_whole.go.
+// likewise; see sum_whole.go.
 type Sum struct {
 	base  *runtime.Facts
 	terms []sumTerm
@@ -28,22 +29,27 @@ type Sum struct {
 }
 
 type sumTerm struct {
-	adapter *Adapter
+	adapter *peft.Adapter
 	weight  float32
 }
 
 // NewSum returns the empty sum for a base.
 func NewSum(base *runtime.Facts) *Sum { return &Sum{base: base, holds: make(map[string]bool)} }
 
-// Add adds an adapter, which must stay open while the Sum is in use.
-func (s *Sum) Add(a *Adapter, weight float32) {
-	if weight == 0 {
-		return
+// Add adds an adapter, which must stay open while the Sum is in use. The error wraps peft.ErrUnsupported where the
+// base has no place for a part of the adapter.
+func (s *Sum) Add(a *peft.Adapter, weight float32) error {
+	if err := checkPlaces(s.base, a); err != nil || weight == 0 {
+		return err
 	}
 	s.terms = append(s.terms, sumTerm{a, weight})
-	for _, t := range slices.Concat(a.Tensors(), a.wholeTensors()) {
+	for i := range a.Modules {
+		s.holds[a.Modules[i].Tensor] = true
+	}
+	for _, t := range wholeTensors(a) {
 		s.holds[t] = true
 	}
+	return nil
 }
 
 // Changes reports whether the sum changes the base tensor.
@@ -89,15 +95,16 @@ func (s *Sum) Change(tensor string) (quant.Change, error) {
 func (s *Sum) look(tensor string, weights quant.Scan) (*addition, error) {
 	var d addition
 	for _, t := range s.terms {
-		for _, o := range t.adapter.whole(tensor, t.weight) {
+		for _, o := range wholeOf(t.adapter, tensor, t.weight) {
 			d.in, d.own = o.width, append(d.own, o)
 		}
-		m, ok, err := t.adapter.Module(tensor)
+		i := slices.IndexFunc(t.adapter.Modules, func(m peft.Module) bool { return m.Tensor == tensor })
+		if i < 0 {
+			continue
+		}
+		m, err := t.adapter.Modules[i].Load()
 		if err != nil {
 			return nil, err
-		}
-		if !ok {
-			continue
 		}
 		if m.Magnitude != nil {
 			if err := d.gain(&m, t.weight, weights); err != nil {
@@ -140,7 +147,7 @@ func (d *addition) gain(m *runtime.LoRAModule, weight float32, weights quant.Sca
 	for i, x := range squares {
 		g := float64(m.Magnitude[i]) / math.Sqrt(x)
 		if math.IsNaN(g) || math.IsInf(g, 0) {
-			return fmt.Errorf("%w: %s: magnitude %d is %g where W + scale*B*A is 0", ErrUnsupported, m.Tensor, i, m.Magnitude[i])
+			return fmt.Errorf("%w: %s: magnitude %d is %g where W + scale*B*A is 0", peft.ErrUnsupported, m.Tensor, i, m.Magnitude[i])
 		}
 		gains[i], factors[i] = float32(g), float32(float64(weight)*(g-1))
 	}

@@ -1,10 +1,12 @@
-package adapters
+package peft
 
 import (
 	"fmt"
 	"math"
 	"strings"
 	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/adapters/peft/pefttest"
 )
 
 // configWith is a minimal configuration with further fields.
@@ -130,7 +132,7 @@ func TestConfigKnowsEveryField(t *testing.T) {
 			}
 			_, err := parseConfig([]byte("{" + strings.Join(fields, ",") + "}"))
 			if refuses := list == 2; refuses {
-				wantError(t, err, ErrUnsupported, field, refused[field])
+				pefttest.WantError(t, err, ErrUnsupported, field, refused[field])
 			} else if err != nil {
 				t.Error(err)
 			}
@@ -166,7 +168,7 @@ func TestConfigRefuses(t *testing.T) {
 	}
 	for fields, part := range unsupported {
 		_, err := parseConfig(configWith(fields))
-		wantError(t, err, ErrUnsupported, part)
+		pefttest.WantError(t, err, ErrUnsupported, part)
 	}
 }
 
@@ -183,7 +185,7 @@ func TestConfigRefusesWrongValues(t *testing.T) {
 	}
 	for fields, part := range wrong {
 		_, err := parseConfig(configWith(fields))
-		wantError(t, err, ErrFormat, part)
+		pefttest.WantError(t, err, ErrFormat, part)
 	}
 	whole := map[string]struct {
 		want error
@@ -201,18 +203,18 @@ func TestConfigRefusesWrongValues(t *testing.T) {
 		`{"peft_type": "LORA", "r": 8, "lora_alpha": 1e300, "target_modules": ["x"]}`:                                 {ErrFormat, "lora_alpha"},
 		`{"peft_type": "LORA", "r": 8, "lora_alpha": 16}`:                                                             {ErrFormat, "target_modules is missing"},
 		`{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": [1]}`:                                      {ErrFormat, "target_modules"},
-		`{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": "` + strings.Repeat("x", maxConfig) + `"}`: {ErrFormat, "longer"},
+		`{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": "` + strings.Repeat("x", MaxConfig) + `"}`: {ErrFormat, "longer"},
 	}
 	for data, c := range whole {
 		_, err := parseConfig([]byte(data))
-		wantError(t, err, c.want, c.part)
+		pefttest.WantError(t, err, c.want, c.part)
 	}
 }
 
 func TestConfigThatEndsEarly(t *testing.T) {
 	for _, text := range []string{"", "{", `{"r"`, `{"r": 8`, `{"r": 8,`} {
 		_, err := parseConfig([]byte(text))
-		wantError(t, err, ErrFormat, "early")
+		pefttest.WantError(t, err, ErrFormat, "early")
 	}
 }
 

@@ -1,4 +1,4 @@
-package adapters
+package peft
 
 import (
 	"bytes"
@@ -8,13 +8,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-)
 
-// withHeader puts a header before data, as the format has it.
-func withHeader(header string, data []byte) []byte {
-	b := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
-	return slices.Concat(b, []byte(header), data)
-}
+	"github.com/lorikeet-ai/lorikeet/adapters/peft/pefttest"
+)
 
 func read(data []byte) ([]Tensor, error) {
 	return ReadTensors(bytes.NewReader(data), int64(len(data)))
@@ -25,7 +21,7 @@ func TestReadTensors(t *testing.T) {
 	data = append(data, 0, 0x3c, 0, 0xbc)           // 1, -1 in F16
 	data = append(data, 0x80, 0x3f)                 // 1 in BF16
 	data = binary.LittleEndian.AppendUint64(data, math.Float64bits(0.5))
-	tensors, err := read(withHeader(`{"h":{"dtype":"F16","shape":[2,1],"data_offsets":[8,12]},"__metadata__":{"format":"pt"},
+	tensors, err := read(pefttest.WithHeader(`{"h":{"dtype":"F16","shape":[2,1],"data_offsets":[8,12]},"__metadata__":{"format":"pt"},
 		"f":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]},"d":{"dtype":"F64","shape":[],"data_offsets":[14,22]},
 		"b":{"dtype":"BF16","shape":[1],"data_offsets":[12,14]},"none":{"dtype":"F32","shape":[0,3],"data_offsets":[22,22]}}  `, data))
 	if err != nil {
@@ -54,14 +50,14 @@ func TestReadTensorsRefuses(t *testing.T) {
 		"outside":       {`{"dtype":"F32","shape":[3],"data_offsets":[0,12]}`, "outside"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := read(withHeader(`{"a":`+c.entry+`}`, make([]byte, 8)))
-			wantError(t, err, ErrFormat, c.want)
+			_, err := read(pefttest.WithHeader(`{"a":`+c.entry+`}`, make([]byte, 8)))
+			pefttest.WantError(t, err, ErrFormat, c.want)
 		})
 	}
 }
 
 func TestTensorShorterThanStated(t *testing.T) {
-	data := withHeader(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, make([]byte, 8))
+	data := pefttest.WithHeader(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, make([]byte, 8))
 	tensors, err := ReadTensors(bytes.NewReader(data[:len(data)-1]), int64(len(data)))
 	if err != nil {
 		t.Fatal(err)
@@ -95,9 +91,9 @@ func TestWriteTensorsReadsBack(t *testing.T) {
 }
 
 func FuzzReadTensors(f *testing.F) {
-	f.Add(withHeader(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, make([]byte, 8)))
-	f.Add(withHeader(`{"__metadata__":{},"a":{"dtype":"F16","shape":[1,2],"data_offsets":[0,4]},"b":{"dtype":"BF16","shape":[],"data_offsets":[4,6]}}`, make([]byte, 6)))
-	f.Add(withHeader(`{"a":{"dtype":"F32","shape":[0,9223372036854775807],"data_offsets":[0,0]}}`, nil))
+	f.Add(pefttest.WithHeader(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, make([]byte, 8)))
+	f.Add(pefttest.WithHeader(`{"__metadata__":{},"a":{"dtype":"F16","shape":[1,2],"data_offsets":[0,4]},"b":{"dtype":"BF16","shape":[],"data_offsets":[4,6]}}`, make([]byte, 6)))
+	f.Add(pefttest.WithHeader(`{"a":{"dtype":"F32","shape":[0,9223372036854775807],"data_offsets":[0,0]}}`, nil))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		tensors, err := read(data)
 		if err != nil {

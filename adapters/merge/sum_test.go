@@ -1,20 +1,28 @@
-package adapters
+package merge
 
 import (
 	"errors"
 	"maps"
 	"math"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
 	"testing"
 
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
+	"github.com/lorikeet-ai/lorikeet/adapters/peft/pefttest"
 	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
 // noScan is for sums that need not look at the weights.
 func noScan(func(int64, []float32) error) error { return errors.New("the weights are scanned") }
+
+func add(t *testing.T, s *Sum, a *peft.Adapter, weight float32) {
+	t.Helper()
+	if err := s.Add(a, weight); err != nil {
+		t.Fatal(err)
+	}
+}
 
 func lookAndChange(t *testing.T, s *Sum, tensor string, scan quant.Scan) quant.Change {
 	t.Helper()
@@ -33,20 +41,14 @@ func lookAndChange(t *testing.T, s *Sum, tensor string, scan quant.Scan) quant.C
 
 // A sum gives W + sum w s B A, in whatever parts the weights come.
 func TestSum(t *testing.T) {
-	base := testFacts()
+	base := pefttest.Facts()
 	sum := NewSum(base)
 	var list []*runtime.LoRA
 	weights := []float32{0.7, -0.3}
-	for i, p := range []*peftFiles{newPEFT(1), odd(t)} {
-		dir := filepath.Join(t.TempDir(), "adapter")
-		p.folder(t, dir)
-		a, err := OpenPath(base, dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer a.Close()
-		sum.Add(a, weights[i])
-		list = append(list, p.lora(t, base))
+	for i, p := range []*pefttest.Files{pefttest.New(1), pefttest.Odd()} {
+		a := open(t, p, base)
+		add(t, sum, a, weights[i])
+		list = append(list, loraOf(t, a))
 	}
 	for tensor, shape := range base.Targets {
 		terms, _ := termsOf(list, weights, tensor)
@@ -79,7 +81,7 @@ func TestSum(t *testing.T) {
 		t.Errorf("an adapter of a tied head gives it the tensors %v", u)
 	}
 	empty := NewSum(base)
-	empty.Add(&Adapter{}, 0)
+	add(t, empty, &peft.Adapter{}, 0)
 	if empty.Changes("output.weight") {
 		t.Error("a weight of 0 changes something")
 	}
@@ -88,12 +90,12 @@ func TestSum(t *testing.T) {
 // A sum with DoRA adds w [(g - 1) W + g s B A], g being what brings the rows of W + s B A, and the columns of the
 // embeddings, to their magnitudes.
 func TestSumOfDoRA(t *testing.T) {
-	base := testFacts()
+	base := pefttest.Facts()
 	base.Targets["token_embd.weight"] = runtime.Shape{In: 16, Out: 32}
 	delete(base.Refused, "token_embd.weight")
-	p := newPEFT(3)
-	p.config["use_dora"] = true
-	p.config["target_modules"] = append(p.config["target_modules"].([]string), "embed_tokens")
+	p := pefttest.New(3)
+	p.Config["use_dora"] = true
+	p.Config["target_modules"] = append(p.Config["target_modules"].([]string), "embed_tokens")
 	rng := rand.New(rand.NewPCG(4, 4))
 	random := func(n int64, start, scale float64) []float32 {
 		v := make([]float32, n)
@@ -103,31 +105,21 @@ func TestSumOfDoRA(t *testing.T) {
 		return v
 	}
 	for name, shape := range map[string][]int64{".lora_embedding_A": {4, 32}, ".lora_embedding_B": {16, 4}} {
-		name = "base_model.model." + embeddingModule + name
-		p.tensors[name] = NewTensor(name, shape, random(shape[0]*shape[1], 0, 1))
+		name = "base_model.model." + "model.embed_tokens" + name
+		p.Set(name, shape, random(shape[0]*shape[1], 0, 1))
 	}
-	for tensor, shape := range base.Targets {
-		path, _ := peftModule(tensor)
-		n := int64(shape.Out)
-		if path == embeddingModule {
-			n = int64(shape.In)
-		}
-		if name := "base_model.model." + path + ".lora_magnitude_vector"; path != headModule {
-			p.tensors[name] = NewTensor(name, []int64{n}, random(n, 3, 0.5))
-		}
+	p.Set("base_model.model.model.embed_tokens.lora_magnitude_vector", []int64{16}, random(16, 3, 0.5))
+	for tensor, path := range pefttest.Paths() {
+		n := int64(base.Targets[tensor].Out)
+		p.Set("base_model.model."+path+".lora_magnitude_vector", []int64{n}, random(n, 3, 0.5))
 	}
-	dir := filepath.Join(t.TempDir(), "dora")
-	p.folder(t, dir)
-	a, err := OpenPath(base, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.Close()
+	a := open(t, p, base)
 	const weight = 0.6
 	sum := NewSum(base)
-	sum.Add(a, weight)
-	for _, tensor := range a.Tensors() {
-		m, _, err := a.Module(tensor)
+	add(t, sum, a, weight)
+	for i := range a.Modules {
+		tensor := a.Modules[i].Tensor
+		m, err := a.Modules[i].Load()
 		if err != nil || len(m.Magnitude) == 0 {
 			t.Fatalf("%s has %d magnitudes: %v", tensor, len(m.Magnitude), err)
 		}
@@ -169,24 +161,24 @@ func TestSumOfDoRA(t *testing.T) {
 // Whole rows and biases are summed like the rest: w (row - base row), and w times a bias of lora_B, also where another
 // adapter has a LoRA on the same tensor; and in whatever parts the weights come.
 func TestSumOfWholeRows(t *testing.T) {
-	base := wholeFacts(true)
-	p, q := newPEFT(1), newPEFT(2)
-	p.config["modules_to_save"], p.config["ensure_weight_tying"] = []string{"embed_tokens"}, true
-	saved := p.put(3, "model.embed_tokens.weight", 32, 16)
-	p.config["bias"] = "lora_only"
-	replaced := p.put(4, "model.layers.0.self_attn.q_proj.bias", 16)
-	q.config["trainable_token_indices"] = []int{7, 30}
-	tokens := q.put(5, "model.embed_tokens.token_adapter.trainable_tokens_delta", 2, 16)
-	q.config["target_modules"] = append(q.config["target_modules"].([]string), "embed_tokens")
-	a, b := q.put(6, "model.embed_tokens.lora_embedding_A", 4, 32), q.put(7, "model.embed_tokens.lora_embedding_B", 16, 4)
+	base := pefttest.WholeFacts(true)
+	p, q := pefttest.New(1), pefttest.New(2)
+	p.Config["modules_to_save"], p.Config["ensure_weight_tying"] = []string{"embed_tokens"}, true
+	saved := p.Put(3, "model.embed_tokens.weight", 32, 16)
+	p.Config["bias"] = "lora_only"
+	replaced := p.Put(4, "model.layers.0.self_attn.q_proj.bias", 16)
+	q.Config["trainable_token_indices"] = []int{7, 30}
+	tokens := q.Put(5, "model.embed_tokens.token_adapter.trainable_tokens_delta", 2, 16)
+	q.Config["target_modules"] = append(q.Config["target_modules"].([]string), "embed_tokens")
+	a, b := q.Put(6, "model.embed_tokens.lora_embedding_A", 4, 32), q.Put(7, "model.embed_tokens.lora_embedding_B", 16, 4)
 	sum := NewSum(base)
 	weights := []float64{0.7, -0.4}
-	for i, x := range []*peftFiles{p, q} {
-		sum.Add(x.mergeable(t, base), float32(weights[i]))
+	for i, x := range []*pefttest.Files{p, q} {
+		add(t, sum, open(t, x, base), float32(weights[i]))
 	}
-	bias, err := permute(replaced, 16, base.Heads, true)
-	if err != nil {
-		t.Fatal(err)
+	bias := make([]float32, 16) // heads of 4: pairs (i, i+2) of Hugging Face stand side by side in GGUF
+	for i, x := range replaced {
+		bias[i/4*4+i%2*2+i%4/2] = x
 	}
 	embedding := func(r, c int) float64 { // alpha 8, rank 4: the LoRA's scale is 2
 		x := 0.0
@@ -234,42 +226,23 @@ func TestSumOfWholeRows(t *testing.T) {
 	}
 }
 
-// mergeable opens the adapter, which a base can take up, until the test ends.
-func (p *peftFiles) mergeable(t *testing.T, base *runtime.Facts) *Adapter {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "adapter")
-	p.folder(t, dir)
-	a, err := OpenPath(base, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { a.Close() })
-	if err := a.Mergeable(base); err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
 // A bias of lora_B is added to the base's bias; where the base has none, there is no place for it.
 func TestMergeableBiases(t *testing.T) {
-	base := wholeFacts(false)
+	base := pefttest.WholeFacts(false)
 	base.Biases = map[string]int{}
-	p := newPEFT(1)
-	p.config["lora_bias"] = true
+	p := pefttest.New(1)
+	p.Config["lora_bias"] = true
 	var q []float32
-	for tensor, shape := range testFacts().Targets {
-		path, _ := peftModule(tensor)
-		if path == headModule {
-			continue
-		}
-		base.Biases[biasTensor(tensor)] = shape.Out
-		if v := p.put(9, path+".lora_B.bias", int64(shape.Out)); tensor == "blk.1.attn_v.weight" {
+	for tensor, path := range pefttest.Paths() {
+		n := base.Targets[tensor].Out
+		base.Biases[biasTensor(tensor)] = n
+		if v := p.Put(9, path+".lora_B.bias", int64(n)); tensor == "blk.1.attn_v.weight" {
 			q = v
 		}
 	}
-	a := p.mergeable(t, base)
+	a := open(t, p, base)
 	sum := NewSum(base)
-	sum.Add(a, 0.5)
+	add(t, sum, a, 0.5)
 	change := lookAndChange(t, sum, "blk.1.attn_v.bias", noScan)
 	w := make([]float32, len(q))
 	if err := change(0, w); err != nil {
@@ -281,52 +254,30 @@ func TestMergeableBiases(t *testing.T) {
 		}
 	}
 	delete(base.Biases, "blk.1.attn_v.bias")
-	wantError(t, a.Mergeable(base), ErrUnsupported, "model.layers.1.self_attn.v_proj.lora_B.bias", "blk.1.attn_v.bias")
+	pefttest.WantError(t, NewSum(base).Add(a, 1), peft.ErrUnsupported, "model.layers.1.self_attn.v_proj.lora_B.bias", "blk.1.attn_v.bias")
 }
 
-func TestOpenPathRefuses(t *testing.T) {
-	base := testFacts()
-	dir := filepath.Join(t.TempDir(), "adapter")
-	p := newPEFT(1)
-	p.config["r"] = 5
-	p.folder(t, dir)
-	_, err := OpenPath(base, dir)
-	wantError(t, err, ErrFormat, "rank 4", "says 5")
-	if _, err := OpenPath(base, dir+"-none"); err == nil {
-		t.Error("a path that is not there opens")
-	}
-	dir += "2"
-	bad := newPEFT(1)
-	name := slices.Sorted(maps.Keys(bad.tensors))[0]
-	x := bad.tensors[name]
-	v := values(t, x)
-	v[0] = float32(math.NaN())
-	bad.tensors[name] = NewTensor(name, x.Shape, v)
-	bad.folder(t, dir)
-	a, err := OpenPath(base, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.Close()
-	sum := NewSum(base)
-	sum.Add(a, 1)
-	for _, tensor := range a.Tensors() {
-		if e := sum.Look(tensor, noScan); e != nil {
+// Values that are not finite are refused when they are read, by the tensor's name and their place.
+func TestSumRefusesValues(t *testing.T) {
+	base := pefttest.Facts()
+	bad := pefttest.New(1)
+	name := slices.Sorted(maps.Keys(bad.Tensors))[0]
+	bad.Tensors[name].Values[0] = float32(math.NaN())
+	sum, a := NewSum(base), open(t, bad, base)
+	add(t, sum, a, 1)
+	var err error
+	for i := range a.Modules {
+		if e := sum.Look(a.Modules[i].Tensor, noScan); e != nil {
 			err = e
 		}
 	}
-	wantError(t, err, ErrUnsupported, "NaN", name)
-	rows := newPEFT(1)
-	rows.config["modules_to_save"] = []string{"lm_head"}
-	rows.put(1, "lm_head.weight", 32, 16)[33] = float32(math.Inf(1)) // what a tensor is made of is not copied
-	rows.folder(t, dir+"3")
-	x2, err := OpenPath(wholeFacts(false), dir+"3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x2.Close()
-	sum = NewSum(wholeFacts(false))
-	sum.Add(x2, 1)
+	pefttest.WantError(t, err, peft.ErrUnsupported, "NaN", name)
+	rows := pefttest.New(1)
+	rows.Config["modules_to_save"] = []string{"lm_head"}
+	rows.Put(1, "lm_head.weight", 32, 16)[33] = float32(math.Inf(1)) // what a tensor is made of is not copied
+	base = pefttest.WholeFacts(false)
+	sum = NewSum(base)
+	add(t, sum, open(t, rows, base), 1)
 	change := lookAndChange(t, sum, "output.weight", noScan)
-	wantError(t, change(32, make([]float32, 16)), ErrUnsupported, "lm_head.weight", "value 33 is +Inf")
+	pefttest.WantError(t, change(32, make([]float32, 16)), peft.ErrUnsupported, "lm_head.weight", "value 33 is +Inf")
 }

@@ -1,8 +1,6 @@
-package adapters
+package peft
 
 import (
-	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -28,9 +26,9 @@ type pair struct {
 	m      []float32 // DoRA's magnitude vector; nil: plain LoRA
 }
 
-// ggufSource reads the header of a GGUF LoRA file of size bytes, which must stay readable while the source is
+// FromGGUF reads the header of a GGUF LoRA file of size bytes, which must stay readable while the source is
 // in use. The error wraps ErrFormat or ErrUnsupported.
-func ggufSource(f *runtime.Facts, r io.ReaderAt, size int64) (*source, error) {
+func FromGGUF(f *runtime.Facts, r io.ReaderAt, size int64) (*Source, error) {
 	file, err := quant.Read(r, size)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
@@ -41,9 +39,9 @@ func ggufSource(f *runtime.Facts, r io.ReaderAt, size int64) (*source, error) {
 	}
 	halves := make(map[string]*[2]quant.Tensor)
 	for _, t := range file.Tensors {
-		base, side := strings.TrimSuffix(t.Name, ".lora_a"), sideA
+		base, part := strings.TrimSuffix(t.Name, ".lora_a"), sideA
 		if base == t.Name {
-			base, side = strings.TrimSuffix(t.Name, ".lora_b"), sideB
+			base, part = strings.TrimSuffix(t.Name, ".lora_b"), sideB
 		}
 		if base == t.Name {
 			return nil, fmt.Errorf("%w: tensor %q is neither a lora_a nor a lora_b", ErrUnsupported, t.Name)
@@ -51,7 +49,7 @@ func ggufSource(f *runtime.Facts, r io.ReaderAt, size int64) (*source, error) {
 		if halves[base] == nil {
 			halves[base] = new([2]quant.Tensor)
 		}
-		halves[base][side] = t
+		halves[base][part] = t
 	}
 	var pairs []pair
 	for _, base := range slices.Sorted(maps.Keys(halves)) {
@@ -114,7 +112,7 @@ func ggufPair(file *quant.File, base string, t *[2]quant.Tensor, alpha float64) 
 			return transpose(v, int(in), int(rank)), nil
 		}
 	}
-	if b.Dims[0] != rank || rank > maxRank {
+	if b.Dims[0] != rank || rank > MaxRank {
 		return pair{}, fmt.Errorf("%w: tensors %q and %q have ranks %d and %d", ErrFormat, a.Name, b.Name, rank, b.Dims[0])
 	}
 	p.shape, p.rank = runtime.Shape{In: int(in), Out: int(out)}, int(rank)
@@ -135,8 +133,8 @@ func transpose(m []float32, rows, columns int) []float32 {
 	return out
 }
 
-// loraSource makes a source of an adapter that is in memory.
-func loraSource(f *runtime.Facts, a *runtime.LoRA) (*source, error) {
+// FromLoRA makes a Source of an adapter that is in memory. The error wraps ErrFormat or ErrUnsupported.
+func FromLoRA(f *runtime.Facts, a *runtime.LoRA) (*Source, error) {
 	if len(a.Biases) > 0 {
 		return nil, fmt.Errorf("%w: %s: a trained bias cannot be stored from memory", ErrUnsupported, a.Biases[0].Tensor)
 	}
@@ -145,7 +143,7 @@ func loraSource(f *runtime.Facts, a *runtime.LoRA) (*source, error) {
 	}
 	pairs := make([]pair, len(a.Modules))
 	for i, m := range a.Modules {
-		if len(m.A) != m.Rank*m.In || len(m.B) != m.Out*m.Rank || m.Rank < 1 || m.Rank > maxRank {
+		if len(m.A) != m.Rank*m.In || len(m.B) != m.Out*m.Rank || m.Rank < 1 || m.Rank > MaxRank {
 			return nil, fmt.Errorf("%w: %s: A and B of %d and %d values do not make rank %d of %d to %d", ErrFormat,
 				m.Tensor, len(m.A), len(m.B), m.Rank, m.In, m.Out)
 		}
@@ -168,55 +166,42 @@ func loraSource(f *runtime.Facts, a *runtime.LoRA) (*source, error) {
 	return pairSource(f, pairs)
 }
 
-// pairSource gives the pairs PEFT's names, row order and configuration.
-func pairSource(f *runtime.Facts, pairs []pair) (*source, error) {
-	if len(pairs) == 0 {
-		return nil, fmt.Errorf("%w: it holds no tensors", ErrFormat)
-	}
-	s := &source{}
-	paths := make([]string, len(pairs))
+// pairSource gives the pairs PEFT's names and row order.
+func pairSource(f *runtime.Facts, pairs []pair) (*Source, error) {
+	list := make([]Matrices, len(pairs))
 	for i, p := range pairs {
 		path, ok := peftModule(p.tensor)
 		if !ok {
 			return nil, fmt.Errorf("%w: tensor %q: %s", runtime.ErrAdapter, p.names[sideA], whyNoTarget(f, p.tensor))
 		}
-		paths[i] = path
-		s.tensors = append(s.tensors, peftPair(f, path, p)...)
+		list[i] = p.matrices(f, path)
 	}
-	raw, err := configOf(paths, pairs)
-	if err != nil {
-		return nil, err
-	}
-	s.config, err = parseConfig(raw)
-	return s, err
+	return FromMatrices(list)
 }
 
-// peftPair returns the module's tensors as PEFT has them.
-func peftPair(f *runtime.Facts, path string, p pair) []placed {
-	rank, in, out := int64(p.rank), int64(p.shape.In), int64(p.shape.Out)
-	a, b := p.a, p.b
-	if path == embeddingModule {
-		a, b = changed(p.b, func(v []float32) ([]float32, error) { return transpose(v, p.shape.Out, p.rank), nil }),
-			changed(p.a, func(v []float32) ([]float32, error) { return transpose(v, p.rank, p.shape.In), nil })
-		in, out = out, in
-	} else if n := heads(f, p.tensor); n > 0 {
-		b = changed(p.b, func(v []float32) ([]float32, error) { return permute(v, p.shape.Out, n, false) })
-	}
-	list := []placed{
-		{lazyTensor(p.names[sideA], []int64{rank, in}, a), address{path, sideA}},
-		{lazyTensor(p.names[sideB], []int64{out, rank}, b), address{path, sideB}},
-	}
+// matrices returns the module's matrices as PEFT has them.
+func (p *pair) matrices(f *runtime.Facts, path string) Matrices {
+	m := Matrices{Path: path, Rank: p.rank, In: p.shape.In, Out: p.shape.Out, Scale: p.scale, A: p.a, B: p.b,
+		names: [3]string{p.names[sideA], p.names[sideB], p.tensor + ".magnitude"}}
 	if p.m != nil {
-		m := func() ([]float32, error) { return p.m, nil }
-		if n := heads(f, p.tensor); n > 0 {
-			m = changed(m, func(v []float32) ([]float32, error) { return permute(v, p.shape.Out, n, false) })
-		}
-		list = append(list, placed{lazyTensor(p.tensor+".magnitude", []int64{int64(len(p.m))}, m), address{path, sideMagnitude}})
+		m.magnitude = func() ([]float32, error) { return p.m, nil }
+		m.magnitudes = len(p.m)
 	}
-	return list
+	if path == embeddingModule {
+		m.A = changed(p.b, func(v []float32) ([]float32, error) { return transpose(v, p.shape.Out, p.rank), nil })
+		m.B = changed(p.a, func(v []float32) ([]float32, error) { return transpose(v, p.rank, p.shape.In), nil })
+		m.In, m.Out = m.Out, m.In
+	} else if n := heads(f, p.tensor); n > 0 {
+		inOrder := func(v []float32) ([]float32, error) { return permute(v, p.shape.Out, n, false) }
+		m.B = changed(p.b, inOrder)
+		if p.m != nil {
+			m.magnitude = changed(m.magnitude, inOrder)
+		}
+	}
+	return m
 }
 
-// changed applies change to values that are made when they are read.
+// changed applies change to values that are computed when they are read.
 func changed(values func() ([]float32, error), change func([]float32) ([]float32, error)) func() ([]float32, error) {
 	return func() ([]float32, error) {
 		v, err := values()
@@ -225,53 +210,4 @@ func changed(values func() ([]float32, error), change func([]float32) ([]float32
 		}
 		return change(v)
 	}
-}
-
-// configOf writes the configuration that gives every pair its rank and scale: the most common ones as r and
-// lora_alpha, the others in rank_pattern and alpha_pattern.
-func configOf(paths []string, pairs []pair) ([]byte, error) {
-	ranks, alphas, short := make([]int, len(pairs)), make([]float64, len(pairs)), make(map[string]bool)
-	for i, p := range pairs {
-		ranks[i], alphas[i] = p.rank, alphaOf(p.scale, p.rank)
-		short[shortName(paths[i])] = true
-	}
-	r, alpha := mostCommon(ranks), mostCommon(alphas)
-	rankPattern, alphaPattern := make(map[string]int), make(map[string]float64)
-	for i, path := range paths {
-		if ranks[i] != r {
-			rankPattern[path] = ranks[i]
-		}
-		if alphas[i] != alpha {
-			alphaPattern[path] = alphas[i]
-		}
-	}
-	return json.Marshal(map[string]any{
-		"peft_type": "LORA", "task_type": "CAUSAL_LM", "inference_mode": true, "bias": "none",
-		"r": r, "lora_alpha": alpha, "use_rslora": false, "use_dora": pairs[0].m != nil,
-		"rank_pattern": rankPattern, "alpha_pattern": alphaPattern,
-		"target_modules": slices.Sorted(maps.Keys(short)),
-	})
-}
-
-// alphaOf returns the alpha that gives the scale: the nearest whole number where that is exact.
-func alphaOf(scale float32, rank int) float64 {
-	exact := float64(scale) * float64(rank)
-	if whole := math.Round(exact); float32(whole/float64(rank)) == scale {
-		return whole
-	}
-	return exact
-}
-
-// mostCommon returns the value that occurs most often, the larger one of two; the zero value of none.
-func mostCommon[T cmp.Ordered](values []T) (best T) {
-	count := make(map[T]int)
-	for _, v := range values {
-		count[v]++
-	}
-	for v, n := range count {
-		if n > count[best] || n == count[best] && v > best {
-			best = v
-		}
-	}
-	return best
 }

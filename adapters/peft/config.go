@@ -1,4 +1,4 @@
-package adapters
+package peft
 
 import (
 	"bytes"
@@ -20,15 +20,15 @@ import (
 
 // The names PEFT gives an adapter's two files.
 const (
-	configFile  = "adapter_config.json"
-	tensorsFile = "adapter_model.safetensors"
+	ConfigFile  = "adapter_config.json"
+	TensorsFile = "adapter_model.safetensors"
 )
 
 // maxConfig bounds adapter_config.json.
-const maxConfig = 1 << 20
+const MaxConfig = 1 << 20
 
 // maxRank is the largest rank that is served: the kernels pack no larger one.
-const maxRank = 512
+const MaxRank = 512
 
 // config is an adapter_config.json that has been read and can be honoured.
 type config struct {
@@ -77,12 +77,12 @@ var refused = map[string]string{
 // parseConfig reads adapter_config.json. The error wraps ErrFormat where it cannot be read, and
 // ErrUnsupported, with the field's name, where it asks for what we cannot serve exactly.
 func parseConfig(data []byte) (*config, error) {
-	if len(data) > maxConfig {
-		return nil, fmt.Errorf("%w: %s is longer than %d bytes", ErrFormat, configFile, maxConfig)
+	if len(data) > MaxConfig {
+		return nil, fmt.Errorf("%w: %s is longer than %d bytes", ErrFormat, ConfigFile, MaxConfig)
 	}
 	members, err := parseObject(data)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrFormat, configFile, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrFormat, ConfigFile, err)
 	}
 	c := &config{members: members}
 	slices.SortFunc(c.members, func(a, b member) int { return strings.Compare(a.key, b.key) })
@@ -91,18 +91,18 @@ func parseConfig(data []byte) (*config, error) {
 		fields[m.key] = m.value
 	}
 	if string(fields["peft_type"]) != `"LORA"` {
-		return nil, fmt.Errorf("%w: %s: peft_type is %s, only \"LORA\" is served", ErrUnsupported, configFile,
+		return nil, fmt.Errorf("%w: %s: peft_type is %s, only \"LORA\" is served", ErrUnsupported, ConfigFile,
 			cmp.Or(string(fields["peft_type"]), "missing"))
 	}
 	var x expressions
 	for _, m := range c.members {
 		if err := c.field(m, &x); err != nil {
-			return nil, fmt.Errorf("%w: %s: %s %w", cmp.Or(kindOf(err), ErrUnsupported), configFile, m.key, err)
+			return nil, fmt.Errorf("%w: %s: %s %w", cmp.Or(kindOf(err), ErrUnsupported), ConfigFile, m.key, err)
 		}
 	}
 	for _, name := range []string{"r", "lora_alpha", "target_modules"} {
 		if isNeutral(fields[name]) {
-			return nil, fmt.Errorf("%w: %s: %s is missing", ErrFormat, configFile, name)
+			return nil, fmt.Errorf("%w: %s: %s is missing", ErrFormat, ConfigFile, name)
 		}
 	}
 	return c, nil
@@ -203,9 +203,9 @@ func parseAs[T any](v json.RawMessage, want string) (T, error) {
 }
 
 func parseRank(v json.RawMessage) (int, error) {
-	r, err := parseAs[int](v, fmt.Sprintf("a whole number from 1 to %d", maxRank))
-	if err == nil && (r < 1 || r > maxRank) {
-		err = &wrongValue{fmt.Sprintf("a whole number from 1 to %d", maxRank)}
+	r, err := parseAs[int](v, fmt.Sprintf("a whole number from 1 to %d", MaxRank))
+	if err == nil && (r < 1 || r > MaxRank) {
+		err = &wrongValue{fmt.Sprintf("a whole number from 1 to %d", MaxRank)}
 	}
 	return r, err
 }

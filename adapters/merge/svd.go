@@ -1,4 +1,4 @@
-package adapters
+package merge
 
 import (
 	"errors"
@@ -14,12 +14,12 @@ import (
 // D itself, as large as the weight, is never made. It is the product of two thin matrices, L = [B_1 B_2 ...] and
 // R = [w_1 s_1 A_1; ...]: with L = U1 S1 V1^T and R^T = U2 S2 V2^T, D = U1 (S1 V1^T V2 S2) U2^T, and the matrix in
 // the middle is as small as the ranks' sum.
-func (p *mergePair) svd() func(side) ([]float32, error) {
+func (m *module) svd() func(side) ([]float32, error) {
 	var a, b []float32 // both are computed at once, and read one after the other
 	return func(s side) ([]float32, error) {
 		if s == sideA || b == nil {
 			var err error
-			if a, b, err = p.truncate(); err != nil {
+			if a, b, err = m.truncate(); err != nil {
 				return nil, err
 			}
 		}
@@ -35,15 +35,15 @@ func (p *mergePair) svd() func(side) ([]float32, error) {
 var errSVD = errors.New("the singular values could not be computed")
 
 // truncate computes A (rank, in) and B (out, rank).
-func (p *mergePair) truncate() (a, b []float32, err error) {
-	in, out, sum := p.shape[0], p.shape[1], 0
-	for _, t := range p.terms {
-		sum += t.module.rank
+func (m *module) truncate() (a, b []float32, err error) {
+	in, out, sum := m.in, m.out, 0
+	for _, t := range m.terms {
+		sum += t.lora.Rank
 	}
 	left, right := mat.NewDense(out, sum, nil), mat.NewDense(in, sum, nil)
 	column := 0
-	for i := range p.terms {
-		t := &p.terms[i]
+	for i := range m.terms {
+		t := &m.terms[i]
 		va, err := t.load(sideA)
 		if err != nil {
 			return nil, nil, err
@@ -52,15 +52,15 @@ func (p *mergePair) truncate() (a, b []float32, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		for k := range t.module.rank {
+		for k := range t.lora.Rank {
 			for c := range in {
 				right.Set(c, column+k, t.factor()*float64(va[k*in+c]))
 			}
 			for r := range out {
-				left.Set(r, column+k, float64(vb[r*t.module.rank+k]))
+				left.Set(r, column+k, float64(vb[r*t.lora.Rank+k]))
 			}
 		}
-		column += t.module.rank
+		column += t.lora.Rank
 	}
 	u1, m1, err := halves(left)
 	if err != nil {
@@ -80,15 +80,15 @@ func (p *mergePair) truncate() (a, b []float32, err error) {
 	f.UTo(&lu)
 	f.VTo(&rv)
 	var u, v mat.Dense
-	u.Mul(u1, lu.Slice(0, rows(&lu), 0, p.rank))
-	v.Mul(u2, rv.Slice(0, rows(&rv), 0, p.rank))
-	a, b = make([]float32, p.rank*in), make([]float32, out*p.rank)
-	for k := range p.rank {
+	u.Mul(u1, lu.Slice(0, rows(&lu), 0, m.rank))
+	v.Mul(u2, rv.Slice(0, rows(&rv), 0, m.rank))
+	a, b = make([]float32, m.rank*in), make([]float32, out*m.rank)
+	for k := range m.rank {
 		for c := range in {
 			a[k*in+c] = float32(v.At(c, k))
 		}
 		for r := range out {
-			b[r*p.rank+k] = float32(u.At(r, k) * values[k])
+			b[r*m.rank+k] = float32(u.At(r, k) * values[k])
 		}
 	}
 	return a, b, nil

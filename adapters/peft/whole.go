@@ -1,4 +1,4 @@
-package adapters
+package peft
 
 import (
 	"encoding/json"
@@ -12,22 +12,24 @@ import (
 // This file has what a PEFT adapter may hold beside its LoRAs: trained biases (bias, lora_bias), whole embeddings and
 // heads (modules_to_save), and the rows of single tokens (trainable_token_indices).
 
-// bias is a trained bias: of lora_B, scaled as its matrix is, or in the place of the base's own.
-type bias struct {
-	tensor   string // the layer's weight
-	t        *placed
-	rows     int // values
-	heads    int // that they are permuted by; 0: they are not
-	scale    float32
-	replaces bool
+// Bias is a trained bias of a linear layer.
+type Bias struct {
+	Tensor   string // the layer's weight in the base
+	Outputs  int    // values of the bias
+	Replaces bool   // it stands in the place of the base's own; else it is lora_B's and is added to that
+
+	t     *placed
+	heads int // that the values are permuted by; 0: they are not
+	scale float32
 }
 
-// ownRows are rows of the embeddings or the head.
-type ownRows struct {
-	tensor string
-	t      *placed
-	tokens []runtime.Token // nil: all
-	width  int
+// Rows are rows of the embeddings or the head that stand in the place of the base's.
+type Rows struct {
+	Tensor string          // of the base
+	Tokens []runtime.Token // whose rows they are, in their order; nil: all tokens
+	Width  int             // values in a row
+
+	t *placed
 }
 
 // parseSaved reads modules_to_save, of which the two ends of the model can be served.
@@ -96,21 +98,21 @@ func (p *parts) one(a, b side) (*placed, error) {
 }
 
 // fitBiases checks the biases of one module.
-func (c *config) fitBiases(f *runtime.Facts, path string, p *parts) (list []bias, err error) {
+func (c *config) fitBiases(f *runtime.Facts, path string, p *parts) (list []Bias, err error) {
 	tensor, _ := ggufTensor(path)
 	shape := f.Targets[tensor]
 	add := func(t *placed, scale float32, replaces bool) error {
 		if len(t.Shape) != 1 || t.Shape[0] != int64(shape.Out) {
 			return fmt.Errorf("%w: tensor %q has the shape %v, %s of the base has %d outputs", runtime.ErrAdapter, t.Name, t.Shape, tensor, shape.Out)
 		}
-		list = append(list, bias{tensor, t, shape.Out, heads(f, tensor), scale, replaces})
+		list = append(list, Bias{Tensor: tensor, Outputs: shape.Out, Replaces: replaces, t: t, heads: heads(f, tensor), scale: scale})
 		return nil
 	}
 	switch t := p[sideLoRABias]; {
 	case t == nil && c.loraBias && p.low() && path != embeddingModule:
-		return nil, fmt.Errorf("%w: lora_bias of %s is true, but there is no tensor %q", ErrFormat, configFile, address{path, sideLoRABias}.name())
+		return nil, fmt.Errorf("%w: lora_bias of %s is true, but there is no tensor %q", ErrFormat, ConfigFile, address{path, sideLoRABias}.name())
 	case t != nil && !c.loraBias:
-		return nil, fmt.Errorf("%w: tensor %q is a bias of lora_B, but lora_bias of %s is not true", ErrFormat, t.Name, configFile)
+		return nil, fmt.Errorf("%w: tensor %q is a bias of lora_B, but lora_bias of %s is not true", ErrFormat, t.Name, ConfigFile)
 	case t != nil:
 		err = add(t, c.scale(path), false)
 	}
@@ -126,14 +128,14 @@ func (c *config) fitBiases(f *runtime.Facts, path string, p *parts) (list []bias
 		return nil, fmt.Errorf("%w: tensor %q: the base has no %s that it could stand for", runtime.ErrAdapter, t.Name, name)
 	}
 	if !c.bias {
-		return nil, fmt.Errorf("%w: tensor %q is a trained bias, but bias of %s is none", ErrFormat, t.Name, configFile)
+		return nil, fmt.Errorf("%w: tensor %q is a trained bias, but bias of %s is none", ErrFormat, t.Name, ConfigFile)
 	}
 	return list, add(t, 1, true)
 }
 
 // fitRows checks the rows of one end of the model. Where the base has no head of its own, rows of tokens are its head's,
 // too, as in PEFT, and whole embeddings where ensure_weight_tying says so.
-func (c *config) fitRows(f *runtime.Facts, path string, p *parts, headHasOwn bool) ([]ownRows, error) {
+func (c *config) fitRows(f *runtime.Facts, path string, p *parts, headHasOwn bool) ([]Rows, error) {
 	saved, err := p.one(sideSaved, sideBaseSaved)
 	if err != nil {
 		return nil, err
@@ -141,7 +143,7 @@ func (c *config) fitRows(f *runtime.Facts, path string, p *parts, headHasOwn boo
 	tokens := p[sideTokens]
 	tied := path == embeddingModule && f.TiedHead && !headHasOwn
 	if tied && c.tie && p.low() {
-		return nil, fmt.Errorf("%w: %s: ensure_weight_tying is true: a LoRA on embed_tokens that is the head's, too, is not supported", ErrUnsupported, configFile)
+		return nil, fmt.Errorf("%w: %s: ensure_weight_tying is true: a LoRA on embed_tokens that is the head's, too, is not supported", ErrUnsupported, ConfigFile)
 	}
 	t := saved
 	switch {
@@ -160,21 +162,21 @@ func (c *config) fitRows(f *runtime.Facts, path string, p *parts, headHasOwn boo
 	if !ok {
 		return nil, fmt.Errorf("%w: tensor %q: %s", runtime.ErrAdapter, t.Name, whyNoTarget(f, tensor))
 	}
-	r := ownRows{tensor: tensor, t: t, width: shape.In}
+	r := Rows{Tensor: tensor, Width: shape.In, t: t}
 	n := shape.Out
 	if tokens != nil {
-		if r.tokens, err = c.tokensOf(path, t, shape.Out); err != nil {
+		if r.Tokens, err = c.tokensOf(path, t, shape.Out); err != nil {
 			return nil, err
 		}
-		n = len(r.tokens)
+		n = len(r.Tokens)
 	}
 	if !slices.Equal(t.Shape, []int64{int64(n), int64(shape.In)}) {
 		return nil, fmt.Errorf("%w: tensor %q has the shape %v, %d rows of %s of the base are %d wide",
 			runtime.ErrAdapter, t.Name, t.Shape, n, tensor, shape.In)
 	}
-	list := []ownRows{r}
-	if head, ok := f.Targets["output.weight"]; ok && head.In == r.width && tied && (tokens != nil || c.tie) {
-		r.tensor = "output.weight"
+	list := []Rows{r}
+	if head, ok := f.Targets["output.weight"]; ok && head.In == r.Width && tied && (tokens != nil || c.tie) {
+		r.Tensor = "output.weight"
 		list = append(list, r)
 	}
 	return list, nil
@@ -184,13 +186,13 @@ func (c *config) fitRows(f *runtime.Facts, path string, p *parts, headHasOwn boo
 func (c *config) tokensOf(path string, t *placed, vocabulary int) ([]runtime.Token, error) {
 	list := c.tokens[path]
 	if len(list) == 0 {
-		return nil, fmt.Errorf("%w: tensor %q has rows of tokens, but trainable_token_indices of %s names none", ErrFormat, t.Name, configFile)
+		return nil, fmt.Errorf("%w: tensor %q has rows of tokens, but trainable_token_indices of %s names none", ErrFormat, t.Name, ConfigFile)
 	}
 	seen := make(map[runtime.Token]bool, len(list))
 	for _, token := range list {
 		if token < 0 || int(token) >= vocabulary || seen[token] {
 			return nil, fmt.Errorf("%w: %s: trainable_token_indices has %d, which is there twice or not one of the base's %d tokens",
-				ErrFormat, configFile, token, vocabulary)
+				ErrFormat, ConfigFile, token, vocabulary)
 		}
 		seen[token] = true
 	}
@@ -200,7 +202,7 @@ func (c *config) tokensOf(path string, t *placed, vocabulary int) ([]runtime.Tok
 // checkWhole wants a tensor for whatever the configuration says was trained in full.
 func (c *config) checkWhole(f *runtime.Facts, pairs map[string]*parts) error {
 	if c.loraBias && c.dora {
-		return fmt.Errorf("%w: %s: lora_bias is true: with use_dora it is not supported", ErrUnsupported, configFile)
+		return fmt.Errorf("%w: %s: lora_bias is true: with use_dora it is not supported", ErrUnsupported, ConfigFile)
 	}
 	has := func(path string, list ...side) bool {
 		return slices.ContainsFunc(list, func(s side) bool { return pairs[path] != nil && pairs[path][s] != nil })
@@ -208,23 +210,26 @@ func (c *config) checkWhole(f *runtime.Facts, pairs map[string]*parts) error {
 	for _, path := range c.saved {
 		tied := path == headModule && f.TiedHead && c.tie && has(embeddingModule, sideSaved)
 		if !tied && !has(path, sideSaved) {
-			return fmt.Errorf("%w: %s: modules_to_save names %s, but there is no tensor %q", ErrFormat, configFile, path, address{path, sideSaved}.name())
+			return fmt.Errorf("%w: %s: modules_to_save names %s, but there is no tensor %q", ErrFormat, ConfigFile, path, address{path, sideSaved}.name())
 		}
 	}
 	for path := range c.tokens {
 		if !has(path, sideTokens) {
-			return fmt.Errorf("%w: %s: trainable_token_indices is given, but there is no tensor %q", ErrFormat, configFile, address{path, sideTokens}.name())
+			return fmt.Errorf("%w: %s: trainable_token_indices is given, but there is no tensor %q", ErrFormat, ConfigFile, address{path, sideTokens}.name())
 		}
 	}
 	return nil
 }
 
-// load reads the bias in GGUF's row order.
-func (b *bias) load() (runtime.LoRABias, error) {
-	out := runtime.LoRABias{Tensor: b.tensor, Replaces: b.replaces}
+// Name is the bias's name in the file that it came from.
+func (b *Bias) Name() string { return b.t.Name }
+
+// Load reads the bias, scaled, in GGUF's row order. The error wraps ErrUnsupported where a value is not finite.
+func (b *Bias) Load() (runtime.LoRABias, error) {
+	out := runtime.LoRABias{Tensor: b.Tensor, Replaces: b.Replaces}
 	v, err := b.t.finite()
 	if err == nil && b.heads > 0 {
-		v, err = permute(v, b.rows, b.heads, true)
+		v, err = permute(v, b.Outputs, b.heads, true)
 	}
 	for i := range v {
 		v[i] *= b.scale
@@ -233,34 +238,37 @@ func (b *bias) load() (runtime.LoRABias, error) {
 	return out, err
 }
 
-// load reads the rows.
-func (r *ownRows) load() (runtime.LoRARows, error) {
+// Part reads n values, from number first of all rows on. The error wraps ErrUnsupported where one is not finite.
+func (r *Rows) Part(first int64, n int) ([]float32, error) { return r.t.part(first, n) }
+
+// load reads all rows.
+func (r *Rows) load() (runtime.LoRARows, error) {
 	v, err := r.t.finite()
-	return runtime.LoRARows{Tensor: r.tensor, Tokens: r.tokens, Width: r.width, Values: v}, err
+	return runtime.LoRARows{Tensor: r.Tensor, Tokens: r.Tokens, Width: r.Width, Values: v}, err
 }
 
-// lowRank refuses what the adapter has beside its LoRAs; why continues the tensor's name.
-func (f *fitted) lowRank(why string) error {
+// CheckLowRank refuses what the adapter has beside its LoRAs, with ErrUnsupported; why continues the tensor's name.
+func (a *Adapter) CheckLowRank(why string) error {
 	switch {
-	case len(f.biases) > 0:
-		return fmt.Errorf("%w: tensor %q is a trained bias: %s", ErrUnsupported, f.biases[0].t.Name, why)
-	case len(f.rows) > 0:
-		return fmt.Errorf("%w: tensor %q holds whole rows: %s", ErrUnsupported, f.rows[0].t.Name, why)
+	case len(a.Biases) > 0:
+		return fmt.Errorf("%w: tensor %q is a trained bias: %s", ErrUnsupported, a.Biases[0].t.Name, why)
+	case len(a.Rows) > 0:
+		return fmt.Errorf("%w: tensor %q holds whole rows: %s", ErrUnsupported, a.Rows[0].t.Name, why)
 	}
 	return nil
 }
 
 // whole reads what the adapter has beside its LoRAs.
-func (f *fitted) whole(out *runtime.LoRA) error {
-	for i := range f.biases {
-		b, err := f.biases[i].load()
+func (a *Adapter) whole(out *runtime.LoRA) error {
+	for i := range a.Biases {
+		b, err := a.Biases[i].Load()
 		if err != nil {
 			return err
 		}
 		out.Biases = append(out.Biases, b)
 	}
-	for i := range f.rows {
-		r, err := f.rows[i].load()
+	for i := range a.Rows {
+		r, err := a.Rows[i].load()
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-package adapters
+package peft
 
 import (
 	"fmt"
@@ -8,31 +8,17 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// FieldError is an ErrFormat or ErrUnsupported that names a field of an adapter's configuration, or an ErrMerge
-// that names one of a Merge.
-type FieldError struct {
-	Field  string
-	Reason string // continues the field's name
-	kind   error
-}
-
-// Error names the field.
-func (e *FieldError) Error() string { return fmt.Sprintf("%v: %s %s", e.kind, e.Field, e.Reason) }
-
-// Unwrap makes it one of them.
-func (e *FieldError) Unwrap() error { return e.kind }
-
-// Plan returns the modules that PEFT would train on the base with a configuration of r, lora_alpha,
+// Targets returns the modules that PEFT would train on the base with a configuration of r, lora_alpha,
 // target_modules and what else says which: exclude_modules, layers_to_transform, rank_pattern, alpha_pattern,
 // use_rslora, use_dora. They are sorted by tensor. The error is a FieldError, or an ErrUnsupported where the base carries
 // no adapters.
-func Plan(f *runtime.Facts, configJSON []byte) ([]runtime.TrainModule, error) {
+func Targets(f *runtime.Facts, configJSON []byte) ([]runtime.TrainModule, error) {
 	if !families[f.Architecture] {
 		return nil, fmt.Errorf("%w: adapters are not supported on the architecture %q", ErrUnsupported, f.Architecture)
 	}
 	members, err := parseObject(configJSON)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrFormat, configFile, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrFormat, ConfigFile, err)
 	}
 	var c config
 	var x expressions

@@ -1,4 +1,4 @@
-package adapters
+package peft
 
 import (
 	"bytes"
@@ -25,7 +25,7 @@ var peftDefaults = map[string]string{
 // exportConfig returns a stored adapter_config.json with the fields of PEFT's current LoraConfig, no more and no
 // less: those that other trainers add change nothing that the adapter computes, or it would not be stored. What
 // it returns for its own result is the same bytes.
-func exportConfig(raw []byte) ([]byte, error) {
+func CompleteConfig(raw []byte) ([]byte, error) {
 	c, err := parseConfig(raw)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package adapters
+package peft
 
 import (
 	"fmt"
@@ -18,30 +18,30 @@ import (
 // foldKey is where the file says which modules' lora_b are not the adapter's own.
 const foldKey = "lorikeet.adapter.folded"
 
-// writeGGUF writes the adapter as F32: llama.cpp would round activations to the type of the weights. It holds one
+// WriteGGUF writes the adapter as F32: llama.cpp would round activations to the type of the weights. It holds one
 // module at a time. Equal adapters give equal bytes.
-func (f *fitted) writeGGUF(w io.Writer, base *runtime.Facts, name, digest string) (notes []string, err error) {
-	if err := f.checkGGUF(base); err != nil {
+func (a *Adapter) WriteGGUF(w io.Writer, base *runtime.Facts, name, digest string) (notes []string, err error) {
+	if err := a.checkGGUF(base); err != nil {
 		return nil, err
 	}
-	alpha, folds, err := foldScales(f.modules)
+	alpha, folds, err := foldScales(a.Modules)
 	if err != nil {
 		return nil, err
 	}
 	var folded []string
 	var tensors []quant.Tensor
-	for i := range f.modules {
-		m := &f.modules[i]
+	for i := range a.Modules {
+		m := &a.Modules[i]
 		if folds[i] != 1 {
-			folded = append(folded, m.tensor)
+			folded = append(folded, m.Tensor)
 		}
-		rank, in, out := int64(m.rank), int64(m.shape.In), int64(m.shape.Out)
+		rank, in, out := int64(m.Rank), int64(m.Shape.In), int64(m.Shape.Out)
 		a, b := []int64{in, rank}, []int64{rank, out}
 		if m.lookup() { // a row of lora_a is what a token looks up
 			a, b = []int64{rank, out}, []int64{rank, in}
 		}
-		tensors = append(tensors, quant.Tensor{Name: m.tensor + ".lora_a", Type: quant.F32, Dims: a},
-			quant.Tensor{Name: m.tensor + ".lora_b", Type: quant.F32, Dims: b})
+		tensors = append(tensors, quant.Tensor{Name: m.Tensor + ".lora_a", Type: quant.F32, Dims: a},
+			quant.Tensor{Name: m.Tensor + ".lora_b", Type: quant.F32, Dims: b})
 	}
 	if len(folded) > 0 {
 		notes = append(notes, fmt.Sprintf("llama.cpp's adapter file has one alpha for all modules, here %g: the scales of %d modules "+
@@ -61,7 +61,7 @@ func (f *fitted) writeGGUF(w io.Writer, base *runtime.Facts, name, digest string
 	return notes, quant.Encode(w, &m, tensors, func(i int, w io.Writer) error {
 		if i%2 == 0 {
 			var err error
-			if pair, err = f.modules[i/2].ggufData(folds[i/2]); err != nil {
+			if pair, err = a.Modules[i/2].ggufData(folds[i/2]); err != nil {
 				return err
 			}
 		}
@@ -77,8 +77,8 @@ func (f *fitted) writeGGUF(w io.Writer, base *runtime.Facts, name, digest string
 type ggufPairData [2][]float32
 
 // ggufData reads a module with its fold multiplied into lora_b.
-func (m *module) ggufData(fold float64) (ggufPairData, error) {
-	l, err := m.load()
+func (m *Module) ggufData(fold float64) (ggufPairData, error) {
+	l, err := m.Load()
 	if err != nil {
 		return ggufPairData{}, err
 	}
@@ -92,7 +92,7 @@ func (m *module) ggufData(fold float64) (ggufPairData, error) {
 	for i, x := range d[1] {
 		y := float32(float64(x) * fold)
 		if math.IsInf(float64(y), 0) {
-			return d, fmt.Errorf("%w: %s: a value of lora_b times the scale %g is more than F32 holds", ErrUnsupported, m.tensor, fold)
+			return d, fmt.Errorf("%w: %s: a value of lora_b times the scale %g is more than F32 holds", ErrUnsupported, m.Tensor, fold)
 		}
 		d[1][i] = y
 	}
@@ -100,18 +100,18 @@ func (m *module) ggufData(fold float64) (ggufPairData, error) {
 }
 
 // checkGGUF refuses what llama.cpp's file has no place for.
-func (f *fitted) checkGGUF(base *runtime.Facts) error {
-	if err := f.lowRank(fmt.Sprintf("llama.cpp's adapter file has no place for it; export it as %s", PEFT)); err != nil {
+func (a *Adapter) checkGGUF(base *runtime.Facts) error {
+	if err := a.CheckLowRank("llama.cpp's adapter file has no place for it; export it as peft"); err != nil {
 		return err
 	}
-	for _, m := range f.modules {
+	for _, m := range a.Modules {
 		if m.m != nil {
-			return fmt.Errorf("%w: %s: llama.cpp's adapter file has no place for DoRA's magnitude vector (use_dora); export it as %s, "+
-				"or merge it into the base", ErrUnsupported, m.path, PEFT)
+			return fmt.Errorf("%w: %s: llama.cpp's adapter file has no place for DoRA's magnitude vector (use_dora); export it as peft, "+
+				"or merge it into the base", ErrUnsupported, m.Path)
 		}
-		if base.TiedHead && (m.tensor == "output.weight" || m.lookup()) {
+		if base.TiedHead && (m.Tensor == "output.weight" || m.lookup()) {
 			return fmt.Errorf("%w: %s: in this base the head is the token embeddings (there is no output.weight), and llama.cpp "+
-				"cannot apply an adapter to one of the two; export it as %s", ErrUnsupported, m.path, PEFT)
+				"cannot apply an adapter to one of the two; export it as peft", ErrUnsupported, m.Path)
 		}
 	}
 	return nil
@@ -119,10 +119,10 @@ func (f *fitted) checkGGUF(base *runtime.Facts) error {
 
 // foldScales chooses the alpha that gives most modules their scale exactly, and returns what the B of each module
 // has to be multiplied with; 1 for those.
-func foldScales(modules []module) (alpha float32, folds []float64, err error) {
+func foldScales(modules []Module) (alpha float32, folds []float64, err error) {
 	alphas := make([]float32, len(modules))
 	for i, m := range modules {
-		alphas[i] = ggufAlpha(m.scale, m.rank)
+		alphas[i] = ggufAlpha(m.Scale, m.Rank)
 	}
 	alpha = mostCommon(alphas)
 	if alpha == 0 || math.IsInf(float64(alpha), 0) {
@@ -131,8 +131,8 @@ func foldScales(modules []module) (alpha float32, folds []float64, err error) {
 	folds = make([]float64, len(modules))
 	for i, m := range modules {
 		folds[i] = 1
-		if given := alpha / float32(m.rank); given != m.scale {
-			folds[i] = float64(m.scale) / float64(given)
+		if given := alpha / float32(m.Rank); given != m.Scale {
+			folds[i] = float64(m.Scale) / float64(given)
 		}
 	}
 	return alpha, folds, nil

@@ -1,4 +1,4 @@
-package adapters
+package merge
 
 import (
 	"hash/fnv"
@@ -16,18 +16,18 @@ import (
 // and cat is the one that has none.
 
 // load reads one matrix of a term, as PEFT has it.
-func (t *mergeTerm) load(s side) ([]float32, error) {
+func (t *term) load(s side) ([]float32, error) {
 	if s == sideA {
-		return t.module.a.finite()
+		return t.lora.A()
 	}
-	return t.module.b.finite()
+	return t.lora.B()
 }
 
 // factor is the term's weight times its scale.
-func (t *mergeTerm) factor() float64 { return t.weight * float64(t.module.scale) }
+func (t *term) factor() float64 { return t.weight * float64(t.lora.Scale) }
 
 // root is a_i or b_i.
-func (t *mergeTerm) root(s side) float64 {
+func (t *term) root(s side) float64 {
 	r := math.Sqrt(math.Abs(t.factor()))
 	if s == sideA && t.factor() < 0 {
 		return -r
@@ -37,14 +37,14 @@ func (t *mergeTerm) root(s side) float64 {
 
 // cat stands the adapters side by side: A = [w_1 s_1 A_1; w_2 s_2 A_2; ...], B = [B_1 B_2 ...]. B A is the sum
 // that a request for all of them gets.
-func (p *mergePair) cat(s side) ([]float32, error) {
+func (m *module) cat(s side) ([]float32, error) {
 	var out []float32
 	if s == sideB {
-		out = make([]float32, p.shape[1]*p.rank)
+		out = make([]float32, m.out*m.rank)
 	}
 	column := 0
-	for i := range p.terms {
-		t := &p.terms[i]
+	for i := range m.terms {
+		t := &m.terms[i]
 		v, err := t.load(s)
 		if err != nil {
 			return nil, err
@@ -56,10 +56,10 @@ func (p *mergePair) cat(s side) ([]float32, error) {
 			}
 			continue
 		}
-		for row := range p.shape[1] {
-			copy(out[row*p.rank+column:], v[row*t.module.rank:(row+1)*t.module.rank])
+		for row := range m.out {
+			copy(out[row*m.rank+column:], v[row*t.lora.Rank:(row+1)*t.lora.Rank])
 		}
-		column += t.module.rank
+		column += t.lora.Rank
 	}
 	return out, nil
 }
@@ -74,16 +74,16 @@ func (p *mergePair) cat(s side) ([]float32, error) {
 //	dare_ties:       ties with dare_linear's X_i
 //
 // Source: github.com/huggingface/peft, src/peft/utils/merge_utils.py.
-func (g *merging) arithmetic(p *mergePair, s side) ([]float32, error) {
-	tasks := make([][]float32, len(p.terms))
-	for i := range p.terms {
-		v, err := p.terms[i].load(s)
+func (g *merging) arithmetic(m *module, s side) ([]float32, error) {
+	tasks := make([][]float32, len(m.terms))
+	for i := range m.terms {
+		v, err := m.terms[i].load(s)
 		if err != nil {
 			return nil, err
 		}
 		switch {
 		case g.random():
-			dropRandom(v, g.Density, rand.New(rand.NewPCG(g.Seed, streamOf(p.path, s, i))))
+			dropRandom(v, g.Density, rand.New(rand.NewPCG(g.Seed, streamOf(m.path, s, i))))
 		case g.prunes():
 			dropSmall(v, g.Density)
 		}
@@ -94,7 +94,7 @@ func (g *merging) arithmetic(p *mergePair, s side) ([]float32, error) {
 		for k := range out {
 			sum := 0.0
 			for i, v := range tasks {
-				sum += p.terms[i].root(s) * float64(v[k])
+				sum += m.terms[i].root(s) * float64(v[k])
 			}
 			out[k] = float32(sum)
 		}
@@ -104,7 +104,7 @@ func (g *merging) arithmetic(p *mergePair, s side) ([]float32, error) {
 		elected, sum, n := g.elect(tasks, k), 0.0, 0
 		for i, v := range tasks {
 			if signOf(v[k]) == elected {
-				sum += p.terms[i].root(s) * float64(v[k])
+				sum += m.terms[i].root(s) * float64(v[k])
 				n++
 			}
 		}

@@ -1,0 +1,102 @@
+package peft
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+)
+
+// Matrices is one LoRA in PEFT's names and layout whose values are computed each time that they are read.
+type Matrices struct {
+	Path    string // of the module: "model.layers.0.self_attn.q_proj"
+	Rank    int
+	In, Out int // as PEFT has them: of the embeddings, the tokens and the columns
+	Scale   float32
+	A, B    func() ([]float32, error) // (Rank, In) and (Out, Rank), row-major
+
+	magnitude  func() ([]float32, error) // DoRA's vector; nil: plain LoRA
+	magnitudes int                       // values in it
+	names      [3]string                 // of A, B and the magnitude in error messages; "": the canonical ones
+}
+
+// FromMatrices makes a Source of LoRAs, one for each module, and writes the configuration that gives each of them
+// its rank and scale.
+func FromMatrices(list []Matrices) (*Source, error) {
+	if len(list) == 0 {
+		return nil, fmt.Errorf("%w: it holds no tensors", ErrFormat)
+	}
+	s := &Source{}
+	for i := range list {
+		m := &list[i]
+		rank, in, out := int64(m.Rank), int64(m.In), int64(m.Out)
+		s.add(m, sideA, []int64{rank, in}, m.A)
+		s.add(m, sideB, []int64{out, rank}, m.B)
+		if m.magnitude != nil {
+			s.add(m, sideMagnitude, []int64{int64(m.magnitudes)}, m.magnitude)
+		}
+	}
+	raw, err := configOf(list)
+	if err != nil {
+		return nil, err
+	}
+	s.config, err = parseConfig(raw)
+	return s, err
+}
+
+// add adds a tensor of a module.
+func (s *Source) add(m *Matrices, part side, shape []int64, values func() ([]float32, error)) {
+	a := address{m.Path, part}
+	s.tensors = append(s.tensors, placed{lazyTensor(cmp.Or(m.names[part], a.name()), shape, values), a})
+}
+
+// configOf writes the configuration that gives every module its rank and scale: the most common ones as r and
+// lora_alpha, the others in rank_pattern and alpha_pattern.
+func configOf(list []Matrices) ([]byte, error) {
+	ranks, alphas, short := make([]int, len(list)), make([]float64, len(list)), make(map[string]bool)
+	for i, m := range list {
+		ranks[i], alphas[i] = m.Rank, alphaOf(m.Scale, m.Rank)
+		short[shortName(m.Path)] = true
+	}
+	r, alpha := mostCommon(ranks), mostCommon(alphas)
+	rankPattern, alphaPattern := make(map[string]int), make(map[string]float64)
+	for i, m := range list {
+		if ranks[i] != r {
+			rankPattern[m.Path] = ranks[i]
+		}
+		if alphas[i] != alpha {
+			alphaPattern[m.Path] = alphas[i]
+		}
+	}
+	return json.Marshal(map[string]any{
+		"peft_type": "LORA", "task_type": "CAUSAL_LM", "inference_mode": true, "bias": "none",
+		"r": r, "lora_alpha": alpha, "use_rslora": false, "use_dora": list[0].magnitude != nil,
+		"rank_pattern": rankPattern, "alpha_pattern": alphaPattern,
+		"target_modules": slices.Sorted(maps.Keys(short)),
+	})
+}
+
+// alphaOf returns the alpha that gives the scale: the nearest whole number where that is exact.
+func alphaOf(scale float32, rank int) float64 {
+	exact := float64(scale) * float64(rank)
+	if whole := math.Round(exact); float32(whole/float64(rank)) == scale {
+		return whole
+	}
+	return exact
+}
+
+// mostCommon returns the value that occurs most often, the larger one of two; the zero value of none.
+func mostCommon[T cmp.Ordered](values []T) (best T) {
+	count := make(map[T]int)
+	for _, v := range values {
+		count[v]++
+	}
+	for v, n := range count {
+		if n > count[best] || n == count[best] && v > best {
+			best = v
+		}
+	}
+	return best
+}

@@ -1,0 +1,52 @@
+package peft
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/adapters/peft/pefttest"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+func TestPlan(t *testing.T) {
+	f := pefttest.Facts()
+	list, err := Targets(f, []byte(`{"r": 8, "lora_alpha": 16, "target_modules": "all-linear"}`))
+	if err != nil || len(list) != 14 {
+		t.Fatalf("%d modules, error %v", len(list), err)
+	}
+	for _, m := range list {
+		if m.Rank != 8 || m.Scale != 2 || m.Tensor == "output.weight" {
+			t.Errorf("module %+v", m)
+		}
+	}
+	list, err = Targets(f, []byte(`{"r": 4, "lora_alpha": 4, "use_rslora": true, "use_dora": true, "target_modules": ["q_proj", "lm_head"],
+		"layers_to_transform": [1], "rank_pattern": {"q_proj": 16}, "alpha_pattern": {"lm_head": 12}}`))
+	want := []runtime.TrainModule{{Tensor: "blk.1.attn_q.weight", Rank: 16, Scale: 1, DoRA: true}, {Tensor: "output.weight", Rank: 4, Scale: 6, DoRA: true}}
+	if err != nil || !slices.Equal(list, want) {
+		t.Errorf("got %+v, want %+v, error %v", list, want, err)
+	}
+}
+
+func TestPlanRefusesByName(t *testing.T) {
+	for config, part := range map[string]string{
+		`{"r": 8, "lora_alpha": 8, "target_modules": ["q_proj", "c_attn"]}`:                        `target_modules has "c_attn", which the base has not`,
+		`{"r": 8, "lora_alpha": 8, "target_modules": ["embed_tokens"]}`:                            "lookups cannot be adapted",
+		`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "layers_to_transform": 2}`:      "layers_to_transform has 2: the base has the layers 0 to 1",
+		`{"r": 8, "lora_alpha": 8, "target_modules": ["q_proj"], "exclude_modules": ["q_proj"]}`:   "leave no module to train",
+		`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "rank_pattern": {"q_proj": 0}}`: `rank_pattern "q_proj" is not a whole number`,
+		`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "alpha_pattern": [1]}`:          "alpha_pattern is not an object",
+	} {
+		_, err := Targets(pefttest.Facts(), []byte(config))
+		var e *FieldError
+		if !errors.As(err, &e) || e.Field == "" {
+			t.Errorf("%s: error %v names no field", config, err)
+			continue
+		}
+		pefttest.WantError(t, err, e.Kind, part)
+	}
+	f := pefttest.Facts()
+	f.Architecture = "mamba"
+	_, err := Targets(f, []byte(`{}`))
+	pefttest.WantError(t, err, ErrUnsupported, "mamba")
+}
