@@ -53,7 +53,7 @@ func (q *Queue) Create(ctx context.Context, r CreateRequest) (Job, error) {
 		}
 	}
 	if !r.Late {
-		if err := q.checkMemory(&rec.Config, filepath.Join(tmp, trainingFile)); err != nil {
+		if err := q.checkMemory(ctx, &rec.Config, filepath.Join(tmp, trainingFile)); err != nil {
 			return Job{}, err
 		}
 	}
@@ -151,7 +151,7 @@ func (q *Queue) copyInput(ctx context.Context, path string, in Input, which stri
 		return Source{}, fmt.Errorf("the %s data: %w", which, err)
 	}
 	if !late {
-		err = checkDataset(path, which)
+		err = q.checkDataset(ctx, path, which)
 	}
 	return Source{File: in.File, Bytes: n}, err
 }

@@ -141,3 +141,22 @@ func TestTruncationIsTold(t *testing.T) {
 		t.Errorf("no event says %q", want)
 	}
 }
+
+// TestCreateRefusesWhatIsNotPrinted has calls that the base's template leaves out: the job is not accepted, or fails
+// where the file is read late.
+func TestCreateRefusesWhatIsNotPrinted(t *testing.T) {
+	h := openHouse(t, t.TempDir(), nil)
+	data := conversations(3) + `{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}]}`
+	const want = "line 4 has a message 2 with tool_calls, which the base's chat template does not print"
+	r := CreateRequest{Name: "bird", Config: smallConfig(), Training: input(data)}
+	_, err := h.Create(context.Background(), r)
+	wantError(t, err, ErrDataset, want)
+	r.Training, r.Late = input(data), true
+	j, err := h.Create(context.Background(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if j, _ = h.wait(j.ID); j.Status != Failed || !strings.Contains(j.Error.Message, want) {
+		t.Errorf("ended: %s", asJSON(t, j))
+	}
+}

@@ -2,6 +2,7 @@ package training
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"os"
 	"slices"
@@ -38,7 +39,7 @@ const packedLines = 4096
 // checkMemory is checkFit before a dataset is tokenized as a whole, which may take minutes: it looks at as many of
 // the longest lines as a step has, or at all lines of a small dataset that is packed. A micro-batch has at least the
 // tokens of these, so what it refuses cannot fit; what it lets pass by a few tokens the clerk refuses.
-func (q *Queue) checkMemory(c *Config, path string) error {
+func (q *Queue) checkMemory(ctx context.Context, c *Config, path string) error {
 	if q.o.Estimate == nil {
 		return nil
 	}
@@ -52,7 +53,7 @@ func (q *Queue) checkMemory(c *Config, path string) error {
 	}
 	var list []int
 	for _, line := range lines {
-		x, err := enc.Encode(line)
+		x, err := enc.Encode(ctx, line)
 		if bad := new(dataset.LineError); errors.As(err, &bad) {
 			continue // the clerk reports all of them
 		}

@@ -93,7 +93,7 @@ func (q *Queue) readLines(ctx context.Context, job *Job, enc *dataset.Encoder, f
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		x, err := enc.Encode(c)
+		x, err := enc.Encode(ctx, c)
 		list = append(list, encoded{line, canAsk(&c), x})
 		return err
 	})
@@ -164,12 +164,26 @@ func (q *Queue) schedule(c *Config) dataset.ScheduleOptions {
 	}
 }
 
-// checkDataset looks at every line of the file.
-func checkDataset(path, which string) error {
+// maxRendered is how many conversations with tools, calls or the like are rendered before a job is accepted. The
+// preparer renders all.
+const maxRendered = 64
+
+// checkDataset looks at every line of the file, and whether the chat template prints what the first ones have.
+func (q *Queue) checkDataset(ctx context.Context, path, which string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return dataset.Read(f, which, func(int, dataset.Conversation) error { return nil })
+	rendered := 0
+	return dataset.Read(f, which, func(_ int, c dataset.Conversation) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if rendered == maxRendered || c.Skip || !c.HasMore() {
+			return nil
+		}
+		rendered++
+		return dataset.CheckPrinted(q.o.Template, &c)
+	})
 }

@@ -14,12 +14,14 @@ type Conversation struct {
 	Tools  json.RawMessage            // a list of objects; nil: none
 	Kwargs map[string]json.RawMessage // further variables of the chat template
 	Text   string                     // where there are no turns
+	Skip   bool                       // the line says that nothing of it is to be learned
 }
 
 // Turn is one message and whether it is to be learned.
 type Turn struct {
-	Message runtime.Message
-	Learn   bool
+	Message  runtime.Message
+	Learn    bool // it is an answer to learn
+	Excluded bool // the line says that it is not to be learned, also where every token is
 }
 
 // messages are the turns without what training adds to them.

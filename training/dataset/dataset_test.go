@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -89,7 +90,7 @@ func TestBadLines(t *testing.T) {
 		`{"messages": [{"role": "user", "content": "a", "weight": 1}]}`:                    "is the user's: only the assistant's",
 		`{"messages": [{"role": "assistant", "content": "a"}], "tools": 3}`:                "has tools that are not a list",
 		`{"messages": [{"role": "assistant", "content": "a"}], "chat_template_kwargs": 3}`: "has chat_template_kwargs that are not an object",
-		`{"conversations": [{"from": "function_call", "value": "a"}]}`:                     `is from "function_call"`,
+		`{"conversations": [{"from": "function_call", "value": "a"}]}`:                     "is a function_call whose value is a text that is not JSON",
 		`{"prompt": 1, "completion": "b"}`:                                                 "has a prompt that is not a text",
 		`{"prompt": [1], "completion": "b"}`:                                               "prompt[0] is not an object",
 		`{"instruction": 1, "output": "b"}`:                                                "has a instruction that is not a text",
@@ -233,7 +234,7 @@ func FuzzDataset(f *testing.F) {
 	enc := newTestEncoder(f, nil)
 	f.Fuzz(func(t *testing.T, data string) {
 		err := Read(strings.NewReader(data), "training", func(line int, c Conversation) error {
-			list, err := enc.Encode(c)
+			list, err := enc.Encode(context.Background(), c)
 			for _, x := range list {
 				if len(x.Tokens) == 0 || len(x.Tokens) != len(x.Labels) || len(x.Tokens) > enc.o.MaxLength || x.Labels[len(x.Labels)-1] < 0 {
 					t.Fatalf("line %d gives %+v", line, x)

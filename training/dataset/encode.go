@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -59,8 +60,12 @@ func (s *script) add(tokens []runtime.Token, learn bool) {
 // Encode returns the examples of a conversation. A template that renders every turn as the continuation of the
 // turns before it gives one; where it does not, because it drops what was thought before, say, every turn that
 // changes what came before begins another. What an example trains is then always what serving will see. The
-// error is a LineError, or one of the tokenizer.
-func (e *Encoder) Encode(c Conversation) ([]Example, error) {
+// error is a LineError, ctx's, or one of the tokenizer.
+func (e *Encoder) Encode(ctx context.Context, c Conversation) ([]Example, error) {
+	if c.Skip {
+		e.Dropped++
+		return nil, nil
+	}
 	if len(c.Turns) == 0 {
 		s, err := e.plainText(c.Text)
 		if err != nil {
@@ -68,33 +73,83 @@ func (e *Encoder) Encode(c Conversation) ([]Example, error) {
 		}
 		return e.cut([]script{s}), nil
 	}
-	messages := c.messages()
-	var list []script
-	for i, t := range c.Turns {
-		if t.Message.Role != assistant || !t.Learn && !e.o.TrainOnInputs {
-			continue
-		}
-		prompt, answer, err := e.turn(&c, messages, i)
-		if err != nil {
-			return nil, err
-		}
-		list = e.extend(list, prompt)
-		s := &list[len(list)-1]
-		s.add(answer, e.o.TrainOnInputs)
-		e.markAnswer(s, len(answer), i == len(messages)-1)
+	if err := CheckPrinted(e.template, &c); err != nil {
+		return nil, err
 	}
-	if e.o.TrainOnInputs && messages[len(messages)-1].Role != assistant {
-		text, err := e.template.Render(messages, c.options(false))
-		if err != nil {
-			return nil, badLine("cannot be rendered: %v", err)
-		}
-		tokens, err := e.template.Encode(text)
-		if err != nil {
-			return nil, err
-		}
-		list = e.extend(list, tokens)
+	list, err := e.scripts(ctx, &c)
+	if err != nil {
+		return nil, err
 	}
 	return e.cut(list), nil
+}
+
+// scripts tokenizes a conversation turn by turn.
+func (e *Encoder) scripts(ctx context.Context, c *Conversation) (list []script, err error) {
+	messages := c.messages()
+	for i, t := range c.Turns {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		switch {
+		case t.Excluded && e.o.TrainOnInputs:
+			list, err = e.exclude(list, c, messages, i)
+		case t.Message.Role == assistant && (t.Learn || e.o.TrainOnInputs):
+			var length int
+			list, length, err = e.answer(list, c, messages, i)
+			if err == nil && length > e.o.MaxLength {
+				return list, nil // what follows has a prompt that is longer still
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if last := c.Turns[len(c.Turns)-1]; e.o.TrainOnInputs && last.Message.Role != assistant && !last.Excluded {
+		tokens, err := e.render(c, messages, len(messages), false)
+		if err != nil {
+			return nil, err
+		}
+		list = e.extend(list, tokens, true)
+	}
+	return list, nil
+}
+
+// answer adds the answer messages[i] and what comes before it. length is that of its prompt, in tokens.
+func (e *Encoder) answer(list []script, c *Conversation, messages []runtime.Message, i int) (_ []script, length int, err error) {
+	prompt, answer, err := e.turn(c, messages, i)
+	if err != nil {
+		return nil, 0, err
+	}
+	list = e.extend(list, prompt, e.o.TrainOnInputs)
+	s := &list[len(list)-1]
+	s.add(answer, e.o.TrainOnInputs)
+	e.markAnswer(s, len(answer), i == len(messages)-1)
+	return list, len(prompt), nil
+}
+
+// exclude adds messages[i], of which nothing is learned, and what comes before it, of which all is.
+func (e *Encoder) exclude(list []script, c *Conversation, messages []runtime.Message, i int) ([]script, error) {
+	if i > 0 {
+		before, err := e.render(c, messages, i, messages[i].Role == assistant)
+		if err != nil {
+			return nil, err
+		}
+		list = e.extend(list, before, true)
+	}
+	with, err := e.render(c, messages, i+1, false)
+	if err != nil {
+		return nil, err
+	}
+	return e.extend(list, with, false), nil
+}
+
+// render returns the tokens of the first n messages.
+func (e *Encoder) render(c *Conversation, messages []runtime.Message, n int, generationPrompt bool) ([]runtime.Token, error) {
+	text, err := e.template.Render(messages[:n], c.options(generationPrompt))
+	if err != nil {
+		return nil, badLine("cannot be rendered up to message %d: %v", n, err)
+	}
+	return e.template.Encode(text)
 }
 
 // plainText learns all of a text, and that it ends.
@@ -118,20 +173,20 @@ func (e *Encoder) end(s *script) {
 }
 
 // extend continues the last script with what tokens has beyond it, or begins another where tokens is no
-// continuation. What two scripts begin with alike is learned once.
-func (e *Encoder) extend(list []script, tokens []runtime.Token) []script {
+// continuation. learn says whether that is learned. What two scripts begin with alike is learned once.
+func (e *Encoder) extend(list []script, tokens []runtime.Token, learn bool) []script {
 	same := 0
 	if len(list) > 0 {
 		s := &list[len(list)-1]
 		same = commonPrefix(s.tokens, tokens)
 		if same == len(s.tokens) {
-			s.add(tokens[same:], e.o.TrainOnInputs)
+			s.add(tokens[same:], learn)
 			return list
 		}
 	}
 	var s script
 	s.add(tokens[:same], false)
-	s.add(tokens[same:], e.o.TrainOnInputs)
+	s.add(tokens[same:], learn)
 	return append(list, s)
 }
 
@@ -217,7 +272,8 @@ func (e *Encoder) alone(text string) ([]runtime.Token, error) {
 	return nil, badLine("cannot be learned: the tokenizer joins the answer %s with what stands before it", jsonvalue.Clip([]byte(fmt.Sprintf("%q", text))))
 }
 
-// cut makes examples of scripts: at most maxLength long, and ending with the last token that is learned.
+// cut makes examples of scripts: at most MaxLength long, and ending with the last token that is learned. Every script
+// is counted once at most: as truncated where a part of it is left to learn, else as dropped.
 func (e *Encoder) cut(list []script) []Example {
 	if len(list) == 0 {
 		e.Dropped++ // every turn of the assistant has the weight 0
@@ -225,30 +281,32 @@ func (e *Encoder) cut(list []script) []Example {
 	var out []Example
 	for _, s := range list {
 		n := lastLearned(s.learn)
-		if n > e.o.MaxLength {
-			if !e.o.Drop {
-				e.Truncated++
-				n = lastLearned(s.learn[:e.o.MaxLength+1])
-			}
-			if e.o.Drop || n < 1 {
-				e.Dropped++
-				continue
-			}
+		long := n > e.o.MaxLength
+		if long {
+			n = lastLearned(s.learn[:e.o.MaxLength+1])
 		}
-		if n < 1 {
-			e.Dropped++ // a single token, which nothing predicts
+		if n < 1 || long && e.o.Drop { // n < 1: nothing is left, or a single token, which nothing predicts
+			e.Dropped++
 			continue
 		}
-		x := Example{Tokens: slices.Clip(slices.Clone(s.tokens[:n])), Labels: make([]runtime.Token, n)}
-		for i := range x.Labels {
-			x.Labels[i] = unlabelled
-			if s.learn[i+1] {
-				x.Labels[i] = s.tokens[i+1]
-			}
+		if long {
+			e.Truncated++
 		}
-		out = append(out, x)
+		out = append(out, s.example(n))
 	}
 	return out
+}
+
+// example makes an example of the first n tokens and the labels after each.
+func (s *script) example(n int) Example {
+	x := Example{Tokens: slices.Clip(slices.Clone(s.tokens[:n])), Labels: make([]runtime.Token, n)}
+	for i := range x.Labels {
+		x.Labels[i] = unlabelled
+		if s.learn[i+1] {
+			x.Labels[i] = s.tokens[i+1]
+		}
+	}
+	return x
 }
 
 // lastLearned returns the position of the last token that is learned, 0 where there is none.

@@ -6,13 +6,26 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// This file reads a line in any of the formats that people have. The keys tell which it is; keys that belong to
-// none, such as ids and categories, are not looked at.
+// This file reads a line in any of the formats that people have. The keys tell which it is and must match exactly; keys
+// that belong to none, such as ids and categories, are not looked at.
+
+// Bounds of a line, besides its bytes.
+const (
+	maxDepth    = 128     // objects and arrays inside one another
+	maxValues   = 1 << 20 // JSON values
+	maxMessages = 1024    // each of the assistant's is rendered with all that come before it
+)
 
 const assistant = "assistant"
+
+// preferenceKeys are what marks lines that say which of two answers is better, or whether one is good.
+var preferenceKeys = []string{
+	"chosen", "rejected", "preferred_output", "non_preferred_output", "rejected_response", "rejected_messages",
+}
 
 // parseLine reads one line. The error is a LineError.
 func parseLine(raw []byte) (Conversation, error) {
@@ -23,10 +36,8 @@ func parseLine(raw []byte) (Conversation, error) {
 	has := func(keys ...string) bool {
 		return !slices.ContainsFunc(keys, func(k string) bool { return isNull(fields[k]) })
 	}
-	for _, pair := range [][2]string{{"chosen", "rejected"}, {"preferred_output", "non_preferred_output"}} {
-		if has(pair[0]) || has(pair[1]) {
-			return Conversation{}, badLine("is preference data (%s, %s), which supervised training does not use", pair[0], pair[1])
-		}
+	if err := refusePreferences(fields); err != nil {
+		return Conversation{}, err
 	}
 	var c Conversation
 	switch {
@@ -47,10 +58,48 @@ func parseLine(raw []byte) (Conversation, error) {
 		err = badLine("has the keys %s: messages, conversations, prompt and completion, instruction and output, or text are expected",
 			strings.Join(slices.Sorted(maps.Keys(fields)), ", "))
 	}
-	if err == nil && c.Text == "" {
+	if err == nil {
+		c.Skip, err = lineIsSkipped(fields)
+	}
+	if err == nil && len(c.Turns) > 0 {
 		err = c.finish(fields)
 	}
 	return c, err
+}
+
+// parseObject reads a line's object. The error is a LineError.
+func parseObject(raw []byte) (map[string]json.RawMessage, error) {
+	if f := jsonvalue.AsFault(jsonvalue.Scan(raw, jsonvalue.Limits{Depth: maxDepth, Values: maxValues})); f != nil {
+		return nil, badLine("%s at byte %d", f.Reason, f.Offset+1)
+	}
+	var fields map[string]json.RawMessage
+	err := json.Unmarshal(raw, &fields)
+	switch syntax := asSyntax(err); {
+	case syntax != nil:
+		return nil, badLine("is not JSON: %v (at byte %d)", syntax, syntax.Offset)
+	case err != nil || fields == nil:
+		return nil, badLine("is not a JSON object")
+	}
+	return fields, nil
+}
+
+// refusePreferences refuses what says of an answer that it is not the one to learn.
+func refusePreferences(fields map[string]json.RawMessage) error {
+	var found []string
+	for _, key := range preferenceKeys {
+		if !isNull(fields[key]) {
+			found = append(found, key)
+		}
+	}
+	for _, key := range []string{"label", "kto_tag"} { // of other data sets, a label may be anything but true or false
+		if jsonvalue.Kind(fields[key]) == "boolean" {
+			found = append(found, key)
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	return badLine("is preference data (%s), which supervised training does not use", strings.Join(found, ", "))
 }
 
 // finish reads what goes with turns in every format, and looks at them as a whole.
@@ -64,6 +113,9 @@ func (c *Conversation) finish(fields map[string]json.RawMessage) error {
 			c.Turns = slices.Insert(c.Turns, 0, Turn{Message: runtime.Message{Role: "system", Content: system}})
 		}
 	}
+	if len(c.Turns) > maxMessages {
+		return badLine("has %d messages: at most %d can be learned", len(c.Turns), maxMessages)
+	}
 	if !slices.ContainsFunc(c.Turns, func(t Turn) bool { return t.Message.Role == assistant }) {
 		return badLine("has no message of the assistant to learn from")
 	}
@@ -72,28 +124,7 @@ func (c *Conversation) finish(fields map[string]json.RawMessage) error {
 			return badLine("has chat_template_kwargs that are not an object")
 		}
 	}
-	return c.readTools(fields["tools"])
-}
-
-// readTools takes a list of tools, or a string that holds one, as data sets of equal columns have it.
-func (c *Conversation) readTools(raw json.RawMessage) error {
-	if isNull(raw) {
-		return nil
-	}
-	var inner string
-	if json.Unmarshal(raw, &inner) == nil {
-		if raw = json.RawMessage(inner); strings.TrimSpace(inner) == "" {
-			return nil
-		}
-	}
-	var list []map[string]json.RawMessage
-	if json.Unmarshal(raw, &list) != nil {
-		return badLine("has tools that are not a list of objects")
-	}
-	if len(list) > 0 {
-		c.Tools = raw
-	}
-	return nil
+	return c.readTools(fields)
 }
 
 // chat appends a list of messages.
@@ -140,14 +171,14 @@ func (c *Conversation) pair(prompt, completion json.RawMessage) error {
 
 // say appends a turn; the assistant's is learned.
 func (c *Conversation) say(role, content string) {
-	c.Turns = append(c.Turns, Turn{runtime.Message{Role: role, Content: content}, role == assistant})
+	c.Turns = append(c.Turns, Turn{Message: runtime.Message{Role: role, Content: content}, Learn: role == assistant})
 }
 
 // alpaca reads instruction, input and output, and history, which are questions and answers that came before.
 func (c *Conversation) alpaca(fields map[string]json.RawMessage) error {
 	if raw := fields["history"]; !isNull(raw) {
-		var history [][2]string
-		if json.Unmarshal(raw, &history) != nil {
+		var history [][]string
+		if json.Unmarshal(raw, &history) != nil || slices.ContainsFunc(history, func(h []string) bool { return len(h) != 2 }) {
 			return badLine("has a history that is not a list of pairs of texts")
 		}
 		for _, h := range history {
@@ -186,4 +217,4 @@ func text(raw json.RawMessage, key string) (string, error) {
 	return s, nil
 }
 
-func isNull(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
+func isNull(raw json.RawMessage) bool { return jsonvalue.Kind(raw) == "null" }

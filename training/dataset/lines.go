@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"unicode/utf8"
 )
 
 // This file cuts a dataset into lines, or the elements of a JSON array, in memory bounded by the longest one.
@@ -190,23 +189,9 @@ func (m *meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// parseObject reads a line's object. The error is a LineError.
-func parseObject(raw []byte) (map[string]json.RawMessage, error) {
-	if !utf8.Valid(raw) {
-		at := 0
-		for r, n := utf8.DecodeRune(raw); r != utf8.RuneError || n != 1; r, n = utf8.DecodeRune(raw[at:]) {
-			at += n
-		}
-		return nil, badLine("is not UTF-8 at byte %d", at+1)
-	}
-	var fields map[string]json.RawMessage
-	err := json.Unmarshal(raw, &fields)
+// asSyntax returns the *json.SyntaxError in err, or nil.
+func asSyntax(err error) *json.SyntaxError {
 	var syntax *json.SyntaxError
-	switch {
-	case errors.As(err, &syntax):
-		return nil, badLine("is not JSON: %v (at byte %d)", syntax, syntax.Offset)
-	case err != nil || fields == nil:
-		return nil, badLine("is not a JSON object")
-	}
-	return fields, nil
+	errors.As(err, &syntax)
+	return syntax
 }

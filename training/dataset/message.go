@@ -11,7 +11,14 @@ import (
 var speakers = map[string]string{
 	"human": "user", "user": "user", "gpt": assistant, "chatgpt": assistant, "assistant": assistant, "bard": assistant,
 	"bing": assistant, "model": assistant, "bot": assistant, "system": "system", "observation": "tool", "tool": "tool",
+	"tool_response": "tool", "function_response": "tool", functionCall: assistant,
 }
+
+// functionCall is the name of a turn of ShareGPT's that is a call, and of the older field of OpenAI's for one.
+const functionCall = "function_call"
+
+// roles are other names that messages have for the roles that chat templates know.
+var roles = map[string]string{"developer": "system", "function": "tool"}
 
 // parseMessage reads a message as OpenAI has it (role, content) or ShareGPT (from, value). What is neither goes to
 // the chat template as it is, as it does when serving. learn says whether the assistant's messages are learned
@@ -21,97 +28,176 @@ func parseMessage(raw json.RawMessage, learn bool) (Turn, error) {
 	if json.Unmarshal(raw, &fields) != nil || fields == nil {
 		return Turn{}, badLine("is not an object")
 	}
-	role, content := "role", "content"
+	roleKey, contentKey := "role", "content"
 	if isNull(fields["role"]) && !isNull(fields["from"]) {
-		role, content = "from", "value"
+		roleKey, contentKey = "from", "value"
 	}
 	var t Turn
-	if isNull(fields[role]) {
-		return t, badLine("has no role")
+	if err := t.readRole(fields[roleKey], roleKey); err != nil {
+		return t, err
 	}
-	if json.Unmarshal(fields[role], &t.Message.Role) != nil || t.Message.Role == "" {
-		return t, badLine("has a %s that is not a text", role)
-	}
-	if role == "from" {
-		known := speakers[strings.ToLower(t.Message.Role)]
-		if known == "" {
-			return t, badLine("is from %q: human, gpt, system or tool are expected", t.Message.Role)
-		}
-		t.Message.Role = known
-	}
-	if t.Message.Role == "developer" {
-		t.Message.Role = "system" // OpenAI's newer name, which chat templates do not know
-	}
-	var err error
-	if t.Message.Content, err = parseContent(fields[content], content, !isNull(fields["tool_calls"])); err != nil {
+	isCall := roleKey == "from" && strings.EqualFold(t.Message.Role, functionCall)
+	if err := t.nameRole(roleKey); err != nil {
 		return t, err
 	}
 	t.Learn = learn && t.Message.Role == assistant
-	for name, value := range fields {
-		switch name {
-		case role, content:
-		case "weight", "loss_weight":
-			if err := t.weigh(name, value); err != nil {
-				return t, err
-			}
-		default:
-			if t.Message.Extra == nil {
-				t.Message.Extra = make(map[string]any)
-			}
-			t.Message.Extra[name] = value
-		}
+	if err := t.readFlags(fields); err != nil {
+		return t, err
 	}
-	return t, nil
+	content := fields[contentKey]
+	delete(fields, roleKey)
+	delete(fields, contentKey)
+	for name, value := range fields {
+		t.setExtra(name, value)
+	}
+	if isCall {
+		return t, t.readCallTurn(content)
+	}
+	if err := t.readCalls(); err != nil {
+		return t, err
+	}
+	return t, t.readContent(content, contentKey)
 }
 
-// weigh reads how much a message counts: 1 or 0, and 0 only where it is not the assistant's.
-func (t *Turn) weigh(name string, raw json.RawMessage) error {
+// readRole reads who speaks, by the name the line has for it.
+func (t *Turn) readRole(raw json.RawMessage, key string) error {
 	if isNull(raw) {
-		return nil
+		return badLine("has no role")
 	}
-	var w float64
-	if json.Unmarshal(raw, &w) != nil || w != 0 && w != 1 {
-		return badLine("has a %s of %s: 0 or 1 is expected", name, jsonvalue.Clip(raw))
+	if json.Unmarshal(raw, &t.Message.Role) != nil || t.Message.Role == "" {
+		return badLine("has a %s that is not a text", key)
 	}
-	if w == 1 && t.Message.Role != assistant {
-		return badLine("has a %s of 1 and is the %s's: only the assistant's messages are learned, or all with train_on_inputs", name, t.Message.Role)
-	}
-	t.Learn = t.Learn && w == 1
 	return nil
 }
 
-// parseContent reads a text, or text parts, which are joined.
-func parseContent(raw json.RawMessage, key string, optional bool) (string, error) {
-	if isNull(raw) {
-		if !optional {
-			return "", badLine("has no %s", key)
+// nameRole turns the role's name into the one that chat templates know.
+func (t *Turn) nameRole(key string) error {
+	name := t.Message.Role
+	if key == "from" {
+		if t.Message.Role = speakers[strings.ToLower(name)]; t.Message.Role == "" {
+			return badLine("is from %q: human, gpt, system, function_call, observation or tool are expected", name)
 		}
-		return "", nil
+		return nil
+	}
+	if known := roles[name]; known != "" {
+		t.Message.Role = known
+	}
+	return nil
+}
+
+// setExtra sets a field of the message that goes to the chat template under its name.
+func (t *Turn) setExtra(name string, value json.RawMessage) {
+	if t.Message.Extra == nil {
+		t.Message.Extra = make(map[string]any)
+	}
+	t.Message.Extra[name] = value
+}
+
+// extra returns such a field, nil where there is none or it is null.
+func (t *Turn) extra(name string) json.RawMessage {
+	raw, _ := t.Message.Extra[name].(json.RawMessage)
+	if isNull(raw) {
+		return nil
+	}
+	return raw
+}
+
+// readContent reads a text, or parts, whose texts are joined.
+func (t *Turn) readContent(raw json.RawMessage, key string) error {
+	switch jsonvalue.Kind(raw) {
+	case "null":
+		if t.extra("tool_calls") == nil {
+			return badLine("has no %s", key)
+		}
+		return nil
+	case "string":
+		return json.Unmarshal(raw, &t.Message.Content)
+	case "array":
+		return t.readParts(raw, key)
+	}
+	return badLine("has a %s that is neither a text nor a list of parts", key)
+}
+
+// part is one of the parts of a content: a text, what the assistant thought, or a call.
+type part struct {
+	Type      string          `json:"type"`
+	Text      *string         `json:"text"`
+	Value     json.RawMessage `json:"value"` // as LLaMA-Factory has it
+	Reasoning *string         `json:"reasoning"`
+	Thinking  *string         `json:"thinking"`
+	Name      json.RawMessage `json:"name"` // of a call, where it has no value
+	Arguments json.RawMessage `json:"arguments"`
+}
+
+// readParts reads a list of parts. Reasoning and calls become the fields of the message that chat templates know.
+func (t *Turn) readParts(raw json.RawMessage, key string) error {
+	var parts []part
+	if jsonvalue.Decode(raw, &parts) != nil {
+		return badLine("has a %s that is neither a text nor a list of parts", key)
+	}
+	var content, reasoning strings.Builder
+	var calls []json.RawMessage
+	for i := range parts {
+		p := &parts[i]
+		switch p.Type {
+		case "text":
+			s, ok := p.text(p.Text)
+			if !ok {
+				return badLine("%s[%d] has no text", key, i)
+			}
+			content.WriteString(s)
+		case "reasoning", "thinking":
+			s, ok := p.text(p.Text, p.Reasoning, p.Thinking)
+			if !ok {
+				return badLine("%s[%d] has no text", key, i)
+			}
+			reasoning.WriteString(s)
+		case "tool_call", functionCall:
+			list, err := p.calls()
+			if err != nil {
+				return badLine("%s[%d] %v", key, i, err)
+			}
+			calls = append(calls, list...)
+		default:
+			return badLine("%s[%d] is of type %q: text, reasoning and tool_call can be learned", key, i, p.Type)
+		}
+	}
+	t.Message.Content = content.String()
+	return t.addParts(reasoning.String(), calls)
+}
+
+// addParts puts reasoning and calls into the message's fields.
+func (t *Turn) addParts(reasoning string, calls []json.RawMessage) error {
+	if reasoning != "" {
+		if t.extra("reasoning_content") != nil {
+			return badLine("has reasoning both in its content and in reasoning_content")
+		}
+		raw, err := json.Marshal(reasoning)
+		if err != nil {
+			return err
+		}
+		t.setExtra("reasoning_content", raw)
+	}
+	if len(calls) == 0 {
+		return nil
+	}
+	if t.extra("tool_calls") != nil {
+		return badLine("has calls both in its content and in tool_calls")
+	}
+	t.setCalls(calls)
+	return nil
+}
+
+// text returns the first text there is of a part.
+func (p *part) text(places ...*string) (string, bool) {
+	for _, s := range places {
+		if s != nil {
+			return *s, true
+		}
 	}
 	var s string
-	if json.Unmarshal(raw, &s) == nil {
-		return s, nil
+	if jsonvalue.Kind(p.Value) == "string" && json.Unmarshal(p.Value, &s) == nil {
+		return s, true
 	}
-	var parts []struct {
-		Type  string  `json:"type"`
-		Text  *string `json:"text"`
-		Value *string `json:"value"` // as LLaMA-Factory has it
-	}
-	if json.Unmarshal(raw, &parts) != nil {
-		return "", badLine("has a %s that is neither a text nor a list of text parts", key)
-	}
-	var b strings.Builder
-	for i, p := range parts {
-		switch {
-		case p.Type != "text":
-			return "", badLine("%s[%d] is of type %q: only text can be learned", key, i, p.Type)
-		case p.Text != nil:
-			b.WriteString(*p.Text)
-		case p.Value != nil:
-			b.WriteString(*p.Value)
-		default:
-			return "", badLine("%s[%d] has no text", key, i)
-		}
-	}
-	return b.String(), nil
+	return "", false
 }

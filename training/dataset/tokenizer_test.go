@@ -3,6 +3,7 @@
 package dataset
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,7 +29,7 @@ func TestTrainAsServedByTheDemoBase(t *testing.T) {
 	enc := &Encoder{model: m, template: template, maxLength: 1 << 20}
 	n := 0
 	each := func(line int, c Conversation) error {
-		list, err := enc.Encode(c)
+		list, err := enc.Encode(context.Background(), c)
 		if err != nil || len(list) != 1 {
 			t.Fatalf("line %d: %d examples, error %v", line, len(list), err)
 		}

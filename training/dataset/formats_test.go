@@ -1,0 +1,227 @@
+package dataset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
+)
+
+// TestFlagsOfMessages wants an answer that any program's flag leaves out not to be learned, and the others to be.
+func TestFlagsOfMessages(t *testing.T) {
+	const line = `{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "BAD", %s}, {"role": "user", "content": "q2"}, {"role": "assistant", "content": "good"}]}`
+	for _, flag := range []string{
+		`"weight": 0`, `"weight": 0.0`, `"weight": false`, `"loss_weight": 0`, `"loss": false`, `"train": false`, `"training": false`,
+		`"trainable": false`, `"loss_scale": 0`, `"learn": false`, `"output_with_loss": false`, `"weight": 1, "train": false`,
+	} {
+		for _, all := range []bool{false, true} {
+			e := newTestEncoder(t, func(o *EncoderOptions) { o.TrainOnInputs = all })
+			got, err := encodeLine(t, e, fmt.Sprintf(line, flag))
+			if err != nil || len(got) != 1 || !strings.Contains(got[0], "good") {
+				t.Fatalf("%s: %q, error %v", flag, got, err)
+			}
+			for _, learned := range learnedParts(got[0]) {
+				if strings.Contains(learned, "BAD") {
+					t.Errorf("%s, all %v: it is learned: %q", flag, all, got)
+				}
+			}
+		}
+	}
+	for _, flag := range []string{`"weight": 1`, `"train": true`, `"loss": true`, `"weight": null`, `"Weight": 0`} {
+		got, err := encodeLine(t, newTestEncoder(t, nil), fmt.Sprintf(line, flag))
+		if err != nil || len(got) != 1 || !strings.Contains(got[0], "[BAD<|im_end|>]") {
+			t.Errorf("%s: it is not learned: %q, error %v", flag, got, err)
+		}
+	}
+	for flag, want := range map[string]string{
+		`"loss": 0.5`:            "has a loss of 0.5: 0 or 1, or false or true, is expected",
+		`"train": "no"`:          `has a train of "no"`,
+		`"mask": true`:           "has a mask of true: whether a masked message is learned differs",
+		`"train_detail": [1, 2]`: "has a train_detail of [1, 2]: parts of a message cannot be left out",
+	} {
+		_, err := read(fmt.Sprintf(line, flag))
+		wantError(t, err, ErrInvalid, "messages[1] "+want)
+	}
+}
+
+// learnedParts returns what an example that show wrote learns.
+func learnedParts(shown string) []string {
+	var out []string
+	for _, part := range strings.Split(shown, "[")[1:] {
+		learned, _, _ := strings.Cut(part, "]")
+		out = append(out, learned)
+	}
+	return out
+}
+
+// TestExcludedInputs leaves a question out where every token is learned, as its own flag says.
+func TestExcludedInputs(t *testing.T) {
+	e := newTestEncoder(t, func(o *EncoderOptions) { o.TrainOnInputs = true })
+	got, err := encodeLine(t, e, `{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q", "weight": 0}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "end", "weight": 0}]}`)
+	want := "<|im_start|>[system\ns<|im_end|>\n]<|im_start|>user\nq<|im_end|>\n[<|im_start|>assistant\na<|im_end|>\n]"
+	if err != nil || len(got) != 1 || got[0] != want {
+		t.Errorf("got  %q, error %v\nwant %q", got, err, want)
+	}
+}
+
+// TestFlagsOfLines wants a line that says so to be left out whole, and other columns of the same names not to matter.
+func TestFlagsOfLines(t *testing.T) {
+	for _, format := range []string{`"prompt": "q", "completion": "a"`, `"text": "once"`} {
+		for _, flag := range []string{`"weight": 0`, `"train": false`, `"sample_weight": 0`, `"loss": false`} {
+			e := newTestEncoder(t, func(o *EncoderOptions) { o.TrainOnInputs = true })
+			got, err := encodeLine(t, e, "{"+format+", "+flag+"}")
+			if err != nil || len(got) != 0 || e.Dropped != 1 {
+				t.Errorf("%s: %q, %d dropped, error %v", flag, got, e.Dropped, err)
+			}
+		}
+		for _, flag := range []string{`"weight": 1`, `"loss": 2.31`, `"train": "part 3"`, `"label": 3`, `"label": "good"`} {
+			got, err := encodeLine(t, newTestEncoder(t, nil), "{"+format+", "+flag+"}")
+			if err != nil || len(got) != 1 {
+				t.Errorf("%s: %q, error %v", flag, got, err)
+			}
+		}
+	}
+	for line, want := range map[string]string{
+		`{"prompt": "q", "completion": "a", "weight": 0.5}`:           "has a weight of 0.5: 0 or 1 is expected",
+		`{"prompt": "q", "completion": "a", "label": false}`:          "is preference data (label)",
+		`{"prompt": "q", "completion": "a", "label": true}`:           "is preference data (label)",
+		`{"prompt": "q", "completion": "a", "kto_tag": true}`:         "is preference data (kto_tag)",
+		`{"prompt": "q", "completion": "a", "rejected_response": ""}`: "is preference data (rejected_response)",
+	} {
+		_, err := read(line)
+		wantError(t, err, ErrInvalid, want)
+	}
+}
+
+// TestToolData reads calls and tools in all the forms that people have.
+func TestToolData(t *testing.T) {
+	const call = `[{"type": "function", "function": {"name": "f", "arguments": {"n": 1}}}]`
+	const user, rest = `{"role": "user", "content": "q"}`, `{"role": "tool", "content": "r"}, {"role": "assistant", "content": "a"}`
+	want := `1: user "q" assistant* "" map[tool_calls:` + call + `] tool "r" assistant* "a"`
+	for name, line := range map[string]string{
+		"OpenAI":              `{"messages": [` + user + `, {"role": "assistant", "content": null, "tool_calls": ` + call + `}, ` + rest + `]}`,
+		"OpenAI, before":      `{"messages": [` + user + `, {"role": "assistant", "content": null, "function_call": {"name": "f", "arguments": {"n": 1}}}, {"role": "function", "content": "r"}, {"role": "assistant", "content": "a"}]}`,
+		"ShareGPT":            `{"conversations": [{"from": "human", "value": "q"}, {"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": {\"n\": 1}}"}, {"from": "observation", "value": "r"}, {"from": "gpt", "value": "a"}]}`,
+		"ShareGPT, an object": `{"conversations": [{"from": "human", "value": "q"}, {"from": "function_call", "value": {"name": "f", "arguments": {"n": 1}}}, {"from": "observation", "value": "r"}, {"from": "gpt", "value": "a"}]}`,
+		"parts":               `{"messages": [` + user + `, {"role": "assistant", "content": [{"type": "tool_call", "value": "{\"name\": \"f\", \"arguments\": {\"n\": 1}}"}]}, ` + rest + `]}`,
+		"parts with names":    `{"messages": [` + user + `, {"role": "assistant", "content": [{"type": "tool_call", "name": "f", "arguments": {"n": 1}}]}, ` + rest + `]}`,
+	} {
+		got, err := read(line)
+		if err != nil || len(got) != 1 || got[0] != want {
+			t.Errorf("%s:\ngot  %q, error %v\nwant %q", name, got, err, want)
+		}
+	}
+	got, err := read(`{"messages": [` + user + `, {"role": "assistant", "content": [{"type": "reasoning", "value": "hm"}, {"type": "text", "text": "a"}]}], "functions": [{"name": "f"}]}`)
+	if want := `[1: user "q" assistant* "a" map[reasoning_content:"hm"] tools [{"type": "function", "function": {"name": "f"}}]]`; err != nil || fmt.Sprint(got) != want {
+		t.Errorf("got  %s, error %v\nwant %s", got, err, want)
+	}
+	for line, want := range map[string]string{
+		`{"messages": [{"role": "assistant", "content": "a", "tool_calls": 3}]}`:                     "messages[0] has tool_calls that are not a list",
+		`{"messages": [{"role": "assistant", "content": "a", "tool_calls": [{"function": {}}]}]}`:    "messages[0] has tool_calls[0].function, which is not an object with the name",
+		`{"messages": [{"role": "assistant", "content": "a", "function_call": "x"}]}`:                "messages[0] has a function_call that is not an object with the name",
+		`{"messages": [{"role": "assistant", "content": [{"type": "tool_call", "arguments": {}}]}]}`: "content[0] has no name of a function",
+		`{"messages": [{"role": "assistant", "content": [{"type": "tool_call", "value": "[]"}]}]}`:   "content[0] has a value that has no call",
+		`{"conversations": [{"from": "function_call", "value": {"name": 3}}]}`:                       "conversations[0] is a function_call whose value is not an object with the name",
+		`{"messages": [{"role": "assistant", "content": "a"}], "tools": "{"}`:                        "has tools whose value is a text that is not JSON",
+		`{"messages": [{"role": "assistant", "content": "a"}], "tools": [3]}`:                        "has tools that are not a list of objects",
+		`{"instruction": "a", "output": "b", "history": [["q"]]}`:                                    "has a history that is not a list of pairs",
+		`{"messages": [{"role": "assistant", "content": [{"type": "text", "TEXT": "a"}]}]}`:          "content[0] has no text",
+		`{"Messages": [{"role": "assistant", "content": "a"}]}`:                                      "has the keys Messages: messages, conversations",
+		`{"messages": [` + strings.Repeat(user+",", maxMessages) + user + `]}`:                       "has 1025 messages: at most 1024 can be learned",
+	} {
+		_, err := read(line)
+		wantError(t, err, ErrInvalid, want)
+	}
+}
+
+// TestHalfCharacters wants half of a surrogate pair refused with its place, wherever in a line it is, and pairs to be read.
+func TestHalfCharacters(t *testing.T) {
+	for line, want := range map[string]string{
+		`{"text": "a\ud83d"}`:      `line 2 has a string with \ud83d, half of a surrogate pair, which is no character by itself at byte 12`,
+		`{"text": "\ude00\ud83d"}`: `\ude00`,
+		`{"te\ud83dxt": "a"}`:      `\ud83d`,
+		`{"messages": [{"role": "assistant", "content": "a"}], "tools": "[{\"d\": \"\\ud83d\"}]"}`:                                                 `has tools whose value is a text that has a string with \ud83d`,
+		`{"messages": [{"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": "{\"a\": \"\\ud83d\"}"}}]}]}`: `has arguments whose text has a string with \ud83d`,
+		`{"conversations": [{"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": {\"a\": \"\\udc00\"}}"}]}`:                        `is a text that has a string with \udc00`,
+		`{"text": ` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}`:                                                                    "exceeded max depth",
+	} {
+		_, err := read(conversations(1) + line)
+		wantError(t, err, ErrInvalid, want)
+	}
+	got, err := read(`{"text": "a\ud83d\ude00 \\ud83d"}`)
+	if want := `[1: text "a😀 \\ud83d"]`; err != nil || fmt.Sprint(got) != want {
+		t.Errorf("got %s, error %v; want %s", got, err, want)
+	}
+}
+
+// printsAll is a template that prints tools, calls and reasoning.
+const printsAll = `{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}<{{ m.role }}>{{ m.content or '' }}` +
+	`{% if m.reasoning_content and loop.last %}({{ m.reasoning_content }}){% endif %}` +
+	`{% if m.tool_calls %}{% for c in m.tool_calls %}{{ c | tojson }}{% endfor %}{% endif %}<|im_end|>{% endfor %}` +
+	`{% if add_generation_prompt %}<assistant>{% endif %}`
+
+// TestDigitsStay wants numbers to come to the template with the digits of the line.
+func TestDigitsStay(t *testing.T) {
+	const big = "98765432109876543210"
+	line := `{"tools": [{"type": "function", "function": {"name": "f", "maximum": ` + big + `}}], "messages": [{"role": "user", "content": "q"},
+		{"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": {"n": ` + big + `}}}]}]}`
+	c, err := parseLine([]byte(line))
+	if err != nil || !strings.Contains(string(c.Tools), big) || !strings.Contains(string(c.Turns[1].extra("tool_calls")), big) {
+		t.Errorf("%+v, error %v", c, err)
+	}
+}
+
+// TestWhatIsNotPrintedIsRefused wants no call, tool, reasoning or message to be left out in silence.
+func TestWhatIsNotPrintedIsRefused(t *testing.T) {
+	const content = `{% for m in messages %}{% if m.role in ['user', 'assistant'] %}<{{ m.role }}>{{ m.content or '' }}<|im_end|>{% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}`
+	const user, answer = `{"role": "user", "content": "q"}`, `{"role": "assistant", "content": "a"}`
+	for name, tc := range map[string]struct{ line, want string }{
+		"tools":     {`{"messages": [` + user + "," + answer + `], "tools": [{"type": "function", "function": {"name": "f"}}]}`, "has tools, which the base's chat template does not print"},
+		"a call":    {`{"messages": [` + user + `, {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}, ` + user + "," + answer + `]}`, "has a message 2 with tool_calls, which"},
+		"reasoning": {`{"messages": [` + user + `, {"role": "assistant", "content": "a", "reasoning_content": "hm"}]}`, "has a message 2 with reasoning_content, which"},
+		"a result":  {`{"messages": [` + user + "," + answer + `, {"role": "tool", "content": "r"}, ` + answer + `]}`, "has a message 3 of the role tool, which"},
+		"a system":  {`{"messages": [{"role": "system", "content": "s"}, ` + user + "," + answer + `]}`, "has a message 1 of the role system, which"},
+	} {
+		_, err := encodeLine(t, withTemplate(t, runtimetest.NewModel(), content, false), tc.line)
+		if bad := new(LineError); !errors.As(err, &bad) || !strings.Contains(bad.Reason, tc.want) {
+			t.Errorf("%s: error %v, want %q", name, err, tc.want)
+		}
+		got, err := encodeLine(t, withTemplate(t, runtimetest.NewModel(), printsAll, false), tc.line)
+		if err != nil || len(got) == 0 {
+			t.Errorf("%s: %q, error %v", name, got, err)
+		}
+	}
+	// An empty list or text says nothing.
+	line := `{"messages": [` + user + `, {"role": "assistant", "content": "a", "tool_calls": [], "reasoning_content": ""}], "tools": []}`
+	if got, err := encodeLine(t, withTemplate(t, runtimetest.NewModel(), content, false), line); err != nil || len(got) != 1 {
+		t.Errorf("%q, error %v", got, err)
+	}
+}
+
+// TestEncodingEnds has a conversation of which most cannot fit: it is not rendered to its end, and a context ends it.
+func TestEncodingEnds(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`{"messages": [`)
+	for i := range maxMessages {
+		fmt.Fprintf(&b, `{"role": %q, "content": "%s"},`, []string{"user", "assistant"}[i%2], strings.Repeat("x", 100))
+	}
+	c, err := parseLine([]byte(strings.TrimSuffix(b.String(), ",") + "]}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newTestEncoder(t, nil)
+	counting := &countingModel{Model: runtimetest.NewModel()}
+	e.model, e.template = counting, newTemplate(t, counting)
+	list, err := e.Encode(context.Background(), c)
+	if err != nil || len(list) != 1 || e.Truncated != 1 || counting.texts > 50 {
+		t.Errorf("%d examples, %d truncated, %d texts tokenized, error %v", len(list), e.Truncated, counting.texts, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := e.Encode(ctx, c); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,100 @@
+package dataset
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/lorikeet-ai/lorikeet/chat"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// This file finds what a chat template leaves out: what is not printed would not be learned, and an empty answer learned
+// in its place.
+
+// printedFields are the fields of the assistant's messages that are a part of the answer.
+var printedFields = []string{"tool_calls", "reasoning_content", "reasoning", "thinking"}
+
+// maxPrintedChecks bounds how many messages of a conversation are looked at: a template treats all of a kind alike.
+const maxPrintedChecks = 8
+
+// HasMore reports whether a conversation has more than texts, so that CheckPrinted looks at it.
+func (c *Conversation) HasMore() bool {
+	return c.Tools != nil || slices.ContainsFunc(c.Turns, func(t Turn) bool {
+		return t.Message.Role == "tool" || t.Message.Role == "system" || len(t.printed()) > 0
+	})
+}
+
+// printed returns the names of the parts of an answer that the turn has besides its content.
+func (t *Turn) printed() []string {
+	var list []string
+	for _, name := range printedFields {
+		if raw := t.extra(name); t.Message.Role == assistant && !slices.Contains([]string{"", `""`, "[]", "{}"}, string(raw)) {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+// CheckPrinted returns a LineError that names the first part of the conversation that the template leaves out, so that
+// it would neither be learned nor seen: tools, calls, reasoning, or a whole message of the system or of a tool.
+func CheckPrinted(t *chat.Template, c *Conversation) error {
+	if !c.HasMore() {
+		return nil
+	}
+	messages := c.messages()
+	if c.Tools != nil {
+		without := c.options(false)
+		without.Tools = nil
+		if sameText(t, messages, messages, c.options(false), without) {
+			return badLine("has tools, which the base's chat template does not print: the model would not see them")
+		}
+	}
+	left := maxPrintedChecks
+	for i := range c.Turns {
+		if left == 0 {
+			break
+		}
+		role, fields := messages[i].Role, c.Turns[i].printed()
+		if len(fields) == 0 && role != "tool" && role != "system" {
+			continue
+		}
+		left--
+		if err := checkMessage(t, c, messages, i, fields); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkMessage renders a conversation with and without what messages[i] has. An answer is rendered as the last message,
+// because templates leave out what was thought in earlier ones.
+func checkMessage(t *chat.Template, c *Conversation, messages []runtime.Message, i int, fields []string) error {
+	o := c.options(false)
+	for _, name := range fields {
+		without := slices.Clone(messages[:i+1])
+		without[i].Extra = maps.Clone(messages[i].Extra)
+		delete(without[i].Extra, name)
+		if sameText(t, messages[:i+1], without, o, o) {
+			return badLine("has a message %d with %s, which the base's chat template does not print: it would not be learned", i+1, name)
+		}
+	}
+	if role := messages[i].Role; role != assistant && strings.TrimSpace(messages[i].Content) != "" {
+		without := slices.Clone(messages)
+		without[i].Content = ""
+		if sameText(t, messages, without, o, o) {
+			return badLine("has a message %d of the role %s, which the base's chat template does not print: the model would not see it", i+1, role)
+		}
+	}
+	return nil
+}
+
+// sameText reports whether two conversations are rendered alike. One that is refused is not like another.
+func sameText(t *chat.Template, a, b []runtime.Message, with, without chat.Options) bool {
+	one, err := t.Render(a, with)
+	if err != nil {
+		return false
+	}
+	other, err := t.Render(b, without)
+	return err == nil && one == other
+}

@@ -1,0 +1,195 @@
+package dataset
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
+)
+
+// This file reads tools and calls in the forms that data sets have them. What goes to the chat template keeps its bytes:
+// the order of its keys and the digits of its numbers are the line's.
+
+// readTools takes a list of tools, or a string that holds one, as data sets of equal columns have it; or a list of
+// functions, as OpenAI had it before.
+func (c *Conversation) readTools(fields map[string]json.RawMessage) error {
+	raw, key := fields["tools"], "tools"
+	if isNull(raw) {
+		raw, key = fields["functions"], "functions"
+	}
+	raw, err := innerJSON(raw)
+	if err != nil {
+		return badLine("has %s whose value %v", key, err)
+	}
+	if isNull(raw) {
+		return nil
+	}
+	var list []json.RawMessage
+	if json.Unmarshal(raw, &list) != nil {
+		return badLine("has %s that are not a list of objects", key)
+	}
+	for i, tool := range list {
+		if jsonvalue.Kind(tool) != "object" {
+			return badLine("has %s that are not a list of objects", key)
+		}
+		if key == "functions" {
+			list[i] = inFunction(tool)
+		}
+	}
+	switch {
+	case len(list) == 0:
+	case key == "tools":
+		c.Tools = raw
+	default:
+		c.Tools = joinList(list)
+	}
+	return nil
+}
+
+// innerJSON returns the JSON that a string holds, nil where it is blank; any other value is returned as it is. The
+// error continues "which".
+func innerJSON(raw json.RawMessage) (json.RawMessage, error) {
+	if jsonvalue.Kind(raw) != "string" {
+		return raw, nil
+	}
+	var text string
+	if err := json.Unmarshal(raw, &text); err != nil {
+		return nil, err
+	}
+	if strings.TrimSpace(text) == "" {
+		return nil, nil
+	}
+	inner := json.RawMessage(text)
+	if err := jsonvalue.Scan(inner, jsonvalue.Limits{Depth: maxDepth, Values: maxValues}); err != nil {
+		return nil, fmt.Errorf("is a text that %w", err)
+	}
+	if !json.Valid(inner) {
+		return nil, errors.New("is a text that is not JSON")
+	}
+	return inner, nil
+}
+
+// readCalls looks at the message's tool_calls, and makes them of function_call, which OpenAI had before.
+func (t *Turn) readCalls() error {
+	if old := t.extra(functionCall); old != nil && t.extra("tool_calls") == nil && t.Message.Role == assistant {
+		if err := checkFunction(old); err != nil {
+			return badLine("has a function_call that %v", err)
+		}
+		delete(t.Message.Extra, functionCall)
+		t.setCalls([]json.RawMessage{inFunction(old)})
+		return nil
+	}
+	raw := t.extra("tool_calls")
+	if raw == nil {
+		return nil
+	}
+	var list []struct {
+		Function json.RawMessage `json:"function"`
+	}
+	if jsonvalue.Decode(raw, &list) != nil {
+		return badLine("has tool_calls that are not a list of objects")
+	}
+	for i, call := range list {
+		if isNull(call.Function) {
+			continue // another kind of call: whether it is printed is seen when the template renders it
+		}
+		if err := checkFunction(call.Function); err != nil {
+			return badLine("has tool_calls[%d].function, which %v", i, err)
+		}
+	}
+	return nil
+}
+
+// readCallTurn reads a turn of ShareGPT's that is a call: an object with name and arguments, a list of them, or a text
+// that holds either.
+func (t *Turn) readCallTurn(value json.RawMessage) error {
+	list, err := callsIn(value)
+	if err != nil {
+		return badLine("is a function_call whose value %v", err)
+	}
+	t.setCalls(list)
+	return nil
+}
+
+// setCalls makes the list the message's tool_calls.
+func (t *Turn) setCalls(list []json.RawMessage) { t.setExtra("tool_calls", joinList(list)) }
+
+// calls reads the call that a part of a content is. The error continues "content[2]".
+func (p *part) calls() ([]json.RawMessage, error) {
+	if isNull(p.Value) {
+		arguments := p.Arguments
+		if isNull(arguments) {
+			arguments = json.RawMessage("{}")
+		}
+		if jsonvalue.Kind(p.Name) != "string" {
+			return nil, errors.New("has no name of a function")
+		}
+		call := json.RawMessage(`{"name": ` + string(p.Name) + `, "arguments": ` + string(arguments) + `}`)
+		return callsIn(call)
+	}
+	list, err := callsIn(p.Value)
+	if err != nil {
+		return nil, badLine("has a value that %v", err)
+	}
+	return list, nil
+}
+
+// callsIn returns the calls in a value in the shape of OpenAI's tool_calls. The error continues "which".
+func callsIn(value json.RawMessage) ([]json.RawMessage, error) {
+	value, err := innerJSON(value)
+	if err != nil {
+		return nil, err
+	}
+	list := []json.RawMessage{value}
+	if jsonvalue.Kind(value) == "array" {
+		if err := json.Unmarshal(value, &list); err != nil {
+			return nil, err
+		}
+	}
+	if len(list) == 0 {
+		return nil, errors.New("has no call")
+	}
+	for i, call := range list {
+		if err := checkFunction(call); err != nil {
+			return nil, err
+		}
+		list[i] = inFunction(call)
+	}
+	return list, nil
+}
+
+// checkFunction wants an object with a name, whose arguments are an object or a text that can be read. The error
+// continues "which".
+func checkFunction(raw json.RawMessage) error {
+	var f map[string]json.RawMessage
+	if json.Unmarshal(raw, &f) != nil || jsonvalue.Kind(f["name"]) != "string" {
+		return errors.New("is not an object with the name of a function")
+	}
+	if jsonvalue.Kind(f["arguments"]) != "string" {
+		return nil
+	}
+	var text string
+	if err := json.Unmarshal(f["arguments"], &text); err != nil {
+		return err
+	}
+	if err := jsonvalue.Scan([]byte(text), jsonvalue.Limits{Depth: maxDepth, Values: maxValues}); err != nil {
+		return badLine("has arguments whose text %v", err)
+	}
+	return nil
+}
+
+// inFunction wraps a function as OpenAI's tools and tool_calls have it.
+func inFunction(function json.RawMessage) json.RawMessage {
+	return json.RawMessage(`{"type": "function", "function": ` + string(function) + `}`)
+}
+
+// joinList writes a list of values as they are.
+func joinList(list []json.RawMessage) json.RawMessage {
+	parts := make([]string, len(list))
+	for i, raw := range list {
+		parts[i] = string(raw)
+	}
+	return json.RawMessage("[" + strings.Join(parts, ", ") + "]")
+}
