@@ -3,49 +3,58 @@ package chat
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"time"
 
 	"github.com/nikolalohinski/gonja/v2/builtins"
 	"github.com/nikolalohinski/gonja/v2/exec"
-	"github.com/nikolalohinski/gonja/v2/parser"
 )
 
 // maxRange is the longest range() of Jinja2's sandbox, which transformers renders templates in.
 const maxRange = 100_000
 
 // templateEnvironment is what a template finds besides its variables: gonja's own, with what it lacks or
-// does otherwise than Jinja2 in its place. There is no way to reach files (include, import, extends).
-func templateEnvironment(now func() time.Time) *exec.Environment {
-	blocks := map[string]parser.ControlStructureParser{}
-	for _, name := range []string{"for", "if", "set", "macro", "call", "with", "filter", "do", "break", "continue"} {
-		if p, ok := builtins.ControlStructures.Get(name); ok {
-			blocks[name] = p
-		}
-	}
-	globals := exec.EmptyContext().Update(builtins.GlobalFunctions).Update(exec.NewContext(map[string]any{
+// does otherwise than Jinja2 in its place, all of it spending from the budget.
+func templateEnvironment(b *budget, now func() time.Time) *exec.Environment {
+	globals := exec.NewContext(map[string]any{
+		budgetKey: b,
+		"cycler":  global(b, "cycler"),
+		"joiner":  global(b, "joiner"),
 		"none":    none{},
 		"__empty": map[string]any{},
-		"range":   rangeFunction,
-		"dict":    dictFunction,
+		"range":   func(args *exec.VarArgs) (any, error) { return rangeFunction(b, args) },
+		"dict":    func(args *exec.VarArgs) (any, error) { return dictFunction(b, args) },
 		"strftime_now": func(format string) string {
+			b.grow(16 * len(format))
 			return strftime(now(), format)
 		},
-	}))
+	})
+	for name, f := range operatorFunctions(b) {
+		globals.Set(name, f)
+	}
 	return &exec.Environment{
 		Context:           globals,
-		Filters:           exec.NewFilterSet(map[string]exec.FilterFunction{}).Update(builtins.Filters).Update(exec.NewFilterSet(maps.Clone(templateFilters))),
-		Tests:             exec.NewTestSet(map[string]exec.TestFunction{}).Update(builtins.Tests).Update(exec.NewTestSet(templateTests())),
-		ControlStructures: exec.NewControlStructureSet(blocks),
+		Filters:           exec.NewFilterSet(templateFilters(b)),
+		Tests:             exec.NewTestSet(templateTests(b)),
+		ControlStructures: exec.NewControlStructureSet(controlStructures()),
 		Methods: exec.Methods{
-			Bool: builtins.Methods.Bool, Int: builtins.Methods.Int, Float: builtins.Methods.Float, List: builtins.Methods.List,
-			Str: exec.NewMethodSet(stringMethods()), Dict: exec.NewMethodSet(dictMethods()),
+			Bool: builtins.Methods.Bool, Int: builtins.Methods.Int, Float: builtins.Methods.Float,
+			List: exec.NewMethodSet(listMethods(b)), Str: exec.NewMethodSet(stringMethods(b)), Dict: exec.NewMethodSet(dictMethods(b)),
 		},
 	}
 }
 
-func rangeFunction(args *exec.VarArgs) (any, error) {
+// global is a function of gonja's that returns something of the size of its arguments.
+func global(b *budget, name string) any {
+	f, _ := builtins.GlobalFunctions.Get(name)
+	own := f.(func(*exec.Evaluator, *exec.VarArgs) *exec.Value)
+	return func(e *exec.Evaluator, args *exec.VarArgs) *exec.Value {
+		b.step(1)
+		return own(e, args)
+	}
+}
+
+func rangeFunction(b *budget, args *exec.VarArgs) (any, error) {
 	start, stop, step := 0, 0, 1
 	at := func(i int) int { return args.Args[i].Integer() }
 	switch len(args.Args) {
@@ -62,6 +71,7 @@ func rangeFunction(args *exec.VarArgs) (any, error) {
 		return nil, errors.New("range has a step of 0")
 	}
 	out := list{}
+	defer func() { b.step(1 + len(out)/16) }()
 	for i := start; step > 0 && i < stop || step < 0 && i > stop; i += step {
 		if len(out) == maxRange {
 			return nil, fmt.Errorf("range has more than %d numbers", maxRange)
@@ -72,14 +82,15 @@ func rangeFunction(args *exec.VarArgs) (any, error) {
 }
 
 // dictFunction is dict(pairs, name=value); gonja loses the order of keyword arguments, so they are sorted.
-func dictFunction(args *exec.VarArgs) any {
+func dictFunction(b *budget, args *exec.VarArgs) (any, error) {
 	var pairs []*exec.Pair
 	for _, a := range args.Args {
 		if a.IsDict() {
 			pairs = append(pairs, items(a)...)
 		}
 	}
-	return object(append(pairs, items(exec.AsValue(args.KwArgs))...))
+	made := object(append(pairs, items(exec.AsValue(args.KwArgs))...))
+	return made, b.checkTree(exec.AsValue(made))
 }
 
 // strftime formats t by the letters of C's strftime.
@@ -117,9 +128,29 @@ func strftime(t time.Time, format string) string {
 	return b.String()
 }
 
-// templateTests are the tests ("is ...") that gonja has otherwise than Jinja2 or not at all.
-func templateTests() map[string]exec.TestFunction {
+// templateTests are the tests ("is ..."), those that gonja has otherwise than Jinja2 or not at all in its place.
+func templateTests(b *budget) map[string]exec.TestFunction {
 	tests := map[string]exec.TestFunction{}
+	for _, name := range []string{"boolean", "callable", "divisibleby", "eq", "equalto", "==", "escaped", "even", "filter", "float", "ge", ">=",
+		"gt", "greaterthan", ">", "in", "integer", "le", "<=", "lower", "lt", "lessthan", "<", "ne", "!=", "odd", "sameas", "string", "test", "upper"} {
+		test, ok := builtins.Tests.Get(name)
+		if !ok {
+			continue
+		}
+		tests[name] = func(e *exec.Evaluator, v *exec.Value, args *exec.VarArgs) (bool, error) {
+			b.look(v)
+			for _, a := range args.Args {
+				b.look(a)
+			}
+			switch test := test.(type) {
+			case func(*exec.Evaluator, *exec.Value, *exec.VarArgs) (bool, error):
+				return test(e, v, args)
+			case func(*exec.Context, *exec.Value, *exec.VarArgs) (bool, error):
+				return test(e.Environment.Context, v, args)
+			}
+			return false, fmt.Errorf("the test %s cannot be used", name)
+		}
+	}
 	for name, test := range map[string]func(v *exec.Value) bool{
 		"defined":   func(v *exec.Value) bool { return !v.IsNil() && !v.IsError() },
 		"undefined": func(v *exec.Value) bool { return v.IsNil() || v.IsError() },
@@ -129,9 +160,13 @@ func templateTests() map[string]exec.TestFunction {
 		"iterable":  func(v *exec.Value) bool { return v.IsString() || v.IsDict() || isList(v) },
 		"sequence":  func(v *exec.Value) bool { return v.IsString() || v.IsDict() || isList(v) },
 		"mapping":   func(v *exec.Value) bool { return v.IsDict() },
-		"number":    func(v *exec.Value) bool { return v.IsNumber() || v.IsBool() },
+		"number":    func(v *exec.Value) bool { return v.IsNumber() || v.IsBool() || isBig(v) },
+		"integer":   func(v *exec.Value) bool { return v.IsInteger() || isBig(v) },
 	} {
-		tests[name] = func(_ *exec.Evaluator, v *exec.Value, _ *exec.VarArgs) (bool, error) { return test(v), nil }
+		tests[name] = func(_ *exec.Evaluator, v *exec.Value, _ *exec.VarArgs) (bool, error) {
+			b.step(1)
+			return test(v), nil
+		}
 	}
 	return tests
 }

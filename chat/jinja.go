@@ -3,8 +3,6 @@ package chat
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -29,13 +27,14 @@ func compileJinja(f *runtime.Facts, source string, now func() time.Time) (r rend
 	}
 	c := config.New()
 	c.KeepTrailingNewline = true
-	compiled, err := exec.NewTemplate(id, c, loader, templateEnvironment(now))
+	compiled, err := exec.NewTemplate(id, c, loader, templateEnvironment(newBudget(0), now))
 	if err != nil {
 		return nil, rootCause(err)
 	}
 	return func(messages []runtime.Message, o Options) (text string, err error) {
 		defer recovered(&err)
-		vars, err := variables(f, messages, o)
+		in := newReader(o.mask)
+		vars, err := variables(f, messages, o, in)
 		if err != nil {
 			return "", err
 		}
@@ -44,14 +43,20 @@ func compileJinja(f *runtime.Facts, source string, now func() time.Time) (r rend
 			refused = refusal(message)
 			return "", refused
 		}
-		text, err = compiled.ExecuteToString(exec.NewContext(vars))
+		b := newBudget(in.bytes)
+		b.input = in.dicts
+		vars[budgetKey] = b // last: no client's variable takes its place
+		environment := templateEnvironment(b, now)
+		environment.Context = environment.Context.Inherit().Update(exec.NewContext(vars))
+		var out strings.Builder
+		err = exec.NewRenderer(environment, &out, c, loader, compiled).Execute()
 		if refused != nil {
 			return "", refused
 		}
 		if err != nil {
 			return "", rootCause(err)
 		}
-		return text, nil
+		return out.String(), nil
 	}, nil
 }
 
@@ -61,33 +66,24 @@ type refusal string
 func (r refusal) Error() string { return string(r) }
 
 // variables are what transformers gives a template.
-func variables(f *runtime.Facts, messages []runtime.Message, o Options) (map[string]any, error) {
+func variables(f *runtime.Facts, messages []runtime.Message, o Options, in *reader) (map[string]any, error) {
 	vars := map[string]any{"bos_token": f.BOSText, "eos_token": f.EOSText, "documents": none{}}
 	for name, v := range o.Kwargs {
-		value, err := templateValue(v)
+		value, err := in.value(v)
 		if err != nil {
 			return nil, fmt.Errorf("chat_template_kwargs.%s: %w", name, err)
 		}
 		vars[name] = value
 	}
-	tools, err := templateValue(o.Tools)
+	tools, err := in.value(o.Tools)
 	if err != nil {
 		return nil, fmt.Errorf("tools: %w", err)
 	}
 	conversation := make(list, len(messages))
 	for i, m := range messages {
-		fields := []*exec.Pair{
-			{Key: exec.AsValue("role"), Value: exec.AsValue(m.Role)},
-			{Key: exec.AsValue("content"), Value: exec.AsValue(m.Content)},
+		if conversation[i], err = in.message(m, o.dialect); err != nil {
+			return nil, fmt.Errorf("messages[%d].%w", i, err)
 		}
-		for _, name := range slices.Sorted(maps.Keys(m.Extra)) {
-			value, err := templateValue(m.Extra[name])
-			if err != nil {
-				return nil, fmt.Errorf("messages[%d].%s: %w", i, name, err)
-			}
-			fields = append(fields, &exec.Pair{Key: exec.AsValue(name), Value: exec.AsValue(value)})
-		}
-		conversation[i] = object(fields)
 	}
 	vars["messages"], vars["tools"], vars["add_generation_prompt"] = conversation, tools, o.AddGenerationPrompt
 	return vars, nil

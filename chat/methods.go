@@ -10,9 +10,9 @@ import (
 
 // stringMethods are Python's str methods. gonja's own differ where it counts (rstrip() leaves line ends,
 // replace() wants a count), so the common ones are here and only the rare ones are gonja's.
-func stringMethods() map[string]exec.Method[string] {
+func stringMethods(b *budget) map[string]exec.Method[string] {
 	methods := map[string]exec.Method[string]{}
-	for _, name := range []string{"capitalize", "casefold", "center", "expandtabs", "format", "isalnum", "isalpha", "isdecimal", "isdigit",
+	for _, name := range []string{"capitalize", "casefold", "center", "expandtabs", "isalnum", "isalpha", "isdecimal", "isdigit",
 		"islower", "isnumeric", "isspace", "istitle", "isupper", "ljust", "partition", "rfind", "rjust", "rpartition", "swapcase", "title", "zfill"} {
 		if m, ok := builtins.Methods.Str.Get(name); ok {
 			methods[name] = m
@@ -32,16 +32,22 @@ func stringMethods() map[string]exec.Method[string] {
 		},
 		"removeprefix": func(s string, a *exec.VarArgs) (any, error) { return strings.TrimPrefix(s, a.First().String()), nil },
 		"removesuffix": func(s string, a *exec.VarArgs) (any, error) { return strings.TrimSuffix(s, a.First().String()), nil },
-		"replace":      replace,
+		"replace":      func(s string, a *exec.VarArgs) (any, error) { return replace(b, s, a) },
 		"split":        split,
 		"rsplit":       rsplit,
 		"splitlines":   splitlines,
 		"join": func(s string, a *exec.VarArgs) (any, error) {
 			parts := []string{}
 			for _, e := range elements(a.First()) {
-				parts = append(parts, e.String())
+				parts = append(parts, b.print(e))
 			}
+			b.repeat(len(s), len(parts)-1)
 			return strings.Join(parts, s), nil
+		},
+		"format": func(s string, a *exec.VarArgs) (any, error) {
+			checkFormat(b, s, a)
+			format, _ := builtins.Methods.Str.Get("format")
+			return format(s, exec.AsValue(s), a)
 		},
 		"count": func(s string, a *exec.VarArgs) (any, error) { return strings.Count(s, a.First().String()), nil },
 		"find":  func(s string, a *exec.VarArgs) (any, error) { return runeIndex(s, a.First().String()), nil },
@@ -55,11 +61,63 @@ func stringMethods() map[string]exec.Method[string] {
 	for name, f := range own {
 		methods[name] = func(s string, _ *exec.Value, args *exec.VarArgs) (any, error) { return f(s, args) }
 	}
+	for name, f := range methods {
+		methods[name] = func(s string, v *exec.Value, args *exec.VarArgs) (any, error) {
+			if err := checkArguments(name, args); err != nil {
+				return nil, err
+			}
+			b.step(1 + len(s)/1024)
+			if name == "expandtabs" {
+				b.repeat(argumentOr(args, 0, "tabsize", 8), strings.Count(s, "\t"))
+			}
+			result, err := f(s, v, args)
+			b.made(exec.AsValue(result))
+			return result, err
+		}
+	}
 	return methods
 }
 
+// argumentOr is an integer argument.
+func argumentOr(args *exec.VarArgs, i int, name string, standard int) int {
+	if a := argument(args, i, name); a != nil {
+		return a.Integer()
+	}
+	return standard
+}
+
+// listMethods are Python's list methods that do not change the list: transformers' sandbox has no others.
+func listMethods(b *budget) map[string]exec.Method[[]any] {
+	return map[string]exec.Method[[]any]{
+		"copy": func(_ []any, v *exec.Value, _ *exec.VarArgs) (any, error) {
+			b.look(v)
+			return toList(elements(v)).Interface(), nil
+		},
+		"count": func(_ []any, v *exec.Value, args *exec.VarArgs) (any, error) {
+			return len(equalTo(b, v, args.First())), nil
+		},
+		"index": func(_ []any, v *exec.Value, args *exec.VarArgs) (any, error) {
+			if at := equalTo(b, v, args.First()); len(at) > 0 {
+				return at[0], nil
+			}
+			return nil, errors.New("the list does not have the value that index() looks for")
+		},
+	}
+}
+
+// equalTo returns the positions of the elements that equal a value.
+func equalTo(b *budget, v, wanted *exec.Value) (at []int) {
+	for i, e := range elements(v) {
+		b.look(e)
+		if e.EqualValueTo(wanted) {
+			at = append(at, i)
+		}
+	}
+	return at
+}
+
 // dictMethods are Python's dict methods that do not change the dict: transformers' sandbox has no others.
-func dictMethods() map[string]exec.Method[map[string]any] {
+func dictMethods(b *budget) map[string]exec.Method[map[string]any] {
 	methods := map[string]exec.Method[map[string]any]{}
 	for name, f := range map[string]func(v *exec.Value, args *exec.VarArgs) (any, error){
 		"items": func(v *exec.Value, _ *exec.VarArgs) (any, error) { return pairsOf(v), nil },
@@ -85,6 +143,7 @@ func dictMethods() map[string]exec.Method[map[string]any] {
 		},
 	} {
 		methods[name] = func(_ map[string]any, v *exec.Value, args *exec.VarArgs) (any, error) {
+			b.look(v)
 			result, err := f(v, args)
 			if value, ok := result.(*exec.Value); ok {
 				result = value.Interface()
@@ -125,7 +184,7 @@ func anyAffix(args *exec.VarArgs, has func(string) bool) (any, error) {
 	return false, nil
 }
 
-func replace(s string, args *exec.VarArgs) (any, error) {
+func replace(b *budget, s string, args *exec.VarArgs) (any, error) {
 	if len(args.Args) < 2 {
 		return nil, errors.New("replace takes the old and the new text")
 	}
@@ -133,6 +192,7 @@ func replace(s string, args *exec.VarArgs) (any, error) {
 	if a := argument(args, 2, "count"); a != nil {
 		count = a.Integer()
 	}
+	b.repeat(len(args.Args[1].String()), strings.Count(s, args.Args[0].String()))
 	return strings.Replace(s, args.Args[0].String(), args.Args[1].String(), count), nil
 }
 

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -52,21 +53,49 @@ func attribute(tokens []jinjaToken, i int) bool {
 	return i > 0 && (tokens[i-1].is(tokenOperator, ".") || tokens[i-1].is(tokenOperator, "|"))
 }
 
-// rewriteOperand writes an expression without a condition. The operand of "in" is put in parentheses up to
-// the next operator that binds less.
+// rewriteOperand writes an expression without a condition: operands of comparisons and of "and", "or" and "not".
 func rewriteOperand(tokens []jinjaToken) string {
 	var b strings.Builder
+	start := 0
+	flush := func(end int) {
+		if start < end {
+			b.WriteString(rewriteArithmetics(tokens[start:end]) + " ")
+		}
+	}
 	for i := 0; i < len(tokens); i++ {
-		t := tokens[i]
-		if t.is(tokenName, "in") && !attribute(tokens, i) {
-			end := i + 1
-			for end < len(tokens) && !bindsLess(tokens, end) {
-				end++
-			}
-			b.WriteString("in (" + rewriteOperand(tokens[i+1:end]) + ") ")
-			i = end - 1
+		if !bindsLess(tokens, i) || tokens[i].is(tokenName, "is") {
 			continue
 		}
+		flush(i)
+		start = i + 1
+		if !tokens[i].is(tokenName, "in") {
+			b.WriteString(tokens[i].text + " ")
+			continue
+		}
+		// gonja would take less than Jinja2 does for the operand of "in".
+		end := i + 1
+		for end < len(tokens) && !bindsLess(tokens, end) {
+			end++
+		}
+		b.WriteString("in ((" + rewriteArithmetics(tokens[i+1:end]) + ")|__haystack) ")
+		start, i = end, end-1
+	}
+	flush(len(tokens))
+	return strings.TrimSpace(b.String())
+}
+
+// rewriteArithmetics writes one operand of a comparison.
+func rewriteArithmetics(tokens []jinjaToken) string {
+	if makesText(tokens) {
+		return rewriteArithmetic(tokens, 0)
+	}
+	return rewritePlain(tokens)
+}
+
+// rewritePlain writes tokens as they stand, but for what is in brackets.
+func rewritePlain(tokens []jinjaToken) string {
+	var b strings.Builder
+	for i := range tokens {
 		b.WriteString(rewriteToken(tokens, i))
 		if !glued(tokens, i) {
 			b.WriteByte(' ')
@@ -142,6 +171,9 @@ func rewriteGroup(t jinjaToken, after, before bool) string {
 		if len(t.inner) > 0 && t.inner[len(t.inner)-1].is(tokenOperator, ",") {
 			s += "," // a tuple of one
 		}
+		if hasComma(t.inner) {
+			return "((" + s + ")|__literal)"
+		}
 		return "(" + s + ")"
 	case t.text == "[" && after && len(t.inner) == 2 && t.inner[0].is(tokenOperator, "-") && t.inner[1].kind == tokenNumber:
 		// gonja does not find the first item by a negative index.
@@ -153,9 +185,23 @@ func rewriteGroup(t jinjaToken, after, before bool) string {
 	case t.text == "{" && len(t.inner) == 0:
 		return "__empty" // gonja takes its own empty dict for true
 	case t.text == "{":
-		return "{" + rewrite(t.inner) + "}"
+		return literal("{"+rewrite(t.inner)+"}", before)
+	case t.text == "[" && !after && len(t.inner) > 0:
+		return literal("["+rewrite(t.inner)+"]", before)
 	}
 	return "[" + rewrite(t.inner) + "]"
+}
+
+// literal is a list or dict that is looked at when it is made. before says that a call or an index follows on it.
+func literal(s string, before bool) string {
+	if before {
+		return "[(" + s + ")|__literal][0]" // gonja forgets what a method after ")" is called on
+	}
+	return "((" + s + ")|__literal)"
+}
+
+func hasComma(tokens []jinjaToken) bool {
+	return slices.ContainsFunc(tokens, func(t jinjaToken) bool { return t.is(tokenOperator, ",") })
 }
 
 // rewriteFor writes "for x in items if condition recursive"; its "if" is a filter, not an expression.
@@ -174,4 +220,20 @@ func rewriteFor(tokens []jinjaToken) (string, error) {
 		items = items[:i]
 	}
 	return "for " + head + " in (" + rewriteOne(items) + ")|__each" + tail, nil
+}
+
+// rewriteSet writes "set x = value" and "set ns.x = value", whose target must be a namespace.
+func rewriteSet(tokens []jinjaToken) (string, error) {
+	equals := slices.IndexFunc(tokens, func(t jinjaToken) bool { return t.is(tokenOperator, "=") })
+	target := tokens[1:]
+	if equals > 0 {
+		target = tokens[1:equals]
+	}
+	switch {
+	case len(target) == 1 && target[0].kind == tokenName:
+		return "set " + rewrite(tokens[1:]), nil
+	case len(target) == 3 && target[0].kind == tokenName && target[1].is(tokenOperator, ".") && target[2].kind == tokenName && equals > 0:
+		return fmt.Sprintf("set %s.%s = __store(%s, %s)", target[0].text, target[2].text, target[0].text, rewrite(tokens[equals+1:])), nil
+	}
+	return "", fmt.Errorf("\"set\" takes a name, or an attribute of a namespace")
 }

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -15,6 +16,9 @@ import (
 // normalizeJinja returns source in that form. Comments and the generation tags, which only mark what a
 // trainer computes its loss on, are gone.
 func normalizeJinja(source string) (string, error) {
+	if len(source) > maxSource {
+		return "", fmt.Errorf("the template has %d bytes, at most %d are read", len(source), maxSource)
+	}
 	source = strings.ReplaceAll(strings.ReplaceAll(source, "\r\n", "\n"), "\r", "\n")
 	source = strings.TrimSuffix(source, "\n")
 	n := normalizer{src: source, lineStart: true}
@@ -26,10 +30,21 @@ func normalizeJinja(source string) (string, error) {
 	return n.out.String(), nil
 }
 
+// Bounds of a template's source: gonja parses and evaluates recursively.
+const (
+	maxSource   = 512 << 10
+	maxBrackets = 50   // inside one another
+	maxBlocks   = 60   // inside one another
+	maxTag      = 1000 // operators and brackets in one tag
+)
+
 type normalizer struct {
 	src       string
 	pos       int
 	lineStart bool // what was read last ended a line
+	blocks    int  // that are open
+	brackets  int  // that are open in this tag
+	operators int  // in this tag, brackets among them
 	out       strings.Builder
 }
 
@@ -81,18 +96,37 @@ func (n *normalizer) step() error {
 		return fmt.Errorf("a block has no name")
 	}
 	n.stripAfter(minus, !plus)
+	if err := n.nest(tokens); err != nil {
+		return err
+	}
 	switch name := tokens[0].text; name {
 	case "raw":
 		return n.raw()
 	case "generation", "endgeneration":
-	case "for":
-		s, err := rewriteFor(tokens)
+	case "for", "set":
+		s, err := map[string]func([]jinjaToken) (string, error){"for": rewriteFor, "set": rewriteSet}[name](tokens)
 		if err != nil {
 			return err
 		}
 		n.out.WriteString("{% " + s + " %}")
 	default:
 		n.out.WriteString(strings.TrimRight("{% "+name+" "+rewrite(tokens[1:]), " ") + " %}")
+	}
+	return nil
+}
+
+// nest counts the blocks that are open.
+func (n *normalizer) nest(tokens []jinjaToken) error {
+	name := tokens[0].text
+	switch {
+	case strings.HasPrefix(name, "end"):
+		n.blocks--
+	case name == "for" || name == "if" || name == "macro" || name == "call" || name == "with" || name == "filter",
+		name == "set" && !slices.ContainsFunc(tokens, func(t jinjaToken) bool { return t.is(tokenOperator, "=") }):
+		n.blocks++
+	}
+	if n.blocks > maxBlocks {
+		return fmt.Errorf("blocks are more than %d deep", maxBlocks)
 	}
 	return nil
 }
@@ -137,12 +171,11 @@ func (n *normalizer) stripAfter(minus, trim bool) {
 	n.lineStart = n.pos > start && n.src[n.pos-1] == '\n'
 }
 
-// text writes literal text; text that could be taken for a tag becomes a string expression.
+// text writes literal text as a string expression: it is printed like everything else.
 func (n *normalizer) text(s string) {
-	if strings.Contains(s, "{") {
-		s = "{{ " + quoteJinja(s) + " }}"
+	if s != "" {
+		n.out.WriteString("{{ " + quoteJinja(s) + "|__print }}")
 	}
-	n.out.WriteString(s)
 }
 
 // raw copies what stands before {% endraw %}.

@@ -3,6 +3,7 @@ package chat
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,21 +20,33 @@ type Options struct {
 	// Kwargs are further variables of the template ("enable_thinking"). They come after the
 	// standard ones, so they may replace bos_token but not messages.
 	Kwargs map[string]any
+
+	mask    *masker
+	dialect dialect
 }
 
 // Template turns a conversation into the text and tokens that the base was trained on. Serving and training
 // use this same code, so that both see the same tokens. Its methods may be called from any goroutine.
 type Template struct {
-	model    runtime.Model
-	source   string // the Jinja in use; "" where another format is
-	reason   string // why source is not what the model asked for
-	renderer renderer
+	model      runtime.Model
+	source     string // the Jinja in use; "" where another format is
+	toolSource string // the same of tools
+	reason     string // why source is not what the model asked for
+	format     format
+	tools      *format // for conversations with tools, where the model has a template of its own for them
+	masking    *masker // of control tokens in what a client wrote
+}
+
+// format is a way of rendering, and what is peculiar to it.
+type format struct {
+	render renderer
+	dialect
 }
 
 // renderer is one way of rendering a conversation. It is safe for concurrent use.
 type renderer func(messages []runtime.Message, o Options) (string, error)
 
-// NewTemplate compiles source, or Facts().ChatTemplate where source is "", and renders a probe with it.
+// NewTemplate compiles source, or the model's own templates where source is "", and renders a probe with it.
 // Where that fails it falls back, in this order, to the chat format that Model.KnownTemplate detects and to
 // ChatML, and says so once through log (which may be nil) and from then on through Fallback.
 // A model without any template gets ChatML if its vocabulary has <|im_start|> and <|im_end|>, else plain
@@ -42,15 +55,16 @@ func NewTemplate(m runtime.Model, source string, log func(string)) *Template {
 	if log == nil {
 		log = func(string) {}
 	}
+	t := &Template{model: m, masking: newMasker(m)}
 	if source == "" {
 		source = m.Facts().ChatTemplate
+		t.toolTemplate(m.Facts(), log)
 	}
-	t := &Template{model: m}
 	if source == "" {
-		t.renderer = plain
+		t.format.render = plain
 		t.reason = "the model file has no chat template: messages are rendered as \"Role: text\" lines"
 		if hasToken(m, "<|im_start|>") && hasToken(m, "<|im_end|>") {
-			t.renderer = chatML
+			t.format.render = chatML
 			t.reason = "the model file has no chat template: ChatML is used, which its vocabulary has tokens for"
 		}
 		log(t.reason)
@@ -58,23 +72,43 @@ func NewTemplate(m runtime.Model, source string, log func(string)) *Template {
 	}
 	r, err := compileJinja(m.Facts(), source, time.Now)
 	if err == nil {
-		err = probe(r)
+		err = probe(r, nil)
 	}
 	if err == nil {
-		t.source, t.renderer = source, r
+		t.source, t.format = source, format{r, dialectOf(r)}
 		return t
 	}
-	t.renderer = func(messages []runtime.Message, o Options) (string, error) {
+	t.format.render = func(messages []runtime.Message, o Options) (string, error) {
 		return m.KnownTemplate(messages, o.AddGenerationPrompt)
 	}
 	t.reason = fmt.Sprintf("%v: the C library's own version of this chat format is used", err)
-	if probe(t.renderer) != nil {
-		t.renderer = chatML
+	if probe(t.format.render, nil) != nil {
+		t.format.render = chatML
 		t.reason = fmt.Sprintf("%v: ChatML is used", err)
 	}
 	log(t.reason)
 	return t
 }
+
+// toolTemplate compiles the template that the model has for conversations with tools, where it has one: transformers
+// takes the one named tool_use.
+func (t *Template) toolTemplate(f *runtime.Facts, log func(string)) {
+	if f.ToolTemplate == "" {
+		return
+	}
+	r, err := compileJinja(f, f.ToolTemplate, time.Now)
+	if err == nil {
+		err = probe(r, probeTools)
+	}
+	if err != nil {
+		log(fmt.Sprintf("the template named tool_use cannot be used, conversations with tools are rendered by the default one: %v", err))
+		return
+	}
+	t.tools, t.toolSource = &format{r, dialectOf(r)}, f.ToolTemplate
+}
+
+// AllowSpecialInContent lets control tokens in what clients write count as such. It is called before the first use.
+func (t *Template) AllowSpecialInContent() { t.masking.allow = true }
 
 // Fallback reports whether something else than the model's own template is in use, and why.
 func (t *Template) Fallback() (reason string, yes bool) { return t.reason, t.reason != "" }
@@ -82,31 +116,70 @@ func (t *Template) Fallback() (reason string, yes bool) { return t.reason, t.rea
 // Source is the Jinja source in use, "" where Fallback says that something else is.
 func (t *Template) Source() string { return t.source }
 
-// Render returns the conversation's text, as the model's control tokens and words. It returns an error
-// wrapping ErrTemplate with the template's own message where the template refuses the conversation.
+// Render returns the conversation's text, as the model's control tokens and words, for Encode: control tokens that a
+// client wrote are hidden in it until Show makes them readable. It returns an error wrapping runtime.ErrTemplate with
+// the template's own message where the template refuses the conversation.
 func (t *Template) Render(messages []runtime.Message, o Options) (string, error) {
-	text, err := t.renderer(messages, o)
+	f := &t.format
+	if t.tools != nil && o.Tools != nil {
+		f = t.tools
+	}
+	o.mask, o.dialect = t.masking, f.dialect
+	list := make([]runtime.Message, len(messages))
+	for i, m := range messages {
+		m.Content = t.masking.hide(m.Content)
+		if !t.KnowsRole(m.Role) { // "<|" + role + "|>" may be a control token
+			m.Role = t.masking.hide(m.Role)
+		}
+		list[i] = m
+	}
+	if o.Continue {
+		if len(list) == 0 || list[len(list)-1].Content == "" {
+			return "", fmt.Errorf("%w: the last message cannot be continued: it has no text", runtime.ErrTemplate)
+		}
+		list[len(list)-1].Content += endMark
+	}
+	text, err := f.render(list, o)
 	if err != nil && !errors.Is(err, runtime.ErrTemplate) {
 		err = fmt.Errorf("%w: %w", runtime.ErrTemplate, err)
 	}
 	if err == nil && o.Continue {
-		return untilEnd(text, messages)
+		return untilEnd(text)
 	}
 	return text, err
 }
 
-// untilEnd cuts what a template writes after the last message. Many write messages without white space around them.
-func untilEnd(text string, messages []runtime.Message) (string, error) {
-	last := ""
-	if len(messages) > 0 {
-		last = messages[len(messages)-1].Content
+// Roles are those that OpenAI's messages have.
+var Roles = []string{"system", "developer", "user", "assistant", "tool", "function"}
+
+// KnowsRole reports whether a message may have the role: one of Roles, or one that the model's template names, as
+// Llama's names ipython. A template would take a misspelled role for any other one, or leave the message out.
+func (t *Template) KnowsRole(role string) bool {
+	if slices.Contains(Roles, role) {
+		return true
 	}
-	for _, content := range []string{last, strings.TrimSpace(last)} {
-		if at := strings.LastIndex(text, content); at >= 0 && content != "" {
-			return text[:at+len(content)], nil
+	for _, source := range []string{t.source, t.toolSource} {
+		if strings.Contains(source, "'"+role+"'") || strings.Contains(source, `"`+role+`"`) {
+			return true
 		}
 	}
-	return "", fmt.Errorf("%w: the last message cannot be continued: the conversation's text does not have it", runtime.ErrTemplate)
+	return false
+}
+
+// endMark follows the text of a message that is to be continued. Its space tells whether the template trims the text.
+const endMark = string(endRune) + " "
+
+// untilEnd cuts what a template writes after the message that is to be continued.
+func untilEnd(text string) (string, error) {
+	at := strings.LastIndex(text, string(endRune))
+	if at < 0 {
+		return "", fmt.Errorf("%w: the last message cannot be continued: the template does not write it", runtime.ErrTemplate)
+	}
+	before := text[:at]
+	if !strings.HasPrefix(text[at:], endMark) {
+		before = strings.TrimRightFunc(before, pythonSpace) // as the template would have done
+	}
+	return strings.NewReplacer(endMark, "", string(endRune), "").Replace(before), nil // where it writes the text twice
 }
 
 // Tokenize returns the conversation's tokens: Render's text with its control tokens read as such, and the
@@ -119,17 +192,40 @@ func (t *Template) Tokenize(messages []runtime.Message, o Options) ([]runtime.To
 	return t.Encode(text)
 }
 
-// Encode returns the tokens of a text that Render gave, or of a beginning of one.
+// Encode returns the tokens of a text that Render gave, or of a beginning of one, or of a text that means its control
+// tokens as such.
 func (t *Template) Encode(text string) ([]runtime.Token, error) {
 	f := t.model.Facts()
-	bos := f.AddBOS && !(f.BOSText != "" && strings.HasPrefix(text, f.BOSText))
-	return t.model.Tokenize(text, bos, true)
+	bos := f.AddBOS && (f.BOSText == "" || !strings.HasPrefix(text, f.BOSText))
+	if !hidden(text) {
+		return t.model.Tokenize(text, bos, true)
+	}
+	tokens, err := t.EncodePart(text)
+	if err != nil || !bos {
+		return tokens, err
+	}
+	frame, err := t.model.Tokenize("", true, true) // BOS, and EOS where the model ends every text with it
+	if err != nil || len(frame) == 0 {
+		return tokens, err
+	}
+	return slices.Concat(frame[:1], tokens, frame[1:]), nil
 }
 
+// EncodePart returns the tokens of any stretch of a text that Render gave, without BOS.
+func (t *Template) EncodePart(text string) ([]runtime.Token, error) {
+	if !hidden(text) {
+		return t.model.Tokenize(text, false, true)
+	}
+	return t.masking.encode(t.model, text)
+}
+
+// Show returns a text that Render gave as it is read.
+func (t *Template) Show(text string) string { return t.masking.show(text) }
+
 // probe renders two turns. A template that refuses them by its own rules works.
-func probe(r renderer) error {
+func probe(r renderer, tools any) error {
 	_, err := r([]runtime.Message{{Role: "user", Content: "a"}, {Role: "assistant", Content: "b"}, {Role: "user", Content: "c"}},
-		Options{AddGenerationPrompt: true})
+		Options{AddGenerationPrompt: true, Tools: tools})
 	if errors.As(err, new(refusal)) {
 		return nil
 	}

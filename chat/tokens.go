@@ -29,6 +29,7 @@ func (t jinjaToken) is(kind tokenKind, text string) bool { return t.kind == kind
 
 // tag reads the tokens of a tag and its end ("%}" or "}}"), with the signs that stood before the end.
 func (n *normalizer) tag(end string) (tokens []jinjaToken, minus, plus bool, err error) {
+	n.brackets, n.operators = 0, 0
 	tokens, err = n.tokens(end)
 	if err != nil {
 		return nil, false, false, err
@@ -69,8 +70,25 @@ func (n *normalizer) tokens(end string) ([]jinjaToken, error) {
 			list[k-1].text += t.text // adjacent strings are one
 			continue
 		}
+		if n.operators += weight(t); n.operators > maxTag {
+			return nil, fmt.Errorf("a tag has more than %d operators", maxTag)
+		}
 		list = append(list, t)
 	}
+}
+
+// weight is what a token adds to how deep the parsed expression may be.
+func weight(t jinjaToken) int {
+	switch {
+	case t.kind == tokenGroup, t.kind == tokenOperator && t.text != "," && t.text != ":" && t.text != "=":
+		return 1
+	case t.kind == tokenName:
+		switch t.text {
+		case "and", "or", "not", "in", "is", "if", "else":
+			return 1
+		}
+	}
+	return 0
 }
 
 // token reads one token from rest, which starts at pos and is not empty.
@@ -78,7 +96,11 @@ func (n *normalizer) token(rest string) (jinjaToken, error) {
 	c := rest[0]
 	if i := strings.IndexByte("([{", c); i >= 0 {
 		n.pos++
+		if n.brackets++; n.brackets > maxBrackets {
+			return jinjaToken{}, fmt.Errorf("brackets are more than %d deep", maxBrackets)
+		}
 		inner, err := n.tokens(")]}"[i : i+1])
+		n.brackets--
 		return jinjaToken{kind: tokenGroup, text: rest[:1], inner: inner}, err
 	}
 	if c == '"' || c == '\'' {

@@ -3,7 +3,9 @@ package chat
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"sort"
@@ -11,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/nikolalohinski/gonja/v2/exec"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
 // The values that a template sees. Objects are ordered dicts, because templates print tools as JSON in the
@@ -36,7 +40,18 @@ func (l list) GetItem(key any) (*exec.Value, bool) {
 	return exec.ToValue(l[i]), true
 }
 
-func (l list) String() string { return repr(exec.AsValue(l)) }
+// String is for gonja's own messages and conversions, which know no budget.
+func (l list) String() string { return str(newBudget(0), exec.AsValue(l)) }
+
+// big is an integer that 64 bits do not hold; its digits are kept. To gonja it is neither a number nor a text.
+type big struct{ digits string }
+
+func (b big) String() string { return b.digits }
+
+func isBig(v *exec.Value) bool {
+	_, ok := v.Interface().(big)
+	return ok
+}
 
 // object makes a dict of pairs, which it keeps.
 func object(pairs []*exec.Pair) any {
@@ -46,91 +61,223 @@ func object(pairs []*exec.Pair) any {
 	return &exec.Dict{Pairs: pairs}
 }
 
-// templateValue turns a Go value, as encoding/json decodes it, into what the template sees. Keys of maps
-// are sorted; a json.RawMessage keeps its order.
-func templateValue(v any) (any, error) {
+// reader turns what a conversation is made of into what a template sees, and notes how much it is.
+type reader struct {
+	mask  *masker            // of control tokens in texts; nil: texts stay as they are
+	bytes int                // of texts and keys
+	dicts map[*exec.Dict]int // values in each object
+	calls bool               // the calls of tools are being read: their arguments are objects
+}
+
+func newReader(m *masker) *reader { return &reader{mask: m, dicts: map[*exec.Dict]int{}} }
+
+// text is a client's text as the template sees it.
+func (r *reader) text(s string) string {
+	r.bytes += len(s)
+	return r.mask.hide(s)
+}
+
+// value turns a Go value, as encoding/json decodes it, into what the template sees. Keys of maps are sorted; a
+// json.RawMessage keeps its order.
+func (r *reader) value(v any) (any, error) {
+	out, _, err := r.any(v, 0)
+	return out, err
+}
+
+// any is value at some depth; count is the number of values in it.
+func (r *reader) any(v any, depth int) (out any, count int, err error) {
+	if depth > maxNested {
+		return nil, 0, fmt.Errorf("is nested more than %d deep", maxNested)
+	}
 	switch x := v.(type) {
 	case nil:
-		return none{}, nil
-	case string, bool, int, float64:
-		return x, nil
+		return none{}, 1, nil
+	case string:
+		return r.text(x), 1, nil
+	case bool, int, float64:
+		return x, 1, nil
 	case json.RawMessage:
 		d := json.NewDecoder(bytes.NewReader(x))
 		d.UseNumber()
-		return decodeJSON(d)
+		return r.decode(d, depth)
 	case map[string]any:
 		var pairs []*exec.Pair
-		for k, item := range x {
-			value, err := templateValue(item)
+		for _, k := range slices.Sorted(maps.Keys(x)) {
+			value, n, err := r.any(x[k], depth+1)
 			if err != nil {
-				return nil, err
+				return nil, 0, err
 			}
-			pairs = append(pairs, &exec.Pair{Key: exec.AsValue(k), Value: exec.AsValue(value)})
+			count += n
+			pairs = append(pairs, &exec.Pair{Key: exec.AsValue(r.text(k)), Value: exec.AsValue(value)})
 		}
-		sort.Slice(pairs, func(i, j int) bool { return pairs[i].Key.String() < pairs[j].Key.String() })
-		return object(pairs), nil
+		return r.object(pairs, count+1), count + 1, nil
 	case []any:
 		out := make(list, len(x))
 		for i, item := range x {
-			value, err := templateValue(item)
+			value, n, err := r.any(item, depth+1)
 			if err != nil {
-				return nil, err
+				return nil, 0, err
 			}
+			count += n
 			out[i] = value
 		}
-		return out, nil
+		return out, count + 1, nil
 	}
 	raw, err := json.Marshal(v)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return templateValue(json.RawMessage(raw))
+	return r.any(json.RawMessage(raw), depth)
 }
 
-// decodeJSON reads one value, keeping the order of keys.
-func decodeJSON(d *json.Decoder) (any, error) {
+// message is a turn of the conversation. Its role and content have been hidden by Render.
+func (r *reader) message(m runtime.Message, d dialect) (any, error) {
+	fields := []*exec.Pair{{Key: exec.AsValue("role"), Value: exec.AsValue(m.Role)}}
+	switch {
+	case m.Missing == runtime.ContentNull && !d.nullAsEmpty:
+		fields = append(fields, &exec.Pair{Key: exec.AsValue("content"), Value: exec.AsValue(none{})})
+	case m.Missing != runtime.ContentAbsent || d.nullAsEmpty:
+		r.bytes += len(m.Content)
+		fields = append(fields, &exec.Pair{Key: exec.AsValue("content"), Value: exec.AsValue(m.Content)})
+	}
+	count := 2
+	for _, name := range slices.Sorted(maps.Keys(m.Extra)) {
+		r.calls = !d.argumentsAsText && (name == "tool_calls" || name == "function_call")
+		value, n, err := r.any(m.Extra[name], 0)
+		r.calls = false
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		count += n
+		fields = append(fields, &exec.Pair{Key: exec.AsValue(r.text(name)), Value: exec.AsValue(value)})
+	}
+	return r.object(fields, count), nil
+}
+
+// arguments reads the arguments of a call, JSON text, as the object that it is; ok is false where it is none.
+func (r *reader) arguments(text string, depth int) (out any, count int, ok bool) {
+	if text = strings.TrimSpace(text); text == "" {
+		return object(nil), 1, true // as OpenAI's models sometimes write "no arguments"
+	}
+	if text[0] != '{' || !json.Valid([]byte(text)) {
+		return nil, 0, false
+	}
+	before := r.bytes
+	out, count, err := r.any(json.RawMessage(text), depth)
+	if err != nil {
+		r.bytes = before
+	}
+	return out, count, err == nil
+}
+
+// object makes a dict and notes the number of its values.
+func (r *reader) object(pairs []*exec.Pair, count int) any {
+	made := object(pairs)
+	if dict, ok := made.(*exec.Dict); ok {
+		r.dicts[dict] = count
+	}
+	return made
+}
+
+// decode reads one value, keeping the order of keys. Of a key that stands twice the last value counts, as in Python.
+func (r *reader) decode(d *json.Decoder, depth int) (out any, count int, err error) {
 	t, err := d.Token()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
+	}
+	if depth > maxNested {
+		return nil, 0, fmt.Errorf("is nested more than %d deep", maxNested)
 	}
 	switch t := t.(type) {
 	case nil:
-		return none{}, nil
+		return none{}, 1, nil
+	case string:
+		return r.text(t), 1, nil
 	case json.Number:
-		if i, err := strconv.Atoi(t.String()); err == nil {
-			return i, nil
-		}
-		return t.Float64()
+		out, err := jsonNumber(t.String())
+		return out, 1, err
 	case json.Delim:
 		if t == '[' {
-			out := list{}
-			for d.More() {
-				v, err := decodeJSON(d)
-				if err != nil {
-					return nil, err
-				}
-				out = append(out, v)
-			}
-			_, err := d.Token()
-			return out, err
+			return r.decodeArray(d, depth)
 		}
-		var pairs []*exec.Pair
-		for d.More() {
-			key, err := d.Token()
-			if err != nil {
-				return nil, err
-			}
-			v, err := decodeJSON(d)
-			if err != nil {
-				return nil, err
-			}
-			pairs = append(pairs, &exec.Pair{Key: exec.AsValue(key), Value: exec.AsValue(v)})
-		}
-		_, err := d.Token()
-		return object(pairs), err
-	default:
-		return t, nil
+		return r.decodeObject(d, depth)
 	}
+	return t, 1, nil
+}
+
+// decodeField is decode; a text that is a call's arguments becomes an object where it is one.
+func (r *reader) decodeField(d *json.Decoder, depth int, arguments bool) (any, int, error) {
+	if !arguments {
+		return r.decode(d, depth)
+	}
+	var raw json.RawMessage
+	if err := d.Decode(&raw); err != nil {
+		return nil, 0, err
+	}
+	var text string
+	if raw[0] == '"' && json.Unmarshal(raw, &text) == nil {
+		if v, n, ok := r.arguments(text, depth); ok {
+			return v, n, nil
+		}
+	}
+	return r.any(raw, depth)
+}
+
+func (r *reader) decodeArray(d *json.Decoder, depth int) (any, int, error) {
+	out, count := list{}, 1
+	for d.More() {
+		v, n, err := r.decode(d, depth+1)
+		if err != nil {
+			return nil, 0, err
+		}
+		out, count = append(out, v), count+n
+	}
+	_, err := d.Token()
+	return out, count, err
+}
+
+func (r *reader) decodeObject(d *json.Decoder, depth int) (any, int, error) {
+	var pairs []*exec.Pair
+	at, count := map[string]int{}, 1
+	calls := r.calls
+	defer func() { r.calls = calls }()
+	for d.More() {
+		t, err := d.Token()
+		if err != nil {
+			return nil, 0, err
+		}
+		key, _ := t.(string) // encoding/json gives no other keys
+		r.calls = calls && key != "arguments"
+		v, n, err := r.decodeField(d, depth+1, calls && key == "arguments")
+		if err != nil {
+			return nil, 0, err
+		}
+		count += n
+		pair := &exec.Pair{Key: exec.AsValue(r.text(key)), Value: exec.AsValue(v)}
+		if i, twice := at[key]; twice {
+			pairs[i] = pair
+			continue
+		}
+		at[key] = len(pairs)
+		pairs = append(pairs, pair)
+	}
+	_, err := d.Token()
+	return r.object(pairs, count), count, err
+}
+
+// jsonNumber reads a number as Python does: an integer keeps all of its digits.
+func jsonNumber(s string) (any, error) {
+	if !strings.ContainsAny(s, ".eE") {
+		if i, err := strconv.Atoi(s); err == nil {
+			return i, nil
+		}
+		return big{s}, nil
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		return nil, fmt.Errorf("has the number %s, which is out of range", s)
+	}
+	return f, nil
 }
 
 // isNone reports whether v is None (undefined is not).
@@ -187,29 +334,53 @@ func toList(values []*exec.Value) *exec.Value {
 	return exec.AsValue(out)
 }
 
+// textWriter makes a text and spends it from the budget piece by piece.
+type textWriter struct {
+	budget *budget
+	strings.Builder
+}
+
+func (w *textWriter) put(s string) {
+	w.budget.grow(len(s))
+	w.WriteString(s)
+}
+
 // repr writes v as Python prints it inside of a list.
-func repr(v *exec.Value) string {
+func (w *textWriter) repr(v *exec.Value, depth int) {
+	if depth > 2*maxNested {
+		panic(overBudget("it prints a value that is nested too deeply"))
+	}
+	w.budget.step(1)
 	switch {
 	case v.IsNil():
-		return "Undefined"
+		w.put("Undefined")
 	case isNone(v):
-		return "None"
+		w.put("None")
 	case v.IsString():
-		return pythonQuote(v.String())
+		w.put(pythonQuote(v.String()))
 	case v.IsDict():
-		parts := []string{}
-		for _, p := range items(v) {
-			parts = append(parts, repr(p.Key)+": "+repr(p.Value))
+		w.put("{")
+		for i, p := range items(v) {
+			if i > 0 {
+				w.put(", ")
+			}
+			w.repr(p.Key, depth+1)
+			w.put(": ")
+			w.repr(p.Value, depth+1)
 		}
-		return "{" + strings.Join(parts, ", ") + "}"
+		w.put("}")
 	case v.IsList():
-		parts := []string{}
-		for _, e := range elements(v) {
-			parts = append(parts, repr(e))
+		w.put("[")
+		for i, e := range elements(v) {
+			if i > 0 {
+				w.put(", ")
+			}
+			w.repr(e, depth+1)
 		}
-		return "[" + strings.Join(parts, ", ") + "]"
+		w.put("]")
+	default:
+		w.put(v.String())
 	}
-	return v.String()
 }
 
 func pythonQuote(s string) string {
@@ -228,52 +399,67 @@ type pythonJSON struct {
 	sortKeys    bool
 }
 
-func (p pythonJSON) dump(v *exec.Value, level int) (string, error) {
+func (p pythonJSON) dump(w *textWriter, v *exec.Value, level int) error {
+	if level > 2*maxNested {
+		return errors.New("a value that is nested too deeply cannot be written as JSON")
+	}
+	w.budget.step(1)
 	switch {
 	case v.IsNil():
-		return "", fmt.Errorf("an undefined value cannot be written as JSON")
+		return errors.New("an undefined value cannot be written as JSON")
 	case isNone(v):
-		return "null", nil
+		w.put("null")
 	case v.IsBool():
-		return strconv.FormatBool(v.Bool()), nil
+		w.put(strconv.FormatBool(v.Bool()))
 	case v.IsString():
-		return p.quote(v.String()), nil
-	case v.IsNumber():
-		return v.String(), nil
+		w.put(p.quote(v.String()))
+	case v.IsNumber() || isBig(v):
+		w.put(v.String())
 	case v.IsDict():
-		pairs := slices.Clone(items(v))
-		if p.sortKeys {
-			sort.SliceStable(pairs, func(i, j int) bool { return pairs[i].Key.String() < pairs[j].Key.String() })
-		}
-		parts := make([]string, len(pairs))
-		for i, pair := range pairs {
-			s, err := p.dump(pair.Value, level+1)
-			if err != nil {
-				return "", err
-			}
-			parts[i] = p.quote(pair.Key.String()) + p.key + s
-		}
-		return p.enclose("{", parts, "}", level), nil
+		return p.dumpDict(w, v, level)
 	case v.IsList():
-		parts := []string{}
-		for _, e := range elements(v) {
-			s, err := p.dump(e, level+1)
-			if err != nil {
-				return "", err
-			}
-			parts = append(parts, s)
-		}
-		return p.enclose("[", parts, "]", level), nil
+		all := elements(v)
+		return p.dumpAll(w, "[", "]", level, len(all), func(i int) error { return p.dump(w, all[i], level+1) })
+	default:
+		return fmt.Errorf("a %s cannot be written as JSON", reflect.Indirect(v.Val).Kind())
 	}
-	return "", fmt.Errorf("a %s cannot be written as JSON", reflect.Indirect(v.Val).Kind())
+	return nil
 }
 
-func (p pythonJSON) enclose(open string, parts []string, end string, level int) string {
-	if len(parts) == 0 || p.indent < 0 {
-		return open + strings.Join(parts, p.item) + end
+func (p pythonJSON) dumpDict(w *textWriter, v *exec.Value, level int) error {
+	pairs := slices.Clone(items(v))
+	if p.sortKeys {
+		sort.SliceStable(pairs, func(i, j int) bool { return pairs[i].Key.String() < pairs[j].Key.String() })
 	}
-	line := "\n" + strings.Repeat(" ", p.indent*(level+1))
-	return open + line + strings.Join(parts, strings.TrimRight(p.item, " ")+line) + "\n" + strings.Repeat(" ", p.indent*level) + end
+	return p.dumpAll(w, "{", "}", level, len(pairs), func(i int) error {
+		w.put(p.quote(pairs[i].Key.String()) + p.key)
+		return p.dump(w, pairs[i].Value, level+1)
+	})
+}
+
+// dumpAll writes n items between brackets, each on a line of its own where there is an indent.
+func (p pythonJSON) dumpAll(w *textWriter, open, end string, level, n int, item func(i int) error) error {
+	w.put(open)
+	between := p.item
+	line := ""
+	if p.indent >= 0 && n > 0 {
+		line = "\n" + strings.Repeat(" ", p.indent*(level+1))
+		between = strings.TrimRight(p.item, " ") + line
+	}
+	w.put(line)
+	for i := range n {
+		if i > 0 {
+			w.put(between)
+		}
+		if err := item(i); err != nil {
+			return err
+		}
+	}
+	if line != "" {
+		w.put("\n" + strings.Repeat(" ", p.indent*level))
+	}
+	w.put(end)
+	return nil
 }
 
 func (p pythonJSON) quote(s string) string {

@@ -366,7 +366,7 @@ type ChatMessage struct {
 	// Content The text, or parts of type `text`, which are joined. Images and audio are refused.
 	Content json.RawMessage `json:"content,omitempty"`
 
-	// Role system, developer (read as system), user, assistant, tool, or what else the template knows.
+	// Role system, developer (read as system), user, assistant, tool, function, or another role that the model's chat template names; other roles are refused.
 	Role string `json:"role"`
 }
 

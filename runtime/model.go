@@ -28,6 +28,7 @@ type Facts struct {
 	ResidentBits  float64 // 8 * Resident / Parameters
 
 	ChatTemplate string // Jinja source (tokenizer.chat_template); "" where the file has none
+	ToolTemplate string // the template for conversations with tools (tokenizer.chat_template.tool_use); "" for none
 	BOS, EOS     Token  // -1 where the vocabulary has none
 	BOSText      string // the text of BOS and EOS, as chat templates print them
 	EOSText      string
@@ -47,8 +48,20 @@ type Facts struct {
 type Message struct {
 	Role    string
 	Content string
+	Missing MissingContent // why Content is "", where it was not given
 	Extra   map[string]any
 }
+
+// MissingContent tells a message without content, as one that calls tools may be, from one with an empty text: chat
+// templates do.
+type MissingContent int
+
+// What became of a message's content.
+const (
+	ContentGiven MissingContent = iota
+	ContentNull
+	ContentAbsent
+)
 
 // Model is the loaded base: its facts, its tokenizer, and constructors for what the Device uses. Every method may be
 // called from any goroutine at any time until Close; nothing here touches the KV cache.

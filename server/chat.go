@@ -29,7 +29,7 @@ func (s *Server) chatReply(body []byte) (*reply, error) {
 	if err := decodeJSON(body, &req); err != nil {
 		return nil, err
 	}
-	list, err := messages(req.Messages)
+	list, err := s.messages(req.Messages)
 	if err != nil {
 		return nil, err
 	}

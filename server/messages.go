@@ -13,14 +13,14 @@ import (
 )
 
 // messages reads a conversation for the chat template.
-func messages(raw []json.RawMessage) ([]runtime.Message, error) {
+func (s *Server) messages(raw []json.RawMessage) ([]runtime.Message, error) {
 	if len(raw) == 0 {
 		return nil, refuse(codeMissing, "messages", "is missing: at least one message is needed")
 	}
 	list := make([]runtime.Message, len(raw))
 	for i, m := range raw {
 		var err error
-		if list[i], err = message(m, fmt.Sprintf("messages[%d]", i)); err != nil {
+		if list[i], err = s.message(m, fmt.Sprintf("messages[%d]", i)); err != nil {
 			return nil, err
 		}
 	}
@@ -28,7 +28,7 @@ func messages(raw []json.RawMessage) ([]runtime.Message, error) {
 }
 
 // message reads one turn. What is neither role nor content goes to the template as it is.
-func message(raw json.RawMessage, param string) (runtime.Message, error) {
+func (s *Server) message(raw json.RawMessage, param string) (runtime.Message, error) {
 	var fields map[string]json.RawMessage
 	if kind := jsonvalue.Kind(raw); kind != "object" {
 		return runtime.Message{}, refuse(codeType, param, "must be an object, not %s", jsonvalue.Article(kind))
@@ -43,15 +43,23 @@ func message(raw json.RawMessage, param string) (runtime.Message, error) {
 	if err := decodeField(fields["role"], param+".role", &m.Role); err != nil {
 		return m, err
 	}
-	switch m.Role {
-	case "":
+	switch {
+	case m.Role == "":
 		return m, refuse(codeValue, param+".role", "is empty")
-	case "developer":
+	case !s.template.KnowsRole(m.Role):
+		return m, refuse(codeValue, param+".role", "is %q: %s, and what else the model's chat template names, are known", m.Role, strings.Join(chat.Roles, ", "))
+	case m.Role == "developer":
 		m.Role = "system" // OpenAI's newer name, which chat templates do not know
 	}
+	calls := jsonvalue.Kind(fields["tool_calls"]) != "null" || jsonvalue.Kind(fields["function_call"]) != "null"
 	var err error
-	if m.Content, err = content(fields["content"], param+".content", jsonvalue.Kind(fields["tool_calls"]) != "null"); err != nil {
+	if m.Content, err = content(fields["content"], param+".content", calls); err != nil {
 		return m, err
+	}
+	if raw, given := fields["content"]; !given {
+		m.Missing = runtime.ContentAbsent
+	} else if jsonvalue.Kind(raw) == "null" {
+		m.Missing = runtime.ContentNull
 	}
 	for name, value := range fields {
 		if name != "role" && name != "content" {

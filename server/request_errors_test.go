@@ -30,6 +30,8 @@ var requestErrors = []struct{ url, body, code, param, message string }{
 	{chatURL, `{"messages":[null]}`, codeType, "messages[0]", "must be an object, not null"},
 	{chatURL, `{"messages":[{"content":"a"}]}`, codeMissing, "messages[0].role", "is missing"},
 	{chatURL, `{"messages":[{"role":"","content":"a"}]}`, codeValue, "messages[0].role", "is empty"},
+	{chatURL, `{"messages":[{"role":"User","content":"a"}]}`, codeValue, "messages[0].role", `is "User": system, developer, user, assistant, tool, function, and what else`},
+	{chatURL, `{"messages":[{"role":"user","content":"a"},{"role":"bot","content":"a"}]}`, codeValue, "messages[1].role", `is "bot"`},
 	{chatURL, `{"messages":[{"role":1,"content":"a"}]}`, codeType, "messages[0].role", "must be a string, not a number"},
 	{chatURL, `{"messages":[{"role":"user"}]}`, codeMissing, "messages[0].content", "is missing"},
 	{chatURL, `{"messages":[{"role":"user","content":7}]}`, codeType, "messages[0].content", "not a number"},

@@ -255,6 +255,7 @@ func (m *Model) describe(o Options, file *quant.File) error {
 			m.facts.Biases[t.Name] = int(t.Dims[0])
 		}
 	}
+	m.facts.ToolTemplate, _ = file.Metadata.String("tokenizer.chat_template.tool_use")
 	_, untied := file.Tensor("output.weight")
 	m.facts.TiedHead = !untied
 	for _, t := range file.Tensors {

@@ -250,11 +250,11 @@ func (e *Encoder) turn(c *Conversation, messages []runtime.Message, i int) (prom
 // put a space before a text; behind another text, with which it does not join, it does not.
 func (e *Encoder) alone(text string) ([]runtime.Token, error) {
 	for _, before := range []string{"", "\n", "a"} {
-		head, err := e.model.Tokenize(before, false, true)
+		head, err := e.template.EncodePart(before)
 		if err != nil {
 			return nil, err
 		}
-		whole, err := e.model.Tokenize(before+text, false, true)
+		whole, err := e.template.EncodePart(before + text)
 		if err != nil {
 			return nil, err
 		}
@@ -265,7 +265,7 @@ func (e *Encoder) alone(text string) ([]runtime.Token, error) {
 		for _, t := range whole[len(head):] {
 			b.Write(e.model.Piece(t, true))
 		}
-		if b.String() == text {
+		if b.String() == e.template.Show(text) {
 			return whole[len(head):], nil
 		}
 	}

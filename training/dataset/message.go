@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
+	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
 // speakers are the names that ShareGPT's "from" gives the roles.
@@ -51,6 +52,7 @@ func parseMessage(raw json.RawMessage, learn bool) (Turn, error) {
 		t.setExtra(name, value)
 	}
 	if isCall {
+		t.Message.Missing = runtime.ContentNull
 		return t, t.readCallTurn(content)
 	}
 	if err := t.readCalls(); err != nil {
@@ -108,6 +110,9 @@ func (t *Turn) readContent(raw json.RawMessage, key string) error {
 	case "null":
 		if t.extra("tool_calls") == nil {
 			return badLine("has no %s", key)
+		}
+		if t.Message.Missing = runtime.ContentNull; len(raw) == 0 {
+			t.Message.Missing = runtime.ContentAbsent
 		}
 		return nil
 	case "string":

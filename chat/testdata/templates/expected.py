@@ -43,6 +43,8 @@ def render(source, messages, tools, kwargs, generate):
         return {"text": env.from_string(source).render(**variables, **kwargs)}
     except jinja2.exceptions.TemplateError as e:
         return {"refused" if type(e) is jinja2.exceptions.TemplateError else "error": str(e)}
+    except TypeError as e:
+        return {"error": str(e)}
 
 
 here = pathlib.Path(__file__).parent
@@ -58,7 +60,8 @@ messages = [
     {"role": "assistant", "content": "a", "tool_calls": [{"function": {"name": "f", "arguments": {"b": 1, "a": "x'y\"z", "n": None}}}]},
     {"role": "user", "content": "last"},
 ]
-variables = {"l": [3, 1, 2], "d": {"b": 1, "A": [1, {"x": None}], "c": "é\n"}, "e": {}, "s": "a,b,,c", "n": None, "f": 1.0, "t": True, "neg": -1, "empty": []}
+variables = {"l": [3, 1, 2], "d": {"b": 1, "A": [1, {"x": None}], "c": "é\n"}, "e": {}, "s": "a,b,,c", "n": None, "f": 1.0, "t": True, "neg": -1, "empty": [],
+             "big": 12345678901234567890, "negative": -98765432109876543210}
 expected["messages"], expected["variables"] = messages, variables
 for source in (here / "features.txt").read_text().removesuffix("\n").split("\n---\n"):
     expected["features"].append({"source": source, **render(source, messages, None, variables, True)})

@@ -1,0 +1,47 @@
+package chat
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// Templates disagree about two things of a message that calls tools. OpenAI gives the arguments of a call as JSON text;
+// most templates want an object, which they write as JSON or loop over, and some put the text between texts of theirs.
+// And the content of such a message is null, which some templates ask for ("content is none") and others print.
+
+// dialect is what a template takes. The zero value is right for most.
+type dialect struct {
+	argumentsAsText bool // arguments stay JSON text
+	nullAsEmpty     bool // null content is shown as an empty text, because the template would print "None"
+}
+
+// The probe's argument, and how Python prints its name inside of a dict.
+const (
+	probeArgument = "lorikeet_argument"
+	probePrinted  = "'" + probeArgument + "'"
+)
+
+// probeTools are the tools of a probe.
+var probeTools = json.RawMessage(`[{"type": "function", "function": {"name": "lookup", "description": "looks up", "parameters": {"type": "object", "properties": {}}}}]`)
+
+// dialectOf renders a message that calls a tool in each way and looks at what comes out.
+func dialectOf(r renderer) (d dialect) {
+	call := json.RawMessage(`[{"id": "call00001", "type": "function", "function": {"name": "lookup", "arguments": "{\"` + probeArgument + `\": \"value\"}"}}]`)
+	render := func(d dialect, missing runtime.MissingContent) (string, bool) {
+		text, err := r([]runtime.Message{
+			{Role: "user", Content: "a"},
+			{Role: "assistant", Missing: missing, Extra: map[string]any{"tool_calls": call}},
+			{Role: "tool", Content: "b", Extra: map[string]any{"tool_call_id": "call00001", "name": "lookup"}},
+		}, Options{Tools: probeTools, dialect: d})
+		return text, err == nil
+	}
+	asObject, ok := render(dialect{}, runtime.ContentGiven)
+	if asText, okText := render(dialect{argumentsAsText: true}, runtime.ContentGiven); okText && strings.Contains(asText, probeArgument) {
+		d.argumentsAsText = !ok || !strings.Contains(asObject, probeArgument) || strings.Contains(asObject, probePrinted)
+	}
+	null, ok := render(d, runtime.ContentNull)
+	d.nullAsEmpty = !ok || strings.Contains(null, "None")
+	return d
+}
