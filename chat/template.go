@@ -192,11 +192,21 @@ func (t *Template) Tokenize(messages []runtime.Message, o Options) ([]runtime.To
 	return t.Encode(text)
 }
 
-// Encode returns the tokens of a text that Render gave, or of a beginning of one, or of a text that means its control
-// tokens as such.
-func (t *Template) Encode(text string) ([]runtime.Token, error) {
+// EncodeText returns the tokens of a text that was not rendered and means its control tokens as such, with the model's
+// BOS in front where it wants one and the text does not begin with it.
+func (t *Template) EncodeText(text string) ([]runtime.Token, error) {
+	return t.model.Tokenize(text, t.wantsBOS(text), true)
+}
+
+// wantsBOS reports whether BOS is to be put before a text: one that begins with it would otherwise have two.
+func (t *Template) wantsBOS(text string) bool {
 	f := t.model.Facts()
-	bos := f.AddBOS && (f.BOSText == "" || !strings.HasPrefix(text, f.BOSText))
+	return f.AddBOS && (f.BOSText == "" || !strings.HasPrefix(text, f.BOSText))
+}
+
+// Encode returns the tokens of a text that Render gave, or of a beginning of one, with BOS as EncodeText.
+func (t *Template) Encode(text string) ([]runtime.Token, error) {
+	bos := t.wantsBOS(text)
 	if !hidden(text) {
 		return t.model.Tokenize(text, bos, true)
 	}

@@ -155,7 +155,7 @@ func (e *Encoder) render(c *Conversation, messages []runtime.Message, n int, gen
 // plainText learns all of a text, and that it ends.
 func (e *Encoder) plainText(text string) (script, error) {
 	var s script
-	tokens, err := e.template.Encode(text)
+	tokens, err := e.template.EncodeText(text)
 	if err != nil {
 		return s, err
 	}
