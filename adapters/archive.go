@@ -5,6 +5,7 @@ import (
 	"archive/zip"
 	"bufio"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -77,7 +78,7 @@ func (o *opener) unpack(entries iter.Seq2[entry, error]) (map[string]*unpacked, 
 	count, left := 0, o.maxBytes
 	for e, err := range entries {
 		if err != nil {
-			return nil, archiveError(err)
+			return nil, o.archiveError(err)
 		}
 		if count++; count > maxEntries {
 			return nil, fmt.Errorf("%w: the archive has more than %d entries", peft.ErrFormat, maxEntries)
@@ -95,7 +96,7 @@ func (o *opener) unpack(entries iter.Seq2[entry, error]) (map[string]*unpacked, 
 		if u == nil {
 			u = &unpacked{dir: filepath.Join(o.scratch, fmt.Sprint("unpacked-", len(found)))}
 			found[dir] = u
-			if err := os.Mkdir(u.dir, 0o700); err != nil {
+			if err := o.fs.Mkdir(u.dir); err != nil {
 				return nil, err
 			}
 		}
@@ -104,9 +105,9 @@ func (o *opener) unpack(entries iter.Seq2[entry, error]) (map[string]*unpacked, 
 			continue
 		}
 		u.tensors = u.tensors || isTensors
-		n, err := extract(e, filepath.Join(u.dir, base), left)
+		n, err := o.extract(e, filepath.Join(u.dir, base), left)
 		if left -= n; err != nil {
-			return nil, archiveError(err)
+			return nil, o.archiveError(err)
 		}
 		if left < 0 {
 			return nil, o.tooLarge("the unpacked archive")
@@ -115,8 +116,12 @@ func (o *opener) unpack(entries iter.Seq2[entry, error]) (map[string]*unpacked, 
 	return found, nil
 }
 
-// archiveError marks what archive/zip, archive/tar and compress/gzip find wrong as the archive's fault.
-func archiveError(err error) error {
+// archiveError marks what archive/zip, archive/tar and compress/gzip find wrong as the archive's fault; errors of the
+// disk and the end of the context are not.
+func (o *opener) archiveError(err error) error {
+	if o.ctx.Err() != nil {
+		return context.Cause(o.ctx)
+	}
 	if p := new(fs.PathError); errors.As(err, &p) || errors.Is(err, ErrTooLarge) || errors.Is(err, peft.ErrFormat) {
 		return err
 	}
@@ -136,33 +141,48 @@ func checkEntry(e entry) error {
 }
 
 // extract writes an entry to a new file and returns its length, which is left+1 where it is longer than left.
-func extract(e entry, to string, left int64) (n int64, err error) {
+func (o *opener) extract(e entry, to string, left int64) (n int64, err error) {
 	r, err := e.open()
 	if err != nil {
 		return 0, err
 	}
 	defer r.Close()
-	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := o.fs.Create(to)
 	if errors.Is(err, fs.ErrExist) {
 		return 0, fmt.Errorf("%w: the archive has %q twice", peft.ErrFormat, e.name)
 	}
 	if err != nil {
 		return 0, err
 	}
-	n, err = io.Copy(f, io.LimitReader(r, left+1))
+	n, err = io.Copy(&countingWriter{ctx: o.ctx, fs: o.fs, f: f}, io.LimitReader(r, left+1))
 	return n, errors.Join(err, f.Close())
 }
 
-// zipEntries yields the entries of a .zip. They are skipped without being unpacked.
-func zipEntries(p Part) iter.Seq2[entry, error] {
-	return func(yield func(entry, error) bool) {
-		directory := &rationed{r: p.Body, left: maxDirectory}
-		z, err := zip.NewReader(directory, p.Size)
-		if err != nil {
-			yield(entry{}, err)
-			return
+// zip opens the adapter in a .zip.
+func (o *opener) zip(p Part) (*peft.Source, error) {
+	directory := &rationed{r: p.Body, left: maxDirectory}
+	z, err := zip.NewReader(directory, p.Size)
+	if err != nil {
+		return nil, o.archiveError(err)
+	}
+	directory.left = -1
+	var unpacked int64 // as stated, which archive/zip holds the entries to
+	for _, f := range z.File {
+		if base := path.Base(f.Name); base == peft.ConfigFile || base == peft.TensorsFile {
+			unpacked += int64(min(f.UncompressedSize64, uint64(o.maxBytes)))
 		}
-		directory.left = -1
+	}
+	if unpacked = min(unpacked, o.maxBytes); unpacked > 0 {
+		if err := o.reserve(2 * unpacked); err != nil {
+			return nil, err
+		}
+	}
+	return o.archive(zipEntries(z))
+}
+
+// zipEntries yields the entries of a .zip. They are skipped without being unpacked.
+func zipEntries(z *zip.Reader) iter.Seq2[entry, error] {
+	return func(yield func(entry, error) bool) {
 		for _, f := range z.File {
 			if !yield(entry{f.Name, f.Mode(), f.Open}, nil) {
 				return
@@ -188,8 +208,24 @@ func (b *rationed) ReadAt(p []byte, at int64) (int, error) {
 	return b.r.ReadAt(p, at)
 }
 
+// maxGzipRatio is how many bytes one byte of gzip can become: 1032 in deflate's densest form.
+const maxGzipRatio = 1032
+
+// tar opens the adapter in a .tar or .tar.gz. What a .tar.gz unpacks to is known only when it is: the most that its
+// length allows is reserved.
+func (o *opener) tar(p Part, gzipped bool) (*peft.Source, error) {
+	unpacked := p.Size
+	if gzipped {
+		unpacked = min(unpacked, o.maxBytes/maxGzipRatio+1) * maxGzipRatio
+	}
+	if err := o.reserve(2 * min(unpacked, o.maxBytes)); err != nil {
+		return nil, err
+	}
+	return o.archive(tarEntries(o.ctx, p, gzipped, o.maxBytes))
+}
+
 // tarEntries yields the entries of a .tar or .tar.gz, of which at most maxBytes are unpacked, read or skipped.
-func tarEntries(p Part, gzipped bool, maxBytes int64) iter.Seq2[entry, error] {
+func tarEntries(ctx context.Context, p Part, gzipped bool, maxBytes int64) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
 		var r io.Reader = bufio.NewReader(io.NewSectionReader(p.Body, 0, p.Size))
 		if gzipped {
@@ -201,7 +237,7 @@ func tarEntries(p Part, gzipped bool, maxBytes int64) iter.Seq2[entry, error] {
 			defer z.Close()
 			r = z
 		}
-		t := tar.NewReader(&capped{r: r, left: maxBytes + maxDirectory})
+		t := tar.NewReader(&capped{ctx: ctx, r: r, left: maxBytes + maxDirectory})
 		for {
 			h, err := t.Next()
 			if errors.Is(err, io.EOF) {
@@ -225,13 +261,17 @@ func tarEntries(p Part, gzipped bool, maxBytes int64) iter.Seq2[entry, error] {
 	}
 }
 
-// capped fails with ErrTooLarge after left bytes.
+// capped fails with ErrTooLarge after left bytes, and with the cause of ctx once that has ended.
 type capped struct {
+	ctx  context.Context
 	r    io.Reader
 	left int64
 }
 
 func (c *capped) Read(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
 	if c.left <= 0 {
 		return 0, fmt.Errorf("%w: the archive unpacks to more than is stored", ErrTooLarge)
 	}

@@ -1,6 +1,7 @@
 package adapters
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/lorikeet-ai/lorikeet/adapters/peft"
-	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -31,8 +30,7 @@ func isLabel(s string) bool {
 // PutCheckpoint stores an adapter in training as name@step-N. The keep newest checkpoints of the name stay; one
 // with the same label is replaced. Errors are those of PutLoRA.
 func (s *Store) PutCheckpoint(name string, step, keep int, a *runtime.LoRA, n Note) (Info, error) {
-	open := func(o *opener) (*peft.Source, error) { return peft.FromLoRA(o.facts, a) }
-	return s.build(name, n, open, func(dir string, m *manifest) (Info, error) {
+	return s.build(context.Background(), name, n, openLoRA(a), func(dir string, m *manifest) (Info, error) {
 		s.commit.Lock()
 		defer s.done()
 		defer s.sweep()
@@ -101,22 +99,13 @@ func (s *Store) DropCheckpoints(name string) error {
 func (s *Store) writeCheckpoints(r *nameRecord) error {
 	path := s.path("checkpoints", r.Name+".json")
 	if len(r.Versions) == 0 {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := s.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-	} else {
-		tmp := s.path("tmp", "checkpoints-"+r.Name)
-		if err := os.RemoveAll(tmp); err != nil {
-			return err
+		if err := s.fs.SyncDir(s.path("checkpoints")); err != nil {
+			s.o.Warn(fmt.Sprintf("adapter store: the checkpoints of %q are removed, but may be back after a power cut: %v", r.Name, err))
 		}
-		if err := writeJSON(tmp, r); err != nil {
-			return err
-		}
-		if err := os.Rename(tmp, path); err != nil {
-			return err
-		}
-	}
-	if err := disk.SyncDir(s.path("checkpoints")); err != nil {
+	} else if err := s.replaceJSON("checkpoints", r); err != nil {
 		return err
 	}
 	s.mu.Lock()

@@ -71,13 +71,13 @@ func putForEver(t *testing.T, dir string) {
 	fmt.Println("open")
 	for i := uint64(time.Now().UnixNano()); ; i++ {
 		name := fmt.Sprint("n", i%3)
-		info, err := s.PutUpload(name, partsOf(t, pefttest.New(i%7)), Note{})
+		info, err := s.PutUpload(t.Context(), name, partsOf(t, pefttest.New(i%7)), Note{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		fmt.Println("put", name, info.Digest)
 		if gone := fmt.Sprint("gone", i%2); i%3 == 0 {
-			if _, err := s.PutUpload(gone, partsOf(t, pefttest.New(i%5)), Note{}); err != nil {
+			if _, err := s.PutUpload(t.Context(), gone, partsOf(t, pefttest.New(i%5)), Note{}); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Delete(gone); err != nil {

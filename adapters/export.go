@@ -2,6 +2,7 @@ package adapters
 
 import (
 	"archive/zip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/lorikeet-ai/lorikeet/adapters/peft"
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -43,11 +45,27 @@ type Export struct {
 	Info  Info
 	Size  int64
 	Notes []string // what the format cannot say as it is, and how it was said
+
+	share *disk.Share
 }
 
-// Export writes a version in a format. The error wraps ErrUnsupported, with the name of what it is, where the
-// adapter holds something that the format has no place for. The caller closes the file.
-func (s *Store) Export(ref Ref, format Format) (*Export, error) {
+// Close closes the file, which ends it. It may be called twice; the second call returns an error.
+func (e *Export) Close() error {
+	err := e.File.Close()
+	if err == nil {
+		e.share.Release()
+	}
+	return err
+}
+
+// exportRoom is what a file in either format has at most beside the values.
+const exportRoom = 1 << 20
+
+// Export writes a version in a format. The error wraps peft.ErrUnsupported, with the name of what it is, where the
+// adapter holds something that the format has no place for, disk.ErrBusy where other exports that are still open hold
+// as much as all of them may, disk.ErrNoSpace, or is the cause of ctx. The caller closes the file.
+func (s *Store) Export(ctx context.Context, ref Ref, format Format) (_ *Export, err error) {
+	defer func() { err = disk.NoSpace(err) }()
 	if err := CheckFormat(format); err != nil {
 		return nil, err
 	}
@@ -61,12 +79,16 @@ func (s *Store) Export(ref Ref, format Format) (*Export, error) {
 		return nil, err
 	}
 	defer s.drop(info.Digest)
-	e := &Export{Info: info}
-	if e.File, err = os.CreateTemp(s.path("tmp"), "export-"); err != nil {
+	e := &Export{Info: info, share: s.exports.Share()}
+	if err := e.share.Take(min(max(info.Bytes, 4*info.Parameters)+exportRoom, workFactor*s.o.MaxBytes)); err != nil {
+		return nil, err
+	}
+	if e.File, err = s.fs.CreateTemp(s.path("tmp"), "export-"); err != nil {
+		e.share.Release()
 		return nil, err
 	}
 	if err = os.Remove(e.Name()); err == nil { // the open file stays
-		e.Notes, err = s.export(e.File, info, format)
+		e.Notes, err = s.export(&countingWriter{ctx: ctx, fs: s.fs, f: e.File}, info, format)
 	}
 	if err == nil {
 		e.Size, err = e.Seek(0, io.SeekCurrent)

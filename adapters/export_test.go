@@ -26,7 +26,7 @@ func export(t testing.TB, s *Store, name string, f Format) ([]byte, *Export) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := s.Export(ref, f)
+	e, err := s.Export(t.Context(), ref, f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func stored(t testing.TB, s *Store, name string) *runtime.LoRA {
 
 func putParts(t testing.TB, s *Store, name string, parts ...Part) Info {
 	t.Helper()
-	info, err := s.PutUpload(name, parts, Note{Origin: Origin{Kind: FromUpload}})
+	info, err := s.PutUpload(t.Context(), name, parts, Note{Origin: Origin{Kind: FromUpload}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +249,7 @@ func TestExportGGUFEmbeddings(t *testing.T) {
 		}
 	}
 	s.o.Facts.TiedHead = true
-	_, err = s.Export(Ref{Name: "e", Scale: 1}, GGUF)
+	_, err = s.Export(t.Context(), Ref{Name: "e", Scale: 1}, GGUF)
 	pefttest.WantError(t, err, peft.ErrUnsupported, "output.weight", "llama.cpp")
 }
 
@@ -281,7 +281,7 @@ func TestExportDoRA(t *testing.T) {
 			t.Errorf("%s has other magnitudes", m.Tensor)
 		}
 	}
-	_, err := s.Export(Ref{Name: "dora", Scale: 1}, GGUF)
+	_, err := s.Export(t.Context(), Ref{Name: "dora", Scale: 1}, GGUF)
 	pefttest.WantError(t, err, peft.ErrUnsupported, "use_dora", "model.layers.0.mlp.down_proj")
 	mustPut(t, s, "plain", pefttest.New(2))
 	_, err = s.Merge(t.Context(), "out", Merge{From: []Ref{{Name: "plain", Scale: 1}, {Name: "dora", Scale: 1}}, Options: merge.Options{Method: merge.Cat}})
@@ -291,14 +291,14 @@ func TestExportDoRA(t *testing.T) {
 func TestExportRefuses(t *testing.T) {
 	s := openStore(t, "")
 	mustPut(t, s, "pirate", pefttest.New(1))
-	_, err := s.Export(Ref{Name: "pirat", Scale: 1}, PEFT)
+	_, err := s.Export(t.Context(), Ref{Name: "pirat", Scale: 1}, PEFT)
 	pefttest.WantError(t, err, ErrUnknown, "pirate")
-	_, err = s.Export(Ref{Name: "pirate", Scale: 1}, "pickle")
+	_, err = s.Export(t.Context(), Ref{Name: "pirate", Scale: 1}, "pickle")
 	pefttest.WantError(t, err, peft.ErrFormat, "pickle", "gguf")
 	huge := pefttest.New(2)
 	huge.Config["lora_alpha"], huge.Config["alpha_pattern"] = 1e30, map[string]any{"q_proj": 1e-30, "k_proj": 1e-30, "v_proj": 1e-30}
 	mustPut(t, s, "huge", huge)
-	_, err = s.Export(Ref{Name: "huge", Scale: 1}, GGUF)
+	_, err = s.Export(t.Context(), Ref{Name: "huge", Scale: 1}, GGUF)
 	if err != nil { // its values underflow at worst; none is made up
 		pefttest.WantError(t, err, peft.ErrUnsupported, "scale")
 	}
@@ -312,7 +312,7 @@ func TestExportRefuses(t *testing.T) {
 	write(t, path, raw)
 	s.versions[info.Digest].verified = false // as after a restart
 	for _, f := range []Format{PEFT, GGUF} {
-		_, err = s.Export(Ref{Name: "pirate", Scale: 1}, f)
+		_, err = s.Export(t.Context(), Ref{Name: "pirate", Scale: 1}, f)
 		pefttest.WantError(t, err, ErrDamaged)
 	}
 	left, _ := os.ReadDir(s.path("tmp"))

@@ -1,6 +1,7 @@
 package adapters
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -14,7 +15,6 @@ import (
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/adapters/peft"
-	"github.com/lorikeet-ai/lorikeet/internal/disk"
 )
 
 // This file has the Store's files. In its folder are
@@ -115,10 +115,18 @@ func readJSON(path string, v any) error {
 	return nil
 }
 
-// writeVersion writes the canonical form of a fitted adapter into dir, which it makes, and puts it on the disk.
-// Every value is looked at: the error wraps ErrUnsupported where one is not finite.
-func writeVersion(dir string, a *peft.Adapter, m *manifest) error {
-	if err := os.Mkdir(dir, 0o755); err != nil {
+// writer writes files for one put.
+type writer struct {
+	ctx context.Context // a write fails with its cause once it has ended
+	fs  fileSystem
+}
+
+func (s *Store) writer(ctx context.Context) writer { return writer{ctx, s.fs} }
+
+// version writes the canonical form of an adapter into dir, which it makes, and puts it on the disk. Every value is
+// looked at: the error wraps peft.ErrUnsupported where one is not finite.
+func (x writer) version(dir string, a *peft.Adapter, m *manifest) error {
+	if err := x.fs.Mkdir(dir); err != nil {
 		return err
 	}
 	configJSON, tensors, err := a.Canonical()
@@ -127,23 +135,23 @@ func writeVersion(dir string, a *peft.Adapter, m *manifest) error {
 	}
 	sum := newDigest(int64(len(configJSON)))
 	m.Files = make(map[string]int64)
-	if m.Files[peft.ConfigFile], err = writeFile(filepath.Join(dir, peft.ConfigFile), func(w io.Writer) error {
+	if m.Files[peft.ConfigFile], err = x.file(filepath.Join(dir, peft.ConfigFile), func(w io.Writer) error {
 		_, err := io.MultiWriter(w, sum).Write(configJSON)
 		return err
 	}); err != nil {
 		return err
 	}
-	if m.Files[peft.TensorsFile], err = writeFile(filepath.Join(dir, peft.TensorsFile), func(w io.Writer) error {
+	if m.Files[peft.TensorsFile], err = x.file(filepath.Join(dir, peft.TensorsFile), func(w io.Writer) error {
 		return peft.WriteTensors(io.MultiWriter(w, sum), tensors)
 	}); err != nil {
 		return err
 	}
 	m.Bytes = m.Files[peft.ConfigFile] + m.Files[peft.TensorsFile]
 	m.Digest = hex.EncodeToString(sum.Sum(nil))
-	if err := writeJSON(filepath.Join(dir, manifestFile), m); err != nil {
+	if err := x.json(filepath.Join(dir, manifestFile), m); err != nil {
 		return err
 	}
-	return disk.SyncDir(dir)
+	return x.fs.SyncDir(dir)
 }
 
 // newDigest begins a version's digest: the length of its configuration, then both files follow.
@@ -176,30 +184,45 @@ func digestOf(dir string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// writeFile writes a new file and puts it on the disk. It returns the file's length.
-func writeFile(path string, write func(io.Writer) error) (n int64, err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+// file writes a new file and puts it on the disk. It returns the file's length.
+func (x writer) file(path string, write func(io.Writer) error) (n int64, err error) {
+	f, err := x.fs.Create(path)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := write(f); err != nil {
+	w := &countingWriter{ctx: x.ctx, fs: x.fs, f: f}
+	if err := write(w); err != nil {
 		return 0, err
 	}
-	if n, err = f.Seek(0, io.SeekCurrent); err != nil {
-		return 0, err
-	}
-	return n, f.Sync()
+	return w.n, x.fs.Sync(f)
 }
 
-func writeJSON(path string, v any) error {
+func (x writer) json(path string, v any) error {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	_, err = writeFile(path, func(w io.Writer) error {
+	_, err = x.file(path, func(w io.Writer) error {
 		_, err := w.Write(append(data, '\n'))
 		return err
 	})
 	return err
+}
+
+// countingWriter writes to a file until ctx has ended.
+type countingWriter struct {
+	ctx context.Context
+	fs  fileSystem
+	f   *os.File
+	n   int64 // bytes written
+}
+
+func (w *countingWriter) Write(b []byte) (int, error) {
+	if w.ctx.Err() != nil {
+		return 0, context.Cause(w.ctx)
+	}
+	n, err := w.fs.Write(w.f, b)
+	w.n += int64(n)
+	return n, err
 }

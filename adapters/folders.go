@@ -1,6 +1,7 @@
 package adapters
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -48,7 +49,8 @@ type Folders struct {
 	o       FoldersOptions
 	dirs    []*watched
 	watcher *fsnotify.Watcher
-	stop    chan struct{}
+	ctx     context.Context // ends when Close begins, by stop
+	stop    context.CancelCauseFunc
 	done    chan struct{}
 	close   sync.Once
 
@@ -82,10 +84,12 @@ func WatchFolders(o FoldersOptions) (_ *Folders, err error) {
 	if o.Event == nil {
 		o.Event = func(FolderEvent) {}
 	}
-	f := &Folders{o: o, stop: make(chan struct{}), done: make(chan struct{}),
+	f := &Folders{o: o, done: make(chan struct{}),
 		owner: make(map[string]string), tries: make(map[string]*attempts), due: make(map[string]time.Time)}
+	f.ctx, f.stop = context.WithCancelCause(context.Background())
 	defer func() {
 		if err != nil {
+			f.stop(ErrClosed)
 			err = errors.Join(err, f.release())
 		}
 	}()
@@ -130,7 +134,7 @@ func (f *Folders) add(dir string) error {
 // Close stops watching. It may be called twice.
 func (f *Folders) Close() (err error) {
 	f.close.Do(func() {
-		close(f.stop)
+		f.stop(ErrClosed)
 		<-f.done
 		err = f.release()
 	})
@@ -154,7 +158,7 @@ func (f *Folders) run() {
 	defer timer.Stop()
 	for {
 		select {
-		case <-f.stop:
+		case <-f.ctx.Done():
 			return
 		case e := <-f.watcher.Events:
 			f.touch(e)

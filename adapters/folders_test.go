@@ -219,29 +219,29 @@ func TestImportPath(t *testing.T) {
 	link(filepath.Join(outside, "b", peft.ConfigFile), "trap/"+peft.ConfigFile)
 	link(filepath.Join(outside, "b", peft.TensorsFile), "trap/"+peft.TensorsFile)
 	for _, path := range []string{filepath.Join(dir, "deep/er/a"), "deep/er/a", "in/er/a", "deep/../deep/er/a/", "c.zip"} {
-		info, err := x.ImportPath("x", path)
+		info, err := x.ImportPath(t.Context(), "x", path)
 		if err != nil || info.Origin.Kind != FromPath {
 			t.Errorf("%s: %+v, %v", path, info, err)
 		}
 	}
 	for _, path := range []string{"", "/", filepath.Join(outside, "b"), "../" + filepath.Base(outside) + "/b", "out", "/etc/passwd", "nothing"} {
-		_, err := x.ImportPath("x", path)
+		_, err := x.ImportPath(t.Context(), "x", path)
 		if path == "" { // the folder itself is no adapter
 			pefttest.WantError(t, err, peft.ErrFormat, peft.ConfigFile)
 			continue
 		}
 		pefttest.WantError(t, err, ErrPath, path)
 	}
-	if _, err := x.ImportPath("x", "trap"); err == nil {
+	if _, err := x.ImportPath(t.Context(), "x", "trap"); err == nil {
 		t.Error("files were read through links out of the folder")
 	}
 	t.Chdir(dir)
 	t.Chdir("..")
-	if _, err := x.ImportPath("x", filepath.Join(filepath.Base(dir), "deep", "er", "a")); err != nil {
+	if _, err := x.ImportPath(t.Context(), "x", filepath.Join(filepath.Base(dir), "deep", "er", "a")); err != nil {
 		t.Errorf("a path from the working directory: %v", err)
 	}
-	_, err := x.ImportPath("no/slash", "deep/er/a")
+	_, err := x.ImportPath(t.Context(), "no/slash", "deep/er/a")
 	pefttest.WantError(t, err, ErrName)
-	_, err = watch(t, s).ImportPath("x", dir)
+	_, err = watch(t, s).ImportPath(t.Context(), "x", dir)
 	pefttest.WantError(t, err, ErrPath, "without adapter folders")
 }

@@ -44,7 +44,7 @@ func openStore(t testing.TB, dir string) *Store {
 
 func mustPut(t testing.TB, s *Store, name string, p *pefttest.Files) Info {
 	t.Helper()
-	info, err := s.PutUpload(name, partsOf(t, p), Note{Origin: Origin{Kind: FromUpload}})
+	info, err := s.PutUpload(t.Context(), name, partsOf(t, p), Note{Origin: Origin{Kind: FromUpload}})
 	if err != nil {
 		t.Fatal(err)
 	}

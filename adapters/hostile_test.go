@@ -110,17 +110,17 @@ func TestHostileAdaptersAtEveryDoor(t *testing.T) {
 			}
 		}
 		doors := map[string]func() error{
-			"upload": func() error { _, err := s.PutUpload("x", c.parts, Note{}); return err },
-			"path":   func() error { _, err := s.PutPath("x", path, Note{}); return err },
+			"upload": func() error { _, err := s.PutUpload(t.Context(), "x", c.parts, Note{}); return err },
+			"path":   func() error { _, err := s.PutPath(t.Context(), "x", path, Note{}); return err },
 			"merge":  func() error { return openAndRead(path) },
 		}
 		if len(c.parts) == 2 {
 			doors["zip"] = func() error {
-				_, err := s.PutUpload("x", []Part{part("x.zip", zipOf(t, files...))}, Note{})
+				_, err := s.PutUpload(t.Context(), "x", []Part{part("x.zip", zipOf(t, files...))}, Note{})
 				return err
 			}
 			doors["tar.gz"] = func() error {
-				_, err := s.PutUpload("x", []Part{part("x.tar.gz", gzipOf(t, tarOf(t, files...)))}, Note{})
+				_, err := s.PutUpload(t.Context(), "x", []Part{part("x.tar.gz", gzipOf(t, tarOf(t, files...)))}, Note{})
 				return err
 			}
 		}
@@ -189,7 +189,7 @@ func TestLinksOutOfAnAdapterFolder(t *testing.T) {
 	}
 	defer f.Close()
 	for _, path := range []string{"mine", "linked", "../" + filepath.Base(outside) + "/secret"} {
-		_, err := f.ImportPath("x", path)
+		_, err := f.ImportPath(t.Context(), "x", path)
 		pefttest.WantError(t, err, ErrPath, path)
 	}
 	if list := s.List(); len(list) > 0 {

@@ -86,7 +86,7 @@ func (s *Store) fit(digest string) (*peft.Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := opener{facts: s.o.Facts, maxBytes: 1 << 62}
+	o := opener{facts: s.o.Facts, maxBytes: 1 << 62} // nothing of a version is unpacked
 	src, err := o.folder(func(name string) (*os.File, error) { return os.Open(filepath.Join(dir, name)) })
 	if err != nil {
 		return nil, fmt.Errorf("%w: version %s: %s", ErrDamaged, digest, err.Error()) // not %w: no fault of the user

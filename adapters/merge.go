@@ -64,7 +64,7 @@ func (s *Store) Merge(ctx context.Context, name string, m Merge) (Info, error) {
 		}
 	}
 	note := Note{Origin: Origin{Kind: FromMerge, Merge: recipe}}
-	return s.put(name, note, func(*opener) (*peft.Source, error) { return s.mergeSource(ctx, infos, weights, m.Options) })
+	return s.put(ctx, name, note, func(*opener) (*peft.Source, error) { return s.mergeSource(ctx, infos, weights, m.Options) })
 }
 
 // mergeSource opens the versions, which are held, and makes a source of what they become.

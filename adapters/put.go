@@ -1,6 +1,7 @@
 package adapters
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,16 +17,17 @@ import (
 )
 
 // PutUpload stores what a user sent and points name at it: one GGUF LoRA file, one .zip, .tar or .tar.gz, or
-// PEFT's two files. The error wraps ErrName, ErrFormat, ErrUnsupported, ErrTooLarge or runtime.ErrAdapter where
-// the user is at fault. Content that is stored already makes no second version.
-func (s *Store) PutUpload(name string, parts []Part, n Note) (Info, error) {
-	return s.put(name, n, func(o *opener) (*peft.Source, error) { return o.upload(parts) })
+// PEFT's two files. The error wraps ErrName, peft.ErrFormat, peft.ErrUnsupported, ErrTooLarge or runtime.ErrAdapter
+// where the user is at fault, disk.ErrNoSpace where the disk is full, or is the cause of ctx; then nothing has changed.
+// It waits while others write as much as Options.MaxBytes allows. Content that is stored already makes no second version.
+func (s *Store) PutUpload(ctx context.Context, name string, parts []Part, n Note) (Info, error) {
+	return s.put(ctx, name, n, func(o *opener) (*peft.Source, error) { return o.upload(parts) })
 }
 
 // PutPath stores the adapter folder, GGUF LoRA file or archive at path, which the caller trusts the user to read.
 // Errors are those of PutUpload.
-func (s *Store) PutPath(name, path string, n Note) (Info, error) {
-	return s.put(name, n, func(o *opener) (*peft.Source, error) {
+func (s *Store) PutPath(ctx context.Context, name, path string, n Note) (Info, error) {
+	return s.put(ctx, name, n, func(o *opener) (*peft.Source, error) {
 		f, err := os.Open(path)
 		if err != nil {
 			return nil, err
@@ -34,9 +36,18 @@ func (s *Store) PutPath(name, path string, n Note) (Info, error) {
 	})
 }
 
-// PutLoRA stores an adapter that is in memory, with the configuration that gives its ranks and scales.
+// PutLoRA stores an adapter that is in memory, with the configuration that gives its ranks and scales. It waits for
+// nobody, and Close waits for it.
 func (s *Store) PutLoRA(name string, a *runtime.LoRA, n Note) (Info, error) {
-	return s.put(name, n, func(o *opener) (*peft.Source, error) { return peft.FromLoRA(o.facts, a) })
+	return s.build(context.Background(), name, n, openLoRA(a), s.publisher(name, n))
+}
+
+// openLoRA is the open of an adapter that is in memory.
+func openLoRA(a *runtime.LoRA) func(*opener) (*peft.Source, error) {
+	return func(o *opener) (*peft.Source, error) {
+		o.reserved = true // it takes part in no waiting: there is one training job at a time
+		return peft.FromLoRA(o.facts, a)
+	}
 }
 
 // open opens a folder through inside, or the file f itself, which it closes.
@@ -62,14 +73,23 @@ func (o *opener) open(f *os.File, inside func(name string) (*os.File, error)) (*
 	return src, nil
 }
 
-// put stores what open gives. open may unpack into the opener's scratch folder.
-func (s *Store) put(name string, n Note, open func(*opener) (*peft.Source, error)) (Info, error) {
-	return s.build(name, n, open, func(dir string, m *manifest) (Info, error) { return s.publish(name, dir, m, n) })
+// put stores what open gives. open may unpack into the opener's scratch folder. It ends with the cause of ctx, or with
+// ErrClosed when the Store is closed.
+func (s *Store) put(ctx context.Context, name string, n Note, open func(*opener) (*peft.Source, error)) (Info, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(s.closing, func() { cancel(ErrClosed) })()
+	return s.build(ctx, name, n, open, s.publisher(name, n))
+}
+
+// publisher returns the publish of a version that name will point at.
+func (s *Store) publisher(name string, n Note) func(string, *manifest) (Info, error) {
+	return func(dir string, m *manifest) (Info, error) { return s.publish(name, dir, m, n) }
 }
 
 // build writes what open gives into a folder of its own and hands it to publish, which moves it to its place.
-func (s *Store) build(name string, n Note, open func(*opener) (*peft.Source, error),
-	publish func(dir string, m *manifest) (Info, error)) (Info, error) {
+func (s *Store) build(ctx context.Context, name string, n Note, open func(*opener) (*peft.Source, error),
+	publish func(dir string, m *manifest) (Info, error)) (_ Info, err error) {
 	if err := CheckName(name); err != nil {
 		return Info{}, err
 	}
@@ -81,20 +101,26 @@ func (s *Store) build(name string, n Note, open func(*opener) (*peft.Source, err
 	if s.closed {
 		return Info{}, ErrClosed
 	}
-	scratch, err := os.MkdirTemp(s.path("tmp"), "put-")
+	defer func() { err = disk.NoSpace(err) }()
+	scratch, err := s.fs.MkdirTemp(s.path("tmp"), "put-")
 	if err != nil {
 		return Info{}, err
 	}
 	defer os.RemoveAll(scratch)
-	src, err := open(&opener{facts: s.o.Facts, maxBytes: s.o.MaxBytes, scratch: scratch})
+	o := &opener{ctx: ctx, fs: s.fs, facts: s.o.Facts, maxBytes: s.o.MaxBytes, scratch: scratch, share: s.work.Share()}
+	defer o.share.Release()
+	src, err := open(o)
 	if err != nil {
 		return Info{}, err
 	}
 	defer src.Close()
 	dir := filepath.Join(scratch, "version")
-	m, err := s.write(dir, src, n)
+	m, err := s.write(o, dir, src, n)
 	if err != nil {
 		return Info{}, err
+	}
+	if ctx.Err() != nil {
+		return Info{}, context.Cause(ctx)
 	}
 	info, err := publish(dir, m)
 	if err != nil {
@@ -104,7 +130,7 @@ func (s *Store) build(name string, n Note, open func(*opener) (*peft.Source, err
 }
 
 // write checks the adapter against the base and writes it to dir.
-func (s *Store) write(dir string, src *peft.Source, n Note) (*manifest, error) {
+func (s *Store) write(o *opener, dir string, src *peft.Source, n Note) (*manifest, error) {
 	a, err := src.Fit(s.o.Facts)
 	if err != nil {
 		return nil, err
@@ -115,9 +141,15 @@ func (s *Store) write(dir string, src *peft.Source, n Note) (*manifest, error) {
 	if err := s.checkMemory(&a.Summary, n); err != nil {
 		return nil, err
 	}
+	if err := o.reserve(src.Bytes()); err != nil {
+		return nil, err
+	}
+	if err := disk.CheckSpace(s.o.Dir, src.Bytes()); err != nil {
+		return nil, err
+	}
 	m := &manifest{Base: s.o.Facts.Fingerprint, Summary: a.Summary, Created: time.Now().UTC().Round(time.Millisecond),
 		Origin: n.Origin, Metrics: n.Metrics}
-	return m, writeVersion(dir, a, m)
+	return m, s.writer(o.ctx).version(dir, a, m)
 }
 
 // checkMemory refuses what could never be loaded, now that whoever sends it is there to hear it. What a training job
@@ -189,14 +221,14 @@ func (s *Store) place(dir string, m *manifest) error {
 	}
 	to := s.path("versions", m.Digest)
 	// What may be there is damaged; it goes the way of the scratch folder.
-	if err := os.Rename(to, dir+"-damaged"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := s.fs.Rename(to, dir+"-damaged"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := os.Rename(dir, to); err != nil {
+	if err := s.fs.Rename(dir, to); err != nil {
 		return err
 	}
-	if err := disk.SyncDir(s.path("versions")); err != nil {
-		return err
+	if err := s.fs.SyncDir(s.path("versions")); err != nil {
+		return errors.Join(err, os.Rename(to, dir)) // back into the scratch folder, which is removed
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -209,18 +241,28 @@ func (s *Store) place(dir string, m *manifest) error {
 }
 
 // writeName replaces the file of a name. s.commit is held.
-func (s *Store) writeName(r *nameRecord) error {
-	tmp := s.path("tmp", "name-"+r.Name)
+func (s *Store) writeName(r *nameRecord) error { return s.replaceJSON("names", r) }
+
+// replaceJSON replaces the file of a record in a folder, in one step. A record that has been renamed to its place
+// counts, also where syncing the folder then fails: a warning says so, and readers agree with what is on the disk.
+// s.commit is held.
+func (s *Store) replaceJSON(folder string, r *nameRecord) error {
+	tmp := s.path("tmp", folder+"-"+r.Name)
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
 	}
-	if err := writeJSON(tmp, r); err != nil {
+	err := s.writer(context.Background()).json(tmp, r)
+	if err == nil {
+		err = s.fs.Rename(tmp, s.path(folder, r.Name+".json"))
+	}
+	if err != nil {
+		os.Remove(tmp)
 		return err
 	}
-	if err := os.Rename(tmp, s.path("names", r.Name+".json")); err != nil {
-		return err
+	if err := s.fs.SyncDir(s.path(folder)); err != nil {
+		s.o.Warn(fmt.Sprintf("adapter store: %s of %q is written, but may not survive a power cut: %v", folder, r.Name, err))
 	}
-	return disk.SyncDir(s.path("names"))
+	return nil
 }
 
 // Delete removes a name and the versions that no other name refers to. Requests that have selected one of them
@@ -250,11 +292,11 @@ func (s *Store) Delete(name string) error {
 		s.sweep()
 		return nil
 	}
-	if err := os.Remove(s.path("names", name+".json")); err != nil {
+	if err := s.fs.Remove(s.path("names", name+".json")); err != nil {
 		return err
 	}
-	if err := disk.SyncDir(s.path("names")); err != nil {
-		return err
+	if err := s.fs.SyncDir(s.path("names")); err != nil {
+		s.o.Warn(fmt.Sprintf("adapter store: %q is deleted, but may be back after a power cut: %v", name, err))
 	}
 	s.mu.Lock()
 	delete(s.names, name)

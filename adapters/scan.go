@@ -1,6 +1,7 @@
 package adapters
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -77,7 +78,7 @@ func (f *Folders) register(d *watched, top, name, stamp string, first bool) {
 			return
 		}
 	}
-	info, err := f.put(d, top, name, Origin{Kind: FromFolder, Detail: path, Stamp: stamp})
+	info, err := f.put(f.ctx, d, top, name, Origin{Kind: FromFolder, Detail: path, Stamp: stamp})
 	if err != nil {
 		f.fail(name, path, err)
 		return
@@ -91,8 +92,8 @@ func (f *Folders) register(d *watched, top, name, stamp string, first bool) {
 }
 
 // put stores the adapter folder or file at rel, which is opened below the watched folder and nowhere else.
-func (f *Folders) put(d *watched, rel, name string, o Origin) (Info, error) {
-	return f.o.Store.put(name, Note{Origin: o}, func(op *opener) (*peft.Source, error) {
+func (f *Folders) put(ctx context.Context, d *watched, rel, name string, o Origin) (Info, error) {
+	return f.o.Store.put(ctx, name, Note{Origin: o}, func(op *opener) (*peft.Source, error) {
 		file, err := d.open(rel)
 		if err != nil {
 			return nil, err
@@ -192,12 +193,12 @@ func stampOf(i fs.FileInfo) string {
 // ImportPath stores the adapter folder, GGUF LoRA file or archive at path under name. The path is absolute, or
 // relative to one of the watched folders or to the working directory, and must lie inside one of them once symbolic links are followed: the
 // error wraps ErrPath otherwise. Other errors are those of Store.PutUpload.
-func (f *Folders) ImportPath(name, path string) (Info, error) {
+func (f *Folders) ImportPath(ctx context.Context, name, path string) (Info, error) {
 	d, rel, err := f.locate(path)
 	if err != nil {
 		return Info{}, err
 	}
-	return f.put(d, rel, name, Origin{Kind: FromPath, Detail: filepath.Join(d.path, rel)})
+	return f.put(ctx, d, rel, name, Origin{Kind: FromPath, Detail: filepath.Join(d.path, rel)})
 }
 
 // locate finds the watched folder that a path lies in.

@@ -1,6 +1,7 @@
 package adapters
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"os"
@@ -18,7 +19,7 @@ import (
 type Options struct {
 	Dir      string         // made where it does not exist
 	Facts    *runtime.Facts // of the base that adapters are checked against
-	MaxBytes int64          // of an adapter's tensors, and of an upload or what it unpacks to; 0: 2 GiB
+	MaxBytes int64          // of an adapter's tensors, and of an upload or what it unpacks to; 0: 2 GiB. All puts together hold twice that in files
 	Memory   int64          // that loaded adapters may hold: one that takes more, packed, is refused when it comes; 0: any
 	Reserved []string       // names that no adapter may have
 	Warn     func(string)   // hears what an operator should know; called from any goroutine; may be nil
@@ -27,9 +28,15 @@ type Options struct {
 // Store keeps adapters on disk: versions that never change, and names that point at them. A put is atomic and
 // survives the end of the process at any instant. Every method may be called from any goroutine.
 type Store struct {
-	o      Options
-	lock   *os.File
-	loaded atomic.Pointer[func(digest string) bool] // set by a Cache
+	o       Options
+	fs      fileSystem
+	work    *disk.Budget // shared by the puts under way
+	exports *disk.Budget // shared by the exports that are open
+	lock    *os.File
+	loaded  atomic.Pointer[func(digest string) bool] // set by a Cache
+
+	closing context.Context // ends when Close begins, by end
+	end     context.CancelFunc
 
 	life   sync.RWMutex // held for reading by what changes files, for writing by Close
 	closed bool         // guarded by life
@@ -54,6 +61,14 @@ type version struct {
 	warned   bool      // its base is another, and this has been said
 }
 
+const (
+	// workFactor times MaxBytes is what the puts under way may hold in files, all of them together: one of the largest
+	// size is there once unpacked and once written.
+	workFactor = 2
+	// maxPuts is how many puts work at the same time; the others wait.
+	maxPuts = 4
+)
+
 // Open opens the store in o.Dir, removes what an interrupted put has left there, and checks what it holds.
 // Damaged versions and names are reported by Damaged and do not keep it from opening.
 func Open(o Options) (*Store, error) {
@@ -63,13 +78,14 @@ func Open(o Options) (*Store, error) {
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}
-	s := &Store{o: o, names: make(map[string]*nameRecord), steps: make(map[string]*nameRecord),
+	s := &Store{o: o, fs: osFiles{}, work: disk.NewBudget(workFactor * o.MaxBytes), exports: disk.NewBudget(workFactor * o.MaxBytes), names: make(map[string]*nameRecord), steps: make(map[string]*nameRecord),
 		versions: make(map[string]*version), damaged: make(map[string]error)}
 	for _, d := range []string{"versions", "names", "checkpoints", "tmp"} {
-		if err := os.MkdirAll(s.path(d), 0o755); err != nil {
+		if err := os.MkdirAll(s.path(d), 0o700); err != nil {
 			return nil, fmt.Errorf("adapter store: %w", err)
 		}
 	}
+	s.closing, s.end = context.WithCancel(context.Background())
 	var err error
 	if s.lock, err = disk.Lock(o.Dir); err != nil {
 		return nil, fmt.Errorf("adapter store: %w", err)
@@ -152,8 +168,10 @@ func (s *Store) refer(r *nameRecord) {
 	}
 }
 
-// Close waits for puts to end and lets another process open the folder. It may be called twice.
+// Close ends the puts and merges under way, except those of a training job, which it waits for, and lets another
+// process open the folder. It may be called twice.
 func (s *Store) Close() error {
+	s.end()
 	s.life.Lock()
 	defer s.life.Unlock()
 	if s.closed {

@@ -49,7 +49,7 @@ func TestStoreKeepsVersions(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)
 	one := mustPut(t, s, "pirate", pefttest.New(1))
-	two, err := s.PutUpload("pirate", partsOf(t, pefttest.New(2)), Note{Origin{Kind: FromJob, Detail: "job-1"}, map[string]float64{"loss": 0.5}})
+	two, err := s.PutUpload(t.Context(), "pirate", partsOf(t, pefttest.New(2)), Note{Origin{Kind: FromJob, Detail: "job-1"}, map[string]float64{"loss": 0.5}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestStoreKeepsVersions(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.PutUpload("late", partsOf(t, pefttest.New(1)), Note{}); err == nil {
+	if _, err := s.PutUpload(t.Context(), "late", partsOf(t, pefttest.New(1)), Note{}); err == nil {
 		t.Error("a closed store takes an adapter")
 	}
 	check(openStore(t, dir))
@@ -333,7 +333,7 @@ func TestStoreConcurrently(t *testing.T) {
 		wg.Go(func() {
 			for i := range 12 {
 				name := string(rune('a' + (g+i)%3))
-				if _, err := s.PutUpload(name, uploads[i%3], Note{}); err != nil {
+				if _, err := s.PutUpload(t.Context(), name, uploads[i%3], Note{}); err != nil {
 					t.Error(err)
 				}
 				info, err := s.take(Ref{Name: name})

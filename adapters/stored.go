@@ -1,6 +1,7 @@
 package adapters
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -84,7 +85,7 @@ func openPath(base *runtime.Facts, path, scratch string) (*peft.Adapter, error) 
 	if err != nil {
 		return nil, err
 	}
-	o := &opener{facts: base, maxBytes: 16 << 30, scratch: scratch}
+	o := &opener{ctx: context.Background(), fs: osFiles{}, facts: base, maxBytes: 16 << 30, scratch: scratch}
 	src, err := o.open(f, func(name string) (*os.File, error) { return os.Open(filepath.Join(path, name)) })
 	if err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ func TestWholePartsAreStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	info, err := s.PutUpload("a", partsOf(t, p), Note{})
+	info, err := s.PutUpload(t.Context(), "a", partsOf(t, p), Note{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestTooLargeForMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		_, err = s.PutUpload("a", partsOf(t, p), Note{Origin: Origin{Kind: c.origin}})
+		_, err = s.PutUpload(t.Context(), "a", partsOf(t, p), Note{Origin: Origin{Kind: c.origin}})
 		if c.fits {
 			if err != nil {
 				t.Errorf("%+v: %v", c, err)

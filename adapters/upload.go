@@ -2,6 +2,7 @@ package adapters
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/lorikeet-ai/lorikeet/adapters/peft"
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -24,9 +26,24 @@ type Part struct {
 
 // opener makes sources of adapters in their various forms.
 type opener struct {
+	ctx      context.Context
+	fs       fileSystem
 	facts    *runtime.Facts
 	maxBytes int64
 	scratch  string // a folder for what is unpacked; the caller removes it
+
+	share    *disk.Share // of the Store's budget; nil: the bytes are not counted
+	reserved bool
+}
+
+// reserve waits until the bytes that will be held in files are free in the Store's budget. Only the first call does
+// so: it is told all that the adapter takes.
+func (o *opener) reserve(bytes int64) error {
+	if o.reserved || o.share == nil {
+		return nil
+	}
+	o.reserved = true
+	return o.share.Wait(o.ctx, max(bytes, workFactor*o.maxBytes/maxPuts))
 }
 
 // upload opens what a user sent: a GGUF LoRA file, an archive, or PEFT's two files.
@@ -53,6 +70,9 @@ func (o *opener) tooLarge(what string) error {
 	return fmt.Errorf("%w: %s has more than %d bytes", ErrTooLarge, what, o.maxBytes)
 }
 
+// maxGGUFGrowth is how much larger a GGUF LoRA file may become: 4 bits become F32.
+const maxGGUFGrowth = 8
+
 // file opens a single file, known by its first bytes.
 func (o *opener) file(p Part) (*peft.Source, error) {
 	if p.Size > o.maxBytes {
@@ -64,11 +84,14 @@ func (o *opener) file(p Part) (*peft.Source, error) {
 	}
 	switch {
 	case bytes.HasPrefix(head, []byte("GGUF")):
+		if err := o.reserve(min(p.Size*maxGGUFGrowth, o.maxBytes)); err != nil {
+			return nil, err
+		}
 		return peft.FromGGUF(o.facts, p.Body, p.Size)
 	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
-		return o.archive(zipEntries(p))
+		return o.zip(p)
 	case bytes.HasPrefix(head, []byte("\x1f\x8b")), len(head) > 262 && string(head[257:262]) == "ustar":
-		return o.archive(tarEntries(p, head[0] == 0x1f, o.maxBytes))
+		return o.tar(p, head[0] == 0x1f)
 	}
 	switch base := path.Base(p.Name); {
 	case base == peft.ConfigFile:
@@ -97,6 +120,9 @@ func (o *opener) twoFiles(parts []Part) (*peft.Source, error) {
 func (o *opener) peft(c, t Part) (*peft.Source, error) {
 	if t.Size > o.maxBytes {
 		return nil, o.tooLarge(peft.TensorsFile)
+	}
+	if err := o.reserve(t.Size); err != nil {
+		return nil, err
 	}
 	return peft.Read(io.NewSectionReader(c.Body, 0, c.Size), io.NewSectionReader(t.Body, 0, t.Size))
 }

@@ -120,7 +120,7 @@ func TestUploadForms(t *testing.T) {
 		"GGUF":                  {[]Part{part("x.gguf", pefttest.NewGGUF(lora, 8).Encode(t))}, wantGGUF},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := s.PutUpload("other", x.parts, Note{})
+			got, err := s.PutUpload(t.Context(), "other", x.parts, Note{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -132,7 +132,7 @@ func TestUploadForms(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "pirate")
 	p.Folder(t, dir)
 	for _, path := range []string{dir, dir + "/"} {
-		if got, err := s.PutPath("path", path, Note{}); err != nil || got.Digest != want.Digest {
+		if got, err := s.PutPath(t.Context(), "path", path, Note{}); err != nil || got.Digest != want.Digest {
 			t.Errorf("%s: %s, %v", path, got.Digest, err)
 		}
 	}
@@ -164,7 +164,7 @@ func refuse(t *testing.T, uploads map[string]refusal) {
 	defer s.Close()
 	for name, x := range uploads {
 		t.Run(name, func(t *testing.T) {
-			_, err := s.PutUpload("x", x.parts, Note{})
+			_, err := s.PutUpload(t.Context(), "x", x.parts, Note{})
 			pefttest.WantError(t, err, x.want, x.text...)
 		})
 	}
@@ -189,7 +189,7 @@ func TestUploadRefuses(t *testing.T) {
 		"too large together": {[]Part{part(peft.ConfigFile, make([]byte, 1<<19)), part(peft.TensorsFile, make([]byte, 1<<19+1))}, ErrTooLarge, nil},
 		"long config":        {[]Part{part(peft.ConfigFile, make([]byte, peft.MaxConfig-1)), part(peft.TensorsFile, nil)}, peft.ErrFormat, nil},
 	})
-	_, err := openStore(t, "").PutUpload("no/slash", partsOf(t, p), Note{})
+	_, err := openStore(t, "").PutUpload(t.Context(), "no/slash", partsOf(t, p), Note{})
 	pefttest.WantError(t, err, ErrName, "no/slash")
 }
 
@@ -250,7 +250,7 @@ func TestZipDirectoryIsBounded(t *testing.T) {
 	if r, err := zip.NewReader(bytes.NewReader(data), int64(len(data))); err != nil || len(r.File) != times {
 		t.Fatalf("archive/zip does not read the trap: %v", err)
 	}
-	_, err := openStore(t, "").PutUpload("x", []Part{part("x.zip", data)}, Note{})
+	_, err := openStore(t, "").PutUpload(t.Context(), "x", []Part{part("x.zip", data)}, Note{})
 	pefttest.WantError(t, err, peft.ErrFormat, "too many entries")
 }
 
@@ -269,7 +269,7 @@ func FuzzUpload(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer os.RemoveAll(scratch)
-		o := &opener{facts: pefttest.Facts(), maxBytes: 1 << 16, scratch: scratch}
+		o := &opener{ctx: t.Context(), fs: osFiles{}, facts: pefttest.Facts(), maxBytes: 1 << 16, scratch: scratch}
 		src, err := o.upload([]Part{part("x", data)})
 		if err != nil {
 			return

@@ -13,15 +13,15 @@ import (
 )
 
 // Adapter brings the adapter that source names into the folder dir, which is empty, and returns where it is: dir
-// itself where it is PEFT's two files, else the one file in it. No more than maxBytes are brought. pinned is the
-// source with the commit that it was at.
-func (f *Fetcher) Adapter(ctx context.Context, source, dir string, maxBytes int64) (path, pinned string, err error) {
+// itself where it is PEFT's two files, else the one file in it. No more than maxBytes are brought, and reserve hears how
+// many it will be before the first one comes: its error ends the fetch. pinned is the source with the commit that it was at.
+func (f *Fetcher) Adapter(ctx context.Context, source, dir string, maxBytes int64, reserve func(bytes int64) error) (path, pinned string, err error) {
 	src, err := Parse(source)
 	if err != nil {
 		return "", "", err
 	}
 	if src.Bucket != "" {
-		path, err = f.fromBucket(ctx, src, dir, maxBytes)
+		path, err = f.fromBucket(ctx, src, dir, bound{maxBytes, reserve})
 		return path, src.String(), err
 	}
 	if f.o.Hub.Offline {
@@ -44,8 +44,14 @@ func (f *Fetcher) Adapter(ctx context.Context, source, dir string, maxBytes int6
 		wanted = append(wanted, newWanted(e, sumOf(e), f.openFile(src.Repo, l.Commit, e)))
 	}
 	src.Revision = l.Commit
-	path, err = f.into(ctx, dir, src, wanted, maxBytes)
+	path, err = f.into(ctx, dir, src, wanted, bound{maxBytes, reserve})
 	return path, src.String(), err
+}
+
+// bound says how much may be brought.
+type bound struct {
+	bytes   int64
+	reserve func(bytes int64) error
 }
 
 // wanted is a file to bring, and how.
@@ -59,12 +65,15 @@ func newWanted(e entry, s sum, open opener) wanted {
 }
 
 // into downloads files into dir, by the last element of their names.
-func (f *Fetcher) into(ctx context.Context, dir string, src Source, files []wanted, maxBytes int64) (string, error) {
+func (f *Fetcher) into(ctx context.Context, dir string, src Source, files []wanted, limit bound) (string, error) {
 	total := int64(0)
 	for _, w := range files {
-		if total += w.size; w.size > maxBytes || total > maxBytes {
-			return "", fmt.Errorf("%w: %s has more than %d bytes", ErrTooLarge, src, maxBytes)
+		if total += w.size; w.size > limit.bytes || total > limit.bytes {
+			return "", fmt.Errorf("%w: %s has more than %d bytes", ErrTooLarge, src, limit.bytes)
 		}
+	}
+	if err := limit.reserve(total); err != nil {
+		return "", err
 	}
 	if err := disk.CheckSpace(dir, total); err != nil {
 		return "", err
@@ -86,7 +95,7 @@ func (f *Fetcher) into(ctx context.Context, dir string, src Source, files []want
 
 // fromBucket brings an adapter from a bucket. Who names a folder of PEFT's two files or a file needs no right to
 // list the bucket.
-func (f *Fetcher) fromBucket(ctx context.Context, src Source, dir string, maxBytes int64) (string, error) {
+func (f *Fetcher) fromBucket(ctx context.Context, src Source, dir string, limit bound) (string, error) {
 	keys := []string{src.Path}
 	folder := src.Path
 	if base := path.Base(src.Path); !isAdapterFile(base) {
@@ -108,7 +117,7 @@ func (f *Fetcher) fromBucket(ctx context.Context, src Source, dir string, maxByt
 	for _, o := range objects {
 		files = append(files, newWanted(o.entry, o.sum, f.s3.open(src.Bucket, o)))
 	}
-	return f.into(ctx, dir, src, files, maxBytes)
+	return f.into(ctx, dir, src, files, limit)
 }
 
 func (f *Fetcher) stat(ctx context.Context, src Source, keys []string) ([]object, error) {

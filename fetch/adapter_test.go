@@ -23,7 +23,7 @@ func TestAdapterFromTheHub(t *testing.T) {
 	h.cutAt(20_000)
 	dir := t.TempDir()
 	f, _ := h.fetcher(t.TempDir())
-	path, pinned, err := f.Adapter(t.Context(), "hf://org/repo@v1.0/loras/pirate", dir, 1<<20)
+	path, pinned, err := f.Adapter(t.Context(), "hf://org/repo@v1.0/loras/pirate", dir, 1<<20, func(int64) error { return nil })
 	if err != nil || path != dir || pinned != "hf://org/repo@"+h.commits[0].sha+"/loras/pirate" {
 		t.Fatalf("%s, %s, %v", path, pinned, err)
 	}
@@ -37,7 +37,7 @@ func TestAdapterFromTheHub(t *testing.T) {
 
 	h.push(map[string][]byte{"lora-f16.gguf": noise(2, 9000)})
 	dir = t.TempDir()
-	path, _, err = f.Adapter(t.Context(), "hf://org/repo", dir, 1<<20)
+	path, _, err = f.Adapter(t.Context(), "hf://org/repo", dir, 1<<20, func(int64) error { return nil })
 	if err != nil || path != filepath.Join(dir, "lora-f16.gguf") {
 		t.Errorf("%s, %v", path, err)
 	}
@@ -49,7 +49,7 @@ func TestAdapterRefusals(t *testing.T) {
 	refused := func(f *Fetcher, source string, most int64, want error) {
 		t.Helper()
 		dir := t.TempDir()
-		if _, _, err := f.Adapter(t.Context(), source, dir, most); !errors.Is(err, want) {
+		if _, _, err := f.Adapter(t.Context(), source, dir, most, func(int64) error { return nil }); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", source, err, want)
 		}
 		for _, name := range filesIn(t, dir) {
@@ -87,7 +87,7 @@ func TestAdapterEndsWithItsContext(t *testing.T) {
 	}
 	f, said := h.fetcher(t.TempDir())
 	dir := t.TempDir()
-	if _, _, err := f.Adapter(ctx, "hf://org/repo", dir, 1<<20); !errors.Is(err, context.Canceled) {
+	if _, _, err := f.Adapter(ctx, "hf://org/repo", dir, 1<<20, func(int64) error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, peftTensors)); err == nil || said.all() != "" {

@@ -174,7 +174,7 @@ func (b *testBucket) comes(t *testing.T, tensors, large []byte) {
 	} {
 		dir := t.TempDir()
 		f, said := b.fetcher()
-		path, pinned, err := f.Adapter(t.Context(), test.source, dir, 20<<20)
+		path, pinned, err := f.Adapter(t.Context(), test.source, dir, 20<<20, func(int64) error { return nil })
 		if err != nil || pinned != strings.TrimSuffix(test.source, "/") || said.all() != "" {
 			t.Errorf("%s: %s, %v, said %q", test.source, pinned, err, said.all())
 			continue
@@ -215,7 +215,7 @@ func (b *testBucket) refuses(t *testing.T) {
 		}
 		dir := t.TempDir()
 		f, _ := b.fetcher(change...)
-		if _, _, err := f.Adapter(t.Context(), test.source, dir, 10<<20); !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.message) {
+		if _, _, err := f.Adapter(t.Context(), test.source, dir, 10<<20, func(int64) error { return nil }); !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.message) {
 			t.Errorf("%s: %v, want %v with %q", test.source, err, test.want, test.message)
 		} else {
 			noSecrets(t, err.Error())
@@ -244,7 +244,7 @@ func (b *testBucket) breaksOff(t *testing.T, tensors []byte) {
 	}
 	fetch := func() (string, error) {
 		f, _ := b.fetcher()
-		path, _, err := f.Adapter(t.Context(), "s3://loras/team/pirate", t.TempDir(), 20<<20)
+		path, _, err := f.Adapter(t.Context(), "s3://loras/team/pirate", t.TempDir(), 20<<20, func(int64) error { return nil })
 		return path, err
 	}
 	cuts := []int{1000, 200_000}
@@ -285,7 +285,7 @@ func (b *testBucket) breaksOff(t *testing.T, tensors []byte) {
 	ctx, cancel := context.WithCancel(t.Context())
 	onTensors(func(w http.ResponseWriter, _ *http.Request) http.ResponseWriter { cancel(); return w })
 	f, _ := b.fetcher()
-	if _, _, err := f.Adapter(ctx, "s3://loras/team/pirate", t.TempDir(), 20<<20); !errors.Is(err, context.Canceled) {
+	if _, _, err := f.Adapter(ctx, "s3://loras/team/pirate", t.TempDir(), 20<<20, func(int64) error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("the client has gone: %v", err)
 	}
 }

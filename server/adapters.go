@@ -93,11 +93,13 @@ func (s *Server) importPath(c *fiber.Ctx, name, path, nameParam, pathParam strin
 	return info, nil
 }
 
-func (s *Server) importPlain(_ *fiber.Ctx, name, path, _ string) (adapters.Info, error) {
+func (s *Server) importPlain(c *fiber.Ctx, name, path, _ string) (adapters.Info, error) {
 	if s.importer == nil {
 		return adapters.Info{}, fmt.Errorf("%w: this server has none", adapters.ErrPath)
 	}
-	return s.importer(name, path)
+	ctx, stop := s.work(c)
+	defer stop()
+	return s.importer(ctx, name, path)
 }
 
 func (s *Server) registered(info adapters.Info) {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"mime/multipart"
@@ -40,13 +41,16 @@ func peftFiles(t testing.TB, seed float32) map[string][]byte {
 	}
 }
 
-// uploadForm is a multipart form of a name and files.
-func uploadForm(t testing.TB, name string, files map[string][]byte) (kind string, body *bytes.Buffer) {
+// uploadForm is a multipart form of a name, further fields and their values in turn, and files.
+func uploadForm(t testing.TB, name string, files map[string][]byte, fields ...string) (kind string, body *bytes.Buffer) {
 	t.Helper()
 	body = &bytes.Buffer{}
 	w := multipart.NewWriter(body)
 	if name != "" {
 		w.WriteField("name", name)
+	}
+	for i := 0; i < len(fields); i += 2 {
+		w.WriteField(fields[i], fields[i+1])
 	}
 	for filename, content := range files {
 		p, err := w.CreateFormFile("file", filename)
@@ -171,7 +175,9 @@ func TestImport(t *testing.T) {
 	}
 	var folders *adapters.Folders
 	h := open(t, func(p *plan) {
-		p.options.Import = func(name, path string) (adapters.Info, error) { return folders.ImportPath(name, path) }
+		p.options.Import = func(ctx context.Context, name, path string) (adapters.Info, error) {
+			return folders.ImportPath(ctx, name, path)
+		}
 	})
 	var err error
 	if folders, err = adapters.WatchFolders(adapters.FoldersOptions{Store: h.store, Dirs: []string{dir}}); err != nil {

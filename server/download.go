@@ -35,7 +35,9 @@ func (s *Server) DownloadAdapter(c *fiber.Ctx, name string, params openapi.Downl
 		return c.SendStatus(http.StatusNotModified)
 	}
 	// The name may have moved on meanwhile: what is written is what the tag says.
-	e, err := s.store.Export(adapters.Ref{Name: info.Name, Version: info.Digest, Scale: 1}, format)
+	ctx, stop := s.work(c)
+	e, err := s.store.Export(ctx, adapters.Ref{Name: info.Name, Version: info.Digest, Scale: 1}, format)
+	stop()
 	if err != nil {
 		c.Response().Header.Del(fiber.HeaderETag)
 		return at("format", err)

@@ -101,6 +101,7 @@ var table = []row{
 	{fetch.ErrOffline, http.StatusForbidden, requestFault, codeNotAllowed, "source"},
 	{fetch.ErrTooLarge, http.StatusRequestEntityTooLarge, requestFault, "adapter_too_large", "source"},
 	{disk.ErrNoSpace, http.StatusInsufficientStorage, serverFault, "no_space", ""},
+	{disk.ErrBusy, http.StatusServiceUnavailable, serverFault, "busy", ""},
 	{fetch.ErrChecksum, http.StatusBadGateway, serverFault, "source_checksum", "source"},
 	{fetch.ErrCut, http.StatusBadGateway, serverFault, "source_cut_off", "source"},
 	{fetch.ErrUnreachable, http.StatusBadGateway, serverFault, "source_unreachable", "source"},
@@ -232,7 +233,7 @@ func describeHTTP(e *fiber.Error) (int, openapi.Error) {
 // fail writes err to the client, and to the log where the server is at fault. It is Fiber's ErrorHandler.
 func (s *Server) fail(c *fiber.Ctx, err error) error {
 	status, e := describe(err)
-	if status == http.StatusTooManyRequests {
+	if status == http.StatusTooManyRequests || errors.Is(err, disk.ErrBusy) {
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(retryAfter))
 	}
 	if status >= 500 {

@@ -18,19 +18,29 @@ const (
 	fetchTime = 10 * time.Minute
 )
 
+// work returns the context of a request whose body has been read: it ends when the client has gone and when the server
+// stops, with the error for that as its cause. stop must be called before the handler returns.
+func (s *Server) work(c *fiber.Ctx) (ctx context.Context, stop func()) {
+	watched, unwatch := watch(c.Context().Conn())
+	ctx, cancel := context.WithCancelCause(watched)
+	undo := context.AfterFunc(s.life, func() { cancel(errDraining()) })
+	return ctx, func() {
+		undo()
+		cancel(context.Canceled)
+		unwatch()
+	}
+}
+
 // fetch registers what a source names. It ends when the client has gone and when the server stops.
 func (s *Server) fetch(c *fiber.Ctx, name, source, param string) (adapters.Info, error) {
 	if s.fetcher == nil {
 		return adapters.Info{}, &refusal{status: http.StatusForbidden, param: param, code: codeNotAllowed,
 			message: param + " cannot be fetched: this server was started with --remote-adapters off, or is open to other machines without an --api-key"}
 	}
-	ctx, stop := watch(c.Context().Conn())
+	ctx, stop := s.work(c)
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, fetchTime, runtime.ErrDeadline)
 	defer cancel()
-	ctx, drain := context.WithCancelCause(ctx)
-	defer drain(nil)
-	defer context.AfterFunc(s.life, func() { drain(errDraining()) })()
 	select {
 	case s.fetches <- struct{}{}:
 	case <-ctx.Done():

@@ -70,11 +70,11 @@ func fetching(t *testing.T, hub string, most int64) func(*plan) {
 				if err != nil {
 					return adapters.Info{}, err
 				}
-				path, pinned, err := f.Adapter(ctx, source, dir, most)
+				path, pinned, err := f.Adapter(ctx, source, dir, most, func(int64) error { return nil })
 				if err != nil {
 					return adapters.Info{}, err
 				}
-				return h.store.PutPath(name, path, adapters.Note{Origin: adapters.Origin{Kind: adapters.FromSource, Detail: pinned}})
+				return h.store.PutPath(ctx, name, path, adapters.Note{Origin: adapters.Origin{Kind: adapters.FromSource, Detail: pinned}})
 			}
 		}
 	}

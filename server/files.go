@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"io"
 	"mime"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/training"
 )
@@ -96,23 +96,27 @@ func (s *Server) CreateFile(c *fiber.Ctx) error {
 	if s.draining.Load() {
 		return errDraining()
 	}
-	body := &patient{r: c.Context().RequestBodyStream(), c: c}
-	f, err := s.receiveFile(multipart.NewReader(body, params["boundary"]))
+	u, body, err := s.newUpload(c, s.maxDataset)
+	if err != nil {
+		return err
+	}
+	defer u.close()
+	f, err := s.receiveFile(multipart.NewReader(body, params["boundary"]), u.share)
 	if err != nil {
 		if f != nil {
 			err = errors.Join(err, s.files.Delete(f.ID))
 		}
 		if errors.Is(err, training.ErrTooLarge) {
-			return tooLarge(c, body, s.maxDataset)
+			err = errUploadSize
 		}
-		return err
+		return refuseUpload(c, body, err, s.maxDataset)
 	}
 	s.log.Info().Str("file", f.ID).Int64("bytes", f.Bytes).Msg("file uploaded")
 	return sendJSON(c, http.StatusOK, fileOf(*f))
 }
 
 // receiveFile reads the form. It returns the file that it stored also with an error.
-func (s *Server) receiveFile(form *multipart.Reader) (stored *training.File, err error) {
+func (s *Server) receiveFile(form *multipart.Reader, share *disk.Share) (stored *training.File, err error) {
 	purpose := ""
 	for n := 0; ; n++ {
 		p, err := form.NextPart()
@@ -126,10 +130,13 @@ func (s *Server) receiveFile(form *multipart.Reader) (stored *training.File, err
 		case p.FormName() == "file" && stored != nil:
 			return stored, refuse(codeValue, "file", "is given twice")
 		case p.FormName() == "file":
-			in := &source{r: p}
-			f, err := s.files.Put(context.Background(), in, p.FileName(), fineTune)
+			in := &source{r: p, share: share}
+			f, err := s.files.Put(s.life, in, p.FileName(), fineTune)
 			if in.err != nil {
 				return nil, broken(in.err)
+			}
+			if err != nil && s.life.Err() != nil {
+				err = errDraining()
 			}
 			if err != nil {
 				return nil, err
@@ -158,16 +165,22 @@ func checkFile(f *training.File, purpose string) error {
 	return nil
 }
 
-// source tells an upload that fails, which is the client's fault, from a disk that does.
+// source takes the bytes of an upload from the budget as they come. It tells an upload that fails, which is the
+// client's fault, from a disk that does.
 type source struct {
-	r   io.Reader
-	err error
+	r     io.Reader
+	share *disk.Share
+	err   error
 }
 
 func (s *source) Read(b []byte) (int, error) {
 	n, err := s.r.Read(b)
 	if err != nil && !errors.Is(err, io.EOF) {
 		s.err = err
+		return n, err
+	}
+	if busy := s.share.Take(int64(n)); busy != nil {
+		return 0, busy
 	}
 	return n, err
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,7 +15,7 @@ import (
 )
 
 // MergeAdapters makes an adapter out of registered ones, in the request's own goroutine: answers go on meanwhile.
-// One merge runs at a time; a client that leaves ends its own.
+// One merge runs at a time; a client that leaves ends its own, and a server that stops ends all.
 func (s *Server) MergeAdapters(c *fiber.Ctx) error {
 	var req openapi.MergeRequest
 	if err := s.decodeBody(c, &req); err != nil {
@@ -33,13 +34,13 @@ func (s *Server) MergeAdapters(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := watch(c.Context().Conn())
+	ctx, stop := s.work(c)
 	defer stop()
 	select {
 	case s.merging <- struct{}{}:
 		defer func() { <-s.merging }()
 	case <-ctx.Done():
-		return errGone
+		return context.Cause(ctx)
 	}
 	info, err := s.store.Merge(ctx, req.Name, m)
 	if err != nil {

@@ -338,7 +338,7 @@ func TestBadHTTP(t *testing.T) {
 
 func TestPanicEndsTheRequestOnly(t *testing.T) {
 	h := open(t, func(p *plan) {
-		p.options.Import = func(string, string) (adapters.Info, error) { panic("secret") }
+		p.options.Import = func(context.Context, string, string) (adapters.Info, error) { panic("secret") }
 	})
 	r := h.do("POST", "/adapters", `{"name":"a","path":"b"}`)
 	refused(t, r, 500, "internal_error", "", "internal error")

@@ -26,6 +26,7 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/chat"
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/engine"
@@ -42,7 +43,7 @@ type Options struct {
 
 	// Import registers a path for POST /adapters, and refuses those outside the adapter directories with
 	// adapters.ErrPath; nil refuses all.
-	Import func(name, path string) (adapters.Info, error)
+	Import func(ctx context.Context, name, path string) (adapters.Info, error)
 	// Fetch registers what a source (hf://, s3://) names, or returns an error of package fetch or adapters; nil: the
 	// server fetches nothing.
 	Fetch func(ctx context.Context, name, source string) (adapters.Info, error)
@@ -54,15 +55,16 @@ type Options struct {
 	// Trainable returns an error wrapping runtime.ErrTrain where the base cannot be trained; nil: it can.
 	Trainable func() error
 
-	Name      string   // the base model's id
-	Aliases   []string // further names of the base model
-	Keys      []string // Bearer keys; none: no key is asked for
-	Origins   []string // of web pages that may ask from a browser, such as http://localhost:3000, or *; none: no page may
-	MaxLoRA   int      // adapters that one batch may hold, for vllm:lora_requests_info
-	MaxBody   int64    // bytes of a JSON body; 0: 8 MiB
-	MaxUpload int64    // bytes of an uploaded adapter; 0: 1 GiB
-	MaxData   int64    // bytes of an uploaded dataset; 0: 256 MiB. Jobs and Files have their own bound
-	TempDir   string   // where uploads are received; "": the system's
+	Name      string       // the base model's id
+	Aliases   []string     // further names of the base model
+	Keys      []string     // Bearer keys; none: no key is asked for
+	Origins   []string     // of web pages that may ask from a browser, such as http://localhost:3000, or *; none: no page may
+	MaxLoRA   int          // adapters that one batch may hold, for vllm:lora_requests_info
+	MaxBody   int64        // bytes of a JSON body; 0: 8 MiB
+	MaxUpload int64        // bytes of an uploaded adapter; 0: 1 GiB
+	MaxData   int64        // bytes of an uploaded dataset; 0: 256 MiB. Jobs and Files have their own bound
+	TempDir   string       // where uploads are received; "": the system's
+	Uploads   *disk.Budget // of the bytes that are being received or fetched, all together; nil: as many as the largest upload has
 	Version   string
 	Log       zerolog.Logger
 }
@@ -76,7 +78,7 @@ type Server struct {
 	store    *adapters.Store
 	cache    *adapters.Cache
 	metrics  *Metrics
-	importer func(name, path string) (adapters.Info, error)
+	importer func(ctx context.Context, name, path string) (adapters.Info, error)
 	fetcher  func(ctx context.Context, name, source string) (adapters.Info, error)
 	fetches  chan struct{} // holds one for each fetch under way
 	log      zerolog.Logger
@@ -94,6 +96,7 @@ type Server struct {
 	maxUpload   int64
 	maxDataset  int64
 	tempDir     string
+	uploads     *disk.Budget
 	version     string
 	started     time.Time
 	draining    atomic.Bool
@@ -105,6 +108,9 @@ type Server struct {
 	ln     net.Listener // what Serve serves
 	closed bool         // Shutdown has been called
 }
+
+// MaxDataset is how many bytes an uploaded dataset may have unless Options say otherwise.
+const MaxDataset = 256 << 20
 
 // Times of a connection.
 const (
@@ -121,7 +127,7 @@ func New(o Options) *Server {
 		metrics: o.Metrics, importer: o.Import, fetcher: o.Fetch, fetches: make(chan struct{}, maxFetches), log: o.Log, keys: newKeyring(o.Keys),
 		jobs: o.Jobs, files: o.Files, trainable: o.Trainable, maxDataset: o.MaxData,
 		name: o.Name, ids: append([]string{o.Name}, o.Aliases...), context: o.Engine.Context(),
-		maxBody: o.MaxBody, maxUpload: o.MaxUpload, tempDir: o.TempDir, version: o.Version, started: time.Now(),
+		maxBody: o.MaxBody, maxUpload: o.MaxUpload, tempDir: o.TempDir, uploads: o.Uploads, version: o.Version, started: time.Now(),
 		merging: make(chan struct{}, 1),
 	}
 	if s.maxBody <= 0 {
@@ -131,7 +137,10 @@ func New(o Options) *Server {
 		s.maxUpload = 1 << 30
 	}
 	if s.maxDataset <= 0 {
-		s.maxDataset = 256 << 20
+		s.maxDataset = MaxDataset
+	}
+	if s.uploads == nil {
+		s.uploads = disk.NewBudget(max(s.maxUpload, s.maxDataset))
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.fingerprint = fingerprint(s.model.Facts())

@@ -167,7 +167,7 @@ func (s *Server) dataset(inline json.RawMessage, inlineParam, id, idParam string
 
 // trainForm is a training job that comes as a form: its files go to temporary ones.
 type trainForm struct {
-	upload
+	*upload
 	fields               map[string]json.RawMessage
 	training, validation *adapters.Part
 }
@@ -177,14 +177,14 @@ func (s *Server) trainFromForm(c *fiber.Ctx, boundary string) error {
 	if s.draining.Load() {
 		return errDraining()
 	}
-	f := &trainForm{upload: upload{dir: s.tempDir, left: s.maxDataset}, fields: map[string]json.RawMessage{}}
-	defer f.close()
-	body := &patient{r: c.Context().RequestBodyStream(), c: c}
-	if err := f.receive(multipart.NewReader(body, boundary)); err != nil {
-		if errors.Is(err, errUploadSize) {
-			return tooLarge(c, body, s.maxDataset)
-		}
+	u, body, err := s.newUpload(c, s.maxDataset)
+	if err != nil {
 		return err
+	}
+	f := &trainForm{upload: u, fields: map[string]json.RawMessage{}}
+	defer f.close()
+	if err := f.receive(multipart.NewReader(body, boundary)); err != nil {
+		return refuseUpload(c, body, err, s.maxDataset)
 	}
 	object, err := json.Marshal(f.fields)
 	if err != nil {

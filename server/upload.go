@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -23,7 +25,7 @@ const (
 	maxParts = 16
 	// formOverhead is what the form around the files may take.
 	formOverhead = 64 << 10
-	// maxName bounds a form field.
+	// maxFormField bounds a form's field.
 	maxFormField = 1 << 10
 	// patience is how long an upload may pause.
 	patience = 30 * time.Second
@@ -41,20 +43,24 @@ func (s *Server) CreateAdapter(c *fiber.Ctx) error {
 	if int64(c.Request().Header.ContentLength()) > s.maxUpload+formOverhead {
 		return tooLarge(c, c.Context().RequestBodyStream(), s.maxUpload)
 	}
-	u := &upload{dir: s.tempDir, left: s.maxUpload}
-	defer u.close()
-	body := &patient{r: c.Context().RequestBodyStream(), c: c}
-	if err := u.receive(multipart.NewReader(body, params["boundary"])); err != nil {
-		if errors.Is(err, errUploadSize) {
-			return tooLarge(c, body, s.maxUpload)
-		}
+	u, body, err := s.newUpload(c, s.maxUpload)
+	if err != nil {
 		return err
+	}
+	defer u.close()
+	if err := u.receive(multipart.NewReader(body, params["boundary"])); err != nil {
+		return refuseUpload(c, body, err, s.maxUpload)
 	}
 	note := adapters.Note{Origin: adapters.Origin{Kind: adapters.FromUpload, Detail: strings.Join(u.names(), ", ")}}
 	if err := s.checkName(u.name, "name"); err != nil {
 		return err
 	}
-	info, err := s.store.PutUpload(u.name, u.parts, note)
+	if err := readRest(body); err != nil {
+		return err
+	}
+	ctx, stop := s.work(c)
+	defer stop()
+	info, err := s.store.PutUpload(ctx, u.name, u.parts, note)
 	if err != nil {
 		param := "file"
 		if errors.Is(err, adapters.ErrName) {
@@ -106,10 +112,50 @@ func (p *patient) Read(b []byte) (int, error) {
 	return p.r.Read(b)
 }
 
+// newUpload begins to receive a form of at most limit bytes of files. It refuses one whose stated length does not fit
+// beside the other uploads, or on the disk, before its body is read.
+func (s *Server) newUpload(c *fiber.Ctx, limit int64) (*upload, *patient, error) {
+	body := &patient{r: c.Context().RequestBodyStream(), c: c}
+	if n := int64(c.Request().Header.ContentLength()); n > 0 {
+		if !s.uploads.Fits(min(n, limit)) {
+			return nil, nil, refuseUpload(c, body, disk.ErrBusy, limit)
+		}
+		if err := disk.CheckSpace(cmp.Or(s.tempDir, os.TempDir()), min(n, limit)); err != nil {
+			return nil, nil, refuseUpload(c, body, err, limit)
+		}
+	}
+	return &upload{dir: s.tempDir, left: limit, share: s.uploads.Share()}, body, nil
+}
+
+// refuseUpload returns the error of an upload. Where more of its body is to come, the connection is closed after some
+// of that has been read, so that the client comes to read the answer.
+func refuseUpload(c *fiber.Ctx, body *patient, err error, limit int64) error {
+	switch {
+	case errors.Is(err, errUploadSize):
+		return tooLarge(c, body, limit)
+	case errors.Is(err, disk.ErrBusy), errors.Is(err, disk.ErrNoSpace):
+		_ = tooLarge(c, body, limit)
+	}
+	return err
+}
+
+// readRest reads what follows a form's last part: the connection is watched from then on.
+func readRest(body io.Reader) error {
+	n, err := io.CopyN(io.Discard, body, formOverhead)
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return broken(err)
+	}
+	return refuse(codeValue, "file", "is followed by %d bytes and more that belong to no part", n)
+}
+
 // upload is a form that is being received: its files go to temporary ones.
 type upload struct {
 	dir   string
-	left  int64 // bytes that the files may still have
+	left  int64       // bytes that the files may still have
+	share *disk.Share // of what all uploads hold together
 	name  string
 	parts []adapters.Part
 	files []*os.File
@@ -167,14 +213,14 @@ func (u *upload) field(p *multipart.Part) error {
 func (u *upload) file(p *multipart.Part) error {
 	f, err := os.CreateTemp(u.dir, "upload-*")
 	if err != nil {
-		return err
+		return disk.NoSpace(err)
 	}
 	u.files = append(u.files, f)
-	n, err := io.Copy(&diskWriter{f}, io.LimitReader(p, u.left+1))
+	n, err := io.Copy(&diskWriter{f, u.share}, io.LimitReader(p, u.left+1))
 	var failed *diskError
 	switch {
 	case errors.As(err, &failed):
-		return err
+		return disk.NoSpace(err)
 	case err != nil:
 		return broken(err)
 	case n > u.left:
@@ -195,9 +241,10 @@ func (u *upload) names() []string {
 
 // close removes the temporary files.
 func (u *upload) close() {
+	defer u.share.Release()
 	for _, f := range u.files {
 		_ = f.Close()
-		_ = os.Remove(f.Name()) // the system clears its own folder where this fails
+		_ = os.Remove(f.Name()) // the next start empties the folder where this fails
 	}
 }
 
@@ -208,12 +255,21 @@ func broken(err error) error {
 	}
 }
 
-// diskWriter tells a failing disk, which is the server's fault, from a failing upload.
-type diskWriter struct{ w io.Writer }
+// diskWriter takes bytes of the budget before it writes them. It tells its errors, which are the server's fault, from
+// those of the upload.
+type diskWriter struct {
+	w     io.Writer
+	share *disk.Share
+}
 
 type diskError struct{ error }
 
+func (e *diskError) Unwrap() error { return e.error }
+
 func (d *diskWriter) Write(b []byte) (int, error) {
+	if err := d.share.Take(int64(len(b))); err != nil {
+		return 0, &diskError{err}
+	}
 	n, err := d.w.Write(b)
 	if err != nil {
 		err = &diskError{err}

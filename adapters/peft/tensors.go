@@ -103,6 +103,9 @@ func (d DType) decode(dst []float32, raw []byte) {
 // tensors are in use. The tensors come in the order of their data. Whatever the bytes are, memory stays a
 // small multiple of the header's length, which is bounded. The error wraps ErrFormat where the file is at fault.
 func ReadTensors(r io.ReaderAt, size int64) ([]Tensor, error) {
+	if err := checkHeader(r, size); err != nil {
+		return nil, err
+	}
 	entries, err := safetensors.Read(r, size)
 	if errors.Is(err, safetensors.ErrFormat) {
 		err = fmt.Errorf("%w: %w", ErrFormat, err)
@@ -121,6 +124,25 @@ func ReadTensors(r io.ReaderAt, size int64) ([]Tensor, error) {
 		tensors[i] = t
 	}
 	return tensors, nil
+}
+
+// maxHeader bounds the header of an adapter's tensors: 1,800 tensors, seven pairs of matrices in each of 126 layers,
+// need 0.3 MB.
+const maxHeader = 4 << 20
+
+// checkHeader refuses a header that is larger than an adapter has, before it is read.
+func checkHeader(r io.ReaderAt, size int64) error {
+	var length [8]byte
+	if size < int64(len(length)) {
+		return nil // which safetensors.Read refuses
+	}
+	if err := readAt(r, length[:], 0); err != nil {
+		return err
+	}
+	if n := binary.LittleEndian.Uint64(length[:]); n > maxHeader {
+		return fmt.Errorf("%w: its header states %d bytes, at most %d are read", ErrFormat, n, maxHeader)
+	}
+	return nil
 }
 
 // readAt fills b; io.EOF beside a full read is no error.

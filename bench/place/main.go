@@ -64,7 +64,7 @@ func run(dir string) error {
 	}
 	defer store.Close()
 	for i, path := range files.AdapterFiles {
-		if _, err := store.PutPath(randmodel.AdapterName(i), path, adapters.Note{}); err != nil {
+		if _, err := store.PutPath(context.Background(), randmodel.AdapterName(i), path, adapters.Note{}); err != nil {
 			return err
 		}
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/demo"
 	"github.com/lorikeet-ai/lorikeet/fetch"
 	"github.com/lorikeet-ai/lorikeet/internal/bytesize"
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/runtime/engine"
 	"github.com/lorikeet-ai/lorikeet/runtime/llama"
 	"github.com/lorikeet-ai/lorikeet/server"
@@ -40,6 +41,7 @@ type Program struct {
 	cache    *adapters.Cache
 	folders  *adapters.Folders
 	fetcher  *fetch.Fetcher // nil: requests may not name sources of adapters
+	uploads  *disk.Budget   // shared by what is being received and fetched
 	training trainer
 	metrics  *server.Metrics
 	server   *server.Server
@@ -142,6 +144,7 @@ func (p *Program) logLibrary(level slog.Level, line string) {
 }
 
 func (p *Program) openAdapters() (err error) {
+	p.uploads = disk.NewBudget(max(p.config.MaxUpload, server.MaxDataset))
 	p.store, err = adapters.Open(adapters.Options{
 		Dir: p.config.Data, Facts: p.model.Facts(), MaxBytes: p.config.MaxUpload, Memory: p.config.AdapterBytes,
 		Reserved: append(p.aliases(), p.name(), server.ReservedName),
@@ -199,11 +202,11 @@ func (p *Program) openEngine() error {
 }
 
 // importPath registers a path inside of the adapter folders, which the server asks for.
-func (p *Program) importPath(name, path string) (adapters.Info, error) {
+func (p *Program) importPath(ctx context.Context, name, path string) (adapters.Info, error) {
 	if p.folders == nil {
 		return adapters.Info{}, fmt.Errorf("%w: the server was started without --adapter-dir", adapters.ErrPath)
 	}
-	return p.folders.ImportPath(name, path)
+	return p.folders.ImportPath(ctx, name, path)
 }
 
 // name is the base model's id in the API: the first alias, or the model's name in a form that is easy to type.

@@ -31,9 +31,11 @@ func (p *Program) fetchAdapter(ctx context.Context, name, source string) (info a
 		return info, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	path, pinned, err := p.fetcher.Adapter(ctx, source, dir, p.config.MaxUpload)
+	share := p.uploads.Share()
+	defer share.Release()
+	path, pinned, err := p.fetcher.Adapter(ctx, source, dir, p.config.MaxUpload, share.Take)
 	if err != nil {
 		return info, err
 	}
-	return p.store.PutPath(name, path, adapters.Note{Origin: adapters.Origin{Kind: adapters.FromSource, Detail: pinned}})
+	return p.store.PutPath(ctx, name, path, adapters.Note{Origin: adapters.Origin{Kind: adapters.FromSource, Detail: pinned}})
 }

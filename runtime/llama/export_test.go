@@ -52,7 +52,7 @@ func exported(t *testing.T, m *Model, a *runtime.LoRA) string {
 	if _, err := s.PutLoRA("odd", a, adapters.Note{}); err != nil {
 		t.Fatal(err)
 	}
-	e, err := s.Export(adapters.Ref{Name: "odd", Scale: 1}, adapters.GGUF)
+	e, err := s.Export(t.Context(), adapters.Ref{Name: "odd", Scale: 1}, adapters.GGUF)
 	if err != nil {
 		t.Fatal(err)
 	}

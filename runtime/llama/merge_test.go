@@ -235,7 +235,7 @@ func TestMergeOfEveryTensor(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := store.Export(adapters.Ref{Name: "all", Scale: 1}, adapters.PEFT)
+		e, err := store.Export(t.Context(), adapters.Ref{Name: "all", Scale: 1}, adapters.PEFT)
 		if err != nil {
 			t.Fatal(err)
 		}
