@@ -11,7 +11,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// This file is the two goroutines of the Queue: the clerk, which reads datasets, and the worker, which trains.
+// This file is the two goroutines of the Queue: the preparer, which reads datasets, and the worker, which trains.
 
 // activity is what one of them does with a job. It can be called off.
 type activity struct {
@@ -25,21 +25,21 @@ func (q *Queue) activityOf(j *job) *activity {
 	return j.active
 }
 
-func (q *Queue) clerkLoop() {
-	q.loop(q.clerk, Validating, q.prepare)
+func (q *Queue) prepareLoop() {
+	q.loop(q.preparer, Validating, q.prepare)
 }
 
-func (q *Queue) workerLoop() {
+func (q *Queue) trainLoop() {
 	q.loop(q.worker, Queued, q.train)
 }
 
 // loop does what there is to do with jobs in a state, one after the other, until the Queue is closed.
-func (q *Queue) loop(bell <-chan struct{}, s Status, do func(context.Context, *job) (ending, error)) {
+func (q *Queue) loop(work <-chan struct{}, s Status, do func(context.Context, *job) (ending, error)) {
 	for q.ctx.Err() == nil {
 		j := q.first(s)
 		if j == nil {
 			select {
-			case <-bell:
+			case <-work:
 				continue
 			case <-q.ctx.Done():
 				return
@@ -106,6 +106,8 @@ func (q *Queue) attend(j *job, s Status, do func(context.Context, *job) (ending,
 	defer close(a.done)
 	if err == nil {
 		_, err = q.changeLocked(j.ID, end.signal, end.message, end.edit)
+	} else if e := q.setActive(j, false); e != nil { // the server stops in an orderly way
+		q.o.Warn(fmt.Sprintf("training job %s: %v", j.ID, e))
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -134,6 +136,8 @@ func (q *Queue) begin(j *job, s Status, a *activity) (begun bool, err error) {
 				r.Started = now()
 			}
 		})
+	} else {
+		err = q.setActive(j, true)
 	}
 	if err != nil {
 		return false, err
@@ -142,6 +146,15 @@ func (q *Queue) begin(j *job, s Status, a *activity) (begun bool, err error) {
 	defer q.mu.Unlock()
 	j.active = a
 	return true, nil
+}
+
+// setActive saves whether the server works on the job. q.commit is held.
+func (q *Queue) setActive(j *job, active bool) error {
+	q.mu.RLock()
+	r := j.record
+	q.mu.RUnlock()
+	r.Active = active
+	return q.save(j, r)
 }
 
 // guarded turns a panic into an error: one job must not end the server.

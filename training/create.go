@@ -185,7 +185,7 @@ func (q *Queue) enter(rec record, tmp string) (Job, error) {
 	q.mu.Lock()
 	q.jobs[rec.ID] = &job{record: rec, log: log}
 	q.mu.Unlock()
-	poke(q.clerk)
+	poke(q.preparer)
 	return rec.Job, nil
 }
 
@@ -222,14 +222,14 @@ func (q *Queue) Resume(id string) (Job, error) {
 	}
 	g, wake, what := resumed, q.worker, "queued"
 	if _, err := os.Stat(q.disk.path("jobs", id, examplesFile)); err != nil {
-		g, wake, what = restarted, q.clerk, "being validated"
+		g, wake, what = restarted, q.preparer, "being validated"
 	}
 	job, err := q.change(id, g, "The job was resumed: it is "+what+" again.", func(r *record) {
 		q.mu.Lock()
 		q.serial++
 		r.Order = q.serial
 		q.mu.Unlock()
-		r.Error, r.Finished = nil, time.Time{}
+		r.Error, r.Finished, r.Crashes = nil, time.Time{}, 0
 	})
 	if err == nil {
 		poke(wake)

@@ -8,7 +8,7 @@
 //   - job: one run that makes one adapter. Its folder holds all that is needed to go on after a kill.
 //   - checkpoint: the state of a run on disk, and the adapter as it stood, which is served as "name@step-100".
 //
-// The walk of a job: Queue.Create checks the request and copies the dataset (validating_files); the clerk, a
+// The walk of a job: Queue.Create checks the request and copies the dataset (validating_files); the preparer, a
 // goroutine, turns it into examples (queued); the worker, another, runs it (running): it makes a Trainer, plans
 // each step, runs its slices through Options.Work between the engine's decodes, reports events, and saves
 // checkpoints; at the end it publishes the adapter and its name moves (succeeded). Every change of state is on

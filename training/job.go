@@ -126,6 +126,7 @@ const (
 	CodeDataset  = "invalid_training_file"
 	CodeDiverged = "training_diverged"
 	CodeTrainer  = "invalid_hyperparameters" // the trainer cannot do it: what it says is in Message
+	CodeCrashed  = "server_crashed"          // the server ended twice while it worked on the job
 	CodeInternal = "server_error"
 )
 
@@ -148,6 +149,11 @@ type record struct {
 	Serial      int64        `json:"serial"` // jobs are listed by it, the largest first
 	Order       int64        `json:"order"`  // the waiting job with the smallest runs next
 	Checkpoints []Checkpoint `json:"checkpoints,omitempty"`
+
+	// Active is set while the job's files are read or it runs, and taken back when the server stops in an orderly way:
+	// a job that is active when the queue is opened was so when the process ended on its own.
+	Active  bool `json:"active,omitempty"`
+	Crashes int  `json:"crashes,omitempty"` // how often that was so, since the job was created or resumed
 }
 
 // The files in a job's folder, besides the states that a checkpoint names.

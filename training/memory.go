@@ -38,7 +38,7 @@ const packedLines = 4096
 
 // checkMemory is checkFit before a dataset is tokenized as a whole, which may take minutes: it looks at as many of
 // the longest lines as a step has, or at all lines of a small dataset that is packed. A micro-batch has at least the
-// tokens of these, so what it refuses cannot fit; what it lets pass by a few tokens the clerk refuses.
+// tokens of these, so what it refuses cannot fit; what it lets pass by a few tokens the preparer refuses.
 func (q *Queue) checkMemory(ctx context.Context, c *Config, path string) error {
 	if q.o.Estimate == nil {
 		return nil
@@ -55,7 +55,7 @@ func (q *Queue) checkMemory(ctx context.Context, c *Config, path string) error {
 	for _, line := range lines {
 		x, err := enc.Encode(ctx, line)
 		if bad := new(dataset.LineError); errors.As(err, &bad) {
-			continue // the clerk reports all of them
+			continue // the preparer reports all of them
 		}
 		if err != nil {
 			return err

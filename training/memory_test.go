@@ -77,8 +77,8 @@ func TestRefusedBeforeItIsAccepted(t *testing.T) {
 	}
 }
 
-// TestRefusedByTheClerk has jobs whose need shows when all is tokenized: they fail before they are queued.
-func TestRefusedByTheClerk(t *testing.T) {
+// TestRefusedByThePreparer has jobs whose need shows when all is tokenized: they fail before they are queued.
+func TestRefusedByThePreparer(t *testing.T) {
 	for name, change := range map[string]func(*CreateRequest){
 		"validated late": func(r *CreateRequest) { r.Late = true },
 		"held back":      func(r *CreateRequest) { r.Config.ValidationSplit = 0.1 },

@@ -11,7 +11,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/training/dataset"
 )
 
-// This file is the clerk's work: a job's datasets become its examples.
+// This file is the preparer's work: a job's datasets become its examples.
 
 // prepare reads the datasets of a job and writes its examples.
 func (q *Queue) prepare(ctx context.Context, j *job) (ending, error) {

@@ -74,9 +74,11 @@ type Queue struct {
 	lock *os.File
 	ctx  context.Context // ends with Close
 	stop context.CancelFunc
-	done sync.WaitGroup // the clerk and the worker
+	done sync.WaitGroup // the preparer and the worker
 
-	clerk, worker chan struct{} // tell them of work; of capacity 1
+	close func() error // shut, once
+
+	preparer, worker chan struct{} // tell them of work; of capacity 1
 
 	commit sync.Mutex // held while a job changes on disk; taken before mu
 
@@ -90,7 +92,7 @@ type Queue struct {
 type job struct {
 	record
 	log    *eventLog
-	active *activity // what the clerk or the worker does with it, nil where nothing
+	active *activity // what the preparer or the worker does with it, nil where nothing
 }
 
 // Open opens the queue in o.Dir, queues again what was running, and begins to work.
@@ -102,7 +104,8 @@ func Open(o Options) (*Queue, error) {
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}
-	q := &Queue{o: o, jobs: make(map[string]*job), clerk: make(chan struct{}, 1), worker: make(chan struct{}, 1)}
+	q := &Queue{o: o, jobs: make(map[string]*job), preparer: make(chan struct{}, 1), worker: make(chan struct{}, 1)}
+	q.close = sync.OnceValue(q.shut)
 	var err error
 	if q.disk, q.lock, err = openFolder(o.Dir, o.at, "jobs", "tmp"); err == nil {
 		err = q.recover()
@@ -114,8 +117,8 @@ func Open(o Options) (*Queue, error) {
 		return nil, fmt.Errorf("training queue: %w", err)
 	}
 	q.ctx, q.stop = context.WithCancel(context.Background())
-	q.done.Go(q.clerkLoop)
-	q.done.Go(q.workerLoop)
+	q.done.Go(q.prepareLoop)
+	q.done.Go(q.trainLoop)
 	return q, nil
 }
 
@@ -160,12 +163,34 @@ func (q *Queue) readJob(id string) (*job, error) {
 	return j, nil
 }
 
-// readmit queues a job again that was running, and tells what a kill kept from being told.
+// maxCrashes is at how many crashes of the server a job may be active before it is not tried again: what is wrong with it
+// would end the server for ever.
+const maxCrashes = 2
+
+// readmit queues a job again that was running, and tells what a kill kept from being told. A job that was active at
+// maxCrashes crashes fails.
 func (q *Queue) readmit(id string) error {
 	j := q.jobs[id]
+	crashed := j.Active
+	if crashed && j.Crashes+1 >= maxCrashes {
+		return q.failCrashed(j)
+	}
+	count := func(r *record) {
+		if crashed {
+			r.Crashes++
+		}
+	}
 	if j.Status == Running {
-		_, err := q.change(id, interrupted, "The server stopped while the job was running: it is queued again.", nil)
+		_, err := q.change(id, interrupted, "The server stopped while the job was running: it is queued again.", count)
 		return err
+	}
+	if crashed {
+		r := j.record
+		r.Active = false
+		count(&r)
+		if err := q.save(j, r); err != nil {
+			return err
+		}
 	}
 	if j.log.lastStatus() != j.Status {
 		if err := j.log.append(newEvent(j.Status, fmt.Sprintf("The job is %s.", j.Status)), true); err != nil {
@@ -179,6 +204,22 @@ func (q *Queue) readmit(id string) error {
 		q.tidy(id)
 	}
 	return nil
+}
+
+// failCrashed ends a job for which the server ended too often.
+func (q *Queue) failCrashed(j *job) error {
+	doing := "reading its files"
+	if j.Status == Running {
+		doing = fmt.Sprintf("training, last seen at step %d", j.Progress.Step)
+	}
+	e := &JobError{Code: CodeCrashed, Message: fmt.Sprintf("the server ended %d times while it worked on this job, the last time while %s: "+
+		"the job is not tried again; it can be resumed where the cause lay elsewhere", j.Crashes+1, doing)}
+	q.o.Warn(fmt.Sprintf("training job %s: %s", j.ID, e.Message))
+	_, err := q.change(j.ID, failed, e.Message, func(r *record) {
+		r.Error = e
+		r.Crashes++
+	})
+	return err
 }
 
 // order returns the ids of all jobs, in the order in which they run.
@@ -198,15 +239,13 @@ func (q *Queue) order() []string {
 }
 
 // Close stops the run under way, if there is one, and waits. Its job goes on when the Queue is opened again.
-// Close may be called twice.
-func (q *Queue) Close() error {
+// Close may be called twice: every call returns when the Queue is closed.
+func (q *Queue) Close() error { return q.close() }
+
+func (q *Queue) shut() error {
 	q.mu.Lock()
-	was := q.closed
 	q.closed = true
 	q.mu.Unlock()
-	if was {
-		return nil
-	}
 	q.stop()
 	q.done.Wait()
 	q.commit.Lock() // a Create or Cancel under way
@@ -231,7 +270,7 @@ func (q *Queue) changeLocked(id string, g signal, message string, edit func(*rec
 	if err != nil {
 		return r.Job, err
 	}
-	r.Status = to
+	r.Status, r.Active = to, g == started
 	r.Progress.ETA = time.Time{}
 	if to.Ended() {
 		r.Finished = now()
