@@ -51,7 +51,7 @@ static void choose(wall_device & d, int n) {
 // llama.cpp finds room for the whole batch before it changes anything: 1 means that nothing has changed. A
 // batch it finds invalid (-1) changed nothing either. Later failures leave sequences partly extended.
 static int run(wall_device & d, const Call & call) {
-    Scope scope(*d.model, &d.placement, &d.sequence_cells);
+    Scope scope(*d.model, &d.placement, d.shared_cells());
     scope.builds = &d.builds;
     switch (const int code = llama_decode(d.context.get(), d.batch.batch)) {
     case 0:

@@ -55,6 +55,17 @@ static llama_context_params context_params(const wall_device_options & o) {
     return p;
 }
 
+// llama.cpp looks at the size of heads only where flash attention is automatic, and otherwise aborts later.
+static void check_cache_type(const llama_model & m, ggml_type type) {
+    const int64_t block = ggml_blck_size(type);
+    for (const uint32_t size : {m.hparams.n_embd_head_k, m.hparams.n_embd_head_v}) {
+        if (size % block != 0) {
+            throw std::runtime_error(std::string("a KV cache of type ") + ggml_type_name(type) + " (--kv-type) needs heads of a multiple of "
+                + std::to_string(block) + " values, and the model's have " + std::to_string(size) + ": use f16 or f32");
+        }
+    }
+}
+
 } // namespace lorikeet
 
 using namespace lorikeet;
@@ -64,7 +75,8 @@ wall_device::wall_device(std::shared_ptr<const Model> m, const wall_device_optio
     if (llama_model_has_encoder(model->handle) || !llama_model_has_decoder(model->handle)) {
         throw std::runtime_error("the model is not a decoder: it cannot generate text");
     }
-    Scope scope(*model, &placement, &sequence_cells);
+    check_cache_type(*model->handle, kv_type(o.kv_type));
+    Scope scope(*model, &placement, shared_cells());
     scope.builds = &builds;
     context.reset(llama_init_from_model(model->handle, context_params(o)));
     if (!context) {
@@ -136,8 +148,8 @@ int wall_device_copy(wall_device * d, int dst, int src, int n, wall_error * err)
             throw std::runtime_error("cannot copy " + std::to_string(n) + " cells of the " + std::to_string(have) + " in sequence " + std::to_string(src));
         }
         if (n > 0 && dst != src) {
+            d->sequence_cells.copy(dst, src, n); // may throw: nothing has changed then
             llama_memory_seq_cp(d->memory(), src, dst, 0, d->split_kv ? -1 : n);
-            d->sequence_cells.copy(dst, src, n);
         }
         return (int) WALL_OK;
     });

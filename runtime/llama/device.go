@@ -111,6 +111,9 @@ func (o DeviceOptions) check(m *Model) error {
 	if o.LoRA == MMID && !m.keepPlain {
 		return errors.New("LoRA is MMID, but the model was loaded without KeepPlain")
 	}
+	if o.KV == KVQ8 && o.FlashAttention == FlashOff {
+		return errors.New("a KV cache of type q8_0 (--kv-type) needs flash attention (--flash-attn on or auto): llama.cpp cannot read quantized values without it")
+	}
 	return nil
 }
 

@@ -54,4 +54,6 @@ struct wall_device {
     llama_memory_t memory() const { return llama_get_memory(context.get()); }
     int cells(int seq) const { return llama_memory_seq_pos_max(memory(), seq) + 1; }
     void require_sequence(int seq) const;
+    // The cells for our own attention, which knows one set of cells that all sequences share. NULL: llama.cpp's runs.
+    lorikeet::Cells * shared_cells() { return split_kv ? nullptr : &sequence_cells; }
 };

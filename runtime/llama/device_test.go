@@ -76,7 +76,7 @@ func TestDeviceOptionsAreChecked(t *testing.T) {
 	m := openModel(t, Options{Path: tiny.file(t)})
 	for cause, o := range map[string]DeviceOptions{
 		"Sequences": {Sequences: 257}, "Threads": {Threads: -1}, "Cells": {Cells: 1 << 40}, "KeepPlain": {LoRA: MMID},
-		"flash_attn": {KV: KVQ8, FlashAttention: FlashOff},
+		"q8_0 (--kv-type) needs flash attention (--flash-attn on or auto)": {KV: KVQ8, FlashAttention: FlashOff},
 	} {
 		if _, err := NewDevice(m, o); !errors.Is(err, ErrDevice) || !strings.Contains(err.Error(), cause) {
 			t.Errorf("%s: error %v", cause, err)

@@ -72,7 +72,7 @@ type KVType int
 const (
 	KVF16 KVType = iota
 	KVF32
-	KVQ8 // half the memory of F16; needs flash attention
+	KVQ8 // half the memory of F16; needs flash attention and heads of a multiple of 32 values
 )
 
 // FlashAttention says whether attention runs as one fused operation.

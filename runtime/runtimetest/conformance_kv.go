@@ -98,10 +98,12 @@ func testNoRoom(b *bench) {
 	b.same("behind shared cells", b.answer(1, tokens[last:]), want)
 }
 
-// The same seed draws the same tokens, alone and beside others; others draw others.
+// hot is a sampling in which nearly every token has a chance.
+func hot(seed uint64) runtime.Sampling { return runtime.Sampling{Temperature: 2, Seed: seed} }
+
+// The same seed draws the same tokens; others draw others.
 func testSeeds(b *bench) {
 	tokens := b.tokens(prompts[2])
-	hot := func(seed uint64) runtime.Sampling { return runtime.Sampling{Temperature: 2, Seed: seed} }
 	want := b.draw(0, tokens, hot(1))
 	b.forget(0)
 	b.same("the same seed", b.draw(0, tokens, hot(1)), want)
@@ -115,7 +117,13 @@ func testSeeds(b *bench) {
 	if !different {
 		b.Error("no other seed draws other tokens")
 	}
+}
 
+// The same seed draws the same tokens alone and in a batch with others.
+func testSeedsBesideOthers(b *bench) {
+	tokens := b.tokens(prompts[2])
+	want := b.draw(0, tokens, hot(1))
+	b.forget(0)
 	one, other := b.sampler(hot(1), tokens), b.sampler(hot(9), tokens)
 	next, nextOther := tokens, b.tokens(prompts[0])
 	var answer []runtime.Token
