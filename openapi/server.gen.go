@@ -29,6 +29,9 @@ type ServerInterface interface {
 	// TrainAdapter Train a new adapter on the resident weights while the server keeps serving.
 	// (POST /adapters/train)
 	TrainAdapter(c *fiber.Ctx) error
+	// DeleteTraining Delete a job that has ended, with its data.
+	// (DELETE /adapters/train/{id})
+	DeleteTraining(c *fiber.Ctx, id JobID) error
 	// GetTraining A training job.
 	// (GET /adapters/train/{id})
 	GetTraining(c *fiber.Ctx, id JobID) error
@@ -245,6 +248,35 @@ func (siw *ServerInterfaceWrapper) TrainAdapter(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.TrainAdapter(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// DeleteTraining operation middleware
+func (siw *ServerInterfaceWrapper) DeleteTraining(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id JobID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.DeleteTraining(c, id)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1273,6 +1305,8 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Get(options.BaseURL+"/adapters/train", wrapper.ListTraining)
 
 	router.Post(options.BaseURL+"/adapters/train", wrapper.TrainAdapter)
+
+	router.Delete(options.BaseURL+"/adapters/train/:id", wrapper.DeleteTraining)
 
 	router.Get(options.BaseURL+"/adapters/train/:id", wrapper.GetTraining)
 

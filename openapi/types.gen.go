@@ -1306,7 +1306,7 @@ type TrainingError struct {
 	Lines []BadLine `json:"lines"`
 }
 
-// TrainingEvent One thing that happened to a job. Events never change.
+// TrainingEvent One thing that happened to a job. Of a long run, older events are put together, and their numbers have gaps.
 type TrainingEvent struct {
 	// Seq Its number, from 1.
 	Seq int `json:"seq"`
@@ -1328,6 +1328,9 @@ type TrainingEvent struct {
 
 	// Data The numbers of a step, or with valid_loss those of an evaluation. A run that was interrupted goes on from its last checkpoint, so a step may come again with the same numbers.
 	Data *TrainingMetrics `json:"data,omitempty"`
+
+	// Merged How many events it stands for, where more than one: the losses of steps are their mean.
+	Merged int `json:"merged,omitempty"`
 }
 
 // TrainingJob A job that makes an adapter.
@@ -1373,6 +1376,18 @@ type TrainingJob struct {
 
 	// Metadata As it was sent.
 	Metadata map[string]string `json:"metadata"`
+}
+
+// TrainingJobDeleted defines model for TrainingJobDeleted.
+type TrainingJobDeleted struct {
+	// Id Its id.
+	Id string `json:"id"`
+
+	// Object Always training.job.
+	Object string `json:"object"`
+
+	// Deleted Always true.
+	Deleted bool `json:"deleted"`
 }
 
 // TrainingJobList defines model for TrainingJobList.

@@ -141,6 +141,19 @@ func (s *Server) ResumeTraining(c *fiber.Ctx, id string) error {
 	return s.sendJob(c, http.StatusOK, job)
 }
 
+// DeleteTraining removes a job that has ended.
+func (s *Server) DeleteTraining(c *fiber.Ctx, id string) error {
+	q, err := s.queue()
+	if err != nil {
+		return err
+	}
+	if err := q.Delete(id); err != nil {
+		return err
+	}
+	s.log.Info().Str("job", id).Msg("training job deleted")
+	return sendJSON(c, http.StatusOK, openapi.TrainingJobDeleted{Id: id, Object: "training.job", Deleted: true})
+}
+
 func (s *Server) sendJob(c *fiber.Ctx, status int, job training.Job) error {
 	out, err := s.jobOf(&job)
 	if err != nil {

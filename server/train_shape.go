@@ -92,7 +92,7 @@ func errorOf(e *training.JobError) *openapi.TrainingError {
 func eventOf(e training.Event) any {
 	return openapi.TrainingEvent{
 		Seq: e.Seq, CreatedAt: e.Created.Unix(), Level: e.Level, Type: e.Kind, Message: e.Message,
-		Status: string(e.Status), Data: metricsOf(e.Metrics),
+		Status: string(e.Status), Data: metricsOf(e.Metrics), Merged: e.Merged,
 	}
 }
 

@@ -348,6 +348,43 @@ func TestTrainRefusals(t *testing.T) {
 	}
 }
 
+// A job that has ended is deleted with its data, and is then unknown; its adapter stays.
+func TestDeleteTraining(t *testing.T) {
+	s := openSchool(t, true)
+	j := s.accepted(s.do("POST", "/adapters/train", `{"name":"pupil","examples":`+array(4)+`,`+small+`}`))
+	s.refusedWith(s.do("DELETE", "/adapters/train/"+j.Id, ""), 409, "id", "cancel it first")
+	s.release()
+	s.ended(j.Id)
+	var gone openapi.TrainingJobDeleted
+	r := s.do("DELETE", "/adapters/train/"+j.Id, "")
+	if err := json.Unmarshal(r.body, &gone); err != nil || r.status != 200 || !gone.Deleted || gone.Id != j.Id || gone.Object != "training.job" {
+		t.Errorf("got %d %s", r.status, r.body)
+	}
+	s.refusedWith(s.do("DELETE", "/adapters/train/"+j.Id, ""), 404, "id")
+	s.refusedWith(s.do("GET", "/adapters/train/"+j.Id, ""), 404, "id")
+	s.refusedWith(s.do("GET", "/adapters/train/"+j.Id+"/events", ""), 404, "id")
+	s.refusedWith(s.do("GET", "/adapters/pupil/report", ""), 404, "name", "gone")
+	var a openapi.Adapter
+	s.get("/adapters/pupil", &a)
+}
+
+// A job that is resumed waits as a new one does, or is refused as one.
+func TestResumeIsBounded(t *testing.T) {
+	s := openSchool(t, true)
+	body := `{"name":"pupil","examples":` + array(4) + `,` + small + `}`
+	first := s.accepted(s.do("POST", "/adapters/train", body))
+	if r := s.do("POST", "/adapters/train/"+first.Id+"/cancel", ""); r.status != 200 {
+		t.Fatalf("got %d %s", r.status, r.body)
+	}
+	for s.do("POST", "/adapters/train", body).status == http.StatusAccepted {
+	}
+	r := s.do("POST", "/adapters/train/"+first.Id+"/resume", "")
+	s.refusedWith(r, 429, "")
+	if r.header.Get("Retry-After") == "" {
+		t.Error("there is no Retry-After")
+	}
+}
+
 // A base that cannot be trained is refused when the job is created.
 func TestBaseThatCannotBeTrained(t *testing.T) {
 	s := openSchool(t, false, func(p *plan) {

@@ -141,10 +141,10 @@ func (r *run) publishCheckpoint() error {
 func (q *Queue) keepCheckpoint(id string, c Checkpoint) error {
 	q.commit.Lock()
 	defer q.commit.Unlock()
-	q.mu.RLock()
-	j := q.jobs[id]
-	rec := j.record
-	q.mu.RUnlock()
+	j, rec, err := q.record(id)
+	if err != nil {
+		return err
+	}
 	var list []Checkpoint
 	for _, old := range rec.Checkpoints {
 		if old.Step < c.Step { // a run that goes on makes the later ones again

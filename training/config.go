@@ -76,6 +76,8 @@ const (
 	maxRank     = 512 // as adapters are kept
 	maxBatch    = 4096
 	usualLength = 2048
+
+	maxCheckpoints = 100 // each is an adapter on disk
 )
 
 // Defaults returns the configuration of a job that says nothing. Every default is stated here and nowhere else.
@@ -161,7 +163,7 @@ func (c *Config) checkRun() *FieldError {
 		{c.Patience >= 0, "early_stopping_patience", c.Patience, "0 or more"},
 		{c.Patience == 0 || c.EvalStrategy != Never, "early_stopping_patience", c.Patience, `0, or an eval_strategy other than "no",`},
 		{c.SaveSteps >= 0, "save_steps", c.SaveSteps, "0 or more"},
-		{c.SaveTotal >= 1 && c.SaveTotal <= 1000, "save_total_limit", c.SaveTotal, "a number from 1 to 1000"},
+		{c.SaveTotal >= 1 && c.SaveTotal <= maxCheckpoints, "save_total_limit", c.SaveTotal, fmt.Sprintf("a number from 1 to %d", maxCheckpoints)},
 	})
 }
 

@@ -87,7 +87,7 @@ func child(t *testing.T) {
 	ops := make(chan int, 1)
 	ops <- 0
 	h := openHouse(t, os.Getenv(crashDir), func(o *Options) {
-		o.at = func(op string) {
+		o.at = func(op string) error {
 			n := <-ops + 1
 			if n == at {
 				fmt.Println("killed before", op)
@@ -97,6 +97,7 @@ func child(t *testing.T) {
 				select {} // the signal is on its way
 			}
 			ops <- n
+			return nil
 		}
 		if at == 0 { // killed from outside, at any time: give it time
 			o.Work = func(ctx context.Context, s runtime.Slicer) error {

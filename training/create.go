@@ -37,8 +37,7 @@ func (q *Queue) Create(ctx context.Context, r CreateRequest) (Job, error) {
 		Base: q.o.Model.Facts().Fingerprint, Metadata: r.Metadata, Request: r.Request,
 	}}
 	tmp := q.disk.path("tmp", rec.ID)
-	q.disk.step("mkdir " + rec.ID)
-	if err := os.Mkdir(tmp, 0o755); err != nil {
+	if err := q.disk.mkdir(tmp); err != nil {
 		return Job{}, err
 	}
 	defer os.RemoveAll(tmp)
@@ -145,7 +144,9 @@ func (q *Queue) checkRoom() error {
 
 // copyInput copies a dataset to path, and looks at every line of it unless late is set.
 func (q *Queue) copyInput(ctx context.Context, path string, in Input, which string, late bool) (Source, error) {
-	q.disk.step("copy " + which)
+	if err := q.disk.step("copy " + which); err != nil {
+		return Source{}, err
+	}
 	n, err := copyBounded(path, readerUntil{ctx, in.Body}, q.o.MaxDataset)
 	if err != nil {
 		return Source{}, fmt.Errorf("the %s data: %w", which, err)
@@ -183,8 +184,11 @@ func (q *Queue) enter(rec record, tmp string) (Job, error) {
 	}
 	log.name = filepath.Join("jobs", rec.ID, eventsFile)
 	q.mu.Lock()
-	q.jobs[rec.ID] = &job{record: rec, log: log}
+	j := &job{record: rec, log: log}
+	q.jobs[rec.ID] = j
 	q.mu.Unlock()
+	q.measure(j)
+	q.retain()
 	poke(q.preparer)
 	return rec.Job, nil
 }
@@ -215,16 +219,28 @@ func (q *Queue) Cancel(ctx context.Context, id string) (Job, error) {
 }
 
 // Resume queues a failed or cancelled job again; it goes on from its last checkpoint. A run that diverged does
-// so again, from where it was still sound. The error wraps ErrUnknown or ErrState.
+// so again, from where it was still sound. The error wraps ErrUnknown, ErrState, or ErrQueueFull where too many wait.
 func (q *Queue) Resume(id string) (Job, error) {
 	if _, err := q.find(id); err != nil {
 		return Job{}, err
+	}
+	q.commit.Lock()
+	defer q.commit.Unlock()
+	_, r, err := q.record(id)
+	if err != nil {
+		return Job{}, err
+	}
+	if _, err := next(r.Status, resumed); err != nil {
+		return r.Job, err
+	}
+	if err := q.checkRoom(); err != nil {
+		return r.Job, err
 	}
 	g, wake, what := resumed, q.worker, "queued"
 	if _, err := os.Stat(q.disk.path("jobs", id, examplesFile)); err != nil {
 		g, wake, what = restarted, q.preparer, "being validated"
 	}
-	job, err := q.change(id, g, "The job was resumed: it is "+what+" again.", func(r *record) {
+	job, err := q.changeLocked(id, g, "The job was resumed: it is "+what+" again.", func(r *record) {
 		q.mu.Lock()
 		q.serial++
 		r.Order = q.serial

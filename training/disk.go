@@ -1,6 +1,7 @@
 package training
 
 import (
+	"bufio"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -18,15 +19,16 @@ import (
 // folder writes files under one folder. Names are relative to it.
 type folder struct {
 	dir string
-	// at is called before each change with what it does. Tests end the process there; nil otherwise.
-	at func(op string)
+	// at is called before each change with what it does, and its error is that of the change. Tests end the process or have
+	// the disk fail there; nil otherwise.
+	at func(op string) error
 }
 
 // openFolder makes the folder and the named folders in it, and keeps other processes out until the returned file is closed.
-func openFolder(dir string, at func(string), names ...string) (folder, *os.File, error) {
+func openFolder(dir string, at func(string) error, names ...string) (folder, *os.File, error) {
 	d := folder{dir, at}
 	for _, name := range names {
-		if err := os.MkdirAll(d.path(name), 0o755); err != nil {
+		if err := os.MkdirAll(d.path(name), 0o700); err != nil {
 			return d, nil, err
 		}
 	}
@@ -41,48 +43,72 @@ func (d folder) path(parts ...string) string {
 	return filepath.Join(append([]string{d.dir}, parts...)...)
 }
 
-func (d folder) step(op string) {
-	if d.at != nil {
-		d.at(op)
+func (d folder) step(op string) error {
+	if d.at == nil {
+		return nil
 	}
+	return d.at(op)
 }
 
 // empty removes everything in the named folder.
 func (d folder) empty(name string) error {
 	entries, err := os.ReadDir(d.path(name))
 	for _, e := range entries {
-		d.step("remove " + e.Name())
-		err = errors.Join(err, os.RemoveAll(d.path(name, e.Name())))
+		err = errors.Join(err, d.step("remove "+e.Name()), os.RemoveAll(d.path(name, e.Name())))
 	}
 	return err
 }
 
-// put writes a file under tmp, puts it on the disk, and renames it to its place.
+// put writes a file under tmp, puts it on the disk, and renames it to its place. On an error the place is as it was, and
+// nothing is left under tmp. A full disk is reported as disk.ErrNoSpace.
 func (d folder) put(name string, write func(io.Writer) error) (err error) {
+	defer func() { err = disk.NoSpace(err) }()
 	tmp := d.path("tmp", strings.ReplaceAll(name, string(filepath.Separator), "-"))
-	d.step("write " + name)
-	f, err := os.Create(tmp)
+	if err := d.step("write " + name); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	err = write(f)
+	buf := bufio.NewWriter(f)
+	if err = write(buf); err == nil {
+		err = buf.Flush()
+	}
+	if err == nil {
+		err = d.step("written " + name)
+	}
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = d.rename(tmp, name)
+	}
+	if err != nil {
 		os.Remove(tmp)
+	}
+	return err
+}
+
+// mkdir makes a new folder at a path.
+func (d folder) mkdir(path string) error {
+	if err := d.step("mkdir " + filepath.Base(path)); err != nil {
 		return err
 	}
-	return d.rename(tmp, name)
+	return disk.NoSpace(os.Mkdir(path, 0o700))
 }
 
 // rename moves a finished file or folder to its place, from a path.
 func (d folder) rename(from, name string) error {
-	d.step("rename " + name)
+	if err := d.step("rename " + name); err != nil {
+		return err
+	}
 	if err := os.Rename(from, d.path(name)); err != nil {
 		return err
 	}
-	d.step("renamed " + name)
+	if err := d.step("renamed " + name); err != nil {
+		return err
+	}
 	return disk.SyncDir(filepath.Dir(d.path(name)))
 }
 
@@ -107,11 +133,15 @@ func (d folder) putBytes(name string, data []byte) error {
 // remove takes a file or folder out of its place, then deletes it.
 func (d folder) remove(name string) error {
 	tmp := d.path("tmp", "gone-"+newID(""))
-	d.step("remove " + name)
+	if err := d.step("remove " + name); err != nil {
+		return err
+	}
 	if err := os.Rename(d.path(name), tmp); err != nil {
 		return err
 	}
-	d.step("removed " + name)
+	if err := d.step("removed " + name); err != nil {
+		return err
+	}
 	return os.RemoveAll(tmp)
 }
 
@@ -127,13 +157,13 @@ func (d folder) readJSON(name string, v any) error {
 }
 
 // copyBounded copies at most limit bytes into a new file at path and puts it on the disk. It returns an error
-// wrapping ErrTooLarge where there are more.
+// wrapping ErrTooLarge where there are more, and disk.ErrNoSpace where the disk is full.
 func copyBounded(path string, r io.Reader, limit int64) (n int64, err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return 0, err
+		return 0, disk.NoSpace(err)
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+	defer func() { err = disk.NoSpace(errors.Join(err, f.Close())) }()
 	if n, err = io.Copy(f, io.LimitReader(r, limit+1)); err != nil {
 		return n, err
 	}

@@ -12,7 +12,8 @@ const (
 	KindMetrics = "metrics"
 )
 
-// Event is one thing that happened to a job. Events are numbered from 1 and never change.
+// Event is one thing that happened to a job. Events are numbered from 1. Of a long run, older ones are put together: the
+// numbers then have gaps.
 type Event struct {
 	Seq     int       `json:"seq"`
 	Created time.Time `json:"created_at"`
@@ -21,6 +22,7 @@ type Event struct {
 	Message string    `json:"message"`
 	Status  Status    `json:"status,omitempty"` // what the job has become, where that changed
 	Metrics *Metrics  `json:"data,omitempty"`   // of KindMetrics
+	Merged  int       `json:"merged,omitempty"` // how many events it stands for, where more than one
 }
 
 // Metrics are the numbers of a step, or of an evaluation after a step. An evaluation has EvalLoss; a step has not.

@@ -1,7 +1,6 @@
 package training
 
 import (
-	"bufio"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -25,8 +24,7 @@ type examples struct{ train, eval []dataset.Example }
 func writeExamples(d folder, name string, set *examples) error {
 	return d.put(name, func(w io.Writer) error {
 		sum := crc32.NewIEEE()
-		buf := bufio.NewWriter(w)
-		out := io.MultiWriter(buf, sum)
+		out := io.MultiWriter(w, sum)
 		if _, err := io.WriteString(out, examplesMagic); err != nil {
 			return err
 		}
@@ -35,10 +33,7 @@ func writeExamples(d folder, name string, set *examples) error {
 				return err
 			}
 		}
-		if err := binary.Write(buf, binary.LittleEndian, sum.Sum32()); err != nil {
-			return err
-		}
-		return buf.Flush()
+		return binary.Write(w, binary.LittleEndian, sum.Sum32())
 	})
 }
 

@@ -100,7 +100,7 @@ func (f *Files) recover() error {
 func (f *Files) Put(ctx context.Context, body io.Reader, name, purpose string) (File, error) {
 	file := File{ID: newID(filePrefix), Name: shorten(name), Purpose: purpose, Created: now()}
 	tmp := f.disk.path("tmp", file.ID)
-	if err := os.Mkdir(tmp, 0o755); err != nil {
+	if err := f.disk.mkdir(tmp); err != nil {
 		return File{}, err
 	}
 	defer os.RemoveAll(tmp)

@@ -2,8 +2,6 @@ package training
 
 import (
 	"bufio"
-	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,24 +9,33 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 )
 
 // eventLog is a job's events.jsonl: events are appended, and read by any number of followers, each at its own
-// pace. Its methods may be called from any goroutine.
+// pace. Where it has grown to its bounds the older events are put together (see condense). Its methods may be called
+// from any goroutine.
 type eventLog struct {
 	disk folder
 	name string
 
-	mu      sync.Mutex
-	size    int64 // bytes of whole lines
-	seq     int   // of the last event
-	last    Status
-	ended   bool          // no more events, unless the job is resumed
-	changed chan struct{} // closed and made anew by every change
+	mu         sync.Mutex
+	size       int64 // bytes of whole lines
+	count      int   // events
+	generation int   // counts how often the file was replaced
+	seq        int   // of the last event
+	last       Status
+	ended      bool          // no more events, unless the job is resumed
+	changed    chan struct{} // closed and made anew by every change
 }
 
-// maxEvent bounds a line of the log.
-const maxEvent = 1 << 20
+// The bounds of a log.
+const (
+	maxEvent    = 64 << 10 // bytes of a line; a longer message is cut
+	maxLogCount = 4096     // events
+	maxLogBytes = 2 << 20
+)
 
 // openLog reads how the log ends. A line that was torn by a kill is cut off.
 func openLog(d folder, name string) (*eventLog, error) {
@@ -42,62 +49,75 @@ func openLog(d folder, name string) (*eventLog, error) {
 	}
 	defer f.Close()
 	end, err := f.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
 	if err != nil {
 		return nil, err
 	}
-	tail := make([]byte, min(end, 2*maxEvent))
-	if _, err := f.ReadAt(tail, end-int64(len(tail))); err != nil && err != io.EOF {
+	if err := l.scan(f); err != nil {
 		return nil, err
 	}
-	whole := bytes.LastIndexByte(tail, '\n') + 1
-	l.size = end - int64(len(tail)-whole)
 	if l.size < end {
-		d.step("truncate " + name)
-		if err := f.Truncate(l.size); err != nil {
+		err := d.step("truncate " + name)
+		if err == nil {
+			err = f.Truncate(l.size)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
-	for line := range bytes.Lines(tail[:whole]) {
+	return l, nil
+}
+
+// scan reads all whole lines.
+func (l *eventLog) scan(r io.Reader) error {
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return nil // what has no end was torn
+		}
+		if err != nil {
+			return err
+		}
+		l.size += int64(len(line))
+		l.count++
 		var e Event
 		if json.Unmarshal(line, &e) != nil {
-			continue // the first may be the end of a line
+			continue
 		}
 		l.seq = e.Seq
 		if e.Status != "" {
 			l.last = e.Status
 		}
 	}
-	return l, nil
 }
 
-// append writes the event, gives it its number, and wakes the followers. sync puts it on the disk first.
+// append writes the event, gives it its number, and wakes the followers. sync puts it on the disk first. A full disk is
+// reported as disk.ErrNoSpace, and the log stays as it was.
 func (l *eventLog) append(e Event, sync bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.count >= maxLogCount || l.size >= maxLogBytes {
+		if err := l.condense(); err != nil {
+			return fmt.Errorf("putting older events together: %w", err)
+		}
+	}
 	e.Seq = l.seq + 1
 	line, err := json.Marshal(e)
+	if err == nil && len(line) >= maxEvent {
+		e.Message = e.Message[:min(len(e.Message), maxEvent/8)] + "..." // JSON may write a byte as six
+		line, err = json.Marshal(e)
+	}
 	if err != nil {
 		return err
 	}
-	if len(line) >= maxEvent {
-		return fmt.Errorf("%w: an event of %d bytes", ErrTooLarge, len(line))
-	}
-	l.disk.step("append " + l.name)
-	f, err := os.OpenFile(l.disk.path(l.name), os.O_WRONLY|os.O_CREATE, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(append(line, '\n'), l.size)
-	if err == nil && sync {
-		err = f.Sync()
-	}
-	if err != nil {
-		_ = f.Truncate(l.size) // what was not told must not be read
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
+	if err := l.write(append(line, '\n'), sync); err != nil {
+		return disk.NoSpace(err)
 	}
 	l.size += int64(len(line)) + 1
+	l.count++
 	l.seq = e.Seq
 	if e.Status != "" {
 		l.last = e.Status
@@ -105,6 +125,27 @@ func (l *eventLog) append(e Event, sync bool) error {
 	}
 	l.wake()
 	return nil
+}
+
+// write puts a line behind the last. l.mu is held.
+func (l *eventLog) write(line []byte, sync bool) error {
+	if err := l.disk.step("append " + l.name); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(l.disk.path(l.name), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err = f.WriteAt(line, l.size); err == nil {
+		err = l.disk.step("appended " + l.name)
+	}
+	if err == nil && sync {
+		err = f.Sync()
+	}
+	if err != nil {
+		_ = f.Truncate(l.size) // what was not told must not be read
+	}
+	return errors.Join(err, f.Close())
 }
 
 // finish lets the followers end when they have read all.
@@ -121,83 +162,35 @@ func (l *eventLog) wake() {
 	l.changed = make(chan struct{})
 }
 
-func (l *eventLog) state() (size int64, ended bool, changed <-chan struct{}) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.size, l.ended, l.changed
+// logState is what a follower needs to know of a log.
+type logState struct {
+	size       int64
+	seq        int // of the last event
+	generation int
+	ended      bool
+	changed    <-chan struct{}
 }
 
-// lastStatus returns the last state the log tells of, "" where it is too far back.
+func (l *eventLog) state() logState {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return logState{l.size, l.seq, l.generation, l.ended, l.changed}
+}
+
+// open opens the file, and returns of which generation it is. The caller closes it.
+func (l *eventLog) open() (*os.File, int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f, err := os.Open(l.disk.path(l.name))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: it was deleted", ErrUnknown)
+	}
+	return f, l.generation, err
+}
+
+// lastStatus returns the last state the log tells of, "" where it tells of none.
 func (l *eventLog) lastStatus() Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last
-}
-
-// Events reads a job's events: first those that have happened, then those to come. It belongs to one goroutine,
-// which must Close it.
-type Events struct {
-	log    *eventLog
-	closed <-chan struct{} // the Queue is
-	from   int
-	file   *os.File
-	lines  *bufio.Reader // of the file from offset to limit
-	offset int64
-	limit  int64
-}
-
-// Next returns the next event, and waits for it. It returns io.EOF after the last event of a job that has ended,
-// ctx's error, or ErrClosed when the Queue is closed.
-func (e *Events) Next(ctx context.Context) (Event, error) {
-	for {
-		size, ended, changed := e.log.state()
-		for e.offset < size {
-			ev, err := e.read(size)
-			if err != nil {
-				return Event{}, err
-			}
-			if ev.Seq >= e.from {
-				return ev, nil
-			}
-		}
-		if ended {
-			return Event{}, io.EOF
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return Event{}, ctx.Err()
-		case <-e.closed:
-			return Event{}, ErrClosed
-		}
-	}
-}
-
-// read reads a line of the first size bytes, which are whole lines.
-func (e *Events) read(size int64) (ev Event, err error) {
-	if e.file == nil {
-		if e.file, err = os.Open(e.log.disk.path(e.log.name)); err != nil {
-			return ev, err
-		}
-	}
-	if e.offset == e.limit {
-		e.limit = size
-		e.lines = bufio.NewReader(io.NewSectionReader(e.file, e.offset, e.limit-e.offset))
-	}
-	line, err := e.lines.ReadBytes('\n')
-	if err != nil {
-		return ev, err
-	}
-	e.offset += int64(len(line))
-	return ev, json.Unmarshal(line, &ev)
-}
-
-// Close frees the file. Next must not be called after it; Close may be called twice.
-func (e *Events) Close() error {
-	if e.file == nil {
-		return nil
-	}
-	err := e.file.Close()
-	e.file = nil
-	return err
 }

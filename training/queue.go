@@ -41,11 +41,16 @@ type Options struct {
 	Memory     int64         // bytes that a Trainer may allocate; 0: no bound
 	PassTokens int           // tokens that a micro-batch has where its step has as many; 0: 512
 	MaxDataset int64         // bytes of a dataset; 0: 256 MiB
-	MaxWaiting int           // jobs that may wait; Create returns ErrQueueFull beyond that; 0: 100
+	MaxWaiting int           // jobs that may wait; Create and Resume return ErrQueueFull beyond that; 0: 100
 	SaveEvery  time.Duration // how much training a kill may cost at most, besides save_steps; 0: a minute
 	Warn       func(string)  // hears what an operator should know; called from any goroutine; may be nil
 
-	at func(op string) // called before every change on disk; tests end the process there
+	// Of the jobs that have ended, the oldest are removed with their data where more than MaxJobs are kept in all, or more
+	// than MaxJobBytes. 0: 1000 jobs and 16 GiB.
+	MaxJobs     int
+	MaxJobBytes int64
+
+	at func(op string) error // called before every change on disk; tests end the process or have it fail there
 }
 
 // CreateRequest asks for a job.
@@ -92,6 +97,7 @@ type Queue struct {
 type job struct {
 	record
 	log    *eventLog
+	bytes  int64     // of its folder, when it was last measured
 	active *activity // what the preparer or the worker does with it, nil where nothing
 }
 
@@ -101,6 +107,8 @@ func Open(o Options) (*Queue, error) {
 	o.MaxDataset = cmp.Or(o.MaxDataset, 256<<20)
 	o.MaxWaiting = cmp.Or(o.MaxWaiting, 100)
 	o.SaveEvery = cmp.Or(o.SaveEvery, time.Minute)
+	o.MaxJobs = cmp.Or(o.MaxJobs, 1000)
+	o.MaxJobBytes = cmp.Or(o.MaxJobBytes, 16<<30)
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}
@@ -138,6 +146,7 @@ func (q *Queue) recover() error {
 			continue
 		}
 		q.jobs[j.ID] = j
+		q.measure(j)
 		q.serial = max(q.serial, j.Serial, j.Order)
 	}
 	for _, id := range q.order() {
@@ -145,6 +154,9 @@ func (q *Queue) recover() error {
 			return err
 		}
 	}
+	q.commit.Lock()
+	defer q.commit.Unlock()
+	q.retain()
 	return nil
 }
 
@@ -262,10 +274,10 @@ func (q *Queue) change(id string, g signal, message string, edit func(*record)) 
 
 // changeLocked is change with q.commit held.
 func (q *Queue) changeLocked(id string, g signal, message string, edit func(*record)) (Job, error) {
-	q.mu.RLock()
-	j := q.jobs[id]
-	r := j.record
-	q.mu.RUnlock()
+	j, r, err := q.record(id)
+	if err != nil {
+		return Job{}, err
+	}
 	to, err := next(r.Status, g)
 	if err != nil {
 		return r.Job, err
@@ -288,7 +300,22 @@ func (q *Queue) changeLocked(id string, g signal, message string, edit func(*rec
 	if to == Failed {
 		e.Level = LevelError
 	}
-	return r.Job, j.log.append(e, true)
+	err = j.log.append(e, true)
+	if to.Ended() {
+		q.measure(j)
+		q.retain()
+	}
+	return r.Job, err
+}
+
+// record returns a job and a copy of its record. The error wraps ErrUnknown where it was deleted in this moment.
+func (q *Queue) record(id string) (*job, record, error) {
+	q.mu.RLock()
+	defer q.mu.RUnlock()
+	if j := q.jobs[id]; j != nil {
+		return j, j.record, nil
+	}
+	return nil, record{}, fmt.Errorf("%w: %q", ErrUnknown, id)
 }
 
 // save replaces a job's record. q.commit is held.

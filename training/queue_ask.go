@@ -3,7 +3,9 @@ package training
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 )
 
@@ -47,7 +49,7 @@ func (q *Queue) Events(id string, from int) (*Events, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Events{log: j.log, closed: q.ctx.Done(), from: from}, nil
+	return &Events{log: j.log, closed: q.ctx.Done(), from: max(from, 1)}, nil
 }
 
 // EventPage returns up to limit of the events there are, the newest first, from the one before number before
@@ -75,9 +77,12 @@ func (q *Queue) readEvents(id string) ([]Event, error) {
 	}
 	defer func() { _ = e.Close() }() // it was only read
 	var list []Event
-	size, _, _ := e.log.state()
-	for e.offset < size {
+	last := e.log.state().seq
+	for e.from <= last {
 		ev, err := e.Next(context.Background())
+		if errors.Is(err, io.EOF) {
+			break
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -187,10 +187,11 @@ func TestTimedSaves(t *testing.T) {
 	var saves atomic.Int32
 	h := openHouse(t, t.TempDir(), func(o *Options) {
 		o.SaveEvery = time.Nanosecond
-		o.at = func(op string) {
+		o.at = func(op string) error {
 			if strings.HasPrefix(op, "rename ") && strings.Contains(op, statePrefix) {
 				saves.Add(1)
 			}
+			return nil
 		}
 	})
 	c := smallConfig()

@@ -48,6 +48,8 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	choiceFlag(flags, &c.Remote, "remote-adapters", "auto", "whether requests may name adapters on the hub or in buckets; auto: with an --api-key, or where the server listens on loopback alone", "auto", "on", "off")
 	sizeFlag(flags, (*size)(&c.TrainMemory), "train-memory", 2<<30, "memory that a training job may take; 0: no limit")
 	flags.Float64Var(&c.TrainShare, "train-share", 0.5, "share of the time that training gets while requests are answered; without requests it gets all")
+	flags.IntVar(&c.MaxJobs, "max-jobs", 1000, "training jobs that are kept; the oldest that have ended are removed with their data")
+	sizeFlag(flags, (*size)(&c.MaxJobData), "max-job-data", 16<<30, "space on disk that training jobs may take; the oldest that have ended are removed")
 
 	flags.IntVarP(&c.Parallel, "parallel", "p", 16, "requests that are answered at once")
 	flags.IntVarP(&c.Context, "ctx", "c", 0, fmt.Sprintf("tokens in the KV cache, which all requests share; 0: parallel times the model's context, at most %d", program.MaxContext))
@@ -86,6 +88,7 @@ func (c *serveFlags) check(flags *pflag.FlagSet) error {
 	}{
 		{"parallel", c.Parallel, 1, 256}, {"ctx", c.Context, 0, 1 << 26}, {"chunk", c.Chunk, 1, 1 << 16},
 		{"batch", c.Batch, 0, 1 << 16}, {"ubatch", c.UBatch, 1, 1 << 16}, {"threads", c.Threads, 0, 512}, {"max-queue", c.MaxQueue, 0, 1 << 20},
+		{"max-jobs", c.MaxJobs, 1, 1 << 20},
 	} {
 		if n.value < n.least || n.value > n.top {
 			return fmt.Errorf("%w: --%s is %d, not between %d and %d", errUsage, n.flag, n.value, n.least, n.top)
@@ -98,6 +101,8 @@ func (c *serveFlags) check(flags *pflag.FlagSet) error {
 		return fmt.Errorf("%w: --kv-type q8_0 needs --flash-attn on or auto", errUsage)
 	case !(c.TrainShare > 0 && c.TrainShare <= 0.95):
 		return fmt.Errorf("%w: --train-share is %g, not above 0 and at most 0.95", errUsage, c.TrainShare)
+	case c.MaxJobData <= 0:
+		return fmt.Errorf("%w: --max-job-data is 0: no training job could be kept", errUsage)
 	case c.AdapterBytes <= 0:
 		return fmt.Errorf("%w: --adapter-memory is 0: no adapter could be loaded", errUsage)
 	case c.Data == "":

@@ -43,7 +43,7 @@ func (p *Program) openTraining() (err error) {
 	t.jobs, err = training.Open(training.Options{
 		Dir: filepath.Join(dir, "queue"), Model: p.model, Template: p.template, Store: p.store,
 		NewTrainer: t.newTrainer(p.config.Threads), Estimate: t.estimate(p.config.Threads), Work: p.engine.Work, Answer: p.answer,
-		Memory: p.config.TrainMemory, Warn: warn,
+		Memory: p.config.TrainMemory, MaxJobs: p.config.MaxJobs, MaxJobBytes: p.config.MaxJobData, Warn: warn,
 	})
 	if err != nil {
 		return fmt.Errorf("--data %s: %w", p.config.Data, err)

@@ -61,4 +61,13 @@ type LineError struct{ Reason string }
 // Error returns the reason.
 func (e *LineError) Error() string { return e.Reason }
 
-func badLine(format string, args ...any) error { return &LineError{fmt.Sprintf(format, args...)} }
+// maxReason bounds a LineError's text, which may quote the line, in bytes.
+const maxReason = 500
+
+func badLine(format string, args ...any) error {
+	reason := fmt.Sprintf(format, args...)
+	if len(reason) > maxReason {
+		reason = strings.ToValidUTF8(reason[:maxReason], "") + "..."
+	}
+	return &LineError{reason}
+}
