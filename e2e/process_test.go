@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -115,5 +117,62 @@ func TestSecondSignal(t *testing.T) {
 		case <-t.Context().Done():
 			return
 		}
+	}
+}
+
+// TestHangUp sends SIGHUP, which a terminal does that is closed: the server finishes what it has, as at SIGTERM.
+func TestHangUp(t *testing.T) {
+	p := startProcess(t, "--threads", "1")
+	resp, lines, err := openStream(context.Background(), p.url(), longAnswer(450))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := p.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	rest, err := io.ReadAll(lines)
+	if err != nil || !strings.HasSuffix(strings.TrimSpace(string(rest)), "data: [DONE]") {
+		t.Errorf("the answer was cut off: %v ...%s", err, rest[max(0, len(rest)-400):])
+	}
+	if err := p.wait(t); err != nil {
+		t.Errorf("the process ended with %v", err)
+	}
+}
+
+// TestHangUpReopensTheLog sends SIGHUP to a server whose log is a file, as logrotate does after it has moved the file.
+func TestHangUpReopensTheLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lorikeet.log")
+	p := startProcess(t, "--log-file", path, "--log-level", "info")
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		if text, err := os.ReadFile(path); err == nil && strings.Contains(string(text), "opened anew") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the log is not opened anew")
+		}
+	}
+	if status, _, err := postTo(p.url()+"/v1/completions", "", map[string]any{"prompt": "a", "max_tokens": 1}); err != nil || status != http.StatusOK {
+		t.Errorf("afterwards the server answers %d, %v", status, err)
+	}
+}
+
+// TestTakenPort starts a second server on the port of the first: it ends before it reads its model, which is no model.
+func TestTakenPort(t *testing.T) {
+	p := startProcess(t)
+	model := filepath.Join(t.TempDir(), "broken.gguf")
+	if err := os.WriteFile(model, []byte("not a model"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	address := strings.TrimPrefix(p.url(), "http://")
+	status, _, stderr := command(t, nil, "serve", "--listen", address, "--data", t.TempDir(), "--model", model)
+	if status != 1 || !strings.Contains(stderr, "--listen "+address) {
+		t.Errorf("status %d: %s", status, stderr)
 	}
 }

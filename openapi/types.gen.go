@@ -1748,6 +1748,9 @@ type Conflict = ErrorResponse
 // Deadline defines model for Deadline.
 type Deadline = ErrorResponse
 
+// Forbidden defines model for Forbidden.
+type Forbidden = ErrorResponse
+
 // NoSpace defines model for NoSpace.
 type NoSpace = ErrorResponse
 

@@ -36,8 +36,7 @@ func (s *Server) authorize(c *fiber.Ctx) error {
 	if len(s.keys) == 0 {
 		return c.Next()
 	}
-	switch c.Path() {
-	case "/healthz", "/health", "/readyz":
+	if isHealth(c.Path()) {
 		return c.Next()
 	}
 	scheme, key, _ := strings.Cut(c.Get(fiber.HeaderAuthorization), " ")

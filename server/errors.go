@@ -38,6 +38,9 @@ const (
 	codeModel       = "model_not_found"
 	codeTooLarge    = "body_too_large"
 	codeNotAllowed  = "source_not_allowed"
+
+	codeForeignHost   = "foreign_host"
+	codeForeignOrigin = "foreign_origin"
 )
 
 // errGone says that the client has closed its connection; nobody reads what is answered.

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -350,4 +351,38 @@ func TestPanicEndsTheRequestOnly(t *testing.T) {
 			t.Errorf("the log does not say where: %s", h.log)
 		}
 	})
+}
+
+// A request with many choices is taken whole or not at all by a server that begins to drain.
+func TestDrainTakesRequestsWhole(t *testing.T) {
+	h := open(t, slowly(time.Millisecond), func(p *plan) { p.limits.Sequences = 4 })
+	var asked sync.WaitGroup
+	statuses := make(chan int, 64)
+	for range cap(statuses) {
+		asked.Go(func() {
+			r := h.do("POST", "/v1/completions", completion("a", `"n":4,"max_tokens":2,"ignore_eos":true`))
+			if r.status == http.StatusOK || r.status == http.StatusServiceUnavailable && strings.Contains(string(r.body), "shutting_down") || r.status == http.StatusTooManyRequests {
+				statuses <- r.status
+				return
+			}
+			t.Errorf("status %d: %s", r.status, r.body)
+		})
+	}
+	until(t, "an answer runs", 5*time.Second, func() bool { return h.engine.Stats().Running > 0 })
+	h.server.submitting.Lock()
+	h.server.draining.Store(true)
+	h.server.submitting.Unlock()
+	err := h.engine.Drain(t.Context())
+	asked.Wait()
+	if err != nil {
+		t.Error(err)
+	}
+	close(statuses)
+	count := map[int]int{}
+	for s := range statuses {
+		count[s]++
+	}
+	if count[http.StatusOK] == 0 {
+		t.Errorf("statuses %v", count)
+	}
 }

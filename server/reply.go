@@ -91,6 +91,11 @@ func (s *Server) answer(c *fiber.Ctx, r *reply, param string) error {
 
 // submit hands the choices to the engine. Where it fails the streams so far are in r.
 func (s *Server) submit(ctx context.Context, r *reply) error {
+	s.submitting.RLock()
+	defer s.submitting.RUnlock()
+	if s.draining.Load() {
+		return errDraining()
+	}
 	var chosen runtime.Adapters
 	if r.model.selection != nil {
 		chosen = r.model.selection

@@ -15,7 +15,7 @@ var requestErrors = []struct{ url, body, code, param, message string }{
 	{chatURL, `{} {}`, codeJSON, "", "line 1, column 4 (byte 3): invalid character '{' after top-level value"},
 	{chatURL, "{\"a\":\"\xff\"}", codeJSON, "", "not UTF-8 at line 1, column 7 (byte 6)"},
 	{chatURL, strings.Repeat("[", 20000), codeJSON, "", "exceeded max depth"},
-	{chatURL, chatBody("a", `"tools":[`+strings.Repeat(`{"a":`, 800)+"1"+strings.Repeat("}", 800)+`]`), codeJSON, "", "nested 128 deep"},
+	{chatURL, chatBody("a", `"tools":[`+strings.Repeat(`{"a":`, 800)+"1"+strings.Repeat("}", 800)+`]`), codeJSON, "", "128 levels deep"},
 	{chatURL, chatBody("a", `"tools":[`+strings.Repeat("0,", 1<<20)+"0]"), codeJSON, "", "more than 1048576 values"},
 	{chatURL, `{"messages":[{"role":"user","content":"half \ud83d"}]}`, codeJSON, "", `\ud83d, half of a surrogate pair, which is no character by itself at line 1, column 45`},
 	{chatURL, chatBody("a", `"\ude00":1`), codeJSON, "", "half of a surrogate pair"},

@@ -58,6 +58,7 @@ type Options struct {
 	Name      string       // the base model's id
 	Aliases   []string     // further names of the base model
 	Keys      []string     // Bearer keys; none: no key is asked for
+	Hosts     []string     // names of the server, besides addresses and names without a dot, that are asked for without keys; *: any
 	Origins   []string     // of web pages that may ask from a browser, such as http://localhost:3000, or *; none: no page may
 	MaxLoRA   int          // adapters that one batch may hold, for vllm:lora_requests_info
 	MaxBody   int64        // bytes of a JSON body; 0: 8 MiB
@@ -83,6 +84,7 @@ type Server struct {
 	fetches  chan struct{} // holds one for each fetch under way
 	log      zerolog.Logger
 	keys     keyring
+	sites    sites
 
 	jobs      *training.Queue
 	files     *training.Files
@@ -100,6 +102,7 @@ type Server struct {
 	version     string
 	started     time.Time
 	draining    atomic.Bool
+	submitting  sync.RWMutex    // held for reading while a request hands its choices to the engine, so that it is taken whole
 	merging     chan struct{}   // holds one while a merge runs
 	life        context.Context // ends when draining begins, by end
 	end         context.CancelFunc
@@ -125,7 +128,8 @@ func New(o Options) *Server {
 	s := &Server{
 		engine: o.Engine, model: o.Engine.Model(), template: o.Template, store: o.Store, cache: o.Cache,
 		metrics: o.Metrics, importer: o.Import, fetcher: o.Fetch, fetches: make(chan struct{}, maxFetches), log: o.Log, keys: newKeyring(o.Keys),
-		jobs: o.Jobs, files: o.Files, trainable: o.Trainable, maxDataset: o.MaxData,
+		sites: newSites(o.Hosts, o.Origins),
+		jobs:  o.Jobs, files: o.Files, trainable: o.Trainable, maxDataset: o.MaxData,
 		name: o.Name, ids: append([]string{o.Name}, o.Aliases...), context: o.Engine.Context(),
 		maxBody: o.MaxBody, maxUpload: o.MaxUpload, tempDir: o.TempDir, uploads: o.Uploads, version: o.Version, started: time.Now(),
 		merging: make(chan struct{}, 1),
@@ -176,6 +180,7 @@ func (s *Server) routes(origins []string) {
 			AllowOrigins: strings.Join(origins, ","), AllowMethods: "GET,HEAD,POST,DELETE", ExposeHeaders: fiber.HeaderRetryAfter, MaxAge: 600,
 		}))
 	}
+	s.app.Use(s.guardSite)
 	s.app.Use(s.authorize)
 	openapi.RegisterHandlers(s.app, s)
 	// Clients write the slash of an id such as org/model as it is.
@@ -232,7 +237,9 @@ func (s *Server) Serve(ln net.Listener) error {
 // connections. Health and readiness are answered meanwhile. When ctx ends first, open requests end with an
 // error, and ctx's error is returned. It may be called twice.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.submitting.Lock() // no request loses some of its choices: those under way are taken whole, later ones not at all
 	s.draining.Store(true)
+	s.submitting.Unlock()
 	s.end()
 	err := s.engine.Drain(ctx)
 	defer s.closeListener()

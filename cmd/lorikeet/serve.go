@@ -1,16 +1,20 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
+	"os/signal"
 	"path/filepath"
 	goruntime "runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,6 +37,7 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	choiceFlag(flags, &c.ImportType, "import-type", "nf4", "weight type that a Hugging Face folder is converted to", importTypes()...)
 	flags.StringArrayVar(&c.Aliases, "alias", nil, "name of the base model in the API; repeatable; the first replaces the name in the file")
 	flags.StringVar(&c.Template, "chat-template-file", "", "Jinja chat template to use instead of the model's")
+	flags.BoolVar(&c.AllowSpecial, "allow-special-in-content", false, "let control tokens that clients write in messages count as such; otherwise they are text, so that nobody can forge another's turn")
 	flags.StringVar(&c.Listen, "listen", "127.0.0.1:8080", "address to serve on; port 0 is any free one")
 	flags.String("host", "", "host to serve on, instead of the one in --listen")
 	flags.Int("port", 0, "port to serve on, instead of the one in --listen")
@@ -40,6 +45,7 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	flags.StringVar(&c.keyFile, "api-key-file", "", "file of API keys that clients must send, one in each line, beside those of --api-key")
 	flags.StringVar(&c.TLSCert, "tls-cert", "", "file of a TLS certificate and its chain, in PEM; the server then speaks HTTPS, and reads the file again when it changes")
 	flags.StringVar(&c.TLSKey, "tls-key", "", "file of the private key of --tls-cert, in PEM")
+	flags.StringArrayVar(&c.Hosts, "allowed-host", nil, "name under which the server may be asked without an API key, besides addresses and names without a dot, or *; repeatable; a web page could otherwise ask under a name of its own")
 	flags.StringArrayVar(&c.Origins, "cors-origin", nil, "origin of web pages that may call the API from a browser, or *; repeatable; without one no page may")
 	flags.StringVar(&c.Data, "data", dataDir, "folder for adapters, training jobs and downloaded models")
 	flags.StringArrayVar(&c.AdapterDirs, "adapter-dir", nil, "folder whose adapters are registered by their names, and again whenever they change; repeatable")
@@ -67,6 +73,7 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	flags.IntVar(&c.MaxQueue, "max-queue", 256, "requests that may wait; further ones are answered 429")
 	secondsFlag(flags, (*seconds)(&c.Deadline), "deadline", 10*time.Minute, "longest time for an answer; 0: no limit")
 	secondsFlag(flags, (*seconds)(&c.Drain), "drain", 30*time.Second, "how long a stopping server may take to finish running answers")
+	flags.StringVar(&c.LogFile, "log-file", "", "file to append the log to, opened again at SIGHUP; empty: stderr")
 	choiceFlag(flags, &c.LogLevel, "log-level", "info", "least level to log", "debug", "info", "warn", "error")
 	choiceFlag(flags, &c.LogFormat, "log-format", "text", "form of the log", "text", "json")
 }
@@ -116,6 +123,11 @@ func (c *serveFlags) check(flags *pflag.FlagSet) error {
 		u, err := url.Parse(origin)
 		if origin != "*" && (err != nil || u.Host == "" || u.Scheme+"://"+u.Host != origin) || origin == "*" && len(c.Origins) > 1 {
 			return fmt.Errorf("%w: --cors-origin %q: want scheme://host, with a port where there is one, or * alone", errUsage, origin)
+		}
+	}
+	for _, host := range c.Hosts {
+		if host == "" || strings.ContainsAny(host, "/:, \t\n") && net.ParseIP(host) == nil {
+			return fmt.Errorf("%w: --allowed-host %q: want a name without scheme and port, or *", errUsage, host)
 		}
 	}
 	for _, name := range c.Aliases {
@@ -297,25 +309,65 @@ func serveCommand(env lookup) *cobra.Command {
 			if err := c.check(cmd.Flags()); err != nil {
 				return err
 			}
-			var err error
-			if c.Model, err = bringModel(cmd.Context(), c.Model, c.Fetch, cmd.ErrOrStderr()); err != nil {
+			p, err := program.New(c.Config, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			if err != nil {
 				return err
 			}
-			if err := c.files(); err != nil {
-				return err
-			}
-			if c.Model, err = convertModel(cmd.Context(), c.Config, program.NewLog(c.Config, cmd.ErrOrStderr())); err != nil {
-				return err
-			}
-			p := program.New(c.Config, cmd.OutOrStdout(), cmd.ErrOrStderr())
 			defer p.Close()
+			if err := p.Listen(); err != nil { // before minutes go into fetching, converting and loading a model
+				return err
+			}
+			ctx, stop := hangUp(cmd.Context(), p)
+			defer stop()
+			model, err := c.readyModel(ctx, p, cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			p.UseModel(model)
 			if err := p.Open(); err != nil {
 				return err
 			}
-			return p.Serve(cmd.Context())
+			return p.Serve(ctx)
 		},
 	}
 	c.bind(cmd.Flags(), dataDir(env))
 	describeEnv(cmd.Flags())
 	return cmd
+}
+
+// readyModel returns the path of a file that can be loaded: fetched and converted where it has to be.
+func (c *serveFlags) readyModel(ctx context.Context, p *program.Program, stderr io.Writer) (string, error) {
+	var err error
+	if c.Model, err = bringModel(ctx, c.Model, c.Fetch, stderr); err != nil {
+		return "", err
+	}
+	if err := c.files(); err != nil {
+		return "", err
+	}
+	return convertModel(ctx, c.Config, p.Log())
+}
+
+// hangUp returns a context that SIGHUP ends, as SIGTERM does. A server whose log is a file opens that anew instead. With
+// SIGHUP ignored from the start, as nohup has it, it stays ignored.
+func hangUp(ctx context.Context, p *program.Program) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	if signal.Ignored(syscall.SIGHUP) {
+		return ctx, cancel
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+				if !p.ReopenLog() {
+					cancel()
+				}
+			}
+		}
+	}()
+	return ctx, cancel
 }

@@ -47,7 +47,7 @@ func Scan(text []byte, l Limits) error {
 		switch text[i] {
 		case '{', '[':
 			if depth++; depth > l.Depth {
-				return &Fault{Offset: i, Reason: fmt.Sprintf("exceeded max depth: objects and arrays may be nested %d deep", l.Depth)}
+				return &Fault{Offset: i, Reason: fmt.Sprintf("exceeded max depth: objects and arrays may stand inside one another %d levels deep", l.Depth)}
 			}
 			values++ // its first element
 		case '}', ']':

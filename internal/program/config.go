@@ -17,7 +17,9 @@ type Config struct {
 	Keys         []string
 	TLSCert      string // file of the certificate; "": HTTP without TLS
 	TLSKey       string
+	Hosts        []string // names of the server, for requests without keys
 	Origins      []string
+	AllowSpecial bool   // control tokens in what clients write count as such
 	Data         string // where adapters and downloaded models are stored
 	AdapterDirs  []string
 	AdapterBytes int64         // bytes that loaded adapters may hold
@@ -47,6 +49,7 @@ type Config struct {
 	Deadline  time.Duration
 	Drain     time.Duration
 	LogLevel  string
+	LogFile   string // "": stderr
 	LogFormat string
 	Version   string // of the program
 }

@@ -45,17 +45,30 @@ type Program struct {
 	training trainer
 	metrics  *server.Metrics
 	server   *server.Server
-	listener net.Listener
+	front    *front
+	listener net.Listener   // front, with TLS where there is any
+	logFile  *logFile       // nil: the log is no file
 	closers  []func() error // of what is open, in the order it was opened
 }
 
-// New returns a server that is not open. What it serves is printed on stdout for people; its log goes to stderr.
-func New(c Config, stdout, stderr io.Writer) *Program {
-	return &Program{config: c, out: stdout, log: NewLog(c, stderr)}
+// New returns a server that is not open. What it serves is printed on stdout for people; its log goes to stderr, or to
+// the file that c names. Close closes it.
+func New(c Config, stdout, stderr io.Writer) (*Program, error) {
+	p := &Program{config: c, out: stdout}
+	if c.LogFile != "" {
+		var err error
+		if p.logFile, err = openLogFile(c.LogFile); err != nil {
+			return nil, fmt.Errorf("--log-file: %w", err)
+		}
+		p.onClose(p.logFile.Close)
+		stderr = p.logFile
+	}
+	p.log = newLog(c, stderr)
+	return p, nil
 }
 
-// NewLog returns the log that c asks for.
-func NewLog(c Config, w io.Writer) zerolog.Logger {
+// newLog returns the log that c asks for.
+func newLog(c Config, w io.Writer) zerolog.Logger {
 	if c.LogFormat != "json" {
 		file, ok := w.(*os.File)
 		w = zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly, NoColor: !ok || !term.IsTerminal(int(file.Fd()))}
@@ -67,9 +80,58 @@ func NewLog(c Config, w io.Writer) zerolog.Logger {
 	return zerolog.New(zerolog.SyncWriter(w)).Level(level).With().Timestamp().Logger()
 }
 
-// Open builds the rooms, from the model up to the listening socket. What it opened is closed by Close, also
-// after an error.
+// Log is the server's log.
+func (p *Program) Log() zerolog.Logger { return p.log }
+
+// ReopenLog opens a log file anew, so that one that was moved away is no longer written. It returns false where the log
+// is no file. It may be called from any goroutine.
+func (p *Program) ReopenLog() bool {
+	if p.logFile == nil {
+		return false
+	}
+	if err := p.logFile.reopen(); err != nil {
+		p.log.Error().Err(err).Msg("--log-file: the log cannot be opened anew, the old one is written on")
+	} else {
+		p.log.Info().Msg("log opened anew")
+	}
+	return true
+}
+
+// Listen takes the address to serve on. Until Serve, requests are answered 503: the model is being loaded.
+func (p *Program) Listen() error {
+	f, err := openFront(p.config.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen %s: %w", p.config.Listen, err)
+	}
+	p.front, p.listener = f, f
+	p.onClose(func() error {
+		if err := p.front.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	if p.config.TLSCert != "" {
+		certificate, err := newCertificate(p.config.TLSCert, p.config.TLSKey, p.log)
+		if err != nil {
+			return err
+		}
+		p.listener = certificate.listen(f)
+	}
+	f.answer(p.listener)
+	return nil
+}
+
+// UseModel names the file of the base model, where it is another one than New was told: it may have been fetched since.
+func (p *Program) UseModel(path string) { p.config.Model = path }
+
+// Open builds the rooms, from the model up to the server, after Listen, which it calls where nobody has. What it opened
+// is closed by Close, also after an error.
 func (p *Program) Open() error {
+	if p.front == nil {
+		if err := p.Listen(); err != nil {
+			return err
+		}
+	}
 	steps := []func() error{p.openFetch, p.openModel, p.openAdapters, p.openEngine, p.openTraining, p.openFolders, p.openServer}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -126,6 +188,9 @@ func (p *Program) openModel() (err error) {
 		source = string(text)
 	}
 	p.template = chat.NewTemplate(p.model, source, func(s string) { p.log.Warn().Msg("chat template: " + s) })
+	if p.config.AllowSpecial {
+		p.template.AllowSpecialInContent()
+	}
 	return nil
 }
 
@@ -251,35 +316,31 @@ func (p *Program) logFolder(e adapters.FolderEvent) {
 	p.log.Info().Str("adapter", e.Name).Str("version", e.Info.Version).Str("path", e.Path).Msg("adapter " + string(e.Action))
 }
 
-func (p *Program) openServer() (err error) {
+func (p *Program) openServer() error {
 	c, t := &p.config, &p.training
 	o := server.Options{
 		Engine: p.engine, Template: p.template, Store: p.store, Cache: p.cache, Metrics: p.metrics,
 		Jobs: t.jobs, Files: t.files, Trainable: t.trainable,
-		Import: p.importPath, Name: p.name(), Aliases: p.aliases(), Keys: c.Keys, Origins: c.Origins,
+		Import: p.importPath, Name: p.name(), Aliases: p.aliases(), Keys: c.Keys, Hosts: p.hosts(), Origins: c.Origins,
 		MaxLoRA: c.Parallel, MaxUpload: c.MaxUpload, Version: p.config.Version, Log: p.log,
 	}
 	if p.fetcher != nil {
 		o.Fetch = p.fetchAdapter
 	}
 	p.server = server.New(o)
-	if p.listener, err = net.Listen("tcp", p.config.Listen); err != nil {
-		return fmt.Errorf("--listen %s: %w", p.config.Listen, err)
-	}
-	if c.TLSCert != "" {
-		certificate, err := newCertificate(c.TLSCert, c.TLSKey, p.log)
-		if err != nil {
-			return errors.Join(err, p.listener.Close())
-		}
-		p.listener = certificate.listen(p.listener)
-	}
-	p.onClose(func() error {
-		if err := p.listener.Close(); !errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		return nil
-	})
 	return nil
+}
+
+// hosts are the names under which requests without keys may ask: those allowed, the one listened on, and the machine's.
+func (p *Program) hosts() []string {
+	list := slices.Clone(p.config.Hosts)
+	if host, _, err := net.SplitHostPort(p.config.Listen); err == nil && host != "" {
+		list = append(list, host)
+	}
+	if name, err := os.Hostname(); err == nil {
+		list = append(list, name)
+	}
+	return list
 }
 
 // URL is where the server is reached from this machine.
@@ -297,6 +358,9 @@ func (p *Program) URL() string {
 
 // Serve answers requests until ctx ends, then finishes what it has within the drain time.
 func (p *Program) Serve(ctx context.Context) error {
+	if err := p.front.take(); err != nil {
+		return fmt.Errorf("serving on %s: %w", p.config.Listen, err)
+	}
 	p.announce()
 	failed := make(chan error, 1)
 	go func() { failed <- p.server.Serve(p.listener) }()
