@@ -38,7 +38,7 @@ func (s *Server) GetFineTuningJob(c *fiber.Ctx, id string) error {
 
 // CancelFineTuningJob ends a job.
 func (s *Server) CancelFineTuningJob(c *fiber.Ctx, id string) error {
-	job, err := s.cancelJob(id)
+	job, err := s.cancelJob(c, id)
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 		defer valid.close()
 		r.Validation = &valid.Input
 	}
-	job, err := s.createJob(r, "training_file", "validation_file")
+	job, err := s.createJob(c, r, "training_file", "validation_file")
 	if err != nil {
 		return err
 	}

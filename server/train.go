@@ -100,22 +100,30 @@ func (s *Server) getJob(id string) (training.Job, error) {
 
 // CancelTraining ends a job.
 func (s *Server) CancelTraining(c *fiber.Ctx, id string) error {
-	job, err := s.cancelJob(id)
+	job, err := s.cancelJob(c, id)
 	if err != nil {
 		return err
 	}
 	return s.sendJob(c, http.StatusOK, job)
 }
 
-func (s *Server) cancelJob(id string) (training.Job, error) {
+func (s *Server) cancelJob(c *fiber.Ctx, id string) (training.Job, error) {
 	q, err := s.queue()
 	if err != nil {
 		return training.Job{}, err
 	}
-	ctx, stop := context.WithTimeout(context.Background(), cancelTime)
+	if _, err := readBody(c, s.maxBody); err != nil { // the connection is watched from here on
+		return training.Job{}, err
+	}
+	work, stop := s.work(c)
 	defer stop()
+	ctx, cancel := context.WithTimeout(work, cancelTime)
+	defer cancel()
 	job, err := q.Cancel(ctx, id)
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case err != nil && work.Err() != nil:
+		return training.Job{}, context.Cause(work)
+	case errors.Is(err, context.DeadlineExceeded):
 		return q.Get(id)
 	}
 	if err == nil {
@@ -162,8 +170,9 @@ func (s *Server) sendJob(c *fiber.Ctx, status int, job training.Job) error {
 	return sendJSON(c, status, out)
 }
 
-// createJob makes a job. The error names the field at fault by what the request calls its datasets.
-func (s *Server) createJob(r training.CreateRequest, trainingParam, validationParam string) (training.Job, error) {
+// createJob makes a job, for a request whose body has been read. The error names the field at fault by what the request
+// calls its datasets.
+func (s *Server) createJob(c *fiber.Ctx, r training.CreateRequest, trainingParam, validationParam string) (training.Job, error) {
 	q, err := s.queue()
 	if err != nil {
 		return training.Job{}, err
@@ -176,7 +185,12 @@ func (s *Server) createJob(r training.CreateRequest, trainingParam, validationPa
 			return training.Job{}, err
 		}
 	}
-	job, err := q.Create(context.Background(), r)
+	ctx, stop := s.work(c)
+	defer stop()
+	job, err := q.Create(ctx, r)
+	if err != nil && ctx.Err() != nil {
+		return training.Job{}, context.Cause(ctx)
+	}
 	var field *training.FieldError
 	var data *training.DatasetError
 	switch {

@@ -88,7 +88,7 @@ func (s *Server) train(c *fiber.Ctx, body []byte, form *trainForm) error {
 		defer valid.close()
 		r.Validation, validParam = &valid.Input, valid.param
 	}
-	job, err := s.createJob(r, train.param, validParam)
+	job, err := s.createJob(c, r, train.param, validParam)
 	if err != nil {
 		return err
 	}
@@ -185,6 +185,9 @@ func (s *Server) trainFromForm(c *fiber.Ctx, boundary string) error {
 	defer f.close()
 	if err := f.receive(multipart.NewReader(body, boundary)); err != nil {
 		return refuseUpload(c, body, err, s.maxDataset)
+	}
+	if err := readRest(body); err != nil {
+		return err
 	}
 	object, err := json.Marshal(f.fields)
 	if err != nil {

@@ -1,9 +1,12 @@
 package server
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"mime/multipart"
 	"net/http"
 	"path/filepath"
@@ -448,17 +451,25 @@ func TestDefaultsAreThoseOfTheDescription(t *testing.T) {
 func TestShutdownEndsFollowing(t *testing.T) {
 	s := openSchool(t, true)
 	j := s.accepted(s.do("POST", "/adapters/train", `{"name":"pupil","examples":`+array(4)+`,`+small+`}`))
-	got := make(chan string, 1)
-	go func() { got <- string(s.do("GET", "/adapters/train/"+j.Id+"/events", "").body) }()
-	time.Sleep(20 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", s.url+"/adapters/train/"+j.Id+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	stream := bufio.NewReader(resp.Body)
+	if line, err := stream.ReadString('\n'); err != nil || !strings.HasPrefix(line, "id: 1") {
+		t.Fatalf("the stream begins with %q, error %v", line, err)
+	}
 	s.release()
 	s.jobs.Close()
-	select {
-	case body := <-got:
-		if !strings.Contains(body, "closed") && !strings.Contains(body, "[DONE]") {
-			t.Errorf("the stream ends with %s", body)
-		}
-	case <-time.After(5 * time.Second):
-		t.Fatal("the stream does not end")
+	rest, err := io.ReadAll(stream)
+	if err != nil || !strings.Contains(string(rest), "closed") && !strings.Contains(string(rest), "[DONE]") {
+		t.Errorf("the stream ends with %s, error %v", rest, err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
 // TestBadDataset has lines that cannot be learned from, at once and late.
@@ -158,5 +159,21 @@ func TestCreateRefusesWhatIsNotPrinted(t *testing.T) {
 	}
 	if j, _ = h.wait(j.ID); j.Status != Failed || !strings.Contains(j.Error.Message, want) {
 		t.Errorf("ended: %s", asJSON(t, j))
+	}
+}
+
+// TestCreateEndsWithItsContext ends the context in the middle: no job is made, and nothing is left.
+func TestCreateEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	h := openHouse(t, t.TempDir(), func(o *Options) {
+		o.Estimate = func(runtime.TrainSpec) error { cancel(); return nil }
+	})
+	_, err := h.Create(ctx, CreateRequest{Name: "bird", Config: smallConfig(), Training: input(conversations(20))})
+	wantError(t, err, context.Canceled)
+	for _, folder := range []string{"jobs", "tmp"} {
+		left, err := os.ReadDir(filepath.Join(h.dir, "training", folder))
+		if err != nil || len(left) > 0 {
+			t.Errorf("left in %s: %v, error %v", folder, left, err)
+		}
 	}
 }

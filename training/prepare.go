@@ -180,6 +180,9 @@ func (q *Queue) checkDataset(ctx context.Context, path, which string) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if err := dataset.CheckRoles(q.o.Template, &c); err != nil {
+			return err
+		}
 		if rendered == maxRendered || c.Skip || !c.HasMore() {
 			return nil
 		}

@@ -73,6 +73,9 @@ func (e *Encoder) Encode(ctx context.Context, c Conversation) ([]Example, error)
 		}
 		return e.cut([]script{s}), nil
 	}
+	if err := CheckRoles(e.template, &c); err != nil {
+		return nil, err
+	}
 	if err := CheckPrinted(e.template, &c); err != nil {
 		return nil, err
 	}

@@ -163,6 +163,34 @@ const printsAll = `{% if tools %}{{ tools | tojson }}{% endif %}{% for m in mess
 	`{% if m.tool_calls %}{% for c in m.tool_calls %}{{ c | tojson }}{% endfor %}{% endif %}<|im_end|>{% endfor %}` +
 	`{% if add_generation_prompt %}<assistant>{% endif %}`
 
+// TestMissingContent wants a template to see whether a call's message had a content, an empty one, or none.
+func TestMissingContent(t *testing.T) {
+	const source = `{% for m in messages %}<{{ m.role }}>{% if m.content is undefined %}absent{% elif m.content is none %}null{% else %}"{{ m.content }}"{% endif %}` +
+		`{% if m.tool_calls %}{{ m.tool_calls[0].function.name }}{% endif %}<|im_end|>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}`
+	for message, want := range map[string]string{
+		`{"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f"}}]}`: "[nullf<|im_end|>]",
+		`{"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f"}}]}`:   `[""f<|im_end|>]`,
+		`{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}`:                  "[absentf<|im_end|>]",
+		`{"from": "function_call", "value": "{\"name\": \"f\"}"}`:                             "[nullf<|im_end|>]",
+		`{"role": "assistant", "content": [{"type": "tool_call", "name": "f"}]}`:              "[nullf<|im_end|>]",
+		`{"role": "assistant", "content": [{"type": "text", "text": "a"}]}`:                   `["a"<|im_end|>]`,
+	} {
+		line := `{"messages": [{"role": "user", "content": "q"}, ` + message + `]}`
+		got, err := encodeLine(t, withTemplate(t, runtimetest.NewModel(), source, false), line)
+		if err != nil || len(got) != 1 || !strings.HasSuffix(got[0], "<assistant>"+want) {
+			t.Errorf("%s: %q, error %v, want %q at the end", message, got, err, want)
+		}
+	}
+}
+
+// TestUnknownRoles wants a role that no template names refused, where a template would render it as another's.
+func TestUnknownRoles(t *testing.T) {
+	_, err := encodeLine(t, newTestEncoder(t, nil), `{"messages": [{"role": "user", "content": "q"}, {"role": "asistant", "content": "a"}, {"role": "assistant", "content": "b"}]}`)
+	if bad := new(LineError); !errors.As(err, &bad) || !strings.Contains(bad.Reason, `has a message 2 of the role "asistant"`) {
+		t.Errorf("error %v", err)
+	}
+}
+
 // TestDigitsStay wants numbers to come to the template with the digits of the line.
 func TestDigitsStay(t *testing.T) {
 	const big = "98765432109876543210"

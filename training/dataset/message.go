@@ -167,7 +167,9 @@ func (t *Turn) readParts(raw json.RawMessage, key string) error {
 			return badLine("%s[%d] is of type %q: text, reasoning and tool_call can be learned", key, i, p.Type)
 		}
 	}
-	t.Message.Content = content.String()
+	if t.Message.Content = content.String(); t.Message.Content == "" && len(calls) > 0 {
+		t.Message.Missing = runtime.ContentNull
+	}
 	return t.addParts(reasoning.String(), calls)
 }
 

@@ -36,6 +36,18 @@ func (t *Turn) printed() []string {
 	return list
 }
 
+// CheckRoles returns a LineError that names the first message whose role the template does not know: it would be rendered
+// as another's, or left out.
+func CheckRoles(t *chat.Template, c *Conversation) error {
+	for i := range c.Turns {
+		if role := c.Turns[i].Message.Role; !t.KnowsRole(role) {
+			return badLine("has a message %d of the role %q: %s, and what else the base's chat template names, are known",
+				i+1, role, strings.Join(chat.Roles, ", "))
+		}
+	}
+	return nil
+}
+
 // CheckPrinted returns a LineError that names the first part of the conversation that the template leaves out, so that
 // it would neither be learned nor seen: tools, calls, reasoning, or a whole message of the system or of a tool.
 func CheckPrinted(t *chat.Template, c *Conversation) error {
