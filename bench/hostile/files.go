@@ -212,6 +212,10 @@ func datasetInput(r *rand.Rand) Input {
 	if r.IntN(3) == 0 {
 		data = damage(r, data)
 	}
+	if r.IntN(3) == 0 {
+		contentType, body := form(r, map[string]string{"purpose": pick(r, "fine-tune", "fine-tune", text(r))}, map[string][]byte{text(r): data})
+		return Input{http.MethodPost, "/v1/files", contentType, body}
+	}
 	// The first line cannot be learned from, so that no job runs; what is wrong with the others must not matter.
 	contentType, body := form(r, map[string]string{"name": "hostile", "max_steps": "1", "r": "1"}, map[string][]byte{"d.jsonl": append([]byte("{\"nothing\": 1}\n"), data...)})
 	return Input{http.MethodPost, "/adapters/train", contentType, body}
