@@ -23,8 +23,8 @@ const module = "github.com/lorikeet-ai/lorikeet"
 // cmd -> internal/program -> server -> training -> adapters -> runtime -> quant.
 var arrows = map[string][]string{
 	"cmd/lorikeet":        {"internal/program", "tenants", "adapters", "adapters/merge", "adapters/peft", "fetch", "runtime", "runtime/llama", "quant", "quant/huggingface", "demo"},
-	"internal/program":    {"server", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "demo"},
-	"server":              {"openapi", "training", "adapters", "adapters/merge", "adapters/peft", "chat", "grammar", "fetch", "runtime", "runtime/engine"},
+	"internal/program":    {"server", "tenants", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "demo"},
+	"server":              {"openapi", "tenants", "training", "adapters", "adapters/merge", "adapters/peft", "chat", "grammar", "fetch", "runtime", "runtime/engine"},
 	"training":            {"training/dataset", "adapters", "adapters/peft", "chat", "runtime"},
 	"training/dataset":    {"chat", "runtime"},
 	"adapters":            {"adapters/merge", "adapters/peft", "runtime"},

@@ -1760,6 +1760,9 @@ type NotFound = ErrorResponse
 // QueueFull defines model for QueueFull.
 type QueueFull = ErrorResponse
 
+// RateLimited defines model for RateLimited.
+type RateLimited = ErrorResponse
+
 // ServerError defines model for ServerError.
 type ServerError = ErrorResponse
 

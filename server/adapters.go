@@ -11,14 +11,17 @@ import (
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/fetch"
 	"github.com/lorikeet-ai/lorikeet/openapi"
+	"github.com/lorikeet-ai/lorikeet/tenants"
 )
 
 // ListAdapters lists every registered adapter at its current version.
-func (s *Server) ListAdapters(c *fiber.Ctx) error { return sendAdapters(c, s.store.List()) }
+func (s *Server) ListAdapters(c *fiber.Ctx) error {
+	return sendAdapters(c, visible(callerOf(c), s.store.List()))
+}
 
 // GetAdapter gives one adapter, at its current version or at the one that is named.
 func (s *Server) GetAdapter(c *fiber.Ctx, name string) error {
-	ref, err := adapters.ParseRef(name)
+	ref, err := adapters.ParseRef(s.wholeRef(callerOf(c), name))
 	if err != nil {
 		return at("name", err)
 	}
@@ -31,6 +34,7 @@ func (s *Server) GetAdapter(c *fiber.Ctx, name string) error {
 
 // ListAdapterVersions lists the versions that can still be asked for.
 func (s *Server) ListAdapterVersions(c *fiber.Ctx, name string) error {
+	name = s.whole(callerOf(c), name)
 	if err := adapters.CheckName(name); err != nil {
 		return at("name", err)
 	}
@@ -43,6 +47,7 @@ func (s *Server) ListAdapterVersions(c *fiber.Ctx, name string) error {
 
 // DeleteAdapter forgets an adapter.
 func (s *Server) DeleteAdapter(c *fiber.Ctx, name string) error {
+	name = s.owned(callerOf(c), name)
 	if err := s.remove(name, "name"); err != nil {
 		return err
 	}
@@ -73,6 +78,8 @@ func (s *Server) importPath(c *fiber.Ctx, name, path, nameParam, pathParam strin
 		return adapters.Info{}, refuse(codeMissing, pathParam, "is missing")
 	case s.draining.Load():
 		return adapters.Info{}, errDraining()
+	case !callerOf(c).tenant.May(tenants.Admin):
+		return adapters.Info{}, refuse(codeNotAllowed, pathParam, "needs an API key with the role admin: paths and sources are read with the server's own rights; upload the adapter instead")
 	}
 	if err := s.checkName(name, nameParam); err != nil {
 		return adapters.Info{}, err

@@ -31,16 +31,20 @@ func (r keyring) holds(key string) bool {
 	return found == 1
 }
 
-// authorize asks for a key on everything but the health of the process.
+// authorize asks for a key on everything but the health of the process, and admits its tenant.
 func (s *Server) authorize(c *fiber.Ctx) error {
-	if len(s.keys) == 0 {
+	if len(s.keys) == 0 && s.tenants == nil {
 		return c.Next()
 	}
 	if isHealth(c.Path()) {
 		return c.Next()
 	}
 	scheme, key, _ := strings.Cut(c.Get(fiber.HeaderAuthorization), " ")
-	if strings.EqualFold(scheme, "Bearer") && s.keys.holds(strings.TrimSpace(key)) {
+	key = strings.TrimSpace(key)
+	if who, known := s.identify(key); known && strings.EqualFold(scheme, "Bearer") {
+		if err := s.admit(c, who); err != nil {
+			return err
+		}
 		return c.Next()
 	}
 	message := "an API key is needed: Authorization: Bearer KEY"
@@ -49,4 +53,16 @@ func (s *Server) authorize(c *fiber.Ctx) error {
 	}
 	c.Set(fiber.HeaderWWWAuthenticate, "Bearer")
 	return &refusal{status: http.StatusUnauthorized, code: "invalid_api_key", message: message}
+}
+
+// identify returns who a key belongs to. The keys of --api-key are nobody's in particular, and may do everything.
+func (s *Server) identify(key string) (who caller, known bool) {
+	if s.keys.holds(key) {
+		return caller{}, true
+	}
+	if s.tenants == nil {
+		return caller{}, false
+	}
+	who.tenant, who.usage, known = s.tenants.Find(key)
+	return who, known
 }

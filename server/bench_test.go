@@ -66,7 +66,7 @@ func BenchmarkDecode(b *testing.B) {
 	body := []byte(chatBody("hello", `"max_tokens":16,"temperature":0.7,"stop":["x","y"],"stream":true,"seed":7`))
 	b.ReportAllocs()
 	for b.Loop() {
-		r, err := h.server.chatReply(body)
+		r, err := h.server.chatReply(caller{}, body)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -16,7 +16,7 @@ func (s *Server) CreateChatCompletion(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	r, err := s.chatReply(body)
+	r, err := s.chatReply(callerOf(c), body)
 	if err != nil {
 		return err
 	}
@@ -24,7 +24,7 @@ func (s *Server) CreateChatCompletion(c *fiber.Ctx) error {
 }
 
 // chatReply decodes and checks a chat request, up to the tokens of its prompt.
-func (s *Server) chatReply(body []byte) (*reply, error) {
+func (s *Server) chatReply(who caller, body []byte) (*reply, error) {
 	var req openapi.ChatCompletionRequest
 	if err := decodeJSON(body, &req); err != nil {
 		return nil, err
@@ -57,7 +57,7 @@ func (s *Server) chatReply(body []byte) (*reply, error) {
 	if err != nil {
 		return nil, at("messages", err)
 	}
-	m, err := s.choose(&req.GenerationParameters)
+	m, err := s.choose(who, &req.GenerationParameters)
 	if err != nil {
 		return nil, err
 	}

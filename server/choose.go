@@ -30,7 +30,7 @@ func (m *model) release() {
 }
 
 // choose resolves the model and adapter fields to versions. The caller releases the model.
-func (s *Server) choose(p *openapi.GenerationParameters) (*model, error) {
+func (s *Server) choose(who caller, p *openapi.GenerationParameters) (*model, error) {
 	if err := foreign(p); err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func (s *Server) choose(p *openapi.GenerationParameters) (*model, error) {
 	if p.Model != nil && *p.Model != "" {
 		m.name = *p.Model
 		var err error
-		if named, err = s.resolve(*p.Model); err != nil {
+		if named, err = s.resolve(who, *p.Model); err != nil {
 			return nil, err
 		}
 	}
@@ -47,6 +47,9 @@ func (s *Server) choose(p *openapi.GenerationParameters) (*model, error) {
 	refs, err := adapterRefs(p.Adapter)
 	if err != nil {
 		return nil, err
+	}
+	for i := range refs {
+		refs[i].Name = s.whole(who, refs[i].Name)
 	}
 	if named != nil {
 		if refs, err = agree(*named, refs, jsonvalue.Kind(p.Adapter) != "null"); err != nil {
@@ -93,7 +96,7 @@ func isEmpty(raw json.RawMessage) bool {
 }
 
 // resolve reads a model name: the base's id or alias (no Ref), an adapter, or base:adapter.
-func (s *Server) resolve(name string) (*adapters.Ref, error) {
+func (s *Server) resolve(who caller, name string) (*adapters.Ref, error) {
 	for _, id := range s.ids {
 		if name == id {
 			return nil, nil
@@ -105,7 +108,7 @@ func (s *Server) resolve(name string) (*adapters.Ref, error) {
 			reference = rest
 		}
 	}
-	ref, err := adapters.ParseRef(reference)
+	ref, err := adapters.ParseRef(s.wholeRef(who, reference))
 	if err == nil {
 		_, err = s.store.Get(ref)
 	}
@@ -114,7 +117,7 @@ func (s *Server) resolve(name string) (*adapters.Ref, error) {
 	}
 	near := []string{}
 	var unknown *adapters.UnknownError
-	if errors.As(err, &unknown) {
+	if hideOthers(who, err); errors.As(err, &unknown) {
 		near = unknown.Close
 	} else if !errors.Is(err, adapters.ErrName) && !errors.Is(err, adapters.ErrReference) {
 		return nil, at("model", err)

@@ -230,7 +230,7 @@ func TestSampling(t *testing.T) {
 	h := open(t)
 	sampling := func(fields ...string) runtime.Sampling {
 		t.Helper()
-		r, err := h.server.chatReply([]byte(chatBody("a", fields...)))
+		r, err := h.server.chatReply(caller{}, []byte(chatBody("a", fields...)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -319,7 +319,7 @@ func FuzzRequests(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		for _, decode := range []func([]byte) (*reply, error){h.server.chatReply, h.server.textReply} {
+		for _, decode := range []func([]byte) (*reply, error){func(b []byte) (*reply, error) { return h.server.chatReply(caller{}, b) }, func(b []byte) (*reply, error) { return h.server.textReply(caller{}, b) }} {
 			r, err := decode(body)
 			if err == nil {
 				if len(r.prompts) == 0 || r.n < 1 || r.n > maxChoices || len(r.stop) > maxStops {

@@ -20,7 +20,7 @@ func (s *Server) CreateCompletion(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	r, err := s.textReply(body)
+	r, err := s.textReply(callerOf(c), body)
 	if err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (s *Server) CreateCompletion(c *fiber.Ctx) error {
 }
 
 // textReply decodes and checks a completion request, up to the tokens of its prompts.
-func (s *Server) textReply(body []byte) (*reply, error) {
+func (s *Server) textReply(who caller, body []byte) (*reply, error) {
 	var req openapi.CompletionRequest
 	if err := decodeJSON(body, &req); err != nil {
 		return nil, err
@@ -57,7 +57,7 @@ func (s *Server) textReply(body []byte) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := s.choose(&req.GenerationParameters)
+	m, err := s.choose(who, &req.GenerationParameters)
 	if err != nil {
 		return nil, err
 	}

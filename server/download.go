@@ -21,7 +21,7 @@ func (s *Server) DownloadAdapter(c *fiber.Ctx, name string, params openapi.Downl
 	if adapters.CheckFormat(format) != nil {
 		return refuse(codeValue, "format", "is %q, it must be %s or %s", format, adapters.PEFT, adapters.GGUF)
 	}
-	ref, err := adapters.ParseRef(name)
+	ref, err := adapters.ParseRef(s.wholeRef(callerOf(c), name))
 	if err != nil {
 		return at("name", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/tenants"
 	"github.com/lorikeet-ai/lorikeet/training"
 )
 
@@ -235,6 +236,11 @@ func describeHTTP(e *fiber.Error) (int, openapi.Error) {
 
 // fail writes err to the client, and to the log where the server is at fault. It is Fiber's ErrorHandler.
 func (s *Server) fail(c *fiber.Ctx, err error) error {
+	hideOthers(callerOf(c), err)
+	var limit *tenants.LimitError
+	if errors.As(err, &limit) {
+		return sendJSON(c, http.StatusTooManyRequests, openapi.ErrorResponse{Error: limited(c, limit)})
+	}
 	status, e := describe(err)
 	if status == http.StatusTooManyRequests || errors.Is(err, disk.ErrBusy) {
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(retryAfter))

@@ -2,10 +2,12 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"os"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -27,7 +29,8 @@ func (s *Server) ListFiles(c *fiber.Ctx, params openapi.ListFilesParams) error {
 	if check.err != nil {
 		return check.err
 	}
-	list, more, err := s.files.List(text(params.After), n)
+	who := callerOf(c)
+	list, more, err := s.files.ListWhere(func(f *training.File) bool { return who.tenant.Owns(f.Owner) }, text(params.After), n)
 	if err != nil {
 		return at("after", err)
 	}
@@ -52,11 +55,28 @@ func (s *Server) GetFile(c *fiber.Ctx, id string) error {
 	if _, err := s.queue(); err != nil {
 		return err
 	}
-	f, err := s.files.Get(id)
+	f, err := s.getFile(callerOf(c), id)
 	if err != nil {
 		return err
 	}
 	return sendJSON(c, http.StatusOK, fileOf(f))
+}
+
+// getFile returns one of the caller's files.
+func (s *Server) getFile(who caller, id string) (training.File, error) {
+	f, err := s.files.Get(id)
+	if err == nil && !who.tenant.Owns(f.Owner) {
+		return training.File{}, fmt.Errorf("%w: %q", training.ErrFile, id)
+	}
+	return f, err
+}
+
+// openFile opens one of the caller's files.
+func (s *Server) openFile(who caller, id string) (*os.File, training.File, error) {
+	if _, err := s.getFile(who, id); err != nil {
+		return nil, training.File{}, err
+	}
+	return s.files.Open(id)
 }
 
 // GetFileContent gives a file's bytes.
@@ -64,7 +84,7 @@ func (s *Server) GetFileContent(c *fiber.Ctx, id string) error {
 	if _, err := s.queue(); err != nil {
 		return err
 	}
-	content, f, err := s.files.Open(id)
+	content, f, err := s.openFile(callerOf(c), id)
 	if err != nil {
 		return err
 	}
@@ -75,6 +95,9 @@ func (s *Server) GetFileContent(c *fiber.Ctx, id string) error {
 // DeleteFile forgets a file.
 func (s *Server) DeleteFile(c *fiber.Ctx, id string) error {
 	if _, err := s.queue(); err != nil {
+		return err
+	}
+	if _, err := s.getFile(callerOf(c), id); err != nil {
 		return err
 	}
 	if err := s.files.Delete(id); err != nil {
@@ -96,12 +119,15 @@ func (s *Server) CreateFile(c *fiber.Ctx) error {
 	if s.draining.Load() {
 		return errDraining()
 	}
+	if err := s.checkStored(callerOf(c), max(0, int64(c.Request().Header.ContentLength()))); err != nil {
+		return err
+	}
 	u, body, err := s.newUpload(c, s.maxDataset)
 	if err != nil {
 		return err
 	}
 	defer u.close()
-	f, err := s.receiveFile(multipart.NewReader(body, params["boundary"]), u.share)
+	f, err := s.receiveFile(callerOf(c), multipart.NewReader(body, params["boundary"]), u.share)
 	if err != nil {
 		if f != nil {
 			err = errors.Join(err, s.files.Delete(f.ID))
@@ -116,7 +142,7 @@ func (s *Server) CreateFile(c *fiber.Ctx) error {
 }
 
 // receiveFile reads the form. It returns the file that it stored also with an error.
-func (s *Server) receiveFile(form *multipart.Reader, share *disk.Share) (stored *training.File, err error) {
+func (s *Server) receiveFile(who caller, form *multipart.Reader, share *disk.Share) (stored *training.File, err error) {
 	purpose := ""
 	for n := 0; ; n++ {
 		p, err := form.NextPart()
@@ -131,7 +157,7 @@ func (s *Server) receiveFile(form *multipart.Reader, share *disk.Share) (stored 
 			return stored, refuse(codeValue, "file", "is given twice")
 		case p.FormName() == "file":
 			in := &source{r: p, share: share}
-			f, err := s.files.Put(s.life, in, p.FileName(), fineTune)
+			f, err := s.files.Put(s.life, in, p.FileName(), fineTune, who.tenant.Owner())
 			if in.err != nil {
 				return nil, broken(in.err)
 			}

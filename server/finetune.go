@@ -16,7 +16,7 @@ import (
 
 // ListFineTuningJobs lists the jobs.
 func (s *Server) ListFineTuningJobs(c *fiber.Ctx, params openapi.ListFineTuningJobsParams) error {
-	list, more, err := s.listJobs(params.After, params.Limit)
+	list, more, err := s.listJobs(callerOf(c), params.After, params.Limit)
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (s *Server) ListFineTuningJobs(c *fiber.Ctx, params openapi.ListFineTuningJ
 
 // GetFineTuningJob gives one job.
 func (s *Server) GetFineTuningJob(c *fiber.Ctx, id string) error {
-	job, err := s.getJob(id)
+	job, err := s.getJob(callerOf(c), id)
 	if err != nil {
 		return err
 	}
@@ -99,6 +99,9 @@ func (s *Server) ListFineTuningEvents(c *fiber.Ctx, id string, params openapi.Li
 	if check.err != nil {
 		return check.err
 	}
+	if _, err := s.getJob(callerOf(c), id); err != nil {
+		return err
+	}
 	list, more, err := q.EventPage(id, before, n)
 	if err != nil {
 		return err
@@ -125,6 +128,9 @@ func (s *Server) ListFineTuningCheckpoints(c *fiber.Ctx, id string, params opena
 	}
 	var check checker
 	n := check.integer("limit", params.Limit, 20, 1, 100)
+	if _, err := s.getJob(callerOf(c), id); err != nil {
+		return err
+	}
 	list, err := q.Checkpoints(id)
 	if err != nil {
 		return err

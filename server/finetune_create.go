@@ -26,7 +26,7 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 	if err := s.decodeBody(c, &req); err != nil {
 		return err
 	}
-	if err := s.checkFineTuning(&req); err != nil {
+	if err := s.checkFineTuning(callerOf(c), &req); err != nil {
 		return err
 	}
 	config, err := s.fineTuningConfig(&req)
@@ -37,10 +37,11 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 	if name == "" {
 		name = newID("ft-")
 	}
-	if err := s.checkName(name, "suffix"); err != nil {
+	name = s.owned(callerOf(c), name)
+	if err := errors.Join(s.checkName(name, "suffix"), s.checkJobs(callerOf(c)), s.checkStored(callerOf(c), 0)); err != nil {
 		return err
 	}
-	train, err := s.dataset(nil, "", req.TrainingFile, "training_file", nil)
+	train, err := s.dataset(callerOf(c), nil, "", req.TrainingFile, "training_file", nil)
 	if err != nil {
 		return err
 	}
@@ -53,7 +54,7 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 	if req.Metadata != nil {
 		r.Metadata = *req.Metadata
 	}
-	valid, err := s.dataset(nil, "", text(req.ValidationFile), "validation_file", nil)
+	valid, err := s.dataset(callerOf(c), nil, "", text(req.ValidationFile), "validation_file", nil)
 	if err != nil {
 		return err
 	}
@@ -83,7 +84,7 @@ func suffixOf(raw json.RawMessage) *string {
 }
 
 // checkFineTuning checks the fields that are not hyperparameters.
-func (s *Server) checkFineTuning(req *openapi.FineTuningRequest) error {
+func (s *Server) checkFineTuning(who caller, req *openapi.FineTuningRequest) error {
 	switch {
 	case req.Model == "":
 		return refuse(codeMissing, "model", "is missing: %q is the base model", s.name)
@@ -94,7 +95,7 @@ func (s *Server) checkFineTuning(req *openapi.FineTuningRequest) error {
 	case jsonvalue.Kind(req.Integrations) == "array" && string(req.Integrations) != "[]", !slices.Contains([]string{"null", "array"}, jsonvalue.Kind(req.Integrations)):
 		return refuse(codeUnsupported, "integrations", "are not supported")
 	}
-	ref, err := s.resolve(req.Model)
+	ref, err := s.resolve(who, req.Model)
 	if err != nil {
 		return err
 	}

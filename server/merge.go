@@ -27,10 +27,11 @@ func (s *Server) MergeAdapters(c *fiber.Ctx) error {
 	if req.Name == "" {
 		return refuse(codeMissing, "name", "is missing")
 	}
-	if err := s.checkName(req.Name, "name"); err != nil {
+	req.Name = s.owned(callerOf(c), req.Name)
+	if err := errors.Join(s.checkName(req.Name, "name"), s.checkStored(callerOf(c), 0)); err != nil {
 		return err
 	}
-	m, err := s.mergeOf(&req)
+	m, err := s.mergeOf(callerOf(c), &req)
 	if err != nil {
 		return err
 	}
@@ -55,7 +56,7 @@ func (s *Server) MergeAdapters(c *fiber.Ctx) error {
 }
 
 // mergeOf reads what is to be merged, and finds each of the adapters.
-func (s *Server) mergeOf(req *openapi.MergeRequest) (adapters.Merge, error) {
+func (s *Server) mergeOf(who caller, req *openapi.MergeRequest) (adapters.Merge, error) {
 	var check checker
 	m := adapters.Merge{Options: merge.Options{Method: merge.Cat, Rank: check.integer("rank", req.Rank, 0, 1, 512)}}
 	if check.err != nil {
@@ -86,7 +87,7 @@ func (s *Server) mergeOf(req *openapi.MergeRequest) (adapters.Merge, error) {
 	}
 	for i, part := range req.From {
 		field := fmt.Sprintf("from[%d].", i)
-		ref, err := adapters.ParseRef(part.Name)
+		ref, err := adapters.ParseRef(s.wholeRef(who, part.Name))
 		if err == nil {
 			_, err = s.store.Get(ref)
 		}

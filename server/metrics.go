@@ -2,7 +2,9 @@ package server
 
 import (
 	"errors"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -10,9 +12,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/engine"
+	"github.com/lorikeet-ai/lorikeet/tenants"
 )
 
 // maxFlows is how many adapters have counters of their own; the ones after share one, so that an operator's
@@ -162,5 +166,42 @@ func (m *Metrics) request(route string, status int) {
 	m.http.WithLabelValues(route, strconv.Itoa(status)).Inc()
 }
 
-// serve writes the metrics.
-func (m *Metrics) serve(c *fiber.Ctx) error { return m.handler(c) }
+// serve writes the metrics. A tenant that is no admin gets the series of the adapters that it sees, and of the server.
+func (m *Metrics) serve(c *fiber.Ctx) error {
+	who := callerOf(c)
+	if who.tenant.May(tenants.Admin) {
+		return m.handler(c)
+	}
+	seen := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		families, err := m.registry.Gather()
+		return visibleFamilies(who.tenant, families), err
+	})
+	return adaptor.HTTPHandler(promhttp.HandlerFor(seen, promhttp.HandlerOpts{}))(c)
+}
+
+// visibleFamilies leaves out the series that name adapters which a tenant does not see.
+func visibleFamilies(t *tenants.Tenant, families []*dto.MetricFamily) []*dto.MetricFamily {
+	var kept []*dto.MetricFamily
+	for _, f := range families {
+		f.Metric = slices.DeleteFunc(f.Metric, func(m *dto.Metric) bool {
+			return slices.ContainsFunc(m.Label, func(l *dto.LabelPair) bool {
+				switch name, value := l.GetName(), l.GetValue(); name {
+				case "adapter":
+					return value != baseLabel && value != otherLabel && !seesAll(t, value)
+				case "running_lora_adapters", "waiting_lora_adapters":
+					return true // lists of all tenants' adapters
+				}
+				return false
+			})
+		})
+		if len(f.Metric) > 0 {
+			kept = append(kept, f)
+		}
+	}
+	return kept
+}
+
+// seesAll reports whether a tenant sees all adapters of a label, which is a name or, of a sum, several.
+func seesAll(t *tenants.Tenant, label string) bool {
+	return !slices.ContainsFunc(strings.Split(label, "+"), func(name string) bool { return !t.Sees(name) })
+}

@@ -12,7 +12,7 @@ import (
 
 // ListModels lists the base and every registered adapter, resident or not: gateways route by it.
 func (s *Server) ListModels(c *fiber.Ctx) error {
-	list := s.store.List()
+	list := visible(callerOf(c), s.store.List())
 	models := make([]openapi.Model, 0, len(list)+1)
 	models = append(models, s.baseModel())
 	for _, info := range list {
@@ -23,7 +23,7 @@ func (s *Server) ListModels(c *fiber.Ctx) error {
 
 // GetModel gives one model; the base's card has its facts, an adapter's what is known of it.
 func (s *Server) GetModel(c *fiber.Ctx, id string) error {
-	ref, err := s.resolve(id)
+	ref, err := s.resolve(callerOf(c), id)
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,8 @@ type reply struct {
 	fingerprint string
 	model       *model
 	prompts     []prompt
-	streams     []*runtime.Stream // prompt by prompt, n each
+	streams     []*runtime.Stream       // prompt by prompt, n each
+	leave       func([]*runtime.Stream) // ends the request's use of its tenant's quota; nil before
 }
 
 // choice is one answer that has come to its end.
@@ -63,7 +64,7 @@ func newID(prefix string) string {
 func (s *Server) answer(c *fiber.Ctx, r *reply, param string) error {
 	r.created, r.fingerprint = time.Now().Unix(), s.fingerprint
 	ctx, stop := watch(c.Context().Conn())
-	if err := s.submit(ctx, r); err != nil {
+	if err := s.submit(ctx, callerOf(c), r); err != nil {
 		r.close()
 		stop()
 		if errors.Is(err, runtime.ErrContextLength) {
@@ -90,11 +91,18 @@ func (s *Server) answer(c *fiber.Ctx, r *reply, param string) error {
 }
 
 // submit hands the choices to the engine. Where it fails the streams so far are in r.
-func (s *Server) submit(ctx context.Context, r *reply) error {
+func (s *Server) submit(ctx context.Context, who caller, r *reply) (err error) {
 	s.submitting.RLock()
 	defer s.submitting.RUnlock()
 	if s.draining.Load() {
 		return errDraining()
+	}
+	if r.leave, err = enter(who, len(r.prompts)*r.n); err != nil {
+		return err
+	}
+	asked := runtime.Request{Tenant: who.tenant.Owner()}
+	if t := who.tenant; t != nil {
+		asked.Priority, asked.AtOnce = t.Priority, t.Quota.Concurrent
 	}
 	var chosen runtime.Adapters
 	if r.model.selection != nil {
@@ -107,6 +115,7 @@ func (s *Server) submit(ctx context.Context, r *reply) error {
 			stream, err := s.engine.Submit(ctx, runtime.Request{
 				Prompt: p.tokens, Adapters: chosen, Sampling: sampling,
 				MaxTokens: r.maxTokens, Stop: r.stop, Top: r.top, NoReuse: r.noReuse,
+				Tenant: asked.Tenant, Priority: asked.Priority, AtOnce: asked.AtOnce,
 			})
 			if err != nil {
 				return cause(ctx, err)
@@ -121,6 +130,9 @@ func (s *Server) submit(ctx context.Context, r *reply) error {
 func (r *reply) close() {
 	for _, s := range r.streams {
 		_ = s.Close() // it has nothing to say
+	}
+	if r.leave != nil {
+		r.leave(r.streams)
 	}
 	r.model.release()
 }

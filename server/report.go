@@ -25,7 +25,7 @@ func (s *Server) GetReport(c *fiber.Ctx, name string, params openapi.GetReportPa
 	if err != nil {
 		return err
 	}
-	id, err := s.jobBehind(q, name)
+	id, err := s.jobBehind(q, s.wholeRef(callerOf(c), name))
 	if err != nil {
 		return err
 	}

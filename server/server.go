@@ -30,6 +30,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/engine"
+	"github.com/lorikeet-ai/lorikeet/tenants"
 	"github.com/lorikeet-ai/lorikeet/training"
 )
 
@@ -55,17 +56,18 @@ type Options struct {
 	// Trainable returns an error wrapping runtime.ErrTrain where the base cannot be trained; nil: it can.
 	Trainable func() error
 
-	Name      string       // the base model's id
-	Aliases   []string     // further names of the base model
-	Keys      []string     // Bearer keys; none: no key is asked for
-	Hosts     []string     // names of the server, besides addresses and names without a dot, that are asked for without keys; *: any
-	Origins   []string     // of web pages that may ask from a browser, such as http://localhost:3000, or *; none: no page may
-	MaxLoRA   int          // adapters that one batch may hold, for vllm:lora_requests_info
-	MaxBody   int64        // bytes of a JSON body; 0: 8 MiB
-	MaxUpload int64        // bytes of an uploaded adapter; 0: 1 GiB
-	MaxData   int64        // bytes of an uploaded dataset; 0: 256 MiB. Jobs and Files have their own bound
-	TempDir   string       // where uploads are received; "": the system's
-	Uploads   *disk.Budget // of the bytes that are being received or fetched, all together; nil: as many as the largest upload has
+	Name      string            // the base model's id
+	Aliases   []string          // further names of the base model
+	Tenants   *tenants.Registry // of --keys; may be nil
+	Keys      []string          // Bearer keys; none: no key is asked for
+	Hosts     []string          // names of the server, besides addresses and names without a dot, that are asked for without keys; *: any
+	Origins   []string          // of web pages that may ask from a browser, such as http://localhost:3000, or *; none: no page may
+	MaxLoRA   int               // adapters that one batch may hold, for vllm:lora_requests_info
+	MaxBody   int64             // bytes of a JSON body; 0: 8 MiB
+	MaxUpload int64             // bytes of an uploaded adapter; 0: 1 GiB
+	MaxData   int64             // bytes of an uploaded dataset; 0: 256 MiB. Jobs and Files have their own bound
+	TempDir   string            // where uploads are received; "": the system's
+	Uploads   *disk.Budget      // of the bytes that are being received or fetched, all together; nil: as many as the largest upload has
 	Version   string
 	Log       zerolog.Logger
 }
@@ -85,6 +87,7 @@ type Server struct {
 	log      zerolog.Logger
 	keys     keyring
 	sites    sites
+	tenants  *tenants.Registry
 
 	jobs      *training.Queue
 	files     *training.Files
@@ -128,8 +131,8 @@ func New(o Options) *Server {
 	s := &Server{
 		engine: o.Engine, model: o.Engine.Model(), template: o.Template, store: o.Store, cache: o.Cache,
 		metrics: o.Metrics, importer: o.Import, fetcher: o.Fetch, fetches: make(chan struct{}, maxFetches), log: o.Log, keys: newKeyring(o.Keys),
-		sites: newSites(o.Hosts, o.Origins),
-		jobs:  o.Jobs, files: o.Files, trainable: o.Trainable, maxDataset: o.MaxData,
+		tenants: o.Tenants, sites: newSites(o.Hosts, o.Origins),
+		jobs: o.Jobs, files: o.Files, trainable: o.Trainable, maxDataset: o.MaxData,
 		name: o.Name, ids: append([]string{o.Name}, o.Aliases...), context: o.Engine.Context(),
 		maxBody: o.MaxBody, maxUpload: o.MaxUpload, tempDir: o.TempDir, uploads: o.Uploads, version: o.Version, started: time.Now(),
 		merging: make(chan struct{}, 1),
@@ -201,6 +204,7 @@ func (s *Server) observe(c *fiber.Ctx) (err error) {
 			err = s.fail(c, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 		}
 		status := c.Response().StatusCode()
+		s.audit(c, status)
 		s.metrics.request(c.Route().Path, status)
 		s.log.Debug().Str("method", c.Method()).Str("path", c.Path()).Int("status", status).
 			Dur("took", time.Since(start)).Msg("request")

@@ -45,7 +45,7 @@ func (s *Server) queue() (*training.Queue, error) {
 
 // ListTraining lists the jobs.
 func (s *Server) ListTraining(c *fiber.Ctx, params openapi.ListTrainingParams) error {
-	list, more, err := s.listJobs(params.After, params.Limit)
+	list, more, err := s.listJobs(callerOf(c), params.After, params.Limit)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (s *Server) ListTraining(c *fiber.Ctx, params openapi.ListTrainingParams) e
 }
 
 // listJobs returns a page of the jobs.
-func (s *Server) listJobs(after *string, limit *int) ([]training.Job, bool, error) {
+func (s *Server) listJobs(who caller, after *string, limit *int) ([]training.Job, bool, error) {
 	q, err := s.queue()
 	if err != nil {
 		return nil, false, err
@@ -69,7 +69,7 @@ func (s *Server) listJobs(after *string, limit *int) ([]training.Job, bool, erro
 	if check.err != nil {
 		return nil, false, check.err
 	}
-	list, more, err := q.List(text(after), n)
+	list, more, err := q.ListWhere(func(j *training.Job) bool { return who.tenant.OwnsAdapter(j.Name) }, text(after), n)
 	return list, more, at("after", err)
 }
 
@@ -83,19 +83,20 @@ func text(s *string) string {
 
 // GetTraining gives one job.
 func (s *Server) GetTraining(c *fiber.Ctx, id string) error {
-	job, err := s.getJob(id)
+	job, err := s.getJob(callerOf(c), id)
 	if err != nil {
 		return err
 	}
 	return s.sendJob(c, http.StatusOK, job)
 }
 
-func (s *Server) getJob(id string) (training.Job, error) {
+func (s *Server) getJob(who caller, id string) (training.Job, error) {
 	q, err := s.queue()
 	if err != nil {
 		return training.Job{}, err
 	}
-	return q.Get(id)
+	job, err := q.Get(id)
+	return job, ownJob(who, &job, err)
 }
 
 // CancelTraining ends a job.
@@ -114,6 +115,9 @@ func (s *Server) cancelJob(c *fiber.Ctx, id string) (training.Job, error) {
 	}
 	if _, err := readBody(c, s.maxBody); err != nil { // the connection is watched from here on
 		return training.Job{}, err
+	}
+	if job, err := s.getJob(callerOf(c), id); err != nil {
+		return job, err
 	}
 	work, stop := s.work(c)
 	defer stop()
@@ -141,6 +145,9 @@ func (s *Server) ResumeTraining(c *fiber.Ctx, id string) error {
 	if s.draining.Load() {
 		return errDraining()
 	}
+	if _, err := s.getJob(callerOf(c), id); err != nil {
+		return err
+	}
 	job, err := q.Resume(id)
 	if err != nil {
 		return err
@@ -153,6 +160,9 @@ func (s *Server) ResumeTraining(c *fiber.Ctx, id string) error {
 func (s *Server) DeleteTraining(c *fiber.Ctx, id string) error {
 	q, err := s.queue()
 	if err != nil {
+		return err
+	}
+	if _, err := s.getJob(callerOf(c), id); err != nil {
 		return err
 	}
 	if err := q.Delete(id); err != nil {

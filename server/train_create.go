@@ -63,14 +63,15 @@ func (s *Server) train(c *fiber.Ctx, body []byte, form *trainForm) error {
 	if f.Name == "" {
 		return refuse(codeMissing, "name", "is missing: the adapter to make")
 	}
-	if err := errors.Join(s.checkName(f.Name, "name"), checkMetadata(f.Metadata)); err != nil {
+	f.Name = s.owned(callerOf(c), f.Name)
+	if err := errors.Join(s.checkName(f.Name, "name"), checkMetadata(f.Metadata), s.checkJobs(callerOf(c)), s.checkStored(callerOf(c), 0)); err != nil {
 		return err
 	}
 	config, err := trainConfig(body)
 	if err != nil {
 		return err
 	}
-	train, err := s.dataset(f.Examples, "examples", f.TrainingFile, "training_file", form.training)
+	train, err := s.dataset(callerOf(c), f.Examples, "examples", f.TrainingFile, "training_file", form.training)
 	if err != nil {
 		return err
 	}
@@ -78,7 +79,7 @@ func (s *Server) train(c *fiber.Ctx, body []byte, form *trainForm) error {
 		return refuse(codeMissing, "examples", "is missing: give examples, training_file, or a form with a file")
 	}
 	defer train.close()
-	valid, err := s.dataset(f.ValidationExamples, "validation_examples", f.ValidationFile, "validation_file", form.validation)
+	valid, err := s.dataset(callerOf(c), f.ValidationExamples, "validation_examples", f.ValidationFile, "validation_file", form.validation)
 	if err != nil {
 		return err
 	}
@@ -140,7 +141,7 @@ type dataset struct {
 
 // dataset opens the one of three sources that is given: inline examples, the id of an uploaded file, or a file
 // of the form. It returns nil where none is.
-func (s *Server) dataset(inline json.RawMessage, inlineParam, id, idParam string, sent *adapters.Part) (*dataset, error) {
+func (s *Server) dataset(who caller, inline json.RawMessage, inlineParam, id, idParam string, sent *adapters.Part) (*dataset, error) {
 	given := jsonvalue.Kind(inline)
 	switch {
 	case given != "null" && (id != "" || sent != nil), id != "" && sent != nil:
@@ -155,7 +156,7 @@ func (s *Server) dataset(inline json.RawMessage, inlineParam, id, idParam string
 	case id == "":
 		return nil, nil
 	}
-	f, file, err := s.files.Open(id)
+	f, file, err := s.openFile(who, id)
 	if errors.Is(err, training.ErrFile) {
 		return nil, refuse(codeValue, idParam, "is %q, which is no uploaded file; POST /v1/files uploads one", id)
 	}

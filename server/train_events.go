@@ -34,6 +34,9 @@ func (s *Server) follow(c *fiber.Ctx, id string, last *string, shape func(traini
 	if _, err := readBody(c, s.maxBody); err != nil { // the connection is watched from here on
 		return err
 	}
+	if _, err := s.getJob(callerOf(c), id); err != nil {
+		return err
+	}
 	events, err := q.Events(id, from+1)
 	if err != nil {
 		return err

@@ -52,7 +52,8 @@ func (s *Server) CreateAdapter(c *fiber.Ctx) error {
 		return refuseUpload(c, body, err, s.maxUpload)
 	}
 	note := adapters.Note{Origin: adapters.Origin{Kind: adapters.FromUpload, Detail: strings.Join(u.names(), ", ")}}
-	if err := s.checkName(u.name, "name"); err != nil {
+	u.name = s.owned(callerOf(c), u.name)
+	if err := errors.Join(s.checkName(u.name, "name"), s.checkStored(callerOf(c), s.maxUpload-u.left)); err != nil {
 		return err
 	}
 	if err := readRest(body); err != nil {

@@ -44,6 +44,7 @@ type File struct {
 	Purpose string    `json:"purpose"` // "fine-tune"
 	Bytes   int64     `json:"bytes"`
 	Created time.Time `json:"created_at"`
+	Owner   string    `json:"owner,omitempty"` // the tenant that uploaded it
 }
 
 const (
@@ -97,8 +98,8 @@ func (f *Files) recover() error {
 }
 
 // Put stores what body holds. The error wraps ErrTooLarge or ErrClosed, or is body's or ctx's.
-func (f *Files) Put(ctx context.Context, body io.Reader, name, purpose string) (File, error) {
-	file := File{ID: newID(filePrefix), Name: shorten(name), Purpose: purpose, Created: now()}
+func (f *Files) Put(ctx context.Context, body io.Reader, name, purpose, owner string) (File, error) {
+	file := File{ID: newID(filePrefix), Name: shorten(name), Purpose: purpose, Created: now(), Owner: owner}
 	tmp := f.disk.path("tmp", file.ID)
 	if err := f.disk.mkdir(tmp); err != nil {
 		return File{}, err
@@ -165,8 +166,28 @@ func (f *Files) Open(id string) (*os.File, File, error) {
 // List returns up to limit files, the newest first, from the one after the file named after ("": from the first),
 // and whether there are more. limit 0 is no limit. The error wraps ErrFile.
 func (f *Files) List(after string, limit int) (list []File, more bool, err error) {
+	return f.ListWhere(func(*File) bool { return true }, after, limit)
+}
+
+// Bytes returns how many bytes the files of an owner have.
+func (f *Files) Bytes(owner string) (n int64) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for _, file := range f.files {
+		if file.Owner == owner {
+			n += file.Bytes
+		}
+	}
+	return n
+}
+
+// ListWhere is List of the files that keep returns true for.
+func (f *Files) ListWhere(keep func(*File) bool, after string, limit int) (list []File, more bool, err error) {
 	f.mu.RLock()
 	for _, file := range f.files {
+		if !keep(&file) {
+			continue
+		}
 		list = append(list, file)
 	}
 	f.mu.RUnlock()

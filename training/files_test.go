@@ -47,7 +47,7 @@ func TestFiles(t *testing.T) {
 	ctx := context.Background()
 	var ids []string
 	for i := range 3 {
-		file, err := f.Put(ctx, strings.NewReader(fmt.Sprint("data ", i)), fmt.Sprint(i, ".jsonl"), "fine-tune")
+		file, err := f.Put(ctx, strings.NewReader(fmt.Sprint("data ", i)), fmt.Sprint(i, ".jsonl"), "fine-tune", "")
 		if err != nil || !isID(file.ID, filePrefix) || file.Bytes != 6 || file.Name != fmt.Sprint(i, ".jsonl") {
 			t.Fatalf("%+v, error %v", file, err)
 		}
@@ -100,32 +100,32 @@ func TestFilesRefuse(t *testing.T) {
 	dir := t.TempDir()
 	f := openFiles(t, dir, nil)
 	ctx, cancel := context.WithCancel(context.Background())
-	_, err := f.Put(ctx, strings.NewReader(strings.Repeat("x", 101)), "x", "fine-tune")
+	_, err := f.Put(ctx, strings.NewReader(strings.Repeat("x", 101)), "x", "fine-tune", "")
 	wantError(t, err, ErrTooLarge, "100 bytes")
-	if _, err := f.Put(ctx, strings.NewReader(strings.Repeat("x", 100)), strings.Repeat("é", 300), "fine-tune"); err != nil {
+	if _, err := f.Put(ctx, strings.NewReader(strings.Repeat("x", 100)), strings.Repeat("é", 300), "fine-tune", ""); err != nil {
 		t.Error(err)
 	}
 	if list, _, _ := f.List("", 0); len(list) != 1 || len(list[0].Name) != 254 {
 		t.Errorf("%+v", list)
 	}
-	_, err = f.Put(ctx, broken{}, "x", "fine-tune")
+	_, err = f.Put(ctx, broken{}, "x", "fine-tune", "")
 	wantError(t, err, io.ErrUnexpectedEOF)
 	cancel()
-	_, err = f.Put(ctx, strings.NewReader("x"), "x", "fine-tune")
+	_, err = f.Put(ctx, strings.NewReader("x"), "x", "fine-tune", "")
 	wantError(t, err, context.Canceled)
 	if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) > 0 {
 		t.Errorf("left in tmp: %v, error %v", left, err)
 	}
 	f.Close()
 	f.Close()
-	_, err = f.Put(context.Background(), strings.NewReader("x"), "x", "fine-tune")
+	_, err = f.Put(context.Background(), strings.NewReader("x"), "x", "fine-tune", "")
 	wantError(t, err, ErrClosed)
 }
 
 func TestDamagedFiles(t *testing.T) {
 	dir := t.TempDir()
 	f := openFiles(t, dir, nil)
-	file, err := f.Put(context.Background(), strings.NewReader("x"), "x", "fine-tune")
+	file, err := f.Put(context.Background(), strings.NewReader("x"), "x", "fine-tune", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestFilesAtOnce(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			for range 10 {
-				file, err := f.Put(context.Background(), strings.NewReader(fmt.Sprint(i)), "x", "fine-tune")
+				file, err := f.Put(context.Background(), strings.NewReader(fmt.Sprint(i)), "x", "fine-tune", "")
 				if err != nil {
 					t.Error(err)
 					return

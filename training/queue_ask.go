@@ -25,11 +25,18 @@ func (q *Queue) Get(id string) (Job, error) {
 // List returns up to limit jobs, the newest first, from the one after the job named after ("": from the first),
 // and whether there are more. limit 0 is no limit. The error wraps ErrUnknown.
 func (q *Queue) List(after string, limit int) (list []Job, more bool, err error) {
+	return q.ListWhere(func(*Job) bool { return true }, after, limit)
+}
+
+// ListWhere is List of the jobs that keep returns true for.
+func (q *Queue) ListWhere(keep func(*Job) bool, after string, limit int) (list []Job, more bool, err error) {
 	q.mu.RLock()
 	defer q.mu.RUnlock()
 	all := make([]*job, 0, len(q.jobs))
 	for _, j := range q.jobs {
-		all = append(all, j)
+		if keep(&j.Job) {
+			all = append(all, j)
+		}
 	}
 	slices.SortFunc(all, func(a, b *job) int { return cmp.Compare(b.Serial, a.Serial) })
 	all, more, err = page(all, after, limit, func(j *job) string { return j.ID })

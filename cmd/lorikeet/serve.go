@@ -43,6 +43,7 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	flags.Int("port", 0, "port to serve on, instead of the one in --listen")
 	flags.StringArrayVar(&c.Keys, "api-key", nil, "API key that clients must send; repeatable; without one no key is asked for")
 	flags.StringVar(&c.keyFile, "api-key-file", "", "file of API keys that clients must send, one in each line, beside those of --api-key")
+	flags.StringVar(&c.KeyFile, "keys", "", "file of tenants' API keys, with their roles, adapters and quotas, which lorikeet keys writes; it is read again when it changes")
 	flags.StringVar(&c.TLSCert, "tls-cert", "", "file of a TLS certificate and its chain, in PEM; the server then speaks HTTPS, and reads the file again when it changes")
 	flags.StringVar(&c.TLSKey, "tls-key", "", "file of the private key of --tls-cert, in PEM")
 	flags.StringArrayVar(&c.Hosts, "allowed-host", nil, "name under which the server may be asked without an API key, besides addresses and names without a dot, or *; repeatable; a web page could otherwise ask under a name of its own")
@@ -214,7 +215,7 @@ func (c *serveFlags) source(flags *pflag.FlagSet) error {
 func (c *serveFlags) files() error {
 	for _, f := range []struct {
 		flag, path string
-	}{{"model", c.Model}, {"chat-template-file", c.Template}, {"tls-cert", c.TLSCert}, {"tls-key", c.TLSKey}} {
+	}{{"model", c.Model}, {"chat-template-file", c.Template}, {"keys", c.KeyFile}, {"tls-cert", c.TLSCert}, {"tls-key", c.TLSKey}} {
 		if f.path == "" || fetch.IsSource(f.path) || f.flag == "model" && isModelFolder(f.path) {
 			continue
 		}

@@ -15,6 +15,7 @@ type Config struct {
 	Template     string // file of a Jinja chat template; "": the model's own
 	Listen       string // host:port
 	Keys         []string
+	KeyFile      string // of tenants' keys; "": none
 	TLSCert      string // file of the certificate; "": HTTP without TLS
 	TLSKey       string
 	Hosts        []string // names of the server, for requests without keys
@@ -66,5 +67,5 @@ func (c *Config) Fetches() bool {
 	}
 	host, _, err := net.SplitHostPort(c.Listen)
 	ip := net.ParseIP(host)
-	return len(c.Keys) > 0 || err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+	return len(c.Keys) > 0 || c.KeyFile != "" || err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/engine"
 	"github.com/lorikeet-ai/lorikeet/runtime/llama"
 	"github.com/lorikeet-ai/lorikeet/server"
+	"github.com/lorikeet-ai/lorikeet/tenants"
 )
 
 // Program is a server with all its rooms. Its methods are called from one goroutine.
@@ -326,6 +327,12 @@ func (p *Program) openServer() error {
 	}
 	if p.fetcher != nil {
 		o.Fetch = p.fetchAdapter
+	}
+	if c.KeyFile != "" {
+		var err error
+		if o.Tenants, err = tenants.Open(c.KeyFile, func(s string) { p.log.Warn().Msg(s) }); err != nil {
+			return fmt.Errorf("--keys: %w", err)
+		}
 	}
 	p.server = server.New(o)
 	return nil
