@@ -50,6 +50,7 @@ var arrows = map[string][]string{
 	"docs/draw":           {},
 
 	"quant/huggingface/hftest": {"quant"},                    // model folders for tests
+	"runtime/llama/llamatest":  {"runtime"},                  // C++ for tests
 	"runtime/qlora/qloratest":  {"runtime", "runtime/qlora"}, // C++ for tests
 	"internal/pytools":         {},                           // Python packages for tests
 	"adapters/peft/pefttest":   {"quant", "runtime"},         // small adapters for tests
@@ -68,7 +69,7 @@ var testArrows = map[string][]string{
 	"adapters/peft":  {"adapters/peft/pefttest", "demo"},
 	"runtime/engine": {"runtime/runtimetest"},
 	"chat":           {"runtime/runtimetest"},
-	"runtime/llama":  {"runtime/runtimetest", "runtime/engine", "demo", "adapters", "adapters/merge", "adapters/peft", "quant/huggingface", "quant/huggingface/hftest"},
+	"runtime/llama":  {"runtime/llama/llamatest", "runtime/runtimetest", "runtime/engine", "demo", "adapters", "adapters/merge", "adapters/peft", "quant/huggingface", "quant/huggingface/hftest"},
 	"runtime/qlora":  {"runtime/qlora/qloratest", "runtime/llama", "quant", "demo"},
 	"demo":           {"quant"},
 	"tokenizer":      {"internal/pytools"},
@@ -79,7 +80,7 @@ var testArrows = map[string][]string{
 
 // Imports of the outside world that one room alone may have.
 var (
-	cRooms     = []string{"runtime/kernels", "runtime/llama", "runtime/qlora", "runtime/qlora/qloratest"}
+	cRooms     = []string{"runtime/kernels", "runtime/llama", "runtime/llama/llamatest", "runtime/qlora", "runtime/qlora/qloratest"}
 	fiberRooms = []string{"server", "openapi"} // openapi: the interface generated for Fiber
 )
 

@@ -61,6 +61,7 @@ type row struct {
 
 // table is searched from the top; what is not in it is a 500.
 var table = []row{
+	{runtime.ErrMemory, http.StatusServiceUnavailable, serverFault, "out_of_memory", ""}, // first: what it comes wrapped in says otherwise, but too little memory is not the client's fault
 	{runtime.ErrQueueFull, http.StatusTooManyRequests, rateFault, "queue_full", ""},
 	{runtime.ErrDraining, http.StatusServiceUnavailable, serverFault, "shutting_down", ""},
 	{runtime.ErrClosed, http.StatusServiceUnavailable, serverFault, "shutting_down", ""},
@@ -80,7 +81,6 @@ var table = []row{
 	{peft.ErrUnsupported, http.StatusBadRequest, requestFault, "adapter_unsupported", "adapter"},
 	{peft.ErrFormat, http.StatusBadRequest, requestFault, "adapter_unreadable", "adapter"},
 	{runtime.ErrAdapter, http.StatusBadRequest, requestFault, "adapter_mismatch", "adapter"},
-	{runtime.ErrMemory, http.StatusServiceUnavailable, serverFault, "out_of_memory", ""},
 	{runtime.ErrNoRoom, http.StatusServiceUnavailable, serverFault, "no_room", ""},
 	{runtime.ErrLogits, http.StatusInternalServerError, serverFault, "logits_not_numbers", ""},
 	{runtime.ErrGrammarCost, http.StatusBadRequest, requestFault, "grammar_too_complex", "grammar"},
@@ -197,10 +197,10 @@ func paramOf(err error, r row) string {
 	return r.param
 }
 
-// tells reports whether a client hears all of the error: of its own fault, and of what another server did, which
-// package fetch says without secrets.
+// tells reports whether a client hears all of the error: of its own fault, of how much memory there is, and of what
+// another server did, which package fetch says without secrets.
 func (r row) tells() bool {
-	return r.status < 500 || strings.HasPrefix(r.code, "source_")
+	return r.status < 500 || r.is == runtime.ErrMemory || strings.HasPrefix(r.code, "source_")
 }
 
 // messageOf returns all of an error that tells, and of the others no more than their name.

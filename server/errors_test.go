@@ -195,6 +195,12 @@ func TestTable(t *testing.T) {
 	if status, e := describe(errors.New("detail")); status != 500 || strings.Contains(e.Message, "detail") {
 		t.Errorf("an unknown error: %d %+v", status, e)
 	}
+	for _, around := range []error{runtime.ErrAdapter, runtime.ErrSampling, runtime.ErrDecode} {
+		status, e := describe(fmt.Errorf("%w: %w: the process holds 3 GiB", around, runtime.ErrMemory))
+		if status != http.StatusServiceUnavailable || *e.Code != "out_of_memory" || !strings.Contains(e.Message, "3 GiB") {
+			t.Errorf("no memory in %q: %d %+v", around, status, e)
+		}
+	}
 	if _, e := describe(at("lora_name", adapters.ErrName)); *e.Param != "lora_name" {
 		t.Errorf("param is %q", *e.Param)
 	}

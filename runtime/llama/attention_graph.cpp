@@ -108,6 +108,9 @@ void Builder::finish() {
     if (attention) {
         params.res->add_input(std::move(attention));
     }
+    if (graphs) {
+        graphs->sound = true;
+    }
 }
 
 } // namespace lorikeet

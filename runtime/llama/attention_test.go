@@ -10,6 +10,7 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/runtime/kernels"
+	"github.com/lorikeet-ai/lorikeet/runtime/llama/llamatest"
 )
 
 // plainAttention is attend in double precision, from the definition: softmax(scale q k) v over the cells that a row
@@ -83,7 +84,7 @@ func TestAttention(t *testing.T) {
 					}
 					scale := 1 / math.Sqrt(float64(size))
 					name := fmt.Sprintf("%d heads on %d of %d, %d rows, %d cells", heads, kvHeads, size, rows, n)
-					got := attend(q, codesK, codesV, cells, rows, heads, kvHeads, size, float32(scale))
+					got := llamatest.Attend(q, codesK, codesV, cells, rows, heads, kvHeads, size, float32(scale))
 					for i, want := range plainAttention(q, k, v, cells, rows, heads, kvHeads, size, scale) {
 						if !(math.Abs(float64(got[i])-want) <= 2e-6) {
 							t.Fatalf("%s: value %d is %g, want %g", name, i, got[i], want)
@@ -91,7 +92,7 @@ func TestAttention(t *testing.T) {
 					}
 					for r := range rows {
 						width := heads * size
-						alone := attend(q[r*width:(r+1)*width], codesK, codesV, cells[:n-(rows-1-r)], 1, heads, kvHeads, size, float32(scale))
+						alone := llamatest.Attend(q[r*width:(r+1)*width], codesK, codesV, cells[:n-(rows-1-r)], 1, heads, kvHeads, size, float32(scale))
 						for i, want := range got[r*width : (r+1)*width] {
 							if math.Float32bits(alone[i]) != math.Float32bits(want) {
 								t.Fatalf("%s: row %d alone: value %d is %g, not %g", name, r, i, alone[i], want)

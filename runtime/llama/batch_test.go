@@ -85,7 +85,7 @@ func logitsAmong(t *testing.T, m *Model, adapters []runtime.Packed, mix []runtim
 			t.Fatal(fmt.Errorf("step %d: %w", step, err))
 		}
 		for i := first; i < len(rows); i++ {
-			l, err := d.logits(i)
+			l, err := d.Logits(i)
 			if err != nil {
 				t.Fatal(err)
 			}

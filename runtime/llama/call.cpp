@@ -45,8 +45,13 @@ void Call::sink(int level, const char * text) {
 }
 
 void Call::line(int level, const std::string & text) {
-    if (level == GGML_LOG_LEVEL_ERROR && first_error.empty()) {
-        first_error = text;
+    if (level == GGML_LOG_LEVEL_ERROR) {
+        if (first_error.empty()) {
+            first_error = text;
+        }
+        // The words of ggml and llama.cpp, which have no code for it.
+        no_memory |= text.find("failed to allocate") != std::string::npos || text.find("insufficient memory") != std::string::npos
+            || text.find("std::bad_alloc") != std::string::npos;
     }
     int done, total;
     if (counter && sscanf(text.c_str(), "[%d/%d]", &done, &total) == 2 && total > 0) {
@@ -67,8 +72,16 @@ std::string Call::error(const std::string & otherwise) const {
     return named ? first_error.substr(colon + 2) : first_error;
 }
 
-void set_error(wall_error * err, const std::string & text) {
-    snprintf(err->text, sizeof err->text, "%s", text.c_str());
+void Call::fail(const std::string & otherwise) const {
+    if (no_memory) {
+        throw OutOfMemory(error(otherwise));
+    }
+    throw std::runtime_error(error(otherwise));
+}
+
+void set_error(wall_error * err, int code, const char * text) {
+    err->code = code;
+    snprintf(err->text, sizeof err->text, "%s", text);
 }
 
 } // namespace lorikeet

@@ -2,6 +2,7 @@
 #pragma once
 #include "wall.h"
 #include <exception>
+#include <new>
 #include <stdexcept>
 #include <string>
 
@@ -21,6 +22,8 @@ public:
 
     // The library's error, without the name of the C function; otherwise what stands for it.
     std::string error(const std::string & otherwise) const;
+    // Throws the library's error: an OutOfMemory where it found no memory.
+    [[noreturn]] void fail(const std::string & otherwise) const;
     // Calls fn(done, total) when a line "[ done/ total] ..." is logged: the only progress that the quantizer gives.
     uintptr_t counter = 0;
 
@@ -32,20 +35,33 @@ private:
     uintptr_t log;
     int level = 0;
     std::string pending, first_error;
+    bool no_memory = false; // an error said so
 };
 
-void set_error(wall_error * err, const std::string & text);
+// A bad_alloc that says what found no memory.
+class OutOfMemory : public std::bad_alloc {
+public:
+    explicit OutOfMemory(std::string text) : text(std::move(text)) {}
+    const char * what() const noexcept override { return text.c_str(); }
+
+private:
+    std::string text;
+};
+
+void set_error(wall_error * err, int code, const char * text);
 
 // Runs body and turns an exception into err. Returns body's value, or failed.
 template <typename T, typename F> T guarded(wall_error * err, T failed, F body) {
     try {
         return body();
+    } catch (const OutOfMemory & e) {
+        set_error(err, WALL_NO_MEMORY, e.what());
     } catch (const std::bad_alloc &) {
-        set_error(err, "out of memory");
+        set_error(err, WALL_NO_MEMORY, "");
     } catch (const std::exception & e) {
-        set_error(err, e.what());
+        set_error(err, WALL_FAILED, e.what());
     } catch (...) {
-        set_error(err, "an unknown C++ exception");
+        set_error(err, WALL_FAILED, "an unknown C++ exception");
     }
     return failed;
 }

@@ -48,6 +48,12 @@ public:
         }
     }
 
+    void clear() {
+        for (std::vector<int32_t> & s : of) {
+            s.clear();
+        }
+    }
+
 private:
     std::vector<std::vector<int32_t>> of;
 };

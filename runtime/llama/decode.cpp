@@ -48,18 +48,35 @@ static void choose(wall_device & d, int n) {
     }
 }
 
+// A graph that could not be built to its end, or found no memory, is left behind in llama.cpp's hands and must not be
+// used again.
+struct GraphInUse {
+    explicit GraphInUse(Graphs & graphs) : graphs(graphs) {}
+    ~GraphInUse() { graphs.sound &= succeeded; }
+    GraphInUse(const GraphInUse &) = delete;
+    GraphInUse & operator=(const GraphInUse &) = delete;
+
+    Graphs & graphs;
+    bool succeeded = false;
+};
+
 // llama.cpp finds room for the whole batch before it changes anything: 1 means that nothing has changed. A
 // batch it finds invalid (-1) changed nothing either. Later failures leave sequences partly extended.
 static int run(wall_device & d, const Call & call) {
     Scope scope(*d.model, &d.placement, d.shared_cells());
-    scope.builds = &d.builds;
-    switch (const int code = llama_decode(d.context.get(), d.batch.batch)) {
+    scope.graphs = &d.graphs;
+    GraphInUse use(d.graphs);
+    const int code = d.changing_cells([&] { return llama_decode(d.context.get(), d.batch.batch); });
+    use.succeeded = code == 0 || code == 1 || code == -1;
+    switch (code) {
     case 0:
         return WALL_OK;
     case 1:
         return WALL_NO_ROOM;
+    case -2:
+        throw OutOfMemory(call.error("computing a batch of " + std::to_string(d.batch.batch.n_tokens) + " rows"));
     default:
-        throw std::runtime_error(call.error("llama_decode failed with code " + std::to_string(code)));
+        call.fail("llama_decode failed with code " + std::to_string(code));
     }
 }
 

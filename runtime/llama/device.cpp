@@ -70,17 +70,17 @@ static void check_cache_type(const llama_model & m, ggml_type type) {
 
 using namespace lorikeet;
 
-wall_device::wall_device(std::shared_ptr<const Model> m, const wall_device_options & o)
+wall_device::wall_device(std::shared_ptr<const Model> m, const wall_device_options & o, const Call & call)
     : model(std::move(m)), placement(model, o.sequences, o.mmid_rank), sequence_cells((size_t) o.sequences), split_kv(o.split_kv), rows((size_t) o.batch), batch((size_t) o.batch) {
     if (llama_model_has_encoder(model->handle) || !llama_model_has_decoder(model->handle)) {
         throw std::runtime_error("the model is not a decoder: it cannot generate text");
     }
     check_cache_type(*model->handle, kv_type(o.kv_type));
     Scope scope(*model, &placement, shared_cells());
-    scope.builds = &builds;
+    scope.graphs = &graphs;
     context.reset(llama_init_from_model(model->handle, context_params(o)));
     if (!context) {
-        throw std::runtime_error("the context could not be created");
+        call.fail("the context could not be created");
     }
     if (!memory()) {
         throw std::runtime_error("the model has no KV cache: it cannot generate text");
@@ -103,11 +103,7 @@ void wall_device::require_sequence(int seq) const {
 
 wall_device * wall_device_new(const wall_model * m, const wall_device_options * o, wall_error * err) {
     Call call(m->model->log);
-    wall_device * d = guarded(err, (wall_device *) nullptr, [&] { return new wall_device(m->model, *o); });
-    if (!d) {
-        set_error(err, call.error(err->text));
-    }
-    return d;
+    return guarded(err, (wall_device *) nullptr, [&] { return new wall_device(m->model, *o, call); });
 }
 
 void wall_device_free(wall_device * d) { delete d; }
@@ -148,8 +144,10 @@ int wall_device_copy(wall_device * d, int dst, int src, int n, wall_error * err)
             throw std::runtime_error("cannot copy " + std::to_string(n) + " cells of the " + std::to_string(have) + " in sequence " + std::to_string(src));
         }
         if (n > 0 && dst != src) {
-            d->sequence_cells.copy(dst, src, n); // may throw: nothing has changed then
-            llama_memory_seq_cp(d->memory(), src, dst, 0, d->split_kv ? -1 : n);
+            d->changing_cells([&] {
+                llama_memory_seq_cp(d->memory(), src, dst, 0, d->split_kv ? -1 : n);
+                d->sequence_cells.copy(dst, src, n);
+            });
         }
         return (int) WALL_OK;
     });
@@ -160,12 +158,14 @@ int wall_device_forget(wall_device * d, int seq, int from, int32_t * kept, wall_
         d->require_sequence(seq);
         from = std::max(from, 0);
         *kept = std::min(from, d->cells(seq));
-        if (!llama_memory_seq_rm(d->memory(), seq, from, -1)) {
-            // A recurrent state cannot be taken back in part.
-            llama_memory_seq_rm(d->memory(), seq, -1, -1);
-            *kept = 0;
-        }
-        d->sequence_cells.cut(seq, *kept);
+        d->changing_cells([&] {
+            if (!llama_memory_seq_rm(d->memory(), seq, from, -1)) {
+                // A recurrent state cannot be taken back in part.
+                llama_memory_seq_rm(d->memory(), seq, -1, -1);
+                *kept = 0;
+            }
+            d->sequence_cells.cut(seq, *kept);
+        });
         return (int) WALL_OK;
     });
 }
@@ -173,4 +173,4 @@ int wall_device_forget(wall_device * d, int seq, int from, int32_t * kept, wall_
 wall_row * wall_device_rows(wall_device * d) { return d->rows.data(); }
 const wall_choice * wall_device_choices(const wall_device * d) { return d->choices.data(); }
 const wall_alternative * wall_device_alternatives(const wall_device * d) { return d->alternatives.data(); }
-int64_t wall_device_graph_builds(const wall_device * d) { return d->builds; }
+int64_t wall_device_graph_builds(const wall_device * d) { return d->graphs.built; }

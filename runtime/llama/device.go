@@ -42,6 +42,8 @@ func noToken(c *C.wall_choice) error {
 		return runtime.ErrLogits
 	case C.WALL_GRAMMAR_COST:
 		return fmt.Errorf("%w: %s", runtime.ErrGrammarCost, C.GoString(&c.error[0]))
+	case C.WALL_SAMPLER_NO_MEMORY:
+		return memoryError(C.GoString(&c.error[0]))
 	case C.WALL_SAMPLER_FAILED:
 		return fmt.Errorf("%w: %s", runtime.ErrSampler, C.GoString(&c.error[0]))
 	}
@@ -116,6 +118,20 @@ func (o DeviceOptions) check(m *Model) error {
 	}
 	return nil
 }
+
+// Logits returns a copy of the logits of a row of the last Decode, which must have had a sampler. It is for
+// measurements.
+func (d *Device) Logits(row int) ([]float32, error) {
+	var n C.int32_t
+	p := C.wall_device_logits(d.ptr, C.int(row), &n)
+	if p == nil {
+		return nil, fmt.Errorf("row %d has no logits", row)
+	}
+	return append([]float32(nil), unsafe.Slice((*float32)(p), int(n))...), nil
+}
+
+// graphBuilds is how many graphs llama.cpp has built for the device, reservations included.
+func (d *Device) graphBuilds() int { return int(C.wall_device_graph_builds(d.ptr)) }
 
 // Limits implements runtime.Device.
 func (d *Device) Limits() runtime.Limits { return d.limits }

@@ -34,7 +34,7 @@ llama_flash_attn_type flash_type(int32_t type);
 } // namespace lorikeet
 
 struct wall_device {
-    wall_device(std::shared_ptr<const lorikeet::Model> m, const wall_device_options & o);
+    wall_device(std::shared_ptr<const lorikeet::Model> m, const wall_device_options & o, const lorikeet::Call & call);
 
     const std::shared_ptr<const lorikeet::Model> model;
     lorikeet::Placement placement;
@@ -43,7 +43,7 @@ struct wall_device {
     std::unique_ptr<llama_context, lorikeet::ContextFree> context;
     bool cut = true;      // sequences can be cut to a prefix
     bool split_kv = false;
-    int64_t builds = 0;
+    lorikeet::Graphs graphs;
 
     std::vector<wall_row> rows;
     lorikeet::Batch batch;
@@ -54,6 +54,17 @@ struct wall_device {
     llama_memory_t memory() const { return llama_get_memory(context.get()); }
     int cells(int seq) const { return llama_memory_seq_pos_max(memory(), seq) + 1; }
     void require_sequence(int seq) const;
+    // Calls f, which changes llama.cpp's tables of cells. Where that throws they may be half written: then all sequences
+    // are emptied, and whoever goes on with one is told that its positions do not follow.
+    template <typename F> auto changing_cells(F f) {
+        try {
+            return f();
+        } catch (...) {
+            llama_memory_clear(memory(), false);
+            sequence_cells.clear();
+            throw;
+        }
+    }
     // The cells for our own attention, which knows one set of cells that all sequences share. NULL: llama.cpp's runs.
     lorikeet::Cells * shared_cells() { return split_kv ? nullptr : &sequence_cells; }
 };

@@ -93,7 +93,7 @@ func TestKVTypes(t *testing.T) {
 		if _, err := d.Decode(rowsOf(t, m, 0, 0, tokens)); err != nil {
 			t.Fatal(err)
 		}
-		l, err := d.logits(len(tokens) - 1)
+		l, err := d.Logits(len(tokens) - 1)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -167,8 +167,8 @@ func mergedLogits(t testing.TB, f *quant.File, arch string, adapters []adapter, 
 		if err != nil {
 			t.Fatal(err)
 		}
-		out[i], err = r.decode(s.tokens)
-		r.close()
+		out[i], err = r.Decode(s.tokens)
+		r.Close()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -97,11 +97,11 @@ func TestExportInStockLlama(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer r.close()
-				if err := r.add(exported(t, m, a), 1); err != nil {
+				defer r.Close()
+				if err := r.Add(exported(t, m, a), 1); err != nil {
 					t.Fatal(err)
 				}
-				stock, err := r.decode(tokens)
+				stock, err := r.Decode(tokens)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -145,7 +145,7 @@ func textLogits(t *testing.T, m *Model, d *Device, seq int, tokens []runtime.Tok
 	}
 	out := make([][]float32, len(tokens))
 	for i := range tokens {
-		l, err := d.logits(i)
+		l, err := d.Logits(i)
 		if err != nil {
 			t.Fatal(err)
 		}

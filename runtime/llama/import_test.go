@@ -32,8 +32,8 @@ func stockOf(t testing.TB, m *Model, tokens []runtime.Token) [][]float32 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.close()
-	out, err := r.decode(tokens)
+	defer r.Close()
+	out, err := r.Decode(tokens)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,13 +8,12 @@ namespace lorikeet {
 
 namespace {
 
-// Rows [row, row+rows) of W + s B A (rows, n_in). They hold until the thread asks again.
-const float * read(const lq_weight & w, const lq_low_rank & change, int row, int rows) {
-    static thread_local std::vector<float> room; // ends with its thread
-    const size_t n = (size_t) LQ_READ_ROWS*w.n_in;
-    room.resize(2*n);
-    lq_read_rows(&w, &change, row, rows, room.data(), room.data() + n);
-    return room.data();
+// Rows [row, row+rows) of W + s B A (rows, n_in).
+std::unique_ptr<float[]> read(const lq_weight & w, const lq_low_rank & change, int row, int rows) {
+    const size_t n = (size_t) LQ_READ_ROWS*(size_t) w.n_in;
+    std::unique_ptr<float[]> room(new float[2*n]);
+    lq_read_rows(&w, &change, row, rows, room.get(), room.get() + n);
+    return room;
 }
 
 } // namespace
@@ -24,9 +23,9 @@ std::vector<float> row_lengths(const Model & m, int target, int rank, float scal
     const lq_low_rank change = {rank, scale, a, b, (size_t) rank, 1};
     std::vector<float> out((size_t) w.n_out);
     in_background(w.n_out, [&](int row, int rows) {
-        const float * from = read(w, change, row, rows);
+        const auto from = read(w, change, row, rows);
         for (int r = 0; r < rows; r++) {
-            out[(size_t) (row + r)] = lq_length(from + (size_t) r*w.n_in, w.n_in);
+            out[(size_t) (row + r)] = lq_length(&from[(size_t) r*w.n_in], w.n_in);
         }
     });
     return out;
@@ -40,7 +39,7 @@ std::vector<float> column_lengths(const Model & m, int target, int rank, float s
     const size_t groups = ((size_t) w.n_out + LQ_READ_ROWS - 1)/LQ_READ_ROWS;
     std::vector<float> sums(groups*n);
     in_background(w.n_out, [&](int row, int rows) {
-        const float * from = read(w, change, row, rows);
+        const auto from = read(w, change, row, rows);
         float * sum = &sums[(size_t) row/LQ_READ_ROWS*n];
         for (size_t at = 0; at < (size_t) rows*n; at += n) {
             for (size_t i = 0; i < n; i++) {

@@ -150,7 +150,7 @@ func sumLogits(t *testing.T, m *Model, d *Device, tokens []runtime.Token, terms 
 	out := make([][]float32, len(tokens))
 	for i := range tokens {
 		var err error
-		if out[i], err = d.logits(i); err != nil {
+		if out[i], err = d.Logits(i); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -83,7 +83,7 @@ wall_model * wall_model_load(const wall_load_options * o, wall_error * err) {
         m->nf4_mode = o->nf4_mode;
         m->handle = load(*o);
         if (!m->handle) {
-            throw std::runtime_error(call.error("the model could not be loaded"));
+            call.fail("the model could not be loaded");
         }
         describe(*m, *o);
         find_targets(*m);

@@ -23,6 +23,7 @@ import "C"
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -320,4 +321,11 @@ func (m *Model) acquire() (ptr *C.wall_model, release func(), err error) {
 	return m.ptr, m.mu.RUnlock, nil
 }
 
-func wallError(e *C.wall_error) error { return fmt.Errorf("%s", C.GoString(&e.text[0])) }
+// wallError returns the error that a call left; it wraps runtime.ErrMemory where that is what there was too little of.
+func wallError(e *C.wall_error) error {
+	text := C.GoString(&e.text[0])
+	if e.code == C.WALL_NO_MEMORY {
+		return memoryError(text)
+	}
+	return errors.New(text)
+}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/llama/llamatest"
 )
 
 func TestLoadNamesTheCause(t *testing.T) {
@@ -61,10 +62,10 @@ func TestLoadNamesTheCause(t *testing.T) {
 
 func TestStockRefusesNF4ByName(t *testing.T) {
 	coded, twin := tiny.nf4(t)
-	if err := StockLoad(coded); err == nil || !strings.Contains(err.Error(), "llama-nf4") {
+	if err := llamatest.StockLoad(coded); err == nil || !strings.Contains(err.Error(), "llama-nf4") {
 		t.Errorf("a stock load of an NF4 file: %v", err)
 	}
-	if err := StockLoad(twin); err != nil {
+	if err := llamatest.StockLoad(twin); err != nil {
 		t.Errorf("a stock load of its twin: %v", err)
 	}
 }
@@ -112,7 +113,7 @@ func lastLogits(t *testing.T, m *Model, tokens []runtime.Token, mix ...runtime.T
 	if _, err := d.Decode(rowsOf(t, m, 0, 0, tokens)); err != nil {
 		t.Fatal(err)
 	}
-	l, err := d.logits(len(tokens) - 1)
+	l, err := d.Logits(len(tokens) - 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,11 +212,11 @@ func TestExpertsAreRefusedByName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.close()
-	if err := r.add(a.path, 1); err != nil {
+	defer r.Close()
+	if err := r.Add(a.path, 1); err != nil {
 		t.Fatal(err)
 	}
-	want, err := r.decode(tokens)
+	want, err := r.Decode(tokens)
 	if err != nil {
 		t.Fatal(err)
 	}

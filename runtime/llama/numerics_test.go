@@ -72,16 +72,16 @@ func stockLogits(t *testing.T, m *Model, adapters []adapter, ss []stream) [][][]
 			t.Fatal(err)
 		}
 		apply := func(mix []use) {
-			r.clear()
+			r.Clear()
 			for _, u := range mix {
-				if err := r.add(adapters[u.adapter].path, u.scale); err != nil {
+				if err := r.Add(adapters[u.adapter].path, u.scale); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 		apply(s.mixes[0])
 		decode := func(tokens []runtime.Token) {
-			rows, err := r.decode(tokens)
+			rows, err := r.Decode(tokens)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -94,7 +94,7 @@ func stockLogits(t *testing.T, m *Model, adapters []adapter, ss []stream) [][][]
 			}
 			decode(s.tokens[s.prompt+d : s.prompt+d+1])
 		}
-		r.close()
+		r.Close()
 	}
 	return out
 }
@@ -120,7 +120,7 @@ func ourLogits(t *testing.T, m *Model, d *Device, adapters []adapter, ss []strea
 			t.Fatal(err)
 		}
 		for i, r := range rows {
-			l, err := d.logits(i)
+			l, err := d.Logits(i)
 			if err != nil {
 				t.Fatal(err)
 			}

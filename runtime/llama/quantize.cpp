@@ -16,6 +16,18 @@ struct Reading {
 };
 static thread_local Reading * reading = nullptr; // set while this thread quantizes
 
+// While it lives, this thread quantizes.
+class Quantizing {
+public:
+    Quantizing() { reading = &last; }
+    ~Quantizing() { reading = nullptr; }
+    Quantizing(const Quantizing &) = delete;
+    Quantizing & operator=(const Quantizing &) = delete;
+
+private:
+    Reading last = {};
+};
+
 extern "C" void __real__ZNK18llama_model_loader13load_data_forEP11ggml_tensor(const llama_model_loader * self, ggml_tensor * t);
 extern "C" void __wrap__ZNK18llama_model_loader13load_data_forEP11ggml_tensor(const llama_model_loader * self, ggml_tensor * t) {
     if (reading && self->use_mmap) {
@@ -56,12 +68,9 @@ int wall_quantize(const char * in, const char * out, const char * type, int thre
             throw std::runtime_error("unknown type " + std::string(type));
         }
         p.ftype = found->type;
-        Reading last = {};
-        reading = &last;
-        const uint32_t failed = llama_model_quantize(in, out, &p);
-        reading = nullptr;
-        if (failed) {
-            throw std::runtime_error(call.error("the model could not be quantized"));
+        Quantizing quantizing;
+        if (llama_model_quantize(in, out, &p)) {
+            call.fail("the model could not be quantized");
         }
         return (int) WALL_OK;
     });

@@ -77,7 +77,6 @@ void Pack::add_rows(int target, const int32_t * ids, int n, const float * values
     const lq_weight w = resident(*model, target);
     std::atomic<bool> fits{true};
     in_background(t.n_out, [&](int first, int count) {
-        static thread_local std::vector<float> room; // ends with its thread
         const size_t block = (size_t) LQ_READ_ROWS*r.width;
         bool any = false;
         for (int row = first; row < first + count; row++) {
@@ -86,9 +85,9 @@ void Pack::add_rows(int target, const int32_t * ids, int n, const float * values
         if (!any) {
             return;
         }
-        room.resize(2*block);
+        const std::unique_ptr<float[]> room(new float[2*block]);
         const lq_low_rank nothing = {};
-        lq_read_rows(&w, &nothing, first, count, room.data(), room.data() + block);
+        lq_read_rows(&w, &nothing, first, count, room.get(), room.get() + block);
         for (int row = first; row < first + count; row++) {
             if (place[(size_t) row] >= 0) {
                 const size_t to = ids ? r.at.at(row) : (size_t) row;
@@ -108,63 +107,50 @@ void Pack::add_rows(int target, const int32_t * ids, int n, const float * values
 
 namespace {
 
-// One replaced row set on one row of the batch.
-struct Job {
-    const Replaced * r;
-    float scale;
-    const float * x;
-    float * y;
-};
-
-// y[id] += scale * D[id] x for the outputs [begin, end), a row of D for all rows of the batch while it is in the cache.
-void multiply(const Replaced & r, const Job * jobs, size_t n, int begin, int end) {
-    const ggml_type type = r.f32 ? GGML_TYPE_F32 : GGML_TYPE_F16;
-    const auto dot = ggml_get_type_traits_cpu(type)->vec_dot;
-    static thread_local std::vector<ggml_fp16_t> halves;
-    if (!r.f32) {
-        halves.resize(n*r.width);
-        for (size_t j = 0; j < n; j++) {
-            ggml_fp32_to_fp16_row(jobs[j].x, &halves[j*r.width], (int64_t) r.width);
+// xh (n_in, rows) F16 = the rows of x that are multiplied with a set in F16. The others are not read.
+void halve(ggml_tensor * xh, int ith, int nth, void * data) {
+    const Rows::Span & s = *((const Rows::Node *) data)->span;
+    const ggml_tensor * x = xh->src[0];
+    for (size_t i = (size_t) ith; i < s.halved.size(); i += (size_t) nth) {
+        if (s.halved[i]) {
+            ggml_fp32_to_fp16_row((const float *) ((const char *) x->data + i*x->nb[1]), (ggml_fp16_t *) ((char *) xh->data + i*xh->nb[1]), x->ne[0]);
         }
     }
+}
+
+// y[id] += scale * D[id] x for the outputs [begin, end) and the batch's rows [job, last), which have the same set D: a row
+// of D for all of them while it is in the cache.
+void multiply(const Rows::ReplacedRow * job, const Rows::ReplacedRow * last, ggml_tensor * y, const ggml_tensor * x, int begin, int end) {
+    const Replaced & r = *job->set;
+    const auto dot = ggml_get_type_traits_cpu(r.f32 ? GGML_TYPE_F32 : GGML_TYPE_F16)->vec_dot;
     const bool all = r.ids.empty();
     size_t k = all ? (size_t) begin : (size_t) (std::lower_bound(r.ids.begin(), r.ids.end(), begin) - r.ids.begin());
     for (; all ? k < (size_t) end : k < r.ids.size() && r.ids[k] < end; k++) {
-        for (size_t j = 0; j < n; j++) {
+        for (const Rows::ReplacedRow * j = job; j < last; j++) {
             float product = 0;
-            const void * x = r.f32 ? (const void *) jobs[j].x : &halves[j*r.width];
-            dot((int) r.width, &product, 0, r.row(k), 0, x, 0, 1);
-            jobs[j].y[all ? k : (size_t) r.ids[k]] += jobs[j].scale*product;
+            dot((int) r.width, &product, 0, r.row(k), 0, (const char *) x->data + (size_t) j->row*x->nb[1], 0, 1);
+            ((float *) ((char *) y->data + (size_t) j->row*y->nb[1]))[all ? k : (size_t) r.ids[k]] += j->scale*product;
         }
     }
 }
 
 void run_rows(ggml_tensor * dst, int ith, int nth, void * data) {
-    const auto * node = (const Rows::Node *) data;
-    const Rows::Span & s = *node->span;
-    const ggml_tensor * x = dst->src[1];
-    std::vector<Job> jobs;
-    for (size_t i = 0; i < s.seq.size(); i++) {
-        for (const Term & term : node->rows->placement.terms(s.seq[i])) {
-            const auto r = term.pack->rows.find(node->target);
-            if (r != term.pack->rows.end()) {
-                jobs.push_back({&r->second, term.scale, (const float *) ((const char *) x->data + i*x->nb[1]), (float *) ((char *) dst->data + i*dst->nb[1])});
-            }
-        }
-    }
-    std::stable_sort(jobs.begin(), jobs.end(), [](const Job & a, const Job & b) { return std::less<const Replaced *>()(a.r, b.r); });
+    const std::vector<Rows::ReplacedRow> & jobs = ((const Rows::Node *) data)->span->replaced;
+    const ggml_tensor * x = dst->src[1], * xh = dst->src[2];
     const int n_out = (int) dst->ne[0], begin = (int) ((int64_t) n_out*ith/nth), end = (int) ((int64_t) n_out*(ith + 1)/nth);
     for (size_t at = 0, next; at < jobs.size(); at = next) {
-        for (next = at; next < jobs.size() && jobs[next].r == jobs[at].r; next++) {
+        for (next = at; next < jobs.size() && jobs[next].set == jobs[at].set; next++) {
         }
-        multiply(*jobs[at].r, &jobs[at], next - at, begin, end);
+        multiply(&jobs[at], jobs.data() + next, dst, jobs[at].set->f32 ? x : xh, begin, end);
     }
 }
 
 } // namespace
 
 ggml_tensor * add_rows(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x) {
-    return ggml_custom_inplace(ctx, y, &x, 1, run_rows, GGML_N_TASKS_MAX, rows.node(rows.span(x->ne[1]), target));
+    Rows::Node * node = rows.node(rows.span(x->ne[1]), target);
+    ggml_tensor * args[] = {x, ggml_custom_4d(ctx, GGML_TYPE_F16, x->ne[0], x->ne[1], 1, 1, &x, 1, halve, GGML_N_TASKS_MAX, node)};
+    return ggml_custom_inplace(ctx, y, args, 2, run_rows, GGML_N_TASKS_MAX, node);
 }
 
 } // namespace lorikeet

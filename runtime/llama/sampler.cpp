@@ -193,7 +193,8 @@ int32_t draw_or_code(Sampler & s, const float * logits, Scratch & scratch, char 
         snprintf(error, size, "%s", e.what());
         return WALL_GRAMMAR_COST;
     } catch (const std::bad_alloc &) {
-        snprintf(error, size, "out of memory");
+        snprintf(error, size, "choosing a token");
+        return WALL_SAMPLER_NO_MEMORY;
     } catch (const std::exception & e) {
         snprintf(error, size, "%s", e.what());
     } catch (...) {
@@ -220,10 +221,3 @@ wall_sampler * wall_sampler_new(const wall_model * m, const wall_sampling * s, c
 }
 
 void wall_sampler_free(wall_sampler * s) { delete s; }
-
-int32_t wall_sampler_draw(wall_sampler * s, const float * logits, wall_error * err) {
-    return guarded(err, (int32_t) WALL_SAMPLER_FAILED, [&] {
-        Scratch scratch;
-        return draw_or_code(s->sampler, logits, scratch, err->text, sizeof err->text);
-    });
-}

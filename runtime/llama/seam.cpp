@@ -90,6 +90,7 @@ void Rows::set_input(const llama_ubatch * ubatch) {
     }
     fill(all);
     fill(outputs);
+    fill_replaced(outputs.n == all.n ? all : outputs); // the span that span() gives to the head
     if (placement.slots) {
         return;
     }
@@ -129,18 +130,50 @@ void Rows::fill(Span & s) {
     }
 }
 
+// What the workers need to know of the head's replaced rows, so that they find it without allocating.
+void Rows::fill_replaced(Span & s) {
+    s.replaced.clear();
+    s.halved.assign(s.seq.size(), 0);
+    for (size_t i = 0; placement.model->head >= 0 && i < s.seq.size(); i++) {
+        for (const Term & term : placement.terms(s.seq[i])) {
+            const auto r = term.pack->rows.find(placement.model->head);
+            if (r != term.pack->rows.end()) {
+                s.replaced.push_back({&r->second, term.scale, (int) i});
+                s.halved[i] |= !r->second.f32;
+            }
+        }
+    }
+    std::stable_sort(s.replaced.begin(), s.replaced.end(),
+        [](const ReplacedRow & a, const ReplacedRow & b) { return std::less<const Replaced *>()(a.set, b.set); });
+}
+
 // ---- Builder ---------------------------------------------------------------------------------------
 
-Builder::Builder(const Scope & scope, const llm_graph_params & params) : model(scope.model), params(params), cells(scope.cells) {
-    builder_of_thread = this;
-    if (scope.builds) {
-        ++*scope.builds;
+// Keeps llama.cpp from using a graph again that was not built to its end.
+class SoundGraph : public llm_graph_input_i {
+public:
+    explicit SoundGraph(const Graphs & graphs) : graphs(graphs) {}
+    void set_input(const llama_ubatch *) override {}
+    bool can_reuse(const llm_graph_params &) override { return graphs.sound; }
+
+private:
+    const Graphs & graphs;
+};
+
+Builder::Builder(const Scope & scope, const llm_graph_params & params)
+    : model(scope.model), params(params), graphs(scope.graphs), cells(scope.cells) {
+    if (graphs) {
+        graphs->built++;
+        graphs->sound = false;
+        params.res->add_input(std::make_unique<SoundGraph>(*graphs));
     }
     if (scope.placement && !model.targets.empty()) {
-        auto * r = new Rows(*scope.placement, params);
-        params.res->add_input(llm_graph_input_ptr(r));
+        auto owned = std::make_unique<Rows>(*scope.placement, params);
+        Rows * r = owned.get();
+        params.res->add_input(std::move(owned));
         rows = r->adapters ? r : nullptr;
     }
+    builder_of_thread = this; // last: the destructor takes it back, and runs only where all of the above succeeded
 }
 
 Builder::~Builder() { builder_of_thread = nullptr; }

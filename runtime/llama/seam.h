@@ -17,6 +17,12 @@
 
 namespace lorikeet {
 
+// The graphs that llama.cpp has built for a device.
+struct Graphs {
+    int64_t built = 0;
+    bool sound = true; // the last one was built to its end, and has not failed since: it may be used again
+};
+
 // While a Scope lives, graphs that its thread builds are for this model, with this placement and these cells
 // (null: no adapters, llama.cpp's own attention). It surrounds every call that may build a graph.
 class Scope {
@@ -31,7 +37,7 @@ public:
     const Model & model;
     Placement * const placement;
     Cells * const cells;
-    int64_t * builds = nullptr; // counts the graphs built, where set
+    Graphs * graphs = nullptr; // where set, told of the graphs built
 
 private:
     const Scope * const outer;
@@ -50,11 +56,19 @@ public:
     // A graph without our nodes serves base rows only. One with them serves every mix of rows.
     bool can_reuse(const llm_graph_params & params) override;
 
+    // A row that has a replaced row set of its own: scale*D x is added to it.
+    struct ReplacedRow {
+        const Replaced * set;
+        float scale;
+        int row;
+    };
     struct Span {
         uint32_t n = 0;
         std::vector<int> seq;         // (n)
         std::vector<lk_row> rows;     // fused: (targets, n)
         std::vector<char> used;       // fused: (targets) whether any row has a term
+        std::vector<ReplacedRow> replaced; // of the head, the rows of a set together
+        std::vector<char> halved;     // (n) whether a set in F16 is multiplied with the row
         ggml_tensor * slots = nullptr; // mmid: I32 (1, n)
     };
     // The products that share their activations: q, k and v, or gate and up. One node readies the activations for all
@@ -96,6 +110,7 @@ public:
 
 private:
     void fill(Span & s);
+    void fill_replaced(Span & s);
 
     Span all, outputs;
     std::deque<Node> nodes;
@@ -140,7 +155,7 @@ class Builder {
 public:
     Builder(const Scope & scope, const llm_graph_params & params);
     ~Builder();
-    void finish(); // after the graph was built
+    void finish(); // after the graph was built to its end
     Builder(const Builder &) = delete;
     Builder & operator=(const Builder &) = delete;
 
@@ -156,6 +171,7 @@ public:
 private:
     const Model & model;
     const llm_graph_params & params;
+    Graphs * const graphs;
     Cells * const cells;
     Rows * rows = nullptr; // null: no adapters in this graph
     std::unique_ptr<Attention> attention; // null: none yet

@@ -54,8 +54,5 @@ func Codec(quant.Type) (quant.Codec, error) { return quant.Codec{}, ErrUnsupport
 // Logits returns ErrUnsupported.
 func (d *Device) Logits(int) ([]float32, error) { return nil, ErrUnsupported }
 
-// StockLoad returns ErrUnsupported.
-func StockLoad(string) error { return ErrUnsupported }
-
 // SystemInfo says that there is nothing.
 func SystemInfo() string { return ErrUnsupported.Error() }

@@ -1,7 +1,7 @@
 // The wall between Go and llama.cpp: every C function that Go calls. Plain C, no type of llama.cpp.
 //
-// Conventions. A function that can fail takes a wall_error and fills it; nothing throws and nothing is
-// retried here. Every handle has one free function, which accepts NULL. Handles share what they stand on:
+// Conventions. A function that can fail takes a wall_error and fills it, and returns WALL_FAILED or NULL; no exception
+// passes and nothing is retried here. Every handle has one free function, which accepts NULL. Handles share what they stand on:
 // a model lives until its own handle and those of its devices, samplers and packs are freed, in any order.
 // Functions on a model may be called from any thread; those on one device, sampler or pack from one at a time.
 #pragma once
@@ -14,15 +14,18 @@ enum wall_code {
     WALL_OK = 0,
     WALL_NO_ROOM = 1, // the KV cells do not suffice; nothing changed
     WALL_FAILED = 2,  // see wall_error
+    WALL_NO_MEMORY = 3, // of a wall_error: what was asked for needs memory that there is not
 };
 
-typedef struct { char text[1024]; } wall_error;
+typedef struct {
+    int code; // WALL_FAILED or WALL_NO_MEMORY
+    char text[1024];
+} wall_error;
 
 typedef struct wall_model wall_model;
 typedef struct wall_device wall_device;
 typedef struct wall_sampler wall_sampler;
 typedef struct wall_pack wall_pack;
-typedef struct wall_reference wall_reference;
 
 void wall_init(void);                               // once, before anything else
 void wall_system_info(char * out, size_t capacity); // instruction sets in use, as one line
@@ -121,9 +124,6 @@ wall_sampler * wall_sampler_new(const wall_model * m, const wall_sampling * s, c
                                 const int32_t * bias_tokens, const float * bias, int32_t n_bias,
                                 const int32_t * prompt, int32_t n_prompt, wall_error * err);
 void wall_sampler_free(wall_sampler * s);
-// Draws from logits (vocabulary) and accepts the token; an enum wall_no_token where there is none. Devices do this
-// themselves.
-int32_t wall_sampler_draw(wall_sampler * s, const float * logits, wall_error * err);
 
 // ---- packed adapters -------------------------------------------------------------------------------
 // keep_plain: also keep float copies, which devices with the mmid back end need.
@@ -164,6 +164,7 @@ enum wall_no_token {
     WALL_NO_NUMBERS = -2,    // no logit is a number
     WALL_GRAMMAR_COST = -3,  // following the grammar takes too much work: `error` says which bound it met
     WALL_SAMPLER_FAILED = -4, // `error` says why
+    WALL_SAMPLER_NO_MEMORY = -5,
 };
 
 typedef struct {
@@ -188,21 +189,6 @@ const wall_choice * wall_device_choices(const wall_device * d);
 const wall_alternative * wall_device_alternatives(const wall_device * d);
 const float * wall_device_logits(wall_device * d, int row, int32_t * n); // of the last decode; NULL: none for that row
 int64_t wall_device_graph_builds(const wall_device * d);
-
-// ---- the stock path, for tests ---------------------------------------------------------------------
-// A context of llama.cpp with its own adapters applied to every row, and one sequence.
-wall_reference * wall_reference_new(const wall_model * m, int32_t cells, int32_t threads, int32_t kv_type, int32_t flash, wall_error * err);
-void wall_reference_free(wall_reference * r);
-int wall_reference_add(wall_reference * r, const char * lora_path, float scale, wall_error * err);
-void wall_reference_clear(wall_reference * r); // takes all adapters away
-// Appends n tokens; the logits of all of them go to out, (n, vocabulary).
-int wall_reference_decode(wall_reference * r, const int32_t * tokens, int n, float * out, wall_error * err);
-
-// ---- attention, for tests --------------------------------------------------------------------------
-// `rows` consecutive rows of one sequence that has n cells with the last of them. q and out are (rows, heads,
-// head_size), k and v float16 (cell, kv_heads, head_size).
-void wall_attend(const float * q, const uint16_t * k, const uint16_t * v, float * out, const int32_t * cells, int n, int rows,
-                 int heads, int kv_heads, int head_size, float scale);
 
 // ---- quantizer -------------------------------------------------------------------------------------
 int wall_quantize(const char * in, const char * out, const char * type, int threads, uintptr_t progress, uintptr_t log, wall_error * err);

@@ -10,7 +10,6 @@ static void * packed_lookup(void) { return (void *) wall_model_packed; }
 import "C"
 
 import (
-	"errors"
 	"sync"
 	"unsafe"
 )
@@ -33,7 +32,7 @@ func (m *Model) Weights() (*Weights, error) {
 	defer release()
 	shared := C.wall_model_share(ptr)
 	if shared == nil {
-		return nil, errors.New("no memory for a handle of the model")
+		return nil, memoryError("a handle of the model")
 	}
 	return &Weights{
 		Llama: C.wall_model_llama(shared), PackedOf: C.packed_lookup(), Context: unsafe.Pointer(shared),

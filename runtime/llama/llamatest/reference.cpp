@@ -1,5 +1,6 @@
 // The stock path that tests compare with: llama.cpp's own adapters on every row of a context.
-#include "device.h"
+#include "llamatest.h"
+#include "../device.h"
 #include <cstdlib>
 #include <mutex>
 
@@ -9,17 +10,18 @@ struct AdapterFree {
     void operator()(llama_adapter_lora * a) const { llama_adapter_lora_free(a); }
 };
 
-struct wall_reference {
+struct test_reference {
     std::shared_ptr<const Model> model;
     std::vector<std::unique_ptr<llama_adapter_lora, AdapterFree>> adapters; // outlive the context
     std::unique_ptr<llama_context, ContextFree> context;
     int position = 0;
 };
 
-wall_reference * wall_reference_new(const wall_model * m, int32_t cells, int32_t threads, int32_t kv, int32_t flash, wall_error * err) {
+test_reference * test_reference_new(const void * model, int32_t cells, int32_t threads, int32_t kv, int32_t flash, wall_error * err) {
+    const wall_model * m = (const wall_model *) model;
     Call call(m->model->log);
-    return guarded(err, (wall_reference *) nullptr, [&] {
-        auto r = std::make_unique<wall_reference>();
+    return guarded(err, (test_reference *) nullptr, [&] {
+        auto r = std::make_unique<test_reference>();
         r->model = m->model;
         llama_context_params p = llama_context_default_params();
         p.n_ctx = p.n_batch = p.n_ubatch = (uint32_t) cells;
@@ -35,15 +37,15 @@ wall_reference * wall_reference_new(const wall_model * m, int32_t cells, int32_t
         r->context.reset(llama_init_from_model(m->model->handle, p));
         unsetenv("LLAMA_GRAPH_REUSE_DISABLE");
         if (!r->context) {
-            throw std::runtime_error(call.error("the context could not be created"));
+            call.fail("the context could not be created");
         }
         return r.release();
     });
 }
 
-void wall_reference_free(wall_reference * r) { delete r; }
+void test_reference_free(test_reference * r) { delete r; }
 
-int wall_reference_add(wall_reference * r, const char * path, float scale, wall_error * err) {
+int test_reference_add(test_reference * r, const char * path, float scale, wall_error * err) {
     Call call(r->model->log);
     return guarded(err, (int) WALL_FAILED, [&] {
         r->adapters.emplace_back(llama_adapter_lora_init(r->model->handle, path));
@@ -54,9 +56,9 @@ int wall_reference_add(wall_reference * r, const char * path, float scale, wall_
     });
 }
 
-void wall_reference_clear(wall_reference * r) { llama_clear_adapter_lora(r->context.get()); }
+void test_reference_clear(test_reference * r) { llama_clear_adapter_lora(r->context.get()); }
 
-int wall_reference_decode(wall_reference * r, const int32_t * tokens, int n, float * out, wall_error * err) {
+int test_reference_decode(test_reference * r, const int32_t * tokens, int n, float * out, wall_error * err) {
     Call call(r->model->log);
     return guarded(err, (int) WALL_FAILED, [&] {
         Batch b((size_t) n);

@@ -1,8 +1,8 @@
 // One tile of attention after another, as a graph's node runs them: what the tests compare with plain loops.
-#include "attention.h"
-#include "wall.h"
+#include "llamatest.h"
+#include "../attention.h"
 
-void wall_attend(const float * q, const uint16_t * k, const uint16_t * v, float * out, const int32_t * cells, int n, int rows,
+void test_attend(const float * q, const uint16_t * k, const uint16_t * v, float * out, const int32_t * cells, int n, int rows,
                  int heads, int kv_heads, int head_size, float scale) {
     const size_t row = (size_t) heads*head_size*sizeof(float), cell = (size_t) kv_heads*head_size*sizeof(uint16_t);
     const attention_job job = {(const char *) q, row, head_size*sizeof(float), (const char *) k, (const char *) v, cell,

@@ -1,0 +1,34 @@
+// The C++ library's operators new and delete, replaced for the whole test program: they count, and fail when a test asks.
+#include "llamatest.h"
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+static std::atomic<int64_t> until_failure{0}, of_others{0};
+static std::atomic<bool> counting{false};
+static thread_local bool excepted = false;
+
+void test_allocations_fail(int64_t n) { until_failure = n; }
+int64_t test_allocations_left(void) { return until_failure; }
+
+int64_t test_allocations_of_workers(int count) {
+    excepted = count != 0;
+    counting = count != 0;
+    return of_others.exchange(0);
+}
+
+void * operator new(size_t n) {
+    if (counting && !excepted) {
+        of_others++;
+    }
+    if (until_failure > 0 && --until_failure == 0) {
+        throw std::bad_alloc();
+    }
+    if (void * p = malloc(n ? n : 1)) {
+        return p;
+    }
+    throw std::bad_alloc();
+}
+
+void operator delete(void * p) noexcept { free(p); }
+void operator delete(void * p, size_t) noexcept { free(p); }
