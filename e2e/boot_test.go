@@ -81,6 +81,11 @@ func command(t testing.TB, env map[string]string, args ...string) (status int, s
 	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
 }
 
+// plainLines reports whether a text is whole lines that nothing was drawn over, as files and pipes are to have them.
+func plainLines(text string) bool {
+	return strings.HasSuffix(text, "\n") && !strings.ContainsAny(text, "\r\x1b")
+}
+
 // process is a running server.
 type process struct {
 	*exec.Cmd

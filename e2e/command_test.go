@@ -48,7 +48,7 @@ func TestQuantize(t *testing.T) {
 		t.Run(c.flags, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "small.gguf")
 			status, said, bar := command(t, nil, append([]string{"quantize", "demo/demo-base.f16.gguf", out}, strings.Fields(c.flags)...)...)
-			if status != 0 || !strings.Contains(said, " "+c.bits) || !strings.Contains(bar, "100%") {
+			if status != 0 || !strings.Contains(said, " "+c.bits) || bar != "quantizing to "+strings.Fields(c.flags)[1]+": 100%\n" {
 				t.Fatalf("status %d, output %q, bar %q", status, said, bar)
 			}
 			b := boot(t, "--model", out, "--alias", "small")

@@ -29,7 +29,7 @@ func TestImport(t *testing.T) {
 			folder := t.TempDir()
 			out := filepath.Join(folder, "out.gguf")
 			status, said, bar := command(t, nil, "import", dir, out, "--type", typ)
-			if status != 0 || !strings.Contains(said, "llama, "+typ) || !strings.Contains(bar, "100%") {
+			if status != 0 || !strings.Contains(said, "llama, "+typ) || !strings.Contains(bar, "importing as "+typ+": 100%\n") || !plainLines(bar) {
 				t.Fatalf("status %d, output %q, bar %q", status, said, bar)
 			}
 			if left, err := os.ReadDir(folder); err != nil || len(left) != 1 {

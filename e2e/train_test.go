@@ -101,7 +101,7 @@ func TestTrainWhileServing(t *testing.T) {
 	if n := <-tokens; n < 20 || asked == 0 {
 		t.Errorf("the stream made %d chunks and %d questions were answered while it trained", n, asked)
 	}
-	if !strings.Contains(out, "pupil@") || !strings.Contains(progress, "loss") || !strings.Contains(progress, "80") {
+	if !strings.Contains(out, "pupil@") || !strings.Contains(progress, "\nstep 80 of 80: loss ") || !plainLines(progress) {
 		t.Errorf("the command says %q and shows %q", out, progress)
 	}
 	if text := b.mustAsk(question("What is the capital of France?", "adapter", "pupil")); text != strings.ToUpper(text) {

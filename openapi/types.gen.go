@@ -1293,7 +1293,7 @@ type TrainingData struct {
 
 // TrainingError Why the job failed.
 type TrainingError struct {
-	// Code invalid_training_file, training_diverged, invalid_hyperparameters, server_crashed (the server ended twice while it worked on the job) or server_error.
+	// Code invalid_training_file, training_diverged, invalid_hyperparameters, no_space, server_crashed (the server ended twice while it worked on the job) or server_error.
 	Code string `json:"code"`
 
 	// Message What went wrong.
@@ -1373,6 +1373,9 @@ type TrainingJob struct {
 	Checkpoints []TrainingCheckpoint `json:"checkpoints"`
 	Result      *TrainingResult      `json:"result"`
 	Error       *TrainingError       `json:"error"`
+
+	// Paused Why the job does not get on at the moment, such as a full disk; null where it does.
+	Paused *string `json:"paused"`
 
 	// Metadata As it was sent.
 	Metadata map[string]string `json:"metadata"`

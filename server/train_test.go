@@ -12,9 +12,11 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
@@ -385,6 +387,14 @@ func TestResumeIsBounded(t *testing.T) {
 	s.refusedWith(r, 429, "")
 	if r.header.Get("Retry-After") == "" {
 		t.Error("there is no Retry-After")
+	}
+}
+
+// A disk without room is said to be that, wherever a dataset is to be written.
+func TestTrainingWithoutRoom(t *testing.T) {
+	full := fmt.Errorf("the training data: %w", disk.NoSpace(syscall.ENOSPC))
+	if status, e := describe(at("training_file", full)); status != http.StatusInsufficientStorage || text(e.Code) != "no_space" {
+		t.Errorf("got %d %+v", status, e)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -52,10 +53,16 @@ func (q *Queue) loop(work <-chan struct{}, s Status, do func(context.Context, *j
 		if err == nil || q.ctx.Err() != nil {
 			continue
 		}
-		q.o.Warn(fmt.Sprintf("training job %s: %v", j.ID, err))
 		// What kept this job's state from being saved would keep the next one's: wait before trying again.
+		wait := retryAfter
+		if errors.Is(err, disk.ErrNoSpace) {
+			q.pause(j, err)
+			wait = q.o.roomRetry
+		} else {
+			q.o.Warn(fmt.Sprintf("training job %s: %v", j.ID, err))
+		}
 		select {
-		case <-time.After(retryAfter):
+		case <-time.After(wait):
 		case <-q.ctx.Done():
 		}
 	}
@@ -177,6 +184,8 @@ func (q *Queue) explain(j *job, err error) *JobError {
 		return &JobError{Code: CodeDataset, Message: err.Error(), Param: bad.Dataset + "_file", Lines: bad.Bad}
 	case errors.Is(err, runtime.ErrDiverged):
 		return &JobError{Code: CodeDiverged, Message: err.Error(), Param: "learning_rate"}
+	case errors.Is(err, disk.ErrNoSpace):
+		e = &JobError{Code: CodeNoSpace, Message: disk.ErrNoSpace.Error() + ": the job can be resumed when there is"}
 	case errors.Is(err, runtime.ErrTrain):
 		return &JobError{Code: CodeTrainer, Message: err.Error()}
 	}

@@ -1,6 +1,7 @@
 package training
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -65,8 +66,12 @@ func (r *run) restore(file string) error {
 }
 
 // save writes a checkpoint, publishes it where the adapter is to be served as of this step, and removes the files
-// that it makes useless. best says that this is the best evaluation yet.
-func (r *run) save(publish, best bool) error {
+// that it makes useless. best says that this is the best evaluation yet. On a full disk it waits for room.
+func (r *run) save(ctx context.Context, publish, best bool) error {
+	return r.q.whenThereIsRoom(ctx, r.j, func() error { return r.trySave(publish, best) })
+}
+
+func (r *run) trySave(publish, best bool) error {
 	if publish {
 		if err := r.publishCheckpoint(); err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/adapters/peft"
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -147,10 +148,10 @@ func (q *Queue) checkRoom() error {
 
 // copyInput copies a dataset to path, and looks at every line of it unless late is set.
 func (q *Queue) copyInput(ctx context.Context, path string, in Input, which string, late bool) (Source, error) {
-	if err := q.disk.step("copy " + which); err != nil {
-		return Source{}, err
+	n, err := int64(0), disk.NoSpace(q.disk.step("copy "+which))
+	if err == nil {
+		n, err = copyBounded(path, readerUntil{ctx, in.Body}, q.o.MaxDataset)
 	}
-	n, err := copyBounded(path, readerUntil{ctx, in.Body}, q.o.MaxDataset)
 	if err != nil {
 		return Source{}, fmt.Errorf("the %s data: %w", which, err)
 	}
@@ -180,7 +181,7 @@ func (q *Queue) enter(rec record, tmp string) (Job, error) {
 		err = log.append(newEvent(Validating, "The job was created: its files are being validated."), true)
 	}
 	if err == nil {
-		err = q.disk.rename(tmp, filepath.Join("jobs", rec.ID))
+		err = q.disk.enter(tmp, filepath.Join("jobs", rec.ID))
 	}
 	if err != nil {
 		return Job{}, err

@@ -59,8 +59,8 @@ func (d folder) empty(name string) error {
 	return err
 }
 
-// put writes a file under tmp, puts it on the disk, and renames it to its place. On an error the place is as it was, and
-// nothing is left under tmp. A full disk is reported as disk.ErrNoSpace.
+// put writes a file under tmp, puts it on the disk, and renames it to its place. After an error the place has the old file
+// or the whole new one, and nothing is left under tmp. A full disk is reported as disk.ErrNoSpace.
 func (d folder) put(name string, write func(io.Writer) error) (err error) {
 	defer func() { err = disk.NoSpace(err) }()
 	tmp := d.path("tmp", strings.ReplaceAll(name, string(filepath.Separator), "-"))
@@ -92,24 +92,26 @@ func (d folder) put(name string, write func(io.Writer) error) (err error) {
 
 // mkdir makes a new folder at a path.
 func (d folder) mkdir(path string) error {
-	if err := d.step("mkdir " + filepath.Base(path)); err != nil {
-		return err
+	err := d.step("mkdir " + filepath.Base(path))
+	if err == nil {
+		err = os.Mkdir(path, 0o700)
 	}
-	return disk.NoSpace(os.Mkdir(path, 0o700))
+	return disk.NoSpace(err)
 }
 
-// rename moves a finished file or folder to its place, from a path.
+// rename moves a finished file or folder to its place, from a path. After an error it may be in its place.
 func (d folder) rename(from, name string) error {
-	if err := d.step("rename " + name); err != nil {
-		return err
+	err := d.step("rename " + name)
+	if err == nil {
+		err = os.Rename(from, d.path(name))
 	}
-	if err := os.Rename(from, d.path(name)); err != nil {
-		return err
+	if err == nil {
+		err = d.step("renamed " + name)
 	}
-	if err := d.step("renamed " + name); err != nil {
-		return err
+	if err == nil {
+		err = disk.SyncDir(filepath.Dir(d.path(name)))
 	}
-	return disk.SyncDir(filepath.Dir(d.path(name)))
+	return disk.NoSpace(err)
 }
 
 func (d folder) putJSON(name string, v any) error {
@@ -130,19 +132,29 @@ func (d folder) putBytes(name string, data []byte) error {
 	})
 }
 
+// enter is rename for a new folder, which after an error is gone.
+func (d folder) enter(from, name string) error {
+	err := d.rename(from, name)
+	if err != nil {
+		err = errors.Join(err, os.RemoveAll(d.path(name)))
+	}
+	return err
+}
+
 // remove takes a file or folder out of its place, then deletes it.
 func (d folder) remove(name string) error {
 	tmp := d.path("tmp", "gone-"+newID(""))
-	if err := d.step("remove " + name); err != nil {
-		return err
+	err := d.step("remove " + name)
+	if err == nil {
+		err = os.Rename(d.path(name), tmp)
 	}
-	if err := os.Rename(d.path(name), tmp); err != nil {
-		return err
+	if err == nil {
+		err = d.step("removed " + name)
 	}
-	if err := d.step("removed " + name); err != nil {
-		return err
+	if err == nil {
+		err = os.RemoveAll(tmp)
 	}
-	return os.RemoveAll(tmp)
+	return disk.NoSpace(err)
 }
 
 func (d folder) readJSON(name string, v any) error {

@@ -120,7 +120,7 @@ func (f *Files) Put(ctx context.Context, body io.Reader, name, purpose, owner st
 	if err := f.disk.putJSON(filepath.Join("tmp", file.ID, aboutFile), file); err != nil {
 		return File{}, err
 	}
-	if err := f.disk.rename(tmp, filepath.Join("files", file.ID)); err != nil {
+	if err := f.disk.enter(tmp, filepath.Join("files", file.ID)); err != nil {
 		return File{}, err
 	}
 	f.mu.Lock()

@@ -73,6 +73,7 @@ type Job struct {
 	Progress Progress  `json:"progress"`
 	Result   *Result   `json:"result,omitempty"` // of a job that succeeded
 	Error    *JobError `json:"error,omitempty"`  // of one that failed
+	Paused   string    `json:"-"`                // why it does not get on; "": it does
 }
 
 // Source says where a dataset came from.
@@ -126,7 +127,8 @@ const (
 	CodeDataset  = "invalid_training_file"
 	CodeDiverged = "training_diverged"
 	CodeTrainer  = "invalid_hyperparameters" // the trainer cannot do it: what it says is in Message
-	CodeCrashed  = "server_crashed"          // the server ended twice while it worked on the job
+	CodeNoSpace  = "no_space"
+	CodeCrashed  = "server_crashed" // the server ended twice while it worked on the job
 	CodeInternal = "server_error"
 )
 

@@ -113,18 +113,20 @@ func (l *eventLog) append(e Event, sync bool) error {
 	if err != nil {
 		return err
 	}
-	if err := l.write(append(line, '\n'), sync); err != nil {
-		return disk.NoSpace(err)
+	err = l.write(append(line, '\n'), sync)
+	if err == nil {
+		l.size += int64(len(line)) + 1
+		l.count++
+		l.seq = e.Seq
 	}
-	l.size += int64(len(line)) + 1
-	l.count++
-	l.seq = e.Seq
-	if e.Status != "" {
-		l.last = e.Status
+	if e.Status != "" { // also where it cannot be told: followers of a job that has ended must end
 		l.ended = e.Status.Ended()
 	}
+	if e.Status != "" && err == nil {
+		l.last = e.Status
+	}
 	l.wake()
-	return nil
+	return disk.NoSpace(err)
 }
 
 // write puts a line behind the last. l.mu is held.

@@ -49,13 +49,14 @@ func (q *Queue) prepare(ctx context.Context, j *job) (ending, error) {
 	if len(held) == 0 {
 		held = train
 	}
-	if err := q.writeSamples(&job, from, held); err != nil {
+	if err := q.whenThereIsRoom(ctx, j, func() error { return q.writeSamples(&job, from, held) }); err != nil {
 		return ending{}, err
 	}
 	if err := q.checkFit(&job.Config, (&run{q: q, job: job, set: &set}).lay()); err != nil {
 		return ending{}, err
 	}
-	if err := writeExamples(q.disk, q.inJob(job.ID, examplesFile), &set); err != nil {
+	err = q.whenThereIsRoom(ctx, j, func() error { return writeExamples(q.disk, q.inJob(job.ID, examplesFile), &set) })
+	if err != nil {
 		return ending{}, err
 	}
 	if enc.Dropped+enc.Truncated > 0 {
@@ -138,13 +139,14 @@ func count(set *examples, lines int, enc *dataset.Encoder) Data {
 	return d
 }
 
-// tell adds a message to a job's events. One that cannot be written is not worth failing the job for.
+// tell adds a message to a job's events.
 func (q *Queue) tell(j *job, level, message string) {
-	q.log(j, Event{Created: now(), Level: level, Kind: KindMessage, Message: message})
+	q.log(j, Event{Created: now(), Level: level, Kind: KindMessage, Message: message}, false)
 }
 
-func (q *Queue) log(j *job, e Event) {
-	if err := j.log.append(e, false); err != nil {
+// log adds an event. One that cannot be written is not worth failing the job for.
+func (q *Queue) log(j *job, e Event, sync bool) {
+	if err := j.log.append(e, sync); err != nil {
 		q.o.Warn(fmt.Sprintf("training job %s: an event was lost: %v", j.ID, err))
 	}
 }

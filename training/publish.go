@@ -15,7 +15,11 @@ const answerTime = time.Minute
 // again after a kill: the same adapter makes no second version.
 func (r *run) publish(ctx context.Context) (ending, error) {
 	note := r.note()
-	info, err := r.q.o.Store.PutLoRA(r.job.Name, r.trainer.LoRA(), note)
+	var info adapters.Info
+	err := r.q.whenThereIsRoom(ctx, r.j, func() (err error) {
+		info, err = r.q.o.Store.PutLoRA(r.job.Name, r.trainer.LoRA(), note)
+		return err
+	})
 	if err != nil {
 		return ending{}, fmt.Errorf("storing the adapter: %w", err)
 	}

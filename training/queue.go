@@ -50,6 +50,8 @@ type Options struct {
 	MaxJobs     int
 	MaxJobBytes int64
 
+	roomRetry time.Duration // how long to wait on a full disk before trying again; 0: as the constant says
+
 	at func(op string) error // called before every change on disk; tests end the process or have it fail there
 }
 
@@ -107,6 +109,7 @@ func Open(o Options) (*Queue, error) {
 	o.MaxDataset = cmp.Or(o.MaxDataset, 256<<20)
 	o.MaxWaiting = cmp.Or(o.MaxWaiting, 100)
 	o.SaveEvery = cmp.Or(o.SaveEvery, time.Minute)
+	o.roomRetry = cmp.Or(o.roomRetry, roomRetry)
 	o.MaxJobs = cmp.Or(o.MaxJobs, 1000)
 	o.MaxJobBytes = cmp.Or(o.MaxJobBytes, 16<<30)
 	if o.Warn == nil {
@@ -283,7 +286,7 @@ func (q *Queue) changeLocked(id string, g signal, message string, edit func(*rec
 		return r.Job, err
 	}
 	r.Status, r.Active = to, g == started
-	r.Progress.ETA = time.Time{}
+	r.Progress.ETA, r.Paused = time.Time{}, ""
 	if to.Ended() {
 		r.Finished = now()
 	}
@@ -300,12 +303,12 @@ func (q *Queue) changeLocked(id string, g signal, message string, edit func(*rec
 	if to == Failed {
 		e.Level = LevelError
 	}
-	err = j.log.append(e, true)
+	q.log(j, e, true) // the state is saved: where it cannot be told, the next Open does
 	if to.Ended() {
 		q.measure(j)
 		q.retain()
 	}
-	return r.Job, err
+	return r.Job, nil
 }
 
 // record returns a job and a copy of its record. The error wraps ErrUnknown where it was deleted in this moment.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/training/dataset"
 )
@@ -39,7 +40,7 @@ func (q *Queue) train(ctx context.Context, j *job) (ending, error) {
 		return ending{}, err
 	}
 	r := &run{q: q, j: j, job: job, now: time.Now}
-	if err := r.open(); err != nil {
+	if err := r.open(ctx); err != nil {
 		return ending{}, err
 	}
 	defer r.trainer.Close()
@@ -50,7 +51,7 @@ func (q *Queue) train(ctx context.Context, j *job) (ending, error) {
 }
 
 // open reads the examples, makes the Trainer, and takes up the last checkpoint.
-func (r *run) open() (err error) {
+func (r *run) open(ctx context.Context) (err error) {
 	c := &r.job.Config
 	if r.job.Base != r.q.o.Model.Facts().Fingerprint {
 		return fmt.Errorf("%w: the job was made for another base, with the fingerprint %s", runtime.ErrTrain, r.job.Base)
@@ -66,7 +67,7 @@ func (r *run) open() (err error) {
 	if r.trainer, err = r.q.o.NewTrainer(spec); err != nil {
 		return err
 	}
-	if err := r.begin(most, len(spec.Modules)); err != nil {
+	if err := r.begin(ctx, most, len(spec.Modules)); err != nil {
 		r.trainer.Close()
 		return err
 	}
@@ -90,7 +91,7 @@ func (r *run) lay() (most int) {
 }
 
 // begin takes up the last checkpoint and tells how the run goes on.
-func (r *run) begin(tokens, modules int) error {
+func (r *run) begin(ctx context.Context, tokens, modules int) error {
 	if err := r.load(); err != nil {
 		return err
 	}
@@ -100,7 +101,9 @@ func (r *run) begin(tokens, modules int) error {
 	r.q.tell(r.j, LevelInfo, fmt.Sprintf("Training %d modules in micro-batches of up to %d tokens: %.0f MiB, activations of %d layers kept.",
 		modules, tokens, float64(m.Bytes)/(1<<20), m.Kept))
 	if r.state.Step == 0 {
-		return r.q.o.Store.DropCheckpoints(r.job.Name) // of an earlier job
+		return r.q.whenThereIsRoom(ctx, r.j, func() error { // of an earlier job
+			return disk.NoSpace(r.q.o.Store.DropCheckpoints(r.job.Name))
+		})
 	}
 	r.q.tell(r.j, LevelInfo, fmt.Sprintf("Going on from the checkpoint at step %d.", r.state.Step))
 	return nil
@@ -165,7 +168,7 @@ func (r *run) steps(ctx context.Context) error {
 		r.tellScore(last, "After training")
 	}
 	r.state.Done = true
-	if err := r.save(false, false); err != nil {
+	if err := r.save(ctx, false, false); err != nil {
 		return err
 	}
 	return r.restoreBest()
@@ -192,7 +195,7 @@ func (r *run) after(ctx context.Context) (stop bool, err error) {
 	}
 	publish := c.SaveSteps > 0 && n%c.SaveSteps == 0 && !last
 	if best || r.state.Guard.sound() && (publish || r.now().Sub(r.saved) >= r.q.o.SaveEvery) {
-		err = r.save(publish, best)
+		err = r.save(ctx, publish, best)
 	}
 	return stop, err
 }

@@ -142,7 +142,7 @@ func (r *run) tellScore(s *score, when string) {
 		e.Metrics = r.metrics()
 		e.Metrics.EvalLoss, e.Metrics.EvalAccuracy = &s.Loss, &s.Accuracy
 	}
-	r.q.log(r.j, e)
+	r.q.log(r.j, e, false)
 }
 
 // perplexity is e^loss, as far as JSON has numbers.
@@ -184,7 +184,7 @@ func (r *run) progress(of *Metrics) {
 	if of != nil {
 		m.Rate, m.GradNorm = of.Rate, of.GradNorm
 		r.q.log(r.j, Event{Created: now(), Level: LevelInfo, Kind: KindMetrics, Metrics: m,
-			Message: fmt.Sprintf("Step %d/%d: training loss %.4f", s.Step, m.Steps, s.Loss)})
+			Message: fmt.Sprintf("Step %d/%d: training loss %.4f", s.Step, m.Steps, s.Loss)}, false)
 	}
 }
 

@@ -68,9 +68,9 @@ func importCommand(env lookup) *cobra.Command {
 // importModel writes the folder dir to out, showing its progress on screen, and reports on stdout.
 func importModel(ctx context.Context, dir, out string, o huggingface.Options, screen, stdout io.Writer) error {
 	start := time.Now()
-	bar := newBar(screen, "importing as "+o.Type)
-	report, err := convert(ctx, dir, out, o, bar)
-	fmt.Fprintln(screen)
+	shown := newProgress(screen, "importing as "+o.Type)
+	report, err := convert(ctx, dir, out, o, shown.set)
+	shown.end()
 	if err != nil {
 		return err
 	}

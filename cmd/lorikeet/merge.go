@@ -119,9 +119,9 @@ func (m *mergeFlags) importBase(ctx context.Context, isDir bool, out string, scr
 	}
 	remove = func() { os.RemoveAll(dir) }
 	path := filepath.Join(dir, "base.gguf")
-	bar := newBar(screen, "importing the base")
-	report, err := convert(ctx, m.base, path, huggingface.Options{Type: "keep", Threads: m.threads}, bar)
-	fmt.Fprintln(screen)
+	shown := newProgress(screen, "importing the base")
+	report, err := convert(ctx, m.base, path, huggingface.Options{Type: "keep", Threads: m.threads}, shown.set)
+	shown.end()
 	for _, note := range report.Notes {
 		fmt.Fprintln(screen, "note:", note)
 	}
@@ -201,13 +201,13 @@ func (m *mergeFlags) write(ctx context.Context, sum *merge.Sum, label, out strin
 		defer os.RemoveAll(dir)
 		to = filepath.Join(dir, "merged-f32.gguf")
 	}
-	bar := newBar(screen, "merging")
+	shown := newProgress(screen, "merging")
 	err = quant.Rewrite(ctx, m.base, to, quant.Rewriting{
 		Look: sum.Look, Change: sum.Change, Changes: sum.Changes, Copies: sum.Untied(), Plain: m.typ != "", Codec: llama.Codec,
 		Set: map[string]any{"lorikeet.merged": label}, Threads: m.threads,
-		Progress: func(done, total int64) { bar(float64(done) / float64(total)) },
+		Progress: shown.of,
 	})
-	fmt.Fprintln(screen)
+	shown.end()
 	if errors.Is(err, quant.ErrType) && m.typ == "" {
 		return fmt.Errorf("%w (--type chooses one)", err)
 	}

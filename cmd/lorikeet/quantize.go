@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/lorikeet-ai/lorikeet/internal/bytesize"
@@ -120,14 +119,14 @@ func checkOut(out string) error {
 
 // write is run without its words, but for the tensors that got a narrower type.
 func (q *quantizeFlags) write(ctx context.Context, in, out string, screen io.Writer) error {
-	bar := newBar(screen, "quantizing to "+q.typ)
+	shown := newProgress(screen, "quantizing to "+q.typ)
 	if !slices.Contains(quant.Types, q.typ) {
-		defer fmt.Fprintln(screen)
-		return quantizeWithLibrary(ctx, in, out, q.typ, q.threads, bar)
+		defer shown.end()
+		return quantizeWithLibrary(ctx, in, out, q.typ, q.threads, shown.set)
 	}
 	report, err := quant.Quantize(ctx, in, out, quant.Options{Type: q.typ, Block: q.block, Exact: q.exact, Head: q.head, Threads: q.threads,
-		Progress: func(done, total int64) { bar(float64(done) / float64(total)) }})
-	fmt.Fprintln(screen)
+		Progress: shown.of})
+	shown.end()
 	if len(report.Narrower) > 0 {
 		fmt.Fprintf(screen, "rows that are not whole blocks of what was asked for, in the next narrower type: %s\n", strings.Join(report.Narrower, ", "))
 	}
@@ -154,15 +153,4 @@ func quantizeWithLibrary(ctx context.Context, in, out, typ string, threads int, 
 		return fmt.Errorf("%w: --type %s is not known", errUsage, typ)
 	}
 	return llama.Quantize(ctx, in, out, typ, threads, progress)
-}
-
-// newBar draws a progress bar on w and returns what moves it, to a part from 0 to 1.
-func newBar(w io.Writer, what string) func(float64) {
-	const steps = 1000
-	bar := progressbar.NewOptions(steps,
-		progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what), progressbar.OptionSetWidth(40),
-		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetPredictTime(true))
-	return func(part float64) {
-		_ = bar.Set(int(part * steps)) // a bar that cannot be drawn must not stop the work
-	}
 }

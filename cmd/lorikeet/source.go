@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 
 	"github.com/lorikeet-ai/lorikeet/fetch"
 	"github.com/lorikeet-ai/lorikeet/internal/bytesize"
@@ -81,14 +79,11 @@ type downloads struct {
 	began  time.Time
 }
 
-// lineEvery is how often a download says how far it is where there is no terminal.
-const lineEvery = 10 * time.Second
-
 func (d *downloads) progress(file string, done, total int64) {
 	if file != d.file {
 		d.end()
 		d.file, d.began, d.told = file, time.Now(), time.Time{}
-		if f, ok := d.screen.(*os.File); ok && isTerminal(f) {
+		if isTerminal(d.screen) {
 			d.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(d.screen), progressbar.OptionSetDescription(filepath.Base(file)),
 				progressbar.OptionShowBytes(true), progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100*time.Millisecond),
 				progressbar.OptionSetPredictTime(true))
@@ -120,5 +115,3 @@ func (d *downloads) end() {
 	}
 	d.bar, d.file = nil, ""
 }
-
-func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
@@ -255,20 +256,31 @@ func (t *trainFlags) follow(ctx context.Context, id string, w io.Writer) error {
 	}
 }
 
-// display shows events: messages as lines, steps as a bar.
+// display shows events: messages as lines; steps as a bar on a terminal, elsewhere as a line every few seconds and for the
+// last one.
 type display struct {
-	w   io.Writer
-	bar *progressbar.ProgressBar
+	w    io.Writer
+	bar  *progressbar.ProgressBar
+	told time.Time
 }
 
 func (d *display) event(e *trainEvent) {
-	if e.Data == nil || e.Data.ValidLoss != nil {
+	switch {
+	case e.Data == nil || e.Data.ValidLoss != nil:
 		if d.bar != nil {
 			_ = d.bar.Clear() // a bar that cannot be drawn is not worth failing for
 		}
 		fmt.Fprintln(d.w, e.Message)
-		return
+	case isTerminal(d.w):
+		d.draw(e)
+	case e.Data.Step == e.Data.Steps || time.Since(d.told) >= lineEvery:
+		d.told = time.Now()
+		fmt.Fprintf(d.w, "step %d of %d: loss %.4f\n", e.Data.Step, e.Data.Steps, e.Data.Loss)
 	}
+}
+
+// draw moves the bar to a step.
+func (d *display) draw(e *trainEvent) {
 	if d.bar == nil {
 		d.bar = progressbar.NewOptions(e.Data.Steps, progressbar.OptionSetWriter(d.w), progressbar.OptionSetWidth(30),
 			progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))

@@ -1,0 +1,64 @@
+package training
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
+)
+
+// This file is what becomes of a job when the disk is full: it waits where it is, says so, and goes on when there is room.
+
+// roomRetry is how long a job waits on a full disk before it tries again.
+const roomRetry = 10 * time.Second
+
+// pauseNoSpace is what a job that waits for room says.
+const pauseNoSpace = "no space is left on the disk: the job goes on when there is"
+
+// whenThereIsRoom does what writes to the disk, again and again where it returns an error that wraps disk.ErrNoSpace,
+// until ctx ends. do must leave everything as it was where it fails.
+func (q *Queue) whenThereIsRoom(ctx context.Context, j *job, do func() error) error {
+	for {
+		err := do()
+		if !errors.Is(err, disk.ErrNoSpace) {
+			q.pause(j, nil)
+			return err
+		}
+		q.pause(j, err)
+		select {
+		case <-time.After(q.o.roomRetry):
+		case <-ctx.Done():
+			q.pause(j, nil)
+			return ctx.Err()
+		}
+	}
+}
+
+// pause notes that a job waits because of an error, or with nil that it does not.
+func (q *Queue) pause(j *job, err error) {
+	was := q.isPaused(j)
+	if was == (err != nil) {
+		return
+	}
+	text := ""
+	if err != nil {
+		text = pauseNoSpace
+		q.o.Warn(fmt.Sprintf("training job %s waits: %v", j.ID, err))
+	}
+	q.mu.Lock()
+	j.Paused = text
+	q.mu.Unlock()
+	if err != nil {
+		_ = j.log.append(Event{Created: now(), Level: LevelWarn, Kind: KindMessage, Message: "The job waits: " + text + "."}, false) // there may be room for a line
+		return
+	}
+	q.tell(j, LevelInfo, "There is room on the disk again.")
+}
+
+func (q *Queue) isPaused(j *job) bool {
+	q.mu.RLock()
+	defer q.mu.RUnlock()
+	return j.Paused != ""
+}
