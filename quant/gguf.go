@@ -123,6 +123,9 @@ func (f *File) Close() error {
 	return c.Close()
 }
 
+// DataStart returns where in the file the tensors' bytes begin.
+func (f *File) DataStart() int64 { return f.dataStart }
+
 // Architecture returns general.architecture as it stands in the file, with the NF4 mark where it has one.
 func (f *File) Architecture() string {
 	a, _ := f.Metadata.String("general.architecture")
