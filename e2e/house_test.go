@@ -36,11 +36,12 @@ var arrows = map[string][]string{
 	"runtime":             {"quant"},
 	"runtime/engine":      {"runtime"},
 	"runtime/runtimetest": {"runtime"},
-	"runtime/llama":       {"runtime", "runtime/kernels", "runtime/qlora", "grammar", "quant"}, // qlora reads the weights' rows
+	"runtime/llama":       {"runtime", "runtime/kernels", "runtime/qlora", "grammar", "quant", "quant/modelfile"}, // qlora reads the weights' rows
 	"runtime/qlora":       {"runtime", "runtime/kernels"},
 	"runtime/kernels":     {},
 	"quant":               {},
 	"tokenizer":           {"quant"},
+	"quant/modelfile":     {"quant"},
 	"quant/safetensors":   {},
 	"quant/huggingface":   {"quant", "quant/safetensors"},
 	"fetch":               {},
@@ -74,7 +75,8 @@ var testArrows = map[string][]string{
 	"demo":           {"quant"},
 	"tokenizer":      {"internal/pytools"},
 
-	"quant/huggingface": {"quant/huggingface/hftest"},
+	"quant/huggingface": {"quant/huggingface/hftest", "quant/modelfile"},
+	"quant/modelfile":   {"demo"},
 	"training/dataset":  {"runtime/runtimetest", "runtime/llama", "demo"},
 }
 

@@ -17,7 +17,7 @@ var otherHeads = []string{
 var fullRotation = []string{
 	"apertus", "arcee", "arctic", "baichuan", "chameleon", "codeshell", "cogvlm", "dbrx", "deci", "deepseek",
 	"dots1", "ernie4_5", "ernie4_5-moe", "exaone", "exaone4", "falcon", "granite", "granitemoe", "grok",
-	"grovemoe", "hunyuan-dense", "hunyuan-moe", "internlm2", "llama", "llama4", "minicpm", "mistral3", "nemotron",
+	"grovemoe", "hunyuan-dense", "hunyuan-moe", "internlm2", "llama", "llama4", "minicpm", "mistral3",
 	"olmo", "olmo2", "olmoe", "orion", "pangu-embedded", "plamo", "qwen2", "qwen2moe", "qwen2vl", "qwen3",
 	"qwen3moe", "qwen3vl", "qwen3vlmoe", "seed_oss", "smallthinker", "smollm3", "solar", "starcoder2", "xverse",
 }

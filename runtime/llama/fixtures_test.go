@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,7 +62,9 @@ func (s sizes) tensors() []quant.Tensor {
 		block := func(name string, dims ...int64) { add(fmt.Sprintf("blk.%d.%s", l, name), dims...) }
 		block("attn_norm.weight", embedding)
 		block("ffn_norm.weight", embedding)
-		for name, shape := range s.linears() {
+		linears := s.linears()
+		for _, name := range slices.Sorted(maps.Keys(linears)) {
+			shape := linears[name]
 			if s.experts == 0 || !strings.HasPrefix(name, "ffn_") {
 				block(name+".weight", int64(shape.In), int64(shape.Out))
 			} else {
@@ -86,15 +90,27 @@ func (s sizes) tensors() []quant.Tensor {
 // write makes a model file of random weights; the same sizes give the same file.
 func (s sizes) write(t testing.TB, path string) {
 	t.Helper()
+	m := s.metadata()
+	tensors := s.tensors()
+	err := quant.WriteFile(path, &m, tensors, func(i int, w io.Writer) error { return writeF32(w, randomTensor(tensors[i])) })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// metadata describes the model; it has no vocabulary.
+func (s sizes) metadata() quant.Metadata {
 	var m quant.Metadata
 	m.Set("general.architecture", s.arch)
 	m.Set("general.name", "random "+s.arch)
-	for key, value := range map[string]uint32{
-		"context_length": 4096, "embedding_length": uint32(s.embedding), "block_count": uint32(s.layers),
-		"feed_forward_length": uint32(s.feedForward), "attention.head_count": uint32(s.heads),
-		"attention.head_count_kv": uint32(s.kvHeads), "rope.dimension_count": uint32(s.headSize()), "vocab_size": uint32(s.vocab),
+	for _, pair := range []struct {
+		key   string
+		value int
+	}{
+		{"context_length", 4096}, {"embedding_length", s.embedding}, {"block_count", s.layers}, {"feed_forward_length", s.feedForward},
+		{"attention.head_count", s.heads}, {"attention.head_count_kv", s.kvHeads}, {"rope.dimension_count", s.headSize()}, {"vocab_size", s.vocab},
 	} {
-		m.Set(s.arch+"."+key, value)
+		m.Set(s.arch+"."+pair.key, uint32(pair.value))
 	}
 	m.Set(s.arch+".attention.layer_norm_rms_epsilon", float32(1e-5))
 	if s.experts > 0 {
@@ -102,11 +118,7 @@ func (s sizes) write(t testing.TB, path string) {
 		m.Set(s.arch+".expert_used_count", uint32(2))
 	}
 	m.Set("tokenizer.ggml.model", "none")
-	tensors := s.tensors()
-	err := quant.WriteFile(path, &m, tensors, func(i int, w io.Writer) error { return writeF32(w, randomTensor(tensors[i])) })
-	if err != nil {
-		t.Fatal(err)
-	}
+	return m
 }
 
 // randomTensor is seeded by the tensor's name: the order in which they are written does not matter.

@@ -39,6 +39,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lorikeet-ai/lorikeet/quant"
+	"github.com/lorikeet-ai/lorikeet/quant/modelfile"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	_ "github.com/lorikeet-ai/lorikeet/runtime/kernels" // the symbols of kernels.h
 	_ "github.com/lorikeet-ai/lorikeet/runtime/qlora"   // those of read.h
@@ -83,6 +84,9 @@ func load(o Options) (*Model, error) {
 		return nil, err
 	}
 	defer done()
+	if err := modelfile.Check(file, o.Path); err != nil {
+		return nil, err
+	}
 	if err := checkWeights(file, o.CheckTensors); err != nil {
 		return nil, err
 	}

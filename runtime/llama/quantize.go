@@ -16,6 +16,7 @@ import (
 	"unsafe"
 
 	"github.com/lorikeet-ai/lorikeet/quant"
+	"github.com/lorikeet-ai/lorikeet/quant/modelfile"
 )
 
 // QuantizeTypes are the types that Quantize takes.
@@ -45,6 +46,9 @@ func quantize(ctx context.Context, in, out, typ string, threads int, progress fu
 	defer f.Close()
 	if f.NF4() {
 		return fmt.Errorf("%w: general.architecture is %q: it is NF4 already; start from a model that is not quantized", quant.ErrType, f.Architecture())
+	}
+	if err := modelfile.Check(f, in); err != nil {
+		return err
 	}
 	if parts, _ := f.Metadata.Uint("split.count"); parts > 1 {
 		return quantizeWhole(ctx, in, out, typ, threads, progress)
