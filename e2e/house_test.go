@@ -58,7 +58,7 @@ var arrows = map[string][]string{
 }
 
 // helpers are small packages that every room may import; they import nothing of ours.
-var helpers = []string{"internal/bytesize", "internal/disk", "internal/jsonvalue", "internal/parallel"}
+var helpers = []string{"internal/bytesize", "internal/disk", "internal/gitlfs", "internal/jsonvalue", "internal/parallel"}
 
 // testArrows are further imports that the tests of a room may have: tests use the real part next door.
 var testArrows = map[string][]string{

@@ -23,6 +23,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/lorikeet-ai/lorikeet/internal/gitlfs"
 )
 
 // The errors of this package; others are wrapped around them with the key, tensor or file at fault.
@@ -100,6 +102,9 @@ func Open(path string) (*File, error) {
 // use. Whatever the bytes are, the memory taken is at most a small multiple of size. The error wraps
 // ErrFormat where the file is at fault.
 func Read(r io.ReaderAt, size int64) (*File, error) {
+	if err := gitlfs.CheckFile(r, size); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
+	}
 	h := newHeader(r, size)
 	h.read()
 	if h.err != nil {

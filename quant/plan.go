@@ -111,7 +111,7 @@ func plan(f *File, o Options) ([]step, error) {
 	}
 	linear, head := o.codecs()
 	steps := make([]step, len(f.Tensors))
-	found := false
+	found, unfit := false, ""
 	for i, t := range f.Tensors {
 		steps[i] = step{from: t, to: t}
 		c, fits := choose(linear, t)
@@ -123,6 +123,8 @@ func plan(f *File, o Options) ([]step, error) {
 			}
 			s.narrower = c.to != linear[0].to
 			steps[i], found = s, true
+		case isLinear(t.Name):
+			unfit = fmt.Sprintf(": tensor %q has dimensions %v, and NF4 needs matrices whose first dimension is a multiple of %d", t.Name, t.Dims, nf4Weights)
 		case t.Name == "token_embd.weight" || t.Name == "output.weight":
 			steps[i] = headStep(head, t)
 		}
@@ -136,7 +138,7 @@ func plan(f *File, o Options) ([]step, error) {
 		steps[i].to.Size = size
 	}
 	if !found {
-		return nil, fmt.Errorf("%w: it has no linear layer that could become NF4", ErrType)
+		return nil, fmt.Errorf("%w: it has no linear layer that could become NF4%s", ErrType, unfit)
 	}
 	return steps, nil
 }

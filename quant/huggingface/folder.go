@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/lorikeet-ai/lorikeet/internal/gitlfs"
 )
 
 // The files of a folder that we read.
@@ -120,6 +122,9 @@ func (f *folder) read(name string, limit int64) (data []byte, found bool, err er
 	data, err = io.ReadAll(io.LimitReader(file, limit))
 	if err != nil {
 		return nil, true, fmt.Errorf("%s: %w", name, err)
+	}
+	if err := gitlfs.Check(data); err != nil {
+		return nil, true, formatError(name, "%w", err)
 	}
 	return data, true, nil
 }

@@ -84,6 +84,9 @@ func reindex(from, to string) func(files) {
 	return func(f files) { f[indexFile] = []byte(strings.Replace(string(f[indexFile]), from, to, 1)) }
 }
 
+// lfsPointer is what a clone without Git LFS has in the place of a large file.
+const lfsPointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7\n"
+
 func TestHostileFolders(t *testing.T) {
 	long := binary.LittleEndian.AppendUint64(nil, math.MaxUint64)
 	for want, change := range map[string]func(f files) files{
@@ -102,12 +105,20 @@ func TestHostileFolders(t *testing.T) {
 		"partial_rotary_factor is 0.5, not 1":           func(f files) files { return f.with("partial_rotary_factor", 0.5) },
 		"rms_norm_eps is -1":                            func(f files) files { return f.with("rms_norm_eps", -1) },
 		"rope_theta is 0":                               func(f files) files { return f.with("rope_theta", 0) },
-		`rope type "longrope" is none of`:               func(f files) files { return f.with("rope_scaling", map[string]any{"type": "longrope", "factor": 2}) },
+		`rope type "longrope" has one list of factors`:  func(f files) files { return f.with("rope_scaling", map[string]any{"type": "longrope", "factor": 2}) },
+		`rope type "ntk" is none of`:                    func(f files) files { return f.with("rope_scaling", map[string]any{"type": "ntk", "factor": 2}) },
 		"rope_scaling: factor is missing":               func(f files) files { return f.with("rope_scaling", map[string]any{"type": "linear"}) },
 		"rope_scaling: factor is -2":                    func(f files) files { return f.with("rope_scaling", map[string]any{"type": "yarn", "factor": -2}) },
 		"beta_fast and beta_slow are 64 and 1": func(f files) files {
 			return f.with("rope_scaling", map[string]any{"type": "yarn", "factor": 2, "beta_fast": 64})
 		},
+		`it has no parameters for layers of the type "full_attention"`: func(f files) files {
+			return f.with("rope_parameters", map[string]any{"sliding_attention": map[string]any{"rope_theta": 1e6}})
+		},
+		"for all layers stand beside parameters": func(f files) files {
+			return f.with("rope_parameters", map[string]any{"full_attention": map[string]any{"rope_theta": 1e6}, "rope_theta": 1e4})
+		},
+		"rope_theta is 10000, and rope_parameters has 1e+06": func(f files) files { return f.with("rope_parameters", map[string]any{"rope_theta": 1e6}) },
 		"low_freq_factor and high_freq_factor are both": func(f files) files {
 			return f.with("rope_scaling", map[string]any{"rope_type": "llama3", "factor": 2, "low_freq_factor": 4})
 		},
@@ -129,6 +140,18 @@ func TestHostileFolders(t *testing.T) {
 		`generation_config.json: eos_token_id is -1`:             func(f files) files { return f.set("generation_config.json", `{"eos_token_id":[-1]}`) },
 		`"model.layers.2.input_layernorm.weight" is in no shard`: func(f files) files { return f.with("num_hidden_layers", 4000) },
 		"its shape is [320 64], config.json calls for [320 128]": func(f files) files { return f.with("hidden_size", 128) },
+		// Git LFS pointers in the place of files
+		"config.json: this is a Git LFS pointer":                                            func(f files) files { return f.set("config.json", lfsPointer) },
+		"tokenizer.json: this is a Git LFS pointer":                                         func(f files) files { return f.set("tokenizer.json", lfsPointer) },
+		"model.safetensors: not a valid safetensors file: this is a Git LFS pointer, which": func(f files) files { return f.set(singleFile, lfsPointer) },
+		// weights that are all zero
+		`tensor "lm_head.weight": all its weights are 0`: func(f files) files {
+			return f.model(func(m *hftest.Model) { clear(m.Tensors["lm_head.weight"]) })
+		},
+		// tokens beside tokenizer.json
+		`token "<more>" has the id 300; with what tokenizer.json has, its id is 260`: func(f files) files {
+			return f.set("tokenizer_config.json", `{"added_tokens_decoder":{"300":{"content":"<more>","special":true}}}`)
+		},
 		// shards
 		"neither model.safetensors nor":                      func(f files) files { return f.without(singleFile) },
 		"pytorch_model.bin: only model.safetensors":          func(f files) files { return f.without(singleFile).set("pytorch_model.bin", "pickle") },

@@ -46,8 +46,46 @@ func Import(ctx context.Context, dir, out string, o Options) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("%s: %w", dir, err)
 	}
+	if zeros := m.shards.zeros(); len(zeros) > 0 {
+		report.Notes = append(report.Notes, fmt.Sprintf("all weights of %s are 0: either it was meant to be so, or the files were not saved whole", some(zeros)))
+	}
+	if o.Type == "q8_0" {
+		report.Notes = append(report.Notes, m.unfit()...)
+	}
 	return report, nil
 }
+
+// some names the first tensors of a list, and how many more there are.
+func some(names []string) string {
+	const most = 3
+	text := fmt.Sprintf("%q", names[:min(len(names), most)])
+	text = strings.ReplaceAll(strings.Trim(text, "[]"), `" "`, `", "`)
+	if len(names) > most {
+		text += fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return text
+}
+
+// unfit says which matrices q8_0 leaves in their type: it has blocks of 32 weights.
+func (m *model) unfit() []string {
+	var names []string
+	var sizes []int64
+	for _, t := range m.view.Tensors {
+		if len(t.Dims) > 1 && !fitsQ8(t) {
+			names = append(names, t.Name)
+			if !slices.Contains(sizes, t.Dims[0]) {
+				sizes = append(sizes, t.Dims[0])
+			}
+		}
+	}
+	if names == nil {
+		return nil
+	}
+	lengths := strings.ReplaceAll(strings.Trim(fmt.Sprint(sizes), "[]"), " ", ", ")
+	return []string{fmt.Sprintf("%s kept the type of the folder: q8_0 has blocks of 32 weights, and %s is no multiple of 32", some(names), lengths)}
+}
+
+func fitsQ8(t quant.Tensor) bool { return t.Dims[0]%32 == 0 }
 
 // model is an open folder and its view.
 type model struct {
@@ -162,7 +200,7 @@ func (m *model) write(ctx context.Context, out string, o Options) (quant.Report,
 	case o.Type == "nf4":
 		// The linear layers have their codes; embedding and head become what Quantize makes of them.
 		return m.rewrite(ctx, out, q, func(t quant.Tensor) quant.Type {
-			if (t.Name == "token_embd.weight" || t.Name == "output.weight") && t.Dims[0]%32 == 0 {
+			if (t.Name == "token_embd.weight" || t.Name == "output.weight") && fitsQ8(t) {
 				return quant.Q8_0
 			}
 			return t.Type
@@ -170,7 +208,7 @@ func (m *model) write(ctx context.Context, out string, o Options) (quant.Report,
 	}
 	to, convert := map[string]quant.Type{"f32": quant.F32, "f16": quant.F16, "bf16": quant.BF16, "q8_0": quant.Q8_0}[o.Type]
 	return m.rewrite(ctx, out, q, func(t quant.Tensor) quant.Type {
-		if !convert || len(t.Dims) < 2 || to == quant.Q8_0 && t.Dims[0]%32 != 0 {
+		if !convert || len(t.Dims) < 2 || to == quant.Q8_0 && !fitsQ8(t) {
 			return t.Type
 		}
 		return to

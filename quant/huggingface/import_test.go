@@ -15,6 +15,7 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/quant/huggingface/hftest"
+	"github.com/lorikeet-ai/lorikeet/quant/modelfile"
 )
 
 // imported imports the folder and opens the result.
@@ -30,6 +31,9 @@ func imported(t *testing.T, dir string, o Options) (*quant.File, Report) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.Close() })
+	if err := modelfile.Check(f, out); err != nil {
+		t.Errorf("what was written could not be loaded: %v", err)
+	}
 	return f, report
 }
 
@@ -124,7 +128,7 @@ func TestMetadata(t *testing.T) {
 		"llama.attention.key_length": uint32(16), "llama.rope.freq_base": float32(5000), "llama.rope.scaling.type": "yarn",
 		"llama.rope.scaling.factor": float32(4), "llama.rope.scaling.original_context_length": uint32(128),
 		"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "gpt-2", "tokenizer.ggml.eos_token_id": uint32(258),
-		"tokenizer.ggml.bos_token_id": uint32(257), "tokenizer.ggml.add_bos_token": false, quant.EndTokensKey: []int32{259, 5},
+		"tokenizer.ggml.bos_token_id": nil, "tokenizer.ggml.add_bos_token": false, // tokenizer_config.json has null quant.EndTokensKey: []int32{259, 5},
 		"tokenizer.chat_template": "plain", "tokenizer.chat_template.tool_use": "tools", "tokenizer.chat_templates": []string{"tool_use"},
 	} {
 		if got, _ := f.Metadata.Get(key); fmt.Sprintf("%T %v", got, got) != fmt.Sprintf("%T %v", want, want) {

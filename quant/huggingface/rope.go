@@ -3,6 +3,9 @@ package huggingface
 import (
 	"encoding/json"
 	"math"
+	"reflect"
+
+	"github.com/lorikeet-ai/lorikeet/quant/safetensors"
 )
 
 // rope is how positions rotate queries and keys. Source: transformers, modeling_rope_utils.py.
@@ -49,14 +52,15 @@ func (c *config) readRope() error {
 	if len(raw) == 0 || string(raw) == "null" {
 		field, raw = "rope_parameters", c.RopeParameters
 	}
-	var p ropeParameters
-	if len(raw) > 0 {
-		if err := json.Unmarshal(raw, &p); err != nil {
-			return formatError(configFile, "%s: %w", field, err)
-		}
+	p, err := c.ropeParameters(field, raw)
+	if err != nil {
+		return err
 	}
 	if p.Type == "" {
 		p.Type = p.OldType
+	}
+	if c.RopeTheta != nil && p.Theta != nil && *c.RopeTheta != *p.Theta {
+		return formatError(configFile, "rope_theta is %g, and %s has %g", *c.RopeTheta, field, *p.Theta)
 	}
 	c.context = c.Positions
 	c.rope.theta = or(c.RopeTheta, or(p.Theta, 10000))
@@ -82,10 +86,56 @@ func (c *config) readRope() error {
 	return c.scaleRope(field, p)
 }
 
+// ropeParameters reads the object. transformers 5 may have one object for each type of layer instead; llama.cpp has one
+// for all layers, so that those of the types in use must be equal.
+func (c *config) ropeParameters(field string, raw json.RawMessage) (p ropeParameters, err error) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return p, nil
+	}
+	members, err := safetensors.ParseObject(raw)
+	if err != nil {
+		return p, formatError(configFile, "%s: %w", field, err)
+	}
+	inUse := c.LayerTypes
+	if len(inUse) == 0 {
+		inUse = []string{"full_attention"}
+	}
+	nested := map[string]json.RawMessage{}
+	for _, m := range members {
+		if len(m.Value) > 0 && m.Value[0] == '{' {
+			nested[m.Key] = m.Value
+		}
+	}
+	if len(nested) == 0 {
+		if err := json.Unmarshal(raw, &p); err != nil {
+			return p, formatError(configFile, "%s: %w", field, err)
+		}
+		return p, nil
+	}
+	if len(nested) != len(members) {
+		return p, unsupported(configFile, "%s: parameters for all layers stand beside parameters for a type of layers", field)
+	}
+	for i, layer := range inUse {
+		one, ok := nested[layer]
+		if !ok {
+			return p, unsupported(configFile, "%s: it has no parameters for layers of the type %q", field, layer)
+		}
+		var q ropeParameters
+		if err := json.Unmarshal(one, &q); err != nil {
+			return p, formatError(configFile, "%s: %s: %w", field, layer, err)
+		}
+		if i > 0 && !reflect.DeepEqual(p, q) {
+			return p, unsupported(configFile, "%s: layers of the types %q and %q have different parameters", field, inUse[0], layer)
+		}
+		p = q
+	}
+	return p, nil
+}
+
 func (c *config) scaleRope(field string, p ropeParameters) error {
 	r := &c.rope
 	r.factor, r.attn = or(p.Factor, 0), 1
-	if r.factor == 0 && p.Type != "" && p.Type != "default" {
+	if r.factor == 0 && p.Type != "" && p.Type != "default" && p.Type != "longrope" && p.Type != "su" {
 		return formatError(configFile, "%s: factor is missing", field)
 	}
 	switch p.Type {
@@ -102,6 +152,9 @@ func (c *config) scaleRope(field string, p ropeParameters) error {
 		c.note("%s: dynamic scaling begins beyond %d tokens, where the context ends here", field, c.context)
 	case "yarn":
 		return c.yarn(field, p)
+	case "longrope", "su":
+		return unsupported(configFile, "%s: rope type %q has one list of factors for short texts and another for long ones and changes "+
+			"between them as a text grows; llama.cpp chooses one of the two for all texts, so that answers would differ from the original's", field, p.Type)
 	default:
 		return unsupported(configFile, "%s: rope type %q is none of linear, llama3, yarn and dynamic", field, p.Type)
 	}

@@ -47,7 +47,7 @@ func parsePieces(data []byte) (*sentencepiece.ModelProto, error) {
 }
 
 // pieceVocabulary is the vocabulary of tokenizer.model and the tokens that other files add to it.
-func pieceVocabulary(data []byte, added []entry, rows int64) (*vocabulary, error) {
+func pieceVocabulary(data []byte, s *special, rows int64) (*vocabulary, error) {
 	m, err := parsePieces(data)
 	if err != nil {
 		return nil, err
@@ -55,19 +55,19 @@ func pieceVocabulary(data []byte, added []entry, rows int64) (*vocabulary, error
 	if kind := m.GetTrainerSpec().GetModelType(); kind != sentencepiece.TrainerSpec_BPE {
 		return nil, unsupported(sentencePieceFile, "model type %s is not BPE", kind)
 	}
-	entries := make([]entry, 0, len(m.GetPieces())+len(added))
+	entries := make([]entry, 0, len(m.GetPieces())+len(s.added))
 	for i, p := range m.GetPieces() {
 		kind := int32(p.GetType())
 		if kind < normalToken || kind > byteToken {
 			return nil, formatError(sentencePieceFile, "piece %d, %q, has the type %d", i, clip([]byte(p.GetPiece())), kind)
 		}
-		entries = append(entries, entry{id: int64(i), token: token{p.GetPiece(), kind, p.GetScore()}})
+		entries = append(entries, entry{id: int64(i), token: token{text: p.GetPiece(), kind: kind, score: p.GetScore()}})
 	}
 	known := make(map[string]int64, len(entries))
 	for _, e := range entries {
 		known[e.token.text] = e.id
 	}
-	for _, e := range added {
+	for _, e := range s.added {
 		if id, ok := known[e.token.text]; ok && id == e.id && entries[id].token.kind != normalToken {
 			continue // the model has said what it is
 		}
@@ -80,7 +80,14 @@ func pieceVocabulary(data []byte, added []entry, rows int64) (*vocabulary, error
 	}
 	v.model = "llama"
 	n := m.GetNormalizerSpec()
-	v.spacePrefix = n.GetAddDummyPrefix()
+	switch {
+	case !n.GetAddDummyPrefix() || s.addPrefixSpace != nil && !*s.addPrefixSpace:
+		v.spacePrefix = prefixNever
+	case s.legacy != nil && !*s.legacy:
+		v.spacePrefix = prefixFirst // as transformers reads such a file since it knows the flag
+	default:
+		v.spacePrefix = prefixSegment
+	}
 	if len(n.GetPrecompiledCharsmap()) > 0 {
 		v.note("%s: normalizer %q: llama.cpp takes texts as they come", sentencePieceFile, n.GetName())
 	}
@@ -138,37 +145,39 @@ func (t *tokenizerJSON) sentencePieceVocabulary(pieces []byte, rows int64) (*voc
 		return nil, err
 	}
 	v.model, v.spacePrefix = "llama", prefix
-	t.stripping(v)
 	return v, v.hasBytes(tokenizerFile)
 }
 
-// spacePrefix checks that spaces are written as SentencePiece does, and returns whether a text begins with one.
-func (t *tokenizerJSON) spacePrefix() (prefix bool, err error) {
+// spacePrefix checks that spaces are written as SentencePiece does, and returns where a text gets one in front.
+func (t *tokenizerJSON) spacePrefix() (prefix string, err error) {
 	replaced := false
+	prefix = prefixNever
 	for _, n := range t.Normalizer.parts() {
 		switch {
 		case n.Type == "Prepend" && n.Prepend == space:
-			prefix = true
+			prefix = prefixSegment
 		case n.Type == "Replace" && n.Pattern.String == " " && n.Content == space:
 			replaced = true
 		default:
-			return false, unsupported(tokenizerFile, "normalizer %q is not supported", n.Type)
+			return "", unsupported(tokenizerFile, "normalizer %q is not supported", n.Type)
 		}
 	}
 	for _, p := range t.PreTokenizer.parts() {
 		if p.Type != "Metaspace" || p.Split == nil || *p.Split {
-			return false, unsupported(tokenizerFile, "pre_tokenizer %q is not supported beside byte_fallback", p.Type)
+			return "", unsupported(tokenizerFile, "pre_tokenizer %q is not supported beside byte_fallback", p.Type)
 		}
 		replaced = true
 		switch {
-		case p.PrependScheme == "always" || p.PrependScheme == "first":
-			prefix = true
-		case p.PrependScheme == "" && (p.AddPrefixSpace == nil || *p.AddPrefixSpace):
-			prefix = true
+		case prefix != prefixNever:
+			return "", unsupported(tokenizerFile, "both normalizer and pre_tokenizer put a space before a text")
+		case p.PrependScheme == "first":
+			prefix = prefixFirst
+		case p.PrependScheme == "always", p.PrependScheme == "" && (p.AddPrefixSpace == nil || *p.AddPrefixSpace):
+			prefix = prefixAlways
 		}
 	}
 	if !replaced {
-		return false, unsupported(tokenizerFile, "spaces are not written as %q", space)
+		return "", unsupported(tokenizerFile, "spaces are not written as %q", space)
 	}
 	return prefix, nil
 }

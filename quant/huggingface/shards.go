@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/quant/safetensors"
@@ -23,6 +24,9 @@ type stored struct {
 	safetensors.Tensor
 	shard string // the file's name
 	r     io.ReaderAt
+
+	unread  atomic.Int64 // bytes of it that nothing has read yet, in a single pass; below 0 in further ones
+	nonzero atomic.Bool  // a weight that was read is not zero
 }
 
 // shards are the folder's tensors by their names. The files stay open until close.
@@ -132,9 +136,15 @@ func (s *shards) add(f *folder, name string) error {
 		if other, twice := s.tensors[t.Name]; twice {
 			return formatError(name, "tensor %q is in %s too", t.Name, other.shard)
 		}
-		s.tensors[t.Name] = &stored{Tensor: t, shard: name, r: file}
+		s.tensors[t.Name] = newStored(t, name, file)
 	}
 	return nil
+}
+
+func newStored(t safetensors.Tensor, shard string, r io.ReaderAt) *stored {
+	s := &stored{Tensor: t, shard: shard, r: r}
+	s.unread.Store(t.Size)
+	return s
 }
 
 // check holds the index against what the shards have.
@@ -163,7 +173,38 @@ func (t *stored) readAt(p []byte, off int64) error {
 	if n, err := t.r.ReadAt(p, t.Offset+off); n < len(p) {
 		return t.err(err)
 	}
+	if !t.nonzero.Load() && anyNonzero(p) {
+		t.nonzero.Store(true)
+	}
+	if t.unread.Add(-int64(len(p))) == 0 && !t.nonzero.Load() && slices.Contains(neverZero, t.Name) {
+		return t.err(errors.New("all its weights are 0, so that the model could not tell one token from another: the file was not saved whole"))
+	}
 	return nil
+}
+
+// neverZero are the matrices without which a model says nothing.
+var neverZero = []string{"model.embed_tokens.weight", "lm_head.weight"}
+
+// anyNonzero reports whether raw values hold anything but zeros of either sign.
+func anyNonzero(raw []byte) bool {
+	for _, b := range raw {
+		if b&0x7f != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// zeros lists the matrices that were read and hold nothing but zeros, sorted.
+func (s *shards) zeros() []string {
+	var names []string
+	for name, t := range s.tensors {
+		if len(t.Shape) == 2 && t.unread.Load() <= 0 && t.Size > 0 && !t.nonzero.Load() {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // float32s decodes len(dst) values from the first on. The error names a value that is not finite.

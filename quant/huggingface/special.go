@@ -1,6 +1,7 @@
 package huggingface
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -9,13 +10,29 @@ import (
 
 // special is what the files beside the tokenizer say of special tokens.
 type special struct {
-	class    string            // tokenizer_class
-	texts    map[string]string // "bos", "eos", "unk", "pad"
-	addBOS   *bool
-	addEOS   *bool
-	added    []entry // of added_tokens.json and added_tokens_decoder, where there is no tokenizer.json
-	template json.RawMessage
+	class          string            // tokenizer_class
+	texts          map[string]string // "bos", "eos", "unknown", "padding"; "" for a token that there is none of
+	configured     bool              // tokenizer_config.json or special_tokens_map.json is there
+	others         []tokenText       // further special tokens, in the order in which transformers adds them
+	addBOS         *bool
+	addEOS         *bool
+	legacy         *bool
+	addPrefixSpace *bool
+	added          []entry // of added_tokens_decoder or added_tokens.json, by their ids
+	template       json.RawMessage
 }
+
+// defaults are the special tokens that the classes of transformers have where the files name none. A file that gives
+// null has none.
+var defaults = map[string]map[string]string{
+	"LlamaTokenizer":     {"bos": "<s>", "eos": "</s>", "unknown": "<unk>"},
+	"CodeLlamaTokenizer": {"bos": "<s>", "eos": "</s>", "unknown": "<unk>"},
+	"GPT2Tokenizer":      {"bos": "<|endoftext|>", "eos": "<|endoftext|>", "unknown": "<|endoftext|>"},
+	"Qwen2Tokenizer":     {"eos": "<|endoftext|>", "padding": "<|endoftext|>"},
+}
+
+// specialFields are the fields of the files by our names.
+var specialFields = map[string]string{"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}
 
 // tokenText is a token as a string, or as an object that has it in content, or null.
 type tokenText string
@@ -36,19 +53,30 @@ func (t *tokenText) UnmarshalJSON(data []byte) error {
 func readSpecial(f *folder) (*special, error) {
 	s := &special{texts: map[string]string{}}
 	var tokens struct {
-		BOS      tokenText       `json:"bos_token"`
-		EOS      tokenText       `json:"eos_token"`
-		Unknown  tokenText       `json:"unk_token"`
-		Padding  tokenText       `json:"pad_token"`
-		Class    string          `json:"tokenizer_class"`
-		AddBOS   *bool           `json:"add_bos_token"`
-		AddEOS   *bool           `json:"add_eos_token"`
-		Template json.RawMessage `json:"chat_template"`
-		Decoder  map[string]struct {
-			Content string `json:"content"`
-			Special bool   `json:"special"`
+		BOS            tokenText       `json:"bos_token"`
+		EOS            tokenText       `json:"eos_token"`
+		Unknown        tokenText       `json:"unk_token"`
+		Padding        tokenText       `json:"pad_token"`
+		Separator      tokenText       `json:"sep_token"`
+		ClassToken     tokenText       `json:"cls_token"`
+		Mask           tokenText       `json:"mask_token"`
+		More           []tokenText     `json:"additional_special_tokens"`
+		Class          string          `json:"tokenizer_class"`
+		AddBOS         *bool           `json:"add_bos_token"`
+		AddEOS         *bool           `json:"add_eos_token"`
+		Legacy         *bool           `json:"legacy"`
+		AddPrefixSpace *bool           `json:"add_prefix_space"`
+		Template       json.RawMessage `json:"chat_template"`
+		Decoder        map[string]struct {
+			Content    string `json:"content"`
+			Special    bool   `json:"special"`
+			LStrip     bool   `json:"lstrip"`
+			RStrip     bool   `json:"rstrip"`
+			SingleWord bool   `json:"single_word"`
+			Normalized bool   `json:"normalized"`
 		} `json:"added_tokens_decoder"`
 	}
+	given := map[string]json.RawMessage{}
 	for _, name := range []string{specialTokensFile, tokenizerConfigFile} { // the second wins
 		data, found, err := f.read(name, maxTokenizer)
 		if err != nil {
@@ -60,27 +88,36 @@ func readSpecial(f *folder) (*special, error) {
 		if err := json.Unmarshal(data, &tokens); err != nil {
 			return nil, formatError(name, "%w", err)
 		}
+		if err := json.Unmarshal(data, &given); err != nil {
+			return nil, formatError(name, "%w", err)
+		}
+		s.configured = true
 	}
 	for name, text := range map[string]tokenText{"bos": tokens.BOS, "eos": tokens.EOS, "unknown": tokens.Unknown, "padding": tokens.Padding} {
 		s.texts[name] = string(text)
+		if _, ok := given[specialFields[name]]; !ok {
+			s.texts[name] = defaults[strings.TrimSuffix(tokens.Class, "Fast")][name]
+		}
 	}
+	s.others = append([]tokenText{tokens.Separator, tokens.Padding, tokens.ClassToken, tokens.Mask}, tokens.More...)
+	s.legacy, s.addPrefixSpace = tokens.Legacy, tokens.AddPrefixSpace
 	s.class, s.addBOS, s.addEOS, s.template = tokens.Class, tokens.AddBOS, tokens.AddEOS, tokens.Template
 	for id, t := range tokens.Decoder {
 		n, err := strconv.ParseInt(id, 10, 64)
 		if err != nil {
 			return nil, formatError(tokenizerConfigFile, "added_tokens_decoder: %w", err)
 		}
-		s.add(n, t.Content, t.Special)
+		s.add(n, t.Content, t.Special, matching{t.LStrip, t.RStrip, t.SingleWord, t.Normalized})
 	}
 	return s, s.readAdded(f, len(tokens.Decoder) > 0)
 }
 
-func (s *special) add(id int64, text string, control bool) {
+func (s *special) add(id int64, text string, control bool, m matching) {
 	kind := int32(userToken)
 	if control {
 		kind = controlToken
 	}
-	s.added = append(s.added, entry{id: id, token: token{text: text, kind: kind}, added: true})
+	s.added = append(s.added, entry{id: id, token: token{text: text, kind: kind, match: m}, added: true})
 }
 
 // readAdded reads added_tokens.json, which older folders have in place of added_tokens_decoder.
@@ -94,9 +131,21 @@ func (s *special) readAdded(f *folder, newer bool) error {
 		return formatError(addedTokensFile, "%w", err)
 	}
 	for text, id := range ids {
-		s.add(id, text, slices.Contains([]string{s.texts["bos"], s.texts["eos"], s.texts["unknown"], s.texts["padding"]}, text))
+		s.add(id, text, slices.Contains([]string{s.texts["bos"], s.texts["eos"], s.texts["unknown"], s.texts["padding"]}, text), matching{})
 	}
 	return nil
+}
+
+// more lists the tokens that transformers adds to those of tokenizer.json where they are not in it, in its order: by the
+// ids that the files give, then the special tokens, whose id is -1 here.
+func (s *special) more() []entry {
+	list := slices.Clone(s.added)
+	slices.SortFunc(list, func(a, b entry) int { return cmp.Compare(a.id, b.id) })
+	texts := append([]tokenText{tokenText(s.texts["bos"]), tokenText(s.texts["eos"]), tokenText(s.texts["unknown"])}, s.others...)
+	for _, text := range texts {
+		list = append(list, entry{id: -1, token: token{text: string(text), kind: controlToken}, added: true})
+	}
+	return list
 }
 
 // setSpecial sets the special tokens and whether a text is put between them. file is tokenizer.json, nil without.
@@ -116,6 +165,7 @@ func (v *vocabulary) setSpecial(c *config, s *special, file *tokenizerJSON) erro
 			}
 			known, ok := v.special[list.name]
 			switch {
+			case list.name == "bos" && s.configured: // the tokenizer's own files say whether there is one
 			case !ok:
 				v.special[list.name] = id
 			case list.name == "eos" && id != known && !slices.Contains(v.ends, id):

@@ -23,21 +23,52 @@ type token struct {
 	text  string
 	kind  int32
 	score float32 // SentencePiece only
+	match matching
 }
+
+// matching is how an added token is found in a text. GGUF has no keys for it, and llama.cpp knows no such rules; the keys
+// are those that package tokenizer reads.
+type matching struct {
+	lstrip     bool // the white space before it belongs to it
+	rstrip     bool // so does that behind it
+	singleWord bool // it is found as a whole word only
+	normalized bool // it is looked for in the normalized text
+}
+
+// The keys beside GGUF's own.
+const (
+	leftStripKey    = "lorikeet.tokenizer.lstrip"        // []int32: ids, as in the next three
+	rightStripKey   = "lorikeet.tokenizer.rstrip"        //
+	singleWordKey   = "lorikeet.tokenizer.single_word"   //
+	normalizedKey   = "lorikeet.tokenizer.normalized"    //
+	spacePrefixKey  = "lorikeet.tokenizer.space_prefix"  // string: one of the prefixes below
+	normalizerKey   = "lorikeet.tokenizer.normalizer"    // string: "nfc" or "none"
+	ignoreMergesKey = "lorikeet.tokenizer.ignore_merges" // bool: a word that is a token is not merged from its parts
+)
+
+// Where a SentencePiece tokenizer puts a space that the text does not have.
+const (
+	prefixNever   = "never"
+	prefixSegment = "segment" // before each text between added tokens
+	prefixAlways  = "always"  // the same, unless the text begins with a space
+	prefixFirst   = "first"   // before the beginning of the whole text, unless it begins with a space
+)
 
 // vocabulary is a tokenizer in GGUF's terms.
 type vocabulary struct {
-	model       string // tokenizer.ggml.model: "gpt2" is byte-level BPE, "llama" SentencePiece's BPE
-	pre         string // tokenizer.ggml.pre, of gpt2
-	tokens      []token
-	merges      []string
-	spacePrefix bool // of llama: a space is put before a text
-	byText      map[string]int64
-	addBOS      bool
-	addEOS      bool
-	special     map[string]int64 // "bos", "eos", "unknown", "padding", where there is one
-	ends        []int64          // tokens that end an answer, beside eos
-	notes       []string
+	model        string // tokenizer.ggml.model: "gpt2" is byte-level BPE, "llama" SentencePiece's BPE
+	pre          string // tokenizer.ggml.pre, of gpt2
+	tokens       []token
+	merges       []string
+	spacePrefix  string // of llama: where a space is put before a text, one of the prefixes
+	normalizer   string // of gpt2: "nfc" or "none"
+	ignoreMerges bool   // of gpt2
+	byText       map[string]int64
+	addBOS       bool
+	addEOS       bool
+	special      map[string]int64 // "bos", "eos", "unknown", "padding", where there is one
+	ends         []int64          // tokens that end an answer, beside eos
+	notes        []string
 }
 
 func (v *vocabulary) note(format string, args ...any) {
@@ -92,7 +123,7 @@ func (v *vocabulary) fill() {
 		for v.has(text) {
 			text = "[" + text + "]"
 		}
-		v.tokens[id], v.byText[text] = token{text, unusedToken, -math.MaxFloat32 / 2}, int64(id)
+		v.tokens[id], v.byText[text] = token{text: text, kind: unusedToken, score: -math.MaxFloat32 / 2}, int64(id)
 	}
 }
 
@@ -120,7 +151,10 @@ func readVocabulary(f *folder, c *config, pre string, rows int64) (v *vocabulary
 	var file *tokenizerJSON
 	switch {
 	case hasJSON:
-		if file, err = parseTokenizer(data); err != nil {
+		if file, err = parseTokenizer(data); err == nil {
+			err = file.addTokens(s)
+		}
+		if err != nil {
 			return nil, err
 		}
 		if file.byteLevel() {
@@ -129,7 +163,7 @@ func readVocabulary(f *folder, c *config, pre string, rows int64) (v *vocabulary
 		}
 		v, err = file.sentencePieceVocabulary(pieces, rows)
 	case hasPieces:
-		v, err = pieceVocabulary(pieces, s.added, rows)
+		v, err = pieceVocabulary(pieces, s, rows)
 	default:
 		return nil, fmt.Errorf("%w: neither %s nor %s is there", ErrFormat, tokenizerFile, sentencePieceFile)
 	}
@@ -153,10 +187,14 @@ func (v *vocabulary) set(m *quant.Metadata) {
 	m.Set("tokenizer.ggml.token_type", kinds)
 	if v.model == "llama" {
 		m.Set("tokenizer.ggml.scores", scores)
-		m.Set("tokenizer.ggml.add_space_prefix", v.spacePrefix)
+		m.Set("tokenizer.ggml.add_space_prefix", v.spacePrefix != prefixNever)
+		m.Set(spacePrefixKey, v.spacePrefix)
 	} else {
 		m.Set("tokenizer.ggml.merges", v.merges)
+		m.Set(normalizerKey, v.normalizer)
+		m.Set(ignoreMergesKey, v.ignoreMerges)
 	}
+	v.setMatching(m)
 	for _, name := range []string{"bos", "eos", "unknown", "padding"} {
 		if id, ok := v.special[name]; ok {
 			m.Set("tokenizer.ggml."+name+"_token_id", uint32(id))
@@ -170,5 +208,28 @@ func (v *vocabulary) set(m *quant.Metadata) {
 			ends[i] = int32(id)
 		}
 		m.Set(quant.EndTokensKey, ends)
+	}
+}
+
+// setMatching writes the ids of the added tokens that are not found simply where their text stands.
+func (v *vocabulary) setMatching(m *quant.Metadata) {
+	for _, rule := range []struct {
+		key string
+		has func(matching) bool
+	}{
+		{leftStripKey, func(x matching) bool { return x.lstrip }},
+		{rightStripKey, func(x matching) bool { return x.rstrip }},
+		{singleWordKey, func(x matching) bool { return x.singleWord }},
+		{normalizedKey, func(x matching) bool { return x.normalized }},
+	} {
+		var ids []int32
+		for id, t := range v.tokens {
+			if rule.has(t.match) {
+				ids = append(ids, int32(id))
+			}
+		}
+		if len(ids) > 0 {
+			m.Set(rule.key, ids)
+		}
 	}
 }

@@ -2,7 +2,6 @@ package huggingface
 
 import (
 	"encoding/json"
-	"fmt"
 	"strings"
 )
 
@@ -23,6 +22,11 @@ type addedToken struct {
 	LStrip     bool   `json:"lstrip"`
 	RStrip     bool   `json:"rstrip"`
 	SingleWord bool   `json:"single_word"`
+	Normalized bool   `json:"normalized"`
+}
+
+func (a addedToken) matching() matching {
+	return matching{a.LStrip, a.RStrip, a.SingleWord, a.Normalized}
 }
 
 type tokenizerModel struct {
@@ -168,22 +172,41 @@ func (t *tokenizerJSON) entries(kind func(text string) int32) []entry {
 		case a.Special:
 			k = controlToken
 		}
-		out = append(out, entry{id: a.ID, token: token{text: a.Content, kind: k}, added: true})
+		out = append(out, entry{id: a.ID, token: token{text: a.Content, kind: k, match: a.matching()}, added: true})
 	}
 	return out
 }
 
-// stripping notes added tokens that take the spaces beside them, which GGUF cannot say.
-func (t *tokenizerJSON) stripping(v *vocabulary) {
-	var names []string
+// addTokens adds the tokens that only the files beside tokenizer.json have, as transformers does when it loads the
+// folder: one that is in the vocabulary keeps its id, another gets the next id behind the vocabulary and the tokens added
+// so far, whatever id the files give it. A file that gives it another one contradicts itself and is refused.
+func (t *tokenizerJSON) addTokens(s *special) error {
+	added := make(map[string]bool, len(t.AddedTokens))
+	next := int64(len(t.Model.ids))
 	for _, a := range t.AddedTokens {
-		if a.LStrip || a.RStrip || a.SingleWord {
-			names = append(names, fmt.Sprintf("%q", a.Content))
+		added[a.Content] = true
+		next = max(next, a.ID+1)
+	}
+	for _, e := range s.more() {
+		if added[e.token.text] || e.token.text == "" {
+			continue
 		}
+		id, inVocabulary := t.Model.ids[e.token.text]
+		if !inVocabulary {
+			id = next
+			next++
+		}
+		if e.id >= 0 && e.id != id {
+			return formatError(tokenizerConfigFile, "added_tokens_decoder: token %q has the id %d; with what %s has, its id is %d", e.token.text, e.id, tokenizerFile, id)
+		}
+		m := e.token.match
+		t.AddedTokens = append(t.AddedTokens, addedToken{
+			ID: id, Content: e.token.text, Special: e.token.kind == controlToken,
+			LStrip: m.lstrip, RStrip: m.rstrip, SingleWord: m.singleWord, Normalized: m.normalized,
+		})
+		added[e.token.text] = true
 	}
-	if len(names) > 0 {
-		v.note("%s: spaces beside %s are kept: llama.cpp does not know lstrip, rstrip and single_word", tokenizerFile, clip([]byte(strings.Join(names, ", "))))
-	}
+	return nil
 }
 
 // byteLevelVocabulary is the vocabulary of a byte-level BPE.
@@ -212,9 +235,9 @@ func (t *tokenizerJSON) byteLevelVocabulary(pre string, rows int64) (*vocabulary
 	for i, p := range t.Model.pairs {
 		v.merges[i] = p[0] + " " + p[1]
 	}
+	v.normalizer, v.ignoreMerges = "none", t.Model.IgnoreMerges
 	if t.Normalizer.find("NFC") != nil {
-		v.note("%s: normalizer NFC: llama.cpp takes texts as they come", tokenizerFile)
+		v.normalizer = "nfc"
 	}
-	t.stripping(v)
 	return v, nil
 }

@@ -96,7 +96,7 @@ func TestPiecesAreReadAlike(t *testing.T) {
 		list = append(list, v)
 	}
 	for i, v := range list {
-		if v.model != "llama" || !v.spacePrefix || !v.addBOS || v.addEOS || v.special["bos"] != 1 || v.special["eos"] != 2 || v.special["unknown"] != 0 || len(v.notes) > 0 {
+		if v.model != "llama" || v.spacePrefix != prefixSegment || !v.addBOS || v.addEOS || v.special["bos"] != 1 || v.special["eos"] != 2 || v.special["unknown"] != 0 || len(v.notes) > 0 {
 			t.Errorf("%d: %+v", i, v)
 		}
 		for id, token := range v.tokens {
@@ -273,7 +273,7 @@ func FuzzPieces(f *testing.F) {
 		if m, err := parsePieces(data); err == nil && len(m.GetPieces()) > len(data)/2 {
 			t.Errorf("%d pieces in %d bytes", len(m.GetPieces()), len(data))
 		}
-		if v, err := pieceVocabulary(data, nil, rows); err == nil {
+		if v, err := pieceVocabulary(data, &special{}, rows); err == nil {
 			whole(t, v, rows)
 		}
 	})
@@ -341,7 +341,7 @@ func inMemory(t *testing.T, data []byte) *shards {
 	}
 	s := &shards{tensors: map[string]*stored{}}
 	for _, x := range tensors {
-		s.tensors[x.Name] = &stored{Tensor: x, shard: "memory", r: r}
+		s.tensors[x.Name] = newStored(x, "memory", r)
 	}
 	return s
 }

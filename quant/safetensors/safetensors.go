@@ -14,6 +14,8 @@ import (
 	"io"
 	"math"
 	"slices"
+
+	"github.com/lorikeet-ai/lorikeet/internal/gitlfs"
 )
 
 // ErrFormat is wrapped by the errors of a file that is not sound.
@@ -99,6 +101,9 @@ func Read(r io.ReaderAt, size int64) ([]Tensor, error) {
 
 // readHeader returns the JSON header and where the data start.
 func readHeader(r io.ReaderAt, size int64) (header []byte, start int64, err error) {
+	if err := gitlfs.CheckFile(r, size); err != nil {
+		return nil, 0, fmt.Errorf("%w: %w", ErrFormat, err)
+	}
 	var prefix [8]byte
 	if size < int64(len(prefix)) {
 		return nil, 0, fmt.Errorf("%w: a file of %d bytes has no header", ErrFormat, size)
