@@ -693,7 +693,7 @@ type FineTuningJob struct {
 	// Model The base model.
 	Model string `json:"model"`
 
-	// FineTunedModel The adapter, to be named in `model`; null until the job succeeded.
+	// FineTunedModel The adapter with its version, to be named in `model`; it stays this job's, whatever later jobs of the same suffix make. Null until the job succeeded.
 	FineTunedModel *string `json:"fine_tuned_model"`
 
 	// OrganizationId Always lorikeet.

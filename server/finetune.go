@@ -8,6 +8,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/training"
 )
@@ -65,7 +66,9 @@ func (s *Server) fineTuningJob(j *training.Job) openapi.FineTuningJob {
 		out.ValidationFile = nullable(j.Validation.File)
 	}
 	if j.Result != nil {
-		out.FineTunedModel = &j.Result.Name
+		// With its version: another job of the same suffix moves the name, and this job's model must stay this job's.
+		model := adapters.Ref{Name: j.Result.Name, Version: j.Result.Version}.String()
+		out.FineTunedModel = &model
 	}
 	if j.Status.Ended() {
 		out.TrainedTokens = &j.Progress.Tokens

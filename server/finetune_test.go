@@ -74,11 +74,14 @@ func TestFineTuning(t *testing.T) {
 	}
 	s.ended(j.Id)
 	s.get("/v1/fine_tuning/jobs/"+j.Id, &j)
-	if j.Status != "succeeded" || text(j.FineTunedModel) != "pupil" || j.TrainedTokens == nil || j.FinishedAt == nil || j.Metadata["who"] != "me" {
+	if j.Status != "succeeded" || !strings.HasPrefix(text(j.FineTunedModel), "pupil@") || j.TrainedTokens == nil || j.FinishedAt == nil || j.Metadata["who"] != "me" {
 		t.Fatalf("the job is %+v", j)
 	}
 	var answer openapi.ChatCompletion
-	s.post("/v1/chat/completions", chatBody("hello", `"model":"pupil"`), &answer)
+	s.post("/v1/chat/completions", chatBody("hello", fmt.Sprintf(`"model":%q`, *j.FineTunedModel)), &answer)
+	if want := fmt.Sprintf("%q", *j.FineTunedModel); answer.Adapter == nil || string(*answer.Adapter) != want {
+		t.Errorf("the answer is of %v, not of %s", answer.Adapter, want)
+	}
 
 	var page openapi.FineTuningEventList
 	var messages []string

@@ -20,6 +20,7 @@ type patterns[T any] []pattern[T]
 // pattern is one key, matched with the whole of a module's path or with its tail after a dot. A key without
 // other marks than dots, which is what PEFT writes for every module of a model, needs no regular expression.
 type pattern[T any] struct {
+	key   string
 	plain string
 	expr  *regexp.Regexp // where plain is ""
 	value T
@@ -33,6 +34,16 @@ func (p patterns[T]) find(module string, otherwise T) T {
 		}
 	}
 	return otherwise
+}
+
+// unmatched returns the key of the first pattern that matches none of the modules' paths.
+func (p patterns[T]) unmatched(modules []string) (key string, found bool) {
+	for i := range p {
+		if !slices.ContainsFunc(modules, p[i].match) {
+			return p[i].key, true
+		}
+	}
+	return "", false
 }
 
 func (p *pattern[T]) match(module string) bool {
@@ -63,6 +74,7 @@ func parsePatterns[T any](v json.RawMessage, x *expressions, value func(json.Raw
 	}
 	p := make(patterns[T], len(members))
 	for i, m := range members {
+		p[i].key = m.key
 		if plainKey.MatchString(m.key) {
 			p[i].plain = m.key
 		} else if p[i].expr, err = x.compile(`^(?:.*\.)?(?:` + m.key + `)$`); err != nil {

@@ -35,15 +35,28 @@ func Targets(f *runtime.Facts, configJSON []byte) ([]runtime.TrainModule, error)
 		return nil, err
 	}
 	var list []runtime.TrainModule
+	var paths []string
 	for _, tensor := range slices.Sorted(maps.Keys(f.Targets)) {
 		if path, ok := peftModule(tensor); ok && c.targets.match(path) {
 			list = append(list, runtime.TrainModule{Tensor: tensor, Rank: c.rankOf(path), Scale: c.scale(path), DoRA: c.dora})
+			paths = append(paths, path)
 		}
 	}
 	if len(list) == 0 {
 		return nil, &FieldError{"target_modules", "together with exclude_modules and layers_to_transform leave no module to train", ErrUnsupported}
 	}
+	if key, found := c.rankPattern.unmatched(paths); found {
+		return nil, unmatchedPattern("rank_pattern", key)
+	}
+	if key, found := c.alphaPattern.unmatched(paths); found {
+		return nil, unmatchedPattern("alpha_pattern", key)
+	}
 	return list, nil
+}
+
+// unmatchedPattern is the error of a pattern that PEFT would pass over in silence.
+func unmatchedPattern(field, key string) error {
+	return &FieldError{field, fmt.Sprintf("has the key %q, which matches none of the modules that would be trained", clip([]byte(key))), ErrUnsupported}
 }
 
 // check wants every name of target_modules to be one of the base's modules, and every layer to exist.

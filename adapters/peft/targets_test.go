@@ -30,12 +30,14 @@ func TestPlan(t *testing.T) {
 
 func TestPlanRefusesByName(t *testing.T) {
 	for config, part := range map[string]string{
-		`{"r": 8, "lora_alpha": 8, "target_modules": ["q_proj", "c_attn"]}`:                        `target_modules has "c_attn", which the base has not`,
-		`{"r": 8, "lora_alpha": 8, "target_modules": ["embed_tokens"]}`:                            "lookups cannot be adapted",
-		`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "layers_to_transform": 2}`:      "layers_to_transform has 2: the base has the layers 0 to 1",
-		`{"r": 8, "lora_alpha": 8, "target_modules": ["q_proj"], "exclude_modules": ["q_proj"]}`:   "leave no module to train",
-		`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "rank_pattern": {"q_proj": 0}}`: `rank_pattern "q_proj" is not a whole number`,
-		`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "alpha_pattern": [1]}`:          "alpha_pattern is not an object",
+		`{"r": 8, "lora_alpha": 8, "target_modules": ["q_proj", "c_attn"]}`:                                    `target_modules has "c_attn", which the base has not`,
+		`{"r": 8, "lora_alpha": 8, "target_modules": ["embed_tokens"]}`:                                        "lookups cannot be adapted",
+		`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "layers_to_transform": 2}`:                  "layers_to_transform has 2: the base has the layers 0 to 1",
+		`{"r": 8, "lora_alpha": 8, "target_modules": ["q_proj"], "exclude_modules": ["q_proj"]}`:               "leave no module to train",
+		`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "rank_pattern": {"q_proj": 0}}`:             `rank_pattern "q_proj" is not a whole number`,
+		`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "rank_pattern": {"q_proj": 4, "qproj": 4}}`: `rank_pattern has the key "qproj", which matches none`,
+		`{"r": 8, "lora_alpha": 8, "target_modules": ["v_proj"], "alpha_pattern": {"^q_proj": 100}}`:           `alpha_pattern has the key "^q_proj", which matches none`,
+		`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "alpha_pattern": [1]}`:                      "alpha_pattern is not an object",
 	} {
 		_, err := Targets(pefttest.Facts(), []byte(config))
 		var e *FieldError

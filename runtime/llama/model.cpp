@@ -41,11 +41,14 @@ static void describe(Model & m, const wall_load_options & o) {
         return;
     }
     auto text = [&](llama_token t) { return t >= 0 && t < m.n_vocab() ? std::string(llama_vocab_get_text(v, t)) : ""; };
-    m.bos_text = text(llama_vocab_bos(v));
-    m.eos_text = text(llama_vocab_eos(v));
+    m.bos = o.no_bos ? LLAMA_TOKEN_NULL : llama_vocab_bos(v);
+    m.eos = o.no_eos ? LLAMA_TOKEN_NULL : llama_vocab_eos(v);
+    m.bos_text = text(m.bos);
+    m.eos_text = text(m.eos);
     const int32_t * more = o.end_tokens, * end = more + o.n_end_tokens;
     for (llama_token t = 0; t < m.n_vocab(); t++) {
-        if (llama_vocab_is_eog(v, t) || std::find(more, end, t) != end) {
+        const bool by_default = o.no_eos && t == llama_vocab_eos(v) && !llama_vocab_is_control(v, t);
+        if ((llama_vocab_is_eog(v, t) && !by_default) || std::find(more, end, t) != end) {
             m.end_tokens.push_back(t);
         }
     }
@@ -122,9 +125,9 @@ void wall_model_facts(const wall_model * w, wall_facts * out) {
     out->head_size = (int32_t) m.handle->hparams.n_embd_head_k;
     out->rope_norm = llama_model_rope_type(m.handle) == LLAMA_ROPE_TYPE_NORM;
     out->has_vocab = m.has_vocab();
-    out->add_bos = llama_vocab_get_add_bos(v);
-    out->bos = llama_vocab_bos(v);
-    out->eos = llama_vocab_eos(v);
+    out->add_bos = m.bos != LLAMA_TOKEN_NULL && llama_vocab_get_add_bos(v);
+    out->bos = m.bos;
+    out->eos = m.eos;
     out->parameters = (int64_t) llama_model_n_params(m.handle);
     for (const auto & [name, t] : m.handle->tensors_by_name) {
         out->resident += (int64_t) resident(m, t);

@@ -161,6 +161,7 @@ func (m *Model) open(o Options, file *quant.File, path string) error {
 		pinned.Pin(&ends[0])
 		options.end_tokens, options.n_end_tokens = (*C.int32_t)(&ends[0]), C.int32_t(len(ends))
 	}
+	options.no_bos, options.no_eos = withoutKey(file, "bos"), withoutKey(file, "eos")
 	var e C.wall_error
 	if m.ptr = C.wall_model_load(&options, &e); m.ptr == nil {
 		return wallError(&e)
@@ -187,6 +188,15 @@ func nf4Tensors(file *quant.File) (list []C.wall_nf4, free func()) {
 		}
 		C.free(memory)
 	}
+}
+
+// withoutKey is 1 where a byte-level vocabulary names no such special token. llama.cpp then takes token 11.
+func withoutKey(f *quant.File, special string) C.int {
+	model, _ := f.Metadata.String("tokenizer.ggml.model")
+	if _, ok := f.Metadata.Get("tokenizer.ggml." + special + "_token_id"); ok || model != "gpt2" {
+		return 0
+	}
+	return 1
 }
 
 // endTokens are the tokens that the file says end an answer.

@@ -53,7 +53,8 @@ struct Model {
     std::unordered_map<const ggml_tensor *, Nf4Weight> nf4;
     std::unordered_map<const ggml_tensor *, IntWeight> integers; // Q8_0 and Q6_K
 
-    std::vector<llama_token> end_tokens; // EOS, EOT, ...
+    llama_token bos = LLAMA_TOKEN_NULL, eos = LLAMA_TOKEN_NULL; // as the file has them
+    std::vector<llama_token> end_tokens;                        // EOS, EOT, ...
     std::string architecture;
     std::string bos_text, eos_text, name, chat_template;
 

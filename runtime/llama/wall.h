@@ -47,6 +47,7 @@ typedef struct {
     int use_mmap;
     const int32_t * end_tokens; // that end an answer, beside those that llama.cpp knows
     int32_t n_end_tokens;
+    int no_bos, no_eos;         // the file names none: llama.cpp's default, an ordinary token, does not stand for it
     uintptr_t progress;        // Go handles of callbacks; 0 for none
     uintptr_t log;
 } wall_load_options;
