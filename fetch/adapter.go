@@ -12,9 +12,10 @@ import (
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
 )
 
-// Adapter brings the adapter that source names into the folder dir, which is empty, and returns where it is: dir
-// itself where it is PEFT's two files, else the one file in it. No more than maxBytes are brought, and reserve hears how
-// many it will be before the first one comes: its error ends the fetch. pinned is the source with the commit that it was at.
+// Adapter downloads the adapter that source names into the folder dir, which is empty, and returns its path: dir itself
+// where it is PEFT's two files, else the one file in it. More than maxBytes are refused with ErrTooLarge. reserve is called
+// with the number of bytes before the download begins; its error ends it. pinned is the source with the commit that it was
+// at.
 func (f *Fetcher) Adapter(ctx context.Context, source, dir string, maxBytes int64, reserve func(bytes int64) error) (path, pinned string, err error) {
 	src, err := Parse(source)
 	if err != nil {
@@ -36,7 +37,7 @@ func (f *Fetcher) Adapter(ctx context.Context, source, dir string, maxBytes int6
 		return "", "", err
 	}
 	c.files = slices.Clone(c.files)
-	if err := f.complete(ctx, src.Repo, l.Commit, c.files); err != nil {
+	if err := f.fillSizesAndSums(ctx, src.Repo, l.Commit, c.files); err != nil {
 		return "", "", err
 	}
 	var wanted []wanted
@@ -44,17 +45,17 @@ func (f *Fetcher) Adapter(ctx context.Context, source, dir string, maxBytes int6
 		wanted = append(wanted, newWanted(e, sumOf(e), f.openFile(src.Repo, l.Commit, e)))
 	}
 	src.Revision = l.Commit
-	path, err = f.into(ctx, dir, src, wanted, bound{maxBytes, reserve})
+	path, err = f.downloadInto(ctx, dir, src, wanted, bound{maxBytes, reserve})
 	return path, src.String(), err
 }
 
-// bound says how much may be brought.
+// bound says how many bytes may be downloaded.
 type bound struct {
 	bytes   int64
 	reserve func(bytes int64) error
 }
 
-// wanted is a file to bring, and how.
+// wanted is a file to download, and how to open it.
 type wanted struct {
 	content
 	open opener
@@ -64,8 +65,8 @@ func newWanted(e entry, s sum, open opener) wanted {
 	return wanted{content{name: path.Base(e.Path), size: e.Size, sum: s}, open}
 }
 
-// into downloads files into dir, by the last element of their names.
-func (f *Fetcher) into(ctx context.Context, dir string, src Source, files []wanted, limit bound) (string, error) {
+// downloadInto downloads files into dir, by the last element of their names.
+func (f *Fetcher) downloadInto(ctx context.Context, dir string, src Source, files []wanted, limit bound) (string, error) {
 	total := int64(0)
 	for _, w := range files {
 		if total += w.size; w.size > limit.bytes || total > limit.bytes {
@@ -93,8 +94,8 @@ func (f *Fetcher) into(ctx context.Context, dir string, src Source, files []want
 	return filepath.Join(dir, files[0].name), nil
 }
 
-// fromBucket brings an adapter from a bucket. Who names a folder of PEFT's two files or a file needs no right to
-// list the bucket.
+// fromBucket downloads an adapter from a bucket. The right to list the bucket is not needed where the source names one
+// file or a folder of PEFT's two files.
 func (f *Fetcher) fromBucket(ctx context.Context, src Source, dir string, limit bound) (string, error) {
 	keys := []string{src.Path}
 	folder := src.Path
@@ -117,7 +118,7 @@ func (f *Fetcher) fromBucket(ctx context.Context, src Source, dir string, limit 
 	for _, o := range objects {
 		files = append(files, newWanted(o.entry, o.sum, f.s3.open(src.Bucket, o)))
 	}
-	return f.into(ctx, dir, src, files, limit)
+	return f.downloadInto(ctx, dir, src, files, limit)
 }
 
 func (f *Fetcher) stat(ctx context.Context, src Source, keys []string) ([]object, error) {
@@ -134,7 +135,7 @@ func (f *Fetcher) stat(ctx context.Context, src Source, keys []string) ([]object
 	return objects, nil
 }
 
-// search looks for the adapter in a folder of a bucket, or says what is there instead.
+// search looks for the adapter in a folder of a bucket. Its error says what is there instead.
 func (f *Fetcher) search(ctx context.Context, src Source, folder string) ([]object, error) {
 	var files []entry
 	err := f.retry(ctx, f.o.Tries, func() (_ bool, err error) {

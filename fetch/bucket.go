@@ -15,7 +15,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// bucket speaks S3 to one endpoint.
+// bucket is a client of one S3 service.
 type bucket struct {
 	core minio.Core
 	host string
@@ -27,7 +27,7 @@ const (
 	maxObjects = 10000
 )
 
-// newBucket connects to nothing. Buckets are in the path of an address, but for Amazon's own.
+// newBucket makes no connection. The bucket is in the path of an address, except at Amazon.
 func newBucket(o Bucket, stall time.Duration) (*bucket, error) {
 	lookup := minio.BucketLookupPath
 	if o.Endpoint == "" {
@@ -51,18 +51,18 @@ func newBucket(o Bucket, stall time.Duration) (*bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	client.SetAppInfo(agent, "1")
+	client.SetAppInfo(userAgent, "1")
 	return &bucket{core: minio.Core{Client: client}, host: u.Host}, nil
 }
 
-// object is a file of a bucket as it was when it was asked about.
+// object describes a file of a bucket at the time of the request.
 type object struct {
 	entry
 	tag string // ETag
 	sum sum
 }
 
-// stat asks what an object is.
+// stat returns the description of an object.
 func (b *bucket) stat(ctx context.Context, name, key string) (object, error) {
 	info, err := b.core.StatObject(ctx, name, key, minio.StatObjectOptions{Checksum: true})
 	if err != nil {
@@ -71,21 +71,21 @@ func (b *bucket) stat(ctx context.Context, name, key string) (object, error) {
 	return object{entry{Path: key, Size: info.Size}, info.ETag, sumOfObject(info)}, nil
 }
 
-// sumOfObject is the best sum over all of an object's bytes that the server states.
+// sumOfObject returns the best checksum over all of an object's bytes that the server states.
 func sumOfObject(info minio.ObjectInfo) sum {
 	for _, s := range []struct {
 		kind, text string
 		size       int
 	}{{sha256Sum, info.ChecksumSHA256, 32}, {crc64Sum, info.ChecksumCRC64NVME, 8}, {crc32cSum, info.ChecksumCRC32C, 4}} {
-		// Sums over the sums of an upload's parts end in "-3" and are no base64.
+		// Checksums over the checksums of an upload's parts end in "-3" and are not base64.
 		raw, err := base64.StdEncoding.DecodeString(s.text)
 		if err == nil && len(raw) == s.size && !strings.EqualFold(info.ChecksumMode, "COMPOSITE") {
 			return sum{s.kind, hex.EncodeToString(raw)}
 		}
 	}
-	// The ETag of an object that came in one part is its MD5, unless keys of its own encrypt it.
-	sealed := info.Metadata.Get("X-Amz-Server-Side-Encryption") == "aws:kms" || info.Metadata.Get("X-Amz-Server-Side-Encryption-Customer-Algorithm") != ""
-	if raw, err := hex.DecodeString(info.ETag); err == nil && len(raw) == 16 && !sealed {
+	// The ETag of an object that was uploaded in one part is its MD5, unless it is encrypted with keys of its own.
+	encrypted := info.Metadata.Get("X-Amz-Server-Side-Encryption") == "aws:kms" || info.Metadata.Get("X-Amz-Server-Side-Encryption-Customer-Algorithm") != ""
+	if raw, err := hex.DecodeString(info.ETag); err == nil && len(raw) == 16 && !encrypted {
 		return sum{md5Sum, strings.ToLower(info.ETag)}
 	}
 	return sum{}
@@ -115,7 +115,7 @@ func (b *bucket) list(ctx context.Context, name, folder string) ([]entry, error)
 	return files, nil
 }
 
-// open opens an object as it was when it was asked about: a bucket has no commits.
+// open opens an object in the version that stat has seen: a bucket has no commits.
 func (b *bucket) open(name string, o object) opener {
 	return func(ctx context.Context, offset int64, _ string) (*transfer, error) {
 		var opts minio.GetObjectOptions
@@ -132,7 +132,7 @@ func (b *bucket) open(name string, o object) opener {
 			var ok bool
 			if t.offset, total, ok = contentRange(text); !ok {
 				body.Close()
-				return nil, again(fmt.Errorf("%w: %s: a range without its place: %q", ErrCut, what, clean(text)))
+				return nil, retryable(fmt.Errorf("%w: %s: the range in its answer is %q, which has no position", ErrCut, what, clean(text)))
 			}
 		}
 		if total >= 0 && total != o.Size {
@@ -150,14 +150,14 @@ func setOffset(o *minio.GetObjectOptions, offset int64) error {
 	return o.SetRange(offset, 0)
 }
 
-// failed says what an error of the client means.
+// failed translates an error of the client.
 func (b *bucket) failed(ctx context.Context, what string, err error) error {
 	var r minio.ErrorResponse
 	if !errors.As(err, &r) {
-		if err = plain(ctx, err); ctx.Err() != nil && !errors.Is(err, errStalled) {
+		if err = withoutURL(ctx, err); ctx.Err() != nil && !errors.Is(err, errStalled) {
 			return err
 		}
-		return again(fmt.Errorf("%w: %s: %w", ErrUnreachable, b.host, err))
+		return retryable(fmt.Errorf("%w: %s: %w", ErrUnreachable, b.host, err))
 	}
 	fail := func(is error, hint string) error {
 		return fmt.Errorf("%w: %s: %s answers %d %s%s", is, what, b.host, r.StatusCode, clean(r.Code), hint)
@@ -166,15 +166,15 @@ func (b *bucket) failed(ctx context.Context, what string, err error) error {
 	case r.Code == minio.NoSuchBucket, r.Code == minio.NoSuchKey, s == http.StatusNotFound:
 		return fail(ErrNotFound, "")
 	case s == http.StatusPreconditionFailed:
-		return fail(ErrCut, ": the object has changed meanwhile")
+		return fail(ErrCut, ": the object was changed during the download")
 	case s == http.StatusRequestedRangeNotSatisfiable:
-		return again(fmt.Errorf("%w: %s: %w", ErrCut, what, errRange))
+		return retryable(fmt.Errorf("%w: %s: %w", ErrCut, what, errRange))
 	case r.Code == "SlowDown", s == http.StatusTooManyRequests:
-		return again(fail(ErrBusy, ""))
+		return retryable(fail(ErrBusy, ""))
 	case s >= 500:
-		return again(fail(ErrUnreachable, ""))
+		return retryable(fail(ErrUnreachable, ""))
 	case s == http.StatusForbidden, s == http.StatusUnauthorized:
-		return fail(ErrDenied, "; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY say who asks, AWS_REGION and AWS_ENDPOINT_URL where")
+		return fail(ErrDenied, "; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are the credentials, AWS_REGION and AWS_ENDPOINT_URL the service")
 	}
 	return fail(ErrUnreachable, ": "+clean(r.Message))
 }

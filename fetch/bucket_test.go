@@ -278,7 +278,7 @@ func (b *testBucket) breaksOff(t *testing.T, tensors []byte) {
 		first = false
 		return &cutting{w, 1000}
 	})
-	if _, err := fetch(); !errors.Is(err, ErrCut) || !strings.Contains(err.Error(), "has changed meanwhile") {
+	if _, err := fetch(); !errors.Is(err, ErrCut) || !strings.Contains(err.Error(), "was changed during the download") {
 		t.Errorf("the object has changed: %v", err)
 	}
 

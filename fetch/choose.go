@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// This file decides which files of a listing make the model or the adapter that was asked for. Its functions are
-// pure.
+// This file selects the files of a listing that make up the model or the adapter that was asked for. Its functions read
+// and change nothing else.
 
 // entry is one file of a repository or bucket.
 type entry struct {
@@ -27,15 +27,15 @@ const (
 	peftPickle  = "adapter_model.bin"
 )
 
-// chosen are files that belong together.
-type chosen struct {
-	files []entry
-	main  string // the path to hand on: of the file, of the first of its parts, or of their folder, "." for the top
-	whole bool   // main is a folder
+// selection is a set of files that belong together.
+type selection struct {
+	files    []entry
+	main     string // the path that the caller is given: of the file, of the first of its parts, or of their folder; "." for the top
+	isFolder bool   // main is a folder
 }
 
 // chooseModel picks the GGUF file, in all its parts, or the folder of safetensors that src names.
-func chooseModel(files []entry, src Source) (chosen, error) {
+func chooseModel(files []entry, src Source) (selection, error) {
 	folder := src.Path
 	if i := index(files, src.Path); i >= 0 {
 		switch base := path.Base(src.Path); {
@@ -44,23 +44,23 @@ func chooseModel(files []entry, src Source) (chosen, error) {
 		case strings.HasSuffix(base, ".safetensors"), strings.HasSuffix(base, ".safetensors.index.json"), base == "config.json":
 			return chooseFolder(files, src, path.Dir(src.Path))
 		}
-		return chosen{}, fmt.Errorf("%w: %s is neither a GGUF file nor one of safetensors", ErrContent, src)
+		return selection{}, fmt.Errorf("%w: %s is neither a GGUF file nor one of safetensors", ErrContent, src)
 	}
 	if folder == "" {
 		folder = "."
 	}
-	if folder != "." && !holds(files, folder) {
-		return chosen{}, fmt.Errorf("%w: %s has no %q", ErrNotFound, repoOf(src), src.Path)
+	if folder != "." && !hasFolder(files, folder) {
+		return selection{}, fmt.Errorf("%w: %s has no %q", ErrNotFound, repoOf(src), src.Path)
 	}
-	switch models := ggufs(files, folder, src.Quant); {
+	switch models := ggufFiles(files, folder, src.Quant); {
 	case len(models) == 1:
 		return chooseGGUF(files, models[0])
 	case len(models) > 1:
-		return chosen{}, fmt.Errorf("%w: %s has %d GGUF files; name one of them as %s: %s", ErrContent, src, len(models),
-			hubScheme+src.Repo+"/FILE", few(models))
+		return selection{}, fmt.Errorf("%w: %s has %d GGUF files; name one of them as %s: %s", ErrContent, src, len(models),
+			hubScheme+src.Repo+"/FILE", firstNames(models))
 	case src.Quant != "":
-		return chosen{}, fmt.Errorf("%w: %s has no GGUF file of type %s; it has %s", ErrContent, repoOf(src), src.Quant,
-			few(ggufs(files, folder, "")))
+		return selection{}, fmt.Errorf("%w: %s has no GGUF file of type %s; it has %s", ErrContent, repoOf(src), src.Quant,
+			firstNames(ggufFiles(files, folder, "")))
 	}
 	return chooseFolder(files, src, folder)
 }
@@ -73,8 +73,8 @@ var modelFile = regexp.MustCompile(`^(config|generation_config|tokenizer|tokeniz
 var shard = regexp.MustCompile(`^model.*\.safetensors$`)
 
 // chooseFolder picks the configuration, the tokenizer and the weights in a folder.
-func chooseFolder(files []entry, src Source, folder string) (chosen, error) {
-	c := chosen{main: folder, whole: true}
+func chooseFolder(files []entry, src Source, folder string) (selection, error) {
+	c := selection{main: folder, isFolder: true}
 	config, weights, other := false, false, []string{}
 	for _, f := range files {
 		dir, base := path.Dir(f.Path), path.Base(f.Path)
@@ -99,7 +99,7 @@ func chooseFolder(files []entry, src Source, folder string) (chosen, error) {
 	case !weights && slices.Contains(other, peftConfig):
 		return c, fmt.Errorf("%w: %s is an adapter, not a base model", ErrContent, src)
 	case !weights:
-		return c, fmt.Errorf("%w: %s has neither a GGUF file nor model*.safetensors; it has %s", ErrContent, src, few(other))
+		return c, fmt.Errorf("%w: %s has neither a GGUF file nor model*.safetensors; it has %s", ErrContent, src, firstNames(other))
 	case !config:
 		return c, fmt.Errorf("%w: %s has no config.json beside its safetensors", ErrContent, src)
 	}
@@ -107,39 +107,39 @@ func chooseFolder(files []entry, src Source, folder string) (chosen, error) {
 }
 
 // chooseAdapter picks PEFT's two files, one GGUF file or one archive.
-func chooseAdapter(files []entry, src Source) (chosen, error) {
+func chooseAdapter(files []entry, src Source) (selection, error) {
 	folder := src.Path
 	if i := index(files, src.Path); i >= 0 {
 		if base := path.Base(src.Path); base != peftConfig && base != peftTensors {
 			if !isAdapterFile(base) {
-				return chosen{}, fmt.Errorf("%w: %s is not an adapter: PEFT's two files, one .gguf, or one .zip or .tar of them are", ErrContent, src)
+				return selection{}, fmt.Errorf("%w: %s is not an adapter: PEFT's two files, one .gguf, or one .zip or .tar of them are", ErrContent, src)
 			}
-			return chosen{files: files[i : i+1], main: src.Path}, nil
+			return selection{files: files[i : i+1], main: src.Path}, nil
 		}
 		folder = path.Dir(src.Path)
 	}
 	if folder == "" {
 		folder = "."
 	}
-	if folder != "." && !holds(files, folder) {
-		return chosen{}, fmt.Errorf("%w: %s has no %q", ErrNotFound, repoOf(src), src.Path)
+	if folder != "." && !hasFolder(files, folder) {
+		return selection{}, fmt.Errorf("%w: %s has no %q", ErrNotFound, repoOf(src), src.Path)
 	}
 	c, t := index(files, path.Join(folder, peftConfig)), index(files, path.Join(folder, peftTensors))
-	models := ggufs(files, folder, src.Quant)
+	models := ggufFiles(files, folder, src.Quant)
 	switch {
 	case c >= 0 && t >= 0:
-		return chosen{files: []entry{files[c], files[t]}, main: folder, whole: true}, nil
+		return selection{files: []entry{files[c], files[t]}, main: folder, isFolder: true}, nil
 	case c >= 0 && index(files, path.Join(folder, peftPickle)) >= 0:
-		return chosen{}, fmt.Errorf("%w: %s has its tensors as a Python pickle, which can run code when it is read: save the adapter again "+
+		return selection{}, fmt.Errorf("%w: %s has its tensors as a Python pickle, which can run code when it is read: save the adapter again "+
 			"with model.save_pretrained(folder), which writes %s", ErrContent, src, peftTensors)
 	case c >= 0:
-		return chosen{}, fmt.Errorf("%w: %s has %s and no %s", ErrContent, src, peftConfig, peftTensors)
+		return selection{}, fmt.Errorf("%w: %s has %s and no %s", ErrContent, src, peftConfig, peftTensors)
 	case len(models) == 1:
-		return chosen{files: []entry{files[index(files, models[0])]}, main: models[0]}, nil
+		return selection{files: []entry{files[index(files, models[0])]}, main: models[0]}, nil
 	case len(models) > 1:
-		return chosen{}, fmt.Errorf("%w: %s has %d GGUF files; name one of them: %s", ErrContent, src, len(models), few(models))
+		return selection{}, fmt.Errorf("%w: %s has %d GGUF files; name one of them: %s", ErrContent, src, len(models), firstNames(models))
 	}
-	return chosen{}, fmt.Errorf("%w: %s has no adapter: neither %s nor a GGUF file%s", ErrContent, src, peftConfig, elsewhere(files))
+	return selection{}, fmt.Errorf("%w: %s has no adapter: neither %s nor a GGUF file%s", ErrContent, src, peftConfig, elsewhere(files))
 }
 
 // isAdapterFile reports whether a file's name is that of an adapter in one file.
@@ -159,16 +159,16 @@ func elsewhere(files []entry) string {
 	if len(folders) == 0 {
 		return ""
 	}
-	slices.Sort(folders) // a bucket lists in order, a hub as it likes
-	return "; there is one in " + few(folders)
+	slices.Sort(folders) // a bucket lists in order, a hub need not
+	return "; there is one in " + firstNames(folders)
 }
 
 // part is the end of the name of a GGUF file that comes in several.
 var part = regexp.MustCompile(`^(.*)-(\d{5})-of-(\d{5})\.gguf$`)
 
-// ggufs are the models in a folder and, where the type of weights is named, in the folders below it; of one in
+// ggufFiles are the models in a folder and, where the type of weights is named, in the folders below it; of one in
 // several parts the first. Projectors of images and matrices of importance are not models.
-func ggufs(files []entry, folder, quant string) []string {
+func ggufFiles(files []entry, folder, quant string) []string {
 	var found []string
 	for _, f := range files {
 		base := strings.ToLower(path.Base(f.Path))
@@ -189,7 +189,7 @@ func ggufs(files []entry, folder, quant string) []string {
 func hasType(p, quant string) bool {
 	base := strings.TrimSuffix(strings.ToLower(path.Base(p)), ".gguf")
 	quant = strings.ToLower(quant)
-	wordy := func(b byte) bool { return b == '_' || 'a' <= b && b <= 'z' || '0' <= b && b <= '9' }
+	isWordByte := func(b byte) bool { return b == '_' || 'a' <= b && b <= 'z' || '0' <= b && b <= '9' }
 	for at := 0; ; {
 		i := strings.Index(base[at:], quant)
 		if i < 0 {
@@ -197,7 +197,7 @@ func hasType(p, quant string) bool {
 		}
 		at += i
 		end := at + len(quant)
-		if (at == 0 || !wordy(base[at-1])) && (end == len(base) || !wordy(base[end])) {
+		if (at == 0 || !isWordByte(base[at-1])) && (end == len(base) || !isWordByte(base[end])) {
 			return true
 		}
 		at++
@@ -205,10 +205,10 @@ func hasType(p, quant string) bool {
 }
 
 // chooseGGUF picks a GGUF file, with the other parts where it is one of several.
-func chooseGGUF(files []entry, name string) (chosen, error) {
+func chooseGGUF(files []entry, name string) (selection, error) {
 	m := part.FindStringSubmatch(name)
 	if m == nil {
-		return chosen{files: files[index(files, name):][:1], main: name}, nil
+		return selection{files: files[index(files, name):][:1], main: name}, nil
 	}
 	var parts []entry
 	for _, f := range files {
@@ -218,17 +218,17 @@ func chooseGGUF(files []entry, name string) (chosen, error) {
 	}
 	slices.SortFunc(parts, func(a, b entry) int { return strings.Compare(a.Path, b.Path) })
 	if count, _ := strconv.Atoi(m[3]); len(parts) != count {
-		return chosen{}, fmt.Errorf("%w: %s is one of %d parts, and %d of them are there", ErrContent, name, count, len(parts))
+		return selection{}, fmt.Errorf("%w: %s is one of %d parts, and %d of them are there", ErrContent, name, count, len(parts))
 	}
-	return chosen{files: parts, main: parts[0].Path}, nil
+	return selection{files: parts, main: parts[0].Path}, nil
 }
 
 func index(files []entry, p string) int {
 	return slices.IndexFunc(files, func(f entry) bool { return f.Path == p })
 }
 
-// holds reports whether there is a file in folder or below it.
-func holds(files []entry, folder string) bool {
+// hasFolder reports whether there is a file in folder or below it.
+func hasFolder(files []entry, folder string) bool {
 	return slices.ContainsFunc(files, func(f entry) bool { return inside(f.Path, folder) })
 }
 
@@ -239,8 +239,8 @@ func repoOf(src Source) string {
 	return src.String()
 }
 
-// few writes the first names of a list.
-func few(names []string) string {
+// firstNames writes the first names of a list.
+func firstNames(names []string) string {
 	const most = 30
 	if len(names) == 0 {
 		return "none"

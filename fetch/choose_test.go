@@ -15,13 +15,13 @@ func names(text string) (files []entry) {
 	return files
 }
 
-// choice writes what was chosen as a line: where it is and its files.
-func choice(c chosen, err error) string {
+// choice writes what was selection as a line: where it is and its files.
+func choice(c selection, err error) string {
 	if err != nil {
 		return err.Error()
 	}
 	line := c.main
-	if c.whole {
+	if c.isFolder {
 		line = "folder " + path.Clean(c.main)
 	}
 	for _, f := range c.files {

@@ -13,26 +13,26 @@ import (
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
 )
 
-// transfer is a file on its way here.
+// transfer is a running download of a file.
 type transfer struct {
 	body   io.ReadCloser
 	offset int64  // in the file, of the first byte of body
-	tag    string // strong mark of this content, to be given to the opener that goes on; "": none
+	tag    string // strong ETag of this content, which the opener is given when the download is resumed; "": none
 }
 
-// opener begins a transfer at offset, or at 0 where the other end cannot or where the content is no longer the one
-// that tag marks. The transfer ends with ctx.
+// opener begins a transfer at offset. It begins at 0 where the server cannot send ranges, or where the content no longer
+// has the ETag tag. The transfer ends with ctx.
 type opener func(ctx context.Context, offset int64, tag string) (*transfer, error)
 
-// errRange is an opener's answer where the other end has no bytes at offset.
+// errRange is the error of an opener where the server has no bytes at offset.
 var errRange = errors.New("there is nothing at this offset")
 
-// enough is how many bytes a try must bring to count as getting further.
-const enough = 1 << 20
+// minProgress is how many bytes a try must receive to count as progress, which resets the number of failures.
+const minProgress = 1 << 20
 
-// download brings a file's bytes to the file at part, which may hold the beginning of them from an earlier time,
-// and checks them. Where it fails, part keeps what is good for the next time; bytes that turn out wrong are
-// dropped. The caller sees to it that nobody else writes to part, and moves it to its name.
+// download downloads a file's bytes to the file at part, which may hold the first of them from an earlier attempt, and
+// checks them. Where it fails, part keeps the bytes that can be used by the next attempt; bytes with a wrong checksum are
+// removed. The caller makes sure that nobody else writes to part, and renames it afterwards.
 func (f *Fetcher) download(ctx context.Context, want content, part string, open opener) (err error) {
 	s, err := openSink(part, want, f.o.Progress)
 	if err != nil {
@@ -42,25 +42,25 @@ func (f *Fetcher) download(ctx context.Context, want content, part string, open 
 	return f.retry(ctx, f.o.Tries, func() (bool, error) {
 		before := s.size
 		err := s.fill(ctx, open, f.o.Stall)
-		return s.size-before >= enough, err
+		return s.size-before >= minProgress, err
 	})
 }
 
-// sink receives a file and sums it up as it comes.
+// sink writes a file as it is received and computes its checksum.
 type sink struct {
-	want     content
-	path     string
-	file     *os.File
-	sum      hash.Hash
-	size     int64 // bytes in file, all of them in sum
-	pieces   int   // transfers that they came in
-	wrong    int   // times that the sum did not match
-	tag      string
-	progress func(string, int64, int64)
-	told     time.Time // of progress
+	want       content
+	path       string
+	file       *os.File
+	sum        hash.Hash
+	size       int64 // bytes in file, all of them in sum
+	transfers  int   // that the bytes came in
+	mismatches int   // times that the checksum did not match
+	tag        string
+	progress   func(string, int64, int64)
+	reported   time.Time // when progress was last reported
 }
 
-// openSink opens the file at path and sums up what it holds.
+// openSink opens the file at path and computes the checksum of what it holds.
 func openSink(path string, want content, progress func(string, int64, int64)) (*sink, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -71,7 +71,7 @@ func openSink(path string, want content, progress func(string, int64, int64)) (*
 		return nil, errors.Join(err, file.Close())
 	}
 	if s.size > 0 {
-		s.pieces = 1
+		s.transfers = 1
 	}
 	tag, err := os.ReadFile(s.tagPath())
 	if err == nil {
@@ -88,9 +88,9 @@ func openSink(path string, want content, progress func(string, int64, int64)) (*
 
 func (s *sink) tagPath() string { return s.path + ".tag" }
 
-// restart drops what came.
+// restart removes the bytes that were received.
 func (s *sink) restart() error {
-	s.size, s.pieces, s.tag, s.sum = 0, 0, "", s.want.sum.hash(s.want.size)
+	s.size, s.transfers, s.tag, s.sum = 0, 0, "", s.want.sum.hash(s.want.size)
 	if err := s.file.Truncate(0); err != nil {
 		return disk.NoSpace(err)
 	}
@@ -98,7 +98,7 @@ func (s *sink) restart() error {
 	return err
 }
 
-// fill receives what is missing and checks the whole.
+// fill receives the missing bytes and checks the whole file.
 func (s *sink) fill(ctx context.Context, open opener, stall time.Duration) error {
 	if s.size < s.want.size {
 		if err := s.receive(ctx, open, stall); err != nil {
@@ -106,13 +106,14 @@ func (s *sink) fill(ctx context.Context, open opener, stall time.Duration) error
 		}
 	}
 	if err := s.want.check(s.sum); err != nil {
-		pieces := s.pieces
+		transfers := s.transfers
 		if e := s.restart(); e != nil {
 			return e
 		}
-		// Pieces may be of different times. What came in one is what the other end has.
-		if s.wrong++; pieces > 1 && s.wrong == 1 {
-			return again(err)
+		// The file may have changed between two transfers, so another try is worthwhile. What came in one transfer is
+		// what the server has.
+		if s.mismatches++; transfers > 1 && s.mismatches == 1 {
+			return retryable(err)
 		}
 		return err
 	}
@@ -120,7 +121,7 @@ func (s *sink) fill(ctx context.Context, open opener, stall time.Duration) error
 	return disk.NoSpace(s.file.Sync())
 }
 
-// receive goes on with the transfer.
+// receive resumes the download.
 func (s *sink) receive(parent context.Context, open opener, stall time.Duration) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(context.Canceled)
@@ -133,7 +134,7 @@ func (s *sink) receive(parent context.Context, open opener, stall time.Duration)
 	if err != nil {
 		return err
 	}
-	body := newPatient(t.body, stall, cancel)
+	body := newStallReader(t.body, stall, cancel)
 	defer body.Close()
 	if err := s.begin(t); err != nil {
 		return err
@@ -146,24 +147,24 @@ func (s *sink) receive(parent context.Context, open opener, stall time.Duration)
 	case parent.Err() != nil:
 		return context.Cause(parent)
 	case err != nil:
-		return again(fmt.Errorf("%w: %s, after %d of %d bytes: %w", ErrCut, s.want.name, s.size, s.want.size, plain(ctx, err)))
+		return retryable(fmt.Errorf("%w: %s, after %d of %d bytes: %w", ErrCut, s.want.name, s.size, s.want.size, withoutURL(ctx, err)))
 	case s.size < s.want.size:
-		return again(fmt.Errorf("%w: %s, after %d of %d bytes", ErrCut, s.want.name, s.size, s.want.size))
+		return retryable(fmt.Errorf("%w: %s, after %d of %d bytes", ErrCut, s.want.name, s.size, s.want.size))
 	}
 	return nil
 }
 
-// begin makes ready for the bytes of t.
+// begin prepares the file for the bytes of t.
 func (s *sink) begin(t *transfer) error {
 	if t.offset != s.size {
 		if t.offset != 0 {
-			return again(fmt.Errorf("%w: %s: bytes from %d came where those from %d were asked for", ErrCut, s.want.name, t.offset, s.size))
+			return retryable(fmt.Errorf("%w: %s: bytes from %d came where those from %d were asked for", ErrCut, s.want.name, t.offset, s.size))
 		}
 		if err := s.restart(); err != nil {
 			return err
 		}
 	}
-	s.pieces++
+	s.transfers++
 	if t.tag == s.tag {
 		return nil
 	}
@@ -171,10 +172,10 @@ func (s *sink) begin(t *transfer) error {
 	return disk.NoSpace(os.WriteFile(s.tagPath(), []byte(t.tag), 0o644))
 }
 
-// sinkError tells errors of the receiving end from those of the sending one.
+// sinkError marks errors of writing, so that they are not taken for errors of the connection.
 type sinkError struct{ error }
 
-// Write keeps bytes of the file. It is for io.Copy.
+// Write appends bytes to the file. It is called by io.Copy.
 func (s *sink) Write(b []byte) (int, error) {
 	if s.size+int64(len(b)) > s.want.size {
 		return 0, &sinkError{fmt.Errorf("%w: %s has more than its %d bytes", ErrChecksum, s.want.name, s.want.size)}
@@ -185,14 +186,14 @@ func (s *sink) Write(b []byte) (int, error) {
 	if err != nil {
 		return n, &sinkError{disk.NoSpace(err)}
 	}
-	if now := time.Now(); now.Sub(s.told) > 100*time.Millisecond {
-		s.told = now
+	if now := time.Now(); now.Sub(s.reported) > 100*time.Millisecond {
+		s.reported = now
 		s.progress(s.want.name, s.size, s.want.size)
 	}
 	return n, nil
 }
 
-// close closes the file; without its bytes it goes.
+// close closes the file, and removes it where nothing was received.
 func (s *sink) close() error {
 	err := s.file.Close()
 	if s.size == 0 && s.want.size > 0 {

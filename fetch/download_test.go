@@ -60,7 +60,7 @@ func TestResumeAfterTheProcess(t *testing.T) {
 	if _, err := f.Model(t.Context(), "hf://org/repo"); !errors.Is(err, ErrCut) {
 		t.Fatalf("%v", err)
 	}
-	parts, _ := filepath.Glob(filepath.Join(f.shelfOf("org/repo").dir, "parts", "*"))
+	parts, _ := filepath.Glob(filepath.Join(f.cacheOf("org/repo").dir, "parts", "*"))
 	if len(parts) != 2 || len(leftovers(t, dir)) != 2 { // the bytes and their tag
 		t.Fatalf("%q of %q", parts, leftovers(t, dir))
 	}
@@ -104,7 +104,7 @@ func TestResumeOfOtherBytes(t *testing.T) {
 			if _, err := f.Model(t.Context(), "hf://org/repo"); !errors.Is(err, ErrCut) {
 				t.Fatal(err)
 			}
-			test.spoil(h, filepath.Join(f.shelfOf("org/repo").dir, "parts", digest(noise(1, size))))
+			test.spoil(h, filepath.Join(f.cacheOf("org/repo").dir, "parts", digest(noise(1, size))))
 			f, _ = h.fetcher(dir)
 			path, err := f.Model(t.Context(), "hf://org/repo")
 			if err != nil {
@@ -167,7 +167,7 @@ func TestWrongBytes(t *testing.T) {
 			if got := len(h.served("cdn")); got != test.tries {
 				t.Errorf("%d tries, want %d", got, test.tries)
 			}
-			if files := leftovers(t, filepath.Join(f.shelfOf("org/repo").dir, h.commits[0].sha)); len(files) > 0 {
+			if files := leftovers(t, filepath.Join(f.cacheOf("org/repo").dir, h.commits[0].sha)); len(files) > 0 {
 				t.Errorf("%q is kept", files)
 			}
 			if parts := leftovers(t, dir); errors.Is(test.want, ErrChecksum) && !test.chunk && len(parts) > 0 {
@@ -182,7 +182,7 @@ func flip(b []byte) []byte {
 	return b
 }
 
-// TestTriesAreBounded checks ends of patience: connections that end at once, and ones that bring a little each.
+// TestTriesAreBounded checks ends of maxRetryAfter: connections that end at once, and ones that bring a little each.
 func TestTriesAreBounded(t *testing.T) {
 	h := newTestHub(t, oneModel(100_000))
 	h.beforeLarge = func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }
@@ -229,7 +229,7 @@ func TestSilenceIsCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustHold(t, path, noise(1, 100_000))
-	if !strings.Contains(said.all(), "after 5000 of 100000 bytes: nothing came for too long") {
+	if !strings.Contains(said.all(), "after 5000 of 100000 bytes: nothing was received for too long") {
 		t.Errorf("said %q", said.all())
 	}
 }

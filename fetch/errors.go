@@ -17,33 +17,33 @@ var (
 	ErrTooLarge    = errors.New("the source is too large")
 	ErrChecksum    = errors.New("the checksum does not match")
 	ErrCut         = errors.New("the transfer was cut off")
-	ErrUnreachable = errors.New("the other end does not answer")
-	ErrBusy        = errors.New("the other end wants fewer requests")
+	ErrUnreachable = errors.New("the remote server does not answer as it should")
+	ErrBusy        = errors.New("the remote server asks for fewer requests")
 	ErrOffline     = errors.New("not on this disk, and HF_HUB_OFFLINE is set")
 )
 
-// temporary is an error that another try may not have.
-type temporary struct {
+// retryableError is an error that may not occur again when the request is repeated.
+type retryableError struct {
 	error
-	after time.Duration // what the other end asks to wait
+	after time.Duration // how long the server asks to wait
 }
 
-func (t *temporary) Unwrap() error { return t.error }
+func (t *retryableError) Unwrap() error { return t.error }
 
-// again marks err as worth another try.
-func again(err error) error { return &temporary{error: err} }
+// retryable marks err as one after which the request is repeated.
+func retryable(err error) error { return &retryableError{error: err} }
 
-// waitFor says whether another try is worth its while, and how long the other end asks to wait before it.
-func waitFor(err error) (time.Duration, bool) {
-	var t *temporary
-	if !errors.As(err, &t) || t.after > patience {
+// retryDelay returns whether the request should be repeated after err, and how long the server asks to wait before.
+func retryDelay(err error) (time.Duration, bool) {
+	var t *retryableError
+	if !errors.As(err, &t) || t.after > maxRetryAfter {
 		return 0, false
 	}
 	return t.after, true
 }
 
-// plain returns the cause of an error of net/http without the address, whose query may be a signature.
-func plain(ctx context.Context, err error) error {
+// withoutURL returns the cause of an error of net/http without the address, whose query may be a signature.
+func withoutURL(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}

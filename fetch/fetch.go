@@ -11,39 +11,39 @@ import (
 // DefaultHub is the hub that is asked where the operator names no other one.
 const DefaultHub = "https://huggingface.co"
 
-// Options are what main builds a Fetcher from.
+// Options are the settings of a Fetcher.
 type Options struct {
 	Hub    Hub
 	Bucket Bucket
 	Dir    string // where models are kept; made on first use
 
-	// Progress hears how far a file has come, at most ten times a second and at its end; may be nil.
+	// Progress is called with the state of a download, at most ten times a second and at its end; may be nil.
 	Progress func(file string, done, total int64)
-	// Note hears what a person who waits should know, such as another try; may be nil.
+	// Note is called with messages for a person who waits, for example before a request is repeated; may be nil.
 	Note func(string)
 
-	Tries int           // at one request or file, in a row and without getting further; 0: 5
+	Tries int           // failures in a row, without progress, after which a request or file is given up; 0: 5
 	Pause time.Duration // before the second try, doubled before each further one up to 30 s; 0: 1 s
-	Stall time.Duration // how long the other end may send nothing; 0: 30 s
+	Stall time.Duration // how long a server may send nothing; 0: 30 s
 }
 
-// Hub is where repositories are.
+// Hub says where the hub is and how to access it.
 type Hub struct {
 	Endpoint string // "": DefaultHub
 	Token    string // sent to Endpoint alone; "": none
-	Offline  bool   // do not ask: what is not on the disk does not exist
+	Offline  bool   // make no requests: only what is on the disk already can be used
 }
 
-// Bucket is where buckets are, and who asks.
+// Bucket says where the S3 service is and how to access it.
 type Bucket struct {
 	Endpoint string // "": Amazon's
-	Region   string // "": asked for, at Amazon
+	Region   string // "": the service is asked for it, at Amazon only
 	Key      string // access key id; "": anonymous
 	Secret   string
 	Session  string // of temporary keys
 }
 
-// Fetcher brings files. Its methods may be called from any goroutine; several Fetchers and processes may share
+// Fetcher downloads files. Its methods may be called from any goroutine; several Fetchers and processes may share
 // one Dir.
 type Fetcher struct {
 	o   Options
@@ -52,8 +52,8 @@ type Fetcher struct {
 	s3  *bucket
 }
 
-// patience bounds how long another end may ask to be left alone before that is an error.
-const patience = time.Minute
+// maxRetryAfter is the longest wait a server may ask for; a longer one is an error.
+const maxRetryAfter = time.Minute
 
 // New makes a Fetcher. It connects to nothing yet. The error names the variable of the environment that is wrong.
 func New(o Options) (*Fetcher, error) {
@@ -96,19 +96,19 @@ func endpoint(text string) (*url.URL, error) {
 	return u, nil
 }
 
-// retry calls try until it succeeds, fails for good, or has failed too often in a row. A try that fails and says
-// that it got further than the one before it begins a new row.
-func (f *Fetcher) retry(ctx context.Context, tries int, try func() (further bool, err error)) error {
+// retry calls try until it succeeds, returns an error that is not retryable, or has failed as often in a row as tries
+// says. A failure with progress sets the count back.
+func (f *Fetcher) retry(ctx context.Context, tries int, try func() (progress bool, err error)) error {
 	for failures := 0; ; {
-		further, err := try()
+		progress, err := try()
 		if err == nil {
 			return nil
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		wait, ok := waitFor(err)
-		if further {
+		wait, ok := retryDelay(err)
+		if progress {
 			failures = 0
 		}
 		if failures++; !ok || failures >= tries {

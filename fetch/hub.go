@@ -31,7 +31,7 @@ var (
 
 // list asks the hub which commit a revision is and what is in it. tries bounds how often.
 func (f *Fetcher) list(ctx context.Context, src Source, tries int) (listing, error) {
-	u := under(f.api, "api", "models", src.Repo)
+	u := joinURL(f.api, "api", "models", src.Repo)
 	u = u.JoinPath("revision", url.PathEscape(src.Revision))
 	u.RawQuery = "blobs=true"
 	var l listing
@@ -98,15 +98,15 @@ func parseListing(body []byte) (listing, error) {
 			continue
 		}
 		if e.Size < -1 || e.SHA256 != "" && !sha256Name.MatchString(e.SHA256) || e.Blob != "" && !sha1Name.MatchString(e.Blob) {
-			return listing{}, fmt.Errorf("its listing has a size or checksum of %q that is none", clean(e.Path))
+			return listing{}, fmt.Errorf("its listing has an invalid size or checksum of %q", clean(e.Path))
 		}
 		l.Files = append(l.Files, e)
 	}
 	return l, nil
 }
 
-// under is base with further elements in its path, each of which may hold slashes and needs no escapes.
-func under(base *url.URL, parts ...string) *url.URL {
+// joinURL is base with further elements in its path, each of which may hold slashes and needs no escapes.
+func joinURL(base *url.URL, parts ...string) *url.URL {
 	u := *base
 	for _, part := range parts {
 		for s := range strings.SplitSeq(part, "/") {
@@ -116,8 +116,8 @@ func under(base *url.URL, parts ...string) *url.URL {
 	return &u
 }
 
-// complete asks for the sizes and sums that a listing lacks: mirrors do not all give them.
-func (f *Fetcher) complete(ctx context.Context, repo, commit string, files []entry) error {
+// fillSizesAndSums asks for the sizes and sums that a listing lacks: mirrors do not all give them.
+func (f *Fetcher) fillSizesAndSums(ctx context.Context, repo, commit string, files []entry) error {
 	for i := range files {
 		e := &files[i]
 		if e.Size >= 0 && sumOf(*e).kind != "" {
@@ -133,7 +133,7 @@ func (f *Fetcher) complete(ctx context.Context, repo, commit string, files []ent
 
 // head reads what the hub's headers say of a file.
 func (f *Fetcher) head(ctx context.Context, repo, commit string, e *entry) error {
-	a, err := f.hub.do(ctx, http.MethodHead, under(f.api, repo, "resolve", commit, e.Path), nil, true)
+	a, err := f.hub.do(ctx, http.MethodHead, joinURL(f.api, repo, "resolve", commit, e.Path), nil, true)
 	if err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ func (f *Fetcher) head(ctx context.Context, repo, commit string, e *entry) error
 
 // openFile opens a file of a repository at a commit.
 func (f *Fetcher) openFile(repo, commit string, e entry) opener {
-	u := under(f.api, repo, "resolve", commit, e.Path)
+	u := joinURL(f.api, repo, "resolve", commit, e.Path)
 	return func(ctx context.Context, offset int64, tag string) (*transfer, error) {
 		header := http.Header{}
 		if offset > 0 {
@@ -207,11 +207,11 @@ func (f *Fetcher) accept(a *answer, commit string, e entry, offset int64) (*tran
 	case http.StatusPartialContent:
 		var ok bool
 		if t.offset, total, ok = contentRange(a.Header.Get("Content-Range")); !ok {
-			return nil, again(fmt.Errorf("%w: %s: a range without its place: %q", ErrCut, e.Path, clean(a.Header.Get("Content-Range"))))
+			return nil, retryable(fmt.Errorf("%w: %s: the range in its answer is %q, which has no position", ErrCut, e.Path, clean(a.Header.Get("Content-Range"))))
 		}
 	case http.StatusRequestedRangeNotSatisfiable:
 		if offset > 0 {
-			return nil, again(fmt.Errorf("%w: %s: %w", ErrCut, e.Path, errRange))
+			return nil, retryable(fmt.Errorf("%w: %s: %w", ErrCut, e.Path, errRange))
 		}
 		return nil, f.hub.status(a, e.Path)
 	default:

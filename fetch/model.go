@@ -9,10 +9,10 @@ import (
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
 )
 
-// Model brings the base model that source, an hf:// one, names, and returns where it is: a GGUF file (of one in
-// several parts the first), or a folder with config.json, model*.safetensors and the files of the tokenizer. What
-// is here already is not brought again. A revision that is a whole commit asks nobody once it is here; of a branch
-// or tag the hub is asked where it is now, and where the hub does not answer, what was here last is used.
+// Model downloads the base model that source, an hf:// one, names, and returns its path: a GGUF file (the first where it
+// is split into several), or a folder with config.json, model*.safetensors and the tokenizer's files. Files that are here
+// already are not downloaded again. For a full commit no request is made once its files are here. For a branch or tag the
+// hub is asked for its present commit; where the hub does not answer, the commit of the last time is used.
 func (f *Fetcher) Model(ctx context.Context, source string) (path string, err error) {
 	src, err := Parse(source)
 	if err != nil {
@@ -21,7 +21,7 @@ func (f *Fetcher) Model(ctx context.Context, source string) (path string, err er
 	if src.Repo == "" {
 		return "", fmt.Errorf("%w: %q: models come from hf://", ErrSource, source)
 	}
-	s := f.shelfOf(src.Repo)
+	s := f.cacheOf(src.Repo)
 	l, err := f.resolve(ctx, s, src)
 	if err != nil {
 		return "", err
@@ -30,14 +30,14 @@ func (f *Fetcher) Model(ctx context.Context, source string) (path string, err er
 	if err != nil {
 		return "", err
 	}
-	if err := f.bring(ctx, s, src, l.Commit, c.files); err != nil {
+	if err := f.downloadMissing(ctx, s, src, l.Commit, c.files); err != nil {
 		return "", err
 	}
 	return s.file(l.Commit, c.main), nil
 }
 
-// resolve finds the listing of a revision, at the hub or, where that will do, on the disk.
-func (f *Fetcher) resolve(ctx context.Context, s shelf, src Source) (listing, error) {
+// resolve returns the listing of a revision, from the hub, or from the disk where that is enough.
+func (f *Fetcher) resolve(ctx context.Context, s repoCache, src Source) (listing, error) {
 	kept, keptErr := s.listing(src.Revision)
 	switch {
 	case keptErr == nil && (f.o.Hub.Offline || commitName.MatchString(src.Revision)):
@@ -57,11 +57,11 @@ func (f *Fetcher) resolve(ctx context.Context, s shelf, src Source) (listing, er
 	if err != nil {
 		return listing{}, err
 	}
-	return l, s.keep(src.Revision, l)
+	return l, s.saveListing(src.Revision, l)
 }
 
-// bring downloads those of files that are not here.
-func (f *Fetcher) bring(ctx context.Context, s shelf, src Source, commit string, files []entry) error {
+// downloadMissing downloads those of the files that are not here yet.
+func (f *Fetcher) downloadMissing(ctx context.Context, s repoCache, src Source, commit string, files []entry) error {
 	missing := func() (m []entry) {
 		for _, e := range files {
 			if !s.has(commit, e) {
@@ -82,18 +82,18 @@ func (f *Fetcher) bring(ctx context.Context, s shelf, src Source, commit string,
 		return err
 	}
 	defer unlock()
-	m = missing() // less, where another process was at it
-	if err := f.complete(ctx, src.Repo, commit, m); err != nil {
+	m = missing() // fewer, where another process has downloaded some meanwhile
+	if err := f.fillSizesAndSums(ctx, src.Repo, commit, m); err != nil {
 		return err
 	}
 	var rest []entry
 	need := int64(0)
 	for _, e := range m {
-		if s.has(commit, e) || s.reuse(commit, e) {
+		if s.has(commit, e) || s.linkFromOtherCommit(commit, e) {
 			continue
 		}
 		rest, need = append(rest, e), need+e.Size
-		if info, err := os.Stat(s.part(commit, e)); err == nil {
+		if info, err := os.Stat(s.partPath(commit, e)); err == nil {
 			need -= min(info.Size(), e.Size)
 		}
 	}
@@ -101,12 +101,12 @@ func (f *Fetcher) bring(ctx context.Context, s shelf, src Source, commit string,
 		return err
 	}
 	for _, e := range rest {
-		part := s.part(commit, e)
+		part := s.partPath(commit, e)
 		want := content{name: e.Path, size: e.Size, sum: sumOf(e)}
 		if err := f.download(ctx, want, part, f.openFile(src.Repo, commit, e)); err != nil {
 			return err
 		}
-		if err := s.place(part, commit, e); err != nil {
+		if err := s.finishPart(part, commit, e); err != nil {
 			return err
 		}
 	}

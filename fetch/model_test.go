@@ -52,7 +52,7 @@ func filesIn(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// leftovers are the files of models and of parts, without what the shelf keeps of its own.
+// leftovers are the files of models and of parts, without what the repoCache keeps of its own.
 func leftovers(t *testing.T, dir string) []string {
 	t.Helper()
 	return slices.DeleteFunc(filesIn(t, dir), func(p string) bool {
@@ -208,7 +208,7 @@ func TestModelOfManyAtOnce(t *testing.T) {
 func TestWaitingForAnotherProcessCanBeEnded(t *testing.T) {
 	h := newTestHub(t, oneModel(8<<10))
 	f, _ := h.fetcher(t.TempDir())
-	unlock, err := f.shelfOf("org/repo").lock(t.Context(), func() {})
+	unlock, err := f.cacheOf("org/repo").lock(t.Context(), func() {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,9 +76,9 @@ func FuzzListing(f *testing.F) {
 			}
 		}
 		for _, src := range []Source{{Repo: "o/r"}, {Repo: "o/r", Quant: "q4_0"}} {
-			for _, choose := range []func([]entry, Source) (chosen, error){chooseModel, chooseAdapter} {
+			for _, choose := range []func([]entry, Source) (selection, error){chooseModel, chooseAdapter} {
 				if c, err := choose(l.Files, src); err == nil && len(c.files) == 0 {
-					t.Error("nothing is chosen and nothing said")
+					t.Error("nothing is selection and nothing said")
 				}
 			}
 		}

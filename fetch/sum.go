@@ -11,15 +11,15 @@ import (
 	"hash/crc64"
 )
 
-// content is what a file must come out as.
+// content is what a downloaded file must be.
 type content struct {
 	name string // for messages
 	size int64
 	sum  sum
 }
 
-// sum is what the other end says of a file's bytes. SHA-1 and MD5 stand where it says nothing better: they find
-// what broke on the way.
+// sum is the checksum that the server states for a file. SHA-1 and MD5 are used where it states nothing better: they
+// find transmission errors, not forgeries.
 type sum struct {
 	kind string // of the names below; "": only the size is known
 	hex  string
@@ -34,10 +34,10 @@ const (
 	crc64Sum  = "crc64nvme"
 )
 
-// nvme is the polynomial of CRC-64/NVME, reversed.
-const nvme = 0x9a6c9329ac4bc9b5
+// crc64NVMEPolynomial is the polynomial of CRC-64/NVME, reversed.
+const crc64NVMEPolynomial = 0x9a6c9329ac4bc9b5
 
-// hash begins a sum over size bytes.
+// hash returns the hash function for size bytes.
 func (s sum) hash(size int64) hash.Hash {
 	switch s.kind {
 	case blobSum:
@@ -49,12 +49,12 @@ func (s sum) hash(size int64) hash.Hash {
 	case crc32cSum:
 		return crc32.New(crc32.MakeTable(crc32.Castagnoli))
 	case crc64Sum:
-		return crc64.New(crc64.MakeTable(nvme))
+		return crc64.New(crc64.MakeTable(crc64NVMEPolynomial))
 	}
 	return sha256.New()
 }
 
-// check compares what came with what was promised.
+// check compares the checksum of what was received with the stated one.
 func (c content) check(h hash.Hash) error {
 	got := hex.EncodeToString(h.Sum(nil))
 	if c.sum.kind == "" || got == c.sum.hex {

@@ -13,8 +13,8 @@ import (
 	"unicode"
 )
 
-// web asks a hub over HTTP. It follows redirects itself: net/http hands an Authorization header on to the same
-// host name on another port and to subdomains, and the token is for the hub's own origin alone.
+// web sends requests to a hub over HTTP. It follows redirects itself: net/http passes an Authorization header on to the
+// same host name on another port and to subdomains, and the token must be sent to the hub's own origin only.
 type web struct {
 	client *http.Client
 	home   *url.URL
@@ -23,14 +23,14 @@ type web struct {
 }
 
 const (
-	agent   = "lorikeet"
-	maxHops = 10
+	userAgent    = "lorikeet"
+	maxRedirects = 10
 )
 
-// newTransport makes connections that do not wait for ever, by way of the proxies that the environment names.
+// newTransport returns a transport whose connections have timeouts. It uses the proxies that the environment names.
 func newTransport(stall time.Duration) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.DisableCompression = true // a range of a compressed file is no range of the file
+	t.DisableCompression = true // a range of the compressed bytes is not a range of the file
 	t.ResponseHeaderTimeout = stall
 	return t
 }
@@ -42,25 +42,25 @@ func newWeb(home *url.URL, token string, stall time.Duration) *web {
 	}}
 }
 
-// answer is what came of a request.
+// answer is the response to a request, after all redirects.
 type answer struct {
 	*http.Response
-	home http.Header // of the last response from home, which says what the file is; the others only carry it
+	home http.Header // of the last response from the hub itself, which describes the file; other hosts only send it
 }
 
-// get asks for u and follows where it leads; with stay set, only within home. The caller closes the Body, also
-// of statuses that are errors.
-func (w *web) do(ctx context.Context, method string, u *url.URL, header http.Header, stay bool) (*answer, error) {
+// do sends a request for u and follows redirects. Where sameOriginOnly is set, it returns the first redirect to another
+// origin as the answer. The caller closes the Body, also where the status is that of an error.
+func (w *web) do(ctx context.Context, method string, u *url.URL, header http.Header, sameOriginOnly bool) (*answer, error) {
 	a := &answer{}
-	for range maxHops {
+	for range maxRedirects {
 		req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %s sends to an address that is none", ErrUnreachable, w.home.Host)
+			return nil, fmt.Errorf("%w: %s redirects to an invalid address", ErrUnreachable, w.home.Host)
 		}
 		for name, values := range header {
 			req.Header[name] = values
 		}
-		req.Header.Set("User-Agent", agent)
+		req.Header.Set("User-Agent", userAgent)
 		home := sameOrigin(u, w.home)
 		if home && w.token != "" {
 			req.Header.Set("Authorization", "Bearer "+w.token)
@@ -72,7 +72,7 @@ func (w *web) do(ctx context.Context, method string, u *url.URL, header http.Hea
 			a.home = a.Header
 		}
 		next, err := w.redirect(a.Response, u)
-		if err != nil || next == nil || stay && !sameOrigin(next, w.home) {
+		if err != nil || next == nil || sameOriginOnly && !sameOrigin(next, w.home) {
 			if err != nil {
 				a.Body.Close()
 			}
@@ -81,19 +81,19 @@ func (w *web) do(ctx context.Context, method string, u *url.URL, header http.Hea
 		a.Body.Close()
 		u = next
 	}
-	return nil, fmt.Errorf("%w: %s redirects more than %d times", ErrUnreachable, w.home.Host, maxHops)
+	return nil, fmt.Errorf("%w: %s redirects more than %d times", ErrUnreachable, w.home.Host, maxRedirects)
 }
 
-// failed says what became of a request that has no answer.
+// failed returns the error of a request that has no response.
 func (w *web) failed(ctx context.Context, u *url.URL, err error) error {
-	err = plain(ctx, err)
+	err = withoutURL(ctx, err)
 	if ctx.Err() != nil && !errors.Is(err, errStalled) {
 		return err
 	}
-	return again(fmt.Errorf("%w: %s: %w", ErrUnreachable, u.Host, err))
+	return retryable(fmt.Errorf("%w: %s: %w", ErrUnreachable, u.Host, err))
 }
 
-// redirect returns where a response leads, or nil where it is the last one.
+// redirect returns the address that a response redirects to, or nil where it is no redirect.
 func (w *web) redirect(r *http.Response, from *url.URL) (*url.URL, error) {
 	switch r.StatusCode {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
@@ -104,7 +104,7 @@ func (w *web) redirect(r *http.Response, from *url.URL) (*url.URL, error) {
 	to, err := from.Parse(location)
 	switch {
 	case err != nil || location == "" || to.Host == "" || to.Scheme != "http" && to.Scheme != "https":
-		return nil, fmt.Errorf("%w: %s redirects to an address that is none", ErrUnreachable, from.Host)
+		return nil, fmt.Errorf("%w: %s redirects to an invalid address", ErrUnreachable, from.Host)
 	case from.Scheme == "https" && to.Scheme != "https":
 		return nil, fmt.Errorf("%w: %s redirects to %s without encryption", ErrUnreachable, from.Host, to.Host)
 	}
@@ -122,34 +122,35 @@ func sameOrigin(a, b *url.URL) bool {
 	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
 }
 
-// errStalled ends a transfer in which nothing came for too long.
-var errStalled = errors.New("nothing came for too long")
+// errStalled ends a transfer in which nothing was received for too long.
+var errStalled = errors.New("nothing was received for too long")
 
-// patient reads a body for as long as it keeps coming. cancel ends its request.
-type patient struct {
+// stallReader reads a body and cancels the request where nothing is received for the time stall.
+type stallReader struct {
 	body   io.ReadCloser
 	timer  *time.Timer
 	stall  time.Duration
 	cancel context.CancelCauseFunc
 }
 
-func newPatient(body io.ReadCloser, stall time.Duration, cancel context.CancelCauseFunc) *patient {
-	return &patient{body: body, stall: stall, cancel: cancel, timer: time.AfterFunc(stall, func() { cancel(errStalled) })}
+func newStallReader(body io.ReadCloser, stall time.Duration, cancel context.CancelCauseFunc) *stallReader {
+	return &stallReader{body: body, stall: stall, cancel: cancel, timer: time.AfterFunc(stall, func() { cancel(errStalled) })}
 }
 
-func (p *patient) Read(b []byte) (int, error) {
+func (p *stallReader) Read(b []byte) (int, error) {
 	n, err := p.body.Read(b)
 	p.timer.Reset(p.stall)
 	return n, err
 }
 
-func (p *patient) Close() error {
+func (p *stallReader) Close() error {
 	p.timer.Stop()
 	p.cancel(context.Canceled)
 	return p.body.Close()
 }
 
-// status turns the status of an answer from u that is not a success into an error. what is what was asked for.
+// status turns the status of an answer that is not a success into an error. what is the file or repository that the
+// request was for.
 func (w *web) status(a *answer, what string) error {
 	code, says := a.home.Get("X-Error-Code"), ""
 	if m := clean(a.home.Get("X-Error-Message")); m != "" {
@@ -158,14 +159,14 @@ func (w *web) status(a *answer, what string) error {
 	fail := func(is error, hint string) error {
 		return fmt.Errorf("%w: %s: %s answers %d%s%s", is, what, a.Request.URL.Host, a.StatusCode, says, hint)
 	}
-	elsewhere := !sameOrigin(a.Request.URL, w.home) // a signed address that ran out: the hub gives a new one
+	elsewhere := !sameOrigin(a.Request.URL, w.home) // a signed address that has expired: the hub gives a new one
 	switch s := a.StatusCode; {
 	case s == http.StatusTooManyRequests:
-		return &temporary{fail(ErrBusy, ""), retryAfter(a.Header)}
+		return &retryableError{fail(ErrBusy, ""), retryAfter(a.Header)}
 	case s >= 500:
-		return &temporary{fail(ErrUnreachable, ""), retryAfter(a.Header)}
+		return &retryableError{fail(ErrUnreachable, ""), retryAfter(a.Header)}
 	case elsewhere && (s == http.StatusForbidden || s == http.StatusUnauthorized || s == http.StatusNotFound || s == http.StatusBadRequest):
-		return again(fail(ErrUnreachable, ""))
+		return retryable(fail(ErrUnreachable, ""))
 	case code == "RepoNotFound" || s == http.StatusUnauthorized && code != "GatedRepo" && w.token == "":
 		return fail(ErrNotFound, ", or it is private: check the name, and set HF_TOKEN where it needs one")
 	case code == "GatedRepo" && w.token == "":
@@ -173,7 +174,7 @@ func (w *web) status(a *answer, what string) error {
 	case code == "GatedRepo":
 		return fail(ErrDenied, "; accept its terms on the hub with the account of HF_TOKEN")
 	case s == http.StatusUnauthorized, s == http.StatusForbidden && w.token != "":
-		return fail(ErrDenied, "; the hub does not take HF_TOKEN for it")
+		return fail(ErrDenied, "; the hub does not accept HF_TOKEN for it")
 	case s == http.StatusForbidden:
 		return fail(ErrDenied, "; set HF_TOKEN where it needs one")
 	case s == http.StatusNotFound, s == http.StatusGone, code == "RevisionNotFound", code == "EntryNotFound":
@@ -182,7 +183,7 @@ func (w *web) status(a *answer, what string) error {
 	return fail(ErrUnreachable, "")
 }
 
-// clean keeps a short text of the other end's that can be shown.
+// clean makes a text that a server sent fit to be shown: printable and short.
 func clean(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -196,8 +197,8 @@ func clean(s string) string {
 	return s
 }
 
-// retryAfter is how long the other end asks to wait, in Retry-After or, as the Hugging Face Hub says it, in the t of
-// RateLimit.
+// retryAfter returns how long the server asks to wait, from Retry-After or, as the Hugging Face Hub sends it, from the t
+// of RateLimit.
 func retryAfter(h http.Header) time.Duration {
 	if text := h.Get("Retry-After"); text != "" {
 		if n, err := strconv.ParseUint(text, 10, 31); err == nil {

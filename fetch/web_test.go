@@ -28,7 +28,7 @@ func TestAnswersOfTheHub(t *testing.T) {
 		{"no such revision", "", 404, "RevisionNotFound", "Invalid rev id: x", "", ErrNotFound, "Invalid rev id: x", 1},
 		{"gated, without a token", "", 401, "GatedRepo", "Access to model org/repo is restricted", "", ErrDenied, "accept its terms on the hub and set HF_TOKEN", 1},
 		{"gated, with a token", secretToken, 403, "GatedRepo", "Access to model org/repo is restricted", "", ErrDenied, "with the account of HF_TOKEN", 1},
-		{"a token that is none", secretToken, 401, "", "Invalid credentials in Authorization header", "", ErrDenied, "does not take HF_TOKEN", 1},
+		{"a token that is none", secretToken, 401, "", "Invalid credentials in Authorization header", "", ErrDenied, "does not accept HF_TOKEN", 1},
 		{"forbidden", "", 403, "", "", "", ErrDenied, "set HF_TOKEN", 1},
 		{"too many, now", "", 429, "", "slow down", "Retry-After: 0", ErrBusy, "slow down", 5},
 		{"too many, for an hour", "", 429, "", "", "Retry-After: 3600", ErrBusy, "429", 1},
@@ -118,11 +118,11 @@ func TestRedirects(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.hub.client.Transport = hub.Client().Transport
-	u := under(f.api, "org/repo/resolve/x")
+	u := joinURL(f.api, "org/repo/resolve/x")
 	for _, test := range []struct{ to, want string }{
 		{plain.URL, "without encryption"},
-		{"file:///etc/passwd", "to an address that is none"},
-		{"http://", "to an address that is none"},
+		{"file:///etc/passwd", "to an invalid address"},
+		{"http://", "to an invalid address"},
 		{hub.URL, "more than 10 times"},
 	} {
 		to = test.to
@@ -166,7 +166,7 @@ func TestEndpoints(t *testing.T) {
 	}
 	// A mirror may be below a path.
 	f, err = New(Options{Hub: Hub{Endpoint: "https://mirror/hf/"}})
-	if got := under(f.api, "api", "models", "org/repo"); err != nil || got.String() != "https://mirror/hf/api/models/org/repo" {
+	if got := joinURL(f.api, "api", "models", "org/repo"); err != nil || got.String() != "https://mirror/hf/api/models/org/repo" {
 		t.Errorf("%v, %v", got, err)
 	}
 }

@@ -3,8 +3,10 @@
 //
 // The words used here:
 //
-//   - tensor: named weights in a file, with its dimensions in GGUF's order: Dims[0] is n_in, the length of
-//     a row, Dims[1] is n_out, the number of rows.
+//   - tensor: named weights in a file, with its dimensions in GGUF's order. Of a matrix Dims[0] is n_in, the number of
+//     weights for one output, and Dims[1] is n_out, the number of outputs.
+//   - row: the n_in weights of a matrix that belong to one output. They lie side by side in the file. (The engine's rows,
+//     one for each token of a batch, do not occur in this package.)
 //   - block: the group of weights along a row that shares a scale.
 //   - NF4: the 4-bit NormalFloat data type of Dettmers et al. 2023, "QLoRA". GGUF has no number for it, so
 //     NF4 tensors are carried in tensors of other types (carrier.go), and the file's general.architecture is

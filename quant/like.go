@@ -40,27 +40,27 @@ func (zeros) Read(p []byte) (int, error) {
 // it is whole. codec finds the code of a type; of o it takes Threads and Progress. The error names the tensor at
 // fault, and wraps ErrType where a type cannot be decoded or encoded.
 func (f *File) WriteLike(ctx context.Context, out string, like *File, codec func(Type) (Codec, error), o Options) (Report, error) {
-	steps := make([]step, len(like.Tensors))
+	encodings := make([]tensorEncoding, len(like.Tensors))
 	for i, l := range like.Tensors {
 		t, ok := f.Tensor(l.Name)
 		if !ok {
 			return Report{}, fmt.Errorf("%w: %q", ErrNoTensor, l.Name)
 		}
-		s, err := likeStep(t, l.Type, codec)
+		s, err := likeEncoding(t, l.Type, codec)
 		if err != nil {
 			return Report{}, fmt.Errorf("tensor %q: %w", t.Name, err)
 		}
-		steps[i] = s
+		encodings[i] = s
 	}
-	if len(steps) != len(f.Tensors) {
-		return Report{}, fmt.Errorf("%w: of %d tensors %d have a type", ErrNoTensor, len(f.Tensors), len(steps))
+	if len(encodings) != len(f.Tensors) {
+		return Report{}, fmt.Errorf("%w: of %d tensors %d have a type", ErrNoTensor, len(f.Tensors), len(encodings))
 	}
-	return run(ctx, f, steps, out, &like.Metadata, o)
+	return run(ctx, f, encodings, out, &like.Metadata, o)
 }
 
-// likeStep is the step from t to the type to.
-func likeStep(t Tensor, to Type, codec func(Type) (Codec, error)) (s step, err error) {
-	s = step{from: t, to: t}
+// likeEncoding is the encoding of t in the type to.
+func likeEncoding(t Tensor, to Type, codec func(Type) (Codec, error)) (s tensorEncoding, err error) {
+	s = tensorEncoding{from: t, to: t}
 	s.to.Type = to
 	if s.to.Size, err = to.size(t.Dims); err != nil {
 		return s, err

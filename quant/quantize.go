@@ -59,20 +59,20 @@ func Quantize(ctx context.Context, in, out string, o Options) (Report, error) {
 
 // QuantizeFile is Quantize of a file that is open, which may be a View.
 func QuantizeFile(ctx context.Context, f *File, out string, o Options) (Report, error) {
-	steps, err := plan(f, o)
+	encodings, err := encodingsOf(f, o)
 	if err != nil {
 		return Report{}, err
 	}
 	metadata := nf4Metadata(f, o)
-	return run(ctx, f, steps, out, &metadata, o)
+	return run(ctx, f, encodings, out, &metadata, o)
 }
 
-// run takes the steps and writes the file.
-func run(ctx context.Context, f *File, steps []step, out string, metadata *Metadata, o Options) (Report, error) {
+// run writes the file with the tensors encoded so.
+func run(ctx context.Context, f *File, encodings []tensorEncoding, out string, metadata *Metadata, o Options) (Report, error) {
 	q := quantizer{ctx: ctx, f: f, progress: o.Progress, buffers: make([]buffers, threads(o.Threads))}
-	report := Report{Tensors: len(steps)}
-	tensors := make([]Tensor, len(steps))
-	for i, s := range steps {
+	report := Report{Tensors: len(encodings)}
+	tensors := make([]Tensor, len(encodings))
+	for i, s := range encodings {
 		tensors[i] = s.to
 		report.Weights += s.from.Elements()
 		report.BytesIn += s.from.Size
@@ -86,7 +86,7 @@ func run(ctx context.Context, f *File, steps []step, out string, metadata *Metad
 	}
 	report.BitsPerWeight = 8 * float64(report.BytesOut) / float64(report.Weights)
 	q.total = report.BytesIn
-	err := WriteFile(out, metadata, tensors, func(i int, w io.Writer) error { return q.tensor(steps[i], w) })
+	err := WriteFile(out, metadata, tensors, func(i int, w io.Writer) error { return q.tensor(encodings[i], w) })
 	if err != nil {
 		return Report{}, fmt.Errorf("%s: %w", out, err)
 	}
@@ -137,9 +137,9 @@ type buffers struct {
 	weights []float32
 }
 
-// tensor writes one tensor, encoded as the step says. A tensor is a flat run of units here: rows are whole
+// tensor writes one tensor, encoded as s says. A tensor is a flat run of units here: rows are whole
 // blocks, so their borders do not matter, except in NF4_DQ, whose units are strips of rows.
-func (q *quantizer) tensor(s step, w io.Writer) error {
+func (q *quantizer) tensor(s tensorEncoding, w io.Writer) error {
 	elements, unit := s.from.Elements(), s.unit()
 	for begin := int64(0); begin < elements; {
 		if err := q.ctx.Err(); err != nil {
@@ -169,7 +169,7 @@ func (q *quantizer) tensor(s step, w io.Writer) error {
 }
 
 // encode reads n weights from the first on into b and encodes them.
-func (q *quantizer) encode(s step, b *buffers, first, n int64) error {
+func (q *quantizer) encode(s tensorEncoding, b *buffers, first, n int64) error {
 	b.in = grow(b.in, s.from.bytes(n))
 	if read, err := q.f.r.ReadAt(b.in, s.from.Offset+s.from.bytes(first)); read < len(b.in) {
 		return err

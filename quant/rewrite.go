@@ -58,19 +58,19 @@ func Rewrite(ctx context.Context, in, out string, r Rewriting) error {
 	if parts, _ := f.Metadata.Uint("split.count"); parts > 1 {
 		return fmt.Errorf("%s: %w: split.count: it is one of %d parts; merge them first", in, ErrType, parts)
 	}
-	steps, err := r.plan(f)
+	encodings, err := r.encodingsOf(f)
 	if err != nil {
 		return fmt.Errorf("%s: %w", in, err)
 	}
 	q := quantizer{ctx: ctx, f: f, progress: r.Progress, buffers: make([]buffers, threads(r.Threads))}
-	tensors := make([]Tensor, len(steps))
-	for i, s := range steps {
+	tensors := make([]Tensor, len(encodings))
+	for i, s := range encodings {
 		tensors[i] = s.to
 		q.total += s.from.Size
 	}
 	m := r.metadata(f)
 	err = WriteFile(out, &m, tensors, func(i int, w io.Writer) (err error) {
-		s := steps[i]
+		s := encodings[i]
 		if r.Changes(s.to.Name) {
 			if r.Look != nil {
 				err = r.Look(s.to.Name, func(visit func(int64, []float32) error) error { return q.scan(s, visit) })
@@ -91,7 +91,7 @@ func Rewrite(ctx context.Context, in, out string, r Rewriting) error {
 }
 
 // scan decodes a tensor on all threads, which visit one after the other.
-func (q *quantizer) scan(s step, visit func(first int64, weights []float32) error) error {
+func (q *quantizer) scan(s tensorEncoding, visit func(first int64, weights []float32) error) error {
 	var mu sync.Mutex
 	s.encode = func([]byte, []float32) {}
 	s.change = func(first int64, weights []float32) error {
@@ -106,15 +106,15 @@ func (q *quantizer) scan(s step, visit func(first int64, weights []float32) erro
 	return err
 }
 
-// plan decides what becomes of each tensor.
-func (r *Rewriting) plan(f *File) ([]step, error) {
-	var steps []step
+// encodingsOf decides what becomes of each tensor.
+func (r *Rewriting) encodingsOf(f *File) ([]tensorEncoding, error) {
+	var encodings []tensorEncoding
 	add := func(name string, t Tensor) error {
 		s, err := r.step(name, t)
 		if err != nil {
 			return fmt.Errorf("tensor %q: %w", t.Name, err)
 		}
-		steps = append(steps, s)
+		encodings = append(encodings, s)
 		return nil
 	}
 	for _, t := range f.Tensors {
@@ -131,12 +131,12 @@ func (r *Rewriting) plan(f *File) ([]step, error) {
 			return nil, err
 		}
 	}
-	return steps, nil
+	return encodings, nil
 }
 
-// step is what is done with t, which the new file calls name.
-func (r *Rewriting) step(name string, t Tensor) (s step, err error) {
-	s = step{from: t, to: t}
+// tensorEncoding is what is done with t, which the new file calls name.
+func (r *Rewriting) step(name string, t Tensor) (s tensorEncoding, err error) {
+	s = tensorEncoding{from: t, to: t}
 	s.to.Name = name
 	changes := r.Changes(name)
 	weights, _ := t.Type.Block()

@@ -29,16 +29,16 @@ func View(m Metadata, tensors []Tensor, r io.ReaderAt) (*File, error) {
 // encoders are the types that WriteAs writes.
 var encoders = map[Type]func(dst []byte, src []float32){F32: EncodeF32, F16: EncodeF16, BF16: EncodeBF16, Q8_0: EncodeQ8_0}
 
-// WriteAs writes f's tensors to the GGUF file out, with the metadata m and each in the type that target gives it:
+// WriteAs writes f's tensors to the GGUF file out, with the metadata m and each in the type that typeOf gives it:
 // its own, or F32, F16, BF16 or Q8_0. It works tensor by tensor as Quantize does, and out appears only when it is
 // whole. Of o it takes Threads and Progress. The error names the tensor, and wraps ErrType where a type cannot be
 // decoded.
-func (f *File) WriteAs(ctx context.Context, out string, m *Metadata, target func(Tensor) Type, o Options) (Report, error) {
-	steps := make([]step, len(f.Tensors))
+func (f *File) WriteAs(ctx context.Context, out string, m *Metadata, typeOf func(Tensor) Type, o Options) (Report, error) {
+	steps := make([]tensorEncoding, len(f.Tensors))
 	for i, t := range f.Tensors {
 		to := t
-		to.Type = target(t)
-		steps[i] = step{from: t, to: to}
+		to.Type = typeOf(t)
+		steps[i] = tensorEncoding{from: t, to: to}
 		if to.Type == t.Type {
 			continue
 		}

@@ -126,19 +126,19 @@ func open(dir string, o Options) (*model, error) {
 // read makes the view.
 func (m *model) read(f *folder, o Options) error {
 	c := m.config
-	rows, err := m.shards.rows()
+	vocabSize, err := m.shards.vocabSize()
 	if err != nil {
 		return err
 	}
-	if c.VocabSize != 0 && c.VocabSize != rows {
-		return formatError(configFile, "vocab_size is %d, the embedding has %d rows", c.VocabSize, rows)
+	if c.VocabSize != 0 && c.VocabSize != vocabSize {
+		return formatError(configFile, "vocab_size is %d, the embedding has %d rows", c.VocabSize, vocabSize)
 	}
-	c.VocabSize = rows
+	c.VocabSize = vocabSize
 	tensors, err := c.collect(m.shards, c.nf4 && o.Type == "nf4")
 	if err != nil {
 		return err
 	}
-	v, err := readVocabulary(f, c, o.PreTokenizer, rows)
+	v, err := readVocabulary(f, c, o.PreTokenizer, vocabSize)
 	if err != nil {
 		return err
 	}
@@ -172,17 +172,17 @@ func (m *model) read(f *folder, o Options) error {
 	return err
 }
 
-// maxRows bounds the vocabulary; the largest published has 262,144 tokens.
-const maxRows = 1 << 20
+// maxVocab bounds the vocabulary; the largest published has 262,144 tokens.
+const maxVocab = 1 << 20
 
-// rows returns how many rows the embedding has: the size of the vocabulary.
-func (s *shards) rows() (int64, error) {
+// vocabSize returns the number of tokens: the embedding matrix has a line for each.
+func (s *shards) vocabSize() (int64, error) {
 	const name = "model.embed_tokens.weight"
 	t, ok := s.tensors[name]
 	if !ok {
 		return 0, fmt.Errorf("%w: tensor %q is in no shard", ErrFormat, name)
 	}
-	if len(t.Shape) != 2 || t.Shape[0] < 1 || t.Shape[0] > maxRows {
+	if len(t.Shape) != 2 || t.Shape[0] < 1 || t.Shape[0] > maxVocab {
 		return 0, t.err(fmt.Errorf("its shape is %v, not that of an embedding", t.Shape))
 	}
 	return t.Shape[0], nil
@@ -215,12 +215,12 @@ func (m *model) write(ctx context.Context, out string, o Options) (quant.Report,
 	})
 }
 
-// rewrite writes the view with target's types.
-func (m *model) rewrite(ctx context.Context, out string, q quant.Options, target func(quant.Tensor) quant.Type) (quant.Report, error) {
+// rewrite writes the view with the types that typeOf gives.
+func (m *model) rewrite(ctx context.Context, out string, q quant.Options, typeOf func(quant.Tensor) quant.Type) (quant.Report, error) {
 	metadata := m.view.Metadata.Clone()
 	bytes := map[quant.Type]int64{}
 	for _, t := range m.view.Tensors {
-		bytes[target(t)] += t.Elements()
+		bytes[typeOf(t)] += t.Elements()
 	}
 	most := quant.F32
 	for t, n := range bytes {
@@ -234,5 +234,5 @@ func (m *model) rewrite(ctx context.Context, out string, q quant.Options, target
 		metadata.Set("general.file_type", uint32(38)) // LLAMA_FTYPE_MOSTLY_MXFP4_MOE, what NF4 in blocks of 64 is typed as
 	}
 	metadata.Set("general.quantization_version", uint32(2))
-	return m.view.WriteAs(ctx, out, &metadata, target, q)
+	return m.view.WriteAs(ctx, out, &metadata, typeOf, q)
 }

@@ -47,7 +47,7 @@ func parsePieces(data []byte) (*sentencepiece.ModelProto, error) {
 }
 
 // pieceVocabulary is the vocabulary of tokenizer.model and the tokens that other files add to it.
-func pieceVocabulary(data []byte, s *special, rows int64) (*vocabulary, error) {
+func pieceVocabulary(data []byte, s *special, vocabSize int64) (*vocabulary, error) {
 	m, err := parsePieces(data)
 	if err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func pieceVocabulary(data []byte, s *special, rows int64) (*vocabulary, error) {
 		e.token.score = -1000
 		entries = append(entries, e)
 	}
-	v, err := newVocabulary(sentencePieceFile, entries, rows)
+	v, err := newVocabulary(sentencePieceFile, entries, vocabSize)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (v *vocabulary) hasBytes(file string) error {
 // sentencePieceVocabulary is the vocabulary of a tokenizer.json that was made from a SentencePiece model. pieces is
 // the tokenizer.model beside it, whose scores are taken if it has the same tokens; without it they are the order of
 // the merges.
-func (t *tokenizerJSON) sentencePieceVocabulary(pieces []byte, rows int64) (*vocabulary, error) {
+func (t *tokenizerJSON) sentencePieceVocabulary(pieces []byte, vocabSize int64) (*vocabulary, error) {
 	if !t.Model.ByteFallback {
 		return nil, unsupported(tokenizerFile, "a BPE that is neither byte-level nor falls back to bytes")
 	}
@@ -140,7 +140,7 @@ func (t *tokenizerJSON) sentencePieceVocabulary(pieces []byte, rows int64) (*voc
 	for i := range entries {
 		entries[i].token.score = scores[entries[i].token.text]
 	}
-	v, err := newVocabulary(tokenizerFile, entries, rows)
+	v, err := newVocabulary(tokenizerFile, entries, vocabSize)
 	if err != nil {
 		return nil, err
 	}

@@ -82,20 +82,20 @@ type entry struct {
 	added bool
 }
 
-// newVocabulary puts the entries of file in their places, of which there are as many as the embedding has rows.
+// newVocabulary puts the entries of file in their places, of which there are as many as the embedding has lines.
 // Places that no entry has are unused tokens. An added token beyond the embedding, which the model could not even
 // read, is left out with a note.
-func newVocabulary(file string, entries []entry, rows int64) (*vocabulary, error) {
-	v := &vocabulary{tokens: make([]token, rows), byText: make(map[string]int64, len(entries)), special: map[string]int64{}}
+func newVocabulary(file string, entries []entry, vocabSize int64) (*vocabulary, error) {
+	v := &vocabulary{tokens: make([]token, vocabSize), byText: make(map[string]int64, len(entries)), special: map[string]int64{}}
 	for _, e := range entries {
 		switch {
 		case e.id < 0:
 			return nil, formatError(file, "token %q has the id %d", clip([]byte(e.token.text)), e.id)
-		case e.id >= rows && e.added:
-			v.note("%s: token %q is left out: its id %d is beyond the embedding's %d rows", file, e.token.text, e.id, rows)
+		case e.id >= vocabSize && e.added:
+			v.note("%s: token %q is left out: its id %d is beyond the embedding's %d rows", file, e.token.text, e.id, vocabSize)
 			continue
-		case e.id >= rows:
-			return nil, formatError(file, "token %q has the id %d, the embedding has %d rows", clip([]byte(e.token.text)), e.id, rows)
+		case e.id >= vocabSize:
+			return nil, formatError(file, "token %q has the id %d, the embedding has %d rows", clip([]byte(e.token.text)), e.id, vocabSize)
 		case e.token.text == "":
 			continue // an unused place
 		case !utf8.ValidString(e.token.text):
@@ -134,8 +134,8 @@ func (v *vocabulary) has(text string) bool {
 
 // readVocabulary reads the tokenizer: tokenizer.json, which is what transformers itself uses first, or
 // tokenizer.model. Where both describe the same SentencePiece tokenizer the scores come from the latter. pre names
-// the pre-tokenizer where the file's own is not known; rows is the length of the embedding.
-func readVocabulary(f *folder, c *config, pre string, rows int64) (v *vocabulary, err error) {
+// the pre-tokenizer where the file's own is not known; vocabSize is the number of lines of the embedding.
+func readVocabulary(f *folder, c *config, pre string, vocabSize int64) (v *vocabulary, err error) {
 	data, hasJSON, err := f.read(tokenizerFile, maxTokenizer)
 	if err != nil {
 		return nil, err
@@ -158,12 +158,12 @@ func readVocabulary(f *folder, c *config, pre string, rows int64) (v *vocabulary
 			return nil, err
 		}
 		if file.byteLevel() {
-			v, err = file.byteLevelVocabulary(pre, rows)
+			v, err = file.byteLevelVocabulary(pre, vocabSize)
 			break
 		}
-		v, err = file.sentencePieceVocabulary(pieces, rows)
+		v, err = file.sentencePieceVocabulary(pieces, vocabSize)
 	case hasPieces:
-		v, err = pieceVocabulary(pieces, s, rows)
+		v, err = pieceVocabulary(pieces, s, vocabSize)
 	default:
 		return nil, fmt.Errorf("%w: neither %s nor %s is there", ErrFormat, tokenizerFile, sentencePieceFile)
 	}

@@ -210,7 +210,7 @@ func (t *tokenizerJSON) addTokens(s *special) error {
 }
 
 // byteLevelVocabulary is the vocabulary of a byte-level BPE.
-func (t *tokenizerJSON) byteLevelVocabulary(pre string, rows int64) (*vocabulary, error) {
+func (t *tokenizerJSON) byteLevelVocabulary(pre string, vocabSize int64) (*vocabulary, error) {
 	for _, n := range t.Normalizer.parts() {
 		if n.Type != "NFC" {
 			return nil, unsupported(tokenizerFile, "normalizer %q is not supported", n.Type)
@@ -223,7 +223,7 @@ func (t *tokenizerJSON) byteLevelVocabulary(pre string, rows int64) (*vocabulary
 	if pre == "" && err != nil {
 		return nil, err
 	}
-	v, err := newVocabulary(tokenizerFile, t.entries(func(string) int32 { return normalToken }), rows)
+	v, err := newVocabulary(tokenizerFile, t.entries(func(string) int32 { return normalToken }), vocabSize)
 	if err != nil {
 		return nil, err
 	}

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// step is what Quantize does with one tensor. A nil encode copies it.
-type step struct {
+// tensorEncoding is what Quantize does with one tensor. A nil encode copies it.
+type tensorEncoding struct {
 	from, to Tensor
 	decode   func(dst []float32, src []byte)
 	encode   func(dst []byte, src []float32)
@@ -19,7 +19,7 @@ type step struct {
 }
 
 // unit returns how many weights are coded together: chunks are whole units, but for the end of a tensor.
-func (s *step) unit() int64 { return max(s.from.unit(), s.to.unit()) }
+func (s *tensorEncoding) unit() int64 { return max(s.from.unit(), s.to.unit()) }
 
 // codec is one way to encode: encode makes the function for rows of so many weights.
 type codec struct {
@@ -70,13 +70,13 @@ func choose(codecs []codec, t Tensor) (codec, bool) {
 	return codec{}, false
 }
 
-// with returns the step that encodes t with c.
-func (c codec) with(t Tensor) (step, error) {
+// with returns the encoding of t with c.
+func (c codec) with(t Tensor) (tensorEncoding, error) {
 	decode, err := t.decoder()
 	if err != nil {
-		return step{}, err
+		return tensorEncoding{}, err
 	}
-	s := step{from: t, to: t, decode: decode, encode: c.encode(t.Dims[0])}
+	s := tensorEncoding{from: t, to: t, decode: decode, encode: c.encode(t.Dims[0])}
 	s.to.Type = c.to
 	return s, nil
 }
@@ -104,16 +104,16 @@ func isLinear(name string) bool {
 	return false
 }
 
-// plan decides what becomes of each tensor, without reading any weights.
-func plan(f *File, o Options) ([]step, error) {
+// encodingsOf decides what becomes of each tensor, without reading any weights.
+func encodingsOf(f *File, o Options) ([]tensorEncoding, error) {
 	if err := quantizable(f, o); err != nil {
 		return nil, err
 	}
 	linear, head := o.codecs()
-	steps := make([]step, len(f.Tensors))
+	encodings := make([]tensorEncoding, len(f.Tensors))
 	found, unfit := false, ""
 	for i, t := range f.Tensors {
-		steps[i] = step{from: t, to: t}
+		encodings[i] = tensorEncoding{from: t, to: t}
 		c, fits := choose(linear, t)
 		switch {
 		case fits && isLinear(t.Name):
@@ -122,30 +122,30 @@ func plan(f *File, o Options) ([]step, error) {
 				return nil, fmt.Errorf("tensor %q is quantized already: %w: %s; start from F32, F16, BF16 or Q8_0", t.Name, ErrType, t.Type)
 			}
 			s.narrower = c.to != linear[0].to
-			steps[i], found = s, true
+			encodings[i], found = s, true
 		case isLinear(t.Name):
 			unfit = fmt.Sprintf(": tensor %q has dimensions %v, and NF4 needs matrices whose first dimension is a multiple of %d", t.Name, t.Dims, nf4Weights)
 		case t.Name == "token_embd.weight" || t.Name == "output.weight":
-			steps[i] = headStep(head, t)
+			encodings[i] = headEncoding(head, t)
 		}
-		if to := steps[i].to.Type; to == IQ4_NL || to == MXFP4 {
+		if to := encodings[i].to.Type; to == IQ4_NL || to == MXFP4 {
 			return nil, fmt.Errorf("tensor %q: %w: %s would be read as NF4", t.Name, ErrType, to)
 		}
-		size, err := steps[i].to.Type.size(t.Dims)
+		size, err := encodings[i].to.Type.size(t.Dims)
 		if err != nil {
 			return nil, fmt.Errorf("tensor %q: %w", t.Name, err)
 		}
-		steps[i].to.Size = size
+		encodings[i].to.Size = size
 	}
 	if !found {
 		return nil, fmt.Errorf("%w: it has no linear layer that could become NF4%s", ErrType, unfit)
 	}
-	return steps, nil
+	return encodings, nil
 }
 
-// headStep encodes a head, unless that would not make it smaller or cannot be done.
-func headStep(codecs []codec, t Tensor) step {
-	same := step{from: t, to: t}
+// headEncoding encodes a head, unless that would not make it smaller or cannot be done.
+func headEncoding(codecs []codec, t Tensor) tensorEncoding {
+	same := tensorEncoding{from: t, to: t}
 	c, fits := choose(codecs, t)
 	if !fits {
 		return same

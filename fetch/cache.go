@@ -15,28 +15,28 @@ import (
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
 )
 
-// shelf is where a repository's files are on this disk:
+// repoCache is the folder that holds the downloaded files of a repository:
 //
 //	refs/REVISION   the commit that a branch or tag was at last
 //	COMMIT.json     the listing of a commit
-//	COMMIT/         its files, as far as they were asked for; each is whole and checked
-//	parts/DIGEST    a file that is on its way; its name is that of its content, whatever commit it is for
+//	COMMIT/         its files, as far as they were asked for; each is complete and checked
+//	parts/DIGEST    a file that is being downloaded, named by the digest of its content, whatever commit it is for
 //	lock            held by the process that downloads
-type shelf struct{ dir string }
+type repoCache struct{ dir string }
 
-// shelfOf is the place of a repository of this hub.
-func (f *Fetcher) shelfOf(repo string) shelf {
-	return shelf{filepath.Join(f.o.Dir, strings.ReplaceAll(f.api.Host, ":", "_"), filepath.FromSlash(repo))}
+// cacheOf returns the folder of a repository of this hub.
+func (f *Fetcher) cacheOf(repo string) repoCache {
+	return repoCache{filepath.Join(f.o.Dir, strings.ReplaceAll(f.api.Host, ":", "_"), filepath.FromSlash(repo))}
 }
 
-func (s shelf) path(parts ...string) string {
+func (s repoCache) path(parts ...string) string {
 	return filepath.Join(append([]string{s.dir}, parts...)...)
 }
 
-func (s shelf) file(commit, p string) string { return s.path(commit, filepath.FromSlash(p)) }
+func (s repoCache) file(commit, p string) string { return s.path(commit, filepath.FromSlash(p)) }
 
-// part is where a file is while it comes. Content that is the same has the same place, whatever commit it is of.
-func (s shelf) part(commit string, e entry) string {
+// partPath returns where a file is while it is downloaded. Equal content has the same path, whatever commit it is of.
+func (s repoCache) partPath(commit string, e entry) string {
 	name := sumOf(e).hex
 	if name == "" {
 		name = commit + "-" + url.PathEscape(e.Path)
@@ -44,14 +44,14 @@ func (s shelf) part(commit string, e entry) string {
 	return s.path("parts", name)
 }
 
-// has reports whether a file is here. A file that is here is whole; one that something else has shortened is not.
-func (s shelf) has(commit string, e entry) bool {
+// has reports whether a file is here and complete. A file that something else has shortened does not count.
+func (s repoCache) has(commit string, e entry) bool {
 	info, err := os.Stat(s.file(commit, e.Path))
 	return err == nil && info.Mode().IsRegular() && (e.Size < 0 || info.Size() == e.Size)
 }
 
-// listing returns the listing that was kept for a revision.
-func (s shelf) listing(revision string) (listing, error) {
+// listing returns the listing that was saved for a revision.
+func (s repoCache) listing(revision string) (listing, error) {
 	commit := revision
 	if !commitName.MatchString(revision) {
 		text, err := os.ReadFile(s.path("refs", url.PathEscape(revision)))
@@ -70,14 +70,14 @@ func (s shelf) listing(revision string) (listing, error) {
 	}
 	for _, e := range l.Files {
 		if !safePath(e.Path) {
-			return listing{}, fmt.Errorf("%s is damaged: %q leads out of it", s.path(commit+".json"), e.Path)
+			return listing{}, fmt.Errorf("%s is damaged: %q is a path out of the folder", s.path(commit+".json"), e.Path)
 		}
 	}
 	return l, nil
 }
 
-// keep remembers a listing and the revision it is of.
-func (s shelf) keep(revision string, l listing) error {
+// saveListing saves a listing and the revision it is of.
+func (s repoCache) saveListing(revision string, l listing) error {
 	text, err := json.Marshal(l)
 	if err != nil {
 		return err
@@ -102,8 +102,8 @@ func replace(path string, text []byte) error {
 	})
 }
 
-// reuse takes a file from another commit that has the same content; the two share their place on the disk.
-func (s shelf) reuse(commit string, e entry) bool {
+// linkFromOtherCommit makes a hard link to a file of another commit that has the same content, and reports whether it could.
+func (s repoCache) linkFromOtherCommit(commit string, e entry) bool {
 	want := sumOf(e)
 	if want.kind == "" {
 		return false
@@ -119,15 +119,15 @@ func (s shelf) reuse(commit string, e entry) bool {
 		}
 		for _, o := range l.Files {
 			if sumOf(o) == want && o.Size == e.Size && s.has(l.Commit, o) {
-				return s.makeRoom(commit, e) == nil && os.Link(s.file(l.Commit, o.Path), s.file(commit, e.Path)) == nil
+				return s.prepareFolder(commit, e) == nil && os.Link(s.file(l.Commit, o.Path), s.file(commit, e.Path)) == nil
 			}
 		}
 	}
 	return false
 }
 
-// makeRoom makes the folder of a file, and removes what is in its place.
-func (s shelf) makeRoom(commit string, e entry) error {
+// prepareFolder makes the folder of a file, and removes what is there under its name.
+func (s repoCache) prepareFolder(commit string, e entry) error {
 	to := s.file(commit, e.Path)
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return disk.NoSpace(err)
@@ -138,9 +138,9 @@ func (s shelf) makeRoom(commit string, e entry) error {
 	return nil
 }
 
-// place moves a whole, checked part to its name.
-func (s shelf) place(part, commit string, e entry) error {
-	if err := s.makeRoom(commit, e); err != nil {
+// finishPart gives a complete, checked part the name of its file.
+func (s repoCache) finishPart(part, commit string, e entry) error {
+	if err := s.prepareFolder(commit, e); err != nil {
 		return err
 	}
 	to := s.file(commit, e.Path)
@@ -150,8 +150,8 @@ func (s shelf) place(part, commit string, e entry) error {
 	return disk.SyncDir(filepath.Dir(to))
 }
 
-// lock waits until nobody else downloads to the shelf. wait is called once where it has to.
-func (s shelf) lock(ctx context.Context, wait func()) (unlock func(), err error) {
+// lock waits until no other process downloads to the folder. wait is called once if it has to wait.
+func (s repoCache) lock(ctx context.Context, wait func()) (unlock func(), err error) {
 	if err := os.MkdirAll(s.path("parts"), 0o755); err != nil {
 		return nil, disk.NoSpace(err)
 	}
