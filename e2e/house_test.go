@@ -70,7 +70,7 @@ var testArrows = map[string][]string{
 	"adapters/peft":  {"adapters/peft/pefttest", "demo"},
 	"runtime/engine": {"runtime/runtimetest"},
 	"chat":           {"runtime/runtimetest"},
-	"runtime/llama":  {"runtime/llama/llamatest", "runtime/runtimetest", "runtime/engine", "demo", "adapters", "adapters/merge", "adapters/peft", "quant/huggingface", "quant/huggingface/hftest"},
+	"runtime/llama":  {"internal/pytools", "runtime/llama/llamatest", "runtime/runtimetest", "runtime/engine", "demo", "adapters", "adapters/merge", "adapters/peft", "quant/huggingface", "quant/huggingface/hftest"},
 	"runtime/qlora":  {"runtime/qlora/qloratest", "runtime/llama", "quant", "demo"},
 	"demo":           {"quant"},
 	"tokenizer":      {"internal/pytools"},
