@@ -104,7 +104,7 @@ func isLinear(name string) bool {
 	return false
 }
 
-// encodingsOf decides what becomes of each tensor, without reading any weights.
+// encodingsOf decides how each tensor is encoded, without reading any weights.
 func encodingsOf(f *File, o Options) ([]tensorEncoding, error) {
 	if err := quantizable(f, o); err != nil {
 		return nil, err

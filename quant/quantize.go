@@ -131,14 +131,14 @@ type quantizer struct {
 	progress    func(done, total int64)
 }
 
-// buffers are what a thread works in: bytes read, weights, bytes to write.
+// buffers are the memory of one thread: the bytes that it reads, the weights, the bytes that it writes.
 type buffers struct {
 	in, out []byte
 	weights []float32
 }
 
-// tensor writes one tensor, encoded as s says. A tensor is a flat run of units here: rows are whole
-// blocks, so their borders do not matter, except in NF4_DQ, whose units are strips of rows.
+// tensor writes one tensor, encoded as s says. It treats the tensor as a sequence of units: a row is a whole number of
+// blocks, so that a chunk may end inside a row, except in NF4_DQ, whose units are strips of rows.
 func (q *quantizer) tensor(s tensorEncoding, w io.Writer) error {
 	elements, unit := s.from.Elements(), s.unit()
 	for begin := int64(0); begin < elements; {
@@ -146,16 +146,16 @@ func (q *quantizer) tensor(s tensorEncoding, w io.Writer) error {
 			return err
 		}
 		var g errgroup.Group
-		wave := 0
-		for ; wave < len(q.buffers) && begin < elements; wave++ {
-			b, first, n := &q.buffers[wave], begin, min(max(1, chunk/unit)*unit, elements-begin)
+		chunks := 0 // one for each thread
+		for ; chunks < len(q.buffers) && begin < elements; chunks++ {
+			b, first, n := &q.buffers[chunks], begin, min(max(1, chunk/unit)*unit, elements-begin)
 			g.Go(func() error { return q.encode(s, b, first, n) })
 			begin += n
 		}
 		if err := g.Wait(); err != nil {
 			return err
 		}
-		for _, b := range q.buffers[:wave] {
+		for _, b := range q.buffers[:chunks] {
 			if _, err := w.Write(b.out); err != nil {
 				return err
 			}

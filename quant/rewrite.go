@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// Change changes the weights from number first on of a tensor that runs row after row. It is called for parts of
-// the tensor that are in no relation to its rows, from several goroutines.
+// Change changes some weights of a tensor in place: those from index first on, in the order of the file, row after row. It
+// is called for parts of the tensor that may begin and end inside a row, from several goroutines at a time.
 type Change func(first int64, weights []float32) error
 
 // Scan calls visit with all weights of a tensor as they are before the change, part by part in any order. visit may
@@ -26,18 +26,18 @@ type Codec struct {
 
 // Rewriting says what Rewrite changes.
 type Rewriting struct {
-	// Changes says which tensors of the new file change. It is asked before anything is written.
+	// Changes reports whether a tensor of the new file is changed. It is called before anything is written.
 	Changes func(name string) bool
-	// Look is asked before Change where the weights must be seen first; nil: they need not be.
+	// Look is called before Change with all weights of the tensor; nil where Change does not need to see them.
 	Look func(name string, weights Scan) error
-	// Change is asked once for each of them, when it is its turn.
+	// Change is called once for each changed tensor, just before it is written.
 	Change func(name string) (Change, error)
 	// Copies are tensors of the new file, by name, that begin as copies of another of the old one.
 	Copies map[string]string
 	// Plain writes what Change changes, and everything in blocks, as F32: for a quantizer. Otherwise all tensors
 	// keep their types.
 	Plain bool
-	// Codec finds the code for a type that this package does not know. The error says why there is none.
+	// Codec returns the codec of a type that this package has no code for. The error says why there is none.
 	Codec func(Type) (Codec, error)
 	// Set are pairs of the metadata to set.
 	Set map[string]any
@@ -90,7 +90,7 @@ func Rewrite(ctx context.Context, in, out string, r Rewriting) error {
 	return nil
 }
 
-// scan decodes a tensor on all threads, which visit one after the other.
+// scan decodes a tensor on all threads. visit is called by one of them at a time.
 func (q *quantizer) scan(s tensorEncoding, visit func(first int64, weights []float32) error) error {
 	var mu sync.Mutex
 	s.encode = func([]byte, []float32) {}
@@ -106,11 +106,11 @@ func (q *quantizer) scan(s tensorEncoding, visit func(first int64, weights []flo
 	return err
 }
 
-// encodingsOf decides what becomes of each tensor.
+// encodingsOf decides how each tensor is encoded.
 func (r *Rewriting) encodingsOf(f *File) ([]tensorEncoding, error) {
 	var encodings []tensorEncoding
 	add := func(name string, t Tensor) error {
-		s, err := r.step(name, t)
+		s, err := r.encoding(name, t)
 		if err != nil {
 			return fmt.Errorf("tensor %q: %w", t.Name, err)
 		}
@@ -134,8 +134,8 @@ func (r *Rewriting) encodingsOf(f *File) ([]tensorEncoding, error) {
 	return encodings, nil
 }
 
-// tensorEncoding is what is done with t, which the new file calls name.
-func (r *Rewriting) step(name string, t Tensor) (s tensorEncoding, err error) {
+// encoding returns what is done with t, whose name in the new file is name.
+func (r *Rewriting) encoding(name string, t Tensor) (s tensorEncoding, err error) {
 	s = tensorEncoding{from: t, to: t}
 	s.to.Name = name
 	changes := r.Changes(name)
@@ -155,13 +155,13 @@ func (r *Rewriting) step(name string, t Tensor) (s tensorEncoding, err error) {
 	}
 	s.decode, s.encode = c.Decode, c.Encode
 	if s.to.Type != F32 && s.to.Type != BF16 {
-		s.limit = maxHalf // of their scales; a sum of adapters can come to anything
+		s.limit = maxHalf // the scales are fp16, and adapters may add up to more
 	}
 	s.to.Size, err = s.to.Type.size(t.Dims)
 	return s, err
 }
 
-// codec finds the code of a tensor's type.
+// codec returns the codec of a tensor's type.
 func (r *Rewriting) codec(t Tensor) (Codec, error) {
 	decode, err := t.decoder()
 	if err != nil && r.Codec != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 // converter counts the versions of what Import writes: a conversion that is kept is made again when it changes.
-const converter = 1
+const converter = 2
 
 // sample is how many bytes of each end of a tensor a fingerprint takes.
 const sample = 4 << 10
