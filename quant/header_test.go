@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/internal/gitlfs"
 )
 
 // raw builds a GGUF header field by field, whether it is sound or not.
@@ -249,4 +251,13 @@ func dump(m *Metadata) []byte {
 		panic(err)
 	}
 	return head
+}
+
+// TestGitLFSPointer: a file that Git LFS has not downloaded is called what it is.
+func TestGitLFSPointer(t *testing.T) {
+	const pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4000000000\n"
+	_, err := Read(strings.NewReader(pointer), int64(len(pointer)))
+	if !errors.Is(err, ErrFormat) || !errors.Is(err, gitlfs.ErrPointer) || !strings.Contains(err.Error(), "git lfs pull") {
+		t.Errorf("the error is %v", err)
+	}
 }
