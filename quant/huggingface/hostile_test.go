@@ -144,10 +144,6 @@ func TestHostileFolders(t *testing.T) {
 		"config.json: this is a Git LFS pointer":                                            func(f files) files { return f.set("config.json", lfsPointer) },
 		"tokenizer.json: this is a Git LFS pointer":                                         func(f files) files { return f.set("tokenizer.json", lfsPointer) },
 		"model.safetensors: not a valid safetensors file: this is a Git LFS pointer, which": func(f files) files { return f.set(singleFile, lfsPointer) },
-		// weights that are all zero
-		`tensor "lm_head.weight": all its weights are 0`: func(f files) files {
-			return f.model(func(m *hftest.Model) { clear(m.Tensors["lm_head.weight"]) })
-		},
 		// tokens beside tokenizer.json
 		`token "<more>" has the id 300; with what tokenizer.json has, its id is 260`: func(f files) files {
 			return f.set("tokenizer_config.json", `{"added_tokens_decoder":{"300":{"content":"<more>","special":true}}}`)

@@ -47,7 +47,7 @@ func Import(ctx context.Context, dir, out string, o Options) (Report, error) {
 		return Report{}, fmt.Errorf("%s: %w", dir, err)
 	}
 	if zeros := m.shards.zeros(); len(zeros) > 0 {
-		report.Notes = append(report.Notes, fmt.Sprintf("all weights of %s are 0: either it was meant to be so, or the files were not saved whole", some(zeros)))
+		report.Notes = append(report.Notes, fmt.Sprintf("all weights of %s are 0: unless that is meant, the files were not saved whole, and the model cannot answer well", some(zeros)))
 	}
 	if o.Type == "q8_0" {
 		report.Notes = append(report.Notes, m.unfit()...)

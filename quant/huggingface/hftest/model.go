@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
@@ -48,6 +49,7 @@ func Random(kind string, seed uint64) *Model {
 		"hidden_act": "silu", "tie_word_embeddings": false, "bos_token_id": 257, "eos_token_id": 258,
 	}
 	maps.Copy(c, variants[kind])
+	c["model_type"] = strings.ToLower(strings.TrimSuffix(c["architectures"].([]string)[0], "ForCausalLM"))
 	m := &Model{Config: c, Shapes: map[string][]int64{}, Tensors: map[string][]float32{}}
 	r := rand.New(rand.NewPCG(seed, uint64(len(kind))))
 	head := int64(Hidden / Heads)
