@@ -74,7 +74,7 @@ type Model interface {
 	Tokenize(text string, bos, special bool) ([]Token, error)
 
 	// Piece returns the bytes of one token, which need not be valid UTF-8 on their own. Control tokens
-	// have bytes only where special is true. An out-of-range token has none.
+	// have bytes only where special is true. An out-of-range token has none. The caller must not change them.
 	Piece(t Token, special bool) []byte
 
 	// EndOfGeneration reports whether t ends an answer (EOS, EOT, ...).

@@ -80,11 +80,11 @@ static int run(wall_device & d, const Call & call) {
     }
 }
 
-int wall_device_decode(wall_device * d, int n, int32_t * n_choices, wall_error * err) {
+int wall_device_decode(wall_device * d, int n, wall_results * out, wall_error * err) {
     Call call(d->model->log);
     d->choices.clear();
     d->alternatives.clear();
-    *n_choices = 0;
+    *out = {};
     return guarded(err, (int) WALL_FAILED, [&] {
         check(*d, n);
         d->batch.set(d->rows.data(), n);
@@ -93,7 +93,7 @@ int wall_device_decode(wall_device * d, int n, int32_t * n_choices, wall_error *
             return code;
         }
         choose(*d, n);
-        *n_choices = (int32_t) d->choices.size();
+        *out = {d->choices.data(), d->alternatives.data(), (int32_t) d->choices.size(), (int32_t) d->alternatives.size()};
         return (int) WALL_OK;
     });
 }

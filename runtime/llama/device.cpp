@@ -171,6 +171,4 @@ int wall_device_forget(wall_device * d, int seq, int from, int32_t * kept, wall_
 }
 
 wall_row * wall_device_rows(wall_device * d) { return d->rows.data(); }
-const wall_choice * wall_device_choices(const wall_device * d) { return d->choices.data(); }
-const wall_alternative * wall_device_alternatives(const wall_device * d) { return d->alternatives.data(); }
 int64_t wall_device_graph_builds(const wall_device * d) { return d->graphs.built; }

@@ -27,6 +27,9 @@ type Device struct {
 	rows   []C.wall_row // in C memory, Limits.Batch of them
 	log    *callback
 
+	results C.wall_results // of the last Decode
+	failure C.wall_error
+
 	choices []runtime.Choice
 	tops    []runtime.TokenLogprob
 }
@@ -206,33 +209,22 @@ func (d *Device) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 		}
 		d.rows[i] = w
 	}
-	var e C.wall_error
-	var n C.int32_t
-	switch C.wall_device_decode(d.ptr, C.int(len(rows)), &n, &e) {
+	switch C.wall_device_decode(d.ptr, C.int(len(rows)), &d.results, &d.failure) {
 	case C.WALL_OK:
-		return d.collect(int(n)), nil
+		return d.collect(), nil
 	case C.WALL_NO_ROOM:
 		return nil, runtime.ErrNoRoom
 	default:
-		return nil, fmt.Errorf("%w: %w", runtime.ErrDecode, wallError(&e))
+		return nil, fmt.Errorf("%w: %w", runtime.ErrDecode, wallError(&d.failure))
 	}
 }
 
 // collect turns the wall's choices into ours. The slices are reused by the next Decode.
-func (d *Device) collect(n int) []runtime.Choice {
+func (d *Device) collect() []runtime.Choice {
 	d.choices, d.tops = d.choices[:0], d.tops[:0]
-	if n == 0 {
-		return d.choices
-	}
-	choices := unsafe.Slice(C.wall_device_choices(d.ptr), n)
-	total := 0
-	for i := range choices {
-		total += int(choices[i].n_top)
-	}
-	if total > 0 {
-		for _, a := range unsafe.Slice(C.wall_device_alternatives(d.ptr), total) {
-			d.tops = append(d.tops, runtime.TokenLogprob{Token: runtime.Token(a.token), Logprob: float32(a.logprob)})
-		}
+	choices := unsafe.Slice(d.results.choices, int(d.results.n_choices))
+	for _, a := range unsafe.Slice(d.results.alternatives, int(d.results.n_alternatives)) {
+		d.tops = append(d.tops, runtime.TokenLogprob{Token: runtime.Token(a.token), Logprob: float32(a.logprob)})
 	}
 	for i := range choices {
 		c := &choices[i]

@@ -33,6 +33,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	_ "github.com/ollama/ollama/llama/llama.cpp/src" // llama.cpp itself
@@ -56,6 +57,8 @@ type Model struct {
 	hasVocab    bool
 	packFloat32 bool
 	keepPlain   bool
+
+	pieces atomic.Pointer[pieceTable] // nil after Close
 
 	mu  sync.RWMutex // held for reading during calls, for writing in Close
 	ptr *C.wall_model
@@ -99,6 +102,12 @@ func load(o Options) (*Model, error) {
 		m.Close()
 		return nil, err
 	}
+	p, err := m.readPieces()
+	if err != nil {
+		m.Close()
+		return nil, err
+	}
+	m.pieces.Store(p)
 	return m, nil
 }
 
@@ -320,6 +329,7 @@ func (m *Model) Close() error {
 	if m.ptr != nil {
 		C.wall_model_free(m.ptr)
 		m.ptr = nil
+		m.pieces.Store(nil)
 		m.log.release()
 	}
 	return nil

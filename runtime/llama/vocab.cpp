@@ -23,18 +23,6 @@ int32_t wall_tokenize(const wall_model * w, const char * text, size_t length, in
     });
 }
 
-int32_t wall_piece(const wall_model * w, int32_t token, int special, char * out, int32_t capacity) {
-    const Model & m = *w->model;
-    if (!m.has_vocab() || token < 0 || token >= m.n_vocab()) {
-        return 0;
-    }
-    wall_error ignored;
-    return guarded(&ignored, 0, [&] {
-        const int32_t n = llama_token_to_piece(m.vocab(), token, out, capacity, 0, special);
-        return n < 0 ? -n : n;
-    });
-}
-
 int32_t wall_end_tokens(const wall_model * w, int32_t * out, int32_t capacity) {
     const std::vector<llama_token> & tokens = w->model->end_tokens;
     for (size_t i = 0; i < tokens.size() && i < (size_t) capacity; i++) {

@@ -36,23 +36,6 @@ func (m *Model) Tokenize(text string, bos, special bool) ([]runtime.Token, error
 	}
 }
 
-// Piece implements runtime.Model.
-func (m *Model) Piece(t runtime.Token, special bool) []byte {
-	ptr, release, err := m.acquire()
-	if err != nil {
-		return nil
-	}
-	defer release()
-	piece := make([]byte, 32)
-	for {
-		n := int(C.wall_piece(ptr, C.int32_t(t), flag(special), (*C.char)(unsafe.Pointer(&piece[0])), C.int32_t(len(piece))))
-		if n <= len(piece) {
-			return piece[:n:n]
-		}
-		piece = make([]byte, n)
-	}
-}
-
 // EndOfGeneration implements runtime.Model.
 func (m *Model) EndOfGeneration(t runtime.Token) bool { return slices.Contains(m.ends, t) }
 

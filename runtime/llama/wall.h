@@ -80,8 +80,10 @@ lk_packed wall_model_packed(const void * m, const void * tensor);
 // Returns the number of tokens, or -1. Where it is more than capacity, nothing was written.
 int32_t wall_tokenize(const wall_model * m, const char * text, size_t length, int bos, int special,
                       int32_t * out, int32_t capacity, wall_error * err);
-// Returns the number of bytes; where it is more than capacity, nothing was written.
-int32_t wall_piece(const wall_model * m, int32_t token, int special, char * out, int32_t capacity);
+// The bytes of all tokens, one token after the other; ends (vocabulary) says where each ends. hidden (vocabulary) is 1
+// for control tokens, whose bytes are shown on demand only. Returns the number of bytes, -1 where it failed; where it is
+// more than capacity, out holds some of them.
+int64_t wall_pieces(const wall_model * m, char * out, size_t capacity, uint32_t * ends, uint8_t * hidden, wall_error * err);
 // Tokens that end an answer; returns how many there are.
 int32_t wall_end_tokens(const wall_model * m, int32_t * out, int32_t capacity);
 // Renders a conversation with the formats that the library knows. Returns the number of bytes, -1 where the
@@ -171,7 +173,7 @@ enum wall_no_token {
 typedef struct {
     int32_t token;         // or an enum wall_no_token
     float logprob;
-    int32_t n_top, first;  // its alternatives are wall_device_alternatives[first : first+n_top]
+    int32_t n_top, first;  // its alternatives are alternatives[first : first+n_top] of the results
     char error[120];
 } wall_choice;
 
@@ -183,11 +185,15 @@ int wall_device_copy(wall_device * d, int dst, int src, int n, wall_error * err)
 int wall_device_forget(wall_device * d, int seq, int from, int32_t * kept, wall_error * err);
 // The caller writes its rows here, `batch` of them at most.
 wall_row * wall_device_rows(wall_device * d);
+typedef struct {
+    const wall_choice * choices;
+    const wall_alternative * alternatives;
+    int32_t n_choices, n_alternatives;
+} wall_results;
+
 // One crossing per turn: decodes rows [0, n), draws from every row that has a sampler. The results hold
 // until the next call.
-int wall_device_decode(wall_device * d, int n, int32_t * n_choices, wall_error * err);
-const wall_choice * wall_device_choices(const wall_device * d);
-const wall_alternative * wall_device_alternatives(const wall_device * d);
+int wall_device_decode(wall_device * d, int n, wall_results * out, wall_error * err);
 const float * wall_device_logits(wall_device * d, int row, int32_t * n); // of the last decode; NULL: none for that row
 int64_t wall_device_graph_builds(const wall_device * d);
 
