@@ -36,7 +36,7 @@ var arrows = map[string][]string{
 	"runtime":             {"quant"},
 	"runtime/engine":      {"runtime"},
 	"runtime/runtimetest": {"runtime"},
-	"runtime/llama":       {"runtime", "runtime/kernels", "runtime/qlora", "grammar", "quant", "quant/modelfile"}, // qlora reads the weights' rows
+	"runtime/llama":       {"runtime", "runtime/kernels", "runtime/qlora", "grammar", "quant", "quant/modelfile", "tokenizer"}, // qlora reads the weights' rows
 	"runtime/qlora":       {"runtime", "runtime/kernels"},
 	"runtime/kernels":     {},
 	"quant":               {},

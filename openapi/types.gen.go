@@ -1053,8 +1053,9 @@ type ModelFacts struct {
 	Heads int `json:"heads"`
 
 	// KvHeads Key and value heads.
-	KvHeads      int          `json:"kv_heads"`
-	ChatTemplate ChatTemplate `json:"chat_template"`
+	KvHeads      int            `json:"kv_heads"`
+	ChatTemplate ChatTemplate   `json:"chat_template"`
+	Tokenizer    TokenizerFacts `json:"tokenizer"`
 }
 
 // ModelList defines model for ModelList.
@@ -1163,6 +1164,15 @@ type TokenizeRequest struct {
 
 	// WithPieces Give the text of each token too.
 	WithPieces *bool `json:"with_pieces,omitempty"`
+}
+
+// TokenizerFacts defines model for TokenizerFacts.
+type TokenizerFacts struct {
+	// Family How texts become tokens: qwen-2, llama-3, SentencePiece BPE, ...
+	Family string `json:"family"`
+
+	// Proven Whether this family is tested to give the tokens of the original library. Where it is not, texts are treated as llama.cpp does.
+	Proven bool `json:"proven"`
 }
 
 // Tokens defines model for Tokens.

@@ -30,14 +30,19 @@ var (
 
 // ContextError is the ErrContextLength of one prompt.
 type ContextError struct {
-	Prompt  int // tokens of the prompt
-	Context int // tokens that prompt and answer may have together
+	Prompt  int  // tokens of the prompt
+	Context int  // tokens that prompt and answer may have together
+	AtLeast bool // Prompt is the least that a text of its length can have: it was not tokenized
 }
 
 // Error names both numbers.
 func (e *ContextError) Error() string {
-	return fmt.Sprintf("%v: the prompt has %d tokens, the context holds %d with the answer",
-		ErrContextLength, e.Prompt, e.Context)
+	least := ""
+	if e.AtLeast {
+		least = "at least "
+	}
+	return fmt.Sprintf("%v: the prompt has %s%d tokens, the context holds %d with the answer",
+		ErrContextLength, least, e.Prompt, e.Context)
 }
 
 // Unwrap makes it an ErrContextLength.

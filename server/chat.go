@@ -53,7 +53,7 @@ func (s *Server) chatReply(who caller, body []byte) (*reply, error) {
 	if check.err != nil {
 		return nil, check.err
 	}
-	tokens, err := s.template.Tokenize(list, options)
+	tokens, err := s.conversation(list, options)
 	if err != nil {
 		return nil, at("messages", err)
 	}

@@ -193,7 +193,7 @@ func TestLogprobs(t *testing.T) {
 	if !slices.Equal(tl.Tokens[:4], []string{"a", `bytes:\xc3`, `bytes:\xa9`, "b"}) || len(tl.TopLogprobs) != len(tl.Tokens) {
 		t.Errorf("%+v", tl)
 	}
-	if tl.TextOffset[0] != 0 || tl.TextOffset[1] != 1 || tl.TopLogprobs[0]["a"] != tl.TokenLogprobs[0] {
+	if !slices.Equal(tl.TextOffset[:4], []int{0, 1, 1, 2}) || tl.TopLogprobs[0]["a"] != tl.TokenLogprobs[0] {
 		t.Errorf("%+v", tl)
 	}
 	h.post("/v1/completions", completion("assistant\n", `"logprobs":0`), &text)
@@ -350,6 +350,18 @@ func TestKeysMatchExactly(t *testing.T) {
 		h.post("/v1/completions", c.body, &got)
 		if got.Usage.CompletionTokens != c.want {
 			t.Errorf("%s: %d tokens, want %d", c.body, got.Usage.CompletionTokens, c.want)
+		}
+	}
+}
+
+// TestPromptWithBOS: BOS is put before a prompt that does not begin with it, and not a second time before one that does.
+func TestPromptWithBOS(t *testing.T) {
+	h := open(t, func(p *plan) { p.facts = func(f *runtime.Facts) { f.AddBOS = true } })
+	for prompt, tokens := range map[string]int{"ab": 3, "<s>ab": 3, "a<s>b": 4} {
+		var got openapi.Completion
+		h.post("/v1/completions", completion(prompt, `"max_tokens":1`), &got)
+		if got.Usage == nil || got.Usage.PromptTokens != tokens {
+			t.Errorf("%q: %+v, want %d tokens", prompt, got.Usage, tokens)
 		}
 	}
 }

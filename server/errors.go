@@ -208,9 +208,12 @@ func messageOf(err error, r row) string {
 	var ce *runtime.ContextError
 	switch {
 	case errors.As(err, &ce):
-		what := paramOf(err, r)
-		return fmt.Sprintf("This model's maximum context length is %d tokens. However, your %s resulted in %d tokens. "+
-			"Please reduce the length of the %s.", ce.Context, what, ce.Prompt, what)
+		what, least := paramOf(err, r), ""
+		if ce.AtLeast {
+			least = "at least "
+		}
+		return fmt.Sprintf("This model's maximum context length is %d tokens. However, your %s resulted in %s%d tokens. "+
+			"Please reduce the length of the %s.", ce.Context, what, least, ce.Prompt, what)
 	case !r.tells():
 		return r.is.Error()
 	}

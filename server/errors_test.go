@@ -90,6 +90,19 @@ func TestContextLength(t *testing.T) {
 		"maximum context length is 4096 tokens. However, your prompt resulted in 5000 tokens. Please reduce the length of the prompt.")
 }
 
+// TestTextTooLong: a text that cannot fit whatever its tokens are is refused before it is tokenized.
+func TestTextTooLong(t *testing.T) {
+	h := open(t, func(p *plan) { p.facts = func(f *runtime.Facts) { f.TokenBytes = 2 } })
+	long := strings.Repeat("a", 2*4096+2)
+	const message = "However, your %s resulted in at least 4097 tokens"
+	refused(t, h.do("POST", "/v1/completions", completion(long)), 400, "context_length_exceeded", "prompt", fmt.Sprintf(message, "prompt"))
+	refused(t, h.do("POST", "/tokenize", `{"content":"`+long+`"}`), 400, "context_length_exceeded", "content", fmt.Sprintf(message, "content"))
+	refused(t, h.do("POST", "/v1/chat/completions", chatBody(long)), 400, "context_length_exceeded", "messages", "at least 41")
+	if r := h.do("POST", "/tokenize", `{"content":"`+long[2:]+`"}`); r.status != 200 {
+		t.Errorf("a text that may fit: %d %s", r.status, r.body)
+	}
+}
+
 func TestTemplateError(t *testing.T) {
 	h := open(t, func(p *plan) {
 		p.facts = func(f *runtime.Facts) {

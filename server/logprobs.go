@@ -31,7 +31,8 @@ func (s *Server) chatLogprobs(tokens []runtime.TokenText) *openapi.ChatLogprobs 
 }
 
 // textLogprobs puts tokens in the shape of completions. offset is where the first of them begins in the text,
-// in characters; top is how many alternatives were asked for.
+// in characters; top is how many alternatives were asked for. A token that begins inside a character is where that
+// character is.
 func (s *Server) textLogprobs(tokens []runtime.TokenText, offset, top int) *openapi.CompletionLogprobs {
 	l := &openapi.CompletionLogprobs{
 		Tokens: make([]string, len(tokens)), TokenLogprobs: make([]float32, len(tokens)), TextOffset: make([]int, len(tokens)),
@@ -39,9 +40,13 @@ func (s *Server) textLogprobs(tokens []runtime.TokenText, offset, top int) *open
 	if top > 0 {
 		l.TopLogprobs = make([]map[string]float32, len(tokens))
 	}
+	var open []byte // what there is of a character that is not whole yet
 	for i, t := range tokens {
 		l.Tokens[i], l.TokenLogprobs[i], l.TextOffset[i] = pieceName(t.Bytes), logprob(t.Logprob), offset
-		offset += utf8.RuneCount(t.Bytes)
+		for open = append(open, t.Bytes...); utf8.FullRune(open); offset++ {
+			_, n := utf8.DecodeRune(open)
+			open = open[n:]
+		}
 		if top > 0 {
 			l.TopLogprobs[i] = make(map[string]float32, len(t.Top))
 			for _, alternative := range t.Top {

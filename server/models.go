@@ -64,6 +64,7 @@ func (s *Server) facts() *openapi.ModelFacts {
 		Parameters:            f.Parameters, Bytes: f.Bytes, Fingerprint: f.Fingerprint, ContextLength: f.ContextLength,
 		VocabSize: f.VocabSize, Embedding: f.Embedding, Layers: f.Layers, Heads: f.Heads, KvHeads: f.KVHeads,
 		ChatTemplate: openapi.ChatTemplate{Source: "model"},
+		Tokenizer:    openapi.TokenizerFacts{Family: f.Tokenizer, Proven: f.TokenizerProven},
 	}
 	if reason, yes := s.template.Fallback(); yes {
 		card.ChatTemplate = openapi.ChatTemplate{Source: "fallback", FallbackReason: &reason}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -62,20 +63,44 @@ func (s *Server) prompts(raw json.RawMessage) ([]prompt, error) {
 	return ps, nil
 }
 
-// textPrompt tokenises a text, in which control tokens count: whoever writes a raw prompt writes all of it.
+// textPrompt tokenises a text, in which control tokens count: whoever writes a raw prompt writes all of it. One that
+// begins with BOS gets no other one.
 func (s *Server) textPrompt(raw json.RawMessage, param string) (prompt, error) {
 	var p prompt
 	if err := decodeField(raw, param, &p.text); err != nil {
 		return p, err
 	}
-	var err error
-	if p.tokens, err = s.model.Tokenize(p.text, true, true); err != nil {
+	err := s.fits(p.text)
+	if err == nil {
+		p.tokens, err = s.template.EncodeText(p.text)
+	}
+	if err != nil {
 		return p, at(param, err)
 	}
 	if len(p.tokens) == 0 {
 		return p, refuse(codeValue, param, "is empty")
 	}
 	return p, nil
+}
+
+// fits refuses a text that has more tokens than the context holds by its length alone, before it is tokenized.
+func (s *Server) fits(text string) error {
+	if most := s.model.Facts().TokenBytes; most > 0 && len(text)/most > s.context {
+		return &runtime.ContextError{Prompt: (len(text) + most - 1) / most, Context: s.context, AtLeast: true}
+	}
+	return nil
+}
+
+// conversation returns the tokens of a conversation.
+func (s *Server) conversation(list []runtime.Message, o chat.Options) ([]runtime.Token, error) {
+	text, err := s.template.Render(list, o)
+	if err == nil {
+		err = s.fits(text)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.template.Encode(text)
 }
 
 // tokenPrompt checks token ids.

@@ -42,7 +42,7 @@ func (s *Server) tokenize(req *openapi.TokenizeRequest) ([]runtime.Token, error)
 		if err != nil {
 			return nil, err
 		}
-		tokens, err := s.template.Tokenize(list, chat.Options{AddGenerationPrompt: true})
+		tokens, err := s.conversation(list, chat.Options{AddGenerationPrompt: true})
 		return tokens, at("messages", err)
 	}
 	text := req.Content
@@ -53,6 +53,9 @@ func (s *Server) tokenize(req *openapi.TokenizeRequest) ([]runtime.Token, error)
 		text = req.Prompt
 	case req.Prompt != nil:
 		return nil, refuse(codeValue, "prompt", "cannot be given together with content")
+	}
+	if err := s.fits(*text); err != nil {
+		return nil, at("content", err)
 	}
 	tokens, err := s.model.Tokenize(*text, flag(req.AddSpecial, false), flag(req.ParseSpecial, true))
 	return tokens, at("content", err)

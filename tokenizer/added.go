@@ -205,7 +205,9 @@ func newAddedTokens(m *quant.Metadata, v *vocabulary, normalize func(string) str
 			flags[key][Token(id)] = true
 		}
 	}
-	if _, said := m.Get(rightStripKey); !said {
+	_, pieces := m.Get(spacePrefixKey)
+	_, bytes := m.Get(normalizerKey)
+	if !pieces && !bytes { // an import says everything; other files leave it to be known
 		phi3Strips(m, v, flags[rightStripKey])
 	}
 	rules := map[Token]rule{}

@@ -87,6 +87,9 @@ var newMarks = [][2]rune{
 }
 
 func isNewMark(r rune) bool {
+	if r < newMarks[0][0] {
+		return false
+	}
 	i, found := slices.BinarySearchFunc(newMarks, r, func(x [2]rune, r rune) int { return int(x[0] - r) })
 	return found || i > 0 && r <= newMarks[i-1][1]
 }
@@ -97,18 +100,25 @@ type part struct {
 	class uint8
 }
 
+// The syllables of Hangul, which compose and decompose by a formula.
+const firstSyllable, lastSyllable = 0xac00, 0xd7a3
+
 // decompose appends the parts of a segment in canonical order (UAX 15, section 1.3).
 func decompose(parts []part, s string) []part {
 	for i := 0; i < len(s); {
-		_, n := utf8.DecodeRuneInString(s[i:])
+		r, n := utf8.DecodeRuneInString(s[i:])
 		text := s[i : i+n]
 		i += n
-		if r, _ := utf8.DecodeRuneInString(text); isNewMark(r) {
+		p := norm.NFD.PropertiesString(text)
+		switch {
+		case isNewMark(r):
 			parts = append(parts, part{text, 0})
 			continue
+		case p.Decomposition() == nil && (r < firstSyllable || r > lastSyllable):
+			parts = append(parts, part{text, p.CCC()})
+			continue
 		}
-		decomposed := norm.NFD.String(text)
-		for len(decomposed) > 0 {
+		for decomposed := norm.NFD.String(text); len(decomposed) > 0; {
 			_, n := utf8.DecodeRuneInString(decomposed)
 			parts = append(parts, part{decomposed[:n], norm.NFD.PropertiesString(decomposed).CCC()})
 			decomposed = decomposed[n:]
@@ -174,7 +184,7 @@ type compositions map[[2]rune]rune
 var composites = sync.OnceValue(func() compositions {
 	c := compositions{}
 	for r := rune(0xa0); r <= 0x2ffff; r++ {
-		if r >= 0xac00 && r <= 0xdfff {
+		if r >= firstSyllable && r <= 0xdfff {
 			r = 0xdfff // Hangul syllables are computed, and surrogates are none
 			continue
 		}
@@ -201,7 +211,7 @@ func (c compositions) of(left, right string) (string, bool) {
 		return "", false
 	}
 	const (
-		sBase, lBase, vBase, tBase = 0xac00, 0x1100, 0x1161, 0x11a7
+		sBase, lBase, vBase, tBase = firstSyllable, 0x1100, 0x1161, 0x11a7
 		lCount, vCount, tCount     = 19, 21, 28
 	)
 	if l >= lBase && l < lBase+lCount && r >= vBase && r < vBase+vCount {

@@ -1,13 +1,14 @@
 package tokenizer
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
 
 // pieceTable has the bytes of every token, one behind the other.
 type pieceTable struct {
-	bytes   string
+	bytes   []byte
 	ends    []uint32 // of each token; it begins where the one before it ends
 	hidden  []bool   // of each token: it has bytes only where special tokens are asked for
 	longest int      // in bytes, at least 1
@@ -15,7 +16,6 @@ type pieceTable struct {
 
 func newPieceTable(model string, v *vocabulary) pieceTable {
 	t := pieceTable{ends: make([]uint32, len(v.texts)), hidden: make([]bool, len(v.texts)), longest: 1}
-	var all strings.Builder
 	for i, text := range v.texts {
 		piece := ""
 		switch k := v.kinds[i]; k {
@@ -30,11 +30,11 @@ func newPieceTable(model string, v *vocabulary) pieceTable {
 				piece = bytePiece(text)
 			}
 		}
-		all.WriteString(piece)
+		t.bytes = append(t.bytes, piece...)
 		t.longest = max(t.longest, len(piece))
-		t.ends[i] = uint32(all.Len())
+		t.ends[i] = uint32(len(t.bytes))
 	}
-	t.bytes = all.String()
+	t.bytes = slices.Clip(t.bytes)
 	return t
 }
 
@@ -61,15 +61,16 @@ func (t *pieceTable) len() int { return len(t.ends) }
 
 // Piece returns the bytes of a token, which need not be UTF-8 on their own: a text's pieces joined are the text, but
 // for what the tokenizer itself changes (NFC, a space put in front). Control and unknown tokens have bytes only where
-// special is true; unused tokens and those out of range have none.
-func (t *Tokenizer) Piece(token Token, special bool) string {
+// special is true; unused tokens and those out of range have none. The caller must not change the bytes.
+func (t *Tokenizer) Piece(token Token, special bool) []byte {
 	p := &t.pieces
 	if token < 0 || int(token) >= len(p.ends) || p.hidden[token] && !special {
-		return ""
+		return nil
 	}
 	start := uint32(0)
 	if token > 0 {
 		start = p.ends[token-1]
 	}
-	return p.bytes[start:p.ends[token]]
+	end := p.ends[token]
+	return p.bytes[start:end:end]
 }

@@ -131,7 +131,7 @@ func show(k *tokenizer.Tokenizer, tokens []tokenizer.Token) string {
 	var b strings.Builder
 	for _, x := range tokens {
 		b.WriteString(" ")
-		piece, _ := json.Marshal(k.Piece(x, true))
+		piece, _ := json.Marshal(string(k.Piece(x, true)))
 		b.Write(piece)
 	}
 	return b.String()

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
+	"slices"
 
 	"github.com/lorikeet-ai/lorikeet/quant"
 )
@@ -21,7 +21,7 @@ type Tokenizer struct {
 	addBOS, addEOS bool
 	family         string
 	proven         bool
-	shrink         int // a text of n bytes has at least n / (shrink * longest piece) tokens; 0: no bound
+	shrink         int // how many times shorter normalizing makes a text at most; 0: a text may lose any number of bytes
 }
 
 // model turns a text without added tokens into tokens.
@@ -78,9 +78,12 @@ var models = map[string]func(t *Tokenizer, m *quant.Metadata, v *vocabulary) err
 		b, err := newBytePairs(m, v, f)
 		t.model, t.family, t.proven, t.addBOS = b, f.name, f.original, f.addBOS
 		t.bos, t.eos = v.token(m, "bos_token_id", none), v.token(m, "eos_token_id", none)
-		t.shrink = 1
-		if err == nil && b.nfc {
+		switch {
+		case err != nil || slices.Contains(b.byteIDs[:], none): // a byte without a token is lost
+		case b.nfc:
 			t.shrink = 3 // NFC makes a text shorter, at most to a third
+		default:
+			t.shrink = 1
 		}
 		return err
 	},
@@ -88,7 +91,9 @@ var models = map[string]func(t *Tokenizer, m *quant.Metadata, v *vocabulary) err
 		p, err := newPieces(m, v)
 		t.model, t.family, t.proven, t.addBOS = p, "SentencePiece BPE", true, true
 		t.bos, t.eos = v.token(m, "bos_token_id", 1), v.token(m, "eos_token_id", 2)
-		t.shrink = 1
+		if err == nil && !slices.Contains(p.byteIDs[:], none) { // else one unknown token stands for any number of bytes
+			t.shrink = len(spaceMark) // it becomes a space, of one byte
+		}
 		return err
 	},
 }
@@ -109,13 +114,10 @@ func (t *Tokenizer) AddsBOS() bool { return t.addBOS }
 // Size returns the number of tokens.
 func (t *Tokenizer) Size() int { return t.pieces.len() }
 
-// MaxBytes returns the length in bytes that a text of so many tokens cannot exceed; a longer one has more of them.
-func (t *Tokenizer) MaxBytes(tokens int) int {
-	if t.shrink == 0 || tokens > math.MaxInt32 {
-		return math.MaxInt
-	}
-	return tokens * t.shrink * t.pieces.longest
-}
+// BytesPerToken returns the most bytes of a text that one token can stand for, but for white space that an added
+// token takes from beside it: a text of more bytes than that times a number of tokens has more tokens. 0 says that
+// there is no such bound.
+func (t *Tokenizer) BytesPerToken() int { return t.shrink * t.pieces.longest }
 
 // Tokenize returns the tokens of a text. framing puts the model's BOS before and EOS behind them where it has them so.
 // special lets control tokens in the text be read as such; without it they are text like any other. Added tokens that

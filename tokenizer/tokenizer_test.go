@@ -72,7 +72,7 @@ func pieces(t *testing.T, k *tokenizer.Tokenizer, text string, special bool) []s
 	}
 	out := []string{}
 	for _, x := range tokens {
-		out = append(out, k.Piece(x, true))
+		out = append(out, string(k.Piece(x, true)))
 	}
 	return out
 }
@@ -98,7 +98,7 @@ func TestAddedTokens(t *testing.T) {
 		special string
 	}{{"<a>", false, "<a>"}, {"<c", true, "<c"}, {"[UNK]", false, "[UNK]"}} {
 		tokens, err := k.Tokenize(context.Background(), x.text, false, true)
-		if err != nil || len(tokens) != 1 || k.Piece(tokens[0], true) != x.special || (k.Piece(tokens[0], false) != "") != x.shown {
+		if err != nil || len(tokens) != 1 || string(k.Piece(tokens[0], true)) != x.special || (len(k.Piece(tokens[0], false)) > 0) != x.shown {
 			t.Errorf("%q: %v, %v", x.text, tokens, err)
 		}
 	}
@@ -132,7 +132,7 @@ func TestFraming(t *testing.T) {
 		}
 		got := ""
 		for _, x := range tokens {
-			got += k.Piece(x, true)
+			got += string(k.Piece(x, true))
 		}
 		if got != c.want {
 			t.Errorf("%v: %q, want %q", c.keys, got, c.want)
@@ -211,16 +211,33 @@ func manyMerges(pre string) *quant.Metadata {
 	return byteTokens(pre, merges, added)
 }
 
+// longTokenizers are tokenizers that long texts are tried on, by the name of a pre-tokenizer or of the model.
+func longTokenizers(t testing.TB, names ...string) map[string]*tokenizer.Tokenizer {
+	all := map[string]*tokenizer.Tokenizer{}
+	for _, name := range names {
+		m := manyMerges(name)
+		if name == "llama" {
+			v := newPieceVocabulary(withoutAdded(randomTexts(2000, 4)), 3000)
+			for s := "▁"; len([]rune(s)) < 32; s += s {
+				v.texts, v.kinds, v.scores = append(v.texts, s+s), append(v.kinds, 1), append(v.scores, -1)
+			}
+			m = v.file(addedTokens(), false)
+		}
+		all[name] = open(t, m)
+	}
+	return all
+}
+
 // TestLongTexts guards against a time that is not linear: each text takes some tens of milliseconds.
 func TestLongTexts(t *testing.T) {
 	texts := longTexts()
-	for _, pre := range []string{"gpt-2", "qwen2", "tekken", "gpt-4o", "kimi-k2", "deepseek-llm", "deepseek-coder", "deepseek-v3", "falcon", "bloom", "superbpe", "afmoe", "chameleon", "default"} {
-		k := open(t, manyMerges(pre))
+	for pre, k := range longTokenizers(t, "llama", "gpt-2", "qwen2", "tekken", "gpt-4o", "kimi-k2", "deepseek-llm", "deepseek-coder", "deepseek-v3",
+		"falcon", "bloom", "superbpe", "afmoe", "chameleon", "default") {
 		for name, text := range texts {
 			switch {
 			case testing.Short():
 				text = text[:len(text)/20]
-			case pre != "qwen2" && pre != "gpt-4o":
+			case pre != "qwen2" && pre != "gpt-4o" && pre != "llama":
 				text = text[:len(text)/5]
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -244,13 +261,13 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// TestMaxBytes: a text that is longer than MaxBytes of a number of tokens has more tokens.
-func TestMaxBytes(t *testing.T) {
+// TestBytesPerToken: a text that is longer than so many bytes for each of a number of tokens has more tokens.
+func TestBytesPerToken(t *testing.T) {
 	for _, pre := range []string{"gpt-2", "qwen2"} {
 		k := open(t, manyMerges(pre))
 		for _, unit := range []string{"a", "x", "e\u0301", "\u1100\u1161\u11a8", "<|im_start|>", strings.Repeat("a", 200) + "z"} {
 			const limit = 10
-			text := strings.Repeat(unit, k.MaxBytes(limit)/len(unit)+1)
+			text := strings.Repeat(unit, limit*k.BytesPerToken()/len(unit)+1)
 			tokens, err := k.Tokenize(context.Background(), text, false, true)
 			if err != nil || len(tokens) <= limit {
 				t.Errorf("%s, %q: %d tokens of %d bytes, %v", pre, unit, len(tokens), len(text), err)
@@ -261,8 +278,7 @@ func TestMaxBytes(t *testing.T) {
 
 func BenchmarkTokenize(b *testing.B) {
 	texts := longTexts()
-	for _, pre := range []string{"gpt-2", "qwen2", "tekken", "deepseek-llm", "falcon"} {
-		k := open(b, manyMerges(pre))
+	for pre, k := range longTokenizers(b, "llama", "gpt-2", "qwen2", "tekken", "deepseek-llm", "falcon") {
 		for _, name := range slices.Sorted(func(yield func(string) bool) {
 			for name := range texts {
 				if !yield(name) {
@@ -302,7 +318,7 @@ func FuzzTokenize(f *testing.F) {
 		}
 		var b strings.Builder
 		for _, x := range tokens {
-			b.WriteString(all[i].Piece(x, true))
+			b.Write(all[i].Piece(x, true))
 		}
 		if names[i] != "qwen2" && b.String() != text {
 			t.Errorf("%s: %+q became %+q", names[i], text, b.String())

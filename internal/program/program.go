@@ -180,6 +180,11 @@ func (p *Program) openModel() (err error) {
 	f := p.model.Facts()
 	p.log.Info().Str("model", f.Name).Str("architecture", f.Architecture).Str("quantization", f.Quantization).
 		Int64("parameters", f.Parameters).Float64("bits_per_weight", f.BitsPerWeight).Float64("resident_bits_per_weight", f.ResidentBits).Stringer("took", time.Since(start).Round(time.Millisecond)).Msg("model loaded")
+	if f.TokenizerProven {
+		p.log.Info().Str("family", f.Tokenizer).Msg("tokenizer")
+	} else {
+		p.log.Warn().Str("family", f.Tokenizer).Msg("tokenizer: this family is not proven to give the tokens of the original library; texts are treated as llama.cpp does")
+	}
 	source := ""
 	if p.config.Template != "" {
 		text, err := os.ReadFile(p.config.Template)

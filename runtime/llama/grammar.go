@@ -20,7 +20,7 @@ func (m *Model) compileGrammar(text string) (*grammar.Program, error) {
 	if text == "" {
 		return nil, nil
 	}
-	if !m.hasVocab || len(m.ends) == 0 {
+	if m.tokenizer == nil || len(m.ends) == 0 {
 		return nil, errors.New("the model has no tokens to write it with, or none to end it")
 	}
 	g, err := grammar.Parse(text, vocabulary{m})

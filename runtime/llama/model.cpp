@@ -40,11 +40,6 @@ static void describe(Model & m, const wall_load_options & o) {
     if (!m.has_vocab()) {
         return;
     }
-    auto text = [&](llama_token t) { return t >= 0 && t < m.n_vocab() ? std::string(llama_vocab_get_text(v, t)) : ""; };
-    m.bos = o.no_bos ? LLAMA_TOKEN_NULL : llama_vocab_bos(v);
-    m.eos = o.no_eos ? LLAMA_TOKEN_NULL : llama_vocab_eos(v);
-    m.bos_text = text(m.bos);
-    m.eos_text = text(m.eos);
     const int32_t * more = o.end_tokens, * end = more + o.n_end_tokens;
     for (llama_token t = 0; t < m.n_vocab(); t++) {
         const bool by_default = o.no_eos && t == llama_vocab_eos(v) && !llama_vocab_is_control(v, t);
@@ -114,7 +109,6 @@ static size_t resident(const Model & m, const ggml_tensor * t) {
 
 void wall_model_facts(const wall_model * w, wall_facts * out) {
     const Model & m = *w->model;
-    const llama_vocab * v = m.vocab();
     *out = {};
     out->context_length = llama_model_n_ctx_train(m.handle);
     out->vocab_size = m.n_vocab();
@@ -124,10 +118,6 @@ void wall_model_facts(const wall_model * w, wall_facts * out) {
     out->kv_heads = llama_model_n_head_kv(m.handle);
     out->head_size = (int32_t) m.handle->hparams.n_embd_head_k;
     out->rope_norm = llama_model_rope_type(m.handle) == LLAMA_ROPE_TYPE_NORM;
-    out->has_vocab = m.has_vocab();
-    out->add_bos = m.bos != LLAMA_TOKEN_NULL && llama_vocab_get_add_bos(v);
-    out->bos = m.bos;
-    out->eos = m.eos;
     out->parameters = (int64_t) llama_model_n_params(m.handle);
     for (const auto & [name, t] : m.handle->tensors_by_name) {
         out->resident += (int64_t) resident(m, t);
@@ -135,8 +125,6 @@ void wall_model_facts(const wall_model * w, wall_facts * out) {
     out->architecture = m.architecture.c_str();
     out->name = m.name.c_str();
     out->chat_template = m.chat_template.c_str();
-    out->bos_text = m.bos_text.c_str();
-    out->eos_text = m.eos_text.c_str();
 }
 
 int wall_model_targets(const wall_model * m) { return (int) m->model->targets.size(); }

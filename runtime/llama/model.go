@@ -44,6 +44,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	_ "github.com/lorikeet-ai/lorikeet/runtime/kernels" // the symbols of kernels.h
 	_ "github.com/lorikeet-ai/lorikeet/runtime/qlora"   // those of read.h
+	"github.com/lorikeet-ai/lorikeet/tokenizer"
 )
 
 func init() { C.wall_init() }
@@ -54,11 +55,11 @@ type Model struct {
 	facts       runtime.Facts
 	targets     map[string]int // the wall's number of each target
 	ends        []runtime.Token
-	hasVocab    bool
+	tokenizer   *tokenizer.Tokenizer // nil where the file has none
 	packFloat32 bool
 	keepPlain   bool
 
-	pieces atomic.Pointer[pieceTable] // nil after Close
+	pieces atomic.Pointer[tokenizer.Tokenizer] // the same for Piece, which does not wait for mu; nil after Close
 
 	mu  sync.RWMutex // held for reading during calls, for writing in Close
 	ptr *C.wall_model
@@ -94,6 +95,11 @@ func load(o Options) (*Model, error) {
 		return nil, err
 	}
 	m := &Model{targets: map[string]int{}, packFloat32: o.PackFloat32, keepPlain: o.KeepPlain, log: newCallback(o.Log)}
+	// Before llama.cpp is given the file: it ends the process where two tokens are equal.
+	if m.tokenizer, err = tokenizer.New(&file.Metadata); err != nil {
+		m.log.release()
+		return nil, err
+	}
 	if err := m.open(o, file, path); err != nil {
 		m.log.release()
 		return nil, err
@@ -102,12 +108,7 @@ func load(o Options) (*Model, error) {
 		m.Close()
 		return nil, err
 	}
-	p, err := m.readPieces()
-	if err != nil {
-		m.Close()
-		return nil, err
-	}
-	m.pieces.Store(p)
+	m.pieces.Store(m.tokenizer)
 	return m, nil
 }
 
@@ -170,7 +171,7 @@ func (m *Model) open(o Options, file *quant.File, path string) error {
 		pinned.Pin(&ends[0])
 		options.end_tokens, options.n_end_tokens = (*C.int32_t)(&ends[0]), C.int32_t(len(ends))
 	}
-	options.no_bos, options.no_eos = withoutKey(file, "bos"), withoutKey(file, "eos")
+	options.no_eos = withoutKey(file, "eos")
 	var e C.wall_error
 	if m.ptr = C.wall_model_load(&options, &e); m.ptr == nil {
 		return wallError(&e)
@@ -199,7 +200,7 @@ func nf4Tensors(file *quant.File) (list []C.wall_nf4, free func()) {
 	}
 }
 
-// withoutKey is 1 where a byte-level vocabulary names no such special token. llama.cpp then takes token 11.
+// withoutKey is 1 where a byte-level vocabulary names no such special token. llama.cpp then takes token 11 for it.
 func withoutKey(f *quant.File, special string) C.int {
 	model, _ := f.Metadata.String("tokenizer.ggml.model")
 	if _, ok := f.Metadata.Get("tokenizer.ggml." + special + "_token_id"); ok || model != "gpt2" {
@@ -248,7 +249,6 @@ func (m *Model) describe(o Options, file *quant.File) error {
 	if err != nil {
 		return err
 	}
-	m.hasVocab = f.has_vocab != 0
 	m.facts = runtime.Facts{
 		Name:          C.GoString(f.name),
 		Architecture:  C.GoString(f.architecture),
@@ -265,15 +265,13 @@ func (m *Model) describe(o Options, file *quant.File) error {
 		Parameters:    int64(f.parameters),
 		Resident:      int64(f.resident),
 		ChatTemplate:  C.GoString(f.chat_template),
-		BOS:           runtime.Token(f.bos),
-		EOS:           runtime.Token(f.eos),
-		BOSText:       C.GoString(f.bos_text),
-		EOSText:       C.GoString(f.eos_text),
-		AddBOS:        f.add_bos != 0,
+		BOS:           -1,
+		EOS:           -1,
 		Targets:       map[string]runtime.Shape{},
 		Refused:       map[string]string{},
 		Biases:        map[string]int{},
 	}
+	m.describeTokenizer()
 	for _, t := range file.Tensors {
 		if strings.HasPrefix(t.Name, "blk.") && strings.HasSuffix(t.Name, ".bias") && len(t.Dims) == 1 {
 			m.facts.Biases[t.Name] = int(t.Dims[0])
@@ -313,11 +311,23 @@ func (m *Model) describe(o Options, file *quant.File) error {
 	return nil
 }
 
+// describeTokenizer sets the facts of the tokenizer.
+func (m *Model) describeTokenizer() {
+	t := m.tokenizer
+	if t == nil {
+		return
+	}
+	m.facts.BOS, m.facts.EOS, m.facts.AddBOS = t.BOS(), t.EOS(), t.AddsBOS()
+	m.facts.BOSText, m.facts.EOSText = string(t.Piece(t.BOS(), true)), string(t.Piece(t.EOS(), true))
+	m.facts.Tokenizer, m.facts.TokenizerProven = t.Family()
+	m.facts.TokenBytes = t.BytesPerToken()
+}
+
 // Facts implements runtime.Model.
 func (m *Model) Facts() *runtime.Facts { return &m.facts }
 
 // HasTokenizer reports whether the file has a vocabulary with texts; without one only tokens go in and out.
-func (m *Model) HasTokenizer() bool { return m.hasVocab }
+func (m *Model) HasTokenizer() bool { return m.tokenizer != nil }
 
 // Close frees the model once nothing made from it is open. It may be called twice, and on nil.
 func (m *Model) Close() error {

@@ -56,7 +56,7 @@ struct Model {
     llama_token bos = LLAMA_TOKEN_NULL, eos = LLAMA_TOKEN_NULL; // as the file has them
     std::vector<llama_token> end_tokens;                        // EOS, EOT, ...
     std::string architecture;
-    std::string bos_text, eos_text, name, chat_template;
+    std::string name, chat_template;
 
     // The packed weight that stands for a tensor.
     lk_packed packed(const ggml_tensor * t) const {

@@ -7,6 +7,7 @@ package llama
 import "C"
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"unsafe"
@@ -14,26 +15,26 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// Tokenize implements runtime.Model.
+// Tokenize implements runtime.Model. llama.cpp's own tokenizer is never asked: the time it takes is not bounded by the
+// text's length, and some texts end the process.
 func (m *Model) Tokenize(text string, bos, special bool) ([]runtime.Token, error) {
-	ptr, release, err := m.acquire()
+	_, release, err := m.acquire()
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	tokens := make([]runtime.Token, len(text)/2+16)
-	for {
-		var e C.wall_error
-		n := int(C.wall_tokenize(ptr, (*C.char)(unsafe.Pointer(unsafe.StringData(text))), C.size_t(len(text)), flag(bos), flag(special),
-			(*C.int32_t)(&tokens[0]), C.int32_t(len(tokens)), &e))
-		if n < 0 {
-			return nil, fmt.Errorf("tokenize: %w", wallError(&e))
-		}
-		if n <= len(tokens) {
-			return tokens[:n], nil
-		}
-		tokens = make([]runtime.Token, n)
+	if m.tokenizer == nil {
+		return nil, fmt.Errorf("tokenize: the model file has no tokenizer")
 	}
+	return m.tokenizer.Tokenize(context.Background(), text, bos, special)
+}
+
+// Piece implements runtime.Model. It neither allocates nor calls C.
+func (m *Model) Piece(t runtime.Token, special bool) []byte {
+	if k := m.pieces.Load(); k != nil {
+		return k.Piece(t, special)
+	}
+	return nil
 }
 
 // EndOfGeneration implements runtime.Model.

@@ -47,7 +47,7 @@ typedef struct {
     int use_mmap;
     const int32_t * end_tokens; // that end an answer, beside those that llama.cpp knows
     int32_t n_end_tokens;
-    int no_bos, no_eos;         // the file names none: llama.cpp's default, an ordinary token, does not stand for it
+    int no_eos;                 // the file names none: llama.cpp's default, an ordinary token, does not stand for it
     uintptr_t progress;        // Go handles of callbacks; 0 for none
     uintptr_t log;
 } wall_load_options;
@@ -57,9 +57,9 @@ void wall_model_free(wall_model * m);
 
 typedef struct {
     int32_t context_length, vocab_size, embedding, layers, heads, kv_heads, head_size;
-    int32_t rope_norm, has_vocab, add_bos, bos, eos; // bos and eos: -1 for none
+    int32_t rope_norm;
     int64_t parameters, resident; // resident: bytes of all tensors in the layouts that they are computed with
-    const char * architecture, * name, * chat_template, * bos_text, * eos_text; // never NULL; as long as the model
+    const char * architecture, * name, * chat_template; // never NULL; as long as the model
 } wall_facts;
 
 void wall_model_facts(const wall_model * m, wall_facts * out);
@@ -77,13 +77,6 @@ const void * wall_model_llama(const wall_model * m);
 lk_packed wall_model_packed(const void * m, const void * tensor);
 
 // ---- vocabulary ------------------------------------------------------------------------------------
-// Returns the number of tokens, or -1. Where it is more than capacity, nothing was written.
-int32_t wall_tokenize(const wall_model * m, const char * text, size_t length, int bos, int special,
-                      int32_t * out, int32_t capacity, wall_error * err);
-// The bytes of all tokens, one token after the other; ends (vocabulary) says where each ends. hidden (vocabulary) is 1
-// for control tokens, whose bytes are shown on demand only. Returns the number of bytes, -1 where it failed; where it is
-// more than capacity, out holds some of them.
-int64_t wall_pieces(const wall_model * m, char * out, size_t capacity, uint32_t * ends, uint8_t * hidden, wall_error * err);
 // Tokens that end an answer; returns how many there are.
 int32_t wall_end_tokens(const wall_model * m, int32_t * out, int32_t capacity);
 // Renders a conversation with the formats that the library knows. Returns the number of bytes, -1 where the
