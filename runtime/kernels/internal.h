@@ -43,6 +43,7 @@ struct lk_lora {
     int rank, n_in, n_out, type;
     int lanes, padded, tiles;
     float unit;   // what one stored unit of B A is worth: F16 storage scales both by powers of two
+    lk_arena * arena; // that the memory is of; NULL: it is the module's own
     size_t bytes;
     uint8_t * a, * b;
     float * gain, * shift; // (n_out), or NULL: none

@@ -1,8 +1,8 @@
 // Packed LoRA modules, and how shrink and expand are cut into rows, terms, parts and tiles. The inner
 // loops are in lora_portable.cpp, lora_avx2.cpp and lora_avx512.cpp.
 #include "internal.h"
+#include <initializer_list>
 #include <new>
-#include <stdlib.h>
 
 namespace {
 
@@ -163,11 +163,8 @@ void gather(const lk_lora * m, const lk_row * row, int term, int rows, const cha
 
 } // namespace
 
-lk_lora * lk_lora_pack(const float * a, const float * b, int rank, int n_in, int n_out, int type) {
-    lk_lora * m = new (std::nothrow) lk_lora();
-    if (!m) {
-        return nullptr;
-    }
+// Everything but the memory; returns the bytes of A.
+static size_t lay_out(lk_lora * m, int rank, int n_in, int n_out, int type) {
     m->rank = rank;
     m->n_in = n_in;
     m->n_out = n_out;
@@ -175,10 +172,27 @@ lk_lora * lk_lora_pack(const float * a, const float * b, int rank, int n_in, int
     m->lanes = rank <= 4 ? 4 : rank <= 8 ? 8 : 16;
     m->padded = (rank + m->lanes - 1)/m->lanes*m->lanes;
     m->tiles = (n_out + LORA_TILE - 1)/LORA_TILE;
-    const size_t size = type == LK_LORA_F16 ? 2 : 4;
-    const size_t a_bytes = lk_align((size_t) m->padded*n_in*size), b_bytes = (size_t) m->tiles*rank*LORA_TILE*size;
+    const size_t a_bytes = lk_align((size_t) m->padded*n_in*element_size(m)), b_bytes = (size_t) m->tiles*rank*LORA_TILE*element_size(m);
     m->bytes = a_bytes + b_bytes > 0 ? a_bytes + b_bytes : 64;
-    m->a = (uint8_t *) lk_alloc(m->bytes);
+    return a_bytes;
+}
+
+size_t lk_lora_need(int rank, int n_in, int n_out, int type) {
+    lk_lora m = {};
+    lay_out(&m, rank, n_in, n_out, type);
+    return lk_arena_need(m.bytes);
+}
+
+static void * allocate(const lk_lora * m, size_t bytes) { return m->arena ? lk_arena_alloc(m->arena, bytes) : lk_alloc(bytes); }
+
+lk_lora * lk_lora_pack(lk_arena * arena, const float * a, const float * b, int rank, int n_in, int n_out, int type) {
+    lk_lora * m = new (std::nothrow) lk_lora();
+    if (!m) {
+        return nullptr;
+    }
+    m->arena = arena;
+    const size_t a_bytes = lay_out(m, rank, n_in, n_out, type);
+    m->a = (uint8_t *) allocate(m, m->bytes);
     if (!m->a) {
         delete m;
         return nullptr;
@@ -192,25 +206,33 @@ lk_lora * lk_lora_pack(const float * a, const float * b, int rank, int n_in, int
     return m;
 }
 
-static int set(float *& to, const float * from, int n) {
-    if (!to && !(to = (float *) malloc(n*sizeof(float)))) {
+// values (n_out)
+static int set(const lk_lora * m, float *& to, const float * values) {
+    const size_t bytes = (size_t) m->n_out*sizeof(float);
+    if (!to && !(to = (float *) allocate(m, bytes))) {
         return 0;
     }
-    memcpy(to, from, n*sizeof(float));
+    memcpy(to, values, bytes);
     return 1;
 }
 
-int lk_lora_set_gain(lk_lora * m, const float * gain) { return set(m->gain, gain, m->n_out); }
+int lk_lora_set_gain(lk_lora * m, const float * gain) { return set(m, m->gain, gain); }
 
-int lk_lora_set_shift(lk_lora * m, const float * shift) { return set(m->shift, shift, m->n_out); }
+int lk_lora_set_shift(lk_lora * m, const float * shift) { return set(m, m->shift, shift); }
 
 void lk_lora_free(lk_lora * m) {
-    if (m) {
-        lk_free(m->a, m->bytes);
-        free(m->gain);
-        free(m->shift);
-        delete m;
+    if (!m) {
+        return;
     }
+    if (!m->arena) {
+        lk_free(m->a, m->bytes);
+        for (float * values : {m->gain, m->shift}) {
+            if (values) {
+                lk_free(values, (size_t) m->n_out*sizeof(float));
+            }
+        }
+    }
+    delete m;
 }
 
 size_t lk_lora_bytes(const lk_lora * m) { return m->bytes + ((m->gain != nullptr) + (m->shift != nullptr))*m->n_out*sizeof(float); }

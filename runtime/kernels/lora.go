@@ -40,7 +40,7 @@ func PackLoRA(a, b []float32, rank, in, out int, storage Storage) (*LoRA, error)
 	if rank <= 0 || rank > MaxRank || in <= 0 || out <= 0 || len(a) < rank*in || len(b) < out*rank {
 		return nil, fmt.Errorf("kernels: %d and %d floats are no LoRA of rank %d and shape (%d, %d)", len(a), len(b), rank, out, in)
 	}
-	m := C.lk_lora_pack((*C.float)(&a[0]), (*C.float)(&b[0]), C.int(rank), C.int(in), C.int(out), C.int(storage))
+	m := C.lk_lora_pack(nil, (*C.float)(&a[0]), (*C.float)(&b[0]), C.int(rank), C.int(in), C.int(out), C.int(storage))
 	if m == nil {
 		return nil, fmt.Errorf("kernels: packing a LoRA of rank %d and shape (%d, %d): %w", rank, out, in, ErrMemory)
 	}

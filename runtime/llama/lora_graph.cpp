@@ -120,7 +120,7 @@ ggml_tensor * add_mmid(ggml_context * ctx, Rows & rows, int target, ggml_tensor 
 // the columns meet the base's row first.
 
 static void gain_row(const std::vector<Term> & terms, int target, float * y, int64_t width) {
-    auto gain = [target](const Term & t) -> const std::vector<float> & { return t.pack->plain[(size_t) target].gain; };
+    auto gain = [target](const Term & t) -> const InArena<float> & { return t.pack->plain[(size_t) target].gain; };
     if (std::all_of(terms.begin(), terms.end(), [&](const Term & t) { return gain(t).empty(); })) {
         return;
     }

@@ -1,8 +1,52 @@
 #include "pack.h"
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
 namespace lorikeet {
+
+Pack::Pack(std::shared_ptr<const Model> m, bool f32, bool keep_plain, size_t room)
+    : model(std::move(m)), f32(f32), keep_plain(keep_plain), arena(lk_arena_new(room)),
+      fused(model->targets.size()), plain(model->targets.size()), scale(model->targets.size()) {
+    if (!arena) {
+        throw OutOfMemory("an adapter of " + std::to_string(room) + " bytes");
+    }
+}
+
+size_t need_module(const Model & m, bool f32, bool keep_plain, int target, int rank, bool dora) {
+    const Target & t = m.targets.at((size_t) target);
+    const bool embedding = target == m.embedding;
+    const size_t gain = dora ? lk_arena_need((size_t) (embedding ? t.n_in : t.n_out)*sizeof(float)) : 0;
+    size_t n = 0;
+    if (embedding || keep_plain) {
+        n += lk_arena_need((size_t) rank*t.n_in*sizeof(float)) + lk_arena_need((size_t) rank*t.n_out*sizeof(float)) + gain;
+    }
+    return embedding ? n : n + lk_lora_need(rank, t.n_in, t.n_out, f32 ? LK_LORA_F32 : LK_LORA_F16) + gain;
+}
+
+size_t need_bias(const Model & m, int target) { // with the module that it may need
+    const Target & t = m.targets.at((size_t) target);
+    return 2*lk_arena_need((size_t) t.n_out*sizeof(float)) + lk_lora_need(0, t.n_in, t.n_out, LK_LORA_F16);
+}
+
+size_t need_rows(const Model & m, bool f32, int target, int n) {
+    return lk_arena_need((size_t) n*m.targets.at((size_t) target).n_in*(f32 ? 4 : 2));
+}
+
+template <typename T> InArena<T> Pack::in_arena(const T * from, size_t n) {
+    InArena<T> out;
+    out.values = (T *) lk_arena_alloc(arena.get(), n*sizeof(T));
+    if (!out.values) {
+        throw std::bad_alloc();
+    }
+    out.n = n;
+    if (from) {
+        std::copy(from, from + n, out.values);
+    }
+    return out;
+}
+
+template InArena<uint8_t> Pack::in_arena(const uint8_t * from, size_t n); // rows.cpp
 
 static void require_finite(const float * x, size_t n, const std::string & what) {
     // x*0 is 0 for every number and NaN for the others; unlike a test of each, the sum is vectorized.
@@ -67,13 +111,15 @@ void Pack::keep(int target, int rank, float s, const float * a, const float * b,
     if (target == model->embedding || keep_plain) {
         Plain & p = plain[(size_t) target];
         p.rank = rank;
-        p.a.assign(a, a + (size_t) rank*t.n_in);
-        p.b.assign(b, b + (size_t) rank*t.n_out);
-        p.gain = gain;
+        p.a = in_arena(a, (size_t) rank*t.n_in);
+        p.b = in_arena(b, (size_t) rank*t.n_out);
+        if (!gain.empty()) {
+            p.gain = in_arena(gain.data(), gain.size());
+        }
     }
     if (target != model->embedding) {
         auto & m = fused[(size_t) target];
-        m.reset(lk_lora_pack(a, b, rank, t.n_in, t.n_out, f32 ? LK_LORA_F32 : LK_LORA_F16));
+        m.reset(lk_lora_pack(arena.get(), a, b, rank, t.n_in, t.n_out, f32 ? LK_LORA_F32 : LK_LORA_F16));
         if (!m || (!gain.empty() && !lk_lora_set_gain(m.get(), gain.data()))) {
             throw std::bad_alloc();
         }
@@ -87,8 +133,10 @@ void Pack::add_bias(int target, const float * values, bool replaces) {
     }
     const Target & t = model->targets[(size_t) target];
     require_finite(values, (size_t) t.n_out, t.name + ": the bias");
-    std::vector<float> & shift = plain[(size_t) target].shift;
-    shift.resize((size_t) t.n_out);
+    InArena<float> & shift = plain[(size_t) target].shift;
+    if (shift.empty()) {
+        shift = in_arena<float>(nullptr, (size_t) t.n_out);
+    }
     const float * base = nullptr;
     if (replaces) {
         const std::string name = t.name.substr(0, t.name.size() - strlen("weight")) + "bias";
@@ -103,10 +151,10 @@ void Pack::add_bias(int target, const float * values, bool replaces) {
     }
     auto & m = fused[(size_t) target];
     if (!m) {
-        m.reset(lk_lora_pack(nullptr, nullptr, 0, t.n_in, t.n_out, LK_LORA_F16));
+        m.reset(lk_lora_pack(arena.get(), nullptr, nullptr, 0, t.n_in, t.n_out, LK_LORA_F16));
         scale[(size_t) target] = 1;
     }
-    std::vector<float> unscaled = shift; // the module's scale meets it too
+    std::vector<float> unscaled(shift.begin(), shift.end()); // the module's scale meets it too
     for (float & x : unscaled) {
         x /= scale[(size_t) target];
     }
@@ -116,9 +164,10 @@ void Pack::add_bias(int target, const float * values, bool replaces) {
 }
 
 size_t Pack::bytes() const {
-    size_t n = sizeof *this;
-    for (size_t i = 0; i < fused.size(); i++) {
-        n += plain[i].bytes() + (fused[i] ? lk_lora_bytes(fused[i].get()) : 0);
+    enum { HANDLE = 128 }; // an lk_lora, which does not lie in the arena
+    size_t n = sizeof *this + lk_arena_bytes(arena.get());
+    for (const auto & m : fused) {
+        n += sizeof m + sizeof(Plain) + sizeof(float) + (m ? HANDLE : 0);
     }
     for (const auto & r : rows) {
         n += r.second.bytes();
@@ -130,9 +179,20 @@ size_t Pack::bytes() const {
 
 using namespace lorikeet;
 
-wall_pack * wall_pack_new(const wall_model * m, int f32, int keep_plain, wall_error * err) {
+int64_t wall_pack_need(const wall_model * m, int f32, int keep_plain, const wall_part * part) {
+    if (part->target < 0 || (size_t) part->target >= m->model->targets.size() || part->n < 0) {
+        return 0; // it will be refused
+    }
+    switch (part->kind) {
+    case WALL_BIAS: return (int64_t) need_bias(*m->model, part->target);
+    case WALL_ROWS: return (int64_t) need_rows(*m->model, f32 != 0, part->target, part->n);
+    default: return (int64_t) need_module(*m->model, f32 != 0, keep_plain != 0, part->target, std::min(part->n, (int) LK_MAX_RANK), part->kind == WALL_DORA);
+    }
+}
+
+wall_pack * wall_pack_new(const wall_model * m, int f32, int keep_plain, int64_t room, wall_error * err) {
     return guarded(err, (wall_pack *) nullptr, [&] {
-        return new wall_pack{std::make_shared<Pack>(m->model, f32 != 0, keep_plain != 0)};
+        return new wall_pack{std::make_shared<Pack>(m->model, f32 != 0, keep_plain != 0, (size_t) room)};
     });
 }
 

@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"unsafe"
 
@@ -34,7 +35,7 @@ func (m *Model) Pack(a *runtime.LoRA) (runtime.Packed, error) {
 	}
 	defer release()
 	var e C.wall_error
-	pack := C.wall_pack_new(ptr, flag(m.packFloat32), flag(m.keepPlain), &e)
+	pack := C.wall_pack_new(ptr, flag(m.packFloat32), flag(m.keepPlain), C.int64_t(m.packNeed(ptr, a)), &e)
 	if pack == nil {
 		return nil, fmt.Errorf("%w: %w", runtime.ErrAdapter, wallError(&e))
 	}
@@ -50,6 +51,31 @@ func (m *Model) Pack(a *runtime.LoRA) (runtime.Packed, error) {
 		return nil, fmt.Errorf("%w: %w", runtime.ErrAdapter, err)
 	}
 	return &Packed{model: m, bytes: int64(C.wall_pack_bytes(pack)), ptr: pack}, nil
+}
+
+// packNeed returns the bytes that an adapter will take. What does not fit the base counts for nothing: it will be refused.
+func (m *Model) packNeed(ptr *C.wall_model, a *runtime.LoRA) int64 {
+	sum := int64(0)
+	count := func(kind C.int, tensor string, n int) {
+		if target, ok := m.targets[tensor]; ok {
+			part := C.wall_part{kind: kind, target: C.int(target), n: C.int(min(n, math.MaxInt32))}
+			sum += int64(C.wall_pack_need(ptr, flag(m.packFloat32), flag(m.keepPlain), &part))
+		}
+	}
+	for i := range a.Modules {
+		kind := C.int(C.WALL_LORA)
+		if a.Modules[i].Magnitude != nil {
+			kind = C.WALL_DORA
+		}
+		count(kind, a.Modules[i].Tensor, a.Modules[i].Rank)
+	}
+	for i := range a.Biases {
+		count(C.WALL_BIAS, a.Biases[i].Tensor, 0)
+	}
+	for i := range a.Rows {
+		count(C.WALL_ROWS, a.Rows[i].Tensor, len(a.Rows[i].Values)/max(a.Rows[i].Width, 1))
+	}
+	return sum
 }
 
 // addAll adds the modules on as many threads as there are; the first one that does not fit is the error.

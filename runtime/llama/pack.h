@@ -8,14 +8,30 @@ struct LoraFree {
     void operator()(lk_lora * m) const { lk_lora_free(m); }
 };
 
+struct ArenaFree {
+    void operator()(lk_arena * a) const { lk_arena_free(a); }
+};
+
+// n values in the arena of a Pack.
+template <typename T> struct InArena {
+    T * values = nullptr;
+    size_t n = 0;
+
+    bool empty() const { return n == 0; }
+    size_t size() const { return n; }
+    T * data() const { return values; }
+    T * begin() const { return values; }
+    T * end() const { return values + n; }
+    T & operator[](size_t i) const { return values[i]; }
+};
+
 // A module in plain form: the mmid back end copies it into its slots, and the embedding reads rows of it.
 struct Plain {
     int rank = 0;
-    std::vector<float> a; // (rank, n_in)
-    std::vector<float> b; // (n_out, rank)
-    std::vector<float> gain; // (n_out), of the embedding (n_in): DoRA's g-1; empty: none
-    std::vector<float> shift; // (n_out), what is added whatever the input; empty: none
-    size_t bytes() const { return (a.size() + b.size() + gain.size() + shift.size())*sizeof(float); }
+    InArena<float> a;     // (rank, n_in)
+    InArena<float> b;     // (n_out, rank)
+    InArena<float> gain;  // (n_out), of the embedding (n_in): DoRA's g-1; empty: none
+    InArena<float> shift; // (n_out), what is added whatever the input; empty: none
 };
 
 // Rows of the embeddings or the head that the adapter has its own of, as their differences to the base's.
@@ -24,13 +40,13 @@ struct Replaced {
     std::unordered_map<int32_t, size_t> at;  // row -> its place; empty: all
     bool f32;
     size_t width;
-    std::vector<uint8_t> data; // (ids or all, width) in F32 or F16
+    InArena<uint8_t> data; // (ids or all, width) in F32 or F16
 
     size_t row_bytes() const { return width*(f32 ? 4 : 2); }
     const uint8_t * row(size_t place) const { return &data[place*row_bytes()]; }
     // The row of a token; null: it is the base's.
     const uint8_t * of(int32_t token) const;
-    size_t bytes() const { return data.size() + ids.size()*24; }
+    size_t bytes() const { return ids.size()*48; } // beside the arena: ids and at
 };
 
 // The lengths of the rows of W + scale*b a, or of its columns, for the target's resident weight. Threads of low
@@ -38,11 +54,15 @@ struct Replaced {
 std::vector<float> row_lengths(const Model & m, int target, int rank, float scale, const float * a, const float * b);
 std::vector<float> column_lengths(const Model & m, int target, int rank, float scale, const float * a, const float * b);
 
+// The room that a part of an adapter takes in a Pack.
+size_t need_module(const Model & m, bool f32, bool keep_plain, int target, int rank, bool dora);
+size_t need_bias(const Model & m, int target);
+size_t need_rows(const Model & m, bool f32, int target, int n);
+
 // A Pack is immutable once the last module was added. The vectors are indexed by target.
 struct Pack {
-    Pack(std::shared_ptr<const Model> m, bool f32, bool keep_plain)
-        : model(std::move(m)), f32(f32), keep_plain(keep_plain),
-          fused(model->targets.size()), plain(model->targets.size()), scale(model->targets.size()) {}
+    // room: for all that will be added, as need_module, need_bias and need_rows say; it grows where that does not suffice.
+    Pack(std::shared_ptr<const Model> m, bool f32, bool keep_plain, size_t room);
 
     // magnitude (n_out), of the embedding (n_in), makes it DoRA; NULL: plain LoRA.
     void add(int target, int rank, float scale, const float * a, const float * b, const float * magnitude);
@@ -50,17 +70,21 @@ struct Pack {
     void add_bias(int target, const float * values, bool replaces);
     // values (n, n_in) stand for the rows ids, null: all n of them, of the embeddings or the head.
     void add_rows(int target, const int32_t * ids, int n, const float * values);
+    // What it holds of the system's memory.
     size_t bytes() const;
     bool has(int target) const { return scale[(size_t) target] != 0; }
 
     const std::shared_ptr<const Model> model;
     const bool f32, keep_plain;
+    const std::unique_ptr<lk_arena, ArenaFree> arena;      // outlives what lies in it
     std::vector<std::unique_ptr<lk_lora, LoraFree>> fused; // null: the adapter leaves the target alone
     std::vector<Plain> plain;                              // rank 0: not kept
     std::vector<float> scale;                              // alpha/rank; of DoRA 1, for it is in a and b
     std::unordered_map<int, Replaced> rows;                // by target
 
 private:
+    template <typename T> InArena<T> in_arena(const T * from, size_t n); // a copy; null: zeros
+
     void keep(int target, int rank, float scale, const float * a, const float * b, const std::vector<float> & gain);
 };
 

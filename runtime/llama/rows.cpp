@@ -73,7 +73,7 @@ void Pack::add_rows(int target, const int32_t * ids, int n, const float * values
             r.at[id] = k;
         }
     }
-    r.data.resize((size_t) n*r.row_bytes());
+    r.data = in_arena<uint8_t>(nullptr, (size_t) n*r.row_bytes());
     const lq_weight w = resident(*model, target);
     std::atomic<bool> fits{true};
     in_background(t.n_out, [&](int first, int count) {

@@ -122,8 +122,12 @@ wall_sampler * wall_sampler_new(const wall_model * m, const wall_sampling * s, c
 void wall_sampler_free(wall_sampler * s);
 
 // ---- packed adapters -------------------------------------------------------------------------------
-// keep_plain: also keep float copies, which devices with the mmid back end need.
-wall_pack * wall_pack_new(const wall_model * m, int f32, int keep_plain, wall_error * err);
+// A part of an adapter: a module of rank n, without or with DoRA, a bias, or n rows.
+enum wall_part_kind { WALL_LORA = 0, WALL_DORA = 1, WALL_BIAS = 2, WALL_ROWS = 3 };
+typedef struct { int kind, target, n; } wall_part;
+int64_t wall_pack_need(const wall_model * m, int f32, int keep_plain, const wall_part * part); // the room that it takes in a pack
+// keep_plain: also keep float copies, which devices with the mmid back end need. room: of all parts together.
+wall_pack * wall_pack_new(const wall_model * m, int f32, int keep_plain, int64_t room, wall_error * err);
 // a is (rank, n_in), b is (n_out, rank), of target number `target`. May be called once per target, and
 // for different targets at once. magnitude (n_out), of the embedding (n_in), makes it DoRA, which reads the target's
 // weights; NULL: plain LoRA.
@@ -132,7 +136,7 @@ int wall_pack_add(wall_pack * p, int target, int rank, float scale, const float 
 // replaces, stand for its bias; values (n, n_in) stand for the rows ids, NULL: all n of them.
 int wall_pack_add_bias(wall_pack * p, int target, const float * values, int replaces, wall_error * err);
 int wall_pack_add_rows(wall_pack * p, int target, const int32_t * ids, int n, const float * values, wall_error * err);
-int64_t wall_pack_bytes(const wall_pack * p);
+int64_t wall_pack_bytes(const wall_pack * p); // that it holds of the system's memory
 void wall_pack_free(wall_pack * p);
 
 // ---- device ----------------------------------------------------------------------------------------
