@@ -82,7 +82,7 @@ func (s repoCache) saveListing(revision string, l listing) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(s.path("refs"), 0o755); err != nil {
+	if err := os.MkdirAll(s.path("refs"), 0o700); err != nil {
 		return disk.NoSpace(err)
 	}
 	if err := replace(s.path(l.Commit+".json"), text); err != nil {
@@ -96,7 +96,7 @@ func (s repoCache) saveListing(revision string, l listing) error {
 
 // replace writes a small file in one step.
 func replace(path string, text []byte) error {
-	return disk.WriteFile(path, 0o644, func(w io.Writer) error {
+	return disk.WriteFile(path, 0o600, func(w io.Writer) error {
 		_, err := w.Write(text)
 		return err
 	})
@@ -129,7 +129,7 @@ func (s repoCache) linkFromOtherCommit(commit string, e entry) bool {
 // prepareFolder makes the folder of a file, and removes what is there under its name.
 func (s repoCache) prepareFolder(commit string, e entry) error {
 	to := s.file(commit, e.Path)
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return disk.NoSpace(err)
 	}
 	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -152,7 +152,7 @@ func (s repoCache) finishPart(part, commit string, e entry) error {
 
 // lock waits until no other process downloads to the folder. wait is called once if it has to wait.
 func (s repoCache) lock(ctx context.Context, wait func()) (unlock func(), err error) {
-	if err := os.MkdirAll(s.path("parts"), 0o755); err != nil {
+	if err := os.MkdirAll(s.path("parts"), 0o700); err != nil {
 		return nil, disk.NoSpace(err)
 	}
 	f, err := disk.LockWait(ctx, s.dir, wait)

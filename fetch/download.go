@@ -62,7 +62,7 @@ type sink struct {
 
 // openSink opens the file at path and computes the checksum of what it holds.
 func openSink(path string, want content, progress func(string, int64, int64)) (*sink, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, disk.NoSpace(err)
 	}
@@ -169,7 +169,7 @@ func (s *sink) begin(t *transfer) error {
 		return nil
 	}
 	s.tag = t.tag
-	return disk.NoSpace(os.WriteFile(s.tagPath(), []byte(t.tag), 0o644))
+	return disk.NoSpace(os.WriteFile(s.tagPath(), []byte(t.tag), 0o600))
 }
 
 // sinkError marks errors of writing, so that they are not taken for errors of the connection.

@@ -85,7 +85,7 @@ func TestModelComesOnce(t *testing.T) {
 	if left := leftovers(t, dir); len(left) != 1 {
 		t.Errorf("the folder holds %q, want the model alone", left)
 	}
-	if info, _ := os.Stat(path); info.Mode().Perm() != 0o644 {
+	if info, _ := os.Stat(path); info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v", info.Mode())
 	}
 

@@ -62,6 +62,7 @@ type row struct {
 // table is searched from the top; what is not in it is a 500.
 var table = []row{
 	{runtime.ErrMemory, http.StatusServiceUnavailable, serverFault, "out_of_memory", ""}, // first: what it comes wrapped in says otherwise, but too little memory is not the client's fault
+	{disk.ErrNoSpace, http.StatusInsufficientStorage, serverFault, "no_space", ""},
 	{runtime.ErrQueueFull, http.StatusTooManyRequests, rateFault, "queue_full", ""},
 	{runtime.ErrDraining, http.StatusServiceUnavailable, serverFault, "shutting_down", ""},
 	{runtime.ErrClosed, http.StatusServiceUnavailable, serverFault, "shutting_down", ""},
@@ -104,7 +105,6 @@ var table = []row{
 	{fetch.ErrDenied, http.StatusForbidden, requestFault, "source_denied", "source"},
 	{fetch.ErrOffline, http.StatusForbidden, requestFault, codeNotAllowed, "source"},
 	{fetch.ErrTooLarge, http.StatusRequestEntityTooLarge, requestFault, "adapter_too_large", "source"},
-	{disk.ErrNoSpace, http.StatusInsufficientStorage, serverFault, "no_space", ""},
 	{disk.ErrBusy, http.StatusServiceUnavailable, serverFault, "busy", ""},
 	{fetch.ErrChecksum, http.StatusBadGateway, serverFault, "source_checksum", "source"},
 	{fetch.ErrCut, http.StatusBadGateway, serverFault, "source_cut_off", "source"},
@@ -161,6 +161,7 @@ func describe(err error) (status int, e openapi.Error) {
 	if errors.As(err, &fault) {
 		return describeHTTP(fault)
 	}
+	err = disk.NoSpace(err)
 	for _, r := range table {
 		if errors.Is(err, r.is) {
 			return r.status, newError(r.kind, r.code, paramOf(err, r), messageOf(err, r))

@@ -4,15 +4,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/training"
 )
 
 // refused checks that a response is an error of OpenAI's shape.
@@ -203,6 +206,11 @@ func TestTable(t *testing.T) {
 		}
 		if leaks := strings.Contains(e.Message, "detail"); leaks != r.tells() {
 			t.Errorf("%v: the message is %q", r.is, e.Message)
+		}
+	}
+	for _, full := range []error{syscall.ENOSPC, fmt.Errorf("%w: %w", training.ErrDataset, &fs.PathError{Op: "write", Path: "/secret", Err: syscall.EDQUOT})} {
+		if status, e := describe(full); status != 507 || *e.Code != "no_space" || strings.Contains(e.Message, "secret") {
+			t.Errorf("%v: %d %+v", full, status, e)
 		}
 	}
 	if status, e := describe(errors.New("detail")); status != 500 || strings.Contains(e.Message, "detail") {

@@ -129,7 +129,7 @@ func convertModel(ctx context.Context, c program.Config, log zerolog.Logger) (st
 		log.Info().Str("folder", c.Model).Str("file", path).Msg("the folder was converted before")
 		return path, nil
 	}
-	if err := os.MkdirAll(models, 0o755); err != nil {
+	if err := os.MkdirAll(models, 0o700); err != nil {
 		return "", fmt.Errorf("--data: %w", err)
 	}
 	log.Info().Str("folder", c.Model).Str("type", c.ImportType).Str("file", path).Msg("converting the folder, once")

@@ -214,7 +214,22 @@ func (p *Program) logLibrary(level slog.Level, line string) {
 	event.Str("from", "llama.cpp").Msg(strings.TrimSpace(line))
 }
 
+// dataEntries are what we make in --data. What else lies there is not ours.
+var dataEntries = []string{"versions", "names", "checkpoints", "tmp", "lock", "training", "models"}
+
+// closeData takes other users' access to what is in --data away, as earlier versions left it there.
+func (p *Program) closeData() {
+	n, err := disk.MakePrivate(p.config.Data, dataEntries...)
+	if n > 0 {
+		p.log.Info().Str("data", p.config.Data).Int("entries", n).Msg("took the rights of other users away from files in --data")
+	}
+	if err != nil {
+		p.log.Warn().Err(err).Str("data", p.config.Data).Msg("other users may read files in --data")
+	}
+}
+
 func (p *Program) openAdapters() (err error) {
+	p.closeData()
 	p.uploads = disk.NewBudget(max(p.config.MaxUpload, server.MaxDataset))
 	p.store, err = adapters.Open(adapters.Options{
 		Dir: p.config.Data, Facts: p.model.Facts(), MaxBytes: p.config.MaxUpload, Memory: p.config.AdapterBytes,
@@ -329,6 +344,7 @@ func (p *Program) openServer() error {
 		Jobs: t.jobs, Files: t.files, Trainable: t.trainable,
 		Import: p.importPath, Name: p.name(), Aliases: p.aliases(), Keys: c.Keys, Hosts: p.hosts(), Origins: c.Origins,
 		MaxLoRA: c.Parallel, MaxUpload: c.MaxUpload, Version: p.config.Version, Log: p.log,
+		TempDir: filepath.Join(c.Data, "tmp"), Uploads: p.uploads, // the store empties the folder at its start
 	}
 	if p.fetcher != nil {
 		o.Fetch = p.fetchAdapter
