@@ -98,13 +98,13 @@ func TestDeleteTakesCheckpoints(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"done", "begun"} {
-		if err := s.Delete(name); err != nil {
+		if err := s.Delete(name, Origin{}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := s.Get(Ref{Name: name, Version: "step-7"}); err == nil {
 			t.Errorf("the checkpoint of %s is there", name)
 		}
-		pefttest.WantError(t, s.Delete(name), ErrUnknown)
+		pefttest.WantError(t, s.Delete(name, Origin{}), ErrUnknown)
 	}
 	if left := tree(t, s.path("versions")); len(left) > 0 {
 		t.Errorf("left are %v", left)

@@ -80,7 +80,7 @@ func putForEver(t *testing.T, dir string) {
 			if _, err := s.PutUpload(t.Context(), gone, partsOf(t, pefttest.New(i%5)), Note{}); err != nil {
 				t.Fatal(err)
 			}
-			if err := s.Delete(gone); err != nil {
+			if err := s.Delete(gone, Origin{}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -50,7 +50,8 @@ type nameRecord struct {
 // pointing is one version a name has pointed at, with what whoever put it there said.
 type pointing struct {
 	Digest  string             `json:"digest"`
-	Label   string             `json:"label,omitempty"` // of a checkpoint
+	Label   string             `json:"label,omitempty"`  // of a checkpoint
+	Pinned  bool               `json:"pinned,omitempty"` // kept however many versions come after it
 	Created time.Time          `json:"created"`
 	Origin  Origin             `json:"origin"`
 	Metrics map[string]float64 `json:"metrics,omitempty"`

@@ -14,6 +14,8 @@ const (
 	FromSource = "source" // Detail: the source it was fetched from, with its commit
 	FromJob    = "job"    // Detail: the id of the training job
 	FromMerge  = "merge"  // Merge: what it was made of
+
+	ByRequest = "request" // of a Change that was asked for: a deletion, a pin
 )
 
 // Origin says where an adapter came from.
@@ -46,6 +48,7 @@ type Info struct {
 	Loaded  bool   // a Cache holds it in memory
 	Current bool   // the name points at this version
 	Label   string // of a checkpoint: "step-100"
+	Pinned  bool   // it is kept however many versions come after it
 }
 
 // Damage is a version or a name that Open found unusable. It stays on disk until it is put or deleted again.

@@ -16,11 +16,12 @@ import (
 // take is Get, and keeps the version on disk until it is dropped.
 func (s *Store) take(ref Ref) (Info, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	r, p, err := s.find(ref)
 	if err != nil {
-		return Info{}, err
+		s.mu.Unlock()
+		return Info{}, s.suggest(err)
 	}
+	defer s.mu.Unlock()
 	s.versions[p.Digest].holds++
 	return s.info(r, p), nil
 }

@@ -6,24 +6,37 @@ import (
 	"strings"
 )
 
-// maxClose is how many names an UnknownError lists.
-const maxClose = 3
+const (
+	// maxClose is how many names an UnknownError lists.
+	maxClose = 3
+	// maxDistance is how many characters a name may differ in that is listed.
+	maxDistance = 8
+	// maxCells bounds the search: the cells of the distance tables that are filled, some milliseconds of work.
+	maxCells = 2_000_000
+)
 
-// nearest returns up to maxClose of the names that a user who wrote name may have meant, the likeliest first.
-func nearest[T any](name string, names map[string]T) []string {
+// nearest returns up to maxClose of the names that a user who wrote name may have meant, the likeliest first. Its work
+// is bounded: of very many long names not all may be looked at.
+func nearest(name string, names []string) []string {
 	type candidate struct {
 		name     string
 		distance int
 	}
 	var list []candidate
-	want := strings.ToLower(name)
-	for n := range names {
+	want := strings.ToLower(name[:min(len(name), maxName)])
+	cells := maxCells
+	for _, n := range names {
 		have := strings.ToLower(n)
-		d := distance(want, have)
+		longer := max(len(want), len(have))
+		limit := min(1+longer/3, maxDistance, longer-1)
+		d := limit + 1
 		if strings.HasPrefix(have, want) || strings.HasPrefix(want, have) {
-			d = min(d, 1)
+			d = 1
+		} else if cells > 0 && max(len(want)-len(have), len(have)-len(want)) <= limit {
+			cells -= len(want) * (2*limit + 1)
+			d = distance(want, have, limit)
 		}
-		if longer := max(len(want), len(have)); d <= 1+longer/3 && d < longer {
+		if d <= limit {
 			list = append(list, candidate{n, d})
 		}
 	}
@@ -37,23 +50,29 @@ func nearest[T any](name string, names map[string]T) []string {
 	return out
 }
 
-// distance is the number of bytes to insert, delete or replace to turn a into b (Levenshtein 1966).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+// distance is the number of bytes to insert, delete or replace to turn a into b (Levenshtein 1966), or limit+1 where it
+// is more than limit. It fills the cells of the table that are at most limit away from the diagonal (Ukkonen 1985).
+func distance(a, b string, limit int) int {
+	line := make([]int, len(b)+1) // distances of a[:i] to every b[:j]
+	for j := range line {
+		line[j] = min(j, limit+1)
 	}
 	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
+		from, to := max(0, i-limit), min(len(b), i+limit+1)
+		diagonal := line[from]
+		if from == 0 {
+			line[0] = min(i+1, limit+1)
+		} else {
+			line[from] = limit + 1
+		}
+		for j := from; j < to; j++ {
 			d := diagonal
 			if a[i] != b[j] {
 				d++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(d, row[j]+1, row[j+1]+1)
+			diagonal = line[j+1]
+			line[j+1] = min(d, line[j]+1, line[j+1]+1, limit+1)
 		}
 	}
-	return row[len(b)]
+	return line[len(b)]
 }

@@ -179,28 +179,43 @@ func (s *Store) publish(name, dir string, m *manifest, n Note) (Info, error) {
 	old := s.names[name] // records are replaced and never changed
 	s.mu.RUnlock()
 	next := old.pointedAt(name, pointing{Digest: m.Digest, Created: m.Created, Origin: n.Origin, Metrics: n.Metrics})
-	if !reflect.DeepEqual(old, next) {
+	s.mu.Lock()
+	dropped := s.trim(next, s.o.Keep)
+	var expired []Change
+	for _, digest := range dropped {
+		expired = append(expired, Change{Action: Expired, Name: name, Version: shortDigest(digest), Bytes: s.bytesOf(digest), By: n.Origin})
+	}
+	s.mu.Unlock()
+	changed := !reflect.DeepEqual(old, next)
+	if changed {
 		if err := s.writeName(next); err != nil {
 			return Info{}, err
 		}
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.names[name] = next
 	delete(s.damaged, name)
 	s.recount()
-	return s.info(next, next.current()), nil
+	info := s.info(next, next.current())
+	s.mu.Unlock()
+	if changed {
+		s.tell(Change{Action: Added, Name: name, Version: info.Version, Bytes: info.Bytes, By: n.Origin})
+	}
+	for _, c := range expired {
+		s.tell(c)
+	}
+	return info, nil
 }
 
 // pointedAt returns a record that points at p, with the versions of r, which may be nil, before it. A version
-// that the name has pointed at before keeps its date, and its metrics where p has none.
+// that the name has pointed at before keeps its date and whether it is pinned, and its metrics where p has none.
 func (r *nameRecord) pointedAt(name string, p pointing) *nameRecord {
 	next := &nameRecord{Name: name}
 	if r != nil {
 		next.Versions = slices.Clone(r.Versions)
 	}
 	if i := slices.IndexFunc(next.Versions, func(v pointing) bool { return v.Digest == p.Digest }); i >= 0 {
-		p.Created = next.Versions[i].Created
+		p.Created, p.Pinned = next.Versions[i].Created, next.Versions[i].Pinned
 		if p.Metrics == nil {
 			p.Metrics = next.Versions[i].Metrics
 		}
@@ -265,9 +280,9 @@ func (s *Store) replaceJSON(folder string, r *nameRecord) error {
 	return nil
 }
 
-// Delete removes a name and the versions that no other name refers to. Requests that have selected one of them
-// still get it. The error is an UnknownError where there is no such name.
-func (s *Store) Delete(name string) error {
+// Delete removes a name and the versions that no other name refers to, also pinned ones. Requests that have selected one
+// of them still get it. The error is an UnknownError where there is no such name.
+func (s *Store) Delete(name string, by Origin) error {
 	s.life.RLock()
 	defer s.life.RUnlock()
 	if s.closed {
@@ -276,9 +291,10 @@ func (s *Store) Delete(name string) error {
 	s.commit.Lock()
 	defer s.done()
 	s.mu.RLock()
-	_, ok := s.names[name]
+	old, ok := s.names[name]
 	_, damaged := s.damaged[name]
 	_, trained := s.steps[name]
+	bytes := s.allBytes(old)
 	s.mu.RUnlock()
 	if !ok && !damaged && !trained {
 		return s.unknown(name)
@@ -304,6 +320,7 @@ func (s *Store) Delete(name string) error {
 	s.recount()
 	s.mu.Unlock()
 	s.sweep()
+	s.tell(Change{Action: Deleted, Name: name, Bytes: bytes, By: by})
 	return nil
 }
 

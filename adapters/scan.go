@@ -115,7 +115,7 @@ func (d *watched) open(rel string) (*os.File, error) {
 // remove deletes a name if it points at what came from path, and lets another file of that name take it.
 func (f *Folders) remove(name, path string) {
 	if f.isFrom(name, path) {
-		if err := f.o.Store.Delete(name); err != nil {
+		if err := f.o.Store.Delete(name, Origin{Kind: FromFolder, Detail: path}); err != nil {
 			f.fail(name, path, err)
 			return
 		}

@@ -138,7 +138,7 @@ func TestSelectionKeepsItsVersion(t *testing.T) {
 	if before.Key() != infos["a"].Digest+"*1" || after.Key() != next.Digest+"*1" {
 		t.Errorf("keys %s and %s", before.Key(), after.Key())
 	}
-	if err := s.Delete("a"); err != nil {
+	if err := s.Delete("a", Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	for seed, sel := range map[uint64]*Selection{0: before, 9: after} {
@@ -167,7 +167,7 @@ func TestSelectionAfterReleaseFindsTheVersionGone(t *testing.T) {
 	}
 	sel.Release()
 	sel.Release()
-	if err := s.Delete("a"); err != nil {
+	if err := s.Delete("a", Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = sel.Acquire(context.Background())

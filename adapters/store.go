@@ -21,7 +21,9 @@ type Options struct {
 	Facts    *runtime.Facts // of the base that adapters are checked against
 	MaxBytes int64          // of an adapter's tensors, and of an upload or what it unpacks to; 0: 2 GiB. All puts together hold twice that in files
 	Memory   int64          // that loaded adapters may hold: one that takes more, packed, is refused when it comes; 0: any
+	Keep     int            // versions of a name that are kept, with the one it points at; 0: all. Pinned ones and those in use stay beside them
 	Reserved []string       // names that no adapter may have
+	Changed  func(Change)   // hears of every change once it is on the disk; must not call back; may be nil
 	Warn     func(string)   // hears what an operator should know; called from any goroutine; may be nil
 }
 
@@ -208,7 +210,7 @@ func (s *Store) Get(ref Ref) (Info, error) {
 	}
 	s.mu.RUnlock()
 	if err != nil {
-		return Info{}, err
+		return Info{}, s.suggest(err)
 	}
 	return s.markLoaded(list)[0], nil
 }
@@ -263,7 +265,7 @@ func (s *Store) find(ref Ref) (*nameRecord, *pointing, error) {
 		if err := s.damaged[ref.Name]; err != nil {
 			return nil, nil, err
 		}
-		return nil, nil, &UnknownError{Name: ref.Name, Close: nearest(ref.Name, s.names)}
+		return nil, nil, &UnknownError{Name: ref.Name}
 	}
 	p := r.current()
 	if ref.Version != "" {
@@ -307,9 +309,26 @@ func (r *nameRecord) version(prefix string) (*pointing, error) {
 
 func (s *Store) unknown(name string) error {
 	s.mu.RLock()
-	defer s.mu.RUnlock()
 	_, _, err := s.find(Ref{Name: name})
-	return err
+	s.mu.RUnlock()
+	return s.suggest(err)
+}
+
+// suggest adds the names that come near it to the error of an unknown name. They are searched for without s.mu, which
+// is not held: requests go on meanwhile.
+func (s *Store) suggest(err error) error {
+	e, ok := err.(*UnknownError) //nolint:errorlint // as find returns it
+	if !ok || e.Version != "" {
+		return err
+	}
+	s.mu.RLock()
+	names := make([]string, 0, len(s.names))
+	for name := range s.names {
+		names = append(names, name)
+	}
+	s.mu.RUnlock()
+	e.Close = nearest(e.Name, names)
+	return e
 }
 
 // info describes a healthy version. s.mu is held.
@@ -317,7 +336,7 @@ func (s *Store) info(r *nameRecord, p *pointing) Info {
 	m, current := s.versions[p.Digest].manifest, s.names[r.Name]
 	return Info{
 		Name: r.Name, Version: shortDigest(p.Digest), Digest: p.Digest, Summary: m.Summary, Bytes: m.Bytes, Base: m.Base,
-		Created: p.Created, Origin: p.Origin, Metrics: p.Metrics, Label: p.Label,
+		Created: p.Created, Origin: p.Origin, Metrics: p.Metrics, Label: p.Label, Pinned: p.Pinned,
 		Current: p.Label == "" && current != nil && p.Digest == current.current().Digest,
 	}
 }

@@ -128,12 +128,12 @@ func TestStoreDelete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Delete("a"); err != nil {
+	if err := s.Delete("a", Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = s.Get(Ref{Name: "a"})
 	pefttest.WantError(t, err, ErrUnknown, `"a"`)
-	pefttest.WantError(t, s.Delete("a"), ErrUnknown, `"a"`)
+	pefttest.WantError(t, s.Delete("a", Origin{}), ErrUnknown, `"a"`)
 	if _, err := s.load(held.Digest); err != nil {
 		t.Errorf("a version that is held cannot be read: %v", err)
 	}
@@ -144,7 +144,7 @@ func TestStoreDelete(t *testing.T) {
 	}
 	_, err = s.load(own.Digest)
 	pefttest.WantError(t, err, ErrUnknown, own.Version)
-	if err := s.Delete("b"); err != nil {
+	if err := s.Delete("b", Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	if left := tree(t, dir); !slices.Equal(left, []string{"checkpoints", "lock", "names", "tmp", "versions"}) {
@@ -272,7 +272,7 @@ func TestOpenKeepsVersionsOfDamagedNames(t *testing.T) {
 	write(t, filepath.Join(dir, "names", "c.json"), nil)
 	s.Close()
 	s = openStore(t, dir)
-	if err := s.Delete("c"); err != nil || len(s.Damaged()) != 0 {
+	if err := s.Delete("c", Origin{}); err != nil || len(s.Damaged()) != 0 {
 		t.Errorf("deleting a damaged name: %v", err)
 	}
 }
@@ -347,7 +347,7 @@ func TestStoreConcurrently(t *testing.T) {
 				s.drop(info.Digest)
 				s.List()
 				if i%4 == 3 {
-					if err := s.Delete(name); err != nil {
+					if err := s.Delete(name, Origin{}); err != nil {
 						pefttest.WantError(t, err, ErrUnknown)
 					}
 				}
@@ -356,7 +356,7 @@ func TestStoreConcurrently(t *testing.T) {
 	}
 	wg.Wait()
 	for _, i := range s.List() {
-		if err := s.Delete(i.Name); err != nil {
+		if err := s.Delete(i.Name, Origin{}); err != nil {
 			t.Error(err)
 		}
 	}

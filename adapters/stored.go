@@ -40,7 +40,7 @@ func FindStored(dir string, ref Ref) (Info, string, error) {
 	}
 	_, p, err := s.find(ref)
 	if err != nil {
-		return Info{}, "", err
+		return Info{}, "", s.suggest(err)
 	}
 	folder := s.path("versions", p.Digest)
 	v := s.versions[p.Digest]

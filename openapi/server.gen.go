@@ -53,6 +53,12 @@ type ServerInterface interface {
 	// DownloadAdapter An adapter as a file.
 	// (GET /adapters/{name}/download)
 	DownloadAdapter(c *fiber.Ctx, name AdapterName, params DownloadAdapterParams) error
+	// UnpinAdapter Keep a pinned version no longer than others.
+	// (DELETE /adapters/{name}/pin)
+	UnpinAdapter(c *fiber.Ctx, name AdapterName, params UnpinAdapterParams) error
+	// PinAdapter Keep a version of an adapter.
+	// (POST /adapters/{name}/pin)
+	PinAdapter(c *fiber.Ctx, name AdapterName) error
 	// GetReport What the job that made an adapter has come to, also while it runs.
 	// (GET /adapters/{name}/report)
 	GetReport(c *fiber.Ctx, name AdapterName, params GetReportParams) error
@@ -518,6 +524,80 @@ func (siw *ServerInterfaceWrapper) DownloadAdapter(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.DownloadAdapter(c, name, params)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// UnpinAdapter operation middleware
+func (siw *ServerInterfaceWrapper) UnpinAdapter(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name AdapterName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", c.Params("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter name: %w", err).Error())
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UnpinAdapterParams
+
+	var query url.Values
+	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "version" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "version", query, &params.Version, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter version: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.UnpinAdapter(c, name, params)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// PinAdapter operation middleware
+func (siw *ServerInterfaceWrapper) PinAdapter(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name AdapterName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", c.Params("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter name: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.PinAdapter(c, name)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1323,6 +1403,10 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Get(options.BaseURL+"/adapters/:name", wrapper.GetAdapter)
 
 	router.Get(options.BaseURL+"/adapters/:name/versions", wrapper.ListAdapterVersions)
+
+	router.Delete(options.BaseURL+"/adapters/:name/pin", wrapper.UnpinAdapter)
+
+	router.Post(options.BaseURL+"/adapters/:name/pin", wrapper.PinAdapter)
 
 	router.Get(options.BaseURL+"/adapters/:name/download", wrapper.DownloadAdapter)
 

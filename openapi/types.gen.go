@@ -129,6 +129,9 @@ type Adapter struct {
 	// Current Whether the bare name means this version.
 	Current bool `json:"current"`
 
+	// Pinned Whether this version is kept however many come after it.
+	Pinned bool `json:"pinned"`
+
 	// Rank The largest rank of its modules.
 	Rank int `json:"rank"`
 
@@ -1067,6 +1070,12 @@ type ModelList struct {
 	Data []Model `json:"data"`
 }
 
+// PinAdapter defines model for PinAdapter.
+type PinAdapter struct {
+	// Version The version to keep: 4 to 64 digits of its digest.
+	Version *string `json:"version,omitempty"`
+}
+
 // PromptTokensDetails defines model for PromptTokensDetails.
 type PromptTokensDetails struct {
 	// CachedTokens Tokens of the prompts that were taken from the prefix cache.
@@ -1815,6 +1824,12 @@ type DownloadAdapterParams struct {
 	Format *ExportFormat `form:"format,omitempty" json:"format,omitempty"`
 }
 
+// UnpinAdapterParams defines parameters for UnpinAdapter.
+type UnpinAdapterParams struct {
+	// Version The version; else the one after the @ of the name, else the current one.
+	Version *string `form:"version,omitempty" json:"version,omitempty"`
+}
+
 // GetReportParams defines parameters for GetReport.
 type GetReportParams struct {
 	// Format json, or svg for the picture.
@@ -1877,6 +1892,9 @@ type TrainAdapterJSONRequestBody = TrainRequest
 
 // TrainAdapterMultipartRequestBody defines body for TrainAdapter for multipart/form-data ContentType.
 type TrainAdapterMultipartRequestBody = TrainForm
+
+// PinAdapterJSONRequestBody defines body for PinAdapter for application/json ContentType.
+type PinAdapterJSONRequestBody = PinAdapter
 
 // DetokenizeJSONRequestBody defines body for Detokenize for application/json ContentType.
 type DetokenizeJSONRequestBody = DetokenizeRequest

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -45,6 +46,49 @@ func (s *Server) ListAdapterVersions(c *fiber.Ctx, name string) error {
 	return sendAdapters(c, list)
 }
 
+// PinAdapter keeps a version of an adapter however many come after it.
+func (s *Server) PinAdapter(c *fiber.Ctx, name string) error {
+	var req openapi.PinAdapter
+	body, err := readBody(c, s.maxBody)
+	if err != nil {
+		return err
+	}
+	if len(bytes.TrimSpace(body)) > 0 { // it may be left out
+		if err := decodeJSON(body, &req); err != nil {
+			return err
+		}
+	}
+	return s.pin(c, name, text(req.Version), true)
+}
+
+// UnpinAdapter ends that.
+func (s *Server) UnpinAdapter(c *fiber.Ctx, name string, params openapi.UnpinAdapterParams) error {
+	return s.pin(c, name, text(params.Version), false)
+}
+
+// pin pins or unpins a version, which the name has after its @, or version names, or is the current one.
+func (s *Server) pin(c *fiber.Ctx, name, version string, pinned bool) error {
+	if s.draining.Load() {
+		return errDraining()
+	}
+	param := "name"
+	if version != "" {
+		if strings.Contains(name, "@") {
+			return refuse(codeValue, "version", "is given, and the name has a version too")
+		}
+		name, param = name+"@"+version, "version"
+	}
+	ref, err := adapters.ParseRef(name)
+	if err != nil {
+		return at(param, err)
+	}
+	info, err := s.store.Pin(ref, pinned, adapters.Origin{Kind: adapters.ByRequest})
+	if err != nil {
+		return at(param, err)
+	}
+	return sendJSON(c, http.StatusOK, adapterOf(info))
+}
+
 // DeleteAdapter forgets an adapter.
 func (s *Server) DeleteAdapter(c *fiber.Ctx, name string) error {
 	name = s.owned(callerOf(c), name)
@@ -60,12 +104,11 @@ func (s *Server) remove(name, param string) error {
 	}
 	err := adapters.CheckName(name)
 	if err == nil {
-		err = s.store.Delete(name)
+		err = s.store.Delete(name, adapters.Origin{Kind: adapters.ByRequest})
 	}
 	if err != nil {
 		return at(param, err)
 	}
-	s.log.Info().Str("adapter", name).Msg("adapter deleted")
 	return nil
 }
 
@@ -96,7 +139,6 @@ func (s *Server) importPath(c *fiber.Ctx, name, path, nameParam, pathParam strin
 		}
 		return info, at(param, err)
 	}
-	s.registered(info)
 	return info, nil
 }
 
@@ -107,11 +149,6 @@ func (s *Server) importPlain(c *fiber.Ctx, name, path, _ string) (adapters.Info,
 	ctx, stop := s.work(c)
 	defer stop()
 	return s.importer(ctx, name, path)
-}
-
-func (s *Server) registered(info adapters.Info) {
-	s.log.Info().Str("adapter", info.Name).Str("version", info.Version).Int("rank", info.Rank).
-		Int64("bytes", info.Bytes).Strs("warnings", info.Warnings).Msg("adapter registered")
 }
 
 // LoadLoraAdapter is vLLM's way of registering an adapter.
@@ -166,7 +203,7 @@ func sendAdapters(c *fiber.Ctx, list []adapters.Info) error {
 // adapterOf puts an adapter in the API's shape. Where it came from stays the operator's: paths say too much.
 func adapterOf(i adapters.Info) openapi.Adapter {
 	a := openapi.Adapter{
-		Object: "adapter", Name: i.Name, Version: i.Version, Digest: i.Digest, Current: i.Current, Rank: i.Rank, Alpha: i.Alpha,
+		Object: "adapter", Name: i.Name, Version: i.Version, Digest: i.Digest, Current: i.Current, Pinned: i.Pinned, Rank: i.Rank, Alpha: i.Alpha,
 		UseRslora: i.RSLoRA, UseDora: i.DoRA, Targets: i.Targets, Modules: i.Modules, Parameters: i.Parameters, Bytes: i.Bytes,
 		Loaded: i.Loaded, CreatedAt: i.Created.Unix(), Origin: i.Origin.Kind, Warnings: i.Warnings,
 	}

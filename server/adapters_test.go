@@ -306,3 +306,38 @@ func TestFallbackOfTheTemplateIsSaid(t *testing.T) {
 		t.Errorf("%s", b)
 	}
 }
+
+// A version is pinned by its digits in the body, the path or the query, and by none where it is the current one.
+func TestPins(t *testing.T) {
+	h := open(t)
+	first, second := h.add("pirate", 1), h.add("pirate", 2)
+	pinned := func(version string) bool {
+		var a openapi.Adapter
+		h.get("/adapters/pirate@"+version, &a)
+		return a.Pinned
+	}
+	for _, c := range []struct {
+		method, path, body string
+		version            string
+		want               bool
+	}{
+		{"POST", "/adapters/pirate/pin", `{"version":"` + first.Version + `"}`, first.Version, true},
+		{"POST", "/adapters/pirate/pin", "", second.Version, true},
+		{"DELETE", "/adapters/pirate/pin?version=" + first.Version, "", first.Version, false},
+		{"POST", "/adapters/pirate@" + first.Version + "/pin", "{}", first.Version, true},
+		{"DELETE", "/adapters/pirate/pin", "", second.Version, false},
+		{"DELETE", "/adapters/pirate@" + first.Version + "/pin", "", first.Version, false},
+	} {
+		var a openapi.Adapter
+		h.ok(h.do(c.method, c.path, c.body), &a)
+		if a.Version != c.version || a.Pinned != c.want || pinned(c.version) != c.want {
+			t.Errorf("%s %s %s: %+v", c.method, c.path, c.body, a)
+		}
+	}
+	refused(t, h.do("POST", "/adapters/pirat/pin", ""), 404, "adapter_not_found", "name", "pirate")
+	refused(t, h.do("POST", "/adapters/pirate/pin", `{"version":"0000"}`), 404, "adapter_not_found", "version", "no version")
+	refused(t, h.do("POST", "/adapters/pirate/pin", `{"version":"latest"}`), 400, codeValue, "version", "hexadecimal")
+	refused(t, h.do("DELETE", "/adapters/pirate/pin?version=!", ""), 400, codeValue, "version", "hexadecimal")
+	refused(t, h.do("POST", "/adapters/pirate@"+first.Version+"/pin", `{"version":"`+first.Version+`"}`), 400, codeValue, "version", "the name has a version too")
+	refused(t, h.do("POST", "/adapters/pirate/pin", `{"version":3}`), 400, codeType, "version", "string")
+}

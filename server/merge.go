@@ -51,7 +51,6 @@ func (s *Server) MergeAdapters(c *fiber.Ctx) error {
 		}
 		return at("from", err)
 	}
-	s.registered(info)
 	return sendJSON(c, http.StatusCreated, adapterOf(info))
 }
 

@@ -69,7 +69,6 @@ func (s *Server) CreateAdapter(c *fiber.Ctx) error {
 		}
 		return at(param, err)
 	}
-	s.registered(info)
 	return sendJSON(c, http.StatusCreated, adapterOf(info))
 }
 

@@ -51,7 +51,8 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	flags.StringVar(&c.Data, "data", dataDir, "folder for adapters, training jobs and downloaded models")
 	flags.StringArrayVar(&c.AdapterDirs, "adapter-dir", nil, "folder whose adapters are registered by their names, and again whenever they change; repeatable")
 	sizeFlag(flags, (*size)(&c.AdapterBytes), "adapter-memory", 2<<30, "memory that loaded adapters may hold")
-	sizeFlag(flags, (*size)(&c.MaxUpload), "max-upload", 1<<30, "largest adapter that may be uploaded")
+	sizeFlag(flags, (*size)(&c.MaxUpload), "max-upload", 1<<30, "largest adapter that may be uploaded; what is received at once is bounded by it, what is unpacked and written by twice as much")
+	flags.IntVar(&c.KeepVersions, "keep-versions", 10, "versions of an adapter that are kept, beside pinned ones and those in use; 0: all")
 	choiceFlag(flags, &c.Remote, "remote-adapters", "auto", "whether requests may name adapters on the hub or in buckets; auto: with an --api-key, or where the server listens on loopback alone", "auto", "on", "off")
 	sizeFlag(flags, (*size)(&c.TrainMemory), "train-memory", 2<<30, "memory that a training job may take; 0: no limit")
 	flags.Float64Var(&c.TrainShare, "train-share", 0.5, "share of the time that training gets while requests are answered; without requests it gets all")
@@ -113,6 +114,8 @@ func (c *serveFlags) check(flags *pflag.FlagSet) error {
 		return fmt.Errorf("%w: --max-job-data is 0: no training job could be kept", errUsage)
 	case c.AdapterBytes <= 0:
 		return fmt.Errorf("%w: --adapter-memory is 0: no adapter could be loaded", errUsage)
+	case c.KeepVersions < 0:
+		return fmt.Errorf("%w: --keep-versions is %d, less than 0", errUsage, c.KeepVersions)
 	case c.Data == "":
 		return fmt.Errorf("%w: --data is empty and the home folder is not known", errUsage)
 	case slices.Contains(c.Keys, ""):

@@ -24,6 +24,7 @@ type Config struct {
 	Data         string // where adapters and downloaded models are stored
 	AdapterDirs  []string
 	AdapterBytes int64         // bytes that loaded adapters may hold
+	KeepVersions int           // of an adapter; 0: all
 	MaxUpload    int64         // bytes
 	Remote       string        // whether requests may name sources of adapters: on, off, auto
 	Fetch        fetch.Options // what the environment says of hubs and buckets

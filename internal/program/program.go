@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -233,6 +234,7 @@ func (p *Program) openAdapters() (err error) {
 	p.uploads = disk.NewBudget(max(p.config.MaxUpload, server.MaxDataset))
 	p.store, err = adapters.Open(adapters.Options{
 		Dir: p.config.Data, Facts: p.model.Facts(), MaxBytes: p.config.MaxUpload, Memory: p.config.AdapterBytes,
+		Keep: p.config.KeepVersions, Changed: p.logChange,
 		Reserved: append(p.aliases(), p.name(), server.ReservedName),
 		Warn:     func(s string) { p.log.Warn().Msg(s) },
 	})
@@ -250,6 +252,12 @@ func (p *Program) openAdapters() (err error) {
 	})
 	p.onClose(p.cache.Close)
 	return nil
+}
+
+// logChange writes one line for each change of what is stored, as an audit wants it.
+func (p *Program) logChange(c adapters.Change) {
+	p.log.Info().Str("change", string(c.Action)).Str("adapter", c.Name).Str("version", c.Version).Stringer("by", c.By).
+		Int64("bytes", c.Bytes).Msg("adapter " + string(c.Action))
 }
 
 func (p *Program) logLoad(l adapters.Load) {
@@ -334,7 +342,11 @@ func (p *Program) logFolder(e adapters.FolderEvent) {
 		p.log.Error().Err(e.Err).Str("adapter", e.Name).Str("path", e.Path).Msg("adapter " + string(e.Action))
 		return
 	}
-	p.log.Info().Str("adapter", e.Name).Str("version", e.Info.Version).Str("path", e.Path).Msg("adapter " + string(e.Action))
+	level := p.log.Info()
+	if e.Action != adapters.Unchanged { // logChange tells of it
+		level = p.log.Debug()
+	}
+	level.Str("adapter", e.Name).Str("version", e.Info.Version).Str("path", e.Path).Msg("adapter " + string(e.Action))
 }
 
 func (p *Program) openServer() error {

@@ -1,0 +1,140 @@
+package adapters
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ChangeAction is what happened to an adapter, or to one version of it.
+type ChangeAction string
+
+// The actions.
+const (
+	Added    ChangeAction = "added"    // the name points at the version from now on
+	Deleted  ChangeAction = "deleted"  // the name, with all its versions
+	Expired  ChangeAction = "expired"  // the version, which is older than those that are kept
+	Pinned   ChangeAction = "pinned"   // the version is kept however many come after it
+	Unpinned ChangeAction = "unpinned" // it is no longer
+)
+
+// Change is one change of what a Store holds, as a log has it. Checkpoints of a training job are no changes.
+type Change struct {
+	Action  ChangeAction
+	Name    string
+	Version string // "" where the name goes
+	Bytes   int64  // of the version; of all versions where the name goes
+	By      Origin // where it came from, or what asked for the change
+}
+
+// tell hands a change to Options.Changed.
+func (s *Store) tell(c Change) {
+	if s.o.Changed != nil {
+		s.o.Changed(c)
+	}
+}
+
+// bytesOf returns the bytes of a version, 0 where it is damaged. s.mu is held.
+func (s *Store) bytesOf(digest string) int64 {
+	if v := s.versions[digest]; v != nil && v.manifest != nil {
+		return v.manifest.Bytes
+	}
+	return 0
+}
+
+// Pin keeps the version that ref names however many come after it, or no longer. Pinning a version that is pinned changes
+// nothing. Checkpoints cannot be pinned: the error wraps ErrReference. Other errors are those of Get, and ErrClosed.
+func (s *Store) Pin(ref Ref, pinned bool, by Origin) (Info, error) {
+	if isLabel(ref.Version) {
+		return Info{}, fmt.Errorf("%w: %s is a checkpoint, which its job keeps and removes", ErrReference, ref)
+	}
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return Info{}, ErrClosed
+	}
+	s.commit.Lock()
+	defer s.done()
+	info, err := s.Get(ref)
+	if err != nil {
+		return Info{}, err
+	}
+	s.mu.RLock()
+	old := s.names[ref.Name]
+	s.mu.RUnlock()
+	if old == nil { // only a checkpoint has such a digest
+		return Info{}, fmt.Errorf("%w: %s is a checkpoint, which its job keeps and removes", ErrReference, ref)
+	}
+	i := slices.IndexFunc(old.Versions, func(p pointing) bool { return p.Digest == info.Digest })
+	if i < 0 {
+		return Info{}, fmt.Errorf("%w: %s is a checkpoint, which its job keeps and removes", ErrReference, ref)
+	}
+	if old.Versions[i].Pinned != pinned {
+		next := &nameRecord{Name: old.Name, Versions: slices.Clone(old.Versions)}
+		next.Versions[i].Pinned = pinned
+		if err := s.writeName(next); err != nil {
+			return Info{}, err
+		}
+		s.mu.Lock()
+		s.names[old.Name] = next // not ref.Name, whose bytes may be the request's
+		s.mu.Unlock()
+		action := Unpinned
+		if pinned {
+			action = Pinned
+		}
+		s.tell(Change{Action: action, Name: info.Name, Version: info.Version, Bytes: info.Bytes, By: by})
+	}
+	info.Pinned = pinned
+	return info, nil
+}
+
+// trim drops the versions of a record that are older than the newest keep. Pinned ones and those that requests hold stay
+// and do not count. It returns the digests of those that went. keep 0 keeps all. s.mu is held.
+func (s *Store) trim(r *nameRecord, keep int) (dropped []string) {
+	if keep <= 0 {
+		return nil
+	}
+	var kept []pointing // newest first
+	for _, p := range slices.Backward(r.Versions) {
+		v := s.versions[p.Digest]
+		stays := p.Pinned || v != nil && v.holds > 0
+		switch {
+		case stays:
+		case keep > 0:
+			keep--
+		default:
+			dropped = append(dropped, p.Digest)
+			continue
+		}
+		kept = append(kept, p)
+	}
+	slices.Reverse(kept)
+	r.Versions = kept
+	return dropped
+}
+
+// allBytes sums the bytes of a record's versions. s.mu is held.
+func (s *Store) allBytes(r *nameRecord) (sum int64) {
+	if r != nil {
+		for _, p := range r.Versions {
+			sum += s.bytesOf(p.Digest)
+		}
+	}
+	return sum
+}
+
+// String is how a log names an origin: its kind, and what it says more.
+func (o Origin) String() string {
+	detail := o.Detail
+	if o.Merge != nil {
+		var from []string
+		for _, i := range o.Merge.From {
+			from = append(from, fmt.Sprintf("%s@%s*%g", i.Name, shortDigest(i.Digest), i.Weight))
+		}
+		detail = o.Merge.Method + " of " + strings.Join(from, " + ")
+	}
+	if detail == "" {
+		return o.Kind
+	}
+	return o.Kind + ": " + detail
+}
