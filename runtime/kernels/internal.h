@@ -42,7 +42,7 @@ enum { LORA_TILE = 64, LORA_ROWS = 4 };
 struct lk_lora {
     int rank, n_in, n_out, type;
     int lanes, padded, tiles;
-    float unit;   // what one stored unit of B A is worth: F16 storage scales both by powers of two
+    float unit;   // the factor that stored products B A are multiplied with: F16 storage scales both by powers of two
     lk_arena * arena; // that the memory is of; NULL: it is the module's own
     size_t bytes;
     uint8_t * a, * b;

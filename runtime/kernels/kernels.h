@@ -24,7 +24,7 @@ int lk_force_isa(int isa);   // returns the path now in use; not thread-safe, fo
 // n_in is a multiple of the block. Of DQ, every strip of 16 rows begins with the float32 scales of its tiles,
 // each 16 blocks wide; a block's scale is an int8 times its tile's.
 enum lk_nf4_mode {
-    LK_NF4_F32 = 0, // float activations: the oracle
+    LK_NF4_F32 = 0, // float activations: the reference
     LK_NF4_I16 = 1, // int16 codebook x int16 activations, 1e-4
     LK_NF4_I8  = 2, // int8 codebook x int8 activations: the default and the fastest, 7e-3
 };

@@ -17,7 +17,7 @@ type Mode int
 
 // The modes. The errors are relative to exact products with the same weights, in the root mean square.
 const (
-	F32 Mode = C.LK_NF4_F32 // float activations: the oracle, 1e-6
+	F32 Mode = C.LK_NF4_F32 // float activations: the reference, 1e-6
 	I16 Mode = C.LK_NF4_I16 // int16 codebook and activations: 1e-4
 	I8  Mode = C.LK_NF4_I8  // int8 codebook and activations: the default and the fastest, 7e-3
 )

@@ -8,7 +8,7 @@
 
 namespace lorikeet {
 
-// A Call is one crossing of the wall on the calling thread. While it lives, what llama.cpp logs on this
+// A Call lives for one call from Go, on the calling thread. While it lives, what llama.cpp logs on this
 // thread goes to the Go callback `log` (0: nowhere), and the first error it logs is kept: that is the line
 // which names the cause; those after it only say that something failed.
 class Call {

@@ -2,8 +2,7 @@
 
 package llama
 
-// What C calls in Go. It stands apart because a file with //export may not define C functions, and because
-// it is the one place where control comes back across the wall.
+// The Go functions that C calls. They have a file of their own because one with //export may not define C functions.
 
 // #include <stdint.h>
 import "C"

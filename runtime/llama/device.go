@@ -219,7 +219,7 @@ func (d *Device) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 	}
 }
 
-// collect turns the wall's choices into ours. The slices are reused by the next Decode.
+// collect turns the results of the last decode into Go's types. The slices are reused by the next Decode.
 func (d *Device) collect() []runtime.Choice {
 	d.choices, d.tops = d.choices[:0], d.tops[:0]
 	choices := unsafe.Slice(d.results.choices, int(d.results.n_choices))

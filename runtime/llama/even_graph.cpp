@@ -1,9 +1,10 @@
 // Products by ggml whose rows have the same bits in every batch.
 //
-// Two of ggml's products round a row differently by how many rows there are: with float weights a single row has
-// a dot product of its own, and repacked Q4_K and Q2_K weights take rows by fours and those left over one by one.
-// Rows of zeros make up the number that takes every row the same way. What it costs: a single row of a repacked
-// weight is multiplied as four. All other products give a row the same bits as they are (batch_test.go).
+// How two of ggml's products round a row depends on how many rows the batch has: with float weights a single row is
+// multiplied by another function, and with repacked Q4_K and Q2_K weights rows are taken by fours and those left over
+// one by one. So rows of zeros are appended until every row is multiplied in the same way; with a repacked weight a
+// single row then costs as much as four. In all other products of ggml a row's bits do not depend on the other rows
+// (batch_test.go).
 #include "seam.h"
 #include <cstring>
 

@@ -1,20 +1,20 @@
 // Package llama runs models with llama.cpp: it implements runtime.Model and runtime.Device, and it is the
-// only room that speaks to that library.
+// only package that calls that library.
 //
-// All of llama.cpp stands behind one wall, wall.h: C functions of our own, each a whole step of work (load
-// a model, decode a batch and draw from every row that asks). Go calls nothing else.
+// Go calls the C functions of wall.h and no others. Each is a whole step of work: load a model, or decode a batch and
+// draw a token for every row that asks for one. No type of llama.cpp and no C++ exception passes that interface.
 //
-// Two things llama.cpp cannot do are added at its seams, without changing its source (seam.h): a different
-// adapter for every row of one batch, and products with NF4 weights. The linker redirects the functions
-// named in the flags below to us; outside our own contexts they do what they always did. That needs GNU
-// ld or lld, so the package builds on Linux; elsewhere, and without cgo, every constructor returns an error.
+// Two things that llama.cpp cannot do are added without changing its source (seam.h): a different adapter for every row
+// of one batch, and products with NF4 weights. The linker redirects the functions that the --wrap flags in model.go name
+// to ours; outside our own contexts they only call the originals. That needs GNU ld or lld, so the package builds on
+// Linux; elsewhere, and without cgo, every constructor returns an error.
 //
 // The words used here:
 //
 //   - target: a base tensor that an adapter may change.
 //   - pack: an adapter in the layout of our kernels, for the targets of one model.
 //   - placement: which packs, with which scales, each sequence of a device is decoded with.
-//   - back end: how adapters are multiplied: fused (our kernels) or mmid (ggml's mul_mat_id, the oracle).
+//   - back end: how adapters are multiplied: fused (our kernels) or mmid (ggml's mul_mat_id, the reference).
 package llama
 
 import (
@@ -33,12 +33,13 @@ var (
 // NF4Mode says how products with NF4 weights are computed.
 type NF4Mode int
 
-// The modes, with their error relative to exact products with the same weights. What the four bits themselves leave
-// out is 9e-2: beside it the default's error is nothing, and it rounds activations as ggml does for every type of its own.
+// The modes, with their root mean square error relative to exact products with the same weights. Rounding the weights to
+// four bits already costs 9e-2, so the default's error hardly counts; ggml rounds activations to 8 bits, too, for all of
+// its own quantized types.
 const (
 	NF4Int8  NF4Mode = iota // 8-bit integers, 7e-3: the default
 	NF4Int16                // 16-bit integers, 1e-4: half as fast where many rows are computed
-	NF4Float                // floats, 1e-6: the oracle
+	NF4Float                // floats, 1e-6: the reference
 )
 
 // Options say what to load and how.
@@ -91,7 +92,7 @@ type Backend int
 // The back ends.
 const (
 	Fused Backend = iota // our kernels
-	MMID                 // ggml's mul_mat_id over stacked slots, in float32: the oracle, slow to place
+	MMID                 // ggml's mul_mat_id over stacked slots, in float32: the reference, slow to place
 )
 
 // DeviceOptions are the sizes and choices of a device. A zero field takes its default.

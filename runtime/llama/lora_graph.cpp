@@ -90,7 +90,7 @@ ggml_tensor * nf4_fused(ggml_context * ctx, Rows & rows, int target, const lk_nf
 }
 
 // ---- mmid ------------------------------------------------------------------------------------------
-// ggml's own operations over the stacked slots. They run on every back end and in plain F32: the oracle that
+// ggml's own operations over the stacked slots. They run on every back end and in plain F32: the reference that
 // the fused kernels are tested against, and the way where there are none.
 
 // The row of `table` (n, slots) for every row of the batch: (n, rows).

@@ -53,7 +53,7 @@ func init() { C.wall_init() }
 // after Close; its memory is freed when the last of them is closed.
 type Model struct {
 	facts       runtime.Facts
-	targets     map[string]int // the wall's number of each target
+	targets     map[string]int // the number of each target in calls to C
 	ends        []runtime.Token
 	tokenizer   *tokenizer.Tokenizer // nil where the file has none
 	packFloat32 bool

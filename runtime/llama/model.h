@@ -76,7 +76,7 @@ struct Model {
 // Fills targets, by_weight, embedding and refused.
 void find_targets(Model & m);
 
-// While it lives, llama.cpp takes the NF4 tensors of a file that its thread opens for what it knows.
+// While it lives, llama.cpp sees the NF4 tensors of a file that this thread opens as tensors of types that it knows.
 class Nf4Load {
 public:
     explicit Nf4Load(const wall_load_options & o);

@@ -5,8 +5,8 @@
 //   ggml_mul_mat              asks the Builder for a product with a base weight;
 //   ggml_get_rows             asks it for rows of the token embedding;
 //   ggml_flash_attn_ext       asks it for a layer's attention (attention_graph.cpp).
-// Outside our own Scope all of them do what they always did: stock contexts in the same process are not
-// touched, nor are the loader's calls. No state is global; a Scope and a Builder live on their thread's stack.
+// Outside our own Scope all of them only call the originals: other contexts in the same process, and the loader's calls,
+// are not changed. A Scope and a Builder live on the stack of the thread that builds the graph; nothing else is global.
 #pragma once
 #include "attention.h"
 #include "cells.h"

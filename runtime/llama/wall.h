@@ -1,4 +1,4 @@
-// The wall between Go and llama.cpp: every C function that Go calls. Plain C, no type of llama.cpp.
+// The C interface of runtime/llama: every function that Go calls. Plain C, without any type of llama.cpp.
 //
 // Conventions. A function that can fail takes a wall_error and fills it, and returns WALL_FAILED or NULL; no exception
 // passes and nothing is retried here. Every handle has one free function, which accepts NULL. Handles share what they stand on:
