@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 )
 
 // FoldersOptions are the settings of Folders.
 type FoldersOptions struct {
 	Store *Store
-	Dirs  []string          // each holds adapter folders and GGUF LoRA files
+	Dirs  []string          // each holds adapter folders and GGUF LoRA files, or is itself an adapter folder
 	Quiet time.Duration     // how long a file must be left alone before it is read; 0: 300 ms
 	Event func(FolderEvent) // hears what happens, one call at a time; must not call back; may be nil
 }
@@ -60,10 +62,44 @@ type Folders struct {
 	due   map[string]time.Time // when to look at a path
 }
 
-// watched is one of the folders.
+// watched is one of the folders, or one adapter folder alone.
 type watched struct {
-	path string   // absolute, without symbolic links
-	root *os.Root // opens nothing that lies outside
+	path string   // absolute, without symbolic links; of an adapter folder, the one that it lies in
+	only string   // the adapter folder's name; "": everything in path
+	root *os.Root // opens nothing that lies outside; nil where only is given
+}
+
+// folder is what the user named.
+func (d *watched) folder() string { return filepath.Join(d.path, d.only) }
+
+// takes reports whether an entry of path is looked at.
+func (d *watched) takes(top string) bool { return d.only == "" || top == d.only }
+
+// inside calls use with a root that opens nothing outside of the folder, and with rel, which is relative to path, as it is
+// in that root. The root of a single adapter folder is opened each time: the folder may have been replaced.
+func (d *watched) inside(rel string, use func(root *os.Root, rel string) error) error {
+	if d.only == "" {
+		return use(d.root, rel)
+	}
+	root, err := os.OpenRoot(d.folder())
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	within, err := filepath.Rel(d.only, rel)
+	if err != nil {
+		return err
+	}
+	return use(root, within)
+}
+
+// stat describes an entry.
+func (d *watched) stat(rel string) (info os.FileInfo, err error) {
+	err = d.inside(rel, func(root *os.Root, rel string) (err error) {
+		info, err = root.Stat(rel)
+		return err
+	})
+	return info, err
 }
 
 // attempts counts failures to read the same path.
@@ -120,15 +156,18 @@ func (f *Folders) add(dir string) error {
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(f.dirs, func(d *watched) bool { return d.path == path }) {
+	if slices.ContainsFunc(f.dirs, func(d *watched) bool { return d.folder() == path }) {
 		return nil
 	}
-	root, err := os.OpenRoot(path)
-	if err != nil {
+	d := &watched{path: path}
+	if _, err := os.Stat(filepath.Join(path, peft.ConfigFile)); err == nil {
+		d.path, d.only = filepath.Split(path)
+		d.path = filepath.Clean(d.path)
+	} else if d.root, err = os.OpenRoot(path); err != nil {
 		return err
 	}
-	f.dirs = append(f.dirs, &watched{path, root})
-	return f.watcher.Add(path)
+	f.dirs = append(f.dirs, d)
+	return f.watcher.Add(d.path)
 }
 
 // Close stops watching. It may be called twice.
@@ -146,7 +185,9 @@ func (f *Folders) release() (err error) {
 		err = f.watcher.Close()
 	}
 	for _, d := range f.dirs {
-		err = errors.Join(err, d.root.Close())
+		if d.root != nil {
+			err = errors.Join(err, d.root.Close())
+		}
 	}
 	return err
 }
@@ -181,6 +222,9 @@ func (f *Folders) touch(e fsnotify.Event) {
 			continue
 		}
 		top, _, _ := strings.Cut(rel, string(filepath.Separator))
+		if !d.takes(top) {
+			continue
+		}
 		path := filepath.Join(d.path, top)
 		if a := f.tries[path]; a != nil {
 			a.count = 0
@@ -218,7 +262,7 @@ func (f *Folders) lookAtDue() {
 		}
 		delete(f.due, path)
 		for _, d := range f.dirs {
-			if d.path == filepath.Dir(path) {
+			if d.path == filepath.Dir(path) && d.takes(filepath.Base(path)) {
 				f.look(d, filepath.Base(path), false)
 			}
 		}
@@ -238,7 +282,7 @@ func (f *Folders) next() (time.Time, bool) {
 
 // watchInside watches a subfolder, whose files may come later.
 func (f *Folders) watchInside(d *watched, top string) {
-	info, err := d.root.Stat(top)
+	info, err := d.stat(top)
 	if err != nil || !info.IsDir() {
 		return
 	}

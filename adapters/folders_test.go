@@ -57,14 +57,17 @@ func (x *folderTest) want(events ...string) {
 	}
 }
 
-// quiet checks that nothing more happens.
-func (x *folderTest) quiet() {
+// quiet checks that nothing more happens: an adapter that comes and goes now is the next that is heard of. What changed
+// before it is looked at before it.
+func (x *folderTest) quiet(dir string) {
 	x.t.Helper()
-	select {
-	case e := <-x.events:
-		x.t.Errorf("unexpected event %+v", e)
-	case <-time.After(400 * time.Millisecond):
+	last := filepath.Join(dir, "last")
+	pefttest.New(99).Folder(x.t, last)
+	x.want("registered last")
+	if err := os.RemoveAll(last); err != nil {
+		x.t.Fatal(err)
 	}
+	x.want("removed last")
 }
 
 func TestFoldersRegisterAtStart(t *testing.T) {
@@ -151,7 +154,7 @@ func TestFoldersFollowChanges(t *testing.T) {
 	}
 	pefttest.New(1).Folder(t, pirate)
 	x.want("registered pirate")
-	x.quiet()
+	x.quiet(dir)
 }
 
 func TestFoldersLeaveOthersNamesAlone(t *testing.T) {
@@ -166,7 +169,7 @@ func TestFoldersLeaveOthersNamesAlone(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(dir, "a")); err != nil {
 		t.Fatal(err)
 	}
-	x.quiet()
+	x.quiet(dir)
 	if now, err := s.Get(Ref{Name: "a"}); err != nil || now.Digest != uploaded.Digest {
 		t.Errorf("a is %+v (%v)", now, err)
 	}
@@ -195,9 +198,48 @@ func TestFoldersThatCannotBeWatched(t *testing.T) {
 	s := openStore(t, "")
 	_, err := WatchFolders(FoldersOptions{Store: s, Dirs: []string{filepath.Join(t.TempDir(), "missing")}})
 	pefttest.WantError(t, err, os.ErrNotExist, "missing")
-	dir := filepath.Join(t.TempDir(), "pirate")
+}
+
+// A folder that is itself an adapter is registered by its name and followed like one in a watched folder; what lies
+// beside it is not looked at, nor read.
+func TestFolderThatIsAnAdapter(t *testing.T) {
+	parent, s := t.TempDir(), openStore(t, "")
+	dir := filepath.Join(parent, "pirate")
 	pefttest.New(1).Folder(t, dir)
-	watch(t, s, dir).want("failed ")
+	pefttest.New(2).Folder(t, filepath.Join(parent, "beside"))
+	x := watch(t, s, dir, dir+"/.")
+	x.want("registered pirate")
+	one, err := s.Get(Ref{Name: "pirate"})
+	if err != nil || len(s.List()) != 1 {
+		t.Fatalf("registered are %v (%v)", names(s.List()), err)
+	}
+	for _, path := range []string{"", dir} {
+		if _, err := x.ImportPath(t.Context(), "again", path); err != nil {
+			t.Errorf("import of %q: %v", path, err)
+		}
+	}
+	for _, path := range []string{"../beside", filepath.Join(parent, "beside"), parent} {
+		_, err := x.ImportPath(t.Context(), "x", path)
+		pefttest.WantError(t, err, ErrPath, path)
+	}
+	_, w := pefttest.New(3).Encode(t)
+	write(t, filepath.Join(dir, peft.TensorsFile), w)
+	x.want("registered pirate")
+	if two, err := s.Get(Ref{Name: "pirate"}); err != nil || two.Digest == one.Digest {
+		t.Errorf("the change is not seen: %v", err)
+	}
+	pefttest.New(4).Folder(t, filepath.Join(parent, "later"))
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	x.want("removed pirate")
+	pefttest.New(5).Folder(t, dir)
+	x.want("registered pirate")
+	x.Close()
+	watch(t, s, dir).want("unchanged pirate")
+	if _, err := s.Get(Ref{Name: "later"}); err == nil {
+		t.Error("a folder beside the adapter is registered")
+	}
 }
 
 func TestImportPath(t *testing.T) {

@@ -24,9 +24,8 @@ func (f *Folders) scan(d *watched, first bool) error {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name() == peft.ConfigFile {
-			err := fmt.Errorf("%w: the folder is itself an adapter; watch the folder it lies in", ErrPath)
-			f.o.Event(FolderEvent{Action: Failed, Path: d.path, Err: err})
+		if !d.takes(e.Name()) {
+			continue
 		}
 		f.watchInside(d, e.Name())
 		f.look(d, e.Name(), first)
@@ -38,7 +37,7 @@ func (f *Folders) scan(d *watched, first bool) error {
 func (f *Folders) removeStale() {
 	for _, info := range f.o.Store.List() {
 		path := info.Origin.Detail
-		watched := slices.ContainsFunc(f.dirs, func(d *watched) bool { return d.path == filepath.Dir(path) })
+		watched := slices.ContainsFunc(f.dirs, func(d *watched) bool { return d.path == filepath.Dir(path) && d.takes(filepath.Base(path)) })
 		if _, err := os.Lstat(path); info.Origin.Kind == FromFolder && watched && errors.Is(err, fs.ErrNotExist) {
 			f.remove(info.Name, path)
 		}
@@ -103,8 +102,11 @@ func (f *Folders) put(ctx context.Context, d *watched, rel, name string, o Origi
 }
 
 // open opens a file of the folder. Whoever named it is told where it is a link that leads out, or cannot be read.
-func (d *watched) open(rel string) (*os.File, error) {
-	file, err := d.root.Open(rel)
+func (d *watched) open(rel string) (file *os.File, err error) {
+	err = d.inside(rel, func(root *os.Root, rel string) (err error) {
+		file, err = root.Open(rel)
+		return err
+	})
 	var errno syscall.Errno // but not of a link that leads out
 	if err != nil && (!errors.As(err, &errno) || errno == syscall.EACCES || errno == syscall.ELOOP) {
 		err = fmt.Errorf("%w: %w", ErrPath, err)
@@ -127,7 +129,7 @@ func (f *Folders) remove(name, path string) {
 	delete(f.tries, path)
 	for _, d := range f.dirs {
 		for _, other := range []string{filepath.Join(d.path, name), filepath.Join(d.path, name+".gguf")} {
-			if _, err := os.Lstat(other); err == nil && other != path {
+			if _, err := os.Lstat(other); err == nil && other != path && d.takes(filepath.Base(other)) {
 				f.due[other] = time.Now()
 			}
 		}
@@ -158,7 +160,7 @@ func (f *Folders) fail(name, path string, err error) {
 
 // stamp returns a text that changes with the files of the adapter at top, and "" where there is none.
 func (d *watched) stamp(top string) (string, error) {
-	info, err := d.root.Stat(top)
+	info, err := d.stat(top)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = nil
@@ -173,7 +175,7 @@ func (d *watched) stamp(top string) (string, error) {
 	}
 	var parts []string
 	for _, name := range []string{peft.ConfigFile, peft.TensorsFile} {
-		info, err := d.root.Stat(filepath.Join(top, name))
+		info, err := d.stat(filepath.Join(top, name))
 		switch {
 		case err == nil:
 			parts = append(parts, stampOf(info))
@@ -234,7 +236,7 @@ func (f *Folders) meanings(path string) []string {
 	}
 	var list []string
 	for _, d := range f.dirs {
-		list = append(list, filepath.Join(d.path, path))
+		list = append(list, filepath.Join(d.folder(), path))
 	}
 	if here, err := filepath.Abs(path); err == nil {
 		list = append(list, here)
@@ -244,6 +246,6 @@ func (f *Folders) meanings(path string) []string {
 
 // holds reports whether an absolute path lies in the folder, by its text.
 func (d *watched) holds(path string) bool {
-	rel, err := filepath.Rel(d.path, path)
+	rel, err := filepath.Rel(d.folder(), path)
 	return err == nil && filepath.IsLocal(rel)
 }
