@@ -49,7 +49,7 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	flags.StringArrayVar(&c.Hosts, "allowed-host", nil, "name under which the server may be asked without an API key, besides addresses and names without a dot, or *; repeatable; a web page could otherwise ask under a name of its own")
 	flags.StringArrayVar(&c.Origins, "cors-origin", nil, "origin of web pages that may call the API from a browser, or *; repeatable; without one no page may")
 	flags.StringVar(&c.Data, "data", dataDir, "folder for adapters, training jobs and downloaded models")
-	flags.StringArrayVar(&c.AdapterDirs, "adapter-dir", nil, "folder whose adapters are registered by their names, and again whenever they change; repeatable")
+	flags.StringArrayVar(&c.AdapterDirs, "adapter-dir", nil, "folder whose adapters are registered by their names, and again whenever they change, or an adapter's own folder; repeatable")
 	sizeFlag(flags, (*size)(&c.AdapterBytes), "adapter-memory", 2<<30, "memory that loaded adapters may hold")
 	sizeFlag(flags, (*size)(&c.MaxUpload), "max-upload", 1<<30, "largest adapter that may be uploaded; what is received at once is bounded by it, what is unpacked and written by twice as much")
 	flags.IntVar(&c.KeepVersions, "keep-versions", 10, "versions of an adapter that are kept, beside pinned ones and those in use; 0: all")
