@@ -43,7 +43,7 @@ func newMasker(m runtime.Model) *masker {
 	k := &masker{root: &trieNode{}, mask: map[rune]rune{}}
 	for t := range runtime.Token(m.Facts().VocabSize) {
 		if len(m.Piece(t, false)) > 0 {
-			continue // a word, or a token that counts in every text
+			continue // also a token that counts in every text
 		}
 		if text := m.Piece(t, true); len(text) > 0 && utf8.Valid(text) {
 			k.add(string(text))

@@ -49,7 +49,8 @@ func (s *Server) ListAdapterVersions(c *fiber.Ctx, name string) error {
 // PinAdapter keeps a version of an adapter however many come after it.
 func (s *Server) PinAdapter(c *fiber.Ctx, name string) error {
 	var req openapi.PinAdapter
-	body, err := readBody(c, s.maxBody)
+	body, done, err := s.readBody(c, s.maxBody)
+	defer done()
 	if err != nil {
 		return err
 	}
@@ -181,15 +182,6 @@ func (s *Server) UnloadLoraAdapter(c *fiber.Ctx) error {
 		return err
 	}
 	return c.SendString(fmt.Sprintf("Success: LoRA adapter '%s' removed successfully.", req.LoraName))
-}
-
-// decodeBody reads and decodes a JSON body.
-func (s *Server) decodeBody(c *fiber.Ctx, v any) error {
-	body, err := readBody(c, s.maxBody)
-	if err != nil {
-		return err
-	}
-	return decodeJSON(body, v)
 }
 
 func sendAdapters(c *fiber.Ctx, list []adapters.Info) error {

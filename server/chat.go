@@ -12,11 +12,12 @@ import (
 
 // CreateChatCompletion answers a conversation.
 func (s *Server) CreateChatCompletion(c *fiber.Ctx) error {
-	body, err := readBody(c, s.maxBody)
+	body, done, err := s.readBody(c, s.maxBody)
 	if err != nil {
 		return err
 	}
 	r, err := s.chatReply(callerOf(c), body)
+	done() // what the answer needs of it are the tokens
 	if err != nil {
 		return err
 	}

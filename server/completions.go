@@ -16,11 +16,12 @@ const standardTokens = 16
 
 // CreateCompletion continues texts.
 func (s *Server) CreateCompletion(c *fiber.Ctx) error {
-	body, err := readBody(c, s.maxBody)
+	body, done, err := s.readBody(c, s.maxBody)
 	if err != nil {
 		return err
 	}
 	r, err := s.textReply(callerOf(c), body)
+	done() // what the answer needs of it are the tokens
 	if err != nil {
 		return err
 	}

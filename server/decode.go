@@ -5,13 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/gofiber/fiber/v2"
 
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 )
@@ -21,51 +18,6 @@ const maxDrain = 4 << 20
 
 // drainTime is how long it is waited for.
 const drainTime = time.Second
-
-// readBody returns a request's body of at most limit bytes. The body has been read to its end where no error
-// is returned, so that the connection may be watched.
-func readBody(c *fiber.Ctx, limit int64) ([]byte, error) {
-	if e := c.Get(fiber.HeaderContentEncoding); e != "" && e != "identity" {
-		return nil, &refusal{
-			status: http.StatusBadRequest, code: codeUnsupported,
-			message: fmt.Sprintf("a body with Content-Encoding %q is not read", e),
-		}
-	}
-	stream := c.Context().RequestBodyStream()
-	if stream == nil {
-		return c.Body(), nil
-	}
-	declared := int64(c.Request().Header.ContentLength())
-	if declared > limit {
-		return nil, tooLarge(c, stream, limit)
-	}
-	var b bytes.Buffer
-	b.Grow(int(min(max(declared, 512), 64<<10)) + bytes.MinRead)
-	n, err := b.ReadFrom(io.LimitReader(stream, limit+1))
-	switch {
-	case err != nil:
-		return nil, &refusal{
-			status: http.StatusBadRequest, code: "incomplete_body",
-			message: fmt.Sprintf("the body ended after %d bytes: %v", n, err),
-		}
-	case n > limit:
-		return nil, tooLarge(c, stream, limit)
-	}
-	return b.Bytes(), nil
-}
-
-// tooLarge refuses a body, and the connection with what is left of it.
-func tooLarge(c *fiber.Ctx, rest io.Reader, limit int64) error {
-	if conn := c.Context().Conn(); conn != nil {
-		_ = conn.SetReadDeadline(time.Now().Add(drainTime)) // where it cannot, the body is waited for
-	}
-	_, _ = io.CopyN(io.Discard, rest, maxDrain) // how it ends changes nothing
-	c.Context().SetConnectionClose()
-	return &refusal{
-		status: http.StatusRequestEntityTooLarge, code: codeTooLarge,
-		message: fmt.Sprintf("the body is larger than %d bytes", limit),
-	}
-}
 
 // decodeJSON reads a JSON object into v, a pointer to one of openapi's types. Keys match exactly and unknown fields are
 // ignored; the error says where the text is not JSON or exceeds a bound, or which field has the wrong type.

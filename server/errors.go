@@ -110,6 +110,7 @@ var table = []row{
 	{fetch.ErrCut, http.StatusBadGateway, serverFault, "source_cut_off", "source"},
 	{fetch.ErrUnreachable, http.StatusBadGateway, serverFault, "source_unreachable", "source"},
 	{fetch.ErrBusy, http.StatusServiceUnavailable, serverFault, "source_busy", "source"},
+	{errBusy, http.StatusServiceUnavailable, serverFault, "busy", ""},
 	{errGone, statusGone, requestFault, "client_gone", ""},
 }
 
@@ -246,7 +247,7 @@ func (s *Server) fail(c *fiber.Ctx, err error) error {
 		return sendJSON(c, http.StatusTooManyRequests, openapi.ErrorResponse{Error: limited(c, limit)})
 	}
 	status, e := describe(err)
-	if status == http.StatusTooManyRequests || errors.Is(err, disk.ErrBusy) {
+	if status == http.StatusTooManyRequests || errors.Is(err, disk.ErrBusy) || errors.Is(err, errBusy) {
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(retryAfter))
 	}
 	if status >= 500 {

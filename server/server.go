@@ -56,20 +56,21 @@ type Options struct {
 	// Trainable returns an error wrapping runtime.ErrTrain where the base cannot be trained; nil: it can.
 	Trainable func() error
 
-	Name      string            // the base model's id
-	Aliases   []string          // further names of the base model
-	Tenants   *tenants.Registry // of --keys; may be nil
-	Keys      []string          // Bearer keys; none: no key is asked for
-	Hosts     []string          // names of the server, besides addresses and names without a dot, that are asked for without keys; *: any
-	Origins   []string          // of web pages that may ask from a browser, such as http://localhost:3000, or *; none: no page may
-	MaxLoRA   int               // adapters that one batch may hold, for vllm:lora_requests_info
-	MaxBody   int64             // bytes of a JSON body; 0: 8 MiB
-	MaxUpload int64             // bytes of an uploaded adapter; 0: 1 GiB
-	MaxData   int64             // bytes of an uploaded dataset; 0: 256 MiB. Jobs and Files have their own bound
-	TempDir   string            // where uploads are received; "": the system's
-	Uploads   *disk.Budget      // of the bytes that are being received or fetched, all together; nil: as many as the largest upload has
-	Version   string
-	Log       zerolog.Logger
+	Name       string            // the base model's id
+	Aliases    []string          // further names of the base model
+	Tenants    *tenants.Registry // of --keys; may be nil
+	Keys       []string          // Bearer keys; none: no key is asked for
+	Hosts      []string          // names of the server, besides addresses and names without a dot, that are asked for without keys; *: any
+	Origins    []string          // of web pages that may ask from a browser, such as http://localhost:3000, or *; none: no page may
+	MaxLoRA    int               // adapters that one batch may hold, for vllm:lora_requests_info
+	MaxBody    int64             // bytes of a JSON body; 0: 8 MiB
+	BodyMemory int64             // bytes of large JSON bodies under way at once; 0: 32 MiB
+	MaxUpload  int64             // bytes of an uploaded adapter; 0: 1 GiB
+	MaxData    int64             // bytes of an uploaded dataset; 0: 256 MiB. Jobs and Files have their own bound
+	TempDir    string            // where uploads are received; "": the system's
+	Uploads    *disk.Budget      // of the bytes that are being received or fetched, all together; nil: as many as the largest upload has
+	Version    string
+	Log        zerolog.Logger
 }
 
 // Server answers HTTP requests. It owns none of its parts: main closes them after Shutdown.
@@ -88,6 +89,7 @@ type Server struct {
 	keys     keyring
 	sites    sites
 	tenants  *tenants.Registry
+	bodies   *bodies
 
 	jobs      *training.Queue
 	files     *training.Files
@@ -124,6 +126,8 @@ const (
 	idleTimeout = 2 * time.Minute // between two requests
 	// headerBytes bounds the header of a request.
 	headerBytes = 16 << 10
+	// maxConnections is how many may be open at once; further ones are answered 503 and closed.
+	maxConnections = 4096
 )
 
 // New makes a Server; Serve or Listen starts it.
@@ -131,7 +135,7 @@ func New(o Options) *Server {
 	s := &Server{
 		engine: o.Engine, model: o.Engine.Model(), template: o.Template, store: o.Store, cache: o.Cache,
 		metrics: o.Metrics, importer: o.Import, fetcher: o.Fetch, fetches: make(chan struct{}, maxFetches), log: o.Log, keys: newKeyring(o.Keys),
-		tenants: o.Tenants, sites: newSites(o.Hosts, o.Origins),
+		tenants: o.Tenants, sites: newSites(o.Hosts, o.Origins), bodies: newBodies(o.BodyMemory),
 		jobs: o.Jobs, files: o.Files, trainable: o.Trainable, maxDataset: o.MaxData,
 		name: o.Name, ids: append([]string{o.Name}, o.Aliases...), context: o.Engine.Context(),
 		maxBody: o.MaxBody, maxUpload: o.MaxUpload, tempDir: o.TempDir, uploads: o.Uploads, version: o.Version, started: time.Now(),
@@ -173,6 +177,7 @@ func (s *Server) routes(origins []string) {
 		StreamRequestBody:            true, // and so are bodies, each up to its own bound
 		BodyLimit:                    int(s.maxBody),
 		ReadBufferSize:               headerBytes,
+		Concurrency:                  maxConnections,
 		ReadTimeout:                  readTimeout,
 		IdleTimeout:                  idleTimeout,
 		ErrorHandler:                 s.fail,

@@ -113,7 +113,8 @@ func (s *Server) cancelJob(c *fiber.Ctx, id string) (training.Job, error) {
 	if err != nil {
 		return training.Job{}, err
 	}
-	if _, err := readBody(c, s.maxBody); err != nil { // the connection is watched from here on
+	_, done, err := s.readBody(c, smallBody)
+	if done(); err != nil { // the connection is watched from here on
 		return training.Job{}, err
 	}
 	if job, err := s.getJob(callerOf(c), id); err != nil {

@@ -47,7 +47,8 @@ func (s *Server) TrainAdapter(c *fiber.Ctx) error {
 	if err == nil && kind == fiber.MIMEMultipartForm {
 		return s.trainFromForm(c, params["boundary"])
 	}
-	body, err := readBody(c, s.maxBody)
+	body, done, err := s.readBody(c, s.maxBody)
+	defer done()
 	if err != nil {
 		return err
 	}

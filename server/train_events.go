@@ -31,7 +31,8 @@ func (s *Server) follow(c *fiber.Ctx, id string, last *string, shape func(traini
 			return refuse(codeValue, "Last-Event-ID", "is %q, not the number of an event", *last)
 		}
 	}
-	if _, err := readBody(c, s.maxBody); err != nil { // the connection is watched from here on
+	_, done, err := s.readBody(c, smallBody)
+	if done(); err != nil { // the connection is watched from here on
 		return err
 	}
 	if _, err := s.getJob(callerOf(c), id); err != nil {
