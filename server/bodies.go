@@ -88,7 +88,7 @@ func (s *Server) readBody(c *fiber.Ctx, limit int64) (body []byte, done func(), 
 	}
 	give, err := s.bodies.take(size)
 	if err != nil {
-		discard(c, stream)
+		discard(c, stream, limit, bodyTime)
 		return nil, done, err
 	}
 	if conn := c.Context().Conn(); conn != nil && size > smallBody {
@@ -140,19 +140,19 @@ func readAtMost(r io.Reader, limit, expected int64) ([]byte, error) {
 	}
 }
 
-// discard reads some of a body that is refused, so that the client comes to read the answer, and closes the connection
-// with what is left of it.
-func discard(c *fiber.Ctx, rest io.Reader) {
+// discard reads at most so much of a body that is refused, so that the client comes to read the answer, and closes the
+// connection with what is left of it.
+func discard(c *fiber.Ctx, rest io.Reader, most int64, patience time.Duration) {
 	if conn := c.Context().Conn(); conn != nil {
-		_ = conn.SetReadDeadline(time.Now().Add(drainTime)) // where it cannot, the body is waited for
+		_ = conn.SetReadDeadline(time.Now().Add(patience)) // where it cannot, the body is waited for
 	}
-	_, _ = io.CopyN(io.Discard, rest, maxDrain) // how it ends changes nothing
+	_, _ = io.CopyN(io.Discard, rest, most) // how it ends changes nothing
 	c.Context().SetConnectionClose()
 }
 
 // tooLarge refuses a body.
 func tooLarge(c *fiber.Ctx, rest io.Reader, limit int64) error {
-	discard(c, rest)
+	discard(c, rest, maxDrain, drainTime)
 	return &refusal{
 		status: http.StatusRequestEntityTooLarge, code: codeTooLarge,
 		message: fmt.Sprintf("the body is larger than %d bytes", limit),

@@ -250,7 +250,7 @@ func (s *Server) fail(c *fiber.Ctx, err error) error {
 	if status == http.StatusTooManyRequests || errors.Is(err, disk.ErrBusy) || errors.Is(err, errBusy) {
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(retryAfter))
 	}
-	if status >= 500 {
+	if status >= 500 && !errors.Is(err, errBusy) { // which is as ordinary as a full queue
 		s.log.Error().Err(err).Str("method", c.Method()).Str("path", c.Path()).Int("status", status).Msg("request failed")
 	}
 	return sendJSON(c, status, openapi.ErrorResponse{Error: e})
