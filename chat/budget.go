@@ -8,12 +8,12 @@ import (
 	"github.com/nikolalohinski/gonja/v2/exec"
 )
 
-// A template is a program that a model's file brings along, and a client's messages and tools are its input. gonja
-// stops neither at an endless loop nor at text that grows without bound, so everything that a template can repeat or
-// grow passes through code of ours that spends from a budget: loops and macros (control.go), the operators that make
-// text or lists (operators.go), filters, tests, methods and functions (builtins.go), and what is printed.
+// A template is a program that comes with the model's file, and clients' messages and tools are its input. gonja has no
+// limits for endless loops or for texts that grow without bound. So everything that can repeat work or produce text goes
+// through our own code, which spends from a budget: loops and macros (control.go), the operators that produce texts or
+// lists (operators.go), filters, tests, methods and functions (builtins.go), and what is printed.
 
-// The bounds of rendering one conversation. Templates that are published need a thousandth of them.
+// The limits of rendering one conversation. Published templates use about a thousandth of them.
 const (
 	maxTime   = 5 * time.Second // checked at steps
 	maxDepth  = 200             // macros and recursive loops inside one another; Python's own limit is near
@@ -49,7 +49,7 @@ func newBudget(input int) *budget {
 	}
 }
 
-// step spends n steps.
+// step spends n steps, and checks the time.
 func (b *budget) step(n int) {
 	if b.steps -= max(n, 1); b.steps < 0 {
 		panic(overBudget(fmt.Sprintf("it took more than %d steps", b.stepLimit)))
@@ -62,7 +62,7 @@ func (b *budget) step(n int) {
 	}
 }
 
-// grow spends the bytes of a text before it is made.
+// grow spends the bytes of a text before the text is allocated.
 func (b *budget) grow(bytes int) {
 	if bytes < 0 || bytes > b.text {
 		panic(overBudget(fmt.Sprintf("it made more than %d bytes of text", b.textLimit)))
@@ -90,7 +90,7 @@ func (b *budget) enter() {
 
 func (b *budget) leave() { b.depth-- }
 
-// look spends what it takes to look at all of a value once.
+// look spends the cost of going through all of a value once.
 func (b *budget) look(v *exec.Value) {
 	switch {
 	case v == nil || v.IsNil() || v.IsError():
@@ -108,7 +108,7 @@ func (b *budget) look(v *exec.Value) {
 	}
 }
 
-// made spends a value that a builtin has returned.
+// made spends the cost of a value that a builtin has returned.
 func (b *budget) made(v *exec.Value) *exec.Value {
 	switch {
 	case v == nil || v.IsNil() || v.IsError():
@@ -120,8 +120,9 @@ func (b *budget) made(v *exec.Value) *exec.Value {
 	return v
 }
 
-// checkTree returns an error where a value that the template made is nested too deeply or has too many values, those
-// counted twice that it has twice: gonja follows values recursively and would do so 2^40 times for [x, x] forty times.
+// checkTree returns an error where a value that the template made is nested too deeply or has too many values. A value
+// that it contains twice counts twice: gonja walks values recursively, and a list of [x, x] that is nested forty times
+// would make it visit 2^40 values.
 func (b *budget) checkTree(v *exec.Value) error {
 	left := maxTree
 	return b.walkTree(v, 0, &left)

@@ -13,8 +13,8 @@ import (
 // maxRange is the longest range() of Jinja2's sandbox, which transformers renders templates in.
 const maxRange = 100_000
 
-// templateEnvironment is what a template finds besides its variables: gonja's own, with what it lacks or
-// does otherwise than Jinja2 in its place, all of it spending from the budget.
+// templateEnvironment is what a template can use besides its variables: gonja's builtins, with replacements where they are
+// missing or differ from Jinja2's. All of them spend from the budget.
 func templateEnvironment(b *budget, now func() time.Time) *exec.Environment {
 	globals := exec.NewContext(map[string]any{
 		budgetKey: b,
@@ -128,7 +128,7 @@ func strftime(t time.Time, format string) string {
 	return b.String()
 }
 
-// templateTests are the tests ("is ..."), those that gonja has otherwise than Jinja2 or not at all in its place.
+// templateTests are the tests ("is ..."): gonja's, with replacements where they are missing or differ from Jinja2's.
 func templateTests(b *budget) map[string]exec.TestFunction {
 	tests := map[string]exec.TestFunction{}
 	for _, name := range []string{"boolean", "callable", "divisibleby", "eq", "equalto", "==", "escaped", "even", "filter", "float", "ge", ">=",

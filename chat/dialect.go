@@ -7,11 +7,11 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// Templates disagree about two things of a message that calls tools. OpenAI gives the arguments of a call as JSON text;
-// most templates want an object, which they write as JSON or loop over, and some put the text between texts of theirs.
-// And the content of such a message is null, which some templates ask for ("content is none") and others print.
+// Templates differ in two expectations of a message that calls tools. OpenAI's API has the arguments of a call as JSON
+// text. Most templates expect an object, which they write as JSON or iterate over, and some concatenate the text. And the
+// content of such a message is null: some templates test for that ("content is none"), others would print "None".
 
-// dialect is what a template takes. The zero value is right for most.
+// dialect is what a template expects. The zero value fits most templates.
 type dialect struct {
 	argumentsAsText bool // arguments stay JSON text
 	nullAsEmpty     bool // null content is shown as an empty text, because the template would print "None"

@@ -36,7 +36,7 @@ func plainFilter(f func(v *exec.Value) *exec.Value) exec.FilterFunction {
 	}
 }
 
-// gonjaFilters are the filters of gonja that are as Jinja2 has them, with what each may spend before it runs.
+// gonjaFilters are gonja's filters that behave as Jinja2's do, each with a function that spends its cost before it runs.
 var gonjaFilters = map[string]func(b *budget, v *exec.Value, args *exec.VarArgs){
 	"abs": nil, "attr": nil, "capitalize": nil, "e": escaping, "escape": escaping, "filesizeformat": nil, "float": nil,
 	"forceescape": escaping, "groupby": comparing, "int": nil, "lower": nil, "map": nil, "max": nil, "min": nil, "random": nil,
@@ -129,7 +129,7 @@ func reverse(v *exec.Value) *exec.Value {
 	return exec.AsValue(text.String())
 }
 
-// checkArguments refuses widths, counts and precisions that are no template's but an attacker's.
+// checkArguments refuses widths, counts and precisions that are far larger than any template needs.
 func checkArguments(name string, args *exec.VarArgs) error {
 	for _, a := range slices.Concat(args.Args, slices.Collect(maps.Values(args.KwArgs))) {
 		if a.IsInteger() && (a.Integer() > maxRange || a.Integer() < -maxRange) {
@@ -139,7 +139,7 @@ func checkArguments(name string, args *exec.VarArgs) error {
 	return nil
 }
 
-// What filters of gonja's may make: they are paid before they run.
+// The costs of gonja's filters, which are spent before the filters run.
 
 func escaping(b *budget, v *exec.Value, _ *exec.VarArgs) { b.repeat(len(v.String()), 6) }
 
@@ -211,7 +211,7 @@ func str(b *budget, v *exec.Value) string {
 	return w.String()
 }
 
-// print is str for what is printed or joined, which is paid for.
+// print is str for what is printed or joined; it spends the length of the text.
 func (b *budget) print(v *exec.Value) string {
 	b.step(1)
 	if v.IsString() || v.IsNil() {

@@ -8,13 +8,14 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// A control token is a control token only where the template writes it. A client's text that spells one, such as
-// "<|im_end|>", is text, so that nobody can end his turn and begin the system's. The template sees such a text with the
-// first character of each control token replaced by a reserved one, which is as long, survives every filter, and is put
-// back when the rendered text is tokenized, as text. Texts without control tokens are not touched.
+// Only the template can write control tokens. A client's text that spells one, such as "<|im_end|>", stays text, so that no
+// client can end its own turn and begin the system's. Before rendering, the first character of each control token in a
+// client's text is replaced by a reserved character. That keeps the length of the text and passes through every filter.
+// When the rendered text is tokenized, the original characters are restored, and those stretches are tokenized without
+// parsing control tokens. Texts without control tokens are not changed.
 
-// Reserved characters, at the end of Unicode's last private-use plane. A client's own are written as escape and a
-// character of the first plane.
+// Reserved characters, at the end of Unicode's last private-use plane. Where a client's text has one itself, it is written
+// as escapeRune and a character of the first plane.
 const (
 	firstMask    rune = 0x10F000 // of the mask for starts[0]
 	escapeRune   rune = 0x10FFF0
@@ -32,7 +33,7 @@ type masker struct {
 	mask   map[rune]rune // from one of them to what stands for it
 }
 
-// trieNode is a place in the texts of the control tokens.
+// trieNode is a node of the trie of the control tokens' bytes.
 type trieNode struct {
 	next map[byte]*trieNode
 	end  bool // a control token ends here
@@ -90,8 +91,8 @@ func (k *masker) match(s string) (length int, cut bool) {
 
 func reserved(r rune) bool { return r >= firstMask && r <= lastReserved }
 
-// hide returns a client's text as the template sees it. What could begin a control token at its end is hidden too: the
-// template or another text might go on with the rest of it.
+// hide returns a client's text as the template sees it. The beginning of a control token at the end of the text is masked
+// too, because the text that follows it could complete the token.
 func (k *masker) hide(s string) string {
 	if k == nil || strings.IndexByte(s, 0xF4) < 0 && (len(k.starts) == 0 || !strings.ContainsAny(s, string(k.starts))) {
 		return s
@@ -127,7 +128,7 @@ func hidden(s string) bool {
 	return strings.IndexByte(s, 0xF4) >= 0 && strings.ContainsFunc(s, reserved)
 }
 
-// show returns a rendered text as people and tokenizers see it.
+// show restores the masked characters of a rendered text.
 func (k *masker) show(s string) string {
 	if !hidden(s) {
 		return s

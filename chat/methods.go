@@ -61,6 +61,11 @@ func stringMethods(b *budget) map[string]exec.Method[string] {
 	for name, f := range own {
 		methods[name] = func(s string, _ *exec.Value, args *exec.VarArgs) (any, error) { return f(s, args) }
 	}
+	return meteredMethods(b, methods)
+}
+
+// meteredMethods makes methods spend from the budget.
+func meteredMethods(b *budget, methods map[string]exec.Method[string]) map[string]exec.Method[string] {
 	for name, f := range methods {
 		methods[name] = func(s string, v *exec.Value, args *exec.VarArgs) (any, error) {
 			if err := checkArguments(name, args); err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/nikolalohinski/gonja/v2/exec"
 )
 
-// The operators that make text or lists are calls of functions of ours: gonja's own would make "x" * 1000000000, or
-// double a text thirty times, without asking anybody.
+// The operators that produce texts or lists are rewritten to calls of our own functions, because gonja's have no limits:
+// they would compute "x" * 1000000000.
 
 // arithmetic reports whether tokens[i] is an operator between two operands (not a sign, not the star of *args).
 func arithmetic(tokens []jinjaToken, i int) bool {

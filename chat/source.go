@@ -7,11 +7,10 @@ import (
 	"unicode"
 )
 
-// Jinja as chat templates use it is wider than what gonja parses, and the two disagree in places where
-// neither reports an error: white space around blocks, conditional expressions inside of others, negative
-// indices, the operand of "in". normalizeJinja therefore writes a template anew in the part of the language
-// on which gonja and Jinja2 agree. It settles white space as Jinja2 does with trim_blocks and lstrip_blocks
-// (the settings of transformers), so its result is rendered with both off.
+// Chat templates use more of Jinja than gonja parses, and gonja differs from Jinja2 in places where neither reports an
+// error: white space around blocks, nested conditional expressions, negative indices, the operand of "in".
+// normalizeJinja therefore rewrites a template in the subset of the language that gonja and Jinja2 treat alike. It applies
+// trim_blocks and lstrip_blocks (the settings of transformers) itself, so its result is rendered with both off.
 
 // normalizeJinja returns source in that form. Comments and the generation tags, which only mark what a
 // trainer computes its loss on, are gone.
@@ -67,15 +66,7 @@ func (n *normalizer) step() error {
 	n.text(n.stripBefore(text, kind, sign))
 	switch kind {
 	case '#':
-		end := strings.Index(n.src[n.pos:], "#}")
-		if end < 0 {
-			return fmt.Errorf("a comment is not closed")
-		}
-		n.pos += end
-		minus, plus := end > 0 && n.src[n.pos-1] == '-', end > 0 && n.src[n.pos-1] == '+'
-		n.pos += 2
-		n.stripAfter(minus, !plus)
-		return nil
+		return n.comment()
 	case '{':
 		tokens, minus, _, err := n.tag("}}")
 		if err != nil {
@@ -112,6 +103,19 @@ func (n *normalizer) step() error {
 	default:
 		n.out.WriteString(strings.TrimRight("{% "+name+" "+rewrite(tokens[1:]), " ") + " %}")
 	}
+	return nil
+}
+
+// comment skips a comment, whose opening has been read.
+func (n *normalizer) comment() error {
+	end := strings.Index(n.src[n.pos:], "#}")
+	if end < 0 {
+		return fmt.Errorf("a comment is not closed")
+	}
+	n.pos += end
+	minus, plus := end > 0 && n.src[n.pos-1] == '-', end > 0 && n.src[n.pos-1] == '+'
+	n.pos += 2
+	n.stripAfter(minus, !plus)
 	return nil
 }
 

@@ -37,7 +37,7 @@ type Template struct {
 	masking    *masker // of control tokens in what a client wrote
 }
 
-// format is a way of rendering, and what is peculiar to it.
+// format is a way of rendering, with the conventions that it expects of its input.
 type format struct {
 	render renderer
 	dialect
@@ -107,7 +107,8 @@ func (t *Template) toolTemplate(f *runtime.Facts, log func(string)) {
 	t.tools, t.toolSource = &format{r, dialectOf(r)}, f.ToolTemplate
 }
 
-// AllowSpecialInContent lets control tokens in what clients write count as such. It is called before the first use.
+// AllowSpecialInContent makes control tokens in clients' messages count as control tokens. It must be called before the
+// first use.
 func (t *Template) AllowSpecialInContent() { t.masking.allow = true }
 
 // Fallback reports whether something else than the model's own template is in use, and why.
@@ -116,8 +117,8 @@ func (t *Template) Fallback() (reason string, yes bool) { return t.reason, t.rea
 // Source is the Jinja source in use, "" where Fallback says that something else is.
 func (t *Template) Source() string { return t.source }
 
-// Render returns the conversation's text, as the model's control tokens and words, for Encode: control tokens that a
-// client wrote are hidden in it until Show makes them readable. It returns an error wrapping runtime.ErrTemplate with
+// Render returns the conversation's text, control tokens included, for Encode. Control tokens that a client wrote are
+// masked in it; Show restores them. It returns an error wrapping runtime.ErrTemplate with
 // the template's own message where the template refuses the conversation.
 func (t *Template) Render(messages []runtime.Message, o Options) (string, error) {
 	f := &t.format
@@ -229,7 +230,7 @@ func (t *Template) EncodePart(text string) ([]runtime.Token, error) {
 	return t.masking.encode(t.model, text)
 }
 
-// Show returns a text that Render gave as it is read.
+// Show returns a text that Render gave with its masked characters restored, for people to read.
 func (t *Template) Show(text string) string { return t.masking.show(text) }
 
 // probe renders two turns. A template that refuses them by its own rules works.

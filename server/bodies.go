@@ -13,8 +13,8 @@ import (
 )
 
 // A body is decoded, rendered and tokenized before its request has a place in the engine's queue, and takes some ten
-// times its bytes meanwhile. So large ones share a budget: whoever finds it spent waits, before the body is read, and is
-// answered 503 after a while.
+// times its bytes meanwhile. So large bodies share a budget: a request that finds it used up waits before its body is
+// read, and is answered 503 after bodyWait.
 
 const (
 	// bodyMemory is how many bytes of large bodies may be under way at once.

@@ -21,7 +21,7 @@ func largeChat(size int) string { return chatBody(strings.Repeat("word ", size/5
 
 // A prompt that cannot fit is refused by its length, without being tokenized.
 func TestRefusedByLength(t *testing.T) {
-	h := open(t)
+	h := open(t, func(p *plan) { p.facts = func(f *runtime.Facts) { f.TokenBytes = 12 } })
 	refused(t, h.do("POST", chatURL, largeChat(1<<20)), 400, "context_length_exceeded", "messages", "your messages resulted in at least ")
 	refused(t, h.do("POST", textURL, completion(strings.Repeat("x", 1<<20))), 400, "context_length_exceeded", "prompt", "your prompt resulted in at least ")
 	refused(t, h.do("POST", textURL, completion(strings.Repeat("x", 4200))), 400, "context_length_exceeded", "prompt", "your prompt resulted in 42")

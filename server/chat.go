@@ -67,7 +67,7 @@ func (s *Server) chatReply(who caller, body []byte) (*reply, error) {
 	}, nil
 }
 
-// chatForm is the form of chat completions.
+// chatForm writes chat completions.
 type chatForm struct {
 	server *Server
 	top    int // -1: no logprobs

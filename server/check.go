@@ -8,8 +8,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 )
 
-// checker reads the simple fields of a request: each of its methods returns the field's value, or its default
-// where the request has none, and notes the first value that is out of range.
+// checker reads the simple fields of a request: each of its methods returns the field's value, or the default where the
+// request has none, and err keeps the first value that is out of range.
 type checker struct{ err error }
 
 func (c *checker) refuse(code, param, format string, args ...any) {

@@ -69,7 +69,8 @@ func (s *Server) choose(who caller, p *openapi.GenerationParameters) (*model, er
 	return m, nil
 }
 
-// foreign refuses the fields in which other servers are told an adapter: ignored, they would have the base answer.
+// foreign refuses the fields that name an adapter for other servers: if they were ignored, the base would answer without
+// a word.
 func foreign(p *openapi.GenerationParameters) error {
 	const instead = `name the adapter in "adapter", which takes scales and lists too, or in "model"`
 	if !isEmpty(p.Lora) {
@@ -129,8 +130,8 @@ func (s *Server) resolve(who caller, name string) (*adapters.Ref, error) {
 	return nil, &refusal{status: http.StatusNotFound, param: "model", code: codeModel, message: message}
 }
 
-// agree joins what model and adapter name. Where both name adapters they have to name the same one; the
-// adapter field may then add a scale.
+// agree combines the fields model and adapter. Where both name an adapter it must be the same one; the adapter field may
+// then add a scale.
 func agree(named adapters.Ref, refs []adapters.Ref, given bool) ([]adapters.Ref, error) {
 	if !given {
 		return []adapters.Ref{named}, nil
@@ -209,7 +210,7 @@ func adapterRef(raw json.RawMessage, param string) (adapters.Ref, error) {
 	return ref, c.err
 }
 
-// labelOf names the versions that answer: one as a string, several as a list.
+// labelOf returns the names of the versions that answer: one as a string, several as a list.
 func labelOf(terms []adapters.SelectedTerm) json.RawMessage {
 	var b []byte
 	for i, t := range terms {

@@ -244,7 +244,7 @@ func TestSampling(t *testing.T) {
 	all := sampling(`"temperature":0.5,"top_p":0,"top_k":-1,"min_p":0.1,"typical_p":0.9,"presence_penalty":-1,"frequency_penalty":2,`+
 		`"repetition_penalty":1.5,"repeat_last_n":8,"logit_bias":{"5":-100},"grammar":"root ::= \"a\"","ignore_eos":true`, `"seed":5`)
 	want := runtime.Sampling{
-		Temperature: 0.5, TopP: leastP, MinP: 0.1, TypicalP: 0.9, PresencePenalty: -1, FrequencyPenalty: 2, RepeatPenalty: 1.5,
+		Temperature: 0.5, TopP: smallestP, MinP: 0.1, TypicalP: 0.9, PresencePenalty: -1, FrequencyPenalty: 2, RepeatPenalty: 1.5,
 		RepeatLastN: 8, LogitBias: map[runtime.Token]float32{5: -100}, Grammar: `root ::= "a"`, IgnoreEOS: true,
 	}
 	if fmt.Sprint(all) != fmt.Sprint(want) {

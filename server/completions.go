@@ -67,7 +67,7 @@ func (s *Server) textReply(who caller, body []byte) (*reply, error) {
 	return r, nil
 }
 
-// textForm is the form of completions. Chunks have the same shape as the whole.
+// textForm writes completions. Chunks have the same format as the whole answer.
 type textForm struct {
 	server  *Server
 	reply   *reply

@@ -9,17 +9,16 @@ import (
 	"time"
 )
 
-// fasthttp does not tell a handler that its client has gone. It does not read from the connection either
-// while the handler runs, so the server reads for it: a watcher that sees the end of the connection cancels
-// the request, and what it reads of a following request is handed to fasthttp afterwards. That needs no
-// system call of its own and works for everything that is a net.Conn. A client that shuts down only its
-// writing half counts as gone, as it does for net/http.
+// fasthttp does not tell a handler that its client has disconnected, and it does not read from the connection while the
+// handler runs. So the server reads meanwhile: a watcher that reads the end of the connection cancels the request, and
+// bytes of a following request that it reads are handed to fasthttp afterwards. This needs no further system calls and
+// works for every net.Conn. A client that shuts down only its writing side counts as disconnected, as in net/http.
 
 const (
 	// maxUnread is how many bytes of following requests a watcher keeps; a client that sends more while it
 	// waits for an answer is no longer watched.
 	maxUnread = 64 << 10
-	// stall is how long a client may refuse to take what is written to it.
+	// stall is how long a write may take before the client counts as disconnected.
 	stall = 30 * time.Second
 )
 
@@ -51,7 +50,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// Write gives a client that does not read some time, and then fails.
+// Write fails where the client has not read for the time of stall.
 func (c *conn) Write(p []byte) (int, error) {
 	if err := c.Conn.SetWriteDeadline(time.Now().Add(stall)); err != nil {
 		return 0, err
@@ -59,7 +58,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// watch returns a context that ends with errGone as its cause when the client goes. stop ends the watch and
+// watch returns a context that ends with errGone as its cause when the client disconnects. stop ends the watch and
 // the context; it must be called before anyone reads from the connection again, and may be called twice.
 func (c *conn) watch() (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())

@@ -31,7 +31,7 @@ func decodeJSON(body []byte, v any) error {
 	return jsonError(body, "", jsonvalue.Decode(body, v))
 }
 
-// scanJSON refuses what must not be decoded: too deep, too many values, or text that is no text.
+// scanJSON refuses a body that must not be decoded: nested too deeply, with too many values, or with invalid text.
 func scanJSON(body []byte) error {
 	f := jsonvalue.AsFault(jsonvalue.Scan(body, jsonvalue.Limits{}))
 	if f == nil {
@@ -48,7 +48,7 @@ func decodeField(raw json.RawMessage, param string, v any) error {
 	return jsonError(raw, param, jsonvalue.Decode(raw, v))
 }
 
-// jsonError turns what encoding/json says into a refusal; nil stays nil.
+// jsonError turns an error of encoding/json into a refusal; nil stays nil.
 func jsonError(body []byte, prefix string, err error) error {
 	var syntax *json.SyntaxError
 	var typed *json.UnmarshalTypeError
@@ -81,7 +81,7 @@ func jsonError(body []byte, prefix string, err error) error {
 	return &refusal{status: http.StatusBadRequest, code: codeJSON, message: "the body cannot be read: " + err.Error()}
 }
 
-// place says where a byte of the body is, for people and for programs.
+// place returns the position of a byte of the body: line, column and offset.
 func place(body []byte, offset int) string {
 	offset = min(max(offset, 0), len(body))
 	before := body[:offset]

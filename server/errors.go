@@ -20,7 +20,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/training"
 )
 
-// This file alone knows what status an error has: one table, one writer.
+// This file is the only place that maps errors to HTTP statuses.
 
 // The types of an error, by OpenAI's names.
 const (
@@ -44,14 +44,14 @@ const (
 	codeForeignOrigin = "foreign_origin"
 )
 
-// errGone says that the client has closed its connection; nobody reads what is answered.
+// errGone means that the client has closed its connection, so that nobody reads an answer.
 var errGone = errors.New("the client has gone")
 
 // statusGone is what the log and the metrics say of a request whose client has gone, as nginx does.
 const statusGone = 499
 
-// row says what the errors that wrap is are for a client.
-type row struct {
+// errorEntry describes how errors that wrap is are reported to a client.
+type errorEntry struct {
 	is     error
 	status int
 	kind   string
@@ -59,8 +59,8 @@ type row struct {
 	param  string // the field at fault, where the place that returned the error did not name it
 }
 
-// table is searched from the top; what is not in it is a 500.
-var table = []row{
+// errorTable is searched from the top; errors that are not in it are answered with 500.
+var errorTable = []errorEntry{
 	{runtime.ErrMemory, http.StatusServiceUnavailable, serverFault, "out_of_memory", ""}, // first: what it comes wrapped in says otherwise, but too little memory is not the client's fault
 	{disk.ErrNoSpace, http.StatusInsufficientStorage, serverFault, "no_space", ""},
 	{runtime.ErrQueueFull, http.StatusTooManyRequests, rateFault, "queue_full", ""},
@@ -117,7 +117,7 @@ var table = []row{
 // samplingParams are the fields that an ErrSampling may name.
 var samplingParams = []string{"grammar", "logit_bias"}
 
-// refusal is an error of the server's own that says everything about itself.
+// refusal is an error of this package, with its status, code, field and message.
 type refusal struct {
 	status  int
 	param   string
@@ -152,7 +152,7 @@ func at(param string, err error) error {
 	return &located{param, err}
 }
 
-// describe says what a client hears of err. What went wrong inside the server stays in the log.
+// describe returns what a client is sent about err. Details of internal errors are only logged.
 func describe(err error) (status int, e openapi.Error) {
 	var own *refusal
 	if errors.As(err, &own) {
@@ -163,7 +163,7 @@ func describe(err error) (status int, e openapi.Error) {
 		return describeHTTP(fault)
 	}
 	err = disk.NoSpace(err)
-	for _, r := range table {
+	for _, r := range errorTable {
 		if errors.Is(err, r.is) {
 			return r.status, newError(r.kind, r.code, paramOf(err, r), messageOf(err, r))
 		}
@@ -171,7 +171,7 @@ func describe(err error) (status int, e openapi.Error) {
 	return http.StatusInternalServerError, newError(serverFault, "internal_error", "", "internal error; the server's log says more")
 }
 
-// newError fills OpenAI's shape, in which what is empty is null.
+// newError returns an error in OpenAI's format, in which empty fields are null.
 func newError(kind, code, param, message string) openapi.Error {
 	e := openapi.Error{Type: kind, Message: message}
 	if code != "" {
@@ -184,7 +184,7 @@ func newError(kind, code, param, message string) openapi.Error {
 }
 
 // paramOf names the field at fault.
-func paramOf(err error, r row) string {
+func paramOf(err error, r errorEntry) string {
 	var l *located
 	if errors.As(err, &l) {
 		return l.param
@@ -199,14 +199,14 @@ func paramOf(err error, r row) string {
 	return r.param
 }
 
-// tells reports whether a client hears all of the error: of its own fault, of how much memory there is, and of what
-// another server did, which package fetch says without secrets.
-func (r row) tells() bool {
+// exposed reports whether a client is sent the whole error message: for errors that the client caused, for those that say
+// how much memory there is, and for failures of another server, whose messages package fetch keeps free of secrets.
+func (r errorEntry) exposed() bool {
 	return r.status < 500 || r.is == runtime.ErrMemory || strings.HasPrefix(r.code, "source_")
 }
 
-// messageOf returns all of an error that tells, and of the others no more than their name.
-func messageOf(err error, r row) string {
+// messageOf returns the whole message of an error that may be exposed, and only the name of any other.
+func messageOf(err error, r errorEntry) string {
 	var ce *runtime.ContextError
 	switch {
 	case errors.As(err, &ce):
@@ -216,13 +216,13 @@ func messageOf(err error, r row) string {
 		}
 		return fmt.Sprintf("This model's maximum context length is %d tokens. However, your %s resulted in %s%d tokens. "+
 			"Please reduce the length of the %s.", ce.Context, what, least, ce.Prompt, what)
-	case !r.tells():
+	case !r.exposed():
 		return r.is.Error()
 	}
 	return err.Error()
 }
 
-// describeHTTP puts Fiber's own errors (unknown routes, bad HTTP) in OpenAI's shape.
+// describeHTTP returns Fiber's own errors (unknown routes, malformed HTTP) in OpenAI's format.
 func describeHTTP(e *fiber.Error) (int, openapi.Error) {
 	code := strings.ReplaceAll(strings.ToLower(http.StatusText(e.Code)), " ", "_")
 	kind := requestFault
@@ -239,7 +239,7 @@ func describeHTTP(e *fiber.Error) (int, openapi.Error) {
 	return e.Code, newError(kind, code, "", message)
 }
 
-// fail writes err to the client, and to the log where the server is at fault. It is Fiber's ErrorHandler.
+// fail sends err to the client and logs it where the server is at fault. It is Fiber's ErrorHandler.
 func (s *Server) fail(c *fiber.Ctx, err error) error {
 	hideOthers(callerOf(c), err)
 	var limit *tenants.LimitError

@@ -199,12 +199,12 @@ func TestDeadline(t *testing.T) {
 // Every row of the table is reached by an error that wraps its sentinel, and what is the server's own fault
 // does not leak.
 func TestTable(t *testing.T) {
-	for _, r := range table {
+	for _, r := range errorTable {
 		status, e := describe(fmt.Errorf("detail: %w", r.is))
 		if status != r.status || e.Code == nil || *e.Code != r.code || e.Type != r.kind {
 			t.Errorf("%v: %d %+v", r.is, status, e)
 		}
-		if leaks := strings.Contains(e.Message, "detail"); leaks != r.tells() {
+		if leaks := strings.Contains(e.Message, "detail"); leaks != r.exposed() {
 			t.Errorf("%v: the message is %q", r.is, e.Message)
 		}
 	}

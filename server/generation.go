@@ -21,10 +21,11 @@ const (
 	maxTokensLimit = 1<<31 - 1
 )
 
-// leastP stands for a top_p or typical_p of 0, which leaves the most likely token; runtime's 0 is off.
-const leastP = 1e-6
+// smallestP replaces a top_p or typical_p of 0, which keeps only the most likely token: for package runtime, 0 turns the
+// filter off.
+const smallestP = 1e-6
 
-// generation is what a request asks of every answer, checked.
+// generation has the checked parameters that apply to every answer of a request.
 type generation struct {
 	sampling     runtime.Sampling // the seed is choice 0's
 	formatted    bool             // the grammar is response_format's
@@ -43,10 +44,10 @@ func newGeneration(p *openapi.GenerationParameters) (generation, error) {
 	g := generation{
 		sampling: runtime.Sampling{
 			Temperature:      c.number("temperature", p.Temperature, 1, 0, 2),
-			TopP:             max(c.number("top_p", p.TopP, 1, 0, 1), leastP),
+			TopP:             max(c.number("top_p", p.TopP, 1, 0, 1), smallestP),
 			TopK:             max(c.integer("top_k", p.TopK, 0, -1, 1e6), 0),
 			MinP:             c.number("min_p", p.MinP, 0, 0, 1),
-			TypicalP:         max(c.number("typical_p", p.TypicalP, 1, 0, 1), leastP),
+			TypicalP:         max(c.number("typical_p", p.TypicalP, 1, 0, 1), smallestP),
 			PresencePenalty:  c.number("presence_penalty", p.PresencePenalty, 0, -2, 2),
 			FrequencyPenalty: c.number("frequency_penalty", p.FrequencyPenalty, 0, -2, 2),
 			Grammar:          c.text("grammar", p.Grammar, grammar.MaxBytes),
@@ -166,7 +167,7 @@ func (c *checker) schema(schema json.RawMessage, param string, needed bool, s *r
 	s.Grammar = text
 }
 
-// schemaRefusal makes a 400 of what package grammar says of a schema.
+// schemaRefusal turns an error of package grammar about a schema into a 400.
 func schemaRefusal(err error) error {
 	var e *grammar.SchemaError
 	if !errors.As(err, &e) {

@@ -9,12 +9,12 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// impossible stands for the logarithm of zero, which JSON cannot say.
+// impossible replaces minus infinity, the logarithm of zero, which JSON cannot represent.
 const impossible = -9999
 
 func logprob(p float32) float32 { return max(p, impossible) }
 
-// chatLogprobs puts tokens in the shape of chat completions.
+// chatLogprobs returns log-probabilities in the format of chat completions.
 func (s *Server) chatLogprobs(tokens []runtime.TokenText) *openapi.ChatLogprobs {
 	l := &openapi.ChatLogprobs{Content: make([]openapi.TokenLogprob, len(tokens))}
 	for i, t := range tokens {
@@ -57,7 +57,7 @@ func (s *Server) textLogprobs(tokens []runtime.TokenText, offset, top int) *open
 	return l
 }
 
-// pieceName is a token as completions name it: bytes that are no text by themselves are spelled out.
+// pieceName is the name of a token in completions: bytes that are not valid UTF-8 by themselves are written as escapes.
 func pieceName(piece []byte) string {
 	if utf8.Valid(piece) {
 		return string(piece)

@@ -27,7 +27,7 @@ func (s *Server) messages(raw []json.RawMessage) ([]runtime.Message, error) {
 	return list, nil
 }
 
-// message reads one turn. What is neither role nor content goes to the template as it is.
+// message reads one turn. Fields other than role and content are passed to the template unchanged.
 func (s *Server) message(raw json.RawMessage, param string) (runtime.Message, error) {
 	var fields map[string]json.RawMessage
 	if kind := jsonvalue.Kind(raw); kind != "object" {

@@ -19,8 +19,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/tenants"
 )
 
-// maxFlows is how many adapters have counters of their own; the ones after share one, so that an operator's
-// Prometheus does not grow with the registry.
+// maxFlows is how many adapters have counters of their own; further ones share one set, so that the number of time series
+// in Prometheus does not grow with the number of adapters.
 const maxFlows = 100
 
 // Labels that no adapter's name can have.

@@ -10,7 +10,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/openapi"
 )
 
-// ListModels lists the base and every registered adapter, resident or not: gateways route by it.
+// ListModels lists the base and every registered adapter, whether it is loaded or not: gateways route by this list.
 func (s *Server) ListModels(c *fiber.Ctx) error {
 	list := visible(callerOf(c), s.store.List())
 	models := make([]openapi.Model, 0, len(list)+1)
@@ -21,7 +21,7 @@ func (s *Server) ListModels(c *fiber.Ctx) error {
 	return sendJSON(c, http.StatusOK, openapi.ModelList{Object: "list", Data: models})
 }
 
-// GetModel gives one model; the base's card has its facts, an adapter's what is known of it.
+// GetModel returns one model; the base's card has its facts, an adapter's has the adapter's description.
 func (s *Server) GetModel(c *fiber.Ctx, id string) error {
 	ref, err := s.resolve(callerOf(c), id)
 	if err != nil {
@@ -55,7 +55,7 @@ func (s *Server) adapterModel(id string, info adapters.Info) openapi.Model {
 	}
 }
 
-// facts is the base's card.
+// facts returns the facts of the base model.
 func (s *Server) facts() *openapi.ModelFacts {
 	f := s.model.Facts()
 	card := &openapi.ModelFacts{

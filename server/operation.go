@@ -8,13 +8,13 @@ import (
 	"github.com/lorikeet-ai/lorikeet/openapi"
 )
 
-// Health says that the process is alive.
+// Health reports that the process is alive.
 func (s *Server) Health(c *fiber.Ctx) error { return s.sendOK(c) }
 
 // HealthAlias is Health.
 func (s *Server) HealthAlias(c *fiber.Ctx) error { return s.Health(c) }
 
-// Ready says that the server takes requests.
+// Ready reports whether the server accepts requests.
 func (s *Server) Ready(c *fiber.Ctx) error {
 	if s.draining.Load() {
 		return errDraining()
@@ -26,16 +26,16 @@ func (s *Server) sendOK(c *fiber.Ctx) error {
 	return sendJSON(c, http.StatusOK, openapi.Status{Status: "ok", Version: s.version})
 }
 
-// Metrics gives what Prometheus collects.
+// Metrics returns the metrics in the format of Prometheus.
 func (s *Server) Metrics(c *fiber.Ctx) error { return s.metrics.serve(c) }
 
-// Description gives openapi.yaml.
+// Description returns openapi.yaml.
 func (s *Server) Description(c *fiber.Ctx) error {
 	c.Set(fiber.HeaderContentType, "application/yaml; charset=utf-8")
 	return c.Send(openapi.YAML)
 }
 
-// Docs gives openapi.yaml as a page.
+// Docs returns a web page made from openapi.yaml.
 func (s *Server) Docs(c *fiber.Ctx) error {
 	page, err := openapi.Page()
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// form is what tells the two completion endpoints' answers apart.
+// form writes the answer of one of the two completion endpoints.
 type form interface {
 	// whole makes the answer to a request without stream.
 	whole(r *reply, choices []choice) any
@@ -51,7 +51,7 @@ type choice struct {
 	finish openapi.FinishReason
 }
 
-// newID names an answer.
+// newID returns a random identifier for an answer.
 func newID(prefix string) string {
 	var b [12]byte
 	for i := range b {
@@ -90,7 +90,7 @@ func (s *Server) answer(c *fiber.Ctx, r *reply, param string) error {
 	return sendJSON(c, http.StatusOK, r.whole(r, choices))
 }
 
-// submit hands the choices to the engine. Where it fails the streams so far are in r.
+// submit hands the choices to the engine. Where it fails, r.streams has those submitted so far.
 func (s *Server) submit(ctx context.Context, who caller, r *reply) (err error) {
 	s.submitting.RLock()
 	defer s.submitting.RUnlock()
@@ -129,7 +129,7 @@ func (s *Server) submit(ctx context.Context, who caller, r *reply) (err error) {
 // close ends all choices and gives the adapters back; twice is safe.
 func (r *reply) close() {
 	for _, s := range r.streams {
-		_ = s.Close() // it has nothing to say
+		_ = s.Close() // it returns no error that matters here
 	}
 	if r.leave != nil {
 		r.leave(r.streams)
@@ -137,7 +137,7 @@ func (r *reply) close() {
 	r.model.release()
 }
 
-// cause is why ctx ended, where that is what err says.
+// cause returns the cause of ctx's end where err is ctx's error, and otherwise err.
 func cause(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return context.Cause(ctx)
@@ -218,7 +218,7 @@ func milliseconds(d time.Duration) float64 {
 	return thousandths(float64(d) / float64(time.Millisecond))
 }
 
-// thousandths rounds to what is worth reading.
+// thousandths rounds to three decimal places.
 func thousandths(v float64) float64 { return math.Round(1000*v) / 1000 }
 
 func earlier(a, b time.Time) time.Time {

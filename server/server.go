@@ -1,11 +1,11 @@
-// Package server speaks HTTP: it decodes and checks requests, asks the engine and the adapters, and answers in
-// OpenAI's shapes. openapi.yaml states the routes; Server implements the interface generated from it, in one
-// file per topic.
+// Package server is the HTTP interface: it decodes and checks requests, hands them to the engine, the adapters and the
+// training, and answers in OpenAI's formats. openapi.yaml declares the routes; Server implements the interface that is
+// generated from it, with one file per topic.
 //
-// A completion's walk: decode.go and generation.go read the body, choose.go resolves model and adapter,
-// messages.go or prompt.go make the prompt's tokens, reply.go submits the choices and collects them or
-// stream.go sends them as they come, and conn.go says when the client has gone. errors.go alone knows what
-// status an error has.
+// How a completion is served: bodies.go reads the body, decode.go and generation.go decode and check it, choose.go
+// resolves model and adapter, messages.go or prompt.go make the tokens of the prompt, reply.go submits the choices to the
+// engine and collects them, or stream.go sends them as they are generated; conn.go notices when the client disconnects.
+// Only errors.go maps errors to HTTP statuses.
 package server
 
 import (
@@ -160,13 +160,13 @@ func New(o Options) *Server {
 	return s
 }
 
-// fingerprint is OpenAI's name for what of the back end an answer depends on: here, the base model.
+// fingerprint is the value of system_fingerprint, by which OpenAI identifies the back end: here, the base model.
 func fingerprint(f *runtime.Facts) string {
 	id := f.Fingerprint
 	return "fp_" + id[:min(len(id), 12)]
 }
 
-// routes builds the application: what every request passes through, and the routes of openapi.yaml.
+// routes builds the application: the middleware and the routes of openapi.yaml.
 func (s *Server) routes(origins []string) {
 	s.app = fiber.New(fiber.Config{
 		AppName:                      "Lorikeet",
@@ -252,7 +252,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.end()
 	err := s.engine.Drain(ctx)
 	defer s.closeListener()
-	// The engine is empty: what is open now are answers on their way out, and idle connections.
+	// The engine has no requests left: what is still open are answers being sent, and idle connections.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	closed := s.app.ShutdownWithContext(last)

@@ -13,7 +13,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/engine"
 )
 
-// snapshot collects what is not counted but read when Prometheus asks: the Engine's and the Cache's state.
+// snapshot collects the metrics that are read when Prometheus asks for them: the state of the Engine and the Cache.
 // The vllm: names are what LoRA-aware gateways look for.
 type snapshot struct {
 	engine     func() engine.Stats
@@ -61,7 +61,7 @@ func (m *Metrics) watch(engine func() engine.Stats, cache func() adapters.CacheS
 	m.registry.MustRegister(build, &snapshot{engine, cache, registered, strconv.Itoa(maxLoRA)})
 }
 
-// Describe says nothing, which tells Prometheus not to check.
+// Describe sends no descriptors, which makes this an unchecked collector.
 func (s *snapshot) Describe(chan<- *prometheus.Desc) {}
 
 // Collect reads the state once.
@@ -95,7 +95,7 @@ func (s *snapshot) Collect(ch chan<- prometheus.Metric) {
 
 	gauge(vllmWaitingDesc, float64(e.Waiting))
 	gauge(vllmRunningDesc, float64(e.Running))
-	// A cached prefix gives way to a request: gateways that count it would see a server that is always full.
+	// Cached prefixes are evicted when a request needs the room. If they were counted, the cache would always seem full.
 	gauge(vllmCacheDesc, float64(e.CellsRunning)/float64(max(e.Cells, 1)))
 	gauge(vllmAdaptersDesc, float64(time.Now().UnixMilli())/1000, s.maxLoRA, adapterNames(e.RunningFlows), adapterNames(e.WaitingFlows))
 }

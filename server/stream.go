@@ -16,19 +16,19 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// heartbeat is how long a stream is silent before it sends a comment. Proxies see life in it, and where the
-// connection cannot be watched a client that has gone shows itself by the failing flush.
+// heartbeat is how long a stream may be silent before it sends a comment, which keeps proxies from closing the
+// connection. Where the connection cannot be watched, the flush that fails shows that the client has disconnected.
 const heartbeat = 500 * time.Millisecond
 
-// item is what one of the choices has to say.
+// item is an event of one of the choices.
 type item struct {
 	choice int
 	event  runtime.Event
 	err    error // io.EOF at its end
 }
 
-// startStream answers with server-sent events. It waits up to a heartbeat for the first token, so that what
-// fails at once has the status of its error; from then on an error is an event.
+// startStream answers with server-sent events. It waits up to one heartbeat for the first token, so that a request that
+// fails at once is answered with the error's status; later errors are sent as events.
 func (s *Server) startStream(c *fiber.Ctx, r *reply, ctx context.Context, stop func()) error {
 	items := make(chan item, 16)
 	for i, stream := range r.streams {
@@ -84,7 +84,7 @@ func pump(ctx context.Context, i int, s *runtime.Stream, items chan<- item) {
 	}
 }
 
-// streamFailed tells the client, if it is still there, and the log where the server is at fault.
+// streamFailed sends the error to the client, if it is still connected, and logs it where the server is at fault.
 func (s *Server) streamFailed(w *bufio.Writer, r *reply, err error) {
 	if errors.Is(err, errGone) {
 		s.log.Debug().Str("id", r.id).Msg("the client of a stream has gone")
@@ -112,8 +112,8 @@ type events struct {
 	buf    []byte
 }
 
-// write sends chunks as they come, everything that is there with one flush, until all choices have ended.
-// It returns errGone where the client took no more, or why a choice failed.
+// write sends chunks as they are generated, all that are available with one flush, until all choices have ended. It
+// returns errGone where the client has disconnected, or the error that ended a choice.
 func (e *events) write(ctx context.Context, w *bufio.Writer) error {
 	e.begin()
 	ticker := time.NewTicker(heartbeat)
@@ -149,7 +149,7 @@ func (e *events) write(ctx context.Context, w *bufio.Writer) error {
 	return e.flush(w)
 }
 
-// begin makes what all chunks have in common.
+// begin prepares the parts that are the same in all chunks.
 func (e *events) begin() {
 	r := e.reply
 	b := append([]byte(`data: {"id":`), jsonvalue.AppendString(nil, r.id)...)
@@ -166,7 +166,7 @@ func (e *events) begin() {
 	}
 }
 
-// putAll puts an item and those that have come since.
+// putAll appends an item and all further ones that are available.
 func (e *events) putAll(it item) error {
 	for {
 		if err := e.put(it); err != nil {
@@ -180,7 +180,7 @@ func (e *events) putAll(it item) error {
 	}
 }
 
-// put appends the chunks of one item.
+// put appends the chunks that one item becomes.
 func (e *events) put(it item) error {
 	if errors.Is(it.err, io.EOF) {
 		e.ended++
@@ -214,7 +214,7 @@ func (e *events) chunk(fill func([]byte) []byte) {
 	e.buf = append(e.buf, e.tail...)
 }
 
-// finish appends the chunk without choices.
+// finish appends the last chunk, which has the usage and no choices.
 func (e *events) finish() {
 	e.buf = append(e.buf, e.head...)
 	e.buf = appendJSON(append(e.buf, `],"usage":`...), e.reply.usage())
@@ -222,7 +222,7 @@ func (e *events) finish() {
 	e.buf = append(e.buf, "}\n\n"...)
 }
 
-// flush sends what has been put.
+// flush sends the chunks that have been appended.
 func (e *events) flush(w *bufio.Writer) error {
 	_, err := w.Write(e.buf)
 	e.buf = e.buf[:0]
