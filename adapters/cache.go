@@ -44,8 +44,8 @@ type CacheStats struct {
 	Waiting     int     // acquires that wait for room
 }
 
-// shelf is what the Cache asks of the Store. Its methods may be called from any goroutine.
-type shelf interface {
+// versionStore is what the Cache asks of the Store. Its methods may be called from any goroutine.
+type versionStore interface {
 	take(Ref) (Info, error)
 	hold(digest string) bool
 	drop(digest string)
@@ -64,10 +64,10 @@ type shelf interface {
 // Room is given by estimates where an adapter was never packed before. Where one turns out larger, the Cache is
 // over its budget until streams end, and gives no room before it is under it again.
 type Cache struct {
-	o     CacheOptions
-	shelf shelf
-	slots chan struct{}  // one taken by each load
-	loads sync.WaitGroup // goroutines that load
+	o        CacheOptions
+	versions versionStore
+	slots    chan struct{}  // one taken by each load
+	loads    sync.WaitGroup // goroutines that load
 
 	mu        sync.Mutex
 	residents map[string]*resident              // by digest: in memory or loading
@@ -104,8 +104,8 @@ type waiter struct {
 	err     error
 }
 
-// chores are what a change of the Cache leaves to do when its lock is free.
-type chores struct {
+// deferred is the work that a change of the Cache leaves to be done once its lock is released.
+type deferred struct {
 	close []runtime.Packed
 	start []*resident
 }
@@ -118,7 +118,7 @@ func NewCache(o CacheOptions) *Cache {
 	return c
 }
 
-func newCache(o CacheOptions, s shelf) *Cache {
+func newCache(o CacheOptions, v versionStore) *Cache {
 	if o.Loaders <= 0 {
 		o.Loaders = 2
 	}
@@ -132,7 +132,7 @@ func newCache(o CacheOptions, s shelf) *Cache {
 	if err != nil {
 		panic(err) // it refuses sizes under 1 only
 	}
-	return &Cache{o: o, shelf: s, slots: make(chan struct{}, o.Loaders), idle: idle,
+	return &Cache{o: o, versions: v, slots: make(chan struct{}, o.Loaders), idle: idle,
 		residents: make(map[string]*resident), sizes: make(map[string]int64)}
 }
 
@@ -164,24 +164,24 @@ func (c *Cache) loaded(digest string) bool {
 // Close fails the acquires that wait, waits for loads under way, and frees what is not pinned; the rest is freed
 // when its stream releases it. It may be called twice.
 func (c *Cache) Close() error {
-	var ch chores
+	var later deferred
 	c.mu.Lock()
 	c.closed = true
-	c.grant(&ch)
-	for c.evict(&ch) {
+	c.grant(&later)
+	for c.evict(&later) {
 	}
 	c.mu.Unlock()
-	c.do(ch)
+	c.do(later)
 	c.loads.Wait()
 	return nil
 }
 
-// do ends what was begun under the lock. Memory is given back before more is taken.
-func (c *Cache) do(ch chores) {
-	for _, p := range ch.close {
+// do does the deferred work. c.mu is not held. Memory is given back before more is taken.
+func (c *Cache) do(later deferred) {
+	for _, p := range later.close {
 		_ = p.Close() // frees memory; there is no one to tell
 	}
-	for _, r := range ch.start {
+	for _, r := range later.start {
 		go c.load(r)
 	}
 }
@@ -192,12 +192,12 @@ func (c *Cache) acquire(ctx context.Context, want []Info) ([]*resident, error) {
 		return nil, err
 	}
 	w := &waiter{want: want, granted: make(chan struct{})}
-	var ch chores
+	var later deferred
 	c.mu.Lock()
 	c.queue = append(c.queue, w)
-	c.grant(&ch)
+	c.grant(&later)
 	c.mu.Unlock()
-	c.do(ch)
+	c.do(later)
 	if err := c.wait(ctx, w); err != nil {
 		return nil, err
 	}
@@ -224,15 +224,15 @@ func (c *Cache) wait(ctx context.Context, w *waiter) error {
 		return w.err
 	case <-ctx.Done():
 	}
-	var ch chores
+	var later deferred
 	c.mu.Lock()
 	i := slices.Index(c.queue, w)
 	if i >= 0 {
 		c.queue = slices.Delete(c.queue, i, i+1)
-		c.grant(&ch)
+		c.grant(&later)
 	}
 	c.mu.Unlock()
-	c.do(ch)
+	c.do(later)
 	if i < 0 { // it was granted in the meantime
 		c.unpin(w.got)
 	}
@@ -255,20 +255,20 @@ func (c *Cache) tryAcquire(want []Info) ([]*resident, bool) {
 			return nil, false
 		}
 	}
-	return c.admit(want, nil) // needs no room: no chores
+	return c.admit(want, nil) // needs no room, so that nothing is deferred
 }
 
 // unpin gives adapters back.
 func (c *Cache) unpin(list []*resident) {
-	var ch chores
+	var later deferred
 	c.mu.Lock()
 	for _, r := range list {
 		if r.pins--; r.pins == 0 && r.ready {
-			c.rest(r)
+			c.markIdle(r)
 		}
 	}
-	c.shrink(&ch)
-	c.grant(&ch)
+	c.shrink(&later)
+	c.grant(&later)
 	c.mu.Unlock()
-	c.do(ch)
+	c.do(later)
 }

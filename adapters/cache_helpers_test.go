@@ -14,8 +14,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// fakeShelf has adapters of given sizes that take a while to load.
-type fakeShelf struct {
+// fakeVersions has adapters of given sizes that take a while to load.
+type fakeVersions struct {
 	took time.Duration
 
 	mu    sync.Mutex
@@ -25,11 +25,11 @@ type fakeShelf struct {
 	holds map[string]int
 }
 
-func newFakeShelf(sizes map[string]int64) *fakeShelf {
-	return &fakeShelf{took: time.Second, sizes: sizes, fails: map[string]error{}, loads: map[string]int{}, holds: map[string]int{}}
+func newFakeVersions(sizes map[string]int64) *fakeVersions {
+	return &fakeVersions{took: time.Second, sizes: sizes, fails: map[string]error{}, loads: map[string]int{}, holds: map[string]int{}}
 }
 
-func (f *fakeShelf) take(r Ref) (Info, error) {
+func (f *fakeVersions) take(r Ref) (Info, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n, ok := f.sizes[r.Name]
@@ -41,20 +41,20 @@ func (f *fakeShelf) take(r Ref) (Info, error) {
 	return Info{Name: r.Name, Digest: digest, Version: r.Name, Summary: peft.Summary{Parameters: n}}, nil
 }
 
-func (f *fakeShelf) hold(digest string) bool {
+func (f *fakeVersions) hold(digest string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.holds[digest]++
 	return true
 }
 
-func (f *fakeShelf) drop(digest string) {
+func (f *fakeVersions) drop(digest string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.holds[digest]--
 }
 
-func (f *fakeShelf) load(digest string) (*runtime.LoRA, error) {
+func (f *fakeVersions) load(digest string) (*runtime.LoRA, error) {
 	time.Sleep(f.took)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -84,11 +84,11 @@ func (p *fakePacked) Close() error {
 	return nil
 }
 
-// cacheTest is a Cache over a fakeShelf. Adapters take the bytes that sizes say, once more where grow is set.
+// cacheTest is a Cache over a fakeVersions. Adapters take the bytes that sizes say, once more where grow is set.
 type cacheTest struct {
 	*Cache
 	t     *testing.T
-	shelf *fakeShelf
+	fake  *fakeVersions
 	total atomic.Int64
 	peak  atomic.Int64
 	grow  int64
@@ -96,7 +96,7 @@ type cacheTest struct {
 }
 
 func newCacheTest(t *testing.T, budget int64, sizes map[string]int64) *cacheTest {
-	c := &cacheTest{t: t, shelf: newFakeShelf(sizes), grow: 1}
+	c := &cacheTest{t: t, fake: newFakeVersions(sizes), grow: 1}
 	c.Cache = newCache(CacheOptions{
 		Budget:   budget,
 		Estimate: func(i Info) int64 { return i.Parameters },
@@ -108,7 +108,7 @@ func newCacheTest(t *testing.T, budget int64, sizes map[string]int64) *cacheTest
 			}
 			return p, nil
 		},
-	}, c.shelf)
+	}, c.fake)
 	return c
 }
 
@@ -209,7 +209,7 @@ func (c *cacheTest) end() {
 	if n := c.total.Load(); n != 0 {
 		c.t.Errorf("%d bytes are not freed", n)
 	}
-	for digest, n := range c.shelf.holds {
+	for digest, n := range c.fake.holds {
 		if n != 0 {
 			c.t.Errorf("%s is held %d times", digest, n)
 		}

@@ -31,7 +31,7 @@ func TestCacheLoadsOnce(t *testing.T) {
 		if c.try("a") || c.loaded("digest-of-a") {
 			t.Error("an adapter that is loading counts as loaded")
 		}
-		time.Sleep(c.shelf.took)
+		time.Sleep(c.fake.took)
 		synctest.Wait()
 		for _, x := range all {
 			m := granted(t, x)
@@ -41,8 +41,8 @@ func TestCacheLoadsOnce(t *testing.T) {
 			m.Release()
 			m.Release()
 		}
-		if !c.try("a") || !c.loaded("digest-of-a") || c.shelf.loads["digest-of-a"] != 1 {
-			t.Errorf("loads %v", c.shelf.loads)
+		if !c.try("a") || !c.loaded("digest-of-a") || c.fake.loads["digest-of-a"] != 1 {
+			t.Errorf("loads %v", c.fake.loads)
 		}
 		s := c.Stats()
 		if s.Resident != 1 || s.Pinned != 0 || s.Bytes != 10 || s.Loads != 1 || s.LoadSeconds != 1 || s.Budget != 100 {
@@ -112,7 +112,7 @@ func TestCacheIsFair(t *testing.T) {
 			t.Errorf("%d wait, want 2", s.Waiting)
 		}
 		one.Release()
-		time.Sleep(c.shelf.took)
+		time.Sleep(c.fake.took)
 		synctest.Wait()
 		m := granted(t, cold)
 		if m == nil || granted(t, two) != nil {
@@ -126,7 +126,7 @@ func TestCacheIsFair(t *testing.T) {
 			t.Error("the base waits for adapters' room")
 		}
 		m.Release()
-		time.Sleep(c.shelf.took)
+		time.Sleep(c.fake.took)
 		synctest.Wait()
 		if m = granted(t, two); m == nil {
 			t.Fatal("the hot adapter does not come back")
@@ -149,14 +149,14 @@ func TestCacheAcquiresAllOrNothing(t *testing.T) {
 			t.Errorf("stats %+v: who waits must hold nothing", s)
 		}
 		one.Release()
-		time.Sleep(2 * c.shelf.took)
+		time.Sleep(2 * c.fake.took)
 		synctest.Wait()
 		m := granted(t, two)
 		if m == nil || granted(t, three) != nil {
 			t.Fatal("not in turn")
 		}
 		m.Release()
-		time.Sleep(2 * c.shelf.took)
+		time.Sleep(2 * c.fake.took)
 		synctest.Wait()
 		if m = granted(t, three); m == nil {
 			t.Fatal("the third composition never comes")
@@ -183,8 +183,8 @@ func TestCacheRefusesWhatNeverFits(t *testing.T) {
 			}
 			pefttest.WantError(t, err, ErrTooLarge, "grows", "26", "25")
 		}
-		if c.shelf.loads["digest-of-grows"] != 1 {
-			t.Errorf("loads %v", c.shelf.loads)
+		if c.fake.loads["digest-of-grows"] != 1 {
+			t.Errorf("loads %v", c.fake.loads)
 		}
 	})
 }
@@ -206,7 +206,7 @@ func TestCacheCorrectsEstimates(t *testing.T) {
 			t.Errorf("stats %+v", s)
 		}
 		two.Release()
-		time.Sleep(c.shelf.took)
+		time.Sleep(c.fake.took)
 		synctest.Wait()
 		m := granted(t, third)
 		if m == nil {
@@ -224,13 +224,13 @@ func TestCacheErrorsReachAllAndAreNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCacheTest(t, 20, sizes(10, "a b c"))
 		defer c.end()
-		c.shelf.fails["a"] = ErrDamaged
+		c.fake.fails["a"] = ErrDamaged
 		one := c.later(context.Background(), "a")
 		synctest.Wait()
 		two := c.later(context.Background(), "b+a")
 		synctest.Wait()
 		three := c.later(context.Background(), "c")
-		time.Sleep(3 * c.shelf.took)
+		time.Sleep(3 * c.fake.took)
 		synctest.Wait()
 		for _, x := range []<-chan any{one, two} {
 			err, _ := (<-x).(error)
@@ -241,10 +241,10 @@ func TestCacheErrorsReachAllAndAreNotKept(t *testing.T) {
 		} else {
 			m.Release()
 		}
-		if s := c.Stats(); s.Failures != 1 || c.shelf.loads["digest-of-a"] != 1 {
+		if s := c.Stats(); s.Failures != 1 || c.fake.loads["digest-of-a"] != 1 {
 			t.Errorf("stats %+v", s)
 		}
-		delete(c.shelf.fails, "a")
+		delete(c.fake.fails, "a")
 		c.use("a")
 	})
 }
@@ -279,7 +279,7 @@ func TestCacheCancel(t *testing.T) {
 		if err, _ := (<-loading).(error); !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled while it loaded: %v", err)
 		}
-		time.Sleep(c.shelf.took)
+		time.Sleep(c.fake.took)
 		synctest.Wait()
 		if !c.try("b") {
 			t.Error("a load that had begun was thrown away")
@@ -287,7 +287,7 @@ func TestCacheCancel(t *testing.T) {
 		if _, err := c.selection("c").Acquire(ctx); !errors.Is(err, context.Canceled) {
 			t.Errorf("acquired with a dead context: %v", err)
 		}
-		c.shelf.drop("digest-of-c")
+		c.fake.drop("digest-of-c")
 	})
 }
 
@@ -303,12 +303,12 @@ func TestCacheSkipsAbandonedLoads(t *testing.T) {
 		b := c.later(ctx, "b")
 		synctest.Wait()
 		cancel()
-		time.Sleep(c.shelf.took)
+		time.Sleep(c.fake.took)
 		synctest.Wait()
 		<-b
 		granted(t, a).Release()
-		if c.shelf.loads["digest-of-b"] != 0 || c.resident() != "a" {
-			t.Errorf("loads %v, resident %s", c.shelf.loads, c.resident())
+		if c.fake.loads["digest-of-b"] != 0 || c.resident() != "a" {
+			t.Errorf("loads %v, resident %s", c.fake.loads, c.resident())
 		}
 		c.use("b")
 	})
@@ -345,7 +345,7 @@ func TestCacheManyAdapters(t *testing.T) {
 		all[fmt.Sprint("a", i)] = 10
 	}
 	c := newCacheTest(t, 80, all)
-	c.shelf.took = 0
+	c.fake.took = 0
 	c.o.Observe = func(Load) {}
 	c.slots = make(chan struct{}, 2)
 	var wg sync.WaitGroup

@@ -12,14 +12,14 @@ import (
 // This file gives the Cache's room to those who ask for it, and fills it.
 
 // grant gives room to the waiters, the first one first, as far as there is room. c.mu is held.
-func (c *Cache) grant(ch *chores) {
+func (c *Cache) grant(later *deferred) {
 	for len(c.queue) > 0 {
 		w := c.queue[0]
 		if c.closed {
 			w.err = ErrClosed
 		} else if w.err = c.tooLarge(w.want); w.err == nil {
 			var ok bool
-			if w.got, ok = c.admit(w.want, ch); !ok {
+			if w.got, ok = c.admit(w.want, later); !ok {
 				return
 			}
 		}
@@ -29,7 +29,7 @@ func (c *Cache) grant(ch *chores) {
 }
 
 // admit pins all of want, beginning to load what is not in memory, or does nothing. c.mu is held.
-func (c *Cache) admit(want []Info, ch *chores) ([]*resident, bool) {
+func (c *Cache) admit(want []Info, later *deferred) ([]*resident, bool) {
 	var need, own int64 // bytes to load; bytes of idle ones among want, which must not be evicted
 	for _, i := range want {
 		if r := c.residents[i.Digest]; r == nil {
@@ -44,11 +44,11 @@ func (c *Cache) admit(want []Info, ch *chores) ([]*resident, bool) {
 	got := make([]*resident, len(want))
 	for n, i := range want {
 		if got[n] = c.residents[i.Digest]; got[n] != nil {
-			c.wake(got[n])
+			c.markUsed(got[n])
 			got[n].pins++
 		}
 	}
-	for need > 0 && c.used+need > c.o.Budget && c.evict(ch) {
+	for need > 0 && c.used+need > c.o.Budget && c.evict(later) {
 	}
 	for n, i := range want {
 		if got[n] == nil {
@@ -56,26 +56,26 @@ func (c *Cache) admit(want []Info, ch *chores) ([]*resident, bool) {
 			c.residents[i.Digest] = got[n]
 			c.used += got[n].bytes
 			c.loads.Add(1)
-			ch.start = append(ch.start, got[n])
+			later.start = append(later.start, got[n])
 		}
 	}
 	return got, true
 }
 
-// rest makes an adapter evictable, the last in turn; wake undoes it. c.mu is held.
-func (c *Cache) rest(r *resident) {
+// markIdle makes an adapter evictable, after those that have been idle for longer; markUsed undoes it. c.mu is held.
+func (c *Cache) markIdle(r *resident) {
 	c.idle.Add(r.info.Digest, r)
 	c.free += r.bytes
 }
 
-func (c *Cache) wake(r *resident) {
+func (c *Cache) markUsed(r *resident) {
 	if c.idle.Remove(r.info.Digest) {
 		c.free -= r.bytes
 	}
 }
 
 // evict drops the idle adapter that was unused for the longest time, if there is one. c.mu is held.
-func (c *Cache) evict(ch *chores) bool {
+func (c *Cache) evict(later *deferred) bool {
 	digest, r, ok := c.idle.RemoveOldest()
 	if !ok {
 		return false
@@ -84,13 +84,13 @@ func (c *Cache) evict(ch *chores) bool {
 	c.free -= r.bytes
 	c.used -= r.bytes
 	c.stats.evictions++
-	ch.close = append(ch.close, r.packed)
+	later.close = append(later.close, r.packed)
 	return true
 }
 
 // shrink evicts until the budget is kept or all are pinned. c.mu is held.
-func (c *Cache) shrink(ch *chores) {
-	for (c.used > c.o.Budget || c.closed) && c.evict(ch) {
+func (c *Cache) shrink(later *deferred) {
+	for (c.used > c.o.Budget || c.closed) && c.evict(later) {
 	}
 }
 
@@ -124,75 +124,75 @@ func (c *Cache) load(r *resident) {
 	c.slots <- struct{}{}
 	if !c.abandoned(r) {
 		p, err := c.pack(r.info.Digest)
-		c.arrive(r, p, err, time.Since(began))
+		c.finishLoad(r, p, err, time.Since(began))
 	}
 	<-c.slots
 }
 
 // abandoned ends a load that has not begun where no one waits for it.
 func (c *Cache) abandoned(r *resident) bool {
-	var ch chores
+	var later deferred
 	c.mu.Lock()
 	gone := r.pins == 0 || c.closed
 	if gone {
-		c.lose(r, ErrClosed)
-		c.grant(&ch)
+		c.loadFailed(r, ErrClosed)
+		c.grant(&later)
 	}
 	c.mu.Unlock()
-	c.do(ch)
+	c.do(later)
 	return gone
 }
 
 func (c *Cache) pack(digest string) (runtime.Packed, error) {
-	if c.shelf.hold(digest) {
-		defer c.shelf.drop(digest)
+	if c.versions.hold(digest) {
+		defer c.versions.drop(digest)
 	}
-	a, err := c.shelf.load(digest)
+	a, err := c.versions.load(digest)
 	if err != nil {
 		return nil, err
 	}
 	return c.o.Pack(a)
 }
 
-// arrive ends a load: the adapter is in memory, or those who wait for it get the error.
-func (c *Cache) arrive(r *resident, p runtime.Packed, err error, took time.Duration) {
-	var ch chores
+// finishLoad ends a load: the adapter is in memory, or those who wait for it get the error.
+func (c *Cache) finishLoad(r *resident, p runtime.Packed, err error, took time.Duration) {
+	var later deferred
 	l := Load{Name: r.info.Name, Digest: r.info.Digest, Took: took}
 	c.mu.Lock()
 	if err == nil {
 		c.sizes[l.Digest] = p.Bytes()
 		if err = c.tooLarge([]Info{r.info}); err != nil {
-			ch.close = append(ch.close, p)
+			later.close = append(later.close, p)
 		}
 	}
 	if err != nil {
 		c.stats.failures++
 		l.Err = fmt.Errorf("adapter %q: %w", l.Name, err)
-		c.lose(r, l.Err)
+		c.loadFailed(r, l.Err)
 	} else {
 		c.stats.loads++
 		c.stats.took += took
 		l.Bytes = p.Bytes()
-		c.gain(r, p)
+		c.loadSucceeded(r, p)
 	}
-	c.shrink(&ch)
-	c.grant(&ch)
+	c.shrink(&later)
+	c.grant(&later)
 	c.mu.Unlock()
-	c.do(ch)
+	c.do(later)
 	c.o.Observe(l)
 }
 
-// gain ends a load with an adapter, lose with an error, which is not kept. c.mu is held.
-func (c *Cache) gain(r *resident, p runtime.Packed) {
+// loadSucceeded ends a load with an adapter, loadFailed with an error, after which the adapter is forgotten. c.mu is held.
+func (c *Cache) loadSucceeded(r *resident, p runtime.Packed) {
 	c.used += p.Bytes() - r.bytes
 	r.packed, r.bytes, r.ready = p, p.Bytes(), true
 	if r.pins == 0 {
-		c.rest(r)
+		c.markIdle(r)
 	}
 	close(r.done)
 }
 
-func (c *Cache) lose(r *resident, err error) {
+func (c *Cache) loadFailed(r *resident, err error) {
 	c.used -= r.bytes
 	delete(c.residents, r.info.Digest)
 	r.err = err

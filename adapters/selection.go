@@ -52,7 +52,7 @@ func (c *Cache) Select(refs []Ref) (_ *Selection, err error) {
 	sums := make(map[string]float64)
 	infos := make(map[string]Info)
 	for _, ref := range refs {
-		info, err := c.shelf.take(ref)
+		info, err := c.versions.take(ref)
 		if err != nil {
 			return nil, err
 		}
@@ -166,7 +166,7 @@ func (s *Selection) mix(got []*resident) runtime.Mix {
 func (s *Selection) Release() {
 	s.release.Do(func() {
 		for _, digest := range s.held {
-			s.cache.shelf.drop(digest)
+			s.cache.versions.drop(digest)
 		}
 	})
 }
