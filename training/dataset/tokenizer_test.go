@@ -26,7 +26,7 @@ func TestTrainAsServedByTheDemoBase(t *testing.T) {
 	if why, yes := template.Fallback(); yes {
 		t.Fatal(why)
 	}
-	enc := &Encoder{model: m, template: template, maxLength: 1 << 20}
+	enc := NewEncoder(m, template, EncoderOptions{MaxLength: 1 << 20})
 	n := 0
 	each := func(line int, c Conversation) error {
 		list, err := enc.Encode(context.Background(), c)
