@@ -29,23 +29,23 @@ type SchemaError struct {
 func (e *SchemaError) Error() string { return e.Param + " " + e.Reason }
 
 // refuse makes a SchemaError.
-func refuse(p Problem, param, format string, args ...any) error {
-	return &SchemaError{p, param, fmt.Sprintf(format, args...)}
+func refuse(p Problem, at *path, format string, args ...any) error {
+	return &SchemaError{p, at.String(), fmt.Sprintf(format, args...)}
 }
 
-// decodeField reads the raw value of a keyword. The whole schema was valid JSON, so that only types can be wrong.
-func decodeField(raw json.RawMessage, param string, v any) error {
-	err := json.Unmarshal(raw, v)
+// decodeField reads the value of a keyword. The whole schema was valid JSON, so that only types can be wrong.
+func decodeField(n *node, at *path, v any) error {
+	err := json.Unmarshal(n.raw, v)
 	var typed *json.UnmarshalTypeError
 	switch {
 	case err == nil:
 		return nil
 	case !errors.As(err, &typed):
-		return refuse(BadType, param, "cannot be read: %v", err)
+		return refuse(BadType, at, "cannot be read: %v", err)
 	}
 	got := strings.TrimPrefix(typed.Value, "number ")
 	if got == typed.Value {
 		got = jsonvalue.Article(got)
 	}
-	return refuse(BadType, param, "must be %s, not %s", jsonvalue.TypeName(typed.Type.Kind()), got)
+	return refuse(BadType, at, "must be %s, not %s", jsonvalue.TypeName(typed.Type.Kind()), got)
 }

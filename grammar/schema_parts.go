@@ -3,6 +3,7 @@ package grammar
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -19,13 +20,13 @@ type property struct {
 
 // object is one with the schema's properties, in their order. Where the schema names none it is any, with values
 // of additionalProperties.
-func (g *grammarWriter) object(o *object, param string, depth int) (string, error) {
-	list, err := g.properties(o, param, depth)
+func (g *grammarWriter) object(o *node, at *path, depth int) (string, error) {
+	list, err := g.properties(o, at, depth)
 	if err != nil {
 		return "", err
 	}
 	if len(list) == 0 {
-		return g.dictionary(o, param, depth)
+		return g.dictionary(o, at, depth)
 	}
 	// rest is what may follow a property, from the last to the first; begin what an object may begin with.
 	rest, begin := "", ""
@@ -54,54 +55,61 @@ func orEmpty(expression string) string {
 }
 
 // properties are those that the schema names, and those that it requires without naming them.
-func (g *grammarWriter) properties(o *object, param string, depth int) ([]property, error) {
+func (g *grammarWriter) properties(o *node, at *path, depth int) ([]property, error) {
+	var names []string
+	schemas := make(map[string]*node)
+	if n := o.fields["properties"]; n != nil {
+		if n.kind != "object" {
+			return nil, refuse(BadType, at.field("properties"), "must be an object, not %s", jsonvalue.Article(n.kind))
+		}
+		names = slices.Clone(n.keys)
+		maps.Copy(schemas, n.fields)
+	}
 	var required []string
 	if o.has("required") {
-		if err := decodeField(o.fields["required"], param+".required", &required); err != nil {
+		if err := decodeField(o.fields["required"], at.field("required"), &required); err != nil {
 			return nil, err
 		}
 	}
-	named := &object{fields: map[string]json.RawMessage{}}
-	if raw := o.fields["properties"]; raw != nil {
-		if kind := jsonvalue.Kind(raw); kind != "object" {
-			return nil, refuse(BadType, param+".properties", "must be an object, not %s", jsonvalue.Article(kind))
-		}
-		var err error
-		if named, err = readObject(raw); err != nil {
-			return nil, err
-		}
-	}
+	needed := make(map[string]bool)
 	for _, name := range required {
-		if !named.has(name) {
-			named.keys = append(named.keys, name)
-			named.fields[name] = others(o)
+		needed[name] = true
+		switch schema, named := schemas[name]; {
+		case !named:
+			names = append(names, name)
+			fallthrough
+		case schema.kind == "null":
+			schemas[name] = others(o)
 		}
 	}
-	list := make([]property, len(named.keys))
-	for i, name := range named.keys {
-		value, err := g.value(named.fields[name], param+".properties."+name, depth+1)
+	list := make([]property, len(names))
+	for i, name := range names {
+		value, err := g.value(schemas[name], at.field("properties").field(name), depth+1)
 		if err != nil {
 			return nil, err
 		}
-		list[i] = property{keyOf(name) + ` space ":" space ` + value + " space", slices.Contains(required, name)}
+		list[i] = property{keyOf(name) + ` space ":" space ` + value + " space", needed[name]}
 	}
 	return list, nil
 }
 
+// anyValue is the schema that all values are valid under.
+var anyValue = &node{raw: json.RawMessage("true"), kind: "boolean"}
+
 // others is the schema of properties without a name.
-func others(o *object) json.RawMessage {
-	if raw := o.fields["additionalProperties"]; raw != nil {
-		return raw
+func others(o *node) *node {
+	if n := o.fields["additionalProperties"]; n != nil {
+		return n
 	}
-	return json.RawMessage("true")
+	return anyValue
 }
 
 // dictionary is an object whose names are free.
-func (g *grammarWriter) dictionary(o *object, param string, depth int) (string, error) {
-	if string(others(o)) == "false" || o.has("properties") && !o.has("additionalProperties") {
+func (g *grammarWriter) dictionary(o *node, at *path, depth int) (string, error) {
+	if string(others(o).raw) == "false" || o.has("properties") && !o.has("additionalProperties") {
 		return g.rule(`"{" space "}"`), nil
 	}
-	value, err := g.value(others(o), param+".additionalProperties", depth+1)
+	value, err := g.value(others(o), at.field("additionalProperties"), depth+1)
 	if err != nil {
 		return "", err
 	}
@@ -110,33 +118,35 @@ func (g *grammarWriter) dictionary(o *object, param string, depth int) (string, 
 }
 
 // array has the items of prefixItems first, then any number of items within the bounds.
-func (g *grammarWriter) array(o *object, param string, depth int) (string, error) {
-	from, to, err := g.bounds(o, "minItems", "maxItems", param)
+func (g *grammarWriter) array(o *node, at *path, depth int) (string, error) {
+	from, to, err := g.bounds(o, "minItems", "maxItems", at)
 	if err != nil {
 		return "", err
 	}
-	if v := o.fields["uniqueItems"]; v != nil && string(v) != "false" {
-		return "", refuse(Unsupported, param+".uniqueItems", "is not supported")
+	if v := o.fields["uniqueItems"]; v != nil && string(v.raw) != "false" {
+		return "", refuse(Unsupported, at.field("uniqueItems"), "is not supported")
 	}
-	var prefix []json.RawMessage
+	var prefix []*node
 	if o.has("prefixItems") {
-		if err := decodeField(o.fields["prefixItems"], param+".prefixItems", &prefix); err != nil {
-			return "", err
+		n := o.fields["prefixItems"]
+		if n.kind != "array" {
+			return "", decodeField(n, at.field("prefixItems"), &[]json.RawMessage{})
 		}
+		prefix = n.list
 	}
 	if to >= 0 && to < len(prefix) {
 		prefix = prefix[:to]
 	}
 	var items []string
-	for i, raw := range prefix {
-		item, err := g.value(raw, fmt.Sprintf("%s.prefixItems[%d]", param, i), depth+1)
+	for i, schema := range prefix {
+		item, err := g.value(schema, at.field("prefixItems").index(i), depth+1)
 		if err != nil {
 			return "", err
 		}
 		items = append(items, item+" space")
 	}
 	body := strings.Join(items, ` "," space `)
-	further, err := g.further(o, max(from-len(items), 0), to, len(items), param, depth)
+	further, err := g.further(o, max(from-len(items), 0), to, len(items), at, depth)
 	if err != nil {
 		return "", err
 	}
@@ -144,20 +154,20 @@ func (g *grammarWriter) array(o *object, param string, depth int) (string, error
 }
 
 // further are the items after the first `before`, at least `from` of them, and at most `to` items in all.
-func (g *grammarWriter) further(o *object, from, to, before int, param string, depth int) (string, error) {
-	raw := o.fields["items"]
+func (g *grammarWriter) further(o *node, from, to, before int, at *path, depth int) (string, error) {
+	schema := o.fields["items"]
 	switch {
-	case raw == nil && before > 0 && from == 0, string(raw) == "false", to >= 0 && to <= before:
+	case schema == nil && before > 0 && from == 0, schema != nil && string(schema.raw) == "false", to >= 0 && to <= before:
 		if from > 0 {
-			return "", refuse(BadValue, param+".minItems", "asks for more items than the schema has")
+			return "", refuse(BadValue, at.field("minItems"), "asks for more items than the schema has")
 		}
 		return "", nil // valid, and what a tuple means
-	case raw == nil:
-		raw = json.RawMessage("true")
-	case jsonvalue.Kind(raw) == "array":
-		return "", refuse(Unsupported, param+".items", "is an array, prefixItems is supported instead")
+	case schema == nil:
+		schema = anyValue
+	case schema.kind == "array":
+		return "", refuse(Unsupported, at.field("items"), "is an array, prefixItems is supported instead")
 	}
-	item, err := g.value(raw, param+".items", depth+1)
+	item, err := g.value(schema, at.field("items"), depth+1)
 	if err != nil {
 		return "", err
 	}
