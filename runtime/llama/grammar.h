@@ -18,8 +18,11 @@
 
 namespace lorikeet {
 
-constexpr int64_t GRAMMAR_BURST = 40000000; // steps that one token may take: about 0.1 s
-constexpr int64_t GRAMMAR_REFILL = 4000000; // steps that each token adds
+constexpr int64_t GRAMMAR_BURST = 32000000; // steps that one token may take: less than 0.1 s
+constexpr int64_t GRAMMAR_REFILL = 4000000; // steps that each token adds: some 10 ms
+
+// What things cost, in steps.
+constexpr int64_t COST_TOKEN = 1, COST_CHARACTER = 1, COST_MATCH = 4, COST_NODE = 16, COST_MEMBER = 8, COST_TABLE = 32;
 
 // The bounds of a matcher's memory, some 20 MB in all.
 constexpr size_t MAX_READINGS = 128; // stacks of a state that is followed; package grammar has the same number
@@ -103,7 +106,7 @@ public:
 private:
     using Stack = uint32_t; // a node; 0 is the empty stack
     using State = int32_t;  // a set of stacks whose tops are characters, classes or tokens; or one of:
-    static constexpr State NOWHERE = -1, UNKNOWN = -2;
+    static constexpr State DEAD = -1, UNKNOWN = -2;
 
     struct Node {
         uint32_t place; // in the rules
@@ -131,10 +134,11 @@ private:
     };
 
     void spend(int64_t steps);
+    [[noreturn]] static void fail_readings();
     Stack push(uint32_t place, Stack below);
     Stack after(Stack s); // without its top place, or with the one that follows it in its rule
-    void open(Stack s);   // adds a stack to those that finish() takes
-    State finish();       // the state of all opened stacks, taken down to their characters and tokens
+    void add(Stack s);    // to those that make_state() takes
+    State make_state();   // of all added stacks, each expanded down to its characters and tokens
     State intern();       // the state of `found`
     State next(State s, uint32_t c);
     State follow(State s, const Mask & m);
@@ -142,14 +146,15 @@ private:
     Point step(Point p, uint8_t byte);
     Point walk(llama_token token);
     bool matches_token(const wall_grammar_element & e, llama_token token) const;
-    bool names(State s, llama_token token);
-    void add_named(std::vector<uint8_t> & out);
+    bool matches_by_id(State s, llama_token token);
+    void admit_by_id(std::vector<uint8_t> & out);
     void compact();
 
     const std::shared_ptr<const TokenBytes> tokens;
     const GrammarRules rules;
     int64_t budget = GRAMMAR_BURST;
-    Point here;
+    Point current;
+    bool crowded = false; // whether a state with too many readings was met since begin_token()
 
     std::vector<Node> nodes;
     std::unordered_map<uint64_t, Stack> node_of;
@@ -159,8 +164,8 @@ private:
     std::vector<std::array<State, 128>> tables;
 
     // Used by one call at a time; here so that they are not allocated again.
-    std::vector<Stack> opened, found;
-    std::vector<uint32_t> seen; // (nodes) the round in which a node was opened
+    std::vector<Stack> added, found;
+    std::vector<uint32_t> seen; // (nodes) the round in which a node was added
     uint32_t round = 0;
     std::vector<Point> points;
 };
