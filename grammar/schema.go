@@ -27,8 +27,8 @@ var unsupportedKeywords = []string{
 	"dependentSchemas", "dependencies", "$dynamicRef", "$recursiveRef",
 }
 
-// binding are the keywords that cannot stand beside $ref, const, enum, anyOf, oneOf and allOf.
-var binding = []string{
+// exclusiveKeywords are those that cannot stand beside $ref, const, enum, anyOf, oneOf and allOf.
+var exclusiveKeywords = []string{
 	"type", "properties", "required", "additionalProperties", "items", "prefixItems", "minItems", "maxItems", "minLength",
 	"maxLength", "$ref", "const", "enum", "anyOf", "oneOf", "allOf",
 }
@@ -116,7 +116,7 @@ func (g *grammarWriter) value(o *node, at *path, depth int) (string, error) {
 
 // combined is a schema whose values another keyword than type gives.
 func (g *grammarWriter) combined(o *node, key string, at *path, depth int) (string, error) {
-	for _, other := range binding {
+	for _, other := range exclusiveKeywords {
 		// The type of an enumeration says nothing that its values do not.
 		if o.has(other) && other != key && !(other == "type" && (key == "enum" || key == "const")) {
 			return "", refuse(Unsupported, at.field(other), "is not supported beside %s", key)

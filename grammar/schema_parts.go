@@ -79,7 +79,7 @@ func (g *grammarWriter) properties(o *node, at *path, depth int) ([]property, er
 			names = append(names, name)
 			fallthrough
 		case schema.kind == "null":
-			schemas[name] = others(o)
+			schemas[name] = additional(o)
 		}
 	}
 	list := make([]property, len(names))
@@ -96,8 +96,8 @@ func (g *grammarWriter) properties(o *node, at *path, depth int) ([]property, er
 // anyValue is the schema that all values are valid under.
 var anyValue = &node{raw: json.RawMessage("true"), kind: "boolean"}
 
-// others is the schema of properties without a name.
-func others(o *node) *node {
+// additional is the schema of properties without a name.
+func additional(o *node) *node {
 	if n := o.fields["additionalProperties"]; n != nil {
 		return n
 	}
@@ -106,10 +106,10 @@ func others(o *node) *node {
 
 // dictionary is an object whose names are free.
 func (g *grammarWriter) dictionary(o *node, at *path, depth int) (string, error) {
-	if string(others(o).raw) == "false" || o.has("properties") && !o.has("additionalProperties") {
+	if string(additional(o).raw) == "false" || o.has("properties") && !o.has("additionalProperties") {
 		return g.rule(`"{" space "}"`), nil
 	}
-	value, err := g.value(others(o), at.field("additionalProperties"), depth+1)
+	value, err := g.value(additional(o), at.field("additionalProperties"), depth+1)
 	if err != nil {
 		return "", err
 	}
@@ -146,15 +146,15 @@ func (g *grammarWriter) array(o *node, at *path, depth int) (string, error) {
 		items = append(items, item+" space")
 	}
 	body := strings.Join(items, ` "," space `)
-	further, err := g.further(o, max(from-len(items), 0), to, len(items), at, depth)
+	further, err := g.furtherItems(o, max(from-len(items), 0), to, len(items), at, depth)
 	if err != nil {
 		return "", err
 	}
 	return g.rule(join(join(`"[" space`, join(body, further)), `"]"`)), nil
 }
 
-// further are the items after the first `before`, at least `from` of them, and at most `to` items in all.
-func (g *grammarWriter) further(o *node, from, to, before int, at *path, depth int) (string, error) {
+// furtherItems are those after the first `before`, at least `from` of them, and at most `to` items in all.
+func (g *grammarWriter) furtherItems(o *node, from, to, before int, at *path, depth int) (string, error) {
 	schema := o.fields["items"]
 	switch {
 	case schema == nil && before > 0 && from == 0, schema != nil && string(schema.raw) == "false", to >= 0 && to <= before:
