@@ -62,7 +62,7 @@ var helpers = []string{"internal/bytesize", "internal/disk", "internal/gitlfs", 
 
 // testArrows are further imports that the tests of a room may have: tests use the real part next door.
 var testArrows = map[string][]string{
-	"e2e":            {"bench/hostile", "bench/strain", "bench/randmodel", "openapi", "demo", "quant", "quant/huggingface/hftest", "runtime/llama"},
+	"e2e":            {"bench/hostile", "bench/strain", "internal/pytools", "bench/randmodel", "openapi", "demo", "quant", "quant/huggingface/hftest", "runtime/llama"},
 	"server":         {"runtime/runtimetest", "quant"},
 	"training":       {"runtime/runtimetest"},
 	"adapters":       {"runtime/runtimetest", "demo", "quant", "adapters/peft/pefttest"},
