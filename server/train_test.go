@@ -381,6 +381,17 @@ func TestResumeIsBounded(t *testing.T) {
 	if r := s.do("POST", "/adapters/train/"+first.Id+"/cancel", ""); r.status != 200 {
 		t.Fatalf("got %d %s", r.status, r.body)
 	}
+	// One that runs takes no place of those that wait; where it began to run later, it would give its place away.
+	held := s.accepted(s.do("POST", "/adapters/train", body))
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		var j openapi.TrainingJob
+		if s.get("/adapters/train/"+held.Id, &j); j.Status == "running" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the job does not run")
+		}
+	}
 	for s.do("POST", "/adapters/train", body).status == http.StatusAccepted {
 	}
 	r := s.do("POST", "/adapters/train/"+first.Id+"/resume", "")
