@@ -55,7 +55,7 @@ func quantize(ctx context.Context, in, out, typ string, threads int, progress fu
 	}
 	like, err := decide(f, filepath.Dir(out), typ)
 	if err != nil {
-		return err
+		return errors.Join(unfit(f, typ), err)
 	}
 	o := quant.Options{Threads: threads}
 	if progress != nil {
@@ -63,6 +63,18 @@ func quantize(ctx context.Context, in, out, typ string, threads int, progress fu
 	}
 	_, err = f.WriteLike(ctx, out, like, coder, o)
 	return err
+}
+
+// unfit names the first matrix that no quantized type of llama.cpp can have: the smallest blocks have 32 weights. llama.cpp's
+// own message does not name it.
+func unfit(f *quant.File, typ string) error {
+	for _, t := range f.Tensors {
+		if len(t.Dims) > 1 && t.Dims[0]%32 != 0 {
+			return fmt.Errorf("%w: tensor %q has dimensions %v: %s needs a first dimension that is a multiple of 32; f16, bf16 and f32 do not, "+
+				"and nf4 leaves such tensors as they are", quant.ErrType, t.Name, t.Dims, typ)
+		}
+	}
+	return nil
 }
 
 // decide returns the header of what llama.cpp makes of a skeleton of f. It works in a folder inside dir.

@@ -129,3 +129,17 @@ func writeWith(t *testing.T, f *quant.File, path, name string, first float32) {
 		t.Fatal(err)
 	}
 }
+
+// TestQuantizeNamesUnfitTensors: a matrix whose rows are not whole blocks is named, with what can be done.
+func TestQuantizeNamesUnfitTensors(t *testing.T) {
+	odd := tiny
+	odd.feedForward = 100
+	in, out := odd.file(t), filepath.Join(t.TempDir(), "out.gguf")
+	for _, typ := range []string{"q8_0", "q4_k_m"} {
+		err := Quantize(t.Context(), in, out, typ, 1, nil)
+		if !errors.Is(err, ErrQuantize) || !errors.Is(err, quant.ErrType) ||
+			!strings.Contains(err.Error(), `tensor "blk.0.ffn_down.weight" has dimensions [100 256]: `+typ+" needs a first dimension that is a multiple of 32") {
+			t.Errorf("%s: %v", typ, err)
+		}
+	}
+}
