@@ -65,8 +65,8 @@ func quantize(ctx context.Context, in, out, typ string, threads int, progress fu
 	return err
 }
 
-// unfit names the first matrix that no quantized type of llama.cpp can have: the smallest blocks have 32 weights. llama.cpp's
-// own message does not name it.
+// unfit names the first matrix whose rows are not whole blocks of 32 weights. llama.cpp refuses it where such a type was asked
+// for, with a message that does not name it.
 func unfit(f *quant.File, typ string) error {
 	for _, t := range f.Tensors {
 		if len(t.Dims) > 1 && t.Dims[0]%32 != 0 {

@@ -135,11 +135,12 @@ func TestQuantizeNamesUnfitTensors(t *testing.T) {
 	odd := tiny
 	odd.feedForward = 100
 	in, out := odd.file(t), filepath.Join(t.TempDir(), "out.gguf")
-	for _, typ := range []string{"q8_0", "q4_k_m"} {
-		err := Quantize(t.Context(), in, out, typ, 1, nil)
-		if !errors.Is(err, ErrQuantize) || !errors.Is(err, quant.ErrType) ||
-			!strings.Contains(err.Error(), `tensor "blk.0.ffn_down.weight" has dimensions [100 256]: `+typ+" needs a first dimension that is a multiple of 32") {
-			t.Errorf("%s: %v", typ, err)
-		}
+	err := Quantize(t.Context(), in, out, "q8_0", 1, nil)
+	if !errors.Is(err, ErrQuantize) || !errors.Is(err, quant.ErrType) ||
+		!strings.Contains(err.Error(), `tensor "blk.0.ffn_down.weight" has dimensions [100 256]: q8_0 needs a first dimension that is a multiple of 32`) {
+		t.Errorf("the error is %v", err)
+	}
+	if err := Quantize(t.Context(), in, out, "q4_k_m", 1, nil); err != nil { // llama.cpp takes F16 for such tensors there
+		t.Error(err)
 	}
 }
