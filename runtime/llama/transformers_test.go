@@ -34,8 +34,8 @@ func TestImportEqualsTransformers(t *testing.T) {
 		t.Skipf("%s=1 runs it; it downloads some 3 GB of Python packages the first time", useTransformers)
 	}
 	python := pytools.Python(t, transformersPackages...)
-	// Of logits around 1: of llama.cpp's own attention in float32, which shows what the import wrote, and of ours as it serves,
-	// which rounds to 16 bits on the way.
+	// Of logits around 1. With llama.cpp's own attention in float32 the differences show what the import wrote; the attention of
+	// the device that serves computes with fewer bits.
 	const exact, served = 1e-4, 1e-2
 	models := map[string]*hftest.Model{"llama-tied": tied("llama")}
 	for _, kind := range hftest.Kinds {
