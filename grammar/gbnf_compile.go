@@ -109,7 +109,8 @@ func (c *compiler) define(id int, all alternatives) error {
 
 // finish sets the elements of a rule.
 func (c *compiler) finish(id int, elements []Element) error {
-	c.flat[id].elements = append(elements, Element{Kind: End})
+	elements = append(elements, Element{Kind: End})
+	c.flat[id].elements = elements
 	return c.count(1, c.flat[id].at)
 }
 

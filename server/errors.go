@@ -202,7 +202,7 @@ func paramOf(err error, r errorEntry) string {
 // exposed reports whether a client is sent the whole error message: for errors that the client caused, for those that say
 // how much memory there is, and for failures of another server, whose messages package fetch keeps free of secrets.
 func (r errorEntry) exposed() bool {
-	return r.status < 500 || r.is == runtime.ErrMemory || strings.HasPrefix(r.code, "source_")
+	return r.status < 500 || errors.Is(r.is, runtime.ErrMemory) || strings.HasPrefix(r.code, "source_")
 }
 
 // messageOf returns the whole message of an error that may be exposed, and only the name of any other.

@@ -196,7 +196,7 @@ func (q *Queue) readmit(id string) error {
 		}
 	}
 	if j.Status == Running {
-		_, err := q.change(id, interrupted, "The server stopped while the job was running: it is queued again.", count)
+		err := q.change(id, interrupted, "The server stopped while the job was running: it is queued again.", count)
 		return err
 	}
 	if crashed {
@@ -230,7 +230,7 @@ func (q *Queue) failCrashed(j *job) error {
 	e := &JobError{Code: CodeCrashed, Message: fmt.Sprintf("the server ended %d times while it worked on this job, the last time while %s: "+
 		"the job is not tried again; it can be resumed where the cause lay elsewhere", j.Crashes+1, doing)}
 	q.o.Warn(fmt.Sprintf("training job %s: %s", j.ID, e.Message))
-	_, err := q.change(j.ID, failed, e.Message, func(r *record) {
+	err := q.change(j.ID, failed, e.Message, func(r *record) {
 		r.Error = e
 		r.Crashes++
 	})
@@ -269,10 +269,11 @@ func (q *Queue) shut() error {
 }
 
 // change moves a job on: on disk, then in memory, then in its events. edit may be nil.
-func (q *Queue) change(id string, g signal, message string, edit func(*record)) (Job, error) {
+func (q *Queue) change(id string, g signal, message string, edit func(*record)) error {
 	q.commit.Lock()
 	defer q.commit.Unlock()
-	return q.changeLocked(id, g, message, edit)
+	_, err := q.changeLocked(id, g, message, edit)
+	return err
 }
 
 // changeLocked is change with q.commit held.

@@ -31,8 +31,9 @@ func main() {
 	binary := flag.String("lorikeet", "bin/lorikeet", "the server")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, o, *binary); err != nil {
+	err := run(ctx, o, *binary)
+	stop()
+	if err != nil {
 		log.Fatal("siege: ", err)
 	}
 }
@@ -47,7 +48,7 @@ func run(ctx context.Context, o hostile.Options, binary string) error {
 	if err != nil {
 		return err
 	}
-	defer server.Stop()
+	defer func() { _ = server.Stop() }() // what it came to is in the reports
 	o.URL, o.Resident = server.URL, server.Resident
 	for path, into := range map[string]*[]byte{
 		"openapi/openapi.yaml": &o.Spec, "demo/adapters/pirate/adapter_config.json": &o.Adapter.Config, "demo/adapters/pirate/adapter_model.safetensors": &o.Adapter.Tensors,

@@ -152,7 +152,7 @@ func (c *checker) checkSpecial(s special, tokens int) error {
 		s.bos = -1
 	}
 	ids := map[string]*int{
-		"bos_token_id": &s.bos, "eos_token_id": &s.eos, "unknown_token_id": &s.unk, "seperator_token_id": &s.sep,
+		"bos_token_id": &s.bos, "eos_token_id": &s.eos, "unknown_token_id": &s.unk, "seperator_token_id": &s.sep, //nolint:misspell // GGUF spells the key so
 		"padding_token_id": &s.pad, "mask_token_id": &s.mask, "eot_token_id": new(int), "eom_token_id": new(int),
 	}
 	required := []string{"bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id"}

@@ -48,7 +48,7 @@ func TestGrammarsAreThoseOfLlama(t *testing.T) {
 			token, tried, ok := compareOnce(m, sampler.(*Sampler), stock, r, pieces)
 			if !ok {
 				t.Fatalf("%safter %q, with token %d %q first, token %d %q is drawn; llama.cpp admits the first: %v", g, answer, tried, pieces[tried],
-					token, pieceOf(pieces, token), stock.Admits(int32(tried)))
+					token, pieceOf(pieces, token), stock.Admits(tried))
 			}
 			if token == tried {
 				admitted++
@@ -56,7 +56,7 @@ func TestGrammarsAreThoseOfLlama(t *testing.T) {
 			if token < 0 {
 				break
 			}
-			stock.Accept(int32(token))
+			stock.Accept(token)
 			if m.EndOfGeneration(token) {
 				ended++
 				break
@@ -97,7 +97,7 @@ func compareOnce(m *Model, s *Sampler, stock *llamatest.Grammar, r *rand.Rand, p
 		}
 	}
 	logits[tried] = 2
-	expected := stock.Admits(int32(tried))
+	expected := stock.Admits(tried)
 	drawn = s.draw(logits)
 	switch {
 	case drawn == costs:
