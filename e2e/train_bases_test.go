@@ -2,13 +2,16 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lorikeet-ai/lorikeet/bench/randmodel"
 	"github.com/lorikeet-ai/lorikeet/quant/huggingface/hftest"
@@ -143,6 +146,51 @@ func TestTrainMemoryHoldsBesideALargeBase(t *testing.T) {
 	// What Go's heap grows by until it is collected is no part of the job, but no copy of the base fits into both.
 	if bound := budget>>10 + 8<<10; mostOutside > bound || most > base {
 		t.Errorf("the server grew by %d KiB, %d of them not Go's; the job may take %d KiB, and the base has %d KiB", most, mostOutside, budget>>10, base)
+	}
+}
+
+// TestTrainMemoryHoldsWithALargeDataset trains on a dataset that is as large as what the job may take, with checkpoints and a
+// second job that is prepared meanwhile: the server grows by no more than --train-memory and what Go's heap grows by.
+func TestTrainMemoryHoldsWithALargeDataset(t *testing.T) {
+	if testing.Short() {
+		t.Skip("prepares 60,000 examples")
+	}
+	const budget = 64 // MiB
+	data := filepath.Join(t.TempDir(), "large.jsonl")
+	var lines strings.Builder
+	for i := range 30_000 {
+		fmt.Fprintf(&lines, `{"prompt": "What is number %d?", "completion": "%s"}`+"\n", i, strings.Repeat("It is so. ", 200))
+	}
+	if err := os.WriteFile(data, []byte(lines.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := bootWith(t, smallHeap, "--train-memory", fmt.Sprint(budget, "MiB"), "--parallel", "1")
+	b.goesOn([]int{5, 6, 7})
+	first, most := b.residentKiB(t), 0
+	done := make(chan string, 2)
+	for _, name := range []string{"one", "two"} {
+		go func() {
+			status, out, errs := command(t, nil, "train", "--server", b.url(), "--data", data, "--name", name, "--quiet",
+				"--set", "max_steps=6", "--set", "save_steps=2", "--r", "16", "--set", "per_device_train_batch_size=1")
+			if status == 0 && strings.Contains(out, name+"@") {
+				errs = ""
+			}
+			done <- errs
+		}()
+	}
+	for ended := 0; ended < 2; {
+		select {
+		case errs := <-done:
+			if ended++; errs != "" {
+				t.Error(errs)
+			}
+		case <-time.After(5 * time.Millisecond):
+			most = max(most, b.residentKiB(t)-first)
+		}
+	}
+	t.Logf("%d MiB of data; the server grew by up to %d KiB, the job may take %d", lines.Len()>>20, most, budget<<10)
+	if most > budget<<10+8<<10 {
+		t.Errorf("the server grew by %d KiB, the job may take %d", most, budget<<10)
 	}
 }
 

@@ -6,7 +6,8 @@ import "io"
 type TrainSpec struct {
 	Modules   []TrainModule // each base tensor at most once
 	MaxTokens int           // most tokens in one micro-batch
-	Memory    int64         // bytes it may allocate; 0: no bound. What is left over keeps activations
+	Memory    int64         // bytes that it may allocate together with Reserved; 0: no bound. What is left over keeps activations
+	Reserved  int64         // of Memory, what its caller needs for the run
 	Seed      uint64        // of A's first values and of dropout: the same seed gives the same bytes
 	Dropout   float32       // of the input of A, in [0, 1)
 }
@@ -92,7 +93,10 @@ type Trainer interface {
 	// LoRA returns a copy of the adapter as it stands.
 	LoRA() *LoRA
 
-	// State returns all that a Trainer with the same spec needs to go on bit for bit; Restore takes it up.
-	State() []byte
-	Restore(state []byte) error
+	// WriteState writes all that a Trainer with the same spec needs to go on bit for bit, in pieces: it takes no
+	// memory to speak of. The error is w's.
+	WriteState(w io.Writer) error
+	// ReadState takes up a state of size bytes. It returns an error wrapping ErrTrain, and changes nothing, for one that was
+	// cut short or is of a Trainer with another spec; after an error of r the Trainer can only be closed.
+	ReadState(r io.Reader, size int64) error
 }

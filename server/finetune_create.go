@@ -50,7 +50,7 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	r := training.CreateRequest{Name: name, Config: config, Training: train.Input, Request: raw, Late: true}
+	r := training.CreateRequest{Name: name, Config: config, Training: train.Input, Request: raw, ValidateLater: true}
 	if req.Metadata != nil {
 		r.Metadata = *req.Metadata
 	}

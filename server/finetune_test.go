@@ -10,7 +10,7 @@ import (
 )
 
 // uploaded sends a file and returns its id.
-func (s *school) uploaded(content string) string {
+func (s *trainingServer) uploaded(content string) string {
 	s.t.Helper()
 	var f openapi.File
 	s.ok(s.form("/v1/files", "purpose", "fine-tune", "file:data.jsonl", content), &f)
@@ -18,17 +18,17 @@ func (s *school) uploaded(content string) string {
 }
 
 func TestFiles(t *testing.T) {
-	s := openSchool(t, false)
+	s := openTraining(t, false)
 	var ids []string
 	for i := range 3 {
-		ids = append(ids, s.uploaded(lesson(i+1)))
+		ids = append(ids, s.uploaded(datasetLines(i+1)))
 	}
 	var f openapi.File
 	s.get("/v1/files/"+ids[1], &f)
-	if f.Filename != "data.jsonl" || f.Bytes != int64(len(lesson(2))) || f.Purpose != "fine-tune" || f.Object != "file" {
+	if f.Filename != "data.jsonl" || f.Bytes != int64(len(datasetLines(2))) || f.Purpose != "fine-tune" || f.Object != "file" {
 		t.Errorf("the file is %+v", f)
 	}
-	if r := s.do("GET", "/v1/files/"+ids[1]+"/content", ""); string(r.body) != lesson(2) {
+	if r := s.do("GET", "/v1/files/"+ids[1]+"/content", ""); string(r.body) != datasetLines(2) {
 		t.Errorf("its content is %q", r.body)
 	}
 	seen := map[string]bool{}
@@ -62,8 +62,8 @@ func TestFiles(t *testing.T) {
 }
 
 func TestFineTuning(t *testing.T) {
-	s := openSchool(t, false, saying("x"))
-	train, valid := s.uploaded(lesson(12)), s.uploaded(lesson(3))
+	s := openTraining(t, false, saying("x"))
+	train, valid := s.uploaded(datasetLines(12)), s.uploaded(datasetLines(3))
 	var j openapi.FineTuningJob
 	s.post("/v1/fine_tuning/jobs", fmt.Sprintf(`{"model":"fake","training_file":%q,"validation_file":%q,"suffix":"pupil","seed":7,
 		"metadata":{"who":"me"},"method":{"type":"supervised","supervised":{"hyperparameters":
@@ -110,7 +110,7 @@ func TestFineTuning(t *testing.T) {
 }
 
 func TestFineTuningCheckpoints(t *testing.T) {
-	s := openSchool(t, false)
+	s := openTraining(t, false)
 	j := s.accepted(s.do("POST", "/adapters/train", `{"name":"pupil","examples":`+array(12)+`,`+small+`}`))
 	s.ended(j.Id)
 	var list, rest openapi.FineTuningCheckpointList
@@ -131,7 +131,7 @@ func TestFineTuningCheckpoints(t *testing.T) {
 
 // A bad file fails the job, as OpenAI has it, and its lines are told.
 func TestFineTuningOfABadFile(t *testing.T) {
-	s := openSchool(t, false)
+	s := openTraining(t, false)
 	var j openapi.FineTuningJob
 	s.post("/v1/fine_tuning/jobs", fmt.Sprintf(`{"model":"fake","training_file":%q}`, s.uploaded("{}\n")), &j)
 	if j.UserProvidedSuffix != nil || j.TrainingFile == "" {
@@ -148,9 +148,9 @@ func TestFineTuningOfABadFile(t *testing.T) {
 }
 
 func TestFineTuningRefusals(t *testing.T) {
-	s := openSchool(t, true)
+	s := openTraining(t, true)
 	s.add("bought", 1)
-	id := s.uploaded(lesson(2))
+	id := s.uploaded(datasetLines(2))
 	base := fmt.Sprintf(`"model":"fake","training_file":%q`, id)
 	hyper := func(h string) string {
 		return `{` + base + `,"method":{"type":"supervised","supervised":{"hyperparameters":` + h + `}}}`

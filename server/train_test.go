@@ -12,28 +12,26 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
 	"github.com/lorikeet-ai/lorikeet/training"
 )
 
-// school is a house that trains, on the fake Trainer.
-type school struct {
+// trainingServer is a test server that trains, on the fake Trainer.
+type trainingServer struct {
 	*house
 	jobs *training.Queue
 	hold chan struct{} // closed by release: until then no run gets on
 }
 
-// openSchool opens one. held keeps jobs from running until release is called.
-func openSchool(t testing.TB, held bool, change ...func(*plan)) *school {
+// openTraining opens one. held keeps jobs from running until release is called.
+func openTraining(t testing.TB, held bool, change ...func(*plan)) *trainingServer {
 	t.Helper()
-	s := &school{hold: make(chan struct{})}
+	s := &trainingServer{hold: make(chan struct{})}
 	if !held {
 		close(s.hold)
 	}
@@ -80,7 +78,7 @@ func (t heldTrainer) Slice() (more bool, err error) {
 	}
 }
 
-func (s *school) release() {
+func (s *trainingServer) release() {
 	select {
 	case <-s.hold:
 	default:
@@ -88,8 +86,8 @@ func (s *school) release() {
 	}
 }
 
-// lesson is a dataset of n conversations.
-func lesson(n int) string {
+// datasetLines is a dataset of n conversations.
+func datasetLines(n int) string {
 	var b strings.Builder
 	for i := range n {
 		fmt.Fprintf(&b, `{"messages":[{"role":"user","content":"What is %d?"},{"role":"assistant","content":"It is so."}]}`+"\n", i)
@@ -99,7 +97,7 @@ func lesson(n int) string {
 
 // array is the same as a JSON array.
 func array(n int) string {
-	return "[" + strings.Join(strings.Split(strings.TrimSpace(lesson(n)), "\n"), ",") + "]"
+	return "[" + strings.Join(strings.Split(strings.TrimSpace(datasetLines(n)), "\n"), ",") + "]"
 }
 
 // small are hyperparameters that train quickly.
@@ -132,7 +130,7 @@ func (h *house) form(path string, parts ...string) response {
 }
 
 // accepted decodes the job of a 202.
-func (s *school) accepted(r response) (j openapi.TrainingJob) {
+func (s *trainingServer) accepted(r response) (j openapi.TrainingJob) {
 	s.t.Helper()
 	if r.status != http.StatusAccepted {
 		s.t.Fatalf("status %d: %s", r.status, r.body)
@@ -144,7 +142,7 @@ func (s *school) accepted(r response) (j openapi.TrainingJob) {
 }
 
 // ended follows a job to its end and returns it with its events.
-func (s *school) ended(id string) (j openapi.TrainingJob, events []openapi.TrainingEvent) {
+func (s *trainingServer) ended(id string) (j openapi.TrainingJob, events []openapi.TrainingEvent) {
 	s.t.Helper()
 	r := s.do("GET", "/adapters/train/"+id+"/events", "")
 	list := dataOf(string(r.body))
@@ -177,7 +175,7 @@ func (h *house) refusedWith(r response, status int, param string, parts ...strin
 }
 
 func TestTrainInline(t *testing.T) {
-	s := openSchool(t, false, saying("x"))
+	s := openTraining(t, false, saying("x"))
 	j := s.accepted(s.do("POST", "/adapters/train", `{"name":"pupil","examples":`+array(12)+`,"metadata":{"who":"me"},`+small+`}`))
 	if j.Name != "pupil" || j.Metadata["who"] != "me" || j.TrainingFile != nil {
 		t.Errorf("the job is %+v", j)
@@ -215,8 +213,8 @@ func TestTrainInline(t *testing.T) {
 
 // A form has both files, in any order, and says hyperparameters as text.
 func TestFormOfTwoFiles(t *testing.T) {
-	s := openSchool(t, false)
-	j := s.accepted(s.form("/adapters/train", "validation_file:v.jsonl", lesson(3), "r", "2", "file:d.jsonl", lesson(12), "max_steps", "4",
+	s := openTraining(t, false)
+	j := s.accepted(s.form("/adapters/train", "validation_file:v.jsonl", datasetLines(3), "r", "2", "file:d.jsonl", datasetLines(12), "max_steps", "4",
 		"target_modules", `["q_proj"]`, "lr_scheduler_type", "cosine", "packing", "true", "metadata", `{"who":"me"}`, "name", "pupil"))
 	if text(j.TrainingFile) != "d.jsonl" || text(j.ValidationFile) != "v.jsonl" || j.Metadata["who"] != "me" {
 		t.Errorf("the job is %+v", j)
@@ -230,13 +228,13 @@ func TestFormOfTwoFiles(t *testing.T) {
 			t.Errorf("%s does not have %s", j.Config, want)
 		}
 	}
-	both := s.form("/adapters/train", "name", "pupil", "file:d.jsonl", lesson(2), "validation_file:v.jsonl", "{}")
+	both := s.form("/adapters/train", "name", "pupil", "file:d.jsonl", datasetLines(2), "validation_file:v.jsonl", "{}")
 	s.refusedWith(both, 400, "validation_file", "validation data", "line 1")
 }
 
 func TestEventsGoOnWhereTheyWereLeft(t *testing.T) {
-	s := openSchool(t, false)
-	j := s.accepted(s.form("/adapters/train", "name", "pupil", "max_steps", "2", "r", "2", "file:d.jsonl", lesson(8)))
+	s := openTraining(t, false)
+	j := s.accepted(s.form("/adapters/train", "name", "pupil", "max_steps", "2", "r", "2", "file:d.jsonl", datasetLines(8)))
 	_, events := s.ended(j.Id)
 	req, _ := http.NewRequest("GET", s.url+"/adapters/train/"+j.Id+"/events", nil)
 	req.Header.Set("Last-Event-ID", fmt.Sprint(len(events)-1))
@@ -248,7 +246,7 @@ func TestEventsGoOnWhereTheyWereLeft(t *testing.T) {
 }
 
 func TestFollowersSeeWhatHappens(t *testing.T) {
-	s := openSchool(t, true)
+	s := openTraining(t, true)
 	j := s.accepted(s.do("POST", "/adapters/train", `{"name":"pupil","examples":`+array(4)+`,`+small+`}`))
 	r, err := http.Get(s.url + "/adapters/train/" + j.Id + "/events")
 	if err != nil {
@@ -278,7 +276,7 @@ func TestFollowersSeeWhatHappens(t *testing.T) {
 }
 
 func TestCancelAndResume(t *testing.T) {
-	s := openSchool(t, true)
+	s := openTraining(t, true)
 	body := `{"name":"pupil","examples":` + array(4) + `,` + small + `}`
 	first := s.accepted(s.do("POST", "/adapters/train", body))
 	second := s.accepted(s.do("POST", "/adapters/train", body))
@@ -310,7 +308,7 @@ func TestCancelAndResume(t *testing.T) {
 }
 
 func TestTrainRefusals(t *testing.T) {
-	s := openSchool(t, true)
+	s := openTraining(t, true)
 	good := `"name":"pupil","examples":` + array(2)
 	for _, test := range []struct {
 		body, param string
@@ -335,7 +333,7 @@ func TestTrainRefusals(t *testing.T) {
 	} {
 		s.refusedWith(s.do("POST", "/adapters/train", test.body), 400, test.param, test.parts...)
 	}
-	s.refusedWith(s.form("/adapters/train", "name", "pupil", "file:a.jsonl", lesson(1)+"{\n"), 400, "training_file", "line 2")
+	s.refusedWith(s.form("/adapters/train", "name", "pupil", "file:a.jsonl", datasetLines(1)+"{\n"), 400, "training_file", "line 2")
 	s.refusedWith(s.form("/adapters/train", "name", "pupil", "file:a.jsonl", strings.Repeat("x", 70<<10)), 413, "")
 	s.refusedWith(s.do("GET", "/adapters/train/ftjob-none", ""), 404, "id")
 	s.refusedWith(s.do("GET", "/adapters/train/ftjob-none/events", ""), 404, "id")
@@ -353,65 +351,9 @@ func TestTrainRefusals(t *testing.T) {
 	}
 }
 
-// A job that has ended is deleted with its data, and is then unknown; its adapter stays.
-func TestDeleteTraining(t *testing.T) {
-	s := openSchool(t, true)
-	j := s.accepted(s.do("POST", "/adapters/train", `{"name":"pupil","examples":`+array(4)+`,`+small+`}`))
-	s.refusedWith(s.do("DELETE", "/adapters/train/"+j.Id, ""), 409, "id", "cancel it first")
-	s.release()
-	s.ended(j.Id)
-	var gone openapi.TrainingJobDeleted
-	r := s.do("DELETE", "/adapters/train/"+j.Id, "")
-	if err := json.Unmarshal(r.body, &gone); err != nil || r.status != 200 || !gone.Deleted || gone.Id != j.Id || gone.Object != "training.job" {
-		t.Errorf("got %d %s", r.status, r.body)
-	}
-	s.refusedWith(s.do("DELETE", "/adapters/train/"+j.Id, ""), 404, "id")
-	s.refusedWith(s.do("GET", "/adapters/train/"+j.Id, ""), 404, "id")
-	s.refusedWith(s.do("GET", "/adapters/train/"+j.Id+"/events", ""), 404, "id")
-	s.refusedWith(s.do("GET", "/adapters/pupil/report", ""), 404, "name", "gone")
-	var a openapi.Adapter
-	s.get("/adapters/pupil", &a)
-}
-
-// A job that is resumed waits as a new one does, or is refused as one.
-func TestResumeIsBounded(t *testing.T) {
-	s := openSchool(t, true)
-	body := `{"name":"pupil","examples":` + array(4) + `,` + small + `}`
-	first := s.accepted(s.do("POST", "/adapters/train", body))
-	if r := s.do("POST", "/adapters/train/"+first.Id+"/cancel", ""); r.status != 200 {
-		t.Fatalf("got %d %s", r.status, r.body)
-	}
-	// One that runs takes no place of those that wait; where it began to run later, it would give its place away.
-	held := s.accepted(s.do("POST", "/adapters/train", body))
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
-		var j openapi.TrainingJob
-		if s.get("/adapters/train/"+held.Id, &j); j.Status == "running" {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the job does not run")
-		}
-	}
-	for s.do("POST", "/adapters/train", body).status == http.StatusAccepted {
-	}
-	r := s.do("POST", "/adapters/train/"+first.Id+"/resume", "")
-	s.refusedWith(r, 429, "")
-	if r.header.Get("Retry-After") == "" {
-		t.Error("there is no Retry-After")
-	}
-}
-
-// A disk without room is said to be that, wherever a dataset is to be written.
-func TestTrainingWithoutRoom(t *testing.T) {
-	full := fmt.Errorf("the training data: %w", disk.NoSpace(syscall.ENOSPC))
-	if status, e := describe(at("training_file", full)); status != http.StatusInsufficientStorage || text(e.Code) != "no_space" {
-		t.Errorf("got %d %+v", status, e)
-	}
-}
-
 // A base that cannot be trained is refused when the job is created.
 func TestBaseThatCannotBeTrained(t *testing.T) {
-	s := openSchool(t, false, func(p *plan) {
+	s := openTraining(t, false, func(p *plan) {
 		p.options.Trainable = func() error { return fmt.Errorf("%w: this is a gemma model", runtime.ErrTrain) }
 	})
 	s.refusedWith(s.do("POST", "/adapters/train", `{"name":"pupil","examples":`+array(1)+`}`), 400, "model", "gemma")
@@ -420,7 +362,7 @@ func TestBaseThatCannotBeTrained(t *testing.T) {
 }
 
 func TestReport(t *testing.T) {
-	s := openSchool(t, false)
+	s := openTraining(t, false)
 	s.add("bought", 1)
 	j := s.accepted(s.do("POST", "/adapters/train", `{"name":"pupil","examples":`+array(12)+`,"validation_examples":`+array(3)+`,`+small+`}`))
 	s.ended(j.Id)
@@ -470,7 +412,7 @@ func TestDefaultsAreThoseOfTheDescription(t *testing.T) {
 
 // A server that stops tells those who follow a job.
 func TestShutdownEndsFollowing(t *testing.T) {
-	s := openSchool(t, true)
+	s := openTraining(t, true)
 	j := s.accepted(s.do("POST", "/adapters/train", `{"name":"pupil","examples":`+array(4)+`,`+small+`}`))
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()

@@ -14,10 +14,10 @@ import (
 
 // This file is the two goroutines of the Queue: the preparer, which reads datasets, and the worker, which trains.
 
-// activity is what one of them does with a job. It can be called off.
+// activity is the work of the preparer or the worker on one job. Its context can be cancelled.
 type activity struct {
 	cancel context.CancelCauseFunc
-	done   chan struct{} // closed when the job's state has been settled
+	done   chan struct{} // closed when the job's state has been saved
 }
 
 func (q *Queue) activityOf(j *job) *activity {
@@ -34,8 +34,8 @@ func (q *Queue) trainLoop() {
 	q.loop(q.worker, Queued, q.train)
 }
 
-// loop does what there is to do with jobs in a state, one after the other, until the Queue is closed.
-func (q *Queue) loop(work <-chan struct{}, s Status, do func(context.Context, *job) (ending, error)) {
+// loop runs do on the jobs in state s, one after the other, until the Queue is closed. work wakes it.
+func (q *Queue) loop(work <-chan struct{}, s Status, do func(context.Context, *job) (outcome, error)) {
 	for q.ctx.Err() == nil {
 		j := q.first(s)
 		if j == nil {
@@ -46,7 +46,7 @@ func (q *Queue) loop(work <-chan struct{}, s Status, do func(context.Context, *j
 				return
 			}
 		}
-		err := q.attend(j, s, do)
+		err := q.process(j, s, do)
 		if isClosing(err) {
 			<-q.ctx.Done()
 		}
@@ -71,7 +71,7 @@ func (q *Queue) loop(work <-chan struct{}, s Status, do func(context.Context, *j
 // retryAfter is how long the Queue waits when a job's state cannot be saved.
 const retryAfter = time.Second
 
-// first returns the job in state s that is next, or nil.
+// first returns the job in state s with the smallest Order, or nil.
 func (q *Queue) first(s Status) *job {
 	q.mu.RLock()
 	defer q.mu.RUnlock()
@@ -84,16 +84,16 @@ func (q *Queue) first(s Status) *job {
 	return first
 }
 
-// ending is how an activity ended well.
-type ending struct {
+// outcome is the result of an activity that succeeded: how the job changes and what the event says.
+type outcome struct {
 	signal  signal
 	message string
 	edit    func(*record)
 }
 
-// attend does one activity with a job and settles its state. It returns an error where the state could not be
-// settled: the job then is taken up again, by this process or the next.
-func (q *Queue) attend(j *job, s Status, do func(context.Context, *job) (ending, error)) error {
+// process runs one activity on a job and saves the job's new state. It returns an error where the state could not be
+// saved: the job is then processed again, by this process or the next.
+func (q *Queue) process(j *job, s Status, do func(context.Context, *job) (outcome, error)) error {
 	ctx, cancel := context.WithCancelCause(q.ctx)
 	defer cancel(nil)
 	a := &activity{cancel: cancel, done: make(chan struct{})}
@@ -102,11 +102,11 @@ func (q *Queue) attend(j *job, s Status, do func(context.Context, *job) (ending,
 	}
 	end, err := q.guarded(ctx, j, do)
 	if err != nil && errors.Is(context.Cause(ctx), errCancelled) {
-		end, err = ending{signal: cancelled, message: "The job was cancelled."}, nil
+		end, err = outcome{signal: cancelled, message: "The job was cancelled."}, nil
 	}
 	if err != nil && q.ctx.Err() == nil && !isClosing(err) {
 		e := q.explain(j, err)
-		end, err = ending{failed, e.Message, func(r *record) { r.Error = e }}, nil
+		end, err = outcome{failed, e.Message, func(r *record) { r.Error = e }}, nil
 	}
 	q.commit.Lock()
 	defer q.commit.Unlock()
@@ -122,11 +122,11 @@ func (q *Queue) attend(j *job, s Status, do func(context.Context, *job) (ending,
 	if err != nil && j.Status == Running && !isClosing(err) {
 		j.Status = Queued // as the next process would see it
 	}
-	poke(q.worker)
+	wake(q.worker)
 	return err
 }
 
-// begin marks the job as attended to, and as running where the worker does it. It reports false for a job that
+// begin marks the job as being processed, and as running where the worker does it. It reports false for a job that
 // has left the state s in the meantime.
 func (q *Queue) begin(j *job, s Status, a *activity) (begun bool, err error) {
 	q.commit.Lock()
@@ -165,7 +165,7 @@ func (q *Queue) setActive(j *job, active bool) error {
 }
 
 // guarded turns a panic into an error: one job must not end the server.
-func (q *Queue) guarded(ctx context.Context, j *job, do func(context.Context, *job) (ending, error)) (end ending, err error) {
+func (q *Queue) guarded(ctx context.Context, j *job, do func(context.Context, *job) (outcome, error)) (end outcome, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
@@ -175,7 +175,7 @@ func (q *Queue) guarded(ctx context.Context, j *job, do func(context.Context, *j
 	return do(ctx, j)
 }
 
-// explain says of an error what a user should know; the operator hears the rest.
+// explain turns an error into what a user is told. Errors inside the server go to the log in full.
 func (q *Queue) explain(j *job, err error) *JobError {
 	e := &JobError{Code: CodeInternal, Message: "an internal error stopped the job; the server's log has the details"}
 	var bad *DatasetError

@@ -12,8 +12,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/adapters"
 )
 
-// state is where a run stands: checkpoint.json. With the Trainer's own state, in the file it names, it is all that
-// the run needs to go on; what it does next follows from Step.
+// state is the content of checkpoint.json. Together with the Trainer's state, in the file that it names, it is everything
+// that the run needs to continue: what it does next follows from Step.
 type state struct {
 	Step    int     `json:"step"`              // done
 	File    string  `json:"state,omitempty"`   // the Trainer's; "" at step 0, where a new one is
@@ -38,7 +38,7 @@ type score struct {
 	Tokens   int     `json:"tokens"`   // labelled
 }
 
-// load takes up the last checkpoint, if there is one.
+// load restores the last checkpoint, if there is one.
 func (r *run) load() error {
 	err := r.q.disk.readJSON(r.q.inJob(r.job.ID, checkpointFile), &r.state)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -50,14 +50,19 @@ func (r *run) load() error {
 	return r.restore(r.state.File)
 }
 
-// restore puts the Trainer into the state in a file.
+// restore gives the Trainer the state that is in a file.
 func (r *run) restore(file string) error {
 	if file == "" {
 		return nil
 	}
-	data, err := os.ReadFile(r.q.disk.path(r.q.inJob(r.job.ID, file)))
+	f, err := os.Open(r.q.disk.path(r.q.inJob(r.job.ID, file)))
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrDamaged, file, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
 	if err == nil {
-		err = r.trainer.Restore(data)
+		err = r.trainer.ReadState(f, info.Size())
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrDamaged, file, err)
@@ -68,7 +73,7 @@ func (r *run) restore(file string) error {
 // save writes a checkpoint, publishes it where the adapter is to be served as of this step, and removes the files
 // that it makes useless. best says that this is the best evaluation yet. On a full disk it waits for room.
 func (r *run) save(ctx context.Context, publish, best bool) error {
-	return r.q.whenThereIsRoom(ctx, r.j, func() error { return r.trySave(publish, best) })
+	return r.q.retryWhileFull(ctx, r.j, func() error { return r.trySave(publish, best) })
 }
 
 func (r *run) trySave(publish, best bool) error {
@@ -81,7 +86,7 @@ func (r *run) trySave(publish, best bool) error {
 	if s.Step > 0 {
 		s.File = fmt.Sprintf("%s%d.bin", statePrefix, s.Step)
 		if r.written != s.File {
-			if err := r.q.disk.putBytes(r.q.inJob(r.job.ID, s.File), r.trainer.State()); err != nil {
+			if err := r.q.disk.put(r.q.inJob(r.job.ID, s.File), r.trainer.WriteState); err != nil {
 				return err
 			}
 		}
@@ -95,12 +100,25 @@ func (r *run) trySave(publish, best bool) error {
 	}
 	r.state, r.saved = s, r.now()
 	r.q.dropStates(r.job.ID, s.File, s.BestAt)
-	return nil
+	return r.q.forgetCrashes(r.job.ID)
+}
+
+// forgetCrashes notes that a job has come further since the server ended while it worked on it: it is not the job that
+// ends the server.
+func (q *Queue) forgetCrashes(id string) error {
+	q.commit.Lock()
+	defer q.commit.Unlock()
+	j, rec, err := q.record(id)
+	if err != nil || rec.Crashes == 0 {
+		return err
+	}
+	rec.Crashes = 0
+	return q.save(j, rec)
 }
 
 const statePrefix = "state-"
 
-// dropStates removes a job's states but those to keep. What cannot be removed costs room, nothing else.
+// dropStates removes a job's state files except those to keep. A file that cannot be removed is reported and left.
 func (q *Queue) dropStates(id string, keep ...string) {
 	entries, err := os.ReadDir(q.disk.path("jobs", id))
 	for _, e := range entries {
@@ -113,8 +131,8 @@ func (q *Queue) dropStates(id string, keep ...string) {
 	}
 }
 
-// tidy removes what a job that has succeeded, and so cannot be resumed, no longer needs. Its datasets stay.
-func (q *Queue) tidy(id string) {
+// removeWorkFiles removes the files that only a running or resumable job needs. Its datasets stay.
+func (q *Queue) removeWorkFiles(id string) {
 	q.dropStates(id)
 	if err := q.disk.remove(q.inJob(id, examplesFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		q.o.Warn(fmt.Sprintf("training job %s: removing its examples: %v", id, err))
@@ -127,6 +145,7 @@ func (r *run) publishCheckpoint() error {
 	if err != nil {
 		return fmt.Errorf("storing a checkpoint: %w", err)
 	}
+	r.q.freeCopies(info.Bytes)
 	c := Checkpoint{
 		ID: fmt.Sprintf("ftckpt-%s-%d", strings.TrimPrefix(r.job.ID, jobPrefix), r.state.Step), Step: r.state.Step,
 		Adapter: r.job.Name + "@" + info.Label, Digest: info.Digest, Created: now(),
@@ -161,7 +180,7 @@ func (q *Queue) keepCheckpoint(id string, c Checkpoint) error {
 	return q.save(j, rec)
 }
 
-// serves reports whether a checkpoint is still in the Store.
+// serves reports whether the Store still has a checkpoint.
 func (q *Queue) serves(name string, c Checkpoint) bool {
 	info, err := q.o.Store.Get(adapters.Ref{Name: name, Version: fmt.Sprintf("step-%d", c.Step)})
 	return err == nil && info.Digest == c.Digest

@@ -71,7 +71,7 @@ const (
 	EveryEpoch = "epoch"
 )
 
-// Bounds that keep a slip of the hand from asking for a run without end.
+// Bounds against typing errors that would ask for a run without end.
 const (
 	maxRank     = 512 // as adapters are kept
 	maxBatch    = 4096
@@ -80,7 +80,7 @@ const (
 	maxCheckpoints = 100 // each is an adapter on disk
 )
 
-// Defaults returns the configuration of a job that says nothing. Every default is stated here and nowhere else.
+// Defaults returns the configuration of a job that sets no field. Every default is stated here and nowhere else.
 func Defaults() Config {
 	return Config{
 		Rank: 16, Alpha: 16, TargetModules: Names{AllLinear},
@@ -91,7 +91,7 @@ func Defaults() Config {
 	}
 }
 
-// Validate returns a FieldError for the first field with a value that cannot be meant.
+// Validate returns a FieldError for the first field whose value is out of range.
 func (c *Config) Validate() error {
 	for _, check := range []func() *FieldError{c.checkAdapter, c.checkData, c.checkOptimizer, c.checkRun} {
 		if err := check(); err != nil {
@@ -101,7 +101,7 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-// rule is one thing that must hold of a field.
+// rule is a condition on a field and what the error says where it does not hold.
 type rule struct {
 	ok    bool
 	field string
@@ -175,7 +175,7 @@ func UsualRate(f *runtime.Facts) float64 {
 	return rate * math.Pow(float64(width)/float64(max(f.Embedding, width)), 0.75)
 }
 
-// fit settles what depends on the base.
+// fit replaces the values that mean "what suits the base" and checks those that depend on it.
 func (c *Config) fit(f *runtime.Facts) error {
 	if c.LearningRate == 0 {
 		c.LearningRate = UsualRate(f)

@@ -92,7 +92,7 @@ func (c *Config) set(name string, value json.RawMessage) error {
 	return nil
 }
 
-// accepted reports whether a field that Config has no place for says what is done anyway.
+// accepted reports whether a field that Config does not have asks for what is done anyway.
 func accepted(name string, value json.RawMessage) (ok bool, reason string) {
 	var word string
 	_ = json.Unmarshal(value, &word) // stays "" where it is no string

@@ -37,7 +37,7 @@ func endProcess() {
 
 // loopChild opens the queue and creates a job that ends the process, where there is none yet.
 func loopChild(t *testing.T) {
-	h := openHouse(t, os.Getenv(crashDir), func(o *Options) {
+	h := openFixture(t, os.Getenv(crashDir), func(o *Options) {
 		if os.Getenv(crashIn) == "prepare" {
 			o.Model = killingModel{runtimetest.NewModel()}
 			o.Template = chat.NewTemplate(o.Model, "", nil)
@@ -71,7 +71,7 @@ func TestJobThatEndsTheServer(t *testing.T) {
 				t.Fatalf("%s: the child was not killed: %v\n%s", where, err, out)
 			}
 		}
-		h := openHouse(t, dir, nil)
+		h := openFixture(t, dir, nil)
 		list, _, err := h.List("", 0)
 		if err != nil || len(list) != 1 {
 			t.Fatalf("%s: listed %v, error %v", where, list, err)
@@ -97,13 +97,55 @@ func TestJobThatEndsTheServer(t *testing.T) {
 	}
 }
 
+// TestCrashesOfAJobThatGoesOn has a server that is killed at each of a job's checkpoints: the job was further every time, so
+// it is not what ends the server.
+func TestCrashesOfAJobThatGoesOn(t *testing.T) {
+	if os.Getenv(crashDir) != "" {
+		saves := 0
+		h := openFixture(t, os.Getenv(crashDir), func(o *Options) {
+			o.SaveEvery = time.Nanosecond
+			o.at = func(op string) error {
+				if strings.HasPrefix(op, "renamed ") && strings.HasSuffix(op, checkpointFile) {
+					saves++
+				}
+				if saves == 2 && strings.HasPrefix(op, "write ") && strings.Contains(op, statePrefix) {
+					endProcess()
+				}
+				return nil
+			}
+		})
+		if list, _, _ := h.List("", 0); len(list) == 0 {
+			h.create("bird", smallConfig())
+		}
+		list, _, _ := h.List("", 0)
+		h.wait(list[0].ID)
+		return
+	}
+	dir := t.TempDir()
+	for range 2 * maxCrashes {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestCrashesOfAJobThatGoesOn$")
+		cmd.Env = append(os.Environ(), crashDir+"="+dir)
+		if out, err := cmd.CombinedOutput(); err == nil || cmd.ProcessState.ExitCode() >= 0 {
+			t.Fatalf("the child was not killed: %v\n%s", err, out)
+		}
+	}
+	h := openFixture(t, dir, nil)
+	list, _, _ := h.List("", 0)
+	j, _ := h.wait(list[0].ID)
+	plain := openFixture(t, t.TempDir(), nil)
+	want, _ := plain.wait(plain.create("bird", smallConfig()).ID)
+	if j.Status != Succeeded || string(h.weights(j.Result.Digest)) != string(plain.weights(want.Result.Digest)) {
+		t.Errorf("ended: %s", asJSON(t, j))
+	}
+}
+
 // TestOrderlyStopsDoNotCount stops the queue in the middle of a job more often than a job may crash.
 func TestOrderlyStopsDoNotCount(t *testing.T) {
 	dir := t.TempDir()
 	var id string
 	for round := range 2 * maxCrashes {
 		entered := make(chan struct{})
-		h := openHouse(t, dir, func(o *Options) {
+		h := openFixture(t, dir, func(o *Options) {
 			o.Work = func(ctx context.Context, s runtime.Slicer) error {
 				close(entered)
 				<-ctx.Done()
@@ -119,7 +161,7 @@ func TestOrderlyStopsDoNotCount(t *testing.T) {
 			t.Errorf("round %d: the job is kept as %s, error %v", round, data, err)
 		}
 	}
-	h := openHouse(t, dir, nil)
+	h := openFixture(t, dir, nil)
 	if j, _ := h.wait(id); j.Status != Succeeded {
 		t.Errorf("ended: %s", asJSON(t, j))
 	}

@@ -40,7 +40,7 @@ func crashConfig(n int) Config {
 }
 
 // runJobs creates the jobs from and up to n that are missing, and waits for all of them. It says what it has done.
-func runJobs(h *house, from, n int) {
+func runJobs(h *fixture, from, n int) {
 	list, _, err := h.List("", 0)
 	if err != nil {
 		h.t.Fatal(err)
@@ -58,7 +58,7 @@ func runJobs(h *house, from, n int) {
 }
 
 // resumeCrashed resumes the jobs that failed because their server was killed twice, as their owners would.
-func (h *house) resumeCrashed() {
+func (h *fixture) resumeCrashed() {
 	h.t.Helper()
 	list, _, err := h.List("", 0)
 	if err != nil {
@@ -86,7 +86,7 @@ func child(t *testing.T) {
 	}
 	ops := make(chan int, 1)
 	ops <- 0
-	h := openHouse(t, os.Getenv(crashDir), func(o *Options) {
+	h := openFixture(t, os.Getenv(crashDir), func(o *Options) {
 		o.at = func(op string) error {
 			n := <-ops + 1
 			if n == at {
@@ -140,7 +140,7 @@ func start(t *testing.T, test, dir, jobs string, at int, after time.Duration) (l
 // nothing stopped.
 func uninterrupted(t *testing.T, from, n int) map[int][]byte {
 	t.Helper()
-	h := openHouse(t, t.TempDir(), nil)
+	h := openFixture(t, t.TempDir(), nil)
 	out := make(map[int][]byte)
 	for i := from; i < n; i++ {
 		j, _ := h.wait(h.create(fmt.Sprint("bird", i), crashConfig(i)).ID)
@@ -153,7 +153,7 @@ func uninterrupted(t *testing.T, from, n int) map[int][]byte {
 }
 
 // checkJobs wants every job to have succeeded with the weights that it should have.
-func checkJobs(t *testing.T, h *house, want map[int][]byte) {
+func checkJobs(t *testing.T, h *fixture, want map[int][]byte) {
 	t.Helper()
 	list, _, err := h.List("", 0)
 	if err != nil {
@@ -226,7 +226,7 @@ func TestKillAtEveryChange(t *testing.T) {
 func killAt(t *testing.T, at int, want map[int][]byte) (ended bool) {
 	dir := t.TempDir()
 	lines, ended := start(t, "TestKillAtEveryChange", dir, "1:2", at, 0)
-	h := openHouse(t, dir, nil)
+	h := openFixture(t, dir, nil)
 	checkJobs(t, h, want)
 	for _, l := range lines {
 		if id, ok := strings.CutPrefix(l, "created "); ok {
@@ -259,7 +259,7 @@ func TestKillAtAnyTime(t *testing.T) {
 		_, ended = start(t, "TestKillAtAnyTime", dir, fmt.Sprint("0:", jobs), 0, time.Millisecond+time.Duration(rng.IntN(40_000))*time.Microsecond)
 	}
 	t.Logf("%d kills", round)
-	h := openHouse(t, dir, nil)
+	h := openFixture(t, dir, nil)
 	h.resumeCrashed()
 	list, _, _ := h.List("", 0)
 	for i := len(list); i < jobs; i++ {

@@ -15,7 +15,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// This file is what changes jobs from outside: Create, Cancel, Resume.
+// This file has the calls that change jobs: Create, Cancel and Resume.
 
 // errCancelled is the cause of a context that Cancel ended.
 var errCancelled = errors.New("cancelled")
@@ -30,7 +30,7 @@ func (q *Queue) Create(ctx context.Context, r CreateRequest) (Job, error) {
 	if err := q.checkConfig(&r.Config, r.Validation != nil); err != nil {
 		return Job{}, err
 	}
-	if err := q.checkRoom(); err != nil {
+	if err := q.checkWaiting(); err != nil {
 		return Job{}, err
 	}
 	rec := record{Job: Job{
@@ -43,17 +43,18 @@ func (q *Queue) Create(ctx context.Context, r CreateRequest) (Job, error) {
 	}
 	defer os.RemoveAll(tmp)
 	var err error
-	if rec.Training, err = q.copyInput(ctx, filepath.Join(tmp, trainingFile), r.Training, "training", r.Late); err != nil {
+	if rec.Training, err = q.copyInput(ctx, filepath.Join(tmp, trainingFile), r.Training, "training", r.ValidateLater); err != nil {
 		return Job{}, err
 	}
 	if r.Validation != nil {
 		rec.Validation = new(Source)
-		if *rec.Validation, err = q.copyInput(ctx, filepath.Join(tmp, validationFile), *r.Validation, "validation", r.Late); err != nil {
+		if *rec.Validation, err = q.copyInput(ctx, filepath.Join(tmp, validationFile), *r.Validation, "validation", r.ValidateLater); err != nil {
 			return Job{}, err
 		}
 	}
-	if !r.Late {
-		if err := q.checkMemory(ctx, &rec.Config, filepath.Join(tmp, trainingFile)); err != nil {
+	if !r.ValidateLater {
+		err := q.oneAtATime(ctx, func() error { return q.checkMemory(ctx, &rec.Config, filepath.Join(tmp, trainingFile)) })
+		if err != nil {
 			return Job{}, err
 		}
 	}
@@ -63,7 +64,7 @@ func (q *Queue) Create(ctx context.Context, r CreateRequest) (Job, error) {
 	return q.enter(rec, tmp)
 }
 
-// checkConfig checks a configuration against itself and the base, and settles what depends on the base.
+// checkConfig validates a configuration, also against the base, and replaces the values that depend on the base.
 func (q *Queue) checkConfig(c *Config, validation bool) error {
 	if err := c.Validate(); err != nil {
 		return err
@@ -127,8 +128,8 @@ func orNull(raw json.RawMessage) json.RawMessage {
 	return raw
 }
 
-// checkRoom returns ErrQueueFull where too many jobs wait.
-func (q *Queue) checkRoom() error {
+// checkWaiting returns ErrQueueFull where Options.MaxWaiting jobs wait.
+func (q *Queue) checkWaiting() error {
 	q.mu.RLock()
 	defer q.mu.RUnlock()
 	waiting := 0
@@ -146,8 +147,8 @@ func (q *Queue) checkRoom() error {
 	return nil
 }
 
-// copyInput copies a dataset to path, and looks at every line of it unless late is set.
-func (q *Queue) copyInput(ctx context.Context, path string, in Input, which string, late bool) (Source, error) {
+// copyInput copies a dataset to path, and looks at every line of it unless later is set.
+func (q *Queue) copyInput(ctx context.Context, path string, in Input, which string, later bool) (Source, error) {
 	n, err := int64(0), disk.NoSpace(q.disk.step("copy "+which))
 	if err == nil {
 		n, err = copyBounded(path, readerUntil{ctx, in.Body}, q.o.MaxDataset)
@@ -155,17 +156,28 @@ func (q *Queue) copyInput(ctx context.Context, path string, in Input, which stri
 	if err != nil {
 		return Source{}, fmt.Errorf("the %s data: %w", which, err)
 	}
-	if !late {
-		err = q.checkDataset(ctx, path, which)
+	if !later {
+		err = q.oneAtATime(ctx, func() error { return q.checkDataset(ctx, path, which) })
 	}
 	return Source{File: in.File, Bytes: n}, err
 }
 
-// enter gives the job in the folder tmp its place.
+// oneAtATime looks at a dataset while no other Create does, so that one line of them all is in memory.
+func (q *Queue) oneAtATime(ctx context.Context, do func() error) error {
+	select {
+	case q.checking <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-q.checking }()
+	return do()
+}
+
+// enter moves the new job's folder tmp to its place and adds the job to the queue.
 func (q *Queue) enter(rec record, tmp string) (Job, error) {
 	q.commit.Lock()
 	defer q.commit.Unlock()
-	if err := q.checkRoom(); err != nil {
+	if err := q.checkWaiting(); err != nil {
 		return Job{}, err
 	}
 	q.mu.Lock()
@@ -193,11 +205,11 @@ func (q *Queue) enter(rec record, tmp string) (Job, error) {
 	q.mu.Unlock()
 	q.measure(j)
 	q.retain()
-	poke(q.preparer)
+	wake(q.preparer)
 	return rec.Job, nil
 }
 
-// Cancel ends a job that has not ended, and returns it when its state is settled: a run stops at the end of its
+// Cancel ends a job that has not ended, and returns it when its new state is saved: a run stops at the end of its
 // slice. The error wraps ErrUnknown, ErrState where the job has ended or ended first, or is ctx's.
 func (q *Queue) Cancel(ctx context.Context, id string) (Job, error) {
 	j, err := q.find(id)
@@ -222,8 +234,8 @@ func (q *Queue) Cancel(ctx context.Context, id string) (Job, error) {
 	return Job{}, err
 }
 
-// Resume queues a failed or cancelled job again; it goes on from its last checkpoint. A run that diverged does
-// so again, from where it was still sound. The error wraps ErrUnknown, ErrState, or ErrQueueFull where too many wait.
+// Resume queues a failed or cancelled job again; it goes on from its last checkpoint. A run that diverged continues from its
+// last checkpoint before that, and is likely to diverge again. The error wraps ErrUnknown, ErrState, or ErrQueueFull where too many wait.
 func (q *Queue) Resume(id string) (Job, error) {
 	if _, err := q.find(id); err != nil {
 		return Job{}, err
@@ -237,12 +249,12 @@ func (q *Queue) Resume(id string) (Job, error) {
 	if _, err := next(r.Status, resumed); err != nil {
 		return r.Job, err
 	}
-	if err := q.checkRoom(); err != nil {
+	if err := q.checkWaiting(); err != nil {
 		return r.Job, err
 	}
-	g, wake, what := resumed, q.worker, "queued"
+	g, who, what := resumed, q.worker, "queued"
 	if _, err := os.Stat(q.disk.path("jobs", id, examplesFile)); err != nil {
-		g, wake, what = restarted, q.preparer, "being validated"
+		g, who, what = restarted, q.preparer, "being validated"
 	}
 	job, err := q.changeLocked(id, g, "The job was resumed: it is "+what+" again.", func(r *record) {
 		q.mu.Lock()
@@ -252,7 +264,7 @@ func (q *Queue) Resume(id string) (Job, error) {
 		r.Error, r.Finished, r.Crashes = nil, time.Time{}, 0
 	})
 	if err == nil {
-		poke(wake)
+		wake(who)
 	}
 	return job, err
 }

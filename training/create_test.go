@@ -16,7 +16,7 @@ import (
 
 // TestBadDataset has lines that cannot be learned from, at once and late.
 func TestBadDataset(t *testing.T) {
-	h := openHouse(t, t.TempDir(), nil)
+	h := openFixture(t, t.TempDir(), nil)
 	data := conversations(3) + "{\n" + `{"chosen": "a", "rejected": "b"}` + "\n" + conversations(1)
 	r := CreateRequest{Name: "bird", Config: smallConfig(), Training: input(data)}
 	_, err := h.Create(context.Background(), r)
@@ -24,7 +24,7 @@ func TestBadDataset(t *testing.T) {
 	if list, _, _ := h.List("", 0); len(list) != 0 {
 		t.Errorf("a refused job is listed: %v", list)
 	}
-	r.Training, r.Late = input(data), true
+	r.Training, r.ValidateLater = input(data), true
 	j, err := h.Create(context.Background(), r)
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +43,7 @@ func TestBadDataset(t *testing.T) {
 }
 
 func TestNothingLeftToLearn(t *testing.T) {
-	h := openHouse(t, t.TempDir(), nil)
+	h := openFixture(t, t.TempDir(), nil)
 	c := smallConfig()
 	c.MaxLength, c.Truncation = 10, Drop
 	j := h.create("bird", c)
@@ -55,7 +55,7 @@ func TestNothingLeftToLearn(t *testing.T) {
 
 // TestCreateRefuses wants the field at fault named, and nothing left behind.
 func TestCreateRefuses(t *testing.T) {
-	h := openHouse(t, t.TempDir(), func(o *Options) { o.MaxDataset = 1000 })
+	h := openFixture(t, t.TempDir(), func(o *Options) { o.MaxDataset = 1000 })
 	for _, tc := range []struct {
 		change func(*CreateRequest)
 		want   error
@@ -96,7 +96,7 @@ func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 // TestValidationData has datasets that leave nothing to train or to validate on.
 func TestValidationData(t *testing.T) {
-	h := openHouse(t, t.TempDir(), nil)
+	h := openFixture(t, t.TempDir(), nil)
 	long := `{"prompt": "a", "completion": "` + strings.Repeat("x", 300) + `"}`
 	for name, tc := range map[string]struct {
 		training, validation string
@@ -130,7 +130,7 @@ func TestValidationData(t *testing.T) {
 
 // TestTruncationIsTold wants a warning with the counts among the events.
 func TestTruncationIsTold(t *testing.T) {
-	h := openHouse(t, t.TempDir(), nil)
+	h := openFixture(t, t.TempDir(), nil)
 	c := smallConfig()
 	c.MaxLength = 45
 	j, events := h.wait(h.create("bird", c).ID)
@@ -146,13 +146,13 @@ func TestTruncationIsTold(t *testing.T) {
 // TestCreateRefusesWhatIsNotPrinted has calls that the base's template leaves out: the job is not accepted, or fails
 // where the file is read late.
 func TestCreateRefusesWhatIsNotPrinted(t *testing.T) {
-	h := openHouse(t, t.TempDir(), nil)
+	h := openFixture(t, t.TempDir(), nil)
 	data := conversations(3) + `{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}]}`
 	const want = "line 4 has a message 2 with tool_calls, which the base's chat template does not print"
 	r := CreateRequest{Name: "bird", Config: smallConfig(), Training: input(data)}
 	_, err := h.Create(context.Background(), r)
 	wantError(t, err, ErrDataset, want)
-	r.Training, r.Late = input(data), true
+	r.Training, r.ValidateLater = input(data), true
 	j, err := h.Create(context.Background(), r)
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +165,7 @@ func TestCreateRefusesWhatIsNotPrinted(t *testing.T) {
 // TestCreateEndsWithItsContext ends the context in the middle: no job is made, and nothing is left.
 func TestCreateEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
-	h := openHouse(t, t.TempDir(), func(o *Options) {
+	h := openFixture(t, t.TempDir(), func(o *Options) {
 		o.Estimate = func(runtime.TrainSpec) error { cancel(); return nil }
 	})
 	_, err := h.Create(ctx, CreateRequest{Name: "bird", Config: smallConfig(), Training: input(conversations(20))})

@@ -14,8 +14,8 @@ const (
 	plotWidth, plotHeight float64 = svgWidth - svgLeft - svgRight, svgHeight - svgTop - svgBottom
 )
 
-// SVG draws the report's curves: the training loss, its moving average, the validation loss, and where the base
-// stood. The picture stands for itself: no scripts, no references.
+// SVG draws the report's curves: the training loss, its moving average, the validation loss, and the loss of the
+// base. The picture has no scripts and no references.
 func (r *Report) SVG() string {
 	p := newPicture(r)
 	var b strings.Builder

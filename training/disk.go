@@ -14,7 +14,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
 )
 
-// This file is how the package writes: whole or not at all, and on the disk before anything is told.
+// This file has the package's writes to disk. A file is written whole or not at all, and is durable before any call
+// returns or event reports it.
 
 // folder writes files under one folder. Names are relative to it.
 type folder struct {
@@ -121,13 +122,6 @@ func (d folder) putJSON(name string, v any) error {
 	}
 	return d.put(name, func(w io.Writer) error {
 		_, err := w.Write(append(data, '\n'))
-		return err
-	})
-}
-
-func (d folder) putBytes(name string, data []byte) error {
-	return d.put(name, func(w io.Writer) error {
-		_, err := w.Write(data)
 		return err
 	})
 }

@@ -8,11 +8,11 @@
 //   - job: one run that makes one adapter. Its folder holds all that is needed to go on after a kill.
 //   - checkpoint: the state of a run on disk, and the adapter as it stood, which is served as "name@step-100".
 //
-// The walk of a job: Queue.Create checks the request and copies the dataset (validating_files); the preparer, a
+// The life of a job: Queue.Create checks the request and copies the dataset (validating_files); the preparer, a
 // goroutine, turns it into examples (queued); the worker, another, runs it (running): it makes a Trainer, plans
 // each step, runs its slices through Options.Work between the engine's decodes, reports events, and saves
-// checkpoints; at the end it publishes the adapter and its name moves (succeeded). Every change of state is on
-// disk before it is told. A job that was running when the process ended is queued again by Open, goes on from
+// checkpoints; at the end it publishes the adapter and its name moves (succeeded). Every change of state is
+// durable before it is reported. A job that was running when the process ended is queued again by Open, goes on from
 // its last checkpoint, and ends with the adapter that it would have had.
 //
 // What a run does next depends on its examples, its configuration and its step alone, never on a clock or on

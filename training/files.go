@@ -20,10 +20,10 @@ import (
 type FilesOptions struct {
 	Dir      string       // made where it does not exist
 	MaxBytes int64        // of one file; 0: 256 MiB
-	Warn     func(string) // hears what an operator should know; may be nil
+	Warn     func(string) // called with warnings for the operator; may be nil
 }
 
-// Files keeps what users upload before they name it in a job. A file is there whole or not at all, and never
+// Files stores uploaded files, which jobs then name. A file is there whole or not at all, and never
 // changes. A job copies its files, so they may be deleted at any time. The methods may be called from any
 // goroutine.
 type Files struct {

@@ -17,9 +17,9 @@ const roomRetry = 10 * time.Second
 // pauseNoSpace is what a job that waits for room says.
 const pauseNoSpace = "no space is left on the disk: the job goes on when there is"
 
-// whenThereIsRoom does what writes to the disk, again and again where it returns an error that wraps disk.ErrNoSpace,
-// until ctx ends. do must leave everything as it was where it fails.
-func (q *Queue) whenThereIsRoom(ctx context.Context, j *job, do func() error) error {
+// retryWhileFull calls do, which writes to the disk, again and again while it returns an error that wraps
+// disk.ErrNoSpace, until ctx ends. do must leave everything as it was where it fails.
+func (q *Queue) retryWhileFull(ctx context.Context, j *job, do func() error) error {
 	for {
 		err := do()
 		if !errors.Is(err, disk.ErrNoSpace) {

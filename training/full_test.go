@@ -28,13 +28,13 @@ func (d *fullDisk) at(op string) error {
 	return nil
 }
 
-// onDisk opens a house on such a disk, which tries again at once.
-func onDisk(t *testing.T, dir string, d *fullDisk) *house {
-	return openHouse(t, dir, func(o *Options) { o.at, o.roomRetry = d.at, time.Millisecond })
+// onDisk opens a queue on such a disk, which tries again at once.
+func onDisk(t *testing.T, dir string, d *fullDisk) *fixture {
+	return openFixture(t, dir, func(o *Options) { o.at, o.roomRetry = d.at, time.Millisecond })
 }
 
 // createOnFullDisk creates the job of crashConfig(1) again and again until there is room.
-func createOnFullDisk(t *testing.T, h *house) Job {
+func createOnFullDisk(t *testing.T, h *fixture) Job {
 	t.Helper()
 	for {
 		j, err := h.Create(context.Background(), CreateRequest{Name: "bird1", Config: crashConfig(1), Training: input(conversations(20))})
@@ -76,7 +76,7 @@ func TestFullDiskAtEveryWrite(t *testing.T) {
 				t.Fatalf("write %d failed: ended: %s", n, asJSON(t, j))
 			}
 			h.close()
-			h = openHouse(t, dir, nil)
+			h = openFixture(t, dir, nil)
 			again, told := h.wait(j.ID)
 			if again.Status != Succeeded || told[len(told)-1].Status != Succeeded || len(h.warnings()) > 0 {
 				t.Fatalf("write %d failed: opened again: %s, warnings %q, events %s", n, asJSON(t, again), h.warnings(), asJSON(t, events))
@@ -99,7 +99,7 @@ func TestJobWaitsForRoom(t *testing.T) {
 	d.first.Store(1 << 40)
 	dir := t.TempDir()
 	fill := func() { d.last.Store(1 << 40); d.first.Store(0) }
-	h := openHouse(t, dir, func(o *Options) {
+	h := openFixture(t, dir, func(o *Options) {
 		o.roomRetry = time.Millisecond
 		o.at = func(op string) error {
 			if strings.HasPrefix(op, "write ") && strings.Contains(op, statePrefix) {

@@ -17,15 +17,15 @@ type guard struct {
 
 const (
 	guardMemory = 0.9 // of the moving average
-	// A run has diverged when the average loss has risen by rise above its lowest, and is by loss worse than
-	// what the base began with. Both are in nats per token: e^3 times less likely text, e times worse than before.
+	// A run has diverged when its average loss is more than guardRise above its lowest value and more than guardLoss
+	// above the first loss. Both are in nats per token.
 	guardRise = 3.0
 	guardLoss = 1.0
-	// Above this rise a state is no longer called good, so that the last good checkpoint is from before.
-	guardDoubt = 1.0
+	// Above this rise no checkpoint is written, so that the last checkpoint is from before the divergence.
+	guardUnstable = 1.0
 )
 
-// see takes the loss of a step. It returns an error wrapping runtime.ErrDiverged when the run is lost.
+// see records the loss of a step. It returns an error wrapping runtime.ErrDiverged when the run has diverged.
 func (g *guard) see(step int, loss float64) error {
 	if math.IsNaN(loss) || math.IsInf(loss, 0) {
 		return fmt.Errorf("%w: the loss of step %d is %v", runtime.ErrDiverged, step, loss)
@@ -43,5 +43,5 @@ func (g *guard) see(step int, loss float64) error {
 	return nil
 }
 
-// sound reports whether the state is worth a checkpoint.
-func (g *guard) sound() bool { return g.Mean <= max(g.Lowest+guardDoubt, g.First) }
+// stable reports whether the loss is low enough for a checkpoint.
+func (g *guard) stable() bool { return g.Mean <= max(g.Lowest+guardUnstable, g.First) }

@@ -6,14 +6,14 @@ import (
 )
 
 func TestGuard(t *testing.T) {
-	run := func(loss func(step int) float64) (at int, sound bool) {
+	run := func(loss func(step int) float64) (at int, stable bool) {
 		var g guard
 		for n := 1; n <= 200; n++ {
 			if err := g.see(n, loss(n)); err != nil {
-				return n, g.sound()
+				return n, g.stable()
 			}
 		}
-		return 0, g.sound()
+		return 0, g.stable()
 	}
 	noise := func(n int) float64 { return math.Sin(float64(n * n)) }
 	for name, tc := range map[string]struct {
@@ -29,16 +29,16 @@ func TestGuard(t *testing.T) {
 		"is not a number":  {func(n int) float64 { return map[bool]float64{true: math.NaN(), false: 3}[n > 50] }, true},
 		"is infinite":      {func(n int) float64 { return map[bool]float64{true: math.Inf(1), false: 3}[n > 50] }, true},
 	} {
-		at, sound := run(tc.loss)
+		at, stable := run(tc.loss)
 		if (at > 0) != tc.want {
 			t.Errorf("%s: diverged at %d", name, at)
 		}
-		if at == 0 && !sound {
-			t.Errorf("%s: it ends without being sound", name)
+		if at == 0 && !stable {
+			t.Errorf("%s: it ends without being stable", name)
 		}
 	}
 	g := guard{First: 3, Mean: 4.5, Lowest: 1, Seen: 9}
-	if g.sound() {
-		t.Error("a loss that has risen from 1 to 4.5 is called sound")
+	if g.stable() {
+		t.Error("a loss that has risen from 1 to 4.5 is called stable")
 	}
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
 )
 
-// house is a Queue on the fake model, with a Store beside it, in one folder that may be opened again.
-type house struct {
+// fixture is a Queue on the fake model, with a Store beside it, in one folder that may be opened again.
+type fixture struct {
 	*Queue
 	t     testing.TB
 	dir   string
@@ -32,10 +32,10 @@ type house struct {
 	warns []string
 }
 
-// openHouse opens what is in dir. change may alter the options.
-func openHouse(t testing.TB, dir string, change func(*Options)) *house {
+// openFixture opens what is in dir. change may alter the options.
+func openFixture(t testing.TB, dir string, change func(*Options)) *fixture {
 	t.Helper()
-	h := &house{t: t, dir: dir, model: runtimetest.NewModel()}
+	h := &fixture{t: t, dir: dir, model: runtimetest.NewModel()}
 	var err error
 	if h.store, err = adapters.Open(adapters.Options{Dir: filepath.Join(dir, "adapters"), Facts: h.model.Facts()}); err != nil {
 		t.Fatal(err)
@@ -61,12 +61,12 @@ func openHouse(t testing.TB, dir string, change func(*Options)) *house {
 	return h
 }
 
-func (h *house) close() {
+func (h *fixture) close() {
 	h.Close()
 	h.store.Close()
 }
 
-func (h *house) warnings() []string {
+func (h *fixture) warnings() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.warns)
@@ -92,7 +92,7 @@ func smallConfig() Config {
 func input(data string) Input { return Input{Body: strings.NewReader(data)} }
 
 // create queues a job on conversations(20).
-func (h *house) create(name string, c Config) Job {
+func (h *fixture) create(name string, c Config) Job {
 	h.t.Helper()
 	j, err := h.Create(context.Background(), CreateRequest{Name: name, Config: c, Training: input(conversations(20))})
 	if err != nil {
@@ -102,7 +102,7 @@ func (h *house) create(name string, c Config) Job {
 }
 
 // wait follows the job to its end and returns it with its events.
-func (h *house) wait(id string) (Job, []Event) {
+func (h *fixture) wait(id string) (Job, []Event) {
 	h.t.Helper()
 	e, err := h.Events(id, 0)
 	if err != nil {
@@ -130,7 +130,7 @@ func (h *house) wait(id string) (Job, []Event) {
 }
 
 // waitFor follows the job until an event has the text.
-func (h *house) waitFor(id, part string) {
+func (h *fixture) waitFor(id, part string) {
 	h.t.Helper()
 	e, err := h.Events(id, 0)
 	if err != nil {
@@ -151,7 +151,7 @@ func (h *house) waitFor(id, part string) {
 }
 
 // weights returns the bytes of the adapter's tensors that the Store keeps.
-func (h *house) weights(digest string) []byte {
+func (h *fixture) weights(digest string) []byte {
 	h.t.Helper()
 	data, err := os.ReadFile(filepath.Join(h.dir, "adapters", "versions", digest, "adapter_model.safetensors"))
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 // Status is the state of a job, by the names OpenAI gives them.
 type Status string
 
-// The states. A job is in one of the last three for good, unless it is resumed.
+// The states. The last three are final, unless the job is resumed.
 const (
 	Validating Status = "validating_files"
 	Queued     Status = "queued"
@@ -22,7 +22,7 @@ const (
 // Ended reports whether the job is over.
 func (s Status) Ended() bool { return s == Succeeded || s == Failed || s == Cancelled }
 
-// signal is what happens to a job.
+// signal is an event that changes a job's state.
 type signal string
 
 const (
@@ -73,7 +73,7 @@ type Job struct {
 	Progress Progress  `json:"progress"`
 	Result   *Result   `json:"result,omitempty"` // of a job that succeeded
 	Error    *JobError `json:"error,omitempty"`  // of one that failed
-	Paused   string    `json:"-"`                // why it does not get on; "": it does
+	Paused   string    `json:"-"`                // why it waits at the moment; "": it does not
 }
 
 // Source says where a dataset came from.
@@ -155,7 +155,7 @@ type record struct {
 	// Active is set while the job's files are read or it runs, and taken back when the server stops in an orderly way:
 	// a job that is active when the queue is opened was so when the process ended on its own.
 	Active  bool `json:"active,omitempty"`
-	Crashes int  `json:"crashes,omitempty"` // how often that was so, since the job was created or resumed
+	Crashes int  `json:"crashes,omitempty"` // how often that was so since the job's last checkpoint
 }
 
 // The files in a job's folder, besides the states that a checkpoint names.

@@ -12,7 +12,7 @@ import (
 
 // TestFollowers has many followers of one job, from several numbers on; each sees every event once.
 func TestFollowers(t *testing.T) {
-	h := openHouse(t, t.TempDir(), nil)
+	h := openFixture(t, t.TempDir(), nil)
 	c := smallConfig()
 	c.Epochs = 20
 	j := h.create("bird", c)
@@ -58,7 +58,7 @@ func TestFollowers(t *testing.T) {
 
 // TestFollowerThatLeaves ends with its context, or with the Queue.
 func TestFollowerThatLeaves(t *testing.T) {
-	h, at, _ := blockedHouse(t, nil)
+	h, at, _ := blockedFixture(t, nil)
 	j := h.create("bird", smallConfig())
 	<-at
 	drain := func(ctx context.Context) error {
@@ -83,7 +83,7 @@ func TestFollowerThatLeaves(t *testing.T) {
 // TestTornEvents cuts a log where a kill may have.
 func TestTornEvents(t *testing.T) {
 	dir := t.TempDir()
-	h := openHouse(t, dir, nil)
+	h := openFixture(t, dir, nil)
 	j := h.create("bird", smallConfig())
 	_, events := h.wait(j.ID)
 	h.close()
@@ -95,7 +95,7 @@ func TestTornEvents(t *testing.T) {
 	if err := os.WriteFile(path, data[:len(data)-7], 0o644); err != nil {
 		t.Fatal(err)
 	}
-	h = openHouse(t, dir, nil)
+	h = openFixture(t, dir, nil)
 	_, again := h.wait(j.ID)
 	last := again[len(again)-1]
 	if len(again) != len(events) || last.Status != Succeeded || last.Seq != len(events) {

@@ -5,36 +5,88 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime/debug"
 	"slices"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/training/dataset"
 )
 
-// This file refuses a job that cannot fit before it is accepted, and not when its turn has come.
+// This file refuses a job that does not fit into Options.Memory when it is created, not when its turn has come.
 
-// spec is what the Trainer of a job is made for, whose micro-batches have up to most tokens.
-func (q *Queue) spec(c *Config, most int) (runtime.TrainSpec, error) {
+// Parts of Options.Memory: what reading and checking datasets may take beside a run. Half of it is for two lines, one that
+// is checked and one that is prepared, of each of which some eight copies are made; the other half is for where the
+// examples of a dataset lie while it is prepared, about 64 bytes for a line.
+const (
+	preparingShare = 16
+	lineShare      = preparingShare * 2 * 2 * 8
+	bytesPerLine   = preparingShare * 2 * 64
+)
+
+// limits are the bounds of a dataset's lines.
+func (q *Queue) limits() dataset.Limits {
+	m := q.o.Memory
+	if m <= 0 {
+		return dataset.Limits{}
+	}
+	return dataset.Limits{
+		LineBytes: int(min(max(m/lineShare, 64<<10), 16<<20)),
+		Lines:     int(min(max(m/bytesPerLine, 1000), 16_000_000)),
+	}
+}
+
+// reserved is what a run needs besides its Trainer: a copy of the adapter while it is stored, where its examples lie, a
+// piece of the state while that is written, and what preparing the next job takes.
+func (q *Queue) reserved(modules []runtime.TrainModule, examples int) int64 {
+	if q.o.Memory <= 0 {
+		return 0
+	}
+	const stateBuffers = 512 << 10
+	return 4*q.parameters(modules) + exampleBytes*int64(examples) + stateBuffers + q.o.Memory/preparingShare
+}
+
+// parameters counts the numbers of an adapter.
+func (q *Queue) parameters(modules []runtime.TrainModule) (n int64) {
+	for _, m := range modules {
+		shape := q.o.Model.Facts().Targets[m.Tensor]
+		n += int64(m.Rank) * int64(shape.In+shape.Out)
+		if m.DoRA {
+			n += int64(max(shape.In, shape.Out))
+		}
+	}
+	return n
+}
+
+// freeCopies gives the memory of large copies back to the system, which Go would do when it comes to it.
+func (q *Queue) freeCopies(bytes int64) {
+	if bytes >= 4<<20 && q.o.Memory > 0 {
+		debug.FreeOSMemory()
+	}
+}
+
+// spec is what the Trainer of a job with so many examples is made for, whose micro-batches have up to most tokens.
+func (q *Queue) spec(c *Config, most, examples int) (runtime.TrainSpec, error) {
 	modules, err := c.modules(q.o.Model.Facts())
 	return runtime.TrainSpec{
-		Modules: modules, MaxTokens: most, Memory: q.o.Memory, Seed: uint64(c.Seed), Dropout: float32(c.Dropout),
+		Modules: modules, MaxTokens: most, Memory: q.o.Memory, Reserved: q.reserved(modules, examples), Seed: uint64(c.Seed), Dropout: float32(c.Dropout),
 	}, err
 }
 
 // checkFit returns an error wrapping runtime.ErrTrainMemory, with the numbers, where that Trainer would not fit.
-func (q *Queue) checkFit(c *Config, most int) error {
+func (q *Queue) checkFit(c *Config, most, examples int) error {
 	if q.o.Estimate == nil {
 		return nil
 	}
-	spec, err := q.spec(c, most)
+	spec, err := q.spec(c, most, examples)
 	if err != nil {
 		return err
 	}
 	return q.o.Estimate(spec)
 }
 
-// packedLines is how many lines of a dataset are looked at where they are packed: a pack has many.
-const packedLines = 4096
+// longLines is how many of the longest lines of a dataset are looked at at most before the job is accepted: more than a
+// micro-batch has in all but odd cases, which the preparer finds.
+const longLines = 4096
 
 // checkMemory is checkFit before a dataset is tokenized as a whole, which may take minutes: it looks at as many of
 // the longest lines as a step has, or at all lines of a small dataset that is packed. A micro-batch has at least the
@@ -43,56 +95,72 @@ func (q *Queue) checkMemory(ctx context.Context, c *Config, path string) error {
 	if q.o.Estimate == nil {
 		return nil
 	}
-	enc := q.encoder(c)
-	perStep := c.Batch * c.Accumulation
-	lines := longestLines(path, perStep)
-	if c.Packing {
-		if all := longestLines(path, packedLines); len(all) < packedLines {
-			lines = all
-		}
+	count := min(c.Batch*c.Accumulation, longLines)
+	longest, lines := q.longestLines(path, longLines)
+	if !c.Packing || lines > longLines {
+		longest = longest[:min(count, len(longest))]
 	}
-	var list []int
-	for _, line := range lines {
-		x, err := enc.Encode(ctx, line)
-		if bad := new(dataset.LineError); errors.As(err, &bad) {
-			continue // the preparer reports all of them
-		}
-		if err != nil {
-			return err
-		}
-		list = append(list, lengths(x)...)
-	}
-	if len(list) == 0 {
-		return nil
+	list, err := q.tokensOf(ctx, c, path, longest)
+	if err != nil || len(list) == 0 {
+		return err
 	}
 	if c.ValidationSplit > 0 { // some of them may be held back
-		return q.checkFit(c, slices.Max(list))
+		return q.checkFit(c, slices.Max(list), lines)
 	}
-	return q.checkFit(c, dataset.NewSchedule(list, q.schedule(c)).LargestMicroBatch())
+	return q.checkFit(c, dataset.NewSchedule(list, q.schedule(c)).LargestMicroBatch(), lines)
 }
 
-// longestLines returns the n conversations of a checked dataset that have the most text.
-func longestLines(path string, n int) []dataset.Conversation {
-	type sized struct {
-		dataset.Conversation
-		bytes int
-	}
+// longestLines returns the numbers of the n lines of a checked dataset that have the most text, the longest first, and how
+// many lines there are.
+func (q *Queue) longestLines(path string, n int) (numbers []int, lines int) {
+	type sized struct{ line, bytes int }
+	longerFirst := func(a, b sized) int { return cmp.Compare(b.bytes, a.bytes) }
 	var list []sized
 	f, err := os.Open(path)
 	if err != nil {
-		return nil // whoever reads it next says so
+		return nil, 0 // whoever reads it next says so
 	}
 	defer f.Close()
-	_ = dataset.Read(f, "training", func(_ int, c dataset.Conversation) error { // it was checked
-		if bytes := c.Bytes(); len(list) < n || bytes > list[n-1].bytes {
-			at, _ := slices.BinarySearchFunc(list, bytes, func(s sized, b int) int { return cmp.Compare(b, s.bytes) })
-			list = slices.Insert(list, at, sized{c, bytes})[:min(n, len(list)+1)]
+	_ = dataset.Read(f, "training", q.limits(), func(line int, c dataset.Conversation) error { // it was checked
+		lines++
+		if list = append(list, sized{line, c.Bytes()}); len(list) == 2*n {
+			slices.SortStableFunc(list, longerFirst)
+			list = list[:n]
 		}
 		return nil
 	})
-	out := make([]dataset.Conversation, len(list))
-	for i, s := range list {
-		out[i] = s.Conversation
+	slices.SortStableFunc(list, longerFirst)
+	for _, s := range list[:min(n, len(list))] {
+		numbers = append(numbers, s.line)
 	}
-	return out
+	return numbers, lines
+}
+
+// tokensOf returns the lengths of the examples of the lines with these numbers. Lines that cannot be encoded are left to
+// the preparer, which reports all of them.
+func (q *Queue) tokensOf(ctx context.Context, c *Config, path string, numbers []int) (list []int, err error) {
+	wanted := make(map[int]bool, len(numbers))
+	for _, n := range numbers {
+		wanted[n] = true
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	enc := q.encoder(c)
+	err = dataset.Read(f, "training", q.limits(), func(line int, conversation dataset.Conversation) error {
+		if !wanted[line] {
+			return nil
+		}
+		examples, err := enc.Encode(ctx, conversation)
+		for i := range examples {
+			list = append(list, len(examples[i].Tokens))
+		}
+		return err
+	})
+	if errors.Is(err, dataset.ErrInvalid) {
+		err = nil
+	}
+	return list, err
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
 )
 
-// estimating opens a house in which a Trainer takes a byte for each token of its micro-batches, and may take most.
-func estimating(t *testing.T, most int64) (h *house, made *int) {
+// estimating opens a queue in which a Trainer takes a byte for each token of its micro-batches, and may take most.
+func estimating(t *testing.T, most int64) (h *fixture, made *int) {
 	made = new(int)
-	return openHouse(t, t.TempDir(), func(o *Options) {
+	return openFixture(t, t.TempDir(), func(o *Options) {
 		o.Memory = most
 		o.Estimate = func(s runtime.TrainSpec) error {
 			if int64(s.MaxTokens) > s.Memory {
@@ -80,7 +80,7 @@ func TestRefusedBeforeItIsAccepted(t *testing.T) {
 // TestRefusedByThePreparer has jobs whose need shows when all is tokenized: they fail before they are queued.
 func TestRefusedByThePreparer(t *testing.T) {
 	for name, change := range map[string]func(*CreateRequest){
-		"validated late": func(r *CreateRequest) { r.Late = true },
+		"validated late": func(r *CreateRequest) { r.ValidateLater = true },
 		"held back":      func(r *CreateRequest) { r.Config.ValidationSplit = 0.1 },
 	} {
 		h, made := estimating(t, 60)

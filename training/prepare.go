@@ -3,10 +3,8 @@ package training
 import (
 	"context"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/lorikeet-ai/lorikeet/training/dataset"
 )
@@ -14,56 +12,76 @@ import (
 // This file is the preparer's work: a job's datasets become its examples.
 
 // prepare reads the datasets of a job and writes its examples.
-func (q *Queue) prepare(ctx context.Context, j *job) (ending, error) {
+func (q *Queue) prepare(ctx context.Context, j *job) (end outcome, err error) {
 	job, err := q.Get(j.ID)
 	if err != nil {
-		return ending{}, err
+		return outcome{}, err
 	}
-	enc := q.encoder(&job.Config)
-	train, err := q.readLines(ctx, &job, enc, trainingFile, "training")
+	err = q.retryWhileFull(ctx, j, func() error {
+		end, err = q.tryPrepare(ctx, j, &job)
+		return err
+	})
+	return end, err
+}
+
+func (q *Queue) tryPrepare(ctx context.Context, j *job, job *Job) (outcome, error) {
+	w, err := q.newEncoding(job)
 	if err != nil {
-		return ending{}, err
+		return outcome{}, err
 	}
-	var held []encoded
+	defer w.close()
+	train, err := w.lines(ctx, trainingFile, "training")
+	if err != nil {
+		return outcome{}, err
+	}
+	var held []encodedLine
 	from := trainingFile // where held comes from
 	switch {
 	case job.Validation != nil:
-		if held, err = q.readLines(ctx, &job, enc, validationFile, "validation"); err != nil {
-			return ending{}, err
+		if held, err = w.lines(ctx, validationFile, "validation"); err != nil {
+			return outcome{}, err
 		}
 		from = validationFile
 	case job.Config.ValidationSplit > 0:
 		if train, held, err = holdBack(train, &job.Config); err != nil {
-			return ending{}, err
+			return outcome{}, err
 		}
 	}
-	var set examples
-	set.train, set.eval = flatten(train), flatten(held)
-	data := count(&set, len(train), enc)
-	if len(set.train) == 0 {
-		return ending{}, allDropped("training", len(train), &job.Config)
+	return q.finishPreparing(j, job, w, train, held, from)
+}
+
+// finishPreparing writes what the lines to train and to measure on have given. held is from the file from.
+func (q *Queue) finishPreparing(j *job, job *Job, w *encoding, train, held []encodedLine, from string) (outcome, error) {
+	trainList, heldList := w.examplesOf(train), w.examplesOf(held)
+	if len(trainList) == 0 {
+		return outcome{}, allDropped("training", len(train), &job.Config)
 	}
-	if len(held) > 0 && len(set.eval) == 0 {
-		return ending{}, allDropped("validation", len(held), &job.Config)
+	if len(held) > 0 && len(heldList) == 0 {
+		return outcome{}, allDropped("validation", len(held), &job.Config)
 	}
 	if len(held) == 0 {
 		held = train
 	}
-	if err := q.whenThereIsRoom(ctx, j, func() error { return q.writeSamples(&job, from, held) }); err != nil {
-		return ending{}, err
+	if err := q.writeSamples(job, from, held); err != nil {
+		return outcome{}, err
 	}
-	if err := q.checkFit(&job.Config, (&run{q: q, job: job, set: &set}).lay()); err != nil {
-		return ending{}, err
+	all := &w.set
+	r := &run{q: q, job: *job, set: &examples{train: all.part(trainList), eval: all.part(heldList)}}
+	if err := q.checkFit(&job.Config, r.planSteps(), len(trainList)+len(heldList)); err != nil {
+		return outcome{}, err
 	}
-	err = q.whenThereIsRoom(ctx, j, func() error { return writeExamples(q.disk, q.inJob(job.ID, examplesFile), &set) })
-	if err != nil {
-		return ending{}, err
+	if err := w.flush(); err != nil {
+		return outcome{}, err
 	}
-	if enc.Dropped+enc.Truncated > 0 {
+	if err := writeExamples(q.disk, q.inJob(job.ID, examplesFile), all, trainList, heldList); err != nil {
+		return outcome{}, err
+	}
+	if w.enc.Dropped+w.enc.Truncated > 0 {
 		q.tell(j, LevelWarn, fmt.Sprintf("Of the examples, %d were truncated and %d dropped: max_length is %d tokens.",
-			enc.Truncated, enc.Dropped, job.Config.MaxLength))
+			w.enc.Truncated, w.enc.Dropped, job.Config.MaxLength))
 	}
-	return ending{validated, fmt.Sprintf("The files are valid: %d examples with %d tokens, of which %d are learned; %d for validation.",
+	data := w.count(train, trainList, heldList)
+	return outcome{validated, fmt.Sprintf("The files are valid: %d examples with %d tokens, of which %d are learned; %d for validation.",
 		data.Examples, data.Tokens, data.Labelled, data.Validation), func(r *record) { r.Data = data }}, nil
 }
 
@@ -75,76 +93,12 @@ func allDropped(which string, lines int, c *Config) error {
 // inJob is the name of a file in a job's folder.
 func (q *Queue) inJob(id, file string) string { return filepath.Join("jobs", id, file) }
 
-// encoded is one line of a dataset.
-type encoded struct {
-	line     int
-	sample   bool // it can be asked as it stands
-	examples []dataset.Example
-}
-
-// readLines encodes a dataset.
-func (q *Queue) readLines(ctx context.Context, job *Job, enc *dataset.Encoder, file, which string) ([]encoded, error) {
-	f, err := os.Open(q.disk.path(q.inJob(job.ID, file)))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var list []encoded
-	err = dataset.Read(f, which, func(line int, c dataset.Conversation) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		x, err := enc.Encode(ctx, c)
-		list = append(list, encoded{line, canAsk(&c), x})
-		return err
-	})
-	return list, err
-}
-
-// holdBack takes the share of the lines for validation that the configuration asks for, at least one of each kind.
-func holdBack(all []encoded, c *Config) (train, held []encoded, err error) {
-	if len(all) < 2 {
-		return nil, nil, &DatasetError{Dataset: "training", Reason: "has a single line: none can be held back for validation_split"}
-	}
-	n := int(math.Round(c.ValidationSplit * float64(len(all))))
-	n = min(max(n, 1), len(all)-1)
-	order := dataset.Shuffled(len(all), uint64(c.Seed), dataset.SplitOrder)
-	slices.Sort(order[:n])
-	slices.Sort(order[n:])
-	for _, i := range order[:n] {
-		held = append(held, all[i])
-	}
-	for _, i := range order[n:] {
-		train = append(train, all[i])
-	}
-	return train, held, nil
-}
-
-func flatten(list []encoded) []dataset.Example {
-	var out []dataset.Example
-	for _, e := range list {
-		out = append(out, e.examples...)
-	}
-	return out
-}
-
-// count describes what the datasets gave.
-func count(set *examples, lines int, enc *dataset.Encoder) Data {
-	d := Data{Lines: lines, Examples: len(set.train), Validation: len(set.eval), Truncated: enc.Truncated, Dropped: enc.Dropped}
-	for i, x := range set.train {
-		d.Tokens += int64(len(x.Tokens))
-		d.Longest = max(d.Longest, len(x.Tokens))
-		d.Labelled += int64(dataset.Labelled(set.train, []int{i}))
-	}
-	return d
-}
-
-// tell adds a message to a job's events.
+// tell appends a message to a job's events.
 func (q *Queue) tell(j *job, level, message string) {
 	q.log(j, Event{Created: now(), Level: level, Kind: KindMessage, Message: message}, false)
 }
 
-// log adds an event. One that cannot be written is not worth failing the job for.
+// log appends an event. One that cannot be written is reported to the operator; the job goes on.
 func (q *Queue) log(j *job, e Event, sync bool) {
 	if err := j.log.append(e, sync); err != nil {
 		q.o.Warn(fmt.Sprintf("training job %s: an event was lost: %v", j.ID, err))
@@ -162,7 +116,7 @@ func (q *Queue) encoder(c *Config) *dataset.Encoder {
 func (q *Queue) schedule(c *Config) dataset.ScheduleOptions {
 	return dataset.ScheduleOptions{
 		Packing: c.Packing, MaxLength: c.MaxLength, Batch: c.Batch, Accumulation: c.Accumulation, Epochs: c.Epochs,
-		MaxSteps: c.MaxSteps, MicroBatchTokens: q.o.PassTokens, Seed: uint64(c.Seed),
+		MaxSteps: c.MaxSteps, MicroBatchTokens: q.o.MicroBatchTokens, Seed: uint64(c.Seed),
 	}
 }
 
@@ -177,8 +131,8 @@ func (q *Queue) checkDataset(ctx context.Context, path, which string) error {
 		return err
 	}
 	defer f.Close()
-	rendered := 0
-	return dataset.Read(f, which, func(_ int, c dataset.Conversation) error {
+	rendered, printed := 0, dataset.NewPrintChecker(q.o.Template)
+	return dataset.Read(f, which, q.limits(), func(_ int, c dataset.Conversation) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -189,6 +143,6 @@ func (q *Queue) checkDataset(ctx context.Context, path, which string) error {
 			return nil
 		}
 		rendered++
-		return dataset.CheckPrinted(q.o.Template, &c)
+		return printed.Check(&c)
 	})
 }

@@ -13,20 +13,21 @@ const answerTime = time.Minute
 
 // publish stores the adapter, so that its name moves to it, and asks for the report's answers. It may be called
 // again after a kill: the same adapter makes no second version.
-func (r *run) publish(ctx context.Context) (ending, error) {
+func (r *run) publish(ctx context.Context) (outcome, error) {
 	note := r.note()
 	var info adapters.Info
-	err := r.q.whenThereIsRoom(ctx, r.j, func() (err error) {
+	err := r.q.retryWhileFull(ctx, r.j, func() (err error) {
 		info, err = r.q.o.Store.PutLoRA(r.job.Name, r.trainer.LoRA(), note)
 		return err
 	})
 	if err != nil {
-		return ending{}, fmt.Errorf("storing the adapter: %w", err)
+		return outcome{}, fmt.Errorf("storing the adapter: %w", err)
 	}
+	r.q.freeCopies(info.Bytes)
 	r.trainer.Close() // the answers may need its memory
 	r.answer(ctx, info)
 	message := fmt.Sprintf("The job succeeded: %s is version %s.", r.job.Name, info.Version)
-	return ending{signal: finished, message: message, edit: func(rec *record) {
+	return outcome{signal: finished, message: message, edit: func(rec *record) {
 		rec.Result = &Result{Name: r.job.Name, Version: info.Version, Digest: info.Digest, Metrics: note.Metrics}
 	}}, nil
 }
@@ -53,7 +54,7 @@ func (r *run) answer(ctx context.Context, info adapters.Info) {
 		err = r.q.disk.putJSON(r.q.inJob(r.job.ID, samplesFile), samples)
 	}
 	if err != nil {
-		r.q.tell(r.j, LevelWarn, fmt.Sprintf("The report has not all of its sample answers: %v", err))
+		r.q.tell(r.j, LevelWarn, fmt.Sprintf("The report lacks some of its sample answers: %v", err))
 	}
 }
 

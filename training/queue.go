@@ -38,12 +38,12 @@ type Options struct {
 	// It may be nil.
 	Answer func(ctx context.Context, adapter string, messages []runtime.Message) (string, error)
 
-	Memory     int64         // bytes that a Trainer may allocate; 0: no bound
-	PassTokens int           // tokens that a micro-batch has where its step has as many; 0: 512
-	MaxDataset int64         // bytes of a dataset; 0: 256 MiB
-	MaxWaiting int           // jobs that may wait; Create and Resume return ErrQueueFull beyond that; 0: 100
-	SaveEvery  time.Duration // how much training a kill may cost at most, besides save_steps; 0: a minute
-	Warn       func(string)  // hears what an operator should know; called from any goroutine; may be nil
+	Memory           int64         // bytes that a Trainer may allocate; 0: no bound
+	MicroBatchTokens int           // tokens that a micro-batch has where its step has as many; 0: 512
+	MaxDataset       int64         // bytes of a dataset; 0: 256 MiB
+	MaxWaiting       int           // jobs that may wait; Create and Resume return ErrQueueFull beyond that; 0: 100
+	SaveEvery        time.Duration // how much training a kill may cost at most, besides save_steps; 0: a minute
+	Warn             func(string)  // called with warnings for the operator, from any goroutine; may be nil
 
 	// Of the jobs that have ended, the oldest are removed with their data where more than MaxJobs are kept in all, or more
 	// than MaxJobBytes. 0: 1000 jobs and 16 GiB.
@@ -63,8 +63,8 @@ type CreateRequest struct {
 	Validation *Input            // nil: Config.ValidationSplit says
 	Metadata   map[string]string // kept with the job
 	Request    json.RawMessage   // kept with the job, for whoever asked
-	// Late makes a bad dataset fail the job, as OpenAI does it, and not Create.
-	Late bool
+	// ValidateLater makes a bad dataset fail the job, as OpenAI does it, and not Create.
+	ValidateLater bool
 }
 
 // Input is a dataset to copy: lines of JSON, or a JSON array.
@@ -85,7 +85,9 @@ type Queue struct {
 
 	close func() error // shut, once
 
-	preparer, worker chan struct{} // tell them of work; of capacity 1
+	preparer, worker chan struct{} // wake them when there is work; of capacity 1
+
+	checking chan struct{} // of capacity 1: held by the Create that looks at a dataset
 
 	commit sync.Mutex // held while a job changes on disk; taken before mu
 
@@ -105,7 +107,7 @@ type job struct {
 
 // Open opens the queue in o.Dir, queues again what was running, and begins to work.
 func Open(o Options) (*Queue, error) {
-	o.PassTokens = cmp.Or(o.PassTokens, 512)
+	o.MicroBatchTokens = cmp.Or(o.MicroBatchTokens, 512)
 	o.MaxDataset = cmp.Or(o.MaxDataset, 256<<20)
 	o.MaxWaiting = cmp.Or(o.MaxWaiting, 100)
 	o.SaveEvery = cmp.Or(o.SaveEvery, time.Minute)
@@ -115,7 +117,7 @@ func Open(o Options) (*Queue, error) {
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}
-	q := &Queue{o: o, jobs: make(map[string]*job), preparer: make(chan struct{}, 1), worker: make(chan struct{}, 1)}
+	q := &Queue{o: o, jobs: make(map[string]*job), preparer: make(chan struct{}, 1), worker: make(chan struct{}, 1), checking: make(chan struct{}, 1)}
 	q.close = sync.OnceValue(q.shut)
 	var err error
 	if q.disk, q.lock, err = openFolder(o.Dir, o.at, "jobs", "tmp"); err == nil {
@@ -133,7 +135,7 @@ func Open(o Options) (*Queue, error) {
 	return q, nil
 }
 
-// recover reads all jobs. A job that cannot be read stays on disk and is reported.
+// recover reads all jobs. A job that cannot be read is reported to the operator and stays on disk.
 func (q *Queue) recover() error {
 	entries, err := os.ReadDir(q.disk.path("jobs"))
 	if err != nil {
@@ -153,7 +155,7 @@ func (q *Queue) recover() error {
 		q.serial = max(q.serial, j.Serial, j.Order)
 	}
 	for _, id := range q.order() {
-		if err := q.readmit(id); err != nil {
+		if err := q.requeue(id); err != nil {
 			return err
 		}
 	}
@@ -178,13 +180,13 @@ func (q *Queue) readJob(id string) (*job, error) {
 	return j, nil
 }
 
-// maxCrashes is at how many crashes of the server a job may be active before it is not tried again: what is wrong with it
-// would end the server for ever.
+// maxCrashes is how many times in a row, without a checkpoint in between, the server may crash while it works on a job
+// before the job fails: what is wrong with it would end every server that follows.
 const maxCrashes = 2
 
-// readmit queues a job again that was running, and tells what a kill kept from being told. A job that was active at
-// maxCrashes crashes fails.
-func (q *Queue) readmit(id string) error {
+// requeue queues a job again that was running, and tells what a kill kept from being told. A job that was active at
+// maxCrashes crashes in a row fails.
+func (q *Queue) requeue(id string) error {
 	j := q.jobs[id]
 	crashed := j.Active
 	if crashed && j.Crashes+1 >= maxCrashes {
@@ -216,7 +218,7 @@ func (q *Queue) readmit(id string) error {
 		j.log.finish()
 	}
 	if j.Status == Succeeded {
-		q.tidy(id)
+		q.removeWorkFiles(id)
 	}
 	return nil
 }
@@ -228,7 +230,7 @@ func (q *Queue) failCrashed(j *job) error {
 		doing = fmt.Sprintf("training, last seen at step %d", j.Progress.Step)
 	}
 	e := &JobError{Code: CodeCrashed, Message: fmt.Sprintf("the server ended %d times while it worked on this job, the last time while %s: "+
-		"the job is not tried again; it can be resumed where the cause lay elsewhere", j.Crashes+1, doing)}
+		"the job is not tried again; resume it if the cause was something else", j.Crashes+1, doing)}
 	q.o.Warn(fmt.Sprintf("training job %s: %s", j.ID, e.Message))
 	err := q.change(j.ID, failed, e.Message, func(r *record) {
 		r.Error = e
@@ -268,7 +270,7 @@ func (q *Queue) shut() error {
 	return q.lock.Close()
 }
 
-// change moves a job on: on disk, then in memory, then in its events. edit may be nil.
+// change gives a job its next state: on disk, then in memory, then in its events. edit may be nil.
 func (q *Queue) change(id string, g signal, message string, edit func(*record)) error {
 	q.commit.Lock()
 	defer q.commit.Unlock()
@@ -298,7 +300,7 @@ func (q *Queue) changeLocked(id string, g signal, message string, edit func(*rec
 		return r.Job, err
 	}
 	if to == Succeeded {
-		q.tidy(id)
+		q.removeWorkFiles(id)
 	}
 	e := newEvent(to, message)
 	if to == Failed {
@@ -340,8 +342,8 @@ func newEvent(to Status, message string) Event {
 	return Event{Created: now(), Level: LevelInfo, Kind: KindMessage, Message: message, Status: to}
 }
 
-// poke tells a goroutine that there is work.
-func poke(c chan struct{}) {
+// wake tells a goroutine that there is work.
+func wake(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:

@@ -30,7 +30,7 @@ func statuses(list []Event) []Status {
 }
 
 func TestJobFromFileToAdapter(t *testing.T) {
-	h := openHouse(t, t.TempDir(), nil)
+	h := openFixture(t, t.TempDir(), nil)
 	c := smallConfig()
 	c.ValidationSplit, c.LearningRate = 0.2, 0.3
 	made := h.create("bird", c)
@@ -93,7 +93,7 @@ func TestJobFromFileToAdapter(t *testing.T) {
 func TestCheckpointsServeWhileTheJobRuns(t *testing.T) {
 	gate, passed := make(chan struct{}), make(chan struct{})
 	var works atomic.Int32
-	h := openHouse(t, t.TempDir(), func(o *Options) {
+	h := openFixture(t, t.TempDir(), func(o *Options) {
 		o.Work = func(ctx context.Context, s runtime.Slicer) error {
 			if works.Add(1) == 24 { // behind step 8, and the four or five of the first evaluation
 				close(passed)
@@ -135,7 +135,7 @@ func TestCheckpointsServeWhileTheJobRuns(t *testing.T) {
 }
 
 func TestSaveTotalLimit(t *testing.T) {
-	h := openHouse(t, t.TempDir(), nil)
+	h := openFixture(t, t.TempDir(), nil)
 	c := smallConfig()
 	c.SaveSteps, c.SaveTotal = 2, 2
 	j := h.create("bird", c)
@@ -150,11 +150,11 @@ func TestSaveTotalLimit(t *testing.T) {
 	}
 }
 
-// blockedHouse has a worker that stops in the middle of a slice until gate is closed.
-func blockedHouse(t *testing.T, change func(*Options)) (h *house, at <-chan struct{}, gate chan struct{}) {
+// blockedFixture has a worker that stops in the middle of a slice until gate is closed.
+func blockedFixture(t *testing.T, change func(*Options)) (h *fixture, at <-chan struct{}, gate chan struct{}) {
 	entered, gate := make(chan struct{}), make(chan struct{})
 	var works atomic.Int32
-	h = openHouse(t, t.TempDir(), func(o *Options) {
+	h = openFixture(t, t.TempDir(), func(o *Options) {
 		o.Work = func(ctx context.Context, s runtime.Slicer) error {
 			if works.Add(1) == 16 { // behind step 4, and the four or five of the first evaluation
 				close(entered)
@@ -173,7 +173,7 @@ func blockedHouse(t *testing.T, change func(*Options)) (h *house, at <-chan stru
 }
 
 func TestCancel(t *testing.T) {
-	h, at, _ := blockedHouse(t, func(o *Options) { o.MaxWaiting = 1 })
+	h, at, _ := blockedFixture(t, func(o *Options) { o.MaxWaiting = 1 })
 	first := h.create("one", smallConfig())
 	<-at
 	second := h.create("two", smallConfig())
@@ -202,10 +202,10 @@ func TestCancel(t *testing.T) {
 
 // TestResume cancels a run, resumes it, and wants the adapter of a run that was never stopped.
 func TestResume(t *testing.T) {
-	plain := openHouse(t, t.TempDir(), nil)
+	plain := openFixture(t, t.TempDir(), nil)
 	want, _ := plain.wait(plain.create("bird", smallConfig()).ID)
 
-	h, at, _ := blockedHouse(t, nil)
+	h, at, _ := blockedFixture(t, nil)
 	j := h.create("bird", smallConfig())
 	<-at
 	if _, err := h.Cancel(context.Background(), j.ID); err != nil {
@@ -234,7 +234,7 @@ func TestCloseAndOpen(t *testing.T) {
 	c := smallConfig()
 	c.Dropout, c.ValidationSplit, c.LoRAPlus, c.WeightDecay, c.Packing, c.Accumulation = 0.3, 0.2, 4, 0.01, true, 2
 	c.MaxLength, c.Epochs = 120, 8
-	plain := openHouse(t, t.TempDir(), nil)
+	plain := openFixture(t, t.TempDir(), nil)
 	want, _ := plain.wait(plain.create("bird", c).ID)
 
 	dir := t.TempDir()
@@ -242,7 +242,7 @@ func TestCloseAndOpen(t *testing.T) {
 	for round := range 3 {
 		var works atomic.Int32
 		entered := make(chan struct{})
-		h := openHouse(t, dir, func(o *Options) {
+		h := openFixture(t, dir, func(o *Options) {
 			o.SaveEvery = time.Nanosecond
 			o.Work = func(ctx context.Context, s runtime.Slicer) error {
 				if round < 2 && works.Add(1) == 9 {
@@ -283,7 +283,7 @@ func TestCloseAndOpen(t *testing.T) {
 func TestEngineCloses(t *testing.T) {
 	dir := t.TempDir()
 	closing := make(chan struct{})
-	h := openHouse(t, dir, func(o *Options) {
+	h := openFixture(t, dir, func(o *Options) {
 		o.Work = func(ctx context.Context, s runtime.Slicer) error {
 			close(closing)
 			return runtime.ErrClosed
@@ -292,14 +292,14 @@ func TestEngineCloses(t *testing.T) {
 	j := h.create("bird", smallConfig())
 	<-closing
 	h.close()
-	h = openHouse(t, dir, nil)
+	h = openFixture(t, dir, nil)
 	if j, _ := h.wait(j.ID); j.Status != Succeeded {
 		t.Errorf("ended: %s", asJSON(t, j))
 	}
 }
 
 func TestListPages(t *testing.T) {
-	h := openHouse(t, t.TempDir(), nil)
+	h := openFixture(t, t.TempDir(), nil)
 	var ids []string
 	for i := range 5 {
 		j := h.create(fmt.Sprint("bird", i), smallConfig())
@@ -331,7 +331,7 @@ func TestListPages(t *testing.T) {
 // TestJobsRunInOrder runs jobs one at a time, first come first.
 func TestJobsRunInOrder(t *testing.T) {
 	var running, most atomic.Int32
-	h := openHouse(t, t.TempDir(), func(o *Options) {
+	h := openFixture(t, t.TempDir(), func(o *Options) {
 		make := o.NewTrainer
 		o.NewTrainer = func(s runtime.TrainSpec) (runtime.Trainer, error) {
 			most.Store(max(most.Load(), running.Add(1)))

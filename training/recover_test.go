@@ -14,7 +14,7 @@ import (
 
 // TestQueueIsOpenedOnce keeps a second process out.
 func TestQueueIsOpenedOnce(t *testing.T) {
-	h := openHouse(t, t.TempDir(), nil)
+	h := openFixture(t, t.TempDir(), nil)
 	_, err := Open(Options{Dir: filepath.Join(h.dir, "training"), Model: runtimetest.NewModel()})
 	if err == nil || !strings.Contains(err.Error(), "in use by another process") {
 		t.Errorf("error %v", err)
@@ -24,7 +24,7 @@ func TestQueueIsOpenedOnce(t *testing.T) {
 // TestDamagedJobs opens a queue with jobs that cannot be read: they are told of, and the others run.
 func TestDamagedJobs(t *testing.T) {
 	dir := t.TempDir()
-	h := openHouse(t, dir, nil)
+	h := openFixture(t, dir, nil)
 	good, bad := h.create("good", smallConfig()), h.create("bad", smallConfig())
 	h.wait(bad.ID)
 	h.close()
@@ -32,7 +32,7 @@ func TestDamagedJobs(t *testing.T) {
 	if err := os.WriteFile(job(jobFile), []byte(`{"id": "x"`), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	h = openHouse(t, dir, nil)
+	h = openFixture(t, dir, nil)
 	if list, _, _ := h.List("", 0); len(list) != 1 || list[0].ID != good.ID {
 		t.Errorf("listed: %s", asJSON(t, list))
 	}
@@ -43,7 +43,7 @@ func TestDamagedJobs(t *testing.T) {
 
 // TestDamagedExamples fails the job, and leaves the reason to the operator.
 func TestDamagedExamples(t *testing.T) {
-	h, at, _ := blockedHouse(t, nil)
+	h, at, _ := blockedFixture(t, nil)
 	j := h.create("bird", smallConfig())
 	<-at
 	if _, err := h.Cancel(context.Background(), j.ID); err != nil {
@@ -70,7 +70,7 @@ func TestDamagedExamples(t *testing.T) {
 // TestStateThatCannotBeSaved puts something in the way of a job's file while the job runs: it is not told to have
 // ended before it has, and ends when the way is free.
 func TestStateThatCannotBeSaved(t *testing.T) {
-	h, at, gate := blockedHouse(t, nil)
+	h, at, gate := blockedFixture(t, nil)
 	c := smallConfig()
 	c.SaveSteps = 0 // a checkpoint that cannot be saved would end the job: here its last state alone is in question
 	j := h.create("bird", c)

@@ -97,7 +97,7 @@ func appendPoint(list []Point, p Point) []Point {
 	return append(list, p)
 }
 
-// thin averages neighbours until there are at most n points.
+// thin returns at most n points, each the average of neighbouring ones.
 func thin(list []Point, n int) []Point {
 	if len(list) <= n {
 		return list

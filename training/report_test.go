@@ -16,7 +16,7 @@ import (
 func TestReport(t *testing.T) {
 	var mu sync.Mutex
 	var asked []string
-	h := openHouse(t, t.TempDir(), func(o *Options) {
+	h := openFixture(t, t.TempDir(), func(o *Options) {
 		o.Answer = func(ctx context.Context, adapter string, messages []runtime.Message) (string, error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -77,7 +77,7 @@ func checkSVG(t *testing.T, svg string, texts ...string) {
 
 // TestReportWithoutAnswers has a job without validation whose answers fail, and one that never began.
 func TestReportWithoutAnswers(t *testing.T) {
-	h := openHouse(t, t.TempDir(), func(o *Options) {
+	h := openFixture(t, t.TempDir(), func(o *Options) {
 		o.Answer = func(context.Context, string, []runtime.Message) (string, error) { return "", io.ErrNoProgress }
 	})
 	j, events := h.wait(h.create("bird", smallConfig()).ID)
@@ -85,7 +85,7 @@ func TestReportWithoutAnswers(t *testing.T) {
 	if err != nil || j.Status != Succeeded || r.On != "training" || r.Base == nil || r.Trained.Loss >= r.Base.Loss || len(r.Samples) != 3 || r.Samples[0].Base != nil {
 		t.Errorf("%s, error %v", asJSON(t, r), err)
 	}
-	if !strings.Contains(asJSON(t, events), "The report has not all of its sample answers") {
+	if !strings.Contains(asJSON(t, events), "The report lacks some of its sample answers") {
 		t.Error("no event tells that the answers failed")
 	}
 	checkSVG(t, r.SVG(), "training loss", "base model")

@@ -15,7 +15,7 @@ import (
 
 // TestDelete deletes jobs that have ended, with all that they have on disk, and no others.
 func TestDelete(t *testing.T) {
-	h, at, gate := blockedHouse(t, nil)
+	h, at, gate := blockedFixture(t, nil)
 	j := h.create("bird", smallConfig())
 	<-at
 	waiting := h.create("other", smallConfig())
@@ -55,7 +55,7 @@ func TestDelete(t *testing.T) {
 		}
 	}
 	h.close()
-	h = openHouse(t, h.dir, nil)
+	h = openFixture(t, h.dir, nil)
 	if list, _, _ := h.List("", 0); slices.ContainsFunc(list, func(k Job) bool { return k.ID == j.ID }) {
 		t.Error("the job is back")
 	}
@@ -66,7 +66,7 @@ func second[T any](_ T, err error) error { return err }
 // TestOldJobsAreRemoved keeps the newest jobs that have ended, by number and by bytes, and what has not ended.
 func TestOldJobsAreRemoved(t *testing.T) {
 	dir := t.TempDir()
-	h := openHouse(t, dir, func(o *Options) { o.MaxJobs = 3 })
+	h := openFixture(t, dir, func(o *Options) { o.MaxJobs = 3 })
 	var ids []string
 	for i := range 5 {
 		j := h.create(fmt.Sprint("bird", i), smallConfig())
@@ -88,10 +88,10 @@ func TestOldJobsAreRemoved(t *testing.T) {
 			size += info.Size()
 		}
 	}
-	h = openHouse(t, dir, func(o *Options) { o.MaxJobBytes = size })
+	h = openFixture(t, dir, func(o *Options) { o.MaxJobBytes = size })
 	checkKept(t, h, ids[3:])
 	h.close()
-	h = openHouse(t, dir, func(o *Options) { o.MaxJobs, o.MaxJobBytes = 1, 1 })
+	h = openFixture(t, dir, func(o *Options) { o.MaxJobs, o.MaxJobBytes = 1, 1 })
 	checkKept(t, h, ids[4:]) // the last stays, so that its owner can see how it ended
 	if w := h.warnings(); len(w) > 0 {
 		t.Errorf("warnings %q", w)
@@ -99,7 +99,7 @@ func TestOldJobsAreRemoved(t *testing.T) {
 }
 
 // checkKept wants exactly these jobs, in memory and on disk.
-func checkKept(t *testing.T, h *house, want []string) {
+func checkKept(t *testing.T, h *fixture, want []string) {
 	t.Helper()
 	list, _, err := h.List("", 0)
 	if err != nil {
@@ -125,7 +125,7 @@ func checkKept(t *testing.T, h *house, want []string) {
 
 // TestResumeKeepsToTheBound wants a job that is resumed to wait as a new one does, or to be refused as one.
 func TestResumeKeepsToTheBound(t *testing.T) {
-	h, at, _ := blockedHouse(t, func(o *Options) { o.MaxWaiting = 2 })
+	h, at, _ := blockedFixture(t, func(o *Options) { o.MaxWaiting = 2 })
 	h.create("running", smallConfig())
 	<-at
 	var ids []string
@@ -153,7 +153,7 @@ func TestResumeKeepsToTheBound(t *testing.T) {
 // TestLogsAreBounded writes far more events than a log keeps, while one follower reads them as they come and another from
 // the beginning now and then.
 func TestLogsAreBounded(t *testing.T) {
-	h := openHouse(t, t.TempDir(), nil)
+	h := openFixture(t, t.TempDir(), nil)
 	l, err := openLog(h.disk, filepath.Join("tmp", "log"))
 	if err != nil {
 		t.Fatal(err)
@@ -231,7 +231,7 @@ func readToEnd(t *testing.T, e *Events) (list []Event) {
 
 // TestLongMessages wants a log of the longest messages to keep to its bytes, and one event to be cut.
 func TestLongMessages(t *testing.T) {
-	h := openHouse(t, t.TempDir(), nil)
+	h := openFixture(t, t.TempDir(), nil)
 	l, err := openLog(h.disk, filepath.Join("tmp", "log"))
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/training/dataset"
 )
 
-// run is the worker's work on one job, from its last checkpoint to its end or until it is called off.
+// run is the training of one job, from its last checkpoint to its end or until its context ends.
 type run struct {
 	q       *Queue
 	j       *job
@@ -34,63 +34,73 @@ type run struct {
 const maxProbe = 16
 
 // train runs a job to its end.
-func (q *Queue) train(ctx context.Context, j *job) (ending, error) {
+func (q *Queue) train(ctx context.Context, j *job) (outcome, error) {
 	job, err := q.Get(j.ID)
 	if err != nil {
-		return ending{}, err
+		return outcome{}, err
 	}
 	r := &run{q: q, j: j, job: job, now: time.Now}
+	defer r.close()
 	if err := r.open(ctx); err != nil {
-		return ending{}, err
+		return outcome{}, err
 	}
-	defer r.trainer.Close()
 	if err := r.steps(ctx); err != nil {
-		return ending{}, r.explain(err)
+		return outcome{}, r.explain(err)
 	}
 	return r.publish(ctx)
 }
 
-// open reads the examples, makes the Trainer, and takes up the last checkpoint.
+// open opens the examples, makes the Trainer, and restores the last checkpoint.
 func (r *run) open(ctx context.Context) (err error) {
 	c := &r.job.Config
 	if r.job.Base != r.q.o.Model.Facts().Fingerprint {
 		return fmt.Errorf("%w: the job was made for another base, with the fingerprint %s", runtime.ErrTrain, r.job.Base)
 	}
-	if r.set, err = readExamples(r.q.disk.path(r.q.inJob(r.job.ID, examplesFile))); err != nil {
+	if r.set, err = openExamples(r.q.disk.path(r.q.inJob(r.job.ID, examplesFile))); err != nil {
 		return err
 	}
-	most := r.lay()
-	spec, err := r.q.spec(c, most)
+	most := r.planSteps()
+	spec, err := r.q.spec(c, most, len(r.set.train.lengths)+len(r.set.eval.lengths))
 	if err != nil {
 		return err
 	}
 	if r.trainer, err = r.q.o.NewTrainer(spec); err != nil {
 		return err
 	}
-	if err := r.begin(ctx, most, len(spec.Modules)); err != nil {
-		r.trainer.Close()
-		return err
-	}
-	return nil
+	return r.begin(ctx, most, len(spec.Modules))
 }
 
-// lay plans the run on its examples, and returns the most tokens that a micro-batch of it has.
-func (r *run) lay() (most int) {
+// close frees what open has opened.
+func (r *run) close() {
+	if r.trainer != nil {
+		r.trainer.Close()
+	}
+	if r.set != nil {
+		r.set.Close()
+	}
+}
+
+// planSteps makes the schedule of the run's examples. It returns the most tokens that a micro-batch of it has.
+func (r *run) planSteps() (most int) {
 	c := &r.job.Config
-	r.order = dataset.NewSchedule(lengths(r.set.train), r.q.schedule(c))
-	if len(r.set.eval) == 0 {
-		r.probe = dataset.Shuffled(len(r.set.train), uint64(c.Seed), dataset.ProbeOrder)
+	r.order = dataset.NewSchedule(r.set.train.lengths, r.q.schedule(c))
+	if len(r.set.eval.lengths) == 0 {
+		r.probe = dataset.Shuffled(len(r.set.train.lengths), uint64(c.Seed), dataset.ProbeOrder)
 		r.probe = r.probe[:min(maxProbe, len(r.probe))]
 	}
 	most = r.order.LargestMicroBatch()
 	all, _ := r.evalSet()
 	for _, part := range r.evalBatches() {
-		most = max(most, len(dataset.Batch(all, part, 0).Tokens))
+		tokens := 0
+		for _, i := range part {
+			tokens += all.lengths[i]
+		}
+		most = max(most, tokens)
 	}
 	return most
 }
 
-// begin takes up the last checkpoint and tells how the run goes on.
+// begin restores the last checkpoint and reports where the run continues.
 func (r *run) begin(ctx context.Context, tokens, modules int) error {
 	if err := r.load(); err != nil {
 		return err
@@ -101,20 +111,12 @@ func (r *run) begin(ctx context.Context, tokens, modules int) error {
 	r.q.tell(r.j, LevelInfo, fmt.Sprintf("Training %d modules in micro-batches of up to %d tokens: %.0f MiB, activations of %d layers kept.",
 		modules, tokens, float64(m.Bytes)/(1<<20), m.Kept))
 	if r.state.Step == 0 {
-		return r.q.whenThereIsRoom(ctx, r.j, func() error { // of an earlier job
+		return r.q.retryWhileFull(ctx, r.j, func() error { // of an earlier job
 			return disk.NoSpace(r.q.o.Store.DropCheckpoints(r.job.Name))
 		})
 	}
 	r.q.tell(r.j, LevelInfo, fmt.Sprintf("Going on from the checkpoint at step %d.", r.state.Step))
 	return nil
-}
-
-func lengths(list []dataset.Example) []int {
-	out := make([]int, len(list))
-	for i, x := range list {
-		out[i] = len(x.Tokens)
-	}
-	return out
 }
 
 // explain adds to the error of a run that diverged what can be done about it.
@@ -180,13 +182,13 @@ func (r *run) restoreBest() error {
 	return r.restore(r.state.BestAt)
 }
 
-// after does what is due after a step: evaluation, checkpoint. It reports whether early stopping ends the run.
+// after evaluates and saves a checkpoint where that is due after a step. It reports whether early stopping ends the run.
 func (r *run) after(ctx context.Context) (stop bool, err error) {
 	c, n := &r.job.Config, r.state.Step
 	last := n == r.order.Steps()
 	due := last || c.EvalStrategy == EverySteps && n%c.EvalSteps == 0 || c.EvalStrategy == EveryEpoch && n%r.order.StepsPerEpoch() == 0
 	best := false
-	if due && c.EvalStrategy != Never && len(r.set.eval) > 0 {
+	if due && c.EvalStrategy != Never && len(r.set.eval.lengths) > 0 {
 		if r.state.Last, err = r.evaluate(ctx); err != nil {
 			return false, err
 		}
@@ -194,13 +196,13 @@ func (r *run) after(ctx context.Context) (stop bool, err error) {
 		best, stop = r.compare()
 	}
 	publish := c.SaveSteps > 0 && n%c.SaveSteps == 0 && !last
-	if best || r.state.Guard.sound() && (publish || r.now().Sub(r.saved) >= r.q.o.SaveEvery) {
+	if best || r.state.Guard.stable() && (publish || r.now().Sub(r.saved) >= r.q.o.SaveEvery) {
 		err = r.save(ctx, publish, best)
 	}
 	return stop, err
 }
 
-// compare takes the last evaluation into account for early stopping.
+// compare updates the best evaluation and the patience of early stopping with the last evaluation.
 func (r *run) compare() (best, stop bool) {
 	s := &r.state
 	if r.job.Config.Patience == 0 {
@@ -214,7 +216,7 @@ func (r *run) compare() (best, stop bool) {
 	return false, s.Stale >= r.job.Config.Patience
 }
 
-// note is what the Store remembers of the run.
+// note returns the origin and the metrics that the Store keeps with the adapter.
 func (r *run) note() adapters.Note {
 	s := &r.state
 	m := map[string]float64{
@@ -223,7 +225,7 @@ func (r *run) note() adapters.Note {
 	if s.Done {
 		m["train_seconds"] = s.Seconds
 	}
-	if at := cmp.Or(s.Last, s.Base); len(r.set.eval) > 0 && at != nil {
+	if at := cmp.Or(s.Last, s.Base); len(r.set.eval.lengths) > 0 && at != nil {
 		m["eval_loss"], m["eval_accuracy"], m["eval_perplexity"] = at.Loss, at.Accuracy, perplexity(at.Loss)
 		m["base_eval_loss"] = s.Base.Loss
 	}

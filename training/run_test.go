@@ -51,7 +51,7 @@ func TestDivergence(t *testing.T) {
 		}}, "the loss, averaged, is"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := openHouse(t, t.TempDir(), func(o *Options) {
+			h := openFixture(t, t.TempDir(), func(o *Options) {
 				inner := o.NewTrainer
 				o.NewTrainer = func(s runtime.TrainSpec) (runtime.Trainer, error) {
 					tr, err := inner(s)
@@ -92,7 +92,7 @@ func TestTrainerRefuses(t *testing.T) {
 		"it fails":  {func(runtime.TrainSpec) (runtime.Trainer, error) { return nil, io.ErrNoProgress }, CodeInternal, "internal error", io.ErrNoProgress.Error()},
 		"it panics": {func(runtime.TrainSpec) (runtime.Trainer, error) { panic("boom") }, CodeInternal, "internal error", "panic: boom"},
 	} {
-		h := openHouse(t, t.TempDir(), func(o *Options) { o.NewTrainer = tc.make })
+		h := openFixture(t, t.TempDir(), func(o *Options) { o.NewTrainer = tc.make })
 		j, _ := h.wait(h.create("bird", smallConfig()).ID)
 		if j.Status != Failed || j.Error.Code != tc.code || !strings.Contains(j.Error.Message, tc.part) {
 			t.Errorf("%s: ended: %s", name, asJSON(t, j))
@@ -114,8 +114,8 @@ func TestTrainerRefuses(t *testing.T) {
 func TestSpecOfTheTrainer(t *testing.T) {
 	var spec runtime.TrainSpec
 	var most int
-	h := openHouse(t, t.TempDir(), func(o *Options) {
-		o.Memory, o.PassTokens = 1<<30, 130
+	h := openFixture(t, t.TempDir(), func(o *Options) {
+		o.Memory, o.MicroBatchTokens = 1<<30, 130
 		inner := o.NewTrainer
 		o.NewTrainer = func(s runtime.TrainSpec) (runtime.Trainer, error) {
 			spec = s
@@ -154,7 +154,7 @@ func (w *watched) Begin(mode runtime.TrainMode, b runtime.TrainBatch) error {
 
 // TestEarlyStopping wants the best adapter, not the last.
 func TestEarlyStopping(t *testing.T) {
-	h := openHouse(t, t.TempDir(), nil)
+	h := openFixture(t, t.TempDir(), nil)
 	c := smallConfig()
 	c.Epochs, c.LearningRate, c.Patience, c.EvalStrategy, c.EvalSteps, c.ValidationSplit = 50, 0.5, 2, EverySteps, 3, 0.3
 	c.Scheduler, c.WarmupRatio = Constant, 0
@@ -185,7 +185,7 @@ func TestEarlyStopping(t *testing.T) {
 // TestTimedSaves writes checkpoints by the clock as well, which are not published.
 func TestTimedSaves(t *testing.T) {
 	var saves atomic.Int32
-	h := openHouse(t, t.TempDir(), func(o *Options) {
+	h := openFixture(t, t.TempDir(), func(o *Options) {
 		o.SaveEvery = time.Nanosecond
 		o.at = func(op string) error {
 			if strings.HasPrefix(op, "rename ") && strings.Contains(op, statePrefix) {

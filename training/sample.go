@@ -44,14 +44,14 @@ func sampleOf(c *dataset.Conversation) Sample {
 }
 
 // writeSamples keeps a few of the lines of a dataset, evenly spread, for the report.
-func (q *Queue) writeSamples(job *Job, file string, list []encoded) error {
-	var fit []int
+func (q *Queue) writeSamples(job *Job, file string, list []encodedLine) error {
+	var fit []int32
 	for _, e := range list {
 		if e.sample {
 			fit = append(fit, e.line)
 		}
 	}
-	wanted := make(map[int]bool)
+	wanted := make(map[int32]bool)
 	for i := range min(maxSamples, len(fit)) {
 		wanted[fit[i*len(fit)/min(maxSamples, len(fit))]] = true
 	}
@@ -61,8 +61,8 @@ func (q *Queue) writeSamples(job *Job, file string, list []encoded) error {
 	}
 	defer f.Close()
 	samples := []Sample{}
-	err = dataset.Read(f, "training", func(line int, c dataset.Conversation) error {
-		if wanted[line] {
+	err = dataset.Read(f, "training", q.limits(), func(line int, c dataset.Conversation) error {
+		if wanted[int32(line)] {
 			samples = append(samples, sampleOf(&c))
 		}
 		return nil

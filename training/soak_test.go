@@ -20,7 +20,7 @@ import (
 func TestCallsAtRandom(t *testing.T) {
 	const jobs = 6
 	want := uninterrupted(t, 0, jobs)
-	h := openHouse(t, t.TempDir(), func(o *Options) {
+	h := openFixture(t, t.TempDir(), func(o *Options) {
 		o.Work = func(ctx context.Context, s runtime.Slicer) error {
 			time.Sleep(200 * time.Microsecond)
 			return runtimetest.Work(ctx, s)
@@ -50,7 +50,7 @@ func TestCallsAtRandom(t *testing.T) {
 }
 
 // callAtRandom calls the Queue from several goroutines until each has had enough.
-func callAtRandom(t *testing.T, h *house, ids []string) {
+func callAtRandom(t *testing.T, h *fixture, ids []string) {
 	const callers, calls = 4, 60
 	var wg sync.WaitGroup
 	for g := range callers {

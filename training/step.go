@@ -17,7 +17,7 @@ func (r *run) step(ctx context.Context) error {
 	parts := r.order.Step(n)
 	norm := 0
 	for _, part := range parts {
-		norm += dataset.Labelled(r.set.train, part)
+		norm += r.set.train.learned(part)
 	}
 	var sum total
 	for i, part := range parts {
@@ -25,7 +25,7 @@ func (r *run) step(ctx context.Context) error {
 		if i == 0 {
 			mode = runtime.TrainFirst
 		}
-		if err := r.pass(ctx, mode, r.set.train, part, float64(norm), &sum); err != nil {
+		if err := r.runMicroBatch(ctx, mode, &r.set.train, part, float64(norm), &sum); err != nil {
 			return r.at(n+1, err)
 		}
 	}
@@ -67,8 +67,12 @@ type total struct {
 }
 
 // pass runs one micro-batch and adds what it gave.
-func (r *run) pass(ctx context.Context, mode runtime.TrainMode, all []dataset.Example, part []int, norm float64, sum *total) error {
-	b := dataset.Batch(all, part, norm)
+func (r *run) runMicroBatch(ctx context.Context, mode runtime.TrainMode, all *exampleSet, part []int, norm float64, sum *total) error {
+	list, err := all.read(part)
+	if err != nil {
+		return err
+	}
+	b := dataset.Batch(list, norm)
 	if err := r.trainer.Begin(mode, b); err != nil {
 		return err
 	}
@@ -97,30 +101,30 @@ func (c *Config) update(step, steps int) runtime.TrainUpdate {
 }
 
 // evalSet is what the base and the adapter are compared on: the examples for validation, or some of the others.
-func (r *run) evalSet() (all []dataset.Example, list []int) {
-	if len(r.set.eval) == 0 {
-		return r.set.train, r.probe
+func (r *run) evalSet() (all *exampleSet, list []int) {
+	if len(r.set.eval.lengths) == 0 {
+		return &r.set.train, r.probe
 	}
-	list = make([]int, len(r.set.eval))
+	list = make([]int, len(r.set.eval.lengths))
 	for i := range list {
 		list[i] = i
 	}
-	return r.set.eval, list
+	return &r.set.eval, list
 }
 
 // evalBatches are the micro-batches of an evaluation: no larger than those of a step, unless one example is.
 func (r *run) evalBatches() [][]int {
 	all, list := r.evalSet()
-	return dataset.Split(lengths(all), list, r.order.LargestMicroBatch())
+	return dataset.Split(all.lengths, list, r.order.LargestMicroBatch())
 }
 
 // evaluate returns the loss as it stands.
 func (r *run) evaluate(ctx context.Context) (*score, error) {
 	all, list := r.evalSet()
-	norm := dataset.Labelled(all, list)
+	norm := all.learned(list)
 	var sum total
 	for _, part := range r.evalBatches() {
-		if err := r.pass(ctx, runtime.TrainEval, all, part, float64(norm), &sum); err != nil {
+		if err := r.runMicroBatch(ctx, runtime.TrainEval, all, part, float64(norm), &sum); err != nil {
 			return nil, r.at(r.state.Step, err)
 		}
 	}
@@ -134,7 +138,7 @@ func (r *run) evaluate(ctx context.Context) (*score, error) {
 // tellScore reports an evaluation. Of training examples it is a message, not a validation loss.
 func (r *run) tellScore(s *score, when string) {
 	e := Event{Created: now(), Level: LevelInfo, Kind: KindMessage}
-	if len(r.set.eval) == 0 {
+	if len(r.set.eval.lengths) == 0 {
 		e.Message = fmt.Sprintf("%s: loss %.4f on %d tokens of the training examples.", when, s.Loss, s.Tokens)
 	} else {
 		e.Kind = KindMetrics
@@ -171,7 +175,7 @@ func (r *run) progress(of *Metrics) {
 	r.clock = t
 	m := r.metrics()
 	p := Progress{Step: s.Step, Steps: m.Steps, Epoch: m.Epoch, Loss: s.Loss, Tokens: s.Tokens, Seconds: s.Seconds}
-	if s.Last != nil && len(r.set.eval) > 0 {
+	if s.Last != nil && len(r.set.eval.lengths) > 0 {
 		loss := s.Last.Loss
 		p.EvalLoss = &loss
 	}

@@ -3,6 +3,7 @@
 package qlora
 
 import (
+	"bytes"
 	"unsafe"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -26,3 +27,17 @@ func EstimateKeeping(m *Model, spec *runtime.TrainSpec, o Options, kept int) (in
 
 // OnPath returns Options that run one path, an lq_isa.
 func OnPath(isa int) Options { return Options{isa: &isa} }
+
+// State returns what WriteState writes.
+func (t *Trainer) State() []byte {
+	var b bytes.Buffer
+	if err := t.WriteState(&b); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
+// Restore takes such a state up.
+func (t *Trainer) Restore(state []byte) error {
+	return t.ReadState(bytes.NewReader(state), int64(len(state)))
+}

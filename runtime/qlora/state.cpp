@@ -1,7 +1,9 @@
 // A trainer's state as bytes, so that a run can be stopped between two steps and go on bit for bit.
 #include "random.h"
 #include "trainer.h"
+#include <algorithm>
 #include <string.h>
+#include <utility>
 
 namespace lq {
 
@@ -33,47 +35,55 @@ uint64_t shape_of(const lq_model & m, const lq_options & o) {
     return h;
 }
 
+// each_part calls f(at, part, bytes) for what of the state's bytes [offset, offset + n) lies in each of its parts, which are
+// the header and the three arrays: at is where in the piece it lies, part where in memory.
+template<class F> void each_part(const Trainer & t, const Header & header, size_t offset, size_t n, F f) {
+    const size_t array = t.parameter_count()*sizeof(float);
+    const Workspace & w = t.workspace();
+    const std::pair<const void *, size_t> parts[] = {
+        {&header, sizeof header}, {w.parameters, array}, {w.moment1, array}, {w.moment2, array}};
+    size_t begin = 0; // of the part
+    for (const auto & [from, bytes] : parts) {
+        const size_t first = std::max(offset, begin), last = std::min(offset + n, begin + bytes);
+        if (first < last) {
+            f(first - offset, (char *) from + (first - begin), last - first);
+        }
+        begin += bytes;
+    }
+}
+
 } // namespace
 
 size_t Trainer::state_bytes() const { return sizeof(Header) + 3*parameters*sizeof(float); }
 
-void Trainer::save_state(void * to) const {
+void Trainer::read_state(size_t offset, void * to, size_t n) const {
     Header h = {{}, shape_of(model, options), parameters, steps};
     memcpy(h.magic, magic, sizeof magic);
-    memcpy(to, &h, sizeof h);
-    char * p = (char *) to + sizeof h;
-    const size_t bytes = parameters*sizeof(float);
-    for (const float * from : {w.parameters, w.moment1, w.moment2}) {
-        memcpy(p, from, bytes);
-        p += bytes;
-    }
+    each_part(*this, h, offset, n, [&](size_t at, const char * part, size_t bytes) { memcpy((char *) to + at, part, bytes); });
 }
 
-void Trainer::load_state(const void * from, size_t n) {
+void Trainer::write_state(size_t offset, const void * from, size_t n, size_t total) {
     Header h;
-    if (n < sizeof h) {
-        throw Fault{LQ_BAD, "the state is cut short"};
+    if (offset == 0) {
+        if (n < sizeof h) {
+            throw Fault{LQ_BAD, "the state is cut short"};
+        }
+        memcpy(&h, from, sizeof h);
+        if (memcmp(h.magic, magic, sizeof magic) != 0) {
+            throw Fault{LQ_BAD, "this is not a trainer's state"};
+        }
+        if (h.shape != shape_of(model, options) || h.parameters != parameters) {
+            throw Fault{LQ_BAD, "the state belongs to a job with another model, seed, dropout or other modules"};
+        }
+        if (total != state_bytes()) {
+            throw Fault{LQ_BAD, "the state is cut short"};
+        }
+        steps = h.steps;
+        result = {};
+        result.steps = steps;
+        plan.clear();
     }
-    memcpy(&h, from, sizeof h);
-    if (memcmp(h.magic, magic, sizeof magic) != 0) {
-        throw Fault{LQ_BAD, "this is not a trainer's state"};
-    }
-    if (h.shape != shape_of(model, options) || h.parameters != parameters) {
-        throw Fault{LQ_BAD, "the state belongs to a job with another model, seed, dropout or other modules"};
-    }
-    if (n != state_bytes()) {
-        throw Fault{LQ_BAD, "the state is cut short"};
-    }
-    const char * p = (const char *) from + sizeof h;
-    const size_t bytes = parameters*sizeof(float);
-    for (float * to : {w.parameters, w.moment1, w.moment2}) {
-        memcpy(to, p, bytes);
-        p += bytes;
-    }
-    steps = h.steps;
-    result = {};
-    result.steps = steps;
-    plan.clear();
+    each_part(*this, h, offset, n, [&](size_t at, char * part, size_t bytes) { memcpy(part, (const char *) from + at, bytes); });
 }
 
 } // namespace lq

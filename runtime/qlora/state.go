@@ -4,6 +4,7 @@ package qlora
 import "C"
 
 import (
+	"io"
 	"slices"
 	"unsafe"
 
@@ -50,19 +51,42 @@ func transposed(x []float32, rows, cols int) []float32 {
 	return y
 }
 
-// State returns the adapter, the optimizer's moments and the step counter, between two steps. A Trainer made
-// with the same model, spec and precision and restored from it goes on with the same bits.
-func (t *Trainer) State() []byte {
-	state := make([]byte, int(C.lq_state_bytes(t.c)))
-	C.lq_save_state(t.c, unsafe.Pointer(&state[0]))
-	return state
+// statePiece is how many bytes of a state are copied at a time.
+const statePiece = 256 << 10
+
+// WriteState writes all that a Trainer with the same model and spec needs to go on bit for bit.
+func (t *Trainer) WriteState(w io.Writer) error {
+	if t.c == nil {
+		return runtime.ErrClosed
+	}
+	total := int(C.lq_state_bytes(t.c))
+	piece := make([]byte, min(statePiece, total))
+	for at := 0; at < total; at += len(piece) {
+		piece = piece[:min(len(piece), total-at)]
+		C.lq_read_state(t.c, C.size_t(at), unsafe.Pointer(&piece[0]), C.size_t(len(piece)))
+		if _, err := w.Write(piece); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// Restore puts a State back. It returns an error wrapping runtime.ErrTrain for one that was cut short or
-// belongs to another job, and then changes nothing.
-func (t *Trainer) Restore(state []byte) error {
-	if len(state) == 0 {
-		state = []byte{0}
+// ReadState takes up a state of size bytes. It returns an error wrapping runtime.ErrTrain for one that was cut short or
+// belongs to another job, and then changes nothing. After an error of r the Trainer can only be closed.
+func (t *Trainer) ReadState(r io.Reader, size int64) error {
+	if t.c == nil {
+		return runtime.ErrClosed
 	}
-	return t.check(C.lq_load_state(t.c, unsafe.Pointer(&state[0]), C.size_t(len(state))))
+	piece := make([]byte, min(statePiece, max(size, 1)))
+	for at := int64(0); at == 0 || at < size; at += int64(len(piece)) {
+		piece = piece[:min(int64(len(piece)), max(size-at, 0))]
+		if _, err := io.ReadFull(r, piece); err != nil {
+			return err
+		}
+		from := unsafe.Pointer(unsafe.SliceData(piece))
+		if err := t.check(C.lq_write_state(t.c, C.size_t(at), from, C.size_t(len(piece)), C.size_t(size))); err != nil {
+			return err
+		}
+	}
+	return nil
 }

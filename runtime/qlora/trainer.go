@@ -69,13 +69,13 @@ func Estimate(m *Model, spec runtime.TrainSpec, o Options) (runtime.TrainMemory,
 	if err != nil {
 		return runtime.TrainMemory{}, err
 	}
-	if spec.Memory > 0 && least > spec.Memory {
+	if spec.Memory > 0 && least+spec.Reserved > spec.Memory {
 		return runtime.TrainMemory{}, fmt.Errorf("%w: %w: it needs %.1f MiB with micro-batches of %d tokens, and may take %.1f MiB; a lower max_length or lower ranks need less",
-			runtime.ErrTrain, runtime.ErrTrainMemory, float64(least)/(1<<20), spec.MaxTokens, float64(spec.Memory)/(1<<20))
+			runtime.ErrTrain, runtime.ErrTrainMemory, float64(least+spec.Reserved)/(1<<20), spec.MaxTokens, float64(spec.Memory)/(1<<20))
 	}
 	for kept := m.Layers(); kept > 0; kept-- {
 		bytes, err := estimate(m, &spec, o, kept)
-		if err == nil && (spec.Memory <= 0 || bytes <= spec.Memory) {
+		if err == nil && (spec.Memory <= 0 || bytes+spec.Reserved <= spec.Memory) {
 			return runtime.TrainMemory{Bytes: bytes, Least: least, Kept: kept}, nil
 		}
 	}

@@ -135,8 +135,8 @@ public:
     bool slice(); // true: it was the last one
 
     size_t state_bytes() const;
-    void save_state(void * to) const;
-    void load_state(const void * from, size_t n);
+    void read_state(size_t offset, void * to, size_t n) const;
+    void write_state(size_t offset, const void * from, size_t n, size_t total);
 
     lq_result result = {};
     char error[512] = ""; // the sentence of the last failure

@@ -4,6 +4,7 @@ package qlora_test
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -159,11 +160,18 @@ func TestAccumulation(t *testing.T) {
 	}
 }
 
-// A restored trainer goes on with the same bits; a cut or foreign state is refused and changes nothing.
+// A restored trainer goes on with the same bits; a cut or foreign state is refused and changes nothing. The state of the
+// higher rank is written and read in several pieces.
 func TestStateGoesOn(t *testing.T) {
+	for _, rank := range []int{4, 128} {
+		t.Run(fmt.Sprint("rank ", rank), func(t *testing.T) { checkStateGoesOn(t, rank) })
+	}
+}
+
+func checkStateGoesOn(t *testing.T, rank int) {
 	m := newSample(t, shapes["qwen2"], qloratest.NF4, qloratest.F16)
 	rng := rand.New(rand.NewPCG(1, 1))
-	spec := runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 64, Seed: 4, Dropout: 0.2}
+	spec := runtime.TrainSpec{Modules: allModules(m, rank, true), MaxTokens: 64, Seed: 4, Dropout: 0.2}
 	var batches []runtime.TrainBatch
 	for range 6 {
 		batches = append(batches, randomBatch(rng, m.Vocab(), 2, 30, 12))
@@ -176,6 +184,9 @@ func TestStateGoesOn(t *testing.T) {
 		}
 	}
 	state := stopped.State()
+	if pieces := len(state) / (256 << 10); rank == 128 && pieces < 2 {
+		t.Errorf("a state of %d bytes is one piece", len(state))
+	}
 	resumed := newTrainer(t, m, spec, qlora.Options{Threads: 1})
 	fresh := resumed.State()
 	for name, bad := range map[string][]byte{"empty": {}, "cut": state[:len(state)-1], "long": append(slices.Clone(state), 0), "noise": make([]byte, len(state))} {

@@ -90,11 +90,11 @@ float * lq_parameters(lq_trainer * t) { return t->workspace().parameters; }
 size_t lq_parameter_count(const lq_trainer * t) { return t->parameter_count(); }
 
 size_t lq_state_bytes(const lq_trainer * t) { return t->state_bytes(); }
-void lq_save_state(const lq_trainer * t, void * to) { t->save_state(to); }
+void lq_read_state(const lq_trainer * t, size_t offset, void * to, size_t n) { t->read_state(offset, to, n); }
 
-int lq_load_state(lq_trainer * t, const void * from, size_t n) {
+int lq_write_state(lq_trainer * t, size_t offset, const void * from, size_t n, size_t total) {
     return guarded(t, [&] {
-        t->load_state(from, n);
+        t->write_state(offset, from, n, total);
         return LQ_OK;
     });
 }

@@ -136,8 +136,11 @@ size_t lq_parameter_count(const lq_trainer * t);
 
 // Weights, moments and counters: with the same options and batches a restored trainer goes on bit for bit.
 size_t lq_state_bytes(const lq_trainer * t);
-void lq_save_state(const lq_trainer * t, void * to);
-int lq_load_state(lq_trainer * t, const void * from, size_t n);
+// lq_read_state copies n bytes of the state, from offset on, to `to`. lq_write_state takes up a state of `total` bytes
+// piece by piece, the first of which, at offset 0, has its whole header: where that or total is wrong it returns LQ_BAD
+// and changes nothing. The last piece ends at total.
+void lq_read_state(const lq_trainer * t, size_t offset, void * to, size_t n);
+int lq_write_state(lq_trainer * t, size_t offset, const void * from, size_t n, size_t total);
 
 #ifdef __cplusplus
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -64,8 +65,8 @@ func NewTrainer(m *Model, spec runtime.TrainSpec) (*Trainer, error) {
 		}
 		n += mod.Rank * (shape.In + shape.Out)
 	}
-	if memory := t.memory(n); spec.Memory > 0 && memory > spec.Memory {
-		return nil, fmt.Errorf("%w: %w: it takes %d bytes, %d are allowed", runtime.ErrTrain, runtime.ErrTrainMemory, memory, spec.Memory)
+	if memory := t.memory(n); spec.Memory > 0 && memory+spec.Reserved > spec.Memory {
+		return nil, fmt.Errorf("%w: %w: it takes %d bytes, %d are allowed", runtime.ErrTrain, runtime.ErrTrainMemory, memory+spec.Reserved, spec.Memory)
 	}
 	t.weights, t.gradient, t.mean, t.square = make([]float32, n), make([]float32, n), make([]float32, n), make([]float32, n)
 	at := 0
@@ -265,8 +266,8 @@ func (t *Trainer) LoRA() *runtime.LoRA {
 	return out
 }
 
-// State returns weights, moments, steps and random state.
-func (t *Trainer) State() []byte {
+// WriteState writes weights, moments, steps and random state.
+func (t *Trainer) WriteState(w io.Writer) error {
 	b := binary.LittleEndian.AppendUint64(nil, uint64(t.steps))
 	b = binary.LittleEndian.AppendUint64(b, t.random)
 	for _, row := range [][]float32{t.weights, t.mean, t.square} {
@@ -274,16 +275,21 @@ func (t *Trainer) State() []byte {
 			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
 		}
 	}
-	return b
+	_, err := w.Write(b)
+	return err
 }
 
-// Restore takes up a state.
-func (t *Trainer) Restore(state []byte) error {
+// ReadState takes up a state.
+func (t *Trainer) ReadState(r io.Reader, size int64) error {
 	if err := t.free(); err != nil {
 		return err
 	}
-	if len(state) != 16+12*len(t.weights) {
-		return fmt.Errorf("a state of %d bytes is not of this trainer", len(state))
+	if size != int64(16+12*len(t.weights)) {
+		return fmt.Errorf("%w: a state of %d bytes is not of this trainer", runtime.ErrTrain, size)
+	}
+	state := make([]byte, size)
+	if _, err := io.ReadFull(r, state); err != nil {
+		return err
 	}
 	t.steps, t.random = int64(binary.LittleEndian.Uint64(state)), binary.LittleEndian.Uint64(state[8:])
 	state = state[16:]

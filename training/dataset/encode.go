@@ -32,6 +32,7 @@ type Encoder struct {
 	model    runtime.Model
 	template *chat.Template
 	o        EncoderOptions
+	printed  *PrintChecker
 
 	// What has become of the conversations encoded so far.
 	Truncated int // examples cut to MaxLength
@@ -40,7 +41,7 @@ type Encoder struct {
 
 // NewEncoder returns an Encoder for a base and the template that it is served with.
 func NewEncoder(m runtime.Model, t *chat.Template, o EncoderOptions) *Encoder {
-	return &Encoder{model: m, template: t, o: o}
+	return &Encoder{model: m, template: t, o: o, printed: NewPrintChecker(t)}
 }
 
 // script is a sequence of tokens and which of them are to be learned.
@@ -76,7 +77,7 @@ func (e *Encoder) Encode(ctx context.Context, c Conversation) ([]Example, error)
 	if err := CheckRoles(e.template, &c); err != nil {
 		return nil, err
 	}
-	if err := CheckPrinted(e.template, &c); err != nil {
+	if err := e.printed.Check(&c); err != nil {
 		return nil, err
 	}
 	list, err := e.scripts(ctx, &c)
@@ -155,7 +156,7 @@ func (e *Encoder) render(c *Conversation, messages []runtime.Message, n int, gen
 	return e.template.Encode(text)
 }
 
-// plainText learns all of a text, and that it ends.
+// plainText marks all of a text, and the EOS after it, as learned.
 func (e *Encoder) plainText(text string) (script, error) {
 	var s script
 	tokens, err := e.template.EncodeText(text)
@@ -176,7 +177,7 @@ func (e *Encoder) end(s *script) {
 }
 
 // extend continues the last script with what tokens has beyond it, or begins another where tokens is no
-// continuation. learn says whether that is learned. What two scripts begin with alike is learned once.
+// continuation. learn says whether that is learned. Tokens that two scripts have in common at the beginning are learned in the first one alone.
 func (e *Encoder) extend(list []script, tokens []runtime.Token, learn bool) []script {
 	same := 0
 	if len(list) > 0 {
@@ -201,7 +202,7 @@ func commonPrefix(a, b []runtime.Token) int {
 	return n
 }
 
-// markAnswer learns the last n tokens, up to the one on which the server stops. A template that ends no turn with
+// markAnswer marks the last n tokens as learned, up to the token at which the server stops. A template that ends no turn with
 // such a token leaves the end to the model's EOS, which follows the conversation's last turn.
 func (e *Encoder) markAnswer(s *script, n int, last bool) {
 	at := len(s.tokens) - n
@@ -220,8 +221,8 @@ func (e *Encoder) markAnswer(s *script, n int, last bool) {
 	}
 }
 
-// turn returns the tokens that serving has as a prompt when the answer messages[i] is asked for, and those that
-// it then must sample.
+// turn returns the tokens of the prompt with which the server would be asked for the answer messages[i], and the tokens
+// that it would have to sample.
 func (e *Encoder) turn(c *Conversation, messages []runtime.Message, i int) (prompt, answer []runtime.Token, err error) {
 	before, err := e.template.Render(messages[:i], c.options(true))
 	if err != nil {
@@ -249,7 +250,7 @@ func (e *Encoder) turn(c *Conversation, messages []runtime.Message, i int) (prom
 	return prompt, answer, err
 }
 
-// alone tokenizes an answer whose beginning the tokenizer would join with the end of the prompt. A tokenizer may
+// alone tokenizes an answer by itself, where the tokenizer would join its beginning with the end of the prompt. A tokenizer may
 // put a space before a text; behind another text, with which it does not join, it does not.
 func (e *Encoder) alone(text string) ([]runtime.Token, error) {
 	for _, before := range []string{"", "\n", "a"} {

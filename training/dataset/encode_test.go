@@ -143,7 +143,7 @@ func withTemplate(t *testing.T, m runtime.Model, source string, all bool) *Encod
 	if why, yes := tmpl.Fallback(); yes {
 		t.Fatal(why)
 	}
-	return &Encoder{model: m, template: tmpl, o: EncoderOptions{MaxLength: 1000, TrainOnInputs: all}}
+	return NewEncoder(m, tmpl, EncoderOptions{MaxLength: 1000, TrainOnInputs: all})
 }
 
 // countingModel counts the texts that it tokenizes.
@@ -256,7 +256,7 @@ func (m mergingModel) Piece(t runtime.Token, special bool) []byte {
 func TestTokenizerThatJoins(t *testing.T) {
 	for _, space := range []bool{false, true} {
 		m := mergingModel{runtimetest.NewModel(), space}
-		e := &Encoder{model: m, template: chat.NewTemplate(m, "", nil), o: EncoderOptions{MaxLength: 1000}}
+		e := NewEncoder(m, chat.NewTemplate(m, "", nil), EncoderOptions{MaxLength: 1000})
 		c, err := parseLine([]byte(`{"prompt": "a", "completion": "\nb"}`))
 		if err != nil {
 			t.Fatal(err)
@@ -274,7 +274,7 @@ func TestTokenizerThatJoins(t *testing.T) {
 	// Where no way of tokenizing the answer alone gives its bytes back, the line is refused.
 	e := newTestEncoder(t, nil)
 	e.model = foldingModel{runtimetest.NewModel()}
-	e.template = chat.NewTemplate(e.model, "", nil)
+	e = NewEncoder(e.model, chat.NewTemplate(e.model, "", nil), e.o)
 	_, err := encodeLine(t, e, `{"prompt": "a", "completion": "ABC"}`)
 	if bad := new(LineError); !errors.As(err, &bad) || !strings.Contains(bad.Reason, "the tokenizer joins the answer") {
 		t.Errorf("error %v", err)

@@ -164,13 +164,13 @@ func (c *Conversation) pair(prompt, completion json.RawMessage) error {
 		if err != nil {
 			return err
 		}
-		c.say(side.role, content)
+		c.addTurn(side.role, content)
 	}
 	return nil
 }
 
-// say appends a turn; the assistant's is learned.
-func (c *Conversation) say(role, content string) {
+// addTurn appends a turn; the assistant's is learned.
+func (c *Conversation) addTurn(role, content string) {
 	c.Turns = append(c.Turns, Turn{Message: runtime.Message{Role: role, Content: content}, Learn: role == assistant})
 }
 
@@ -182,8 +182,8 @@ func (c *Conversation) alpaca(fields map[string]json.RawMessage) error {
 			return badLine("has a history that is not a list of pairs of texts")
 		}
 		for _, h := range history {
-			c.say("user", h[0])
-			c.say(assistant, h[1])
+			c.addTurn("user", h[0])
+			c.addTurn(assistant, h[1])
 		}
 	}
 	instruction, err := text(fields["instruction"], "instruction")
@@ -203,8 +203,8 @@ func (c *Conversation) alpaca(fields map[string]json.RawMessage) error {
 	if err != nil {
 		return err
 	}
-	c.say("user", instruction)
-	c.say(assistant, output)
+	c.addTurn("user", instruction)
+	c.addTurn(assistant, output)
 	return nil
 }
 

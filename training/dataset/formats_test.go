@@ -240,9 +240,8 @@ func TestEncodingEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := newTestEncoder(t, nil)
 	counting := &countingModel{Model: runtimetest.NewModel()}
-	e.model, e.template = counting, newTemplate(t, counting)
+	e := NewEncoder(counting, newTemplate(t, counting), EncoderOptions{MaxLength: 1000})
 	list, err := e.Encode(context.Background(), c)
 	if err != nil || len(list) != 1 || e.Truncated != 1 || counting.texts > 50 {
 		t.Errorf("%d examples, %d truncated, %d texts tokenized, error %v", len(list), e.Truncated, counting.texts, err)

@@ -3,6 +3,7 @@ package dataset
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,15 +12,28 @@ import (
 
 // This file cuts a dataset into lines, or the elements of a JSON array, in memory bounded by the longest one.
 
-// maxLine bounds a line of a dataset.
-const maxLine = 16 << 20
+// Limits bound a dataset besides its bytes. Zero values take the defaults.
+type Limits struct {
+	LineBytes int // of one line; 0: 16 MiB
+	Lines     int // with content; 0: 16 million
+}
+
+// The defaults of Limits.
+const (
+	maxLine  = 16 << 20
+	maxLines = 16_000_000
+)
 
 // Read calls each for every line that holds a conversation, with the line's number, and keeps no line in memory. It
 // returns an Error, under the name which ("training" or "validation"), where lines cannot be read or each returned a
 // LineError for them; any other error of each or r ends the reading and is returned as it is.
-func Read(r io.Reader, which string, each func(line int, c Conversation) error) error {
-	d := &lines{r: bufio.NewReaderSize(r, 64<<10), report: Error{Dataset: which, Unit: "line"}}
+func Read(r io.Reader, which string, limits Limits, each func(line int, c Conversation) error) error {
+	limits.LineBytes, limits.Lines = cmp.Or(limits.LineBytes, maxLine), cmp.Or(limits.Lines, maxLines)
+	d := &lines{r: bufio.NewReaderSize(r, 64<<10), limits: limits, report: Error{Dataset: which, Unit: "line"}}
 	err := d.scan(func(line int, raw []byte) error {
+		if d.found > limits.Lines {
+			return errTooManyLines
+		}
 		c, err := parseLine(raw)
 		if err != nil {
 			return err
@@ -27,6 +41,10 @@ func Read(r io.Reader, which string, each func(line int, c Conversation) error) 
 		return each(line, c)
 	})
 	switch {
+	case errors.Is(err, errTooManyLines):
+		d.report.Count, d.report.Bad = 0, nil
+		d.report.Reason = fmt.Sprintf("has more than %d lines, which is what this server's memory for training allows", limits.Lines)
+		return &d.report
 	case err != nil:
 		return err
 	case d.report.Count > 0:
@@ -38,14 +56,18 @@ func Read(r io.Reader, which string, each func(line int, c Conversation) error) 
 	return nil
 }
 
+// errTooManyLines ends the reading.
+var errTooManyLines = errors.New("too many lines")
+
 // lines reads either form of a dataset.
 type lines struct {
 	r      *bufio.Reader
+	limits Limits
 	found  int // lines with content
 	report Error
 }
 
-// give hands one line on and notes what is wrong with it.
+// give calls each with a line and records what is wrong with it.
 func (d *lines) give(line int, raw []byte, each func(int, []byte) error) error {
 	d.found++
 	err := each(line, raw)
@@ -62,7 +84,7 @@ func (d *lines) note(line int, reason string) {
 	}
 }
 
-// scan tells the form by how the file begins.
+// scan recognizes the form, lines or an array, by how the file begins.
 func (d *lines) scan(each func(line int, raw []byte) error) error {
 	head, err := d.r.Peek(4)
 	if err != nil && err != io.EOF {
@@ -106,7 +128,7 @@ func (d *lines) jsonl(line int, each func(int, []byte) error) error {
 			return err
 		case long:
 			d.found++
-			d.note(line, fmt.Sprintf("is longer than %d bytes", maxLine))
+			d.note(line, fmt.Sprintf("is longer than %d bytes", d.limits.LineBytes))
 		case len(raw) > 0:
 			if err := d.give(line, raw, each); err != nil {
 				return err
@@ -122,7 +144,7 @@ func (d *lines) jsonl(line int, each func(int, []byte) error) error {
 func (d *lines) line() (raw []byte, long bool, err error) {
 	for {
 		part, err := d.r.ReadSlice('\n')
-		if len(raw)+len(part) > maxLine {
+		if len(raw)+len(part) > d.limits.LineBytes {
 			raw, long = nil, true
 		}
 		if !long {
@@ -136,12 +158,12 @@ func (d *lines) line() (raw []byte, long bool, err error) {
 
 // array reads the elements of a JSON array. What follows a mistake in it cannot be read.
 func (d *lines) array(each func(int, []byte) error) error {
-	m := &meter{r: d.r, left: maxLine}
+	m := &meter{r: d.r, left: d.limits.LineBytes}
 	dec := json.NewDecoder(m)
 	_, err := dec.Token()
 	n := 1
 	for err == nil && dec.More() {
-		m.left = maxLine
+		m.left = d.limits.LineBytes
 		var raw json.RawMessage
 		if err = dec.Decode(&raw); err == nil {
 			if err := d.give(n, raw, each); err != nil {
@@ -151,19 +173,19 @@ func (d *lines) array(each func(int, []byte) error) error {
 		}
 	}
 	if err == nil {
-		m.left = maxLine
+		m.left = d.limits.LineBytes
 		if _, err = dec.Token(); err == nil {
 			if _, err = dec.Token(); err == io.EOF {
 				return nil
 			}
-			d.note(n, "stands behind the end of the array")
+			d.note(n, "comes after the end of the array")
 			return nil
 		}
 	}
 	var syntax *json.SyntaxError
 	switch {
 	case m.left < 0:
-		d.note(n, fmt.Sprintf("is longer than %d bytes; what follows it was not read", maxLine))
+		d.note(n, fmt.Sprintf("is longer than %d bytes; what follows it was not read", d.limits.LineBytes))
 	case errors.As(err, &syntax):
 		d.note(n, fmt.Sprintf("is not JSON: %v; what follows it was not read", syntax))
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
@@ -174,7 +196,7 @@ func (d *lines) array(each func(int, []byte) error) error {
 	return nil
 }
 
-// meter fails when more is read than an element may have.
+// meter is a Reader that returns an error when an element has more than its allowed bytes.
 type meter struct {
 	r    io.Reader
 	left int

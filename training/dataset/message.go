@@ -61,7 +61,7 @@ func parseMessage(raw json.RawMessage, learn bool) (Turn, error) {
 	return t, t.readContent(content, contentKey)
 }
 
-// readRole reads who speaks, by the name the line has for it.
+// readRole reads the role by the name that the line has for it.
 func (t *Turn) readRole(raw json.RawMessage, key string) error {
 	if isNull(raw) {
 		return badLine("has no role")
@@ -72,7 +72,7 @@ func (t *Turn) readRole(raw json.RawMessage, key string) error {
 	return nil
 }
 
-// nameRole turns the role's name into the one that chat templates know.
+// nameRole replaces other names of a role by the one that chat templates know.
 func (t *Turn) nameRole(key string) error {
 	name := t.Message.Role
 	if key == "from" {

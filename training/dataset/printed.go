@@ -9,16 +9,32 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// This file finds what a chat template leaves out: what is not printed would not be learned, and an empty answer learned
-// in its place.
+// This file finds what a chat template leaves out. What is not printed would not be learned, and an empty answer would
+// be learned in its place.
 
 // printedFields are the fields of the assistant's messages that are a part of the answer.
 var printedFields = []string{"tool_calls", "reasoning_content", "reasoning", "thinking"}
 
-// maxPrintedChecks bounds how many messages of a conversation are looked at: a template treats all of a kind alike.
-const maxPrintedChecks = 8
+const (
+	// maxPrintedChecks bounds how many messages of a conversation are looked at: a template treats all of a kind alike.
+	maxPrintedChecks = 8
+	// enoughPrinted is how many conversations show that a template prints tools, or messages of a role, so that the
+	// others are not looked at.
+	enoughPrinted = 64
+)
 
-// HasMore reports whether a conversation has more than texts, so that CheckPrinted looks at it.
+// PrintChecker finds what a chat template leaves out of conversations. It belongs to one goroutine.
+type PrintChecker struct {
+	template *chat.Template
+	printed  map[string]int // how often tools, or the messages of a role, were seen to be printed
+}
+
+// NewPrintChecker returns a PrintChecker for a template.
+func NewPrintChecker(t *chat.Template) *PrintChecker {
+	return &PrintChecker{template: t, printed: make(map[string]int)}
+}
+
+// HasMore reports whether a conversation has more than texts, so that PrintChecker looks at it.
 func (c *Conversation) HasMore() bool {
 	return c.Tools != nil || slices.ContainsFunc(c.Turns, func(t Turn) bool {
 		return t.Message.Role == "tool" || t.Message.Role == "system" || len(t.printed()) > 0
@@ -48,19 +64,20 @@ func CheckRoles(t *chat.Template, c *Conversation) error {
 	return nil
 }
 
-// CheckPrinted returns a LineError that names the first part of the conversation that the template leaves out, so that
-// it would neither be learned nor seen: tools, calls, reasoning, or a whole message of the system or of a tool.
-func CheckPrinted(t *chat.Template, c *Conversation) error {
+// Check returns a LineError that names the first part of the conversation that the template leaves out, so that it would
+// neither be learned nor seen: tools, calls, reasoning, or a whole message of the system or of a tool.
+func (p *PrintChecker) Check(c *Conversation) error {
 	if !c.HasMore() {
 		return nil
 	}
 	messages := c.messages()
-	if c.Tools != nil {
+	if c.Tools != nil && p.printed["tools"] < enoughPrinted {
 		without := c.options(false)
 		without.Tools = nil
-		if sameText(t, messages, messages, c.options(false), without) {
+		if sameText(p.template, messages, messages, c.options(false), without) {
 			return badLine("has tools, which the base's chat template does not print: the model would not see them")
 		}
+		p.printed["tools"]++
 	}
 	left := maxPrintedChecks
 	for i := range c.Turns {
@@ -72,7 +89,7 @@ func CheckPrinted(t *chat.Template, c *Conversation) error {
 			continue
 		}
 		left--
-		if err := checkMessage(t, c, messages, i, fields); err != nil {
+		if err := p.checkMessage(c, messages, i, fields); err != nil {
 			return err
 		}
 	}
@@ -81,23 +98,26 @@ func CheckPrinted(t *chat.Template, c *Conversation) error {
 
 // checkMessage renders a conversation with and without what messages[i] has. An answer is rendered as the last message,
 // because templates leave out what was thought in earlier ones.
-func checkMessage(t *chat.Template, c *Conversation, messages []runtime.Message, i int, fields []string) error {
+func (p *PrintChecker) checkMessage(c *Conversation, messages []runtime.Message, i int, fields []string) error {
 	o := c.options(false)
 	for _, name := range fields {
 		without := slices.Clone(messages[:i+1])
 		without[i].Extra = maps.Clone(messages[i].Extra)
 		delete(without[i].Extra, name)
-		if sameText(t, messages[:i+1], without, o, o) {
+		if sameText(p.template, messages[:i+1], without, o, o) {
 			return badLine("has a message %d with %s, which the base's chat template does not print: it would not be learned", i+1, name)
 		}
 	}
-	if role := messages[i].Role; role != assistant && strings.TrimSpace(messages[i].Content) != "" {
-		without := slices.Clone(messages)
-		without[i].Content = ""
-		if sameText(t, messages, without, o, o) {
-			return badLine("has a message %d of the role %s, which the base's chat template does not print: the model would not see it", i+1, role)
-		}
+	role := messages[i].Role
+	if role == assistant || strings.TrimSpace(messages[i].Content) == "" || p.printed[role] >= enoughPrinted {
+		return nil
 	}
+	without := slices.Clone(messages)
+	without[i].Content = ""
+	if sameText(p.template, messages, without, o, o) {
+		return badLine("has a message %d of the role %s, which the base's chat template does not print: the model would not see it", i+1, role)
+	}
+	p.printed[role]++
 	return nil
 }
 

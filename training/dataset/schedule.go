@@ -143,22 +143,22 @@ func Split(lengths, list []int, tokens int) [][]int {
 	return out
 }
 
-// Batch puts the examples in list in a row, as block-diagonal sequences, whose losses are divided by norm.
-func Batch(all []Example, list []int, norm float64) runtime.TrainBatch {
+// Batch puts examples in a row, as block-diagonal sequences, whose losses are divided by norm.
+func Batch(list []Example, norm float64) runtime.TrainBatch {
 	b := runtime.TrainBatch{Norm: norm}
-	for _, i := range list {
-		b.Tokens = append(b.Tokens, all[i].Tokens...)
-		b.Labels = append(b.Labels, all[i].Labels...)
+	for i := range list {
+		b.Tokens = append(b.Tokens, list[i].Tokens...)
+		b.Labels = append(b.Labels, list[i].Labels...)
 		b.Ends = append(b.Ends, len(b.Tokens))
 	}
 	return b
 }
 
-// Labelled counts the tokens of the examples in list that are learned.
-func Labelled(all []Example, list []int) int {
+// Labelled counts the tokens of examples that are learned.
+func Labelled(list []Example) int {
 	n := 0
-	for _, i := range list {
-		for _, l := range all[i].Labels {
+	for i := range list {
+		for _, l := range list[i].Labels {
 			if l != unlabelled {
 				n++
 			}

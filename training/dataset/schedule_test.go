@@ -129,11 +129,11 @@ func TestShuffledStays(t *testing.T) {
 
 func TestBatch(t *testing.T) {
 	all := []Example{
-		{[]runtime.Token{1, 2, 3}, []runtime.Token{-1, 3, 4}},
 		{[]runtime.Token{5}, []runtime.Token{6}},
+		{[]runtime.Token{1, 2, 3}, []runtime.Token{-1, 3, 4}},
 	}
-	b := Batch(all, []int{1, 0}, 3)
-	if fmt.Sprint(b.Tokens, b.Labels, b.Ends, b.Norm) != "[5 1 2 3] [6 -1 3 4] [1 4] 3" || Labelled(all, []int{1, 0}) != 3 {
+	b := Batch(all, 3)
+	if fmt.Sprint(b.Tokens, b.Labels, b.Ends, b.Norm) != "[5 1 2 3] [6 -1 3 4] [1 4] 3" || Labelled(all) != 3 {
 		t.Errorf("%+v", b)
 	}
 }
