@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -129,11 +130,12 @@ func startIn(t testing.TB, env map[string]string, args ...string) *process {
 // launch starts serve and does not wait.
 func launch(t testing.TB, env map[string]string, args ...string) *process {
 	t.Helper()
-	p := &process{data: t.TempDir(), out: &lockedBuffer{}, errs: &lockedBuffer{}, ended: make(chan error, 1)}
-	for i, a := range args {
-		if a == "--data" {
-			p.data = args[i+1]
-		}
+	p := &process{data: env["LORIKEET_DATA"], out: &lockedBuffer{}, errs: &lockedBuffer{}, ended: make(chan error, 1)}
+	if i := slices.Index(args, "--data"); i >= 0 {
+		p.data = args[i+1]
+	}
+	if p.data == "" {
+		p.data = t.TempDir()
 	}
 	standard := []string{"serve", "--listen", "127.0.0.1:0", "--data", p.data, "--log-level", "warn"}
 	p.Cmd = program(t, env, append(standard, args...)...)
