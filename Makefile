@@ -26,10 +26,18 @@ export CGO_CPPFLAGS := -DGGML_USE_CPU_REPACK -I$(OLLAMA)/llama/llama.cpp/include
 export CGO_CFLAGS   := -O3 -march=$(MARCH) $(AMX)
 export CGO_CXXFLAGS := -O3 -march=$(MARCH) $(AMX)
 
+CLANG_TIDY ?= clang-tidy
+
+# The flags of `make test-asan`, which follow those above.
+SANITIZE := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+
+# The rooms with C++.
+CXX_ROOMS := ./runtime/kernels/... ./runtime/llama/... ./runtime/qlora/...
+
 # The rooms without C.
 PURE := ./tokenizer ./quant/... ./runtime ./runtime/engine/... ./runtime/runtimetest/... ./chat/... ./grammar/... ./tenants ./adapters/... ./training/... ./fetch/... ./openapi/... ./server/... ./demo/... ./docs/... ./internal/bytesize ./internal/disk ./internal/jsonvalue ./internal/parallel ./internal/pytools
 
-.PHONY: build run test test-go test-race bench lint generate env clean
+.PHONY: build run test test-go test-race test-asan bench lint lint-cxx generate env clean
 
 build: ## bin/lorikeet
 	$(GO) build -o bin/lorikeet ./cmd/lorikeet
@@ -48,6 +56,17 @@ test-go: ## the rooms without C, in seconds
 test-race: ## the rooms without C under the race detector
 	$(GO) test -race -short $(PURE)
 
+# An overlay adds the flags of the sanitizers to the packages with our C++ alone, so that llama.cpp is not compiled again.
+# Leaks are not looked for: what only Go's memory points to would count as one.
+test-asan: ## the C++ of our own under AddressSanitizer and UndefinedBehaviorSanitizer
+	@mkdir -p bin/sanitize
+	@$(GO) list -f '{{if .CXXFiles}}{{.Dir}} {{.Name}}{{end}}' $(CXX_ROOMS) | while read -r dir name; do \
+		printf 'package %s\n\n// #cgo CXXFLAGS: %s\n// #cgo LDFLAGS: %s\nimport "C"\n' $$name '$(SANITIZE)' '$(filter -fsanitize=%,$(SANITIZE))' > bin/sanitize/$$name.go; \
+		printf '%s"%s/sanitize.go": "%s/bin/sanitize/%s.go"\n' "$$comma" "$$dir" "$(CURDIR)" $$name; comma=','; \
+	done | { echo '{"Replace": {'; cat; echo '}}'; } > bin/sanitize/overlay.json
+	CGO_CXXFLAGS_ALLOW='-f.*' ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+		$(GO) test -overlay bin/sanitize/overlay.json -short -p 1 -timeout 30m $(CXX_ROOMS)
+
 bench: build ## the side-by-side measurements; each says what it compares
 	$(GO) run ./bench/serve
 	$(GO) run ./bench/step
@@ -58,9 +77,14 @@ bench: build ## the side-by-side measurements; each says what it compares
 	$(GO) run ./bench/coserve
 	$(GO) run ./bench/soak
 
-lint:
+lint: lint-cxx
 	$(GO) vet ./...
 	$(GOLANGCI_LINT) run ./...
+
+lint-cxx: ## clang-tidy over our C++, each file with the flags that the build gives it; .clang-tidy chooses the checks
+	@command -v $(CLANG_TIDY) >/dev/null || { echo '$(CLANG_TIDY) not found: install it, for example: apt-get install clang-tidy' >&2; exit 1; }
+	@$(GO) list -f '{{$$p := .}}{{range .CXXFiles}}{{$$p.Dir}}/{{.}} -- {{join $$p.CgoCPPFLAGS " "}} {{join $$p.CgoCXXFLAGS " "}} -I{{$$p.Dir}}{{"\n"}}{{end}}' $(CXX_ROOMS) | \
+		xargs -P $$(nproc) -L 1 sh -c 'out=$$($(CLANG_TIDY) --quiet "$$@" $$CGO_CPPFLAGS $$CGO_CXXFLAGS 2>&1) || { echo "$$out"; exit 1; }' sh
 
 generate: ## openapi/*.gen.go, demo/demo-base.nf4.gguf, docs/batch.svg and the tables of docs/
 	$(GO) generate ./openapi ./demo ./docs/draw

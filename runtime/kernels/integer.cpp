@@ -72,7 +72,8 @@ void dequantize_q8(const lk_int * w, const uint8_t * strip, int lane, float * ou
         const float scale = lk_half_to_float(half);
         const uint8_t * codes = strip + lk_q8_codes_at(b) + 4*lane;
         for (int i = 0; i < LK_INT_BLOCK; i++) {
-            out[i] = scale*(codes[i/4*64 + i % 4] - LK_INT_ZERO);
+            const int code = codes[i/4*64 + i % 4] - LK_INT_ZERO;
+            out[i] = scale*(float) code;
         }
     }
 }

@@ -81,7 +81,7 @@ template <int FORMAT> void strip_of(const lk_int * w, int s, const char * xq, si
         for (int line = 0; line < (FORMAT == LK_Q6_K ? 2*LK_Q6_GROUP + 32 : LK_Q8_CODES + 32); line += 64) {
             _mm_prefetch((const char *) codes + AHEAD + line, _MM_HINT_T0);
         }
-        block block;
+        block block; // NOLINT(cppcoreguidelines-pro-type-member-init): filled below
         FORMAT == LK_Q6_K ? block.load_q6(strip, b) : block.load_q8(strip, b);
         const char * x = xq;
         for (int t = 0; t < rows; t++, x += xq_stride) {

@@ -74,7 +74,7 @@ void strip(const lk_int * w, int s, const char * xq, size_t xq_stride, int rows,
     memset(f, 0, rows*sizeof(floats));
     const uint8_t * stream = w->data + s*w->strip_bytes;
     for (int b = 0; b < w->blocks; b++) {
-        block block;
+        block block; // NOLINT(cppcoreguidelines-pro-type-member-init): filled below
         w->format == LK_Q6_K ? block.load_q6(stream, b) : block.load_q8(stream, b);
         for (int t = 0; t < rows; t++) {
             const int8_t * q = (const int8_t *) xq + t*xq_stride;

@@ -231,7 +231,7 @@ template <typename B, lk_nf4_kind KIND> void rows_of(const lk_nf4 * w, int s, co
             _mm_prefetch((const char *) codes + AHEAD + line, _MM_HINT_T0);
         }
         lk_prefetch(ahead);
-        B block;
+        B block; // NOLINT(cppcoreguidelines-pro-type-member-init): filled below
         block.load(codes, book);
         const char * x = xq;
         int t = 0;

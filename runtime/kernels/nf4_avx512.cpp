@@ -191,7 +191,7 @@ template <typename P, lk_nf4_kind KIND> __m512 one_row(const stream & w, const c
     for (int b = 0; b < w.blocks; b += P::BLOCKS) {
         const uint8_t * codes = w.data + lk_nf4_codes_at(KIND, b);
         read_ahead<P::BLOCKS>(codes);
-        P piece;
+        P piece; // NOLINT(cppcoreguidelines-pro-type-member-init): filled below
         piece.scales = scales_of<KIND>(w.data, w.tiles, b);
         for (int p = 0; p < P::PARTS; p++) {
             piece.load(codes, p, book);
@@ -212,7 +212,7 @@ template <typename P, lk_nf4_kind KIND> void some_rows(const stream & w, const c
         for (int i = 0; i < P::BLOCKS; i++) {
             lk_prefetch(ahead);
         }
-        P piece;
+        P piece; // NOLINT(cppcoreguidelines-pro-type-member-init): filled below
         piece.scales = scales_of<KIND>(w.data, w.tiles, b);
         for (int p = 0; p < P::PARTS; p++) {
             piece.load(codes, p, book);

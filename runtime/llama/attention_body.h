@@ -206,7 +206,7 @@ void attend_name(const attention_job & job, const attention_tile & tile, int hea
     enum { TOGETHER = 5 }; // queries whose sums fit the registers of AVX-512
     const int size = job.head_size, queries = tile.rows*heads;
     const size_t kv = (size_t) (head/(job.heads/job.kv_heads));
-    attention_state s;
+    attention_state s; // NOLINT(cppcoreguidelines-pro-type-member-init): begin fills it
     begin(s, job, tile, head, heads);
     for (int c = 0; c < tile.n; c += ATTENTION_BLOCK) {
         read_block(s, job, job.k + kv*job.k_head, job.v + kv*job.v_head, tile.cells + c, tile.n - c);

@@ -94,6 +94,7 @@ private:
 class Matcher {
 public:
     Matcher(const wall_grammar & g, std::shared_ptr<const TokenBytes> tokens);
+    ~Matcher() = default;
     Matcher(const Matcher &) = delete;
     Matcher & operator=(const Matcher &) = delete;
 
@@ -118,7 +119,7 @@ private:
     };
     struct Edge {
         Mask mask;
-        State to;
+        State to = NOWHERE;
     };
     struct Set {
         uint32_t first, count;   // in members
@@ -128,7 +129,7 @@ private:
     };
     // A place in the bytes of an answer: a state, and the beginning of a character that is not complete.
     struct Point {
-        State state;
+        State state = NOWHERE;
         uint32_t value = 0, least = 0; // the bits so far; the smallest character that may be written with so many bytes
         int missing = 0;               // bytes
     };

@@ -25,7 +25,7 @@ std::vector<float> row_lengths(const Model & m, int target, int rank, float scal
     in_background(w.n_out, [&](int row, int rows) {
         const auto from = read(w, change, row, rows);
         for (int r = 0; r < rows; r++) {
-            out[(size_t) (row + r)] = lq_length(&from[(size_t) r*w.n_in], w.n_in);
+            out[(size_t) row + (size_t) r] = lq_length(&from[(size_t) r*w.n_in], w.n_in);
         }
     });
     return out;

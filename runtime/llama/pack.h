@@ -38,8 +38,8 @@ struct Plain {
 struct Replaced {
     std::vector<int32_t> ids;                // which rows, rising; empty: all
     std::unordered_map<int32_t, size_t> at;  // row -> its place; empty: all
-    bool f32;
-    size_t width;
+    bool f32 = false;
+    size_t width = 0;
     InArena<uint8_t> data; // (ids or all, width) in F32 or F16
 
     size_t row_bytes() const { return width*(f32 ? 4 : 2); }

@@ -32,6 +32,7 @@ class Placement {
 public:
     // mmid_rank > 0 selects the mmid back end.
     Placement(std::shared_ptr<const Model> m, int sequences, int mmid_rank);
+    ~Placement() = default;
     Placement(const Placement &) = delete;
     Placement & operator=(const Placement &) = delete;
 

@@ -213,6 +213,7 @@ wall_sampler * wall_sampler_new(const wall_model * m, const wall_sampling * s, c
     Call call(m->model->log);
     return guarded(err, (wall_sampler *) nullptr, [&] {
         std::vector<llama_logit_bias> biases;
+        biases.reserve((size_t) n_bias);
         for (int32_t i = 0; i < n_bias; i++) {
             biases.push_back({bias_tokens[i], bias[i]});
         }

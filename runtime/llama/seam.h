@@ -74,8 +74,8 @@ public:
     // The products that share their activations: q, k and v, or gate and up. One node readies the activations for all
     // of them. Lives as long as the graph.
     struct Group {
-        const Rows * rows;
-        const Span * span;
+        const Rows * rows = nullptr;
+        const Span * span = nullptr;
         int mode = -1;                 // of the NF4 products whose activations the node prepares; -1: none
         ggml_tensor * ready = nullptr;
         std::vector<int> targets;      // each has its own slot of hidden rows
@@ -87,9 +87,9 @@ public:
     };
     // What a node needs when it runs. Lives as long as the graph.
     struct Node {
-        const Rows * rows;
-        const Span * span;
-        int target;
+        const Rows * rows = nullptr;
+        const Span * span = nullptr;
+        int target = 0;
         const Group * group = nullptr;
         int slot = 0;
         const lk_nf4 * weight = nullptr; // where the node is the product as well
@@ -132,8 +132,8 @@ public:
 
     // One layer's node. Threads take pieces of its work as they become free.
     struct Node {
-        const Attention * attention;
-        float scale;
+        const Attention * attention = nullptr;
+        float scale = 0;
         std::atomic<int> next{0};
     };
 

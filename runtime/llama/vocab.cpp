@@ -21,6 +21,7 @@ int32_t wall_known_template(const wall_model * w, const char * const * roles, co
             return -1;
         }
         std::vector<llama_chat_message> messages;
+        messages.reserve((size_t) n);
         for (int i = 0; i < n; i++) {
             messages.push_back({roles[i], contents[i]});
         }

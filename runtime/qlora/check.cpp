@@ -1,4 +1,4 @@
-// What a model and a job must be: every fault is found before any memory is taken, and named.
+// Checks a model and the options of a trainer before any memory is allocated, and names what is wrong.
 #include "../kernels/kernels.h"
 #include "trainer.h"
 #include <set>
@@ -30,10 +30,10 @@ std::string target_name(int layer, int target) {
 
 void check_model(const lq_model & m) {
     if (m.n_embd <= 0 || m.n_layers <= 0 || m.n_heads <= 0 || m.n_kv_heads <= 0 || m.head_size <= 0 || m.n_ff <= 0 || m.n_vocab <= 0) {
-        bad("a size of the model is not positive");
+        bad("a dimension of the model is not positive");
     }
     if (m.n_heads % m.n_kv_heads || m.head_size % 2) {
-        bad("the model's heads cannot be grouped or paired");
+        bad("the number of attention heads must be a multiple of the number of KV heads, and the head size even");
     }
     const int q = m.n_heads*m.head_size, kv = m.n_kv_heads*m.head_size;
     const int in[LQ_LINEARS] = {m.n_embd, m.n_embd, m.n_embd, q, m.n_embd, m.n_embd, m.n_ff};
@@ -44,10 +44,10 @@ void check_model(const lq_model & m) {
             check_weight(l.linear[j], target_name(i, j), in[j], out[j]);
         }
         if (!l.attn_norm || !l.ffn_norm || !l.q_norm != !l.k_norm) {
-            bad("blk." + std::to_string(i) + " lacks a norm");
+            bad("blk." + std::to_string(i) + " has no weight of a norm");
         }
         if (!l.q_norm != !m.layers[0].q_norm) {
-            bad("blk." + std::to_string(i) + " differs from blk.0 in having norms of q and k");
+            bad("blk." + std::to_string(i) + " and blk.0 must both have norms of q and k, or neither");
         }
     }
     check_weight(m.embed, "token_embd", m.n_embd, m.n_vocab);
@@ -84,7 +84,7 @@ void check_options(const lq_model & m, const lq_options & o) {
             bad(name + " has rank " + std::to_string(x.rank) + ", which must lie in [1, " + std::to_string((int) LK_MAX_RANK) + "]");
         }
         if (x.dora && x.target == LQ_EMBED) {
-            bad(name + " cannot be trained with DoRA (use_dora): it has no product to scale");
+            bad(name + " cannot be trained with DoRA (use_dora): it is looked up, not multiplied");
         }
         if (!seen.insert(name).second) {
             bad(name + " is named twice");

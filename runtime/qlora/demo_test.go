@@ -144,6 +144,9 @@ func logitsEqualDecoding(t *testing.T, path string) {
 // Four sequences of random words are learned by heart on the resident weights; decoding with the adapter gives back
 // every token, and without it the base answers as before, bit for bit.
 func TestMemorisedTokensAreDecoded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it trains for 120 steps")
+	}
 	const length, prompt = 40, 8
 	s := serve(t, llama.Options{Bytes: demo.Base(), Name: demo.Name})
 	// Words of a text: tokens that the base never saw all have the same row in its tied head.

@@ -8,14 +8,14 @@
 namespace lq {
 
 // Takes the lengths of all modules with DoRA, and their gains.
-void Trainer::plan_lengths() {
+void Trainer::schedule_lengths() {
     for (const Lora & l : loras) {
         if (!l.dora) {
             continue;
         }
         const int groups = (l.n_out + LQ_READ_ROWS - 1)/LQ_READ_ROWS;
         const double cost = 2.0*LQ_READ_ROWS*l.n_in*(l.rank + 2);
-        plan.ranges(groups, [cost](int) { return cost; }, [this, &l](int begin, int end) {
+        schedule.ranges(groups, [cost](int) { return cost; }, [this, &l](int begin, int end) {
             const lq_low_rank change = {l.rank, l.scale, l.a, l.b, 1, (size_t) l.n_out};
             compute.pool->run(end - begin, [&](int i, int thread) {
                 const int row = (begin + i)*LQ_READ_ROWS, rows = std::min((int) LQ_READ_ROWS, l.n_out - row);
@@ -32,11 +32,11 @@ void Trainer::plan_lengths() {
 
 // The magnitudes of a new adapter are the lengths themselves: with B zero the gains are 1, to the bit.
 void Trainer::begin_magnitudes() {
-    plan_lengths();
-    while (!plan.finished()) {
-        plan.run_next();
+    schedule_lengths();
+    while (!schedule.finished()) {
+        schedule.run_next();
     }
-    plan.clear();
+    schedule.clear();
     for (const Lora & l : loras) {
         if (l.dora) {
             std::copy(l.lengths, l.lengths + l.n_out, l.m);
@@ -45,9 +45,9 @@ void Trainer::begin_magnitudes() {
 }
 
 // y (rows, n_out) (+)= g .* z
-void Trainer::plan_gain(const Use & u, float * y, bool accumulate) {
+void Trainer::schedule_gain(const Use & u, float * y, bool accumulate) {
     const Lora & l = *u.l.lora;
-    plan.add([=, &l] {
+    schedule.add([=, &l] {
         compute.pool->ranges(u.rows, [&](int begin, int end, int) {
             for (int t = begin; t < end; t++) {
                 const float * z = u.z + (size_t) t*l.n_out;
@@ -62,9 +62,9 @@ void Trainer::plan_gain(const Use & u, float * y, bool accumulate) {
 
 // Packs the gradient of the product with the weight: dy (rows, n_out), or of DoRA dz = g .* dy, and then dm += the sum
 // over the rows of dy .* z / length. Returns the floats that were packed.
-const float * Trainer::plan_output_gradient(const Use & u, const float * dy, Left packed) {
+const float * Trainer::schedule_output_gradient(const Use & u, const float * dy, Left packed) {
     const float * from = u.z ? w.dz : dy;
-    plan.add([=] {
+    schedule.add([=] {
         if (u.z) {
             const Lora & l = *u.l.lora;
             compute.pool->ranges(l.n_out, [&](int begin, int end, int) { // an output is summed in one order

@@ -53,6 +53,9 @@ func TestDoRAGradients(t *testing.T) {
 	for name, shape := range shapes {
 		for _, kind := range []qloratest.Kind{qloratest.F32, qloratest.NF4} {
 			t.Run(fmt.Sprintf("%s %v", name, kind), func(t *testing.T) {
+				if testing.Short() && name != "qwen2" {
+					t.Skip("-short takes one architecture")
+				}
 				m := newSample(t, shape, kind, kind)
 				rng := rand.New(rand.NewPCG(7, 7))
 				batch := randomBatch(rng, m.Vocab(), 5, 40, 1, 17)

@@ -1,4 +1,4 @@
-// The one source of the Fill functions. Included by rows_*.cpp after they have chosen an instruction set.
+// The source of the Fill functions for every instruction set. Included by rows_*.cpp after they have chosen an instruction set.
 // The formats are ggml's (ggml-common.h); every one is read here in blocks of 32 columns.
 #include "../kernels/layout.h"
 #include "vec.h"
@@ -112,8 +112,8 @@ void q6_k(const Weight & w, int row, int block, float * out) {
 
 VEC_FN void iq4_nl_codes(ivec q, float d, float * out) {
     const vec book = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-    store(out, __builtin_shuffle(book, q & 15)*d);
-    store(out + 16, __builtin_shuffle(book, q >> 4)*d);
+    store(out, look_up(book, q & 15)*d);
+    store(out + 16, look_up(book, q >> 4)*d);
 }
 
 void iq4_nl(const Weight & w, int row, int block, float * out) {
@@ -211,7 +211,7 @@ void fill_nf4(const Weight & w, int row, int rows, int col, int cols, float * ou
                 ivec words;
                 memcpy(&words, codes, sizeof words);
                 for (int k = 0; k < 8; k++) {
-                    store(out + (size_t) (c + 8*g + lk_nf4_nibble_column(k))*ld + r, __builtin_shuffle(book, (words >> 4*k) & 15)*scale);
+                    store(out + (size_t) (c + 8*g + lk_nf4_nibble_column(k))*ld + r, look_up(book, (words >> 4*k) & 15)*scale);
                 }
             }
         }

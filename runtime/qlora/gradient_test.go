@@ -24,6 +24,9 @@ func TestGradients(t *testing.T) {
 					if dropout > 0 && kind != qloratest.F32 {
 						t.Skip("dropout does not meet the weights")
 					}
+					if testing.Short() && name != "qwen3" {
+						t.Skip("-short takes one architecture")
+					}
 					m := newSample(t, shape, kind, kind)
 					rng := rand.New(rand.NewPCG(7, 7))
 					batch := randomBatch(rng, m.Vocab(), 5, 40, 1, 17)
@@ -50,6 +53,9 @@ func TestGradientsOfEveryType(t *testing.T) {
 	shape.Embedding, shape.FeedForward, shape.Heads, shape.KVHeads, shape.HeadSize, shape.Layers = 256, 256, 4, 2, 64, 1
 	for _, kind := range []qloratest.Kind{qloratest.F16, qloratest.BF16, qloratest.Q8_0, qloratest.Q4_K, qloratest.Q6_K} {
 		t.Run(kind.String(), func(t *testing.T) {
+			if testing.Short() && kind != qloratest.Q6_K {
+				t.Skip("-short takes one type")
+			}
 			m := newSample(t, shape, kind, kind)
 			rng := rand.New(rand.NewPCG(7, 7))
 			batch := randomBatch(rng, m.Vocab(), 5, 40, 17)

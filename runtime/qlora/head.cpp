@@ -13,16 +13,16 @@ Use Trainer::head_use(int rows, int from) const {
     return {{&model.head, lora}, rows, w.head_normed, lora ? w.head_hidden : nullptr, lora && lora->dora ? w.head_z : nullptr, mask};
 }
 
-void Trainer::plan_loss(bool gradients) {
+void Trainer::schedule_loss(bool gradients) {
     const int n = (int) labelled.size(), step = std::min((int) HEAD_ROWS, options.max_tokens);
     losses.assign(n, {});
     if (gradients) {
-        plan.add([this] { memset(w.grad, 0, (size_t) T*model.n_embd*sizeof(float)); });
+        schedule.add([this] { memset(w.grad, 0, (size_t) T*model.n_embd*sizeof(float)); });
     }
     for (int from = 0; from < n; from += step) {
-        plan_loss_chunk(from, std::min(step, n - from), gradients);
+        schedule_loss_chunk(from, std::min(step, n - from), gradients);
     }
-    plan.add([this, n] {
+    schedule.add([this, n] {
         result.loss = 0;
         result.labelled = n;
         result.right = 0;
@@ -36,20 +36,20 @@ void Trainer::plan_loss(bool gradients) {
     });
 }
 
-void Trainer::plan_loss_chunk(int from, int rows, bool gradients) {
+void Trainer::schedule_loss_chunk(int from, int rows, bool gradients) {
     const int d = model.n_embd, V = model.n_vocab;
     const Use head = head_use(rows, from);
     const Left x = input(rows, d), dy = left(w.left_dy, rows, V);
     const int * at = labelled.data() + from;
-    plan.add([=] {
+    schedule.add([=] {
         for (int i = 0; i < rows; i++) {
             memcpy(w.head_in + (size_t) i*d, w.residual.back() + (size_t) at[i]*d, d*sizeof(float));
         }
         rms_norm(compute, w.head_in, model.out_norm, model.norm_eps, rows, d, w.head_normed);
         pack_left(compute, x, {w.head_normed, d});
     });
-    plan_linear(head, x, w.logits, false);
-    plan.add([=] {
+    schedule_linear(head, x, w.logits, false);
+    schedule.add([=] {
         std::vector<int> labels(rows);
         for (int i = 0; i < rows; i++) {
             labels[i] = label[at[i]];
@@ -60,11 +60,11 @@ void Trainer::plan_loss_chunk(int from, int rows, bool gradients) {
         return;
     }
     const bool below = first_layer < model.n_layers || trains(LQ_EMBED);
-    const float * from_logits = plan_output_gradient(head, w.logits, dy);
-    plan_input_gradient(head, dy, below ? w.head_grad : nullptr, false);
-    plan_parameter_gradients(head, from_logits);
+    const float * from_logits = schedule_output_gradient(head, w.logits, dy);
+    schedule_input_gradient(head, dy, below ? w.head_grad : nullptr, false);
+    schedule_parameter_gradients(head, from_logits);
     if (below) {
-        plan.add([=] {
+        schedule.add([=] {
             rms_norm_backward(compute, w.head_in, model.out_norm, w.head_grad, model.norm_eps, rows, d, w.head_grad, false);
             for (int i = 0; i < rows; i++) {
                 memcpy(w.grad + (size_t) at[i]*d, w.head_grad + (size_t) i*d, d*sizeof(float));

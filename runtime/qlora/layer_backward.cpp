@@ -4,47 +4,47 @@
 
 namespace lq {
 
-void Trainer::plan_backward(int layer, Activations & a, bool input_needed) {
+void Trainer::schedule_backward(int layer, Activations & a, bool input_needed) {
     const lq_layer & l = model.layers[layer];
     const int d = model.n_embd, ff = model.n_ff;
     const Left narrow = left(w.left_dy, T, d), wide = left(w.left_dy, T, ff);
 
     // down
     const Use down = use(layer, LQ_DOWN, w.act, a);
-    plan.add([=, &a] { swiglu(compute, a.gate, a.up, (size_t) T*ff, w.act); });
-    const float * dy = plan_output_gradient(down, w.grad, narrow);
-    plan_input_gradient(down, narrow, w.wide, false);
-    plan_parameter_gradients(down, dy);
+    schedule.add([=, &a] { swiglu(compute, a.gate, a.up, (size_t) T*ff, w.act); });
+    const float * dy = schedule_output_gradient(down, w.grad, narrow);
+    schedule_input_gradient(down, narrow, w.wide, false);
+    schedule_parameter_gradients(down, dy);
     // gate and up
     const Use gate = use(layer, LQ_GATE, w.normed, a), up = use(layer, LQ_UP, w.normed, a);
-    plan.add([=, &l, &a] {
+    schedule.add([=, &l, &a] {
         swiglu_backward(compute, a.gate, a.up, (size_t) T*ff, w.wide, w.wide2);
         rms_norm(compute, a.middle, l.ffn_norm, model.norm_eps, T, d, w.normed);
     });
-    dy = plan_output_gradient(gate, w.wide, wide);
-    plan_input_gradient(gate, wide, w.grad2, false);
-    plan_parameter_gradients(gate, dy);
-    dy = plan_output_gradient(up, w.wide2, wide);
-    plan_input_gradient(up, wide, w.grad2, true);
-    plan_parameter_gradients(up, dy);
+    dy = schedule_output_gradient(gate, w.wide, wide);
+    schedule_input_gradient(gate, wide, w.grad2, false);
+    schedule_parameter_gradients(gate, dy);
+    dy = schedule_output_gradient(up, w.wide2, wide);
+    schedule_input_gradient(up, wide, w.grad2, true);
+    schedule_parameter_gradients(up, dy);
     // the norm before them, and o
     const Use o = use(layer, LQ_O, a.attended, a);
-    plan.add([=, &l, &a] { rms_norm_backward(compute, a.middle, l.ffn_norm, w.grad2, model.norm_eps, T, d, w.grad, true); });
-    dy = plan_output_gradient(o, w.grad, narrow);
-    plan_input_gradient(o, narrow, w.d_attended, false);
-    plan_parameter_gradients(o, dy);
-    plan_attention_backward(layer, a, input_needed);
+    schedule.add([=, &l, &a] { rms_norm_backward(compute, a.middle, l.ffn_norm, w.grad2, model.norm_eps, T, d, w.grad, true); });
+    dy = schedule_output_gradient(o, w.grad, narrow);
+    schedule_input_gradient(o, narrow, w.d_attended, false);
+    schedule_parameter_gradients(o, dy);
+    schedule_attention_backward(layer, a, input_needed);
 }
 
-void Trainer::plan_attention_backward(int layer, Activations & a, bool input_needed) {
+void Trainer::schedule_attention_backward(int layer, Activations & a, bool input_needed) {
     const lq_layer & l = model.layers[layer];
     const int d = model.n_embd, heads = model.n_heads, kv_heads = model.n_kv_heads, size = model.head_size;
     const float * x = w.residual[layer];
     float * dq = w.wide;
-    plan.ranges((int) wholes.size(), [this](int i) { return 2.5*flops_of(attention_shape, wholes[i]); }, [=, &a](int begin, int end) {
+    schedule.ranges((int) wholes.size(), [this](int i) { return 2.5*flops_of(attention_shape, wholes[i]); }, [=, &a](int begin, int end) {
         attention_backward(compute, attention_shape, wholes.data() + begin, end - begin, a.q, a.k, a.v, a.attended, w.d_attended, dq, w.dk, w.dv);
     });
-    plan.add([=, &l, &a] {
+    schedule.add([=, &l, &a] {
         rope_backward(compute, rotary, dq, T, heads);
         rope_backward(compute, rotary, w.dk, T, kv_heads);
         if (l.q_norm) {
@@ -57,12 +57,12 @@ void Trainer::plan_attention_backward(int layer, Activations & a, bool input_nee
     for (int i = LQ_Q; i <= LQ_V; i++) {
         const Use u = use(layer, i, w.normed, a);
         const Left dy = left(w.left_dy, T, u.l.w->n_out);
-        const float * from = plan_output_gradient(u, gradients[i], dy);
-        plan_input_gradient(u, dy, input_needed ? w.grad2 : nullptr, i != LQ_Q);
-        plan_parameter_gradients(u, from);
+        const float * from = schedule_output_gradient(u, gradients[i], dy);
+        schedule_input_gradient(u, dy, input_needed ? w.grad2 : nullptr, i != LQ_Q);
+        schedule_parameter_gradients(u, from);
     }
     if (input_needed) {
-        plan.add([=, &l] { rms_norm_backward(compute, x, l.attn_norm, w.grad2, model.norm_eps, T, d, w.grad, true); });
+        schedule.add([=, &l] { rms_norm_backward(compute, x, l.attn_norm, w.grad2, model.norm_eps, T, d, w.grad, true); });
     }
 }
 

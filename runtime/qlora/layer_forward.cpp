@@ -5,7 +5,7 @@
 namespace lq {
 
 // whole: the layer's output is wanted; without it only what backward needs is computed again.
-void Trainer::plan_forward(int layer, Activations & a, bool whole) {
+void Trainer::schedule_forward(int layer, Activations & a, bool whole) {
     const lq_layer & l = model.layers[layer];
     const int d = model.n_embd, ff = model.n_ff, q_width = attention_shape.q_width();
     const float * x = w.residual[layer];
@@ -13,14 +13,14 @@ void Trainer::plan_forward(int layer, Activations & a, bool whole) {
     const Left narrow = input(T, d), attended = input(T, q_width), act = input(T, ff);
     const size_t bytes = (size_t) T*d*sizeof(float);
 
-    plan.add([=, &l] {
+    schedule.add([=, &l] {
         rms_norm(compute, x, l.attn_norm, model.norm_eps, T, d, w.normed);
         pack_left(compute, narrow, {w.normed, d});
     });
-    plan_linear(use(layer, LQ_Q, w.normed, a), narrow, l.q_norm ? a.q_raw : a.q, false);
-    plan_linear(use(layer, LQ_K, w.normed, a), narrow, l.k_norm ? a.k_raw : a.k, false);
-    plan_linear(use(layer, LQ_V, w.normed, a), narrow, a.v, false);
-    plan.add([=, &l, &a] {
+    schedule_linear(use(layer, LQ_Q, w.normed, a), narrow, l.q_norm ? a.q_raw : a.q, false);
+    schedule_linear(use(layer, LQ_K, w.normed, a), narrow, l.k_norm ? a.k_raw : a.k, false);
+    schedule_linear(use(layer, LQ_V, w.normed, a), narrow, a.v, false);
+    schedule.add([=, &l, &a] {
         const int heads = model.n_heads, kv_heads = model.n_kv_heads, size = model.head_size;
         if (l.q_norm) {
             rms_norm(compute, a.q_raw, l.q_norm, model.norm_eps, T*heads, size, a.q);
@@ -29,26 +29,26 @@ void Trainer::plan_forward(int layer, Activations & a, bool whole) {
         rope(compute, rotary, a.q, T, heads);
         rope(compute, rotary, a.k, T, kv_heads);
     });
-    plan.ranges((int) blocks.size(), [this](int i) { return flops_of(attention_shape, blocks[i]); }, [this, &a](int begin, int end) {
+    schedule.ranges((int) blocks.size(), [this](int i) { return flops_of(attention_shape, blocks[i]); }, [this, &a](int begin, int end) {
         attention(compute, attention_shape, blocks.data() + begin, end - begin, a.q, a.k, a.v, a.attended);
     });
-    plan.add([=, &a] {
+    schedule.add([=, &a] {
         pack_left(compute, attended, {a.attended, q_width});
         memcpy(a.middle, x, bytes);
     });
-    plan_linear(use(layer, LQ_O, a.attended, a), attended, a.middle, true);
+    schedule_linear(use(layer, LQ_O, a.attended, a), attended, a.middle, true);
 
-    plan.add([=, &l, &a] {
+    schedule.add([=, &l, &a] {
         rms_norm(compute, a.middle, l.ffn_norm, model.norm_eps, T, d, w.normed);
         pack_left(compute, narrow, {w.normed, d});
     });
-    plan_linear(use(layer, LQ_GATE, w.normed, a), narrow, a.gate, false);
-    plan_linear(use(layer, LQ_UP, w.normed, a), narrow, a.up, false);
+    schedule_linear(use(layer, LQ_GATE, w.normed, a), narrow, a.gate, false);
+    schedule_linear(use(layer, LQ_UP, w.normed, a), narrow, a.up, false);
     const Use down = use(layer, LQ_DOWN, w.act, a);
     if (!whole && !down.l.lora) {
         return;
     }
-    plan.add([=, &a] {
+    schedule.add([=, &a] {
         swiglu(compute, a.gate, a.up, (size_t) T*ff, w.act);
         pack_left(compute, act, {w.act, ff});
         if (whole) {
@@ -56,11 +56,11 @@ void Trainer::plan_forward(int layer, Activations & a, bool whole) {
         }
     });
     if (whole) {
-        plan_linear(down, act, out, true);
+        schedule_linear(down, act, out, true);
     } else if (down.z) {
-        plan_product(down, act, down.z, false);
+        schedule_product(down, act, down.z, false);
     } else {
-        plan_hidden(down, act);
+        schedule_hidden(down, act);
     }
 }
 

@@ -11,47 +11,47 @@ Use Trainer::use(int layer, int target, const float * x, const Activations & a) 
 }
 
 // hidden (rows, rank) = drop(x) A^T
-void Trainer::plan_hidden(const Use & u, Left x) {
+void Trainer::schedule_hidden(const Use & u, Left x) {
     if (!u.l.lora) {
         return;
     }
     const Lora & l = *u.l.lora;
     if (drop > 0) {
         const Left dropped = left(w.left_dropped, u.rows, l.n_in);
-        plan.add([=, &l] {
+        schedule.add([=, &l] {
             dropout(compute, u.x, u.rows, l.n_in, u.mask, drop, w.dropped);
             pack_left(compute, dropped, {w.dropped, l.n_in});
         });
         x = dropped;
     }
-    plan.multiply(compute, product(x, Right::transposed({l.a, l.n_in}, l.n_in, l.rank), u.hidden, l.rank));
+    schedule.multiply(compute, product(x, Right::transposed({l.a, l.n_in}, l.n_in, l.rank), u.hidden, l.rank));
 }
 
 // y (rows, n_out) (+)= x W^T + scale * hidden B^T; x is u.x packed.
-void Trainer::plan_product(const Use & u, Left x, float * y, bool accumulate) {
+void Trainer::schedule_product(const Use & u, Left x, float * y, bool accumulate) {
     const Weight & weight = *u.l.w;
     Product p = product(x, Right::forward(weight), y, weight.n_out, accumulate);
     if (u.l.lora) {
         const Lora & l = *u.l.lora;
-        plan_hidden(u, x);
+        schedule_hidden(u, x);
         p.a2 = left(w.left_hidden, u.rows, l.rank);
         p.b2 = Right::of({l.b, l.n_out}, l.rank, l.n_out);
-        plan.add([=, &l] { pack_left(compute, p.a2, {u.hidden, l.rank}, l.scale); });
+        schedule.add([=, &l] { pack_left(compute, p.a2, {u.hidden, l.rank}, l.scale); });
     }
-    plan.multiply(compute, p);
+    schedule.multiply(compute, p);
 }
 
 // y (rows, n_out) (+)= the layer's output; x is u.x packed.
-void Trainer::plan_linear(const Use & u, Left x, float * y, bool accumulate) {
+void Trainer::schedule_linear(const Use & u, Left x, float * y, bool accumulate) {
     const Weight & weight = *u.l.w;
     if (u.z) {
-        plan_product(u, x, u.z, false);
-        plan_gain(u, y, accumulate);
+        schedule_product(u, x, u.z, false);
+        schedule_gain(u, y, accumulate);
     } else {
-        plan_product(u, x, y, accumulate);
+        schedule_product(u, x, y, accumulate);
     }
     if (weight.bias) {
-        plan.add([=, &weight] {
+        schedule.add([=, &weight] {
             compute.pool->ranges(u.rows, [&](int begin, int end, int) {
                 for (size_t t = begin; t < (size_t) end; t++) {
                     compute.kernels.rows->add(weight.bias, weight.n_out, y + t*weight.n_out);
@@ -61,28 +61,28 @@ void Trainer::plan_linear(const Use & u, Left x, float * y, bool accumulate) {
     }
 }
 
-// d_hidden (rows, rank) = scale * dy B^T, and dx (rows, n_in) (+)= what dy means for x; dx NULL: not needed.
-void Trainer::plan_input_gradient(const Use & u, Left dy, float * dx, bool accumulate) {
+// d_hidden (rows, rank) = scale * dy B^T, and dx (rows, n_in) (+)= the gradient of x; dx NULL: not needed.
+void Trainer::schedule_input_gradient(const Use & u, Left dy, float * dx, bool accumulate) {
     const Weight & weight = *u.l.w;
     const Lora * l = u.l.lora;
     if (l) {
-        plan.multiply(compute, product(dy, Right::transposed({l->b, l->n_out}, l->n_out, l->rank), w.d_hidden, l->rank, false, l->scale));
+        schedule.multiply(compute, product(dy, Right::transposed({l->b, l->n_out}, l->n_out, l->rank), w.d_hidden, l->rank, false, l->scale));
     }
     if (!dx) {
         return;
     }
     Product p = product(dy, Right::backward(weight), dx, weight.n_in, accumulate);
     if (!l) {
-        plan.multiply(compute, p);
+        schedule.multiply(compute, p);
         return;
     }
     const Left hidden = left(w.left_hidden, u.rows, l->rank);
     const Right a = Right::of({l->a, l->n_in}, l->rank, l->n_in);
-    plan.add([=] { pack_left(compute, hidden, {w.d_hidden, l->rank}); });
+    schedule.add([=] { pack_left(compute, hidden, {w.d_hidden, l->rank}); });
     if (drop > 0) { // the adapter's part passes through the mask, the base's does not
-        plan.multiply(compute, p);
-        plan.multiply(compute, product(hidden, a, w.dropped, l->n_in));
-        plan.add([=] {
+        schedule.multiply(compute, p);
+        schedule.multiply(compute, product(hidden, a, w.dropped, l->n_in));
+        schedule.add([=] {
             dropout(compute, w.dropped, u.rows, l->n_in, u.mask, drop, w.dropped);
             add(compute, w.dropped, (size_t) u.rows*l->n_in, dx);
         });
@@ -90,25 +90,25 @@ void Trainer::plan_input_gradient(const Use & u, Left dy, float * dx, bool accum
     }
     p.a2 = hidden;
     p.b2 = a;
-    plan.multiply(compute, p);
+    schedule.multiply(compute, p);
 }
 
-// db += scale * hidden^T dy, da += d_hidden^T drop(x). Follows plan_input_gradient of the same layer.
-void Trainer::plan_parameter_gradients(const Use & u, const float * dy) {
+// db += scale * hidden^T dy, da += d_hidden^T drop(x). Follows schedule_input_gradient of the same layer.
+void Trainer::schedule_parameter_gradients(const Use & u, const float * dy) {
     if (!u.l.lora) {
         return;
     }
     const Lora & l = *u.l.lora;
     const Left turned = left(w.left_hidden, l.rank, u.rows);
-    plan.add([=, &l] { pack_left_transposed(compute, turned, {u.hidden, l.rank}, l.scale); });
-    plan.multiply(compute, product(turned, Right::of({dy, l.n_out}, u.rows, l.n_out), l.db, l.n_out, true));
+    schedule.add([=, &l] { pack_left_transposed(compute, turned, {u.hidden, l.rank}, l.scale); });
+    schedule.multiply(compute, product(turned, Right::of({dy, l.n_out}, u.rows, l.n_out), l.db, l.n_out, true));
     const float * x = u.x;
     if (drop > 0) {
-        plan.add([=, &l] { dropout(compute, u.x, u.rows, l.n_in, u.mask, drop, w.dropped); });
+        schedule.add([=, &l] { dropout(compute, u.x, u.rows, l.n_in, u.mask, drop, w.dropped); });
         x = w.dropped;
     }
-    plan.add([=, &l] { pack_left_transposed(compute, turned, {w.d_hidden, l.rank}); });
-    plan.multiply(compute, product(turned, Right::of({x, l.n_in}, u.rows, l.n_in), l.da, l.n_in, true));
+    schedule.add([=, &l] { pack_left_transposed(compute, turned, {w.d_hidden, l.rank}); });
+    schedule.multiply(compute, product(turned, Right::of({x, l.n_in}, u.rows, l.n_in), l.da, l.n_in, true));
 }
 
 } // namespace lq

@@ -30,7 +30,7 @@ func NewModel(views unsafe.Pointer, release func()) *Model {
 // OfLlama returns views of the tensors of a loaded llama_model. packedOf, an lk_packed_of of kernels/layout.h, is
 // asked with context for the packed weight that stands for a tensor; nil: there are none. release is called by Close
 // and may give the owner's hold on the model back. It returns an error wrapping runtime.ErrTrain that names the
-// architecture or the tensor which training does not know; release is then not called.
+// architecture or the tensor which training does not support, or runtime.ErrMemory; release is then not called.
 func OfLlama(model, packedOf, context unsafe.Pointer, release func()) (*Model, error) {
 	const size = 512
 	message := (*C.char)(C.calloc(size, 1))
@@ -38,9 +38,9 @@ func OfLlama(model, packedOf, context unsafe.Pointer, release func()) (*Model, e
 		return nil, fmt.Errorf("%w: there is none for an error message", runtime.ErrMemory)
 	}
 	defer C.free(unsafe.Pointer(message))
-	views := C.lq_llama_new(model, (*C.lk_packed_of)(packedOf), context, message, size)
-	if views == nil {
-		return nil, fmt.Errorf("%w: %s", runtime.ErrTrain, C.GoString(message))
+	var views *C.lq_llama
+	if err := errorOf(C.lq_llama_new(model, (*C.lk_packed_of)(packedOf), context, &views, message, size), message); err != nil {
+		return nil, err
 	}
 	return NewModel(unsafe.Pointer(C.lq_llama_model(views)), func() {
 		C.lq_llama_free(views)

@@ -1,6 +1,7 @@
 // The one file that knows llama.cpp's model: which architectures the engine's layers compute exactly, where
 // their tensors are, and what llama_context makes of the rope settings when it is given none.
 #include "model_llama.h"
+#include "guarded.h"
 #include "llama-model.h"
 #include "trainer.h"
 #include "weights_ggml.h"
@@ -46,21 +47,21 @@ void check_architecture(const llama_model & m) {
     const llama_hparams & h = m.hparams;
     const char * name = llm_arch_name(m.arch);
     if (m.arch != LLM_ARCH_LLAMA && m.arch != LLM_ARCH_QWEN2 && m.arch != LLM_ARCH_QWEN3) {
-        throw Fault{LQ_BAD, std::string("training knows llama, mistral, qwen2 and qwen3 models; this is ") + name};
+        throw Fault{LQ_BAD, std::string("training supports llama, mistral, qwen2 and qwen3 models; this is ") + name};
     }
     if (h.n_expert > 0) {
-        throw Fault{LQ_BAD, "training knows dense models; this one is a mixture of experts"};
+        throw Fault{LQ_BAD, "training supports dense models; this one is a mixture of experts"};
     }
     if (h.use_kq_norm || h.f_max_alibi_bias != 0 || h.f_clamp_kqv != 0 || h.n_swa != 0 || !h.causal_attn) {
-        throw Fault{LQ_BAD, std::string("this ") + name + " model has a kind of attention that training does not know"};
+        throw Fault{LQ_BAD, std::string("this ") + name + " model has a kind of attention that training does not support"};
     }
     for (uint32_t i = 0; i < h.n_layer; i++) {
         if (h.n_head(i) != h.n_head(0) || h.n_head_kv(i) != h.n_head_kv(0) || h.n_ff(i) != h.n_ff(0)) {
-            throw Fault{LQ_BAD, "blk." + std::to_string(i) + " has another shape than blk.0, which training does not know"};
+            throw Fault{LQ_BAD, "blk." + std::to_string(i) + " has another shape than blk.0, which training does not support"};
         }
         const llama_layer & l = m.layers[i];
         if (l.rope_long || l.rope_short || l.wqkv || l.wq_scale) {
-            throw Fault{LQ_BAD, "blk." + std::to_string(i) + " has tensors that training does not know"};
+            throw Fault{LQ_BAD, "blk." + std::to_string(i) + " has tensors that training does not support"};
         }
     }
 }
@@ -136,19 +137,14 @@ void read(const Reader & r, lq_llama & out) {
 
 } // namespace
 
-lq_llama * lq_llama_new(const void * model, lk_packed_of * packed_of, const void * context, char * error, size_t error_size) {
-    lq_llama * out = nullptr;
-    try {
-        out = new lq_llama;
-        read({*(const llama_model *) model, packed_of, context}, *out);
-        return out;
-    } catch (const Fault & e) {
-        snprintf(error, error_size, "%s", e.message.c_str());
-    } catch (const std::exception & e) {
-        snprintf(error, error_size, "%s", e.what());
-    }
-    delete out;
-    return nullptr;
+int lq_llama_new(const void * model, lk_packed_of * packed_of, const void * context, lq_llama ** out, char * error, size_t error_size) {
+    *out = nullptr;
+    return lq::guarded(error, error_size, [&] {
+        auto views = std::make_unique<lq_llama>();
+        read({*(const llama_model *) model, packed_of, context}, *views);
+        *out = views.release();
+        return LQ_OK;
+    });
 }
 
 const lq_model * lq_llama_model(const lq_llama * m) { return &m->model; }

@@ -6,9 +6,10 @@ extern "C" {
 #endif
 
 // Views of a loaded llama_model's tensors; nothing is copied, and the model must outlive them. packed_of may
-// be NULL. NULL: see error, which names the architecture or the tensor that training does not know.
+// be NULL. Returns an lq_status; LQ_BAD names the architecture or the tensor that training does not support. On failure
+// *out is NULL.
 typedef struct lq_llama lq_llama;
-lq_llama * lq_llama_new(const void * llama_model, lk_packed_of * packed_of, const void * context, char * error, size_t error_size);
+int lq_llama_new(const void * llama_model, lk_packed_of * packed_of, const void * context, lq_llama ** out, char * error, size_t error_size);
 const lq_model * lq_llama_model(const lq_llama * m);
 void lq_llama_free(lq_llama * m); // NULL is fine
 

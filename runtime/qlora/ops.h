@@ -63,7 +63,7 @@ void cross_entropy(const Compute & c, float * logits, int rows, int n, const int
 void adamw(const Compute & c, const Adam & a, size_t n, float * w, const float * g, float * m, float * v);
 double sum_of_squares(const Compute & c, const float * g, size_t n);
 
-// lora.cpp. Dropout of x (rows, n): row t, element i falls by a number drawn from (key, t, i) alone.
+// lora.cpp. Dropout of x (rows, n): whether element i of row t is dropped depends on (key, t, i) alone.
 void dropout(const Compute & c, const float * x, int rows, int n, uint64_t key, float p, float * y);
 
 // y += x over n elements.

@@ -9,9 +9,9 @@ namespace lq {
 
 namespace {
 
-// Looks some ten microseconds for what usually comes at once, before the caller goes to sleep: the operations of a
-// small model take no longer than it takes to wake a thread.
-template <typename F> bool soon(const F & ready) {
+// Waits some ten microseconds for `ready` without sleeping: an operation of a small model takes no longer than it
+// takes to wake a thread.
+template <typename F> bool spin_until(const F & ready) {
     for (int i = 0; i < 1500; i++) {
         if (ready()) {
             return true;
@@ -23,7 +23,7 @@ template <typename F> bool soon(const F & ready) {
     return ready();
 }
 
-// Threads that are started while it lives get no signals: Go's runtime handles them on its own threads.
+// Threads started while it exists receive no signals: Go's runtime handles them on its own threads.
 class SignalsBlocked {
 public:
     SignalsBlocked() {
@@ -36,7 +36,7 @@ public:
     SignalsBlocked & operator=(const SignalsBlocked &) = delete;
 
 private:
-    sigset_t old;
+    sigset_t old = {};
 };
 
 } // namespace
@@ -91,7 +91,7 @@ void Pool::run_any(int n, Task * t, const void * c) {
     }
     wake.notify_all();
     drain(0);
-    soon([this] { return inside == 0; });
+    spin_until([this] { return inside == 0; });
     std::unique_lock<std::mutex> guard(lock);
     open = false; // a worker that has not woken by now is not waited for
     finished.wait(guard, [this] { return inside == 0; });
@@ -116,7 +116,7 @@ void Pool::work(int thread) {
             continue;
         }
         guard.unlock();
-        soon([&] { return generation != seen; });
+        spin_until([&] { return generation != seen; });
         guard.lock();
         wake.wait(guard, [&] { return closing || (open && generation != seen); });
     }

@@ -1,5 +1,5 @@
 // A few threads that share one loop at a time. They sleep between loops, after a wait of microseconds at most:
-// the cores belong to llama.cpp's threads as soon as a slice of training is over.
+// as soon as a slice of training is over, llama.cpp's threads need the cores.
 #pragma once
 #include <stdint.h>
 #include <atomic>
@@ -49,7 +49,7 @@ private:
     Task * task = nullptr;
     const void * context = nullptr;
     int total = 0;
-    bool open = false; // a run may be joined
+    bool open = false; // workers may still join the run
     bool closing = false;
 };
 

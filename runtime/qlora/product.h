@@ -11,13 +11,13 @@ namespace lq {
 
 enum { PANEL = 32 }; // columns of C that are done together
 
-// A thread's own memory. Sizes come from scratch_floats(); reserve() gives out pieces of what is left.
+// A thread's own memory, of scratch_floats() or attention_scratch_floats().
 struct Scratch {
     float * base;
     size_t floats;
 };
 
-// What the engine computes with.
+// The kernels, threads and scratch memory that the operations compute with.
 struct Compute {
     Kernels kernels;
     Pool * pool;
@@ -28,7 +28,7 @@ struct Compute {
 struct Left {
     Unit * data;
     int rows, depth;
-    ByteBlock * bytes; // its twin for products of bytes, which pack_left fills; NULL: none
+    ByteBlock * bytes; // the same operand for products of bytes, which pack_left fills too; NULL: none
 };
 
 // Floats that hold a packed A, and its bytes.

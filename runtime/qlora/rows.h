@@ -1,4 +1,4 @@
-// The small kernels: what is done to one row at a time. rows.inc.h holds their one source; rows_*.cpp compile
+// The small kernels: what is done to one row at a time. rows.inc.h holds their source; rows_*.cpp compile
 // it for each instruction set. norm.cpp, rope.cpp, swiglu.cpp and so on share the rows among threads;
 // qloratest/plain_ops.cpp holds the scalar references.
 #pragma once
@@ -19,7 +19,7 @@ struct RowLoss {
 struct RowKernels {
     // y (n) = x * w / rms(x)
     void (*rms_norm)(const float * x, const float * w, float eps, int n, float * y);
-    // dx (n) (+)= what dy means for x
+    // dx (n) (+)= the gradient with respect to x, from dy, that of y
     void (*rms_norm_backward)(const float * x, const float * w, const float * dy, float eps, int n, float * dx, bool accumulate);
     // Turns the pairs of `heads` heads in place, forward with direction 1 and back with -1. cos and sin are (head_size/2).
     void (*rope)(float * x, int heads, int head_size, const float * cos, const float * sin, bool neox, float direction);

@@ -1,4 +1,4 @@
-// The one source of RowKernels. Included by rows_*.cpp after they have chosen an instruction set.
+// The source of RowKernels for every instruction set. Included by rows_*.cpp after they have chosen an instruction set.
 #include "rows.h"
 #include "random.h"
 #include "vec.h"

@@ -1,4 +1,4 @@
-// A trainer's state as bytes, so that a run can be stopped between two steps and go on bit for bit.
+// A trainer's state as bytes, so that a run can be stopped between two steps and continue bit for bit.
 #include "random.h"
 #include "trainer.h"
 #include <algorithm>
@@ -63,7 +63,7 @@ void Trainer::read_state(size_t offset, void * to, size_t n) const {
 }
 
 void Trainer::write_state(size_t offset, const void * from, size_t n, size_t total) {
-    Header h;
+    Header h = {};
     if (offset == 0) {
         if (n < sizeof h) {
             throw Fault{LQ_BAD, "the state is cut short"};
@@ -81,7 +81,7 @@ void Trainer::write_state(size_t offset, const void * from, size_t n, size_t tot
         steps = h.steps;
         result = {};
         result.steps = steps;
-        plan.clear();
+        schedule.clear();
     }
     each_part(*this, h, offset, n, [&](size_t at, char * part, size_t bytes) { memcpy(part, (const char *) from + at, bytes); });
 }

@@ -1,4 +1,4 @@
-// The tiles that there are. Included by the files that define them and by isa.cpp, which chooses.
+// All tiles. Included by the files that define them and by isa.cpp, which chooses.
 #pragma once
 #include "byte_tile.h"
 #include "tile.h"

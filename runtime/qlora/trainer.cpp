@@ -34,7 +34,7 @@ double slice_flops(const lq_model & m, const lq_options & o) {
 } // namespace
 
 Trainer::Trainer(const lq_model & m, const lq_options & o)
-    : model(m), options(o), modules(o.modules, o.modules + o.n_modules), pool(o.threads), plan(o.threads*slice_flops(m, o)) {
+    : model(m), options(o), modules(o.modules, o.modules + o.n_modules), pool(o.threads), schedule(o.threads*slice_flops(m, o)) {
     options.modules = modules.data();
     loras = adapters_of(model, options, &parameters);
     first_layer = model.n_layers;
@@ -122,42 +122,42 @@ void Trainer::begin(int m, const int32_t * tokens, const int32_t * labels, int n
         throw Fault{LQ_BAD, "norm must be positive: the step has no labelled token"};
     }
     set_batch(tokens, labels, n, ends, n_ends);
-    plan.clear();
+    schedule.clear();
     drop = m == LQ_EVAL ? 0 : options.dropout;
     if (m != LQ_EVAL) {
         micro = m == LQ_FURTHER ? micro + 1 : 0;
     }
     inv_norm = (float) (1/norm);
     if (m != LQ_FURTHER) {
-        plan_lengths();
+        schedule_lengths();
     }
     if (m == LQ_FIRST) {
-        plan.add([this] { memset(w.gradients, 0, parameters*sizeof(float)); });
+        schedule.add([this] { memset(w.gradients, 0, parameters*sizeof(float)); });
     }
-    plan.add([this] { embed(); });
+    schedule.add([this] { embed(); });
     for (int i = 0; i < model.n_layers; i++) {
-        plan_forward(i, activations(i), true);
+        schedule_forward(i, activations(i), true);
     }
-    plan_loss(m != LQ_EVAL);
+    schedule_loss(m != LQ_EVAL);
     if (m == LQ_EVAL || labelled.empty()) {
         return;
     }
     for (int i = model.n_layers - 1; i >= first_layer; i--) {
         if (!kept(i) && i != model.n_layers - 1) { // the last layer's are still in the shared activations
-            plan_forward(i, activations(i), false);
+            schedule_forward(i, activations(i), false);
         }
-        plan_backward(i, activations(i), i > first_layer || trains(LQ_EMBED));
+        schedule_backward(i, activations(i), i > first_layer || trains(LQ_EMBED));
     }
     if (trains(LQ_EMBED)) {
-        plan.add([this] { embed_backward(); });
+        schedule.add([this] { embed_backward(); });
     }
 }
 
 bool Trainer::slice() {
-    if (!plan.finished()) {
-        plan.run_next();
+    if (!schedule.finished()) {
+        schedule.run_next();
     }
-    return plan.finished();
+    return schedule.finished();
 }
 
 } // namespace lq

@@ -1,7 +1,8 @@
 // The trainer: one adapter in training on one model. Shapes in comments: T is the tokens of the batch.
 #pragma once
+#include "fault.h"
 #include "ops.h"
-#include "plan.h"
+#include "schedule.h"
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,7 +29,7 @@ struct Linear {
     const Lora * lora; // NULL: frozen
 };
 
-// One linear layer in one place of the step: what its backward must find again.
+// One linear layer in one place of the step, with what its backward pass reads of the forward pass.
 struct Use {
     Linear l;
     int rows;
@@ -49,7 +50,7 @@ struct Activations {
     float * z[LQ_LINEARS];        // (T, n_out) the output before DoRA's gain, where there is DoRA; else NULL
 };
 
-// Memory that is carved once: with no base it only counts.
+// Gives out memory piece by piece, once. Without a base it only counts the bytes.
 class Arena {
 public:
     explicit Arena(char * base) : base(base) {}
@@ -67,26 +68,26 @@ private:
 
 // Everything that a trainer allocates, for batches of up to max_tokens.
 struct Workspace {
-    float * parameters, * gradients, * moment1, * moment2; // one flat array each
-    std::vector<float *> residual;                         // input of each layer (T, n_embd), and the last one's output
-    Activations shared;                                    // of the layers that compute theirs again
+    float * parameters = nullptr, * gradients = nullptr, * moment1 = nullptr, * moment2 = nullptr; // one flat array each
+    std::vector<float *> residual;                               // input of each layer (T, n_embd), and the last one's output
+    Activations shared = {};                                   // of the layers that compute theirs again
     std::vector<Activations> kept;                         // of the last layers
-    float * cos, * sin;                                    // (T, head_size/2)
-    float * normed;                                        // (T, n_embd)
-    float * act;                                           // (T, n_ff)
-    float * wide, * wide2;                                 // (T, max(n_ff, heads*head_size)), gradients
-    float * grad, * grad2;                                 // (T, n_embd): of the residual, and of a norm's output
-    float * d_attended, * dk, * dv;                        // (T, heads*head_size), (T, kv_heads*head_size) twice
-    float * d_hidden;                                      // (T, rank)
-    float * dropped;                                       // (T, widest input), with dropout
-    float * head_in, * head_normed, * head_grad;           // (HEAD_ROWS, n_embd), a chunk of labelled rows
-    float * logits;                                        // (HEAD_ROWS, n_vocab)
-    float * head_hidden;                                   // (HEAD_ROWS, rank)
-    float * head_z;                                        // (HEAD_ROWS, n_vocab), with DoRA on the head
-    float * lengths, * gains;                              // of all modules with DoRA, one after the other
-    float * dz;                                            // (T, widest output with DoRA), gradient
+    float * cos = nullptr, * sin = nullptr;                                    // (T, head_size/2)
+    float * normed = nullptr;                                        // (T, n_embd)
+    float * act = nullptr;                                           // (T, n_ff)
+    float * wide = nullptr, * wide2 = nullptr;                                 // (T, max(n_ff, heads*head_size)), gradients
+    float * grad = nullptr, * grad2 = nullptr;                                 // (T, n_embd): of the residual, and of a norm's output
+    float * d_attended = nullptr, * dk = nullptr, * dv = nullptr;                        // (T, heads*head_size), (T, kv_heads*head_size) twice
+    float * d_hidden = nullptr;                                      // (T, rank)
+    float * dropped = nullptr;                                       // (T, widest input), with dropout
+    float * head_in = nullptr, * head_normed = nullptr, * head_grad = nullptr;           // (HEAD_ROWS, n_embd), a chunk of labelled rows
+    float * logits = nullptr;                                        // (HEAD_ROWS, n_vocab)
+    float * head_hidden = nullptr;                                   // (HEAD_ROWS, rank)
+    float * head_z = nullptr;                                        // (HEAD_ROWS, n_vocab), with DoRA on the head
+    float * lengths = nullptr, * gains = nullptr;                              // of all modules with DoRA, one after the other
+    float * dz = nullptr;                                            // (T, widest output with DoRA), gradient
     std::vector<float *> rows;                             // per thread (2*LQ_READ_ROWS, widest input), with DoRA
-    float * left_x, * left_bytes, * left_dy, * left_hidden, * left_dropped;
+    float * left_x = nullptr, * left_bytes = nullptr, * left_dy = nullptr, * left_hidden = nullptr, * left_dropped = nullptr;
     std::vector<Scratch> scratch; // per thread
 };
 
@@ -105,12 +106,6 @@ private:
     size_t bytes;
 };
 
-// An error with a sentence for the user.
-struct Fault {
-    int status;
-    std::string message;
-};
-
 // Throws a Fault that names what is wrong.
 void check_model(const lq_model & m);
 void check_options(const lq_model & m, const lq_options & o);
@@ -127,6 +122,7 @@ void carve(Arena & arena, const lq_model & model, const lq_options & options, Wo
 class Trainer {
 public:
     Trainer(const lq_model & model, const lq_options & options); // both checked
+    ~Trainer() = default;
     Trainer(const Trainer &) = delete;
     Trainer & operator=(const Trainer &) = delete;
 
@@ -157,26 +153,26 @@ private:
     void embed_backward();
     // linear.cpp
     Use use(int layer, int target, const float * x, const Activations & a) const;
-    void plan_product(const Use & u, Left x, float * y, bool accumulate);
-    void plan_linear(const Use & u, Left x, float * y, bool accumulate);
-    void plan_hidden(const Use & u, Left x);
-    void plan_input_gradient(const Use & u, Left dy, float * dx, bool accumulate);
-    void plan_parameter_gradients(const Use & u, const float * dy);
+    void schedule_product(const Use & u, Left x, float * y, bool accumulate);
+    void schedule_linear(const Use & u, Left x, float * y, bool accumulate);
+    void schedule_hidden(const Use & u, Left x);
+    void schedule_input_gradient(const Use & u, Left dy, float * dx, bool accumulate);
+    void schedule_parameter_gradients(const Use & u, const float * dy);
     // dora.cpp
-    void plan_lengths();
+    void schedule_lengths();
     void begin_magnitudes();
-    void plan_gain(const Use & u, float * y, bool accumulate);
-    const float * plan_output_gradient(const Use & u, const float * dy, Left packed);
+    void schedule_gain(const Use & u, float * y, bool accumulate);
+    const float * schedule_output_gradient(const Use & u, const float * dy, Left packed);
     // layer_forward.cpp, layer_backward.cpp
-    void plan_forward(int layer, Activations & a, bool whole);
-    void plan_backward(int layer, Activations & a, bool input_needed);
-    void plan_attention_backward(int layer, Activations & a, bool input_needed);
+    void schedule_forward(int layer, Activations & a, bool whole);
+    void schedule_backward(int layer, Activations & a, bool input_needed);
+    void schedule_attention_backward(int layer, Activations & a, bool input_needed);
     // head.cpp
     Use head_use(int rows, int from) const;
-    void plan_loss(bool gradients);
-    void plan_loss_chunk(int from, int rows, bool gradients);
+    void schedule_loss(bool gradients);
+    void schedule_loss_chunk(int from, int rows, bool gradients);
     // update.cpp
-    void plan_update(const lq_update & u);
+    void schedule_update(const lq_update & u);
 
     Left left(float * room, int rows, int depth) const { return {(Unit *) room, rows, depth, nullptr}; }
     // The input of frozen linear layers, with bytes where the kernels use them.
@@ -187,15 +183,15 @@ private:
     std::vector<lq_module> modules; // options.modules lies here
     size_t parameters = 0;
     std::vector<Lora> loras;                        // in the order of the modules
-    std::vector<const Lora *> by_target;            // (layer, LQ_LINEARS), then embed and head
+    std::vector<const Lora *> by_target;            // (layer, LQ_LINEARS), then the embedding and the head
     int first_layer = 0;                            // the lowest layer that backward reaches
     std::unique_ptr<Mapping> mapping;
     Workspace w;
     Pool pool;
-    Compute compute;
-    AttentionShape attention_shape;
-    Rotary rotary;
-    Plan plan;
+    Compute compute = {};
+    AttentionShape attention_shape = {};
+    Rotary rotary = {};
+    Schedule schedule;
 
     // The batch.
     int T = 0;

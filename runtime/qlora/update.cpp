@@ -5,13 +5,13 @@
 namespace lq {
 
 void Trainer::begin_update(const lq_update & u) {
-    plan.clear();
-    plan_update(u);
+    schedule.clear();
+    schedule_update(u);
 }
 
-void Trainer::plan_update(const lq_update & u) {
+void Trainer::schedule_update(const lq_update & u) {
     auto adam = std::make_shared<Adam>();
-    plan.add([=] {
+    schedule.add([=] {
         const double norm = sqrt(sum_of_squares(compute, w.gradients, parameters));
         result.grad_norm = norm;
         if (!std::isfinite(norm)) {
@@ -27,7 +27,7 @@ void Trainer::plan_update(const lq_update & u) {
         adam->grad_scale = u.clip > 0 && norm > u.clip ? (float) (u.clip/norm) : 1;
     });
     for (const Lora & l : loras) {
-        plan.add([=, &l] {
+        schedule.add([=, &l] {
             Adam a = *adam;
             const size_t na = l.at_b - l.at_a, nb = (size_t) l.rank*l.n_out;
             a.lr = u.lr;
@@ -39,7 +39,7 @@ void Trainer::plan_update(const lq_update & u) {
             }
         });
     }
-    plan.add([this] { result.steps = ++steps; });
+    schedule.add([this] { result.steps = ++steps; });
 }
 
 } // namespace lq

@@ -45,6 +45,19 @@ VEC_FN void store_part(float * p, vec v, int n) {
     }
 }
 
+// Lane i of the result is lane at[i] of a table of sixteen.
+VEC_FN vec look_up(vec table, ivec at) {
+#if defined(__clang__) // which has no shuffle by a vector
+    vec v = {};
+    for (int i = 0; i < LANES; i++) {
+        v[i] = table[at[i]];
+    }
+    return v;
+#else
+    return __builtin_shuffle(table, at);
+#endif
+}
+
 // Sums in a fixed tree, so that a sum does not depend on the instruction set's own order.
 VEC_FN float sum(vec v) {
     float a[LANES];

@@ -42,7 +42,7 @@ typedef struct {
     const float * bias;
 } lq_weight;
 
-// The linear layers of a transformer block, in the order of lq_layer.linear; then the two ends of the model.
+// The linear layers of a transformer block, in the order of lq_layer.linear; then the embedding and the output head.
 enum lq_target { LQ_Q, LQ_K, LQ_V, LQ_O, LQ_GATE, LQ_UP, LQ_DOWN, LQ_LINEARS, LQ_EMBED = LQ_LINEARS, LQ_HEAD, LQ_TARGETS };
 
 typedef struct {
@@ -134,7 +134,7 @@ int lq_get_place(const lq_trainer * t, int i, lq_place * p);
 float * lq_parameters(lq_trainer * t);
 size_t lq_parameter_count(const lq_trainer * t);
 
-// Weights, moments and counters: with the same options and batches a restored trainer goes on bit for bit.
+// Weights, moments and counters: with the same options and batches a restored trainer continues bit for bit.
 size_t lq_state_bytes(const lq_trainer * t);
 // lq_read_state copies n bytes of the state, from offset on, to `to`. lq_write_state takes up a state of `total` bytes
 // piece by piece, the first of which, at offset 0, has its whole header: where that or total is wrong it returns LQ_BAD

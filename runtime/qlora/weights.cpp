@@ -1,4 +1,4 @@
-// What a weight must be, and where its bytes lie.
+// Checks of a weight, and the addresses of its bytes.
 #include "kernels.h"
 #include "../kernels/kernels.h"
 #include <algorithm>
@@ -26,7 +26,7 @@ const char * weight_fault(const Weight & w) {
         return "has a width that is not a whole number of blocks";
     }
     if (interleaved(w.kind) && w.n_out % 8) {
-        return "is interleaved by eight rows but has another number of them";
+        return "is stored with eight rows interleaved, but its number of rows is no multiple of eight";
     }
     if (w.kind == LQ_NF4 ? !w.nf4 : in_int_strips(w.kind) ? !w.integer : !w.data) {
         return "has no data";

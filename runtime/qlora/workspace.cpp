@@ -10,7 +10,7 @@ namespace lq {
 Mapping::Mapping(size_t n) : bytes(n) {
     p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) {
-        throw Fault{LQ_MEMORY, "the trainer needs " + std::to_string((bytes >> 20) + 1) + " MiB, which the system does not give"};
+        throw Fault{LQ_MEMORY, "the trainer needs " + std::to_string((bytes >> 20) + 1) + " MiB, which the system does not have"};
     }
 }
 

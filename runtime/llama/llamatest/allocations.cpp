@@ -30,5 +30,15 @@ void * operator new(size_t n) {
     throw std::bad_alloc();
 }
 
+// AddressSanitizer has operators of its own: what is not replaced here would be allocated by it and freed below.
+void * operator new(size_t n, const std::nothrow_t &) noexcept {
+    try {
+        return operator new(n);
+    } catch (const std::bad_alloc &) {
+        return nullptr;
+    }
+}
+
 void operator delete(void * p) noexcept { free(p); }
 void operator delete(void * p, size_t) noexcept { free(p); }
+void operator delete(void * p, const std::nothrow_t &) noexcept { free(p); }

@@ -63,6 +63,7 @@ int test_reference_decode(test_reference * r, const int32_t * tokens, int n, flo
     return guarded(err, (int) WALL_FAILED, [&] {
         Batch b((size_t) n);
         std::vector<wall_row> rows;
+        rows.reserve((size_t) n);
         for (int i = 0; i < n; i++) {
             rows.push_back({tokens[i], 0, r->position + i, -1, nullptr});
         }

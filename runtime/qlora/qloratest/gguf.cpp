@@ -16,6 +16,8 @@ struct Writer {
         const ggml_init_params params = {8192*ggml_tensor_overhead(), nullptr, true};
         ctx = ggml_init(params);
     }
+    Writer(const Writer &) = delete;
+    Writer & operator=(const Writer &) = delete;
     ~Writer() {
         ggml_free(ctx);
         gguf_free(gguf);

@@ -5,6 +5,7 @@
 #include "weights.h"
 #include <algorithm>
 #include <math.h>
+#include <memory>
 #include <vector>
 
 namespace {
@@ -42,12 +43,13 @@ struct Bench {
     Pool pool;
     std::vector<Floats> memory;
     std::vector<Scratch> scratch;
-    Compute compute;
+    Compute compute = {};
     Bench(int isa, int threads, size_t floats) : pool(threads), memory(threads), scratch(threads) {
         for (int i = 0; i < threads; i++) {
             memory[i].resize(floats + 16);
-            float * aligned = (float *) (((uintptr_t) memory[i].data() + 63)/64*64);
-            scratch[i] = {aligned, floats};
+            void * at = memory[i].data();
+            size_t room = memory[i].size()*sizeof(float);
+            scratch[i] = {(float *) std::align(64, floats*sizeof(float), at, room), floats};
         }
         compute = {kernels_for(isa), &pool, scratch.data()};
     }
@@ -161,9 +163,9 @@ double check_adamw(Bench & bench, Draw & draw, size_t n) {
 
 double check_loss(Bench & bench, Draw & draw, int rows, int n, bool gradient) {
     Floats x = draw.floats((size_t) rows*n), y = x, loss, loss2;
-    std::vector<int> labels;
+    std::vector<int> labels(rows);
     for (int t = 0; t < rows; t++) {
-        labels.push_back(t % n);
+        labels[t] = t % n;
     }
     std::vector<RowLoss> l(rows), l2(rows);
     cross_entropy(bench.compute, x.data(), rows, n, labels.data(), gradient ? 0.25f : 0, l.data());

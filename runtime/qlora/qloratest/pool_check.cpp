@@ -36,8 +36,8 @@ public:
 
 private:
     static constexpr size_t GIB = (size_t) 1 << 30;
-    pthread_attr_t attributes;
-    rlimit limit;
+    pthread_attr_t attributes = {};
+    rlimit limit = {};
 };
 
 bool signals_arrive() {

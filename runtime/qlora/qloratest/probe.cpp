@@ -12,22 +12,22 @@ struct TrainerProbe {
     static void logits(Trainer & t, const int32_t * tokens, int n, const int32_t * ends, int n_ends, float * out) {
         const std::vector<int32_t> unlabelled(n, -1);
         t.set_batch(tokens, unlabelled.data(), n, ends, n_ends);
-        t.plan.clear();
+        t.schedule.clear();
         t.drop = 0;
-        t.plan_lengths();
-        t.plan.add([&t] { t.embed(); });
+        t.schedule_lengths();
+        t.schedule.add([&t] { t.embed(); });
         for (int i = 0; i < t.model.n_layers; i++) {
-            t.plan_forward(i, t.activations(i), true);
+            t.schedule_forward(i, t.activations(i), true);
         }
         const int d = t.model.n_embd, step = std::min((int) HEAD_ROWS, t.options.max_tokens);
         for (int from = 0; from < t.T; from += step) {
             const int rows = std::min(step, t.T - from);
             const Left x = t.input(rows, d);
-            t.plan.add([&t, from, rows, d, x] {
+            t.schedule.add([&t, from, rows, d, x] {
                 rms_norm(t.compute, t.w.residual.back() + (size_t) from*d, t.model.out_norm, t.model.norm_eps, rows, d, t.w.head_normed);
                 pack_left(t.compute, x, {t.w.head_normed, d});
             });
-            t.plan_linear(t.head_use(rows, from), x, out + (size_t) from*t.model.n_vocab, false);
+            t.schedule_linear(t.head_use(rows, from), x, out + (size_t) from*t.model.n_vocab, false);
         }
         while (!t.slice()) {
         }

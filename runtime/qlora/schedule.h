@@ -1,4 +1,4 @@
-// A step as a list of slices: what begin() planned, slice by slice, with room for a decode between any two.
+// A step as a list of slices: what begin() put into it, slice by slice, so that a decode can run between any two.
 #pragma once
 #include "product.h"
 #include <functional>
@@ -6,10 +6,10 @@
 
 namespace lq {
 
-class Plan {
+class Schedule {
 public:
     // Slices of products do about this many operations.
-    explicit Plan(double slice_flops) : limit(slice_flops) {}
+    explicit Schedule(double slice_flops) : limit(slice_flops) {}
 
     void clear();
     bool finished() const { return at == slices.size(); }

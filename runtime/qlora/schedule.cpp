@@ -1,19 +1,19 @@
-#include "plan.h"
+#include "schedule.h"
 
 namespace lq {
 
-void Plan::clear() {
+void Schedule::clear() {
     slices.clear();
     at = 0;
 }
 
-void Plan::multiply(const Compute & c, const Product & p) {
+void Schedule::multiply(const Compute & c, const Product & p) {
     const int panels = panels_of(p);
     const double each = flops_of(p)/panels;
     ranges(panels, [each](int) { return each; }, [&c, p](int begin, int end) { lq::multiply(c, p, begin, end); });
 }
 
-void Plan::ranges(int n, const std::function<double(int)> & cost, const std::function<void(int, int)> & f) {
+void Schedule::ranges(int n, const std::function<double(int)> & cost, const std::function<void(int, int)> & f) {
     double total = 0;
     for (int i = 0; i < n; i++) {
         total += cost(i);
