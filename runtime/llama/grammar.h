@@ -119,7 +119,7 @@ private:
     };
     struct Edge {
         Mask mask;
-        State to = NOWHERE;
+        State to = DEAD;
     };
     struct Set {
         uint32_t first, count;   // in members
@@ -129,7 +129,7 @@ private:
     };
     // A place in the bytes of an answer: a state, and the beginning of a character that is not complete.
     struct Point {
-        State state = NOWHERE;
+        State state = DEAD;
         uint32_t value = 0, least = 0; // the bits so far; the smallest character that may be written with so many bytes
         int missing = 0;               // bytes
     };
