@@ -19,7 +19,7 @@ type CacheOptions struct {
 	Pack     func(*runtime.LoRA) (runtime.Packed, error) // runtime.Model.Pack
 	Estimate func(Info) int64                            // bytes an adapter will hold, packed; nil: 4 per parameter, 2 where rows are whole
 	Loaders  int                                         // loads at a time; 0: 2
-	Observe  func(Load)                                  // hears of every load that ended; must not block; may be nil
+	Observe  func(Load)                                  // is called after every load; must not block; may be nil
 }
 
 // Load is one load that ended.

@@ -47,7 +47,7 @@ type nameRecord struct {
 	Versions []pointing `json:"versions"` // oldest first; the name points at the last
 }
 
-// pointing is one version a name has pointed at, with what whoever put it there said.
+// pointing is one version that a name has pointed at, with the note that it was put with.
 type pointing struct {
 	Digest  string             `json:"digest"`
 	Label   string             `json:"label,omitempty"`  // of a checkpoint

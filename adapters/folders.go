@@ -21,7 +21,7 @@ type FoldersOptions struct {
 	Store *Store
 	Dirs  []string          // each holds adapter folders and GGUF LoRA files, or is itself an adapter folder
 	Quiet time.Duration     // how long a file must be left alone before it is read; 0: 300 ms
-	Event func(FolderEvent) // hears what happens, one call at a time; must not call back; may be nil
+	Event func(FolderEvent) // is called with each event, one at a time; must not call back; may be nil
 }
 
 // FolderAction is what happened to an adapter in a watched folder.

@@ -28,7 +28,7 @@ type Origin struct {
 	Merge *Recipe `json:"merge,omitempty"`
 }
 
-// Note is what whoever puts an adapter says about it.
+// Note is what the caller of a put says about the adapter.
 type Note struct {
 	Origin  Origin
 	Metrics map[string]float64 // of the training job; nil otherwise

@@ -23,8 +23,8 @@ type Options struct {
 	Memory   int64          // that loaded adapters may hold: one that takes more, packed, is refused when it comes; 0: any
 	Keep     int            // versions of a name that are kept, with the one it points at; 0: all. Pinned ones and those in use stay beside them
 	Reserved []string       // names that no adapter may have
-	Changed  func(Change)   // hears of every change once it is on the disk; must not call back; may be nil
-	Warn     func(string)   // hears what an operator should know; called from any goroutine; may be nil
+	Changed  func(Change)   // is called after every change, once it is on the disk; must not call back; may be nil
+	Warn     func(string)   // is called with warnings for the operator, from any goroutine; may be nil
 }
 
 // Store keeps adapters on disk: versions that never change, and names that point at them. A put is atomic and

@@ -116,7 +116,7 @@ func joinURL(base *url.URL, parts ...string) *url.URL {
 	return &u
 }
 
-// fillSizesAndSums asks for the sizes and sums that a listing lacks: mirrors do not all give them.
+// fillSizesAndSums asks for the sizes and sums that are missing in a listing: not all mirrors give them.
 func (f *Fetcher) fillSizesAndSums(ctx context.Context, repo, commit string, files []entry) error {
 	for i := range files {
 		e := &files[i]

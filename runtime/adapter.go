@@ -85,7 +85,7 @@ type Mix struct {
 // NewMix returns a Mix that calls release, once, when it is released. release may be nil.
 func NewMix(terms []Term, release func()) Mix { return Mix{Terms: terms, release: release} }
 
-// Release gives the adapters back to whoever lent them. It may be called twice.
+// Release returns the adapters to their owner. It may be called twice.
 func (m *Mix) Release() {
 	if m.release != nil {
 		m.release()

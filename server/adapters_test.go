@@ -118,7 +118,7 @@ func TestUploadAndItsVersions(t *testing.T) {
 }
 
 func TestUploadErrors(t *testing.T) {
-	h := open(t, func(p *plan) { p.options.MaxUpload = 100 << 10 })
+	h := open(t, func(p *setup) { p.options.MaxUpload = 100 << 10 })
 	good := peftFiles(t, 1)
 	config := good["adapter_config.json"]
 	many := map[string][]byte{}
@@ -174,7 +174,7 @@ func TestImport(t *testing.T) {
 		}
 	}
 	var folders *adapters.Folders
-	h := open(t, func(p *plan) {
+	h := open(t, func(p *setup) {
 		p.options.Import = func(ctx context.Context, name, path string) (adapters.Info, error) {
 			return folders.ImportPath(ctx, name, path)
 		}
@@ -298,7 +298,7 @@ func TestModels(t *testing.T) {
 }
 
 func TestFallbackOfTheTemplateIsSaid(t *testing.T) {
-	h := open(t, func(p *plan) { p.facts = noTemplate })
+	h := open(t, func(p *setup) { p.facts = noTemplate })
 	var m openapi.Model
 	h.get("/v1/models/fake", &m)
 	if tpl := m.Facts.ChatTemplate; tpl.Source != "fallback" || tpl.FallbackReason == nil || !strings.Contains(*tpl.FallbackReason, "no chat template") {

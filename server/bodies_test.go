@@ -21,7 +21,7 @@ func largeChat(size int) string { return chatBody(strings.Repeat("word ", size/5
 
 // A prompt that cannot fit is refused by its length, without being tokenized.
 func TestRefusedByLength(t *testing.T) {
-	h := open(t, func(p *plan) { p.facts = func(f *runtime.Facts) { f.TokenBytes = 12 } })
+	h := open(t, func(p *setup) { p.facts = func(f *runtime.Facts) { f.TokenBytes = 12 } })
 	refused(t, h.do("POST", chatURL, largeChat(1<<20)), 400, "context_length_exceeded", "messages", "your messages resulted in at least ")
 	refused(t, h.do("POST", textURL, completion(strings.Repeat("x", 1<<20))), 400, "context_length_exceeded", "prompt", "your prompt resulted in at least ")
 	refused(t, h.do("POST", textURL, completion(strings.Repeat("x", 4200))), 400, "context_length_exceeded", "prompt", "your prompt resulted in 42")
@@ -29,7 +29,7 @@ func TestRefusedByLength(t *testing.T) {
 
 // While large bodies have the whole budget, another one is answered 503 with the time to wait, and small ones are answered.
 func TestLargeBodiesShareABudget(t *testing.T) {
-	h := open(t, func(p *plan) { p.options.BodyMemory = 1 << 20 })
+	h := open(t, func(p *setup) { p.options.BodyMemory = 1 << 20 })
 	h.server.bodies.wait = 50 * time.Millisecond
 	give, err := h.server.bodies.take(1 << 20)
 	if err != nil {
@@ -126,7 +126,7 @@ func TestTextOffsets(t *testing.T) {
 // The offsets of an answer whose tokens are single bytes are those of its characters, whole and as a stream.
 func TestTextOffsetsOfAnswers(t *testing.T) {
 	text := "é€😀x"
-	h := open(t, func(p *plan) {
+	h := open(t, func(p *setup) {
 		p.answer = func(history string) (runtime.Token, bool) {
 			if said := history[1:]; len(said) < len(text) {
 				return runtime.Token(text[len(said)]), true

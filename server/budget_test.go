@@ -15,7 +15,7 @@ import (
 // succeeds when they have ended.
 func TestUploadsShareOneBudget(t *testing.T) {
 	budget := disk.NewBudget(256 << 10)
-	h := openTraining(t, true, func(p *plan) { p.options.Uploads = budget })
+	h := openTraining(t, true, func(p *setup) { p.options.Uploads = budget })
 	send := func(path, kind string, body *bytes.Buffer, stated bool) response {
 		req, _ := http.NewRequest("POST", h.url+path, body)
 		if !stated {

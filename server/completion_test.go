@@ -41,7 +41,7 @@ func TestChat(t *testing.T) {
 func promptOf(t *testing.T, body string) string {
 	t.Helper()
 	var heard string
-	h := open(t, func(p *plan) {
+	h := open(t, func(p *setup) {
 		p.answer = func(text string) (runtime.Token, bool) { heard = text; return runtimetest.TurnEnd, true }
 		p.facts = func(f *runtime.Facts) {
 			f.ChatTemplate = `{% for m in messages %}[{{ m.role }}:{{ m.content }}{% if m.name %}({{ m.name }}){% endif %}]{% endfor %}` +
@@ -356,7 +356,7 @@ func TestKeysMatchExactly(t *testing.T) {
 
 // TestPromptWithBOS: BOS is put before a prompt that does not begin with it, and not a second time before one that does.
 func TestPromptWithBOS(t *testing.T) {
-	h := open(t, func(p *plan) { p.facts = func(f *runtime.Facts) { f.AddBOS = true } })
+	h := open(t, func(p *setup) { p.facts = func(f *runtime.Facts) { f.AddBOS = true } })
 	for prompt, tokens := range map[string]int{"ab": 3, "<s>ab": 3, "a<s>b": 4} {
 		var got openapi.Completion
 		h.post("/v1/completions", completion(prompt, `"max_tokens":1`), &got)

@@ -95,7 +95,7 @@ func TestContextLength(t *testing.T) {
 
 // TestTextTooLong: a text that cannot fit whatever its tokens are is refused before it is tokenized.
 func TestTextTooLong(t *testing.T) {
-	h := open(t, func(p *plan) { p.facts = func(f *runtime.Facts) { f.TokenBytes = 2 } })
+	h := open(t, func(p *setup) { p.facts = func(f *runtime.Facts) { f.TokenBytes = 2 } })
 	long := strings.Repeat("a", 2*4096+2)
 	const message = "However, your %s resulted in at least 4097 tokens"
 	refused(t, h.do("POST", "/v1/completions", completion(long)), 400, "context_length_exceeded", "prompt", fmt.Sprintf(message, "prompt"))
@@ -107,7 +107,7 @@ func TestTextTooLong(t *testing.T) {
 }
 
 func TestTemplateError(t *testing.T) {
-	h := open(t, func(p *plan) {
+	h := open(t, func(p *setup) {
 		p.facts = func(f *runtime.Facts) {
 			f.ChatTemplate = `{% if messages[0].role == 'tool' %}{{ raise_exception('tools come later') }}{% endif %}x`
 		}
@@ -117,7 +117,7 @@ func TestTemplateError(t *testing.T) {
 }
 
 func TestQueueFull(t *testing.T) {
-	h := open(t, slowly(5*time.Millisecond), func(p *plan) { p.limits.Sequences, p.engine.MaxQueue = 1, 1 })
+	h := open(t, slowly(5*time.Millisecond), func(p *setup) { p.limits.Sequences, p.engine.MaxQueue = 1, 1 })
 	var open sync.WaitGroup
 	for range 2 {
 		open.Go(func() { h.do("POST", "/v1/completions", completion("a", `"ignore_eos":true,"max_tokens":100`)) })
@@ -135,7 +135,7 @@ func TestQueueFull(t *testing.T) {
 
 func TestDecodeErrorEndsTheRequestOnly(t *testing.T) {
 	fail := true
-	h := open(t, func(p *plan) {
+	h := open(t, func(p *setup) {
 		p.before = func([]runtime.Row) error {
 			if fail {
 				return errors.New("the device caught fire in /secret/place")
@@ -163,7 +163,7 @@ func TestDecodeErrorEndsTheRequestOnly(t *testing.T) {
 
 // An answer that no token can follow is not one that has come to its end.
 func TestNoTokenIsPossible(t *testing.T) {
-	h := open(t, func(p *plan) {
+	h := open(t, func(p *setup) {
 		p.answer = func(text string) (runtime.Token, bool) {
 			if strings.HasSuffix(text, "xyz") {
 				return -1, true
@@ -184,14 +184,14 @@ func TestNoTokenIsPossible(t *testing.T) {
 
 // An answer that a damaged weight ends is not the client's fault, whatever the request says.
 func TestNoLogitIsANumber(t *testing.T) {
-	h := open(t, func(p *plan) { p.answer = func(string) (runtime.Token, bool) { return -2, true } })
+	h := open(t, func(p *setup) { p.answer = func(string) (runtime.Token, bool) { return -2, true } })
 	for _, extra := range []string{`"n":1`, `"ignore_eos":true,"grammar":"root ::= \"xyz\""`} {
 		refused(t, h.do("POST", "/v1/completions", completion("a", extra)), http.StatusInternalServerError, "logits_not_numbers", "", "logits are not numbers")
 	}
 }
 
 func TestDeadline(t *testing.T) {
-	h := open(t, slowly(20*time.Millisecond), func(p *plan) { p.engine.Deadline = 50 * time.Millisecond })
+	h := open(t, slowly(20*time.Millisecond), func(p *setup) { p.engine.Deadline = 50 * time.Millisecond })
 	r := h.do("POST", "/v1/completions", completion("a", `"max_tokens":500,"ignore_eos":true`))
 	refused(t, r, http.StatusGatewayTimeout, "deadline_exceeded", "", "deadline")
 }

@@ -58,8 +58,8 @@ func hubOf(t *testing.T, repos map[string]map[string][]byte, spoil func(w http.R
 }
 
 // fetching lets requests name sources on a hub.
-func fetching(t *testing.T, hub string, most int64) func(*plan) {
-	return func(p *plan) {
+func fetching(t *testing.T, hub string, most int64) func(*setup) {
+	return func(p *setup) {
 		p.training = func(h *house, o *Options) {
 			f, err := fetch.New(fetch.Options{Hub: fetch.Hub{Endpoint: hub}, Pause: time.Millisecond, Tries: 2})
 			if err != nil {

@@ -178,7 +178,7 @@ func (s *Server) receiveFile(who caller, form *multipart.Reader, share *disk.Sha
 	}
 }
 
-// checkFile says what the form lacks.
+// checkFile returns what is missing in the form.
 func checkFile(f *training.File, purpose string) error {
 	switch {
 	case purpose == "":

@@ -40,23 +40,23 @@ const long = `"ignore_eos":true,"max_tokens":3000`
 // not, and whether it says goodbye (FIN) or not (RST).
 func TestGoneClientFreesItsSequence(t *testing.T) {
 	slow := slowly(10 * time.Millisecond)
-	busy := func(p *plan, _ chan struct{}) { slow(p) }
+	busy := func(p *setup, _ chan struct{}) { slow(p) }
 	states := map[string]struct {
-		plan func(p *plan, stuck chan struct{}) // stuck is closed when all has been seen
+		plan func(p *setup, stuck chan struct{}) // stuck is closed when all has been seen
 		body string
 		at   func(engine.Stats) bool
 	}{
 		"running": {busy, completion("a", long), func(s engine.Stats) bool { return s.Running == 2 && s.CellsRunning > 4 }},
 		"prefill": {
-			func(p *plan, _ chan struct{}) { slow(p); p.engine.Chunk = 8 }, completion(strings.Repeat("a", 3000), long),
+			func(p *setup, _ chan struct{}) { slow(p); p.engine.Chunk = 8 }, completion(strings.Repeat("a", 3000), long),
 			func(s engine.Stats) bool { return s.Running == 2 && s.CellsRunning > 16 },
 		},
 		"queued": {
-			func(p *plan, _ chan struct{}) { slow(p); p.limits.Sequences = 1 }, completion("a", long),
+			func(p *setup, _ chan struct{}) { slow(p); p.limits.Sequences = 1 }, completion("a", long),
 			func(s engine.Stats) bool { return s.Waiting == 1 },
 		},
 		"loading": {
-			func(p *plan, stuck chan struct{}) {
+			func(p *setup, stuck chan struct{}) {
 				slow(p)
 				p.pack = func(*runtime.LoRA) (runtime.Packed, error) {
 					<-stuck
@@ -74,7 +74,7 @@ func TestGoneClientFreesItsSequence(t *testing.T) {
 					t.Parallel()
 					stuck := make(chan struct{})
 					defer close(stuck)
-					h := open(t, func(p *plan) { state.plan(p, stuck) })
+					h := open(t, func(p *setup) { state.plan(p, stuck) })
 					h.add("pirate", 1)
 					// One request stays, so that it shows that only the other one ends.
 					stays := h.dial()
@@ -102,7 +102,7 @@ func TestGoneClientFreesItsSequence(t *testing.T) {
 
 // Where the connection cannot be watched, heartbeats find out.
 func TestGoneClientOfAnUnwatchedConnection(t *testing.T) {
-	h := open(t, func(p *plan) {
+	h := open(t, func(p *setup) {
 		p.limits.Sequences = 1
 		slowly(10 * time.Millisecond)(p)
 	})

@@ -36,8 +36,8 @@ type house struct {
 	log     *bytes.Buffer // read it after close only
 }
 
-// plan is what a test changes before the house is built.
-type plan struct {
+// setup is what a test changes before the house is built.
+type setup struct {
 	options Options
 	engine  engine.Options
 	limits  runtime.Limits
@@ -50,9 +50,9 @@ type plan struct {
 	training func(*house, *Options) // adds the training
 }
 
-func open(t testing.TB, change ...func(*plan)) *house {
+func open(t testing.TB, change ...func(*setup)) *house {
 	t.Helper()
-	p := plan{
+	p := setup{
 		options: Options{Name: "fake", Aliases: []string{"default"}, Version: "test", MaxLoRA: 8},
 		engine:  engine.Options{MaxQueue: 64},
 		limits:  runtime.Limits{Sequences: 8, Cells: 8192, Batch: 512, Cut: true},
@@ -150,8 +150,8 @@ func (h *house) add(name string, seed float32) adapters.Info {
 }
 
 // saying makes the device answer every prompt with text.
-func saying(text string) func(*plan) {
-	return func(p *plan) {
+func saying(text string) func(*setup) {
+	return func(p *setup) {
 		p.answer = func(history string) (runtime.Token, bool) {
 			i := strings.LastIndex(history, "assistant\n")
 			if i < 0 {
@@ -167,8 +167,8 @@ func saying(text string) func(*plan) {
 }
 
 // slowly makes every decode take some time.
-func slowly(d time.Duration) func(*plan) {
-	return func(p *plan) {
+func slowly(d time.Duration) func(*setup) {
+	return func(p *setup) {
 		p.before = func([]runtime.Row) error { time.Sleep(d); return nil }
 	}
 }

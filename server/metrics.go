@@ -84,7 +84,7 @@ func NewMetrics() *Metrics {
 		m.ttft, m.between, m.queued, m.decode, m.rows, m.prefill, m.mixes, m.answers, m.prompt, m.cached, m.generated, m.http,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
-	m.flow("") // the base has a label of its own, whoever comes first
+	m.flow("") // the base always has a label of its own, however many adapters are served before it
 	m.handler = adaptor.HTTPHandler(promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	return m
 }

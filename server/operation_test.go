@@ -23,7 +23,7 @@ import (
 func noTemplate(f *runtime.Facts) { f.ChatTemplate = "" }
 
 func TestKeys(t *testing.T) {
-	h := open(t, func(p *plan) { p.options.Keys = []string{"first", "second"} })
+	h := open(t, func(p *setup) { p.options.Keys = []string{"first", "second"} })
 	ask := func(path, authorization string) response {
 		req, _ := http.NewRequest("GET", h.url+path, nil)
 		if authorization != "" {
@@ -50,7 +50,7 @@ func TestKeys(t *testing.T) {
 }
 
 func TestBodyLimits(t *testing.T) {
-	h := open(t, func(p *plan) { p.options.MaxBody = 10 << 10 })
+	h := open(t, func(p *setup) { p.options.MaxBody = 10 << 10 })
 	for _, size := range []int{11 << 10, 100 << 10, 3 << 20} {
 		body := completion("a", `"user":"`+strings.Repeat("x", size)+`"`)
 		refused(t, h.do("POST", "/v1/completions", body), 413, codeTooLarge, "", "larger than 10240 bytes")
@@ -90,7 +90,7 @@ func TestTooLargeIsSaidBeforeTheBodyHasCome(t *testing.T) {
 
 // Browsers ask before they send a page's request elsewhere, without a key.
 func TestCrossOrigin(t *testing.T) {
-	h := open(t, func(p *plan) {
+	h := open(t, func(p *setup) {
 		p.options.Keys, p.options.Origins = []string{"key"}, []string{"http://good.example", "http://localhost:3000"}
 	})
 	ask := func(method, origin string) (int, http.Header) {
@@ -115,7 +115,7 @@ func TestCrossOrigin(t *testing.T) {
 	if _, got := ask(http.MethodGet, "http://bad.example"); got.Get("Access-Control-Allow-Origin") != "" {
 		t.Errorf("another origin gets %v", got)
 	}
-	any := open(t, func(p *plan) { p.options.Origins = []string{"*"} })
+	any := open(t, func(p *setup) { p.options.Origins = []string{"*"} })
 	req, _ := http.NewRequest(http.MethodGet, any.url+"/v1/models", nil)
 	req.Header.Set("Origin", "http://bad.example")
 	if r := any.send(req); r.header.Get("Access-Control-Allow-Origin") != "*" {
@@ -195,7 +195,7 @@ func TestMetrics(t *testing.T) {
 }
 
 func TestMetricsOfGateways(t *testing.T) {
-	h := open(t, slowly(10*time.Millisecond), func(p *plan) { p.limits.Sequences = 2 })
+	h := open(t, slowly(10*time.Millisecond), func(p *setup) { p.limits.Sequences = 2 })
 	for i, name := range []string{"shout", "pirate", "json"} {
 		h.add(name, float32(i))
 	}
@@ -338,7 +338,7 @@ func TestBadHTTP(t *testing.T) {
 }
 
 func TestPanicEndsTheRequestOnly(t *testing.T) {
-	h := open(t, func(p *plan) {
+	h := open(t, func(p *setup) {
 		p.options.Import = func(context.Context, string, string) (adapters.Info, error) { panic("secret") }
 	})
 	r := h.do("POST", "/adapters", `{"name":"a","path":"b"}`)
@@ -355,7 +355,7 @@ func TestPanicEndsTheRequestOnly(t *testing.T) {
 
 // A request with many choices is taken whole or not at all by a server that begins to drain.
 func TestDrainTakesRequestsWhole(t *testing.T) {
-	h := open(t, slowly(time.Millisecond), func(p *plan) { p.limits.Sequences = 4 })
+	h := open(t, slowly(time.Millisecond), func(p *setup) { p.limits.Sequences = 4 })
 	var asked sync.WaitGroup
 	statuses := make(chan int, 64)
 	for range cap(statuses) {

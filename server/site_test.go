@@ -24,7 +24,7 @@ func (h *house) ask(t *testing.T, method, path, body string, headers map[string]
 }
 
 func TestForeignSites(t *testing.T) {
-	h := open(t, func(p *plan) {
+	h := open(t, func(p *setup) {
 		p.options.Hosts, p.options.Origins = []string{"Models.Example.org"}, []string{"http://localhost:3000"}
 	})
 	body := completion("a", `"max_tokens":1`)
@@ -82,7 +82,7 @@ func TestForeignSites(t *testing.T) {
 
 // With a key no page can ask, whatever the name of the server is.
 func TestKeysNeedNoSites(t *testing.T) {
-	h := open(t, func(p *plan) { p.options.Keys = []string{"k"} })
+	h := open(t, func(p *setup) { p.options.Keys = []string{"k"} })
 	headers := map[string]string{"Host": "models.example.org", "Origin": "http://page.example", "Authorization": "Bearer k"}
 	if r := h.ask(t, "POST", "/v1/completions", completion("a", `"max_tokens":1`), headers); r.status != 200 {
 		t.Errorf("with a key: %d %s", r.status, r.body)
@@ -94,7 +94,7 @@ func TestKeysNeedNoSites(t *testing.T) {
 }
 
 func TestAnySite(t *testing.T) {
-	h := open(t, func(p *plan) { p.options.Hosts, p.options.Origins = []string{"*"}, []string{"*"} })
+	h := open(t, func(p *setup) { p.options.Hosts, p.options.Origins = []string{"*"}, []string{"*"} })
 	r := h.ask(t, "POST", "/v1/completions", completion("a", `"max_tokens":1`), map[string]string{"Host": "a.example", "Origin": "http://b.example"})
 	if r.status != 200 {
 		t.Errorf("%d %s", r.status, r.body)

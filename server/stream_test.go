@@ -121,7 +121,7 @@ func TestHeartbeat(t *testing.T) {
 
 func TestErrorInStream(t *testing.T) {
 	decodes := 0
-	h := open(t, func(p *plan) {
+	h := open(t, func(p *setup) {
 		p.before = func([]runtime.Row) error {
 			if decodes++; decodes == 4 {
 				return errors.New("smoke in /secret/place")
@@ -157,7 +157,7 @@ func TestConnectionServesOn(t *testing.T) {
 }
 
 func TestControlTokensAreNoText(t *testing.T) {
-	h := open(t, func(p *plan) {
+	h := open(t, func(p *setup) {
 		p.answer = func(string) (runtime.Token, bool) { return runtimetest.TurnEnd, true }
 	})
 	r := h.do("POST", "/v1/chat/completions", chatBody("a", `"stream":true`))

@@ -41,7 +41,7 @@ func openStreet(t *testing.T, quota tenants.Quota) *street {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &street{openTraining(t, false, func(p *plan) { p.options.Tenants = registry }), keys}
+	s := &street{openTraining(t, false, func(p *setup) { p.options.Tenants = registry }), keys}
 	for i, name := range []string{"shared-1", "secret", "shop.greet", "cafe.greet", "cafe.only"} {
 		s.add(name, float32(i))
 	}

@@ -29,13 +29,13 @@ type trainingServer struct {
 }
 
 // openTraining opens one. held keeps jobs from running until release is called.
-func openTraining(t testing.TB, held bool, change ...func(*plan)) *trainingServer {
+func openTraining(t testing.TB, held bool, change ...func(*setup)) *trainingServer {
 	t.Helper()
 	s := &trainingServer{hold: make(chan struct{})}
 	if !held {
 		close(s.hold)
 	}
-	s.house = open(t, append(change, func(p *plan) {
+	s.house = open(t, append(change, func(p *setup) {
 		p.training = func(h *house, o *Options) {
 			dir := t.TempDir()
 			var err error
@@ -353,7 +353,7 @@ func TestTrainRefusals(t *testing.T) {
 
 // A base that cannot be trained is refused when the job is created.
 func TestBaseThatCannotBeTrained(t *testing.T) {
-	s := openTraining(t, false, func(p *plan) {
+	s := openTraining(t, false, func(p *setup) {
 		p.options.Trainable = func() error { return fmt.Errorf("%w: this is a gemma model", runtime.ErrTrain) }
 	})
 	s.refusedWith(s.do("POST", "/adapters/train", `{"name":"pupil","examples":`+array(1)+`}`), 400, "model", "gemma")

@@ -183,7 +183,7 @@ func (u *upload) receive(form *multipart.Reader) error {
 	}
 }
 
-// check says what the form lacks.
+// check returns what is missing in the form.
 func (u *upload) check() error {
 	switch {
 	case u.name == "":

@@ -27,8 +27,8 @@ type Registry struct {
 	checked time.Time
 }
 
-// Open reads a file of keys, which is read again when it changes. warn hears, one line at a time, of changes and of why a
-// changed file cannot be used; then the last good one stays in use. It returns an error where the file cannot be read now
+// Open reads a file of keys, which is read again when it changes. warn is called with one line for each change, and
+// where a changed file cannot be used with the reason; then the last good one stays in use. It returns an error where the file cannot be read now
 // or has no key.
 func Open(path string, warn func(string)) (*Registry, error) {
 	r := &Registry{path: path, warn: warn, now: time.Now, usage: map[string]*Usage{}}
@@ -68,7 +68,7 @@ func (r *Registry) read(info os.FileInfo) error {
 }
 
 // Find returns the tenant of a key and what it uses; false where there is none. A map by digests tells nothing of a key
-// by the time that it takes: whoever can choose a digest near another has inverted SHA-256.
+// by the time that it takes: choosing a digest near another would mean inverting SHA-256.
 func (r *Registry) Find(key string) (*Tenant, *Usage, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

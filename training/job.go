@@ -53,7 +53,7 @@ func next(s Status, g signal) (Status, error) {
 	return s, fmt.Errorf("%w: it is %s and cannot be %s", ErrState, s, g)
 }
 
-// Job is a snapshot of a job. It belongs to whoever got it; what its slices and maps hold must not be changed.
+// Job is a snapshot of a job. It belongs to the caller, but what its slices and maps hold must not be changed.
 type Job struct {
 	ID       string    `json:"id"`   // "ftjob-..."
 	Name     string    `json:"name"` // of the adapter

@@ -118,7 +118,7 @@ func (q *Queue) longestLines(path string, n int) (numbers []int, lines int) {
 	var list []sized
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, 0 // whoever reads it next says so
+		return nil, 0 // the next reader reports it
 	}
 	defer f.Close()
 	_ = dataset.Read(f, "training", q.limits(), func(line int, c dataset.Conversation) error { // it was checked

@@ -62,7 +62,7 @@ type CreateRequest struct {
 	Training   Input
 	Validation *Input            // nil: Config.ValidationSplit says
 	Metadata   map[string]string // kept with the job
-	Request    json.RawMessage   // kept with the job, for whoever asked
+	Request    json.RawMessage   // of the client, kept with the job
 	// ValidateLater makes a bad dataset fail the job, as OpenAI does it, and not Create.
 	ValidateLater bool
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// Observer hears of every turn and every finished request. Its methods are called from the Engine's
+// Observer is told of every turn and every finished request. Its methods are called from the Engine's
 // goroutine and must not block.
 type Observer interface {
 	// Turn is called after every Device.Decode that succeeded.

@@ -50,7 +50,7 @@ type cell struct {
 type sequence struct {
 	cells  []*cell
 	mix    []runtime.Term
-	spoilt bool // a failed Decode left it in doubt
+	spoilt bool // a Decode failed, and its content is undefined
 }
 
 // NewDevice returns a Device with the given sizes.

@@ -128,7 +128,7 @@ func (m *Model) KnownTemplate(messages []runtime.Message, generationPrompt bool)
 	return b.String(), nil
 }
 
-// sampler draws by its seed and by how many tokens it has drawn: to lose or to repeat one shows.
+// sampler draws by its seed and by how many tokens it has drawn, so that a lost or repeated token changes the text.
 type sampler struct {
 	sampling runtime.Sampling
 	drawn    int
