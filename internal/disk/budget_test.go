@@ -37,8 +37,9 @@ func TestBudgetWaits(t *testing.T) {
 		var order []int64
 		var held, most atomic.Int64
 		var mu sync.Mutex
+		var served sync.WaitGroup
 		for _, n := range []int64{8, 5, 1} {
-			go func() {
+			served.Go(func() {
 				s := b.Share()
 				if err := s.Wait(t.Context(), n); err != nil {
 					t.Error(err)
@@ -50,7 +51,7 @@ func TestBudgetWaits(t *testing.T) {
 				time.Sleep(time.Second)
 				held.Add(-n)
 				s.Release()
-			}()
+			})
 			synctest.Wait() // it waits before the next one comes
 		}
 		cause := errors.New("gone")
@@ -63,7 +64,7 @@ func TestBudgetWaits(t *testing.T) {
 			t.Errorf("one that cannot wait passed the queue: %v", err)
 		}
 		first.Release()
-		time.Sleep(time.Minute)
+		served.Wait()
 		if len(order) != 3 || order[0] != 8 || most.Load() > 10 {
 			t.Errorf("served %v, at most %d at a time", order, most.Load())
 		}
