@@ -57,15 +57,15 @@ test-race: ## the rooms without C under the race detector
 	$(GO) test -race -short $(PURE)
 
 # An overlay adds the flags of the sanitizers to the packages with our C++ alone, so that llama.cpp is not compiled again.
-# Leaks are not looked for: what only Go's memory points to would count as one.
+# The folder of the overlay begins with a _, so that ./... passes it over. Leaks are not looked for: what only Go's memory points to would count as one.
 test-asan: ## the C++ of our own under AddressSanitizer and UndefinedBehaviorSanitizer
-	@mkdir -p bin/sanitize
+	@mkdir -p bin/_sanitize
 	@$(GO) list -f '{{if .CXXFiles}}{{.Dir}} {{.Name}}{{end}}' $(CXX_ROOMS) | while read -r dir name; do \
-		printf 'package %s\n\n// #cgo CXXFLAGS: %s\n// #cgo LDFLAGS: %s\nimport "C"\n' $$name '$(SANITIZE)' '$(filter -fsanitize=%,$(SANITIZE))' > bin/sanitize/$$name.go; \
-		printf '%s"%s/sanitize.go": "%s/bin/sanitize/%s.go"\n' "$$comma" "$$dir" "$(CURDIR)" $$name; comma=','; \
-	done | { echo '{"Replace": {'; cat; echo '}}'; } > bin/sanitize/overlay.json
+		printf 'package %s\n\n// #cgo CXXFLAGS: %s\n// #cgo LDFLAGS: %s\nimport "C"\n' $$name '$(SANITIZE)' '$(filter -fsanitize=%,$(SANITIZE))' > bin/_sanitize/$$name.go; \
+		printf '%s"%s/sanitize.go": "%s/bin/_sanitize/%s.go"\n' "$$comma" "$$dir" "$(CURDIR)" $$name; comma=','; \
+	done | { echo '{"Replace": {'; cat; echo '}}'; } > bin/_sanitize/overlay.json
 	CGO_CXXFLAGS_ALLOW='-f.*' ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-		$(GO) test -overlay bin/sanitize/overlay.json -short -p 1 -timeout 30m $(CXX_ROOMS)
+		$(GO) test -overlay bin/_sanitize/overlay.json -short -p 1 -timeout 30m $(CXX_ROOMS)
 
 bench: build ## the side-by-side measurements; each says what it compares
 	$(GO) run ./bench/serve
