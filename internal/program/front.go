@@ -21,7 +21,7 @@ type front struct {
 
 // Bounds of the answers meanwhile.
 const (
-	frontRequest = 64 << 10 // bytes of a request that are read before the answer
+	frontRequest = 8 << 20 // bytes of a request that are read before the answer
 	frontTime    = 5 * time.Second
 	frontAtOnce  = 64 // connections; further ones are closed
 )
