@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -80,15 +82,20 @@ func unavailable(c net.Conn) {
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(frontTime)) // where this fails, so does reading
 	r := bufio.NewReader(io.LimitReader(c, frontRequest))
+	length := int64(0)
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {
 			return
 		}
+		if name, value, _ := strings.Cut(line, ":"); strings.EqualFold(name, "Content-Length") {
+			length, _ = strconv.ParseInt(strings.TrimSpace(value), 10, 64) // 0 where it is no number
+		}
 		if line == "\r\n" || line == "\n" {
 			break
 		}
 	}
+	_, _ = io.CopyN(io.Discard, r, max(0, length)) // a client that still writes may miss the answer
 	_, _ = fmt.Fprintf(c, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: %d\r\nRetry-After: 1\r\nConnection: close\r\n\r\n%s",
 		len(loading), loading) // a client that is gone needs no answer
 	if tcp, ok := c.(interface{ CloseWrite() error }); ok {
