@@ -37,6 +37,7 @@ func TestBoot(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- p.Serve(ctx) }()
+	waitUntilReady(t, p)
 	resp, err := http.Post(p.URL()+"/v1/completions", "application/json", strings.NewReader(`{"prompt": "a", "max_tokens": 1}`))
 	if err != nil {
 		t.Fatal(err)
@@ -95,16 +96,7 @@ func TestListenComesFirst(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- p.Serve(ctx) }()
-	for {
-		resp, err := http.Get(p.URL() + "/readyz")
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		if resp.StatusCode == http.StatusOK {
-			break
-		}
-	}
+	waitUntilReady(t, p)
 	cancel()
 	if err := <-served; err != nil {
 		t.Error(err)
@@ -142,5 +134,20 @@ func TestReopenLog(t *testing.T) {
 	other, err := New(testConfig(t, "127.0.0.1:0"), io.Discard, io.Discard)
 	if err != nil || other.ReopenLog() {
 		t.Errorf("a log that is no file is opened anew: %v", err)
+	}
+}
+
+// waitUntilReady returns once the server answers requests itself: before that, they are answered 503.
+func waitUntilReady(t *testing.T, p *Program) {
+	t.Helper()
+	for {
+		resp, err := http.Get(p.URL() + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			break
+		}
 	}
 }
