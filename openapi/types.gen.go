@@ -1091,6 +1091,18 @@ type SampleMessage struct {
 	Content string `json:"content"`
 }
 
+// ServerSentEvent One event of a stream. Its `data` is JSON in the shape that `x-data` beside the stream's media type names, an ErrorResponse where the stream fails, or the closing `[DONE]`.
+type ServerSentEvent struct {
+	// Data The event as JSON.
+	Data string `json:"data"`
+
+	// Event The kind of the event, where the stream has several.
+	Event *string `json:"event,omitempty"`
+
+	// Id What a client sends as Last-Event-ID to go on after this event.
+	Id *string `json:"id,omitempty"`
+}
+
 // Status defines model for Status.
 type Status struct {
 	// Status Always ok.

@@ -50,7 +50,7 @@ func conform(method, path string, r response) error {
 		return conformJSON(m.Schema.Value, r.body)
 	case "text/event-stream":
 		for _, chunk := range dataOf(string(r.body)) {
-			schema := m.Schema.Value
+			schema := doc.Components.Schemas[fmt.Sprint(m.Extensions["x-data"])].Value
 			if strings.HasPrefix(chunk, `{"error"`) {
 				schema = doc.Components.Schemas["ErrorResponse"].Value
 			}
