@@ -53,7 +53,7 @@ func BenchmarkEngine(b *testing.B) {
 				b.Error(err)
 				return
 			}
-			if _, err := collect(b.Context(), s, false); err != nil {
+			if _, err := collect(b.Context(), s, &partReader{}, false); err != nil {
 				b.Error(err)
 			}
 		}
@@ -76,9 +76,9 @@ func BenchmarkDecode(b *testing.B) {
 
 // BenchmarkChunk is what one token of a stream costs besides sending it.
 func BenchmarkChunk(b *testing.B) {
-	r := &reply{form: chatForm{top: -1}, id: newID("chatcmpl-"), model: &model{name: "fake", label: openapi.AnsweredBy("null")}}
-	e := &events{reply: r, opened: []bool{true}}
-	e.begin()
+	r := &reply{form: &chatForm{top: -1}, id: newID("chatcmpl-"), model: &model{name: "fake", label: openapi.AnsweredBy("null")}}
+	e := &streamWriter{reply: r, readers: make([]partReader, 1), opened: []bool{true}}
+	e.buf = r.begin(e.buf, r)
 	it := item{event: runtime.Event{Text: " word"}}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -1,13 +1,11 @@
 package server
 
 import (
-	"strconv"
-
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/lorikeet-ai/lorikeet/chat/calls"
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/openapi"
-	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
 // CreateChatCompletion answers a conversation.
@@ -30,52 +28,45 @@ func (s *Server) chatReply(who caller, body []byte) (*reply, error) {
 	if err := decodeJSON(body, &req); err != nil {
 		return nil, err
 	}
-	list, err := s.messages(req.Messages)
-	if err != nil {
+	q := chatRequest{}
+	var err error
+	if q.messages, err = s.messages(req.Messages); err != nil {
 		return nil, err
 	}
-	options, err := templateOptions(&req, list)
-	if err != nil {
+	if q.options, err = templateOptions(&req, q.messages); err != nil {
 		return nil, err
 	}
-	g, err := newGeneration(&req.GenerationParameters)
-	if err != nil {
+	if q.generation, err = newGeneration(&req.GenerationParameters); err != nil {
 		return nil, err
 	}
 	var check checker
-	g.maxTokens = check.limit(req.MaxTokens, req.MaxCompletionTokens, 0)
+	q.maxTokens = check.limit(req.MaxTokens, req.MaxCompletionTokens, 0)
 	top := check.integer("top_logprobs", req.TopLogprobs, 0, 0, maxTop)
 	switch {
 	case flag(req.Logprobs, false):
-		g.top = top
+		q.top = top
 	case top > 0:
 		check.refuse(codeValue, "top_logprobs", "needs logprobs to be true")
 	}
 	if check.err != nil {
 		return nil, check.err
 	}
-	tokens, err := s.conversation(list, options)
-	if err != nil {
-		return nil, at("messages", err)
-	}
-	m, err := s.choose(who, &req.GenerationParameters)
+	r, err := s.converse(who, &q, &req.GenerationParameters)
 	if err != nil {
 		return nil, err
 	}
-	return &reply{
-		form: chatForm{s, g.top}, generation: g, id: newID("chatcmpl-"), model: m, prompts: []prompt{{tokens: tokens}},
-	}, nil
+	r.id, r.form = newID("chatcmpl-"), &chatForm{chunks{object: "chat.completion.chunk"}, s, q.top}
+	return r, nil
 }
 
 // chatForm writes chat completions.
 type chatForm struct {
+	chunks
 	server *Server
 	top    int // -1: no logprobs
 }
 
-func (f chatForm) object() string { return "chat.completion.chunk" }
-
-func (f chatForm) whole(r *reply, choices []choice) any {
+func (f *chatForm) whole(r *reply, choices []choice) any {
 	out := openapi.ChatCompletion{
 		Id: r.id, Object: "chat.completion", Created: r.created, Model: r.model.name, SystemFingerprint: r.fingerprint,
 		Adapter: r.label(), Choices: make([]openapi.ChatChoice, len(choices)), Usage: r.usage(), Timings: r.timings(),
@@ -91,25 +82,26 @@ func (f chatForm) whole(r *reply, choices []choice) any {
 	return out
 }
 
-func (f chatForm) open(b []byte, i int) []byte {
-	b = strconv.AppendInt(append(b, `{"index":`...), int64(i), 10)
-	return append(b, `,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}`...)
+func (f *chatForm) open(b []byte, i int) []byte {
+	b = append(f.chunk(b, i), `,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}`...)
+	return append(b, f.tail...)
 }
 
-func (f chatForm) piece(b []byte, i int, ev runtime.Event) []byte {
-	b = strconv.AppendInt(append(b, `{"index":`...), int64(i), 10)
-	b = jsonvalue.AppendString(append(b, `,"delta":{"content":`...), ev.Text)
+func (f *chatForm) part(b []byte, i int, p part) []byte {
+	switch {
+	case p.Kind == calls.End:
+		b = append(f.chunk(b, i), `,"delta":{},"logprobs":null,"finish_reason":`...)
+		b = append(jsonvalue.AppendString(b, string(p.finish)), '}')
+		return append(b, f.tail...)
+	case p.Text == "" && f.top < 0:
+		return b
+	}
+	b = jsonvalue.AppendString(append(f.chunk(b, i), `,"delta":{"content":`...), p.Text)
 	b = append(b, `},"logprobs":`...)
 	if f.top >= 0 {
-		b = appendJSON(b, f.server.chatLogprobs(ev.Tokens))
+		b = appendJSON(b, f.server.chatLogprobs(p.tokens))
 	} else {
 		b = append(b, "null"...)
 	}
-	return append(b, `,"finish_reason":null}`...)
-}
-
-func (f chatForm) end(b []byte, i int, why runtime.FinishReason) []byte {
-	b = strconv.AppendInt(append(b, `{"index":`...), int64(i), 10)
-	b = append(b, `,"delta":{},"logprobs":null,"finish_reason":`...)
-	return append(jsonvalue.AppendString(b, string(why)), '}')
+	return append(append(b, `,"finish_reason":null}`...), f.tail...)
 }

@@ -1,11 +1,11 @@
 package server
 
 import (
-	"strconv"
 	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/lorikeet-ai/lorikeet/chat/calls"
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -63,24 +63,25 @@ func (s *Server) textReply(who caller, body []byte) (*reply, error) {
 		return nil, err
 	}
 	r := &reply{generation: g, id: newID("cmpl-"), model: m, prompts: ps}
-	r.form = &textForm{server: s, reply: r, echo: echo, offsets: make([]int, len(ps)*g.n)}
+	r.form = &textForm{
+		chunks: chunks{object: "text_completion"}, server: s, reply: r, echo: echo, offsets: make([]int, len(ps)*g.n),
+	}
 	return r, nil
 }
 
 // textForm writes completions. Chunks have the same format as the whole answer.
 type textForm struct {
+	chunks
 	server  *Server
 	reply   *reply
 	echo    bool
 	offsets []int // characters that each choice of a stream has so far
 }
 
-func (f *textForm) object() string { return "text_completion" }
-
 func (f *textForm) whole(r *reply, choices []choice) any {
 	usage, timings := r.usage(), r.timings()
 	out := openapi.Completion{
-		Id: r.id, Object: f.object(), Created: r.created, Model: r.model.name, SystemFingerprint: r.fingerprint,
+		Id: r.id, Object: f.object, Created: r.created, Model: r.model.name, SystemFingerprint: r.fingerprint,
 		Adapter: r.label(), Choices: make([]openapi.CompletionChoice, len(choices)), Usage: &usage, Timings: &timings,
 	}
 	for i, c := range choices {
@@ -102,23 +103,24 @@ func (f *textForm) prefix(i int) string {
 
 func (f *textForm) open(b []byte, i int) []byte {
 	if p := f.prefix(i); p != "" {
-		return f.chunk(b, i, p, nil, "")
+		return f.write(b, i, p, nil, "")
 	}
 	return b
 }
 
-func (f *textForm) piece(b []byte, i int, ev runtime.Event) []byte {
-	return f.chunk(b, i, ev.Text, ev.Tokens, "")
+func (f *textForm) part(b []byte, i int, p part) []byte {
+	switch {
+	case p.Kind == calls.End:
+		return f.write(b, i, "", nil, p.finish)
+	case p.Text == "" && f.reply.top < 0:
+		return b
+	}
+	return f.write(b, i, p.Text, p.tokens, "")
 }
 
-func (f *textForm) end(b []byte, i int, why runtime.FinishReason) []byte {
-	return f.chunk(b, i, "", nil, why)
-}
-
-// chunk appends a choice.
-func (f *textForm) chunk(b []byte, i int, text string, tokens []runtime.TokenText, why runtime.FinishReason) []byte {
-	b = strconv.AppendInt(append(b, `{"index":`...), int64(i), 10)
-	b = jsonvalue.AppendString(append(b, `,"text":`...), text)
+// write appends a chunk.
+func (f *textForm) write(b []byte, i int, text string, tokens []runtime.TokenText, why openapi.FinishReason) []byte {
+	b = jsonvalue.AppendString(append(f.chunk(b, i), `,"text":`...), text)
 	b = append(b, `,"logprobs":`...)
 	if f.reply.top >= 0 && len(tokens) > 0 {
 		b = appendJSON(b, f.server.textLogprobs(tokens, f.offsets[i], f.reply.top))
@@ -128,7 +130,9 @@ func (f *textForm) chunk(b []byte, i int, text string, tokens []runtime.TokenTex
 	f.offsets[i] += utf8.RuneCountInString(text)
 	b = append(b, `,"finish_reason":`...)
 	if why == "" {
-		return append(b, "null}"...)
+		b = append(b, "null"...)
+	} else {
+		b = jsonvalue.AppendString(b, string(why))
 	}
-	return append(jsonvalue.AppendString(b, string(why)), '}')
+	return append(append(b, '}'), f.tail...)
 }

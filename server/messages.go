@@ -91,7 +91,7 @@ func content(raw json.RawMessage, param string, optional bool) (string, error) {
 		}
 		var b strings.Builder
 		for i, p := range parts {
-			text, err := part(p, fmt.Sprintf("%s[%d]", param, i))
+			text, err := contentPart(p, fmt.Sprintf("%s[%d]", param, i))
 			if err != nil {
 				return "", err
 			}
@@ -103,8 +103,8 @@ func content(raw json.RawMessage, param string, optional bool) (string, error) {
 	}
 }
 
-// part reads a text part.
-func part(raw json.RawMessage, param string) (string, error) {
+// contentPart reads a text part.
+func contentPart(raw json.RawMessage, param string) (string, error) {
 	var p struct {
 		Type string  `json:"type"`
 		Text *string `json:"text"`

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"io"
 	"math"
 	"math/rand/v2"
 	"net/http"
@@ -17,18 +16,24 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// form writes the answer of one of the two completion endpoints.
+// form writes the answer to one request in the shape of one API. Its methods are called from one goroutine.
 type form interface {
-	// whole makes the answer to a request without stream.
+	// whole makes the answer to a request without stream, which is sent as JSON.
 	whole(r *reply, choices []choice) any
-	// object is the object field of a chunk.
-	object() string
-	// open appends the choice of a chunk that begins choice i, or nothing where there is no such chunk.
+	// contentType is that of a stream.
+	contentType() string
+	// begin appends what a stream begins with, before any choice does.
+	begin(b []byte, r *reply) []byte
+	// open appends what choice i begins with, when the engine has begun to answer and before its first part.
 	open(b []byte, i int) []byte
-	// piece appends the choice of a chunk with a piece of choice i.
-	piece(b []byte, i int, ev runtime.Event) []byte
-	// end appends the choice of the chunk that ends choice i.
-	end(b []byte, i int, why runtime.FinishReason) []byte
+	// part appends what one part of choice i becomes, which may be nothing. The last one of a choice is its End.
+	part(b []byte, i int, p part) []byte
+	// finish appends what a stream ends with, when all choices have ended.
+	finish(b []byte, r *reply) []byte
+	// wait appends what keeps the connection of a stream from being closed while there is nothing to write.
+	wait(b []byte) []byte
+	// fail appends an error that ends a stream.
+	fail(b []byte, e openapi.Error) []byte
 }
 
 // reply is the answer to one completion request: n choices for every prompt, each a stream of the engine.
@@ -40,15 +45,17 @@ type reply struct {
 	fingerprint string
 	model       *model
 	prompts     []prompt
+	parser      func() parser           // of a choice; nil: its text is all content
 	streams     []*runtime.Stream       // prompt by prompt, n each
 	leave       func([]*runtime.Stream) // ends the request's use of its tenant's quota; nil before
 }
 
-// choice is one answer that has come to its end.
-type choice struct {
-	text   string
-	tokens []runtime.TokenText // with logprobs alone
-	finish openapi.FinishReason
+// reader returns what makes the parts of a choice.
+func (r *reply) reader() partReader {
+	if r.parser == nil {
+		return partReader{}
+	}
+	return partReader{parser: r.parser()}
 }
 
 // newID returns a random identifier for an answer.
@@ -83,7 +90,8 @@ func (s *Server) answer(c *fiber.Ctx, r *reply, param string) error {
 	choices := make([]choice, len(r.streams))
 	for i, stream := range r.streams {
 		var err error
-		if choices[i], err = collect(ctx, stream, r.top >= 0); err != nil {
+		reader := r.reader()
+		if choices[i], err = collect(ctx, stream, &reader, r.top >= 0); err != nil {
 			return cause(ctx, err)
 		}
 	}
@@ -143,29 +151,6 @@ func cause(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	}
 	return err
-}
-
-// collect reads a stream to its end.
-func collect(ctx context.Context, s *runtime.Stream, tokens bool) (choice, error) {
-	var c choice
-	var text strings.Builder
-	for {
-		ev, err := s.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			c.text = text.String()
-			return c, nil
-		}
-		if err != nil {
-			return c, err
-		}
-		text.WriteString(ev.Text)
-		if tokens {
-			c.tokens = append(c.tokens, ev.Tokens...)
-		}
-		if ev.Finish != "" {
-			c.finish = openapi.FinishReason(ev.Finish)
-		}
-	}
 }
 
 // label is the response's adapter field.

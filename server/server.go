@@ -4,7 +4,8 @@
 //
 // How a completion is served: bodies.go reads the body, decode.go and generation.go decode and check it, choose.go
 // resolves model and adapter, messages.go or prompt.go make the tokens of the prompt, reply.go submits the choices to the
-// engine and collects them, or stream.go sends them as they are generated; conn.go notices when the client disconnects.
+// engine and collects them, or stream.go sends them as they are generated; parts.go divides the text of an answer into what
+// a form (chat.go, completions.go) writes in the shape of its API; conn.go notices when the client disconnects.
 // Only errors.go maps errors to HTTP statuses.
 package server
 
