@@ -35,7 +35,7 @@ SANITIZE := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sa
 CXX_ROOMS := ./runtime/kernels/... ./runtime/llama/... ./runtime/qlora/...
 
 # The rooms without C.
-PURE := ./tokenizer ./quant/... ./runtime ./runtime/engine/... ./runtime/runtimetest/... ./chat/... ./grammar/... ./tenants ./adapters/... ./training/... ./fetch/... ./openapi/... ./server/... ./demo/... ./docs/... ./internal/bytesize ./internal/disk ./internal/jsonvalue ./internal/parallel ./internal/pytools
+PURE := ./tokenizer ./quant/... ./runtime ./runtime/engine/... ./runtime/runtimetest/... ./chat/... ./grammar/... ./tenants ./adapters/... ./training/... ./fetch/... ./openapi/... ./server/... ./demo/... ./docs/... ./internal/bytesize ./internal/disk ./internal/jsonvalue ./internal/parallel ./internal/testtools
 
 .PHONY: build run test test-go test-race test-asan bench lint lint-cxx generate env clean
 

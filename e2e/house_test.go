@@ -54,7 +54,7 @@ var arrows = map[string][]string{
 	"quant/huggingface/hftest": {"quant"},                    // model folders for tests
 	"runtime/llama/llamatest":  {"runtime"},                  // C++ for tests
 	"runtime/qlora/qloratest":  {"runtime", "runtime/qlora"}, // C++ for tests
-	"internal/pytools":         {},                           // Python packages for tests
+	"internal/testtools":       {},                           // Python and Node with packages, for tests
 	"adapters/peft/pefttest":   {"quant", "runtime"},         // small adapters for tests
 }
 
@@ -63,7 +63,7 @@ var helpers = []string{"internal/bytesize", "internal/disk", "internal/gitlfs", 
 
 // testArrows are further imports that the tests of a room may have: tests use the real part next door.
 var testArrows = map[string][]string{
-	"e2e":            {"bench/hostile", "bench/strain", "internal/pytools", "bench/randmodel", "openapi", "demo", "quant", "quant/huggingface/hftest", "runtime/llama"},
+	"e2e":            {"bench/hostile", "bench/strain", "internal/testtools", "bench/randmodel", "openapi", "demo", "quant", "quant/huggingface/hftest", "runtime/llama"},
 	"server":         {"runtime/runtimetest", "quant"},
 	"training":       {"runtime/runtimetest"},
 	"adapters":       {"runtime/runtimetest", "demo", "quant", "adapters/peft/pefttest"},
@@ -71,10 +71,10 @@ var testArrows = map[string][]string{
 	"adapters/peft":  {"adapters/peft/pefttest", "demo"},
 	"runtime/engine": {"runtime/runtimetest"},
 	"chat":           {"runtime/runtimetest"},
-	"runtime/llama":  {"internal/pytools", "runtime/llama/llamatest", "runtime/runtimetest", "runtime/engine", "demo", "adapters", "adapters/merge", "adapters/peft", "quant/huggingface", "quant/huggingface/hftest"},
+	"runtime/llama":  {"internal/testtools", "runtime/llama/llamatest", "runtime/runtimetest", "runtime/engine", "demo", "adapters", "adapters/merge", "adapters/peft", "quant/huggingface", "quant/huggingface/hftest"},
 	"runtime/qlora":  {"runtime/qlora/qloratest", "runtime/llama", "quant", "demo"},
 	"demo":           {"quant"},
-	"tokenizer":      {"internal/pytools"},
+	"tokenizer":      {"internal/testtools"},
 
 	"quant/huggingface": {"quant/huggingface/hftest", "quant/modelfile"},
 	"quant/modelfile":   {"demo"},

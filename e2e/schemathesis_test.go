@@ -8,13 +8,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lorikeet-ai/lorikeet/internal/pytools"
+	"github.com/lorikeet-ai/lorikeet/internal/testtools"
 )
 
 // TestSchemathesis has schemathesis make requests out of openapi.yaml, valid and invalid ones, and hold the answers against
 // it: no status that it does not name, no shape that it does not have, and never the server's fault.
 func TestSchemathesis(t *testing.T) {
-	python := pytools.Python(t, "schemathesis==4.32.5")
+	python := testtools.Python(t, "schemathesis==4.32.5")
 	limit := "40"
 	if testing.Short() {
 		limit = "10"

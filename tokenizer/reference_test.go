@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/lorikeet-ai/lorikeet/internal/pytools"
+	"github.com/lorikeet-ai/lorikeet/internal/testtools"
 	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/tokenizer"
 )
@@ -46,7 +46,7 @@ type answer struct {
 // reference asks tokenizers.
 func reference(t *testing.T, r *request) *answer {
 	t.Helper()
-	python := pytools.Python(t, tokenizersPackage)
+	python := testtools.Python(t, tokenizersPackage)
 	in, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/lorikeet-ai/lorikeet/internal/pytools"
+	"github.com/lorikeet-ai/lorikeet/internal/testtools"
 )
 
 // classScript prints, for each pre-tokenizer that removes what it finds, the ranges of the characters that it removes.
@@ -39,7 +39,7 @@ json.dump(out, sys.stdout)
 
 // TestClasses compares the classes of every character with tokenizers'.
 func TestClasses(t *testing.T) {
-	python := pytools.Python(t, "tokenizers==0.23.3")
+	python := testtools.Python(t, "tokenizers==0.23.3")
 	classes := map[string]class{
 		`\p{Lu}`: upperCase, `\p{Ll}`: lowerCase, `\p{Lt}`: titleCase, `\p{Lm}`: modifier, `\p{Lo}`: otherLetter, `\p{L}`: letter,
 		`\p{M}`: mark, `\p{N}`: number, `\d`: digit, `\p{P}`: punctuation, `\p{S}`: symbol, `\s`: space, `[\r\n]`: lineBreak,

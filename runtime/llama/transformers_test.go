@@ -12,7 +12,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/lorikeet-ai/lorikeet/internal/pytools"
+	"github.com/lorikeet-ai/lorikeet/internal/testtools"
 	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/quant/huggingface/hftest"
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -33,7 +33,7 @@ func TestImportEqualsTransformers(t *testing.T) {
 	if os.Getenv(useTransformers) != "1" && os.Getenv("LORIKEET_REQUIRE_TOOLS") != "1" {
 		t.Skipf("%s=1 runs it; it downloads some 3 GB of Python packages the first time", useTransformers)
 	}
-	python := pytools.Python(t, transformersPackages...)
+	python := testtools.Python(t, transformersPackages...)
 	// Of logits around 1. With llama.cpp's own attention in float32 the differences show what the import wrote; the attention of
 	// the device that serves computes with fewer bits.
 	const exact, served = 1e-4, 1e-2
