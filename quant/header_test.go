@@ -161,7 +161,7 @@ func TestCutAnywhere(t *testing.T) {
 
 type failing struct{ io.ReaderAt }
 
-var errDisk = errors.New("disk on fire")
+var errDisk = errors.New("the disk failed")
 
 func (failing) ReadAt([]byte, int64) (int, error) { return 0, errDisk }
 

@@ -38,11 +38,11 @@ type LoRAModule struct {
 	Scale     float32
 	A         []float32 // (Rank, In), row-major
 	B         []float32 // (Out, Rank), row-major
-	Magnitude []float32 // DoRA: (Lengths); nil: plain LoRA
+	Magnitude []float32 // DoRA: (MagnitudeSize); nil: plain LoRA
 }
 
-// Lengths returns how many values DoRA's magnitude vector of the tensor has.
-func (m *LoRAModule) Lengths() int {
+// MagnitudeSize returns how many values DoRA's magnitude vector of the tensor has.
+func (m *LoRAModule) MagnitudeSize() int {
 	if m.Tensor == "token_embd.weight" {
 		return m.In
 	}
@@ -63,7 +63,7 @@ func (a *LoRA) Plain() bool {
 }
 
 // Packed is one adapter in the Device's layout. It is immutable, may serve any number of sequences at
-// once, and must outlive every sequence it is placed on. Close may be called twice, from any goroutine.
+// once, and must outlive every sequence that it is set on. Close may be called twice, from any goroutine.
 type Packed interface {
 	Bytes() int64 // memory it holds
 	Close() error

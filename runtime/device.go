@@ -33,10 +33,10 @@ type TokenLogprob struct {
 
 // Limits are a Device's fixed sizes.
 type Limits struct {
-	Sequences int  // sequences that may hold KV at once
-	Cells     int  // tokens that the KV cache holds over all sequences
-	Batch     int  // rows in one Decode
-	Cut       bool // a sequence can be cut back to a shorter prefix (false for recurrent models)
+	Sequences   int  // sequences that may hold KV at once
+	Cells       int  // tokens that the KV cache holds over all sequences
+	Batch       int  // rows in one Decode
+	CanTruncate bool // a sequence can be truncated to a shorter prefix (false for recurrent models)
 }
 
 // Sampler is the sampling state of one stream. It belongs to the stream; the Device advances it in Decode.
@@ -48,22 +48,22 @@ type Device interface {
 	// Limits returns the Device's sizes; they never change.
 	Limits() Limits
 
-	// Place binds a sequence to a mix: rows of seq are decoded with it until the next Place. It must not be
+	// SetAdapters binds a sequence to a mix: rows of seq are decoded with it until the next SetAdapters. It must not be
 	// changed while seq holds KV, unless the caller means to continue old KV under a new adapter.
 	// The empty mix is the base. It returns ErrAdapter for a Packed that another Device made.
-	Place(seq int, mix []Term) error
+	SetAdapters(seq int, mix []Term) error
 
-	// Copy lets dst share the first n cells of src. dst must be empty. No data is copied and no room used.
+	// Copy lets dst share the first n cells of src. dst must be empty. No data is copied and no cells are taken.
 	Copy(dst, src, n int) error
 
-	// Forget drops the cells of seq at positions from and up. It returns how many stay: from, or 0 where
-	// the Device cannot cut and had to drop the whole sequence.
-	Forget(seq, from int) (kept int, err error)
+	// Truncate drops the cells of seq at positions from and up. It returns how many stay: from, or 0 where
+	// the Device cannot truncate and had to drop the whole sequence.
+	Truncate(seq, from int) (kept int, err error)
 
 	// Decode computes the rows, appends their KV to their sequences, and returns a Choice for every row
 	// that has a Sampler, in row order. The slice is valid until the next Decode.
 	// ErrNoRoom: there are not enough free cells, and nothing changed. After any other error the content of the
-	// batch's sequences is undefined: the caller empties them with Forget(seq, 0).
+	// batch's sequences is undefined: the caller empties them with Truncate(seq, 0).
 	Decode(rows []Row) ([]Choice, error)
 
 	// Close frees everything. It may be called twice.

@@ -4,17 +4,17 @@ import "time"
 
 // Request is one answer to make.
 type Request struct {
-	Prompt    []Token
-	Adapters  Adapters // nil: the base
-	Tenant    string   // whose request it is: the time is shared fairly between tenants, and then between their adapters
-	Priority  int      // waiting requests of a higher priority are admitted first
-	AtOnce    int      // requests of the tenant that may run at once; further ones wait; 0: no bound
-	Sampling  Sampling
-	MaxTokens int      // tokens of the answer; 0: as many as the context allows
-	Stop      []string // the answer ends before the first of these, which is not part of it
-	Top       int      // logprobs per token besides the chosen one's; -1: no logprobs
-	NoReuse   bool     // neither read nor leave a cached prefix
-	Deadline  time.Time
+	Prompt        []Token
+	Adapters      Adapters // nil: the base
+	Tenant        string   // whose request it is: the time is shared fairly between tenants, and then between their adapters
+	Priority      int      // waiting requests of a higher priority are admitted first
+	MaxConcurrent int      // requests of the tenant that may run at once; further ones wait; 0: no bound
+	Sampling      Sampling
+	MaxTokens     int      // tokens of the answer; 0: as many as the context allows
+	Stop          []string // the answer ends before the first of these, which is not part of it
+	Top           int      // logprobs per token besides the chosen one's; -1: no logprobs
+	NoReuse       bool     // neither read nor leave a cached prefix
+	Deadline      time.Time
 }
 
 // FinishReason says why an answer ended.

@@ -53,16 +53,16 @@ type TrainUpdate struct {
 type TrainResult struct {
 	Loss     float64 // summed over the labelled tokens, not divided
 	Labelled int     // labelled tokens
-	Right    int     // of them, those whose label is the most likely token
+	Correct  int     // of them, those whose label is the most likely token
 	GradNorm float64 // before clipping
 	Steps    int64   // updates done
 }
 
 // TrainMemory is what a Trainer needs.
 type TrainMemory struct {
-	Bytes int64 // that it allocates
-	Least int64 // that it would allocate with every activation computed again
-	Kept  int   // layers whose activations are kept
+	Bytes   int64 // that it allocates
+	Minimum int64 // that it would allocate with every activation computed again
+	Kept    int   // layers whose activations are kept
 }
 
 // Slicer is work that is done in slices of a few milliseconds, so that decodes can run between them.

@@ -22,26 +22,26 @@ func (s *Server) ListAdapters(c *fiber.Ctx) error {
 
 // GetAdapter gives one adapter, at its current version or at the one that is named.
 func (s *Server) GetAdapter(c *fiber.Ctx, name string) error {
-	ref, err := adapters.ParseRef(s.wholeRef(callerOf(c), name))
+	ref, err := adapters.ParseRef(s.qualifiedRef(callerOf(c), name))
 	if err != nil {
-		return at("name", err)
+		return withParam("name", err)
 	}
 	info, err := s.store.Get(ref)
 	if err != nil {
-		return at("name", err)
+		return withParam("name", err)
 	}
 	return sendJSON(c, http.StatusOK, adapterOf(info))
 }
 
 // ListAdapterVersions lists the versions that can still be asked for.
 func (s *Server) ListAdapterVersions(c *fiber.Ctx, name string) error {
-	name = s.whole(callerOf(c), name)
+	name = s.qualifiedName(callerOf(c), name)
 	if err := adapters.CheckName(name); err != nil {
-		return at("name", err)
+		return withParam("name", err)
 	}
 	list, err := s.store.Versions(name)
 	if err != nil {
-		return at("name", err)
+		return withParam("name", err)
 	}
 	return sendAdapters(c, list)
 }
@@ -81,11 +81,11 @@ func (s *Server) pin(c *fiber.Ctx, name, version string, pinned bool) error {
 	}
 	ref, err := adapters.ParseRef(name)
 	if err != nil {
-		return at(param, err)
+		return withParam(param, err)
 	}
 	info, err := s.store.Pin(ref, pinned, adapters.Origin{Kind: adapters.ByRequest})
 	if err != nil {
-		return at(param, err)
+		return withParam(param, err)
 	}
 	return sendJSON(c, http.StatusOK, adapterOf(info))
 }
@@ -108,7 +108,7 @@ func (s *Server) remove(name, param string) error {
 		err = s.store.Delete(name, adapters.Origin{Kind: adapters.ByRequest})
 	}
 	if err != nil {
-		return at(param, err)
+		return withParam(param, err)
 	}
 	return nil
 }
@@ -138,7 +138,7 @@ func (s *Server) importPath(c *fiber.Ctx, name, path, nameParam, pathParam strin
 		if errors.Is(err, adapters.ErrName) {
 			param = nameParam
 		}
-		return info, at(param, err)
+		return info, withParam(param, err)
 	}
 	return info, nil
 }

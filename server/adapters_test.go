@@ -63,7 +63,7 @@ func uploadForm(t testing.TB, name string, files map[string][]byte, fields ...st
 	return w.FormDataContentType(), body
 }
 
-func (h *house) upload(name string, files map[string][]byte) response {
+func (h *testServer) upload(name string, files map[string][]byte) response {
 	h.t.Helper()
 	kind, body := uploadForm(h.t, name, files)
 	req, _ := http.NewRequest("POST", h.url+"/adapters", body)
@@ -108,10 +108,10 @@ func TestUploadAndItsVersions(t *testing.T) {
 	if !got.Loaded {
 		t.Error("it is used and not loaded")
 	}
-	var gone openapi.AdapterDeleted
-	h.ok(h.do("DELETE", "/adapters/pirate", ""), &gone)
-	if !gone.Deleted || gone.Name != "pirate" {
-		t.Errorf("%+v", gone)
+	var deleted openapi.AdapterDeleted
+	h.ok(h.do("DELETE", "/adapters/pirate", ""), &deleted)
+	if !deleted.Deleted || deleted.Name != "pirate" {
+		t.Errorf("%+v", deleted)
 	}
 	refused(t, h.do("GET", "/adapters/pirate", ""), 404, "adapter_not_found", "name", "pirate")
 	refused(t, h.do("DELETE", "/adapters/pirate@0123", ""), 400, codeValue, "name", "all its versions")

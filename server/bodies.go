@@ -142,9 +142,9 @@ func readAtMost(r io.Reader, limit, expected int64) ([]byte, error) {
 
 // discard reads at most so much of a body that is refused, so that the client comes to read the answer, and closes the
 // connection with what is left of it.
-func discard(c *fiber.Ctx, rest io.Reader, most int64, patience time.Duration) {
+func discard(c *fiber.Ctx, rest io.Reader, most int64, wait time.Duration) {
 	if conn := c.Context().Conn(); conn != nil {
-		_ = conn.SetReadDeadline(time.Now().Add(patience)) // where it cannot, the body is waited for
+		_ = conn.SetReadDeadline(time.Now().Add(wait)) // where it cannot, the body is waited for
 	}
 	_, _ = io.CopyN(io.Discard, rest, most) // how it ends changes nothing
 	c.Context().SetConnectionClose()

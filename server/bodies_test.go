@@ -54,7 +54,7 @@ func TestLargeBodiesShareABudget(t *testing.T) {
 		})
 	}
 	all.Wait()
-	until(t, "all shares are given back", time.Second, func() bool { return h.server.bodies.TryAcquire(1 << 20) })
+	waitUntil(t, "all shares are given back", time.Second, func() bool { return h.server.bodies.TryAcquire(1 << 20) })
 }
 
 // A client that says much and sends little, or nothing, holds its share for a bounded time only. What it has sent is all
@@ -67,13 +67,13 @@ func TestSlowBodies(t *testing.T) {
 	}
 	defer conn.Close()
 	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n%s", chatURL, strings.Repeat(" ", 100<<10))
-	until(t, "its share is taken", time.Second, func() bool { return !h.server.bodies.TryAcquire(bodyMemory) || release(h, bodyMemory) })
+	waitUntil(t, "its share is taken", time.Second, func() bool { return !h.server.bodies.TryAcquire(bodyMemory) || release(h, bodyMemory) })
 	conn.Close()
-	until(t, "its share is given back", time.Second, func() bool { return h.server.bodies.TryAcquire(bodyMemory) })
+	waitUntil(t, "its share is given back", time.Second, func() bool { return h.server.bodies.TryAcquire(bodyMemory) })
 }
 
 // release gives back what a test should not have got.
-func release(h *house, n int64) bool {
+func release(h *testServer, n int64) bool {
 	h.server.bodies.Release(n)
 	return false
 }

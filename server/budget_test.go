@@ -71,7 +71,7 @@ func TestShutdownEndsMerges(t *testing.T) {
 	h.server.merging <- struct{}{} // another merge
 	got := make(chan response, 1)
 	go func() { got <- h.do("POST", "/adapters/merge", `{"name":"out","from":[{"name":"a"}]}`) }()
-	until(t, "the merge waits", time.Second, func() bool { return h.server.app.Server().GetCurrentConcurrency() > 0 })
+	waitUntil(t, "the merge waits", time.Second, func() bool { return h.server.app.Server().GetCurrentConcurrency() > 0 })
 	done := make(chan error, 1)
 	go func() { done <- h.server.Shutdown(t.Context()) }()
 	refused(t, <-got, 503, "shutting_down", "", "")

@@ -31,7 +31,7 @@ func (m *model) release() {
 
 // choose resolves the model and adapter fields to versions. The caller releases the model.
 func (s *Server) choose(who caller, p *openapi.GenerationParameters) (*model, error) {
-	if err := foreign(p); err != nil {
+	if err := refuseOtherServersFields(p); err != nil {
 		return nil, err
 	}
 	m := &model{name: s.name, label: json.RawMessage("null")}
@@ -49,7 +49,7 @@ func (s *Server) choose(who caller, p *openapi.GenerationParameters) (*model, er
 		return nil, err
 	}
 	for i := range refs {
-		refs[i].Name = s.whole(who, refs[i].Name)
+		refs[i].Name = s.qualifiedName(who, refs[i].Name)
 	}
 	if named != nil {
 		if refs, err = agree(*named, refs, jsonvalue.Kind(p.Adapter) != "null"); err != nil {
@@ -63,15 +63,15 @@ func (s *Server) choose(who caller, p *openapi.GenerationParameters) (*model, er
 		return m, nil
 	}
 	if m.selection, err = s.cache.Select(refs); err != nil {
-		return nil, at(param, err)
+		return nil, withParam(param, err)
 	}
 	m.label = labelOf(m.selection.Terms())
 	return m, nil
 }
 
-// foreign refuses the fields that name an adapter for other servers: if they were ignored, the base would answer without
+// refuseOtherServersFields refuses the fields that name an adapter for other servers: if they were ignored, the base would answer without
 // a word.
-func foreign(p *openapi.GenerationParameters) error {
+func refuseOtherServersFields(p *openapi.GenerationParameters) error {
 	const instead = `name the adapter in "adapter", which takes scales and lists too, or in "model"`
 	if !isEmpty(p.Lora) {
 		return refuse(codeUnsupported, "lora", "is llama-server's field, which numbers the adapters: %s", instead)
@@ -109,7 +109,7 @@ func (s *Server) resolve(who caller, name string) (*adapters.Ref, error) {
 			reference = rest
 		}
 	}
-	ref, err := adapters.ParseRef(s.wholeRef(who, reference))
+	ref, err := adapters.ParseRef(s.qualifiedRef(who, reference))
 	if err == nil {
 		_, err = s.store.Get(ref)
 	}
@@ -121,7 +121,7 @@ func (s *Server) resolve(who caller, name string) (*adapters.Ref, error) {
 	if hideOthers(who, err); errors.As(err, &unknown) {
 		near = unknown.Close
 	} else if !errors.Is(err, adapters.ErrName) && !errors.Is(err, adapters.ErrReference) {
-		return nil, at("model", err)
+		return nil, withParam("model", err)
 	}
 	message := fmt.Sprintf("model %q does not exist; the base model is %q", name, s.name)
 	if len(near) > 0 {
@@ -203,7 +203,7 @@ func adapterRef(raw json.RawMessage, param string) (adapters.Ref, error) {
 	}
 	ref, err := adapters.ParseRef(name)
 	if err != nil {
-		return ref, at(param, err)
+		return ref, withParam(param, err)
 	}
 	var c checker
 	ref.Scale = c.number(param+".scale", choice.Scale, 1, -maxScale, maxScale)

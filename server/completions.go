@@ -11,8 +11,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// standardTokens is OpenAI's default of max_tokens for completions.
-const standardTokens = 16
+// defaultMaxTokens is OpenAI's default of max_tokens for completions.
+const defaultMaxTokens = 16
 
 // CreateCompletion continues texts.
 func (s *Server) CreateCompletion(c *fiber.Ctx) error {
@@ -39,7 +39,7 @@ func (s *Server) textReply(who caller, body []byte) (*reply, error) {
 		return nil, err
 	}
 	var check checker
-	g.maxTokens = check.limit(req.MaxTokens, req.MaxCompletionTokens, standardTokens)
+	g.maxTokens = check.limit(req.MaxTokens, req.MaxCompletionTokens, defaultMaxTokens)
 	g.top = check.integer("logprobs", req.Logprobs, -1, 0, maxTop)
 	echo := flag(req.Echo, false)
 	switch {

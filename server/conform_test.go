@@ -127,7 +127,7 @@ func TestRangesAreThoseOfTheDescription(t *testing.T) {
 	}
 }
 
-func (h *house) checkRange(endpoint, field string, p *openapi3.Schema) {
+func (h *testServer) checkRange(endpoint, field string, p *openapi3.Schema) {
 	h.t.Helper()
 	body := func(v float64) string {
 		extra := fmt.Sprintf(`%q:%v`, field, v)

@@ -18,8 +18,8 @@ const (
 	// maxUnread is how many bytes of following requests a watcher keeps; a client that sends more while it
 	// waits for an answer is no longer watched.
 	maxUnread = 64 << 10
-	// stall is how long a write may take before the client counts as disconnected.
-	stall = 30 * time.Second
+	// writeTimeout is how long a write may take before the client counts as disconnected.
+	writeTimeout = 30 * time.Second
 )
 
 // listener makes the connections that it accepts watchable.
@@ -50,15 +50,15 @@ func (c *conn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// Write fails where the client has not read for the time of stall.
+// Write fails where the client has not read for the time of writeTimeout.
 func (c *conn) Write(p []byte) (int, error) {
-	if err := c.Conn.SetWriteDeadline(time.Now().Add(stall)); err != nil {
+	if err := c.Conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(p)
 }
 
-// watch returns a context that ends with errGone as its cause when the client disconnects. stop ends the watch and
+// watch returns a context that ends with errClientGone as its cause when the client disconnects. stop ends the watch and
 // the context; it must be called before anyone reads from the connection again, and may be called twice.
 func (c *conn) watch() (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -74,7 +74,7 @@ func (c *conn) watch() (ctx context.Context, stop func()) {
 				return // stopped
 			}
 			if err != nil {
-				cancel(errGone)
+				cancel(errClientGone)
 				return
 			}
 		}

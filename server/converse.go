@@ -27,7 +27,7 @@ type chatRequest struct {
 func (s *Server) converse(who caller, q *chatRequest, which *openapi.GenerationParameters) (*reply, error) {
 	tokens, err := s.conversation(q.messages, q.options)
 	if err != nil {
-		return nil, at("messages", err)
+		return nil, withParam("messages", err)
 	}
 	m, err := s.choose(who, which)
 	if err != nil {

@@ -21,13 +21,13 @@ func (s *Server) DownloadAdapter(c *fiber.Ctx, name string, params openapi.Downl
 	if adapters.CheckFormat(format) != nil {
 		return refuse(codeValue, "format", "is %q, it must be %s or %s", format, adapters.PEFT, adapters.GGUF)
 	}
-	ref, err := adapters.ParseRef(s.wholeRef(callerOf(c), name))
+	ref, err := adapters.ParseRef(s.qualifiedRef(callerOf(c), name))
 	if err != nil {
-		return at("name", err)
+		return withParam("name", err)
 	}
 	info, err := s.store.Get(ref)
 	if err != nil {
-		return at("name", err)
+		return withParam("name", err)
 	}
 	tag := fmt.Sprintf(`"%s-%s"`, info.Digest, format)
 	c.Set(fiber.HeaderETag, tag)
@@ -40,7 +40,7 @@ func (s *Server) DownloadAdapter(c *fiber.Ctx, name string, params openapi.Downl
 	stop()
 	if err != nil {
 		c.Response().Header.Del(fiber.HeaderETag)
-		return at("format", err)
+		return withParam("format", err)
 	}
 	for _, note := range e.Notes {
 		c.Append(fiber.HeaderWarning, fmt.Sprintf(`199 lorikeet "%s"`, strings.ReplaceAll(note, `"`, "'")))

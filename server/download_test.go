@@ -14,7 +14,7 @@ import (
 )
 
 // get asks with a header and returns the answer whole.
-func (h *house) download(path, ifNoneMatch string) response {
+func (h *testServer) download(path, ifNoneMatch string) response {
 	h.t.Helper()
 	req, err := http.NewRequest("GET", h.url+path, nil)
 	if err != nil {

@@ -44,11 +44,11 @@ const (
 	codeForeignOrigin = "foreign_origin"
 )
 
-// errGone means that the client has closed its connection, so that nobody reads an answer.
-var errGone = errors.New("the client has gone")
+// errClientGone means that the client has closed its connection, so that nobody reads an answer.
+var errClientGone = errors.New("the client disconnected")
 
-// statusGone is what the log and the metrics say of a request whose client has gone, as nginx does.
-const statusGone = 499
+// statusClientClosed is what the log and the metrics say of a request whose client has disconnected, as nginx does.
+const statusClientClosed = 499
 
 // errorEntry describes how errors that wrap is are reported to a client.
 type errorEntry struct {
@@ -111,7 +111,7 @@ var errorTable = []errorEntry{
 	{fetch.ErrUnreachable, http.StatusBadGateway, serverFault, "source_unreachable", "source"},
 	{fetch.ErrBusy, http.StatusServiceUnavailable, serverFault, "source_busy", "source"},
 	{errBusy, http.StatusServiceUnavailable, serverFault, "busy", ""},
-	{errGone, statusGone, requestFault, "client_gone", ""},
+	{errClientGone, statusClientClosed, requestFault, "client_gone", ""},
 }
 
 // samplingParams are the fields that an ErrSampling may name.
@@ -135,21 +135,21 @@ func refuse(code, param, format string, args ...any) error {
 	}
 }
 
-// located is an error that a field of the request caused.
-type located struct {
+// paramError is an error that a field of the request caused.
+type paramError struct {
 	param string
 	err   error
 }
 
-func (l *located) Error() string { return l.err.Error() }
-func (l *located) Unwrap() error { return l.err }
+func (l *paramError) Error() string { return l.err.Error() }
+func (l *paramError) Unwrap() error { return l.err }
 
-// at says which field caused err; nil stays nil.
-func at(param string, err error) error {
+// withParam says which field caused err; nil stays nil.
+func withParam(param string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &located{param, err}
+	return &paramError{param, err}
 }
 
 // describe returns what a client is sent about err. Details of internal errors are only logged.
@@ -185,7 +185,7 @@ func newError(kind, code, param, message string) openapi.Error {
 
 // paramOf names the field at fault.
 func paramOf(err error, r errorEntry) string {
-	var l *located
+	var l *paramError
 	if errors.As(err, &l) {
 		return l.param
 	}
@@ -244,7 +244,7 @@ func (s *Server) fail(c *fiber.Ctx, err error) error {
 	hideOthers(callerOf(c), err)
 	var limit *tenants.LimitError
 	if errors.As(err, &limit) {
-		return sendJSON(c, http.StatusTooManyRequests, openapi.ErrorResponse{Error: limited(c, limit)})
+		return sendJSON(c, http.StatusTooManyRequests, openapi.ErrorResponse{Error: rateLimitError(c, limit)})
 	}
 	status, e := describe(err)
 	if status == http.StatusTooManyRequests || errors.Is(err, disk.ErrBusy) || errors.Is(err, errBusy) {

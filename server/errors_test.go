@@ -122,7 +122,7 @@ func TestQueueFull(t *testing.T) {
 	for range 2 {
 		open.Go(func() { h.do("POST", "/v1/completions", completion("a", `"ignore_eos":true,"max_tokens":100`)) })
 	}
-	until(t, "both requests are in", time.Second, func() bool { s := h.engine.Stats(); return s.Running+s.Waiting == 2 })
+	waitUntil(t, "both requests are in", time.Second, func() bool { s := h.engine.Stats(); return s.Running+s.Waiting == 2 })
 	for _, body := range []string{completion("b"), completion("b", `"stream":true`)} {
 		r := h.do("POST", "/v1/completions", body)
 		refused(t, r, http.StatusTooManyRequests, "queue_full", "", "queue is full")
@@ -138,7 +138,7 @@ func TestDecodeErrorEndsTheRequestOnly(t *testing.T) {
 	h := open(t, func(p *setup) {
 		p.before = func([]runtime.Row) error {
 			if fail {
-				return errors.New("the device caught fire in /secret/place")
+				return errors.New("the device failed in /secret/place")
 			}
 			return nil
 		}
@@ -222,7 +222,7 @@ func TestTable(t *testing.T) {
 			t.Errorf("no memory in %q: %d %+v", around, status, e)
 		}
 	}
-	if _, e := describe(at("lora_name", adapters.ErrName)); *e.Param != "lora_name" {
+	if _, e := describe(withParam("lora_name", adapters.ErrName)); *e.Param != "lora_name" {
 		t.Errorf("param is %q", *e.Param)
 	}
 }

@@ -18,12 +18,12 @@ const (
 	fetchTime = 10 * time.Minute
 )
 
-// work returns the context of a request whose body has been read: it ends when the client has gone and when the server
+// work returns the context of a request whose body has been read: it ends when the client has disconnected and when the server
 // stops, with the error for that as its cause. stop must be called before the handler returns.
 func (s *Server) work(c *fiber.Ctx) (ctx context.Context, stop func()) {
 	watched, unwatch := watch(c.Context().Conn())
 	ctx, cancel := context.WithCancelCause(watched)
-	undo := context.AfterFunc(s.life, func() { cancel(errDraining()) })
+	undo := context.AfterFunc(s.serving, func() { cancel(errDraining()) })
 	return ctx, func() {
 		undo()
 		cancel(context.Canceled)
@@ -31,7 +31,7 @@ func (s *Server) work(c *fiber.Ctx) (ctx context.Context, stop func()) {
 	}
 }
 
-// fetch registers what a source names. It ends when the client has gone and when the server stops.
+// fetch registers what a source names. It ends when the client has disconnected and when the server stops.
 func (s *Server) fetch(c *fiber.Ctx, name, source, param string) (adapters.Info, error) {
 	if s.fetcher == nil {
 		return adapters.Info{}, &refusal{status: http.StatusForbidden, param: param, code: codeNotAllowed,

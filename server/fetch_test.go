@@ -60,7 +60,7 @@ func hubOf(t *testing.T, repos map[string]map[string][]byte, spoil func(w http.R
 // fetching lets requests name sources on a hub.
 func fetching(t *testing.T, hub string, most int64) func(*setup) {
 	return func(p *setup) {
-		p.training = func(h *house, o *Options) {
+		p.training = func(h *testServer, o *Options) {
 			f, err := fetch.New(fetch.Options{Hub: fetch.Hub{Endpoint: hub}, Pause: time.Millisecond, Tries: 2})
 			if err != nil {
 				t.Fatal(err)
@@ -175,7 +175,7 @@ func TestSourcesThatFail(t *testing.T) {
 	refused(t, closed.do("POST", "/v1/load_lora_adapter", `{"lora_name":"x","lora_path":"s3://bucket/x"}`), 403, codeNotAllowed, "lora_path", "--remote-adapters")
 }
 
-// TestFetchEnds checks that neither a client that has gone nor a server that stops waits for a slow hub.
+// TestFetchEnds checks that neither a client that has disconnected nor a server that stops waits for a slow hub.
 func TestFetchEnds(t *testing.T) {
 	asked, gone := make(chan struct{}, 9), make(chan struct{}, 9)
 	hub := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -192,7 +192,7 @@ func TestFetchEnds(t *testing.T) {
 	select {
 	case <-gone:
 	case <-time.After(5 * time.Second):
-		t.Fatal("the client has gone and its fetch goes on")
+		t.Fatal("the client has disconnected and its fetch goes on")
 	}
 	answer := make(chan response, 1)
 	go func() { answer <- h.do("POST", "/adapters", from("x", "hf://org/slow")) }()

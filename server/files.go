@@ -32,7 +32,7 @@ func (s *Server) ListFiles(c *fiber.Ctx, params openapi.ListFilesParams) error {
 	who := callerOf(c)
 	list, more, err := s.files.ListWhere(func(f *training.File) bool { return who.tenant.Owns(f.Owner) }, text(params.After), n)
 	if err != nil {
-		return at("after", err)
+		return withParam("after", err)
 	}
 	out := openapi.FileList{Object: "list", Data: make([]openapi.File, len(list)), HasMore: more}
 	for i, f := range list {
@@ -150,18 +150,18 @@ func (s *Server) receiveFile(who caller, form *multipart.Reader, share *disk.Sha
 		case errors.Is(err, io.EOF):
 			return stored, checkFile(stored, purpose)
 		case err != nil:
-			return stored, broken(err)
+			return stored, formError(err)
 		case n == maxParts:
 			return stored, refuse(codeValue, "file", "comes in a form of more than %d parts", maxParts)
 		case p.FormName() == "file" && stored != nil:
 			return stored, refuse(codeValue, "file", "is given twice")
 		case p.FormName() == "file":
 			in := &source{r: p, share: share}
-			f, err := s.files.Put(s.life, in, p.FileName(), fineTune, who.tenant.Owner())
+			f, err := s.files.Put(s.serving, in, p.FileName(), fineTune, who.tenant.Owner())
 			if in.err != nil {
-				return nil, broken(in.err)
+				return nil, formError(in.err)
 			}
-			if err != nil && s.life.Err() != nil {
+			if err != nil && s.serving.Err() != nil {
 				err = errDraining()
 			}
 			if err != nil {
@@ -171,7 +171,7 @@ func (s *Server) receiveFile(who caller, form *multipart.Reader, share *disk.Sha
 		case p.FormName() == "purpose":
 			text, err := io.ReadAll(io.LimitReader(p, maxFormField))
 			if err != nil {
-				return stored, broken(err)
+				return stored, formError(err)
 			}
 			purpose = string(text)
 		}

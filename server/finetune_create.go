@@ -46,7 +46,7 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 		return err
 	}
 	defer train.close()
-	raw, err := json.Marshal(asked{Suffix: text(req.Suffix)})
+	raw, err := json.Marshal(keptRequest{Suffix: text(req.Suffix)})
 	if err != nil {
 		return err
 	}
@@ -69,14 +69,14 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 	return sendJSON(c, http.StatusOK, s.fineTuningJob(&job))
 }
 
-// asked is what of the request a job keeps, to be shown again.
-type asked struct {
+// keptRequest is what of the request a job keeps, to be shown again.
+type keptRequest struct {
 	Suffix string `json:"suffix,omitempty"`
 }
 
 // suffixOf reads the suffix of a job that OpenAI's request made.
 func suffixOf(raw json.RawMessage) *string {
-	var a asked
+	var a keptRequest
 	if len(raw) == 0 || json.Unmarshal(raw, &a) != nil {
 		return nil
 	}
@@ -135,7 +135,7 @@ func (s *Server) fineTuningConfig(req *openapi.FineTuningRequest) (training.Conf
 	config, err := h.Config(s.model.Facts())
 	var field *training.FieldError
 	if errors.As(err, &field) {
-		err = at(param+"."+field.Field, err)
+		err = withParam(param+"."+field.Field, err)
 	}
 	if err == nil && req.Seed != nil {
 		if *req.Seed < 0 {

@@ -43,8 +43,8 @@ func TestFiles(t *testing.T) {
 	if len(seen) != 3 {
 		t.Errorf("the pages have %v", seen)
 	}
-	var gone openapi.FileDeleted
-	s.ok(s.do("DELETE", "/v1/files/"+ids[1], ""), &gone)
+	var deleted openapi.FileDeleted
+	s.ok(s.do("DELETE", "/v1/files/"+ids[1], ""), &deleted)
 	for _, r := range []response{
 		s.do("GET", "/v1/files/"+ids[1], ""), s.do("DELETE", "/v1/files/"+ids[1], ""), s.do("GET", "/v1/files/"+ids[1]+"/content", ""),
 	} {

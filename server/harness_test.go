@@ -22,8 +22,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
 )
 
-// house is a whole server on a TCP port: the real engine, store and cache, over the fake device.
-type house struct {
+// testServer is a whole server on a TCP port: the real engine, store and cache, over the fake device.
+type testServer struct {
 	t       testing.TB
 	url     string
 	address string
@@ -36,7 +36,7 @@ type house struct {
 	log     *bytes.Buffer // read it after close only
 }
 
-// setup is what a test changes before the house is built.
+// setup is what a test changes before the server is built.
 type setup struct {
 	options Options
 	engine  engine.Options
@@ -47,21 +47,21 @@ type setup struct {
 	budget  int64
 	pack    func(*runtime.LoRA) (runtime.Packed, error)
 
-	training func(*house, *Options) // adds the training
+	training func(*testServer, *Options) // adds the training
 }
 
-func open(t testing.TB, change ...func(*setup)) *house {
+func open(t testing.TB, change ...func(*setup)) *testServer {
 	t.Helper()
 	p := setup{
 		options: Options{Name: "fake", Aliases: []string{"default"}, Version: "test", MaxLoRA: 8},
 		engine:  engine.Options{MaxQueue: 64},
-		limits:  runtime.Limits{Sequences: 8, Cells: 8192, Batch: 512, Cut: true},
+		limits:  runtime.Limits{Sequences: 8, Cells: 8192, Batch: 512, CanTruncate: true},
 		budget:  1 << 20,
 	}
 	for _, c := range change {
 		c(&p)
 	}
-	h := &house{t: t, model: runtimetest.NewModel(), log: &bytes.Buffer{}}
+	h := &testServer{t: t, model: runtimetest.NewModel(), log: &bytes.Buffer{}}
 	if p.facts != nil {
 		p.facts(h.model.Facts())
 	}
@@ -100,10 +100,10 @@ func open(t testing.TB, change ...func(*setup)) *house {
 	return h
 }
 
-// close shuts the house down and looks for what was broken meanwhile.
-func (h *house) close(served <-chan error) {
+// close shuts the server down and looks for what was broken meanwhile.
+func (h *testServer) close(served <-chan error) {
 	http.DefaultClient.CloseIdleConnections()
-	for range 50 { // fasthttp looks ten times a second only whether the connections have gone
+	for range 50 { // fasthttp looks ten times a second only whether the connections have been closed
 		if h.server.app.Server().GetOpenConnectionsCount() == 0 {
 			break
 		}
@@ -129,7 +129,7 @@ func (h *house) close(served <-chan error) {
 }
 
 // add registers a small adapter that differs from others by its seed.
-func (h *house) add(name string, seed float32) adapters.Info {
+func (h *testServer) add(name string, seed float32) adapters.Info {
 	h.t.Helper()
 	shape := h.model.Facts().Targets["blk.0.attn_q.weight"]
 	a := make([]float32, 2*shape.In)
@@ -181,7 +181,7 @@ type response struct {
 }
 
 // do sends a request with a JSON body, or none where body is "".
-func (h *house) do(method, path, body string) response {
+func (h *testServer) do(method, path, body string) response {
 	h.t.Helper()
 	req, err := http.NewRequest(method, h.url+path, strings.NewReader(body))
 	if err != nil {
@@ -191,7 +191,7 @@ func (h *house) do(method, path, body string) response {
 	return h.send(req)
 }
 
-func (h *house) send(req *http.Request) response {
+func (h *testServer) send(req *http.Request) response {
 	h.t.Helper()
 	r, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -210,18 +210,18 @@ func (h *house) send(req *http.Request) response {
 }
 
 // get decodes a 200 into v.
-func (h *house) get(path string, v any) {
+func (h *testServer) get(path string, v any) {
 	h.t.Helper()
 	h.ok(h.do("GET", path, ""), v)
 }
 
 // post decodes the 200 to a request into v.
-func (h *house) post(path, body string, v any) {
+func (h *testServer) post(path, body string, v any) {
 	h.t.Helper()
 	h.ok(h.do("POST", path, body), v)
 }
 
-func (h *house) ok(r response, v any) {
+func (h *testServer) ok(r response, v any) {
 	h.t.Helper()
 	if r.status != 200 && r.status != 201 {
 		h.t.Fatalf("status %d: %s", r.status, r.body)
@@ -248,8 +248,8 @@ func more(fields []string) string {
 	return "," + strings.Join(fields, ",")
 }
 
-// until waits for a condition.
-func until(t testing.TB, what string, within time.Duration, condition func() bool) {
+// waitUntil waits for a condition.
+func waitUntil(t testing.TB, what string, within time.Duration, condition func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(within)
 	for !condition() {

@@ -9,10 +9,10 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// impossible replaces minus infinity, the logarithm of zero, which JSON cannot represent.
-const impossible = -9999
+// minLogprob replaces minus infinity, the logarithm of zero, which JSON cannot represent.
+const minLogprob = -9999
 
-func logprob(p float32) float32 { return max(p, impossible) }
+func logprob(p float32) float32 { return max(p, minLogprob) }
 
 // chatLogprobs returns log-probabilities in the format of chat completions.
 func (s *Server) chatLogprobs(tokens []runtime.TokenText) *openapi.ChatLogprobs {

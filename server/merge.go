@@ -47,9 +47,9 @@ func (s *Server) MergeAdapters(c *fiber.Ctx) error {
 	if err != nil {
 		var field *peft.FieldError
 		if errors.As(err, &field) {
-			return at(field.Field, err)
+			return withParam(field.Field, err)
 		}
-		return at("from", err)
+		return withParam("from", err)
 	}
 	return sendJSON(c, http.StatusCreated, adapterOf(info))
 }
@@ -86,12 +86,12 @@ func (s *Server) mergeOf(who caller, req *openapi.MergeRequest) (adapters.Merge,
 	}
 	for i, part := range req.From {
 		field := fmt.Sprintf("from[%d].", i)
-		ref, err := adapters.ParseRef(s.wholeRef(who, part.Name))
+		ref, err := adapters.ParseRef(s.qualifiedRef(who, part.Name))
 		if err == nil {
 			_, err = s.store.Get(ref)
 		}
 		if err != nil {
-			return m, at(field+"name", err)
+			return m, withParam(field+"name", err)
 		}
 		ref.Scale = check.number(field+"weight", part.Weight, 1, -1e9, 1e9)
 		m.From = append(m.From, ref)

@@ -34,7 +34,7 @@ func (s *Server) GetModel(c *fiber.Ctx, id string) error {
 	}
 	info, err := s.store.Get(*ref)
 	if err != nil {
-		return at("model", err)
+		return withParam("model", err)
 	}
 	card := s.adapterModel(id, info)
 	adapter := adapterOf(info)

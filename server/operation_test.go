@@ -135,7 +135,7 @@ func TestDescriptionAndDocs(t *testing.T) {
 }
 
 // value reads a metric.
-func (h *house) value(name string) float64 {
+func (h *testServer) value(name string) float64 {
 	h.t.Helper()
 	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindSubmatch(h.do("GET", "/metrics", "").body)
 	if m == nil {
@@ -156,7 +156,7 @@ func TestMetrics(t *testing.T) {
 	h.post("/v1/chat/completions", chatBody("a", `"adapter":"pirate"`), &openapi.ChatCompletion{})
 	h.do("POST", "/v1/chat/completions", "{}")
 	h.do("GET", "/nowhere", "")
-	until(t, "the last is counted", time.Second, func() bool { return h.value(`lorikeet_requests_total{adapter="pirate",outcome="ok"}`) == 1 })
+	waitUntil(t, "the last is counted", time.Second, func() bool { return h.value(`lorikeet_requests_total{adapter="pirate",outcome="ok"}`) == 1 })
 	prompt := float64(len("user\na\nassistant\n") + 3)
 	for name, want := range map[string]float64{
 		`lorikeet_requests_total{adapter="(base)",outcome="ok"}`:                  2,
@@ -203,7 +203,7 @@ func TestMetricsOfGateways(t *testing.T) {
 		body := completion("a", long, `"adapter":`+adapter)
 		before := h.engine.Stats()
 		io.WriteString(h.dial(), raw("/v1/completions", body))
-		until(t, "it is in", time.Second, func() bool {
+		waitUntil(t, "it is in", time.Second, func() bool {
 			s := h.engine.Stats()
 			return s.Running+s.Waiting > before.Running+before.Waiting && s.Loading == 0
 		})
@@ -254,10 +254,10 @@ func TestShutdown(t *testing.T) {
 	for _, fields := range []string{`"ignore_eos":true,"max_tokens":100`, `"ignore_eos":true,"max_tokens":100,"stream":true`} {
 		go func() { answered <- h.do("POST", "/v1/completions", completion("a", fields)) }()
 	}
-	until(t, "both run", time.Second, func() bool { return h.engine.Stats().Running == 2 })
+	waitUntil(t, "both run", time.Second, func() bool { return h.engine.Stats().Running == 2 })
 	done := make(chan error, 1)
 	go func() { done <- h.server.Shutdown(context.Background()) }()
-	until(t, "it drains", time.Second, h.server.draining.Load)
+	waitUntil(t, "it drains", time.Second, h.server.draining.Load)
 	refused(t, h.do("GET", "/readyz", ""), 503, "shutting_down", "", "shutting down")
 	refused(t, h.do("POST", "/v1/completions", completion("a")), 503, "shutting_down", "", "shutting down")
 	refused(t, h.do("POST", "/adapters", `{"name":"a","path":"b"}`), 503, "shutting_down", "", "")
@@ -280,7 +280,7 @@ func TestShutdownInTime(t *testing.T) {
 	h := open(t, slowly(10*time.Millisecond))
 	answered := make(chan response, 1)
 	go func() { answered <- h.do("POST", "/v1/completions", completion("a", long)) }()
-	until(t, "it runs", time.Second, func() bool { return h.engine.Stats().Running == 1 })
+	waitUntil(t, "it runs", time.Second, func() bool { return h.engine.Stats().Running == 1 })
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	start := time.Now()
@@ -368,7 +368,7 @@ func TestDrainTakesRequestsWhole(t *testing.T) {
 			t.Errorf("status %d: %s", r.status, r.body)
 		})
 	}
-	until(t, "an answer runs", 5*time.Second, func() bool { return h.engine.Stats().Running > 0 })
+	waitUntil(t, "an answer runs", 5*time.Second, func() bool { return h.engine.Stats().Running > 0 })
 	h.server.submitting.Lock()
 	h.server.draining.Store(true)
 	h.server.submitting.Unlock()

@@ -75,7 +75,7 @@ func (s *Server) textPrompt(raw json.RawMessage, param string) (prompt, error) {
 		p.tokens, err = s.template.EncodeText(p.text)
 	}
 	if err != nil {
-		return p, at(param, err)
+		return p, withParam(param, err)
 	}
 	if len(p.tokens) == 0 {
 		return p, refuse(codeValue, param, "is empty")

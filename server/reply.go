@@ -75,10 +75,10 @@ func (s *Server) answer(c *fiber.Ctx, r *reply, param string) error {
 		r.close()
 		stop()
 		if errors.Is(err, runtime.ErrContextLength) {
-			err = at(param, err)
+			err = withParam(param, err)
 		}
 		if errors.Is(err, runtime.ErrSampling) && r.formatted && strings.Contains(err.Error(), "grammar") {
-			err = at("response_format", err)
+			err = withParam("response_format", err)
 		}
 		return err
 	}
@@ -105,12 +105,12 @@ func (s *Server) submit(ctx context.Context, who caller, r *reply) (err error) {
 	if s.draining.Load() {
 		return errDraining()
 	}
-	if r.leave, err = enter(who, len(r.prompts)*r.n); err != nil {
+	if r.leave, err = admitAnswers(who, len(r.prompts)*r.n); err != nil {
 		return err
 	}
 	asked := runtime.Request{Tenant: who.tenant.Owner()}
 	if t := who.tenant; t != nil {
-		asked.Priority, asked.AtOnce = t.Priority, t.Quota.Concurrent
+		asked.Priority, asked.MaxConcurrent = t.Priority, t.Quota.Concurrent
 	}
 	var chosen runtime.Adapters
 	if r.model.selection != nil {
@@ -123,7 +123,7 @@ func (s *Server) submit(ctx context.Context, who caller, r *reply) (err error) {
 			stream, err := s.engine.Submit(ctx, runtime.Request{
 				Prompt: p.tokens, Adapters: chosen, Sampling: sampling,
 				MaxTokens: r.maxTokens, Stop: r.stop, Top: r.top, NoReuse: r.noReuse,
-				Tenant: asked.Tenant, Priority: asked.Priority, AtOnce: asked.AtOnce,
+				Tenant: asked.Tenant, Priority: asked.Priority, MaxConcurrent: asked.MaxConcurrent,
 			})
 			if err != nil {
 				return cause(ctx, err)

@@ -25,7 +25,7 @@ func (s *Server) GetReport(c *fiber.Ctx, name string, params openapi.GetReportPa
 	if err != nil {
 		return err
 	}
-	id, err := s.jobBehind(q, s.wholeRef(callerOf(c), name))
+	id, err := s.jobThatMade(q, s.qualifiedRef(callerOf(c), name))
 	if err != nil {
 		return err
 	}
@@ -43,11 +43,11 @@ func (s *Server) GetReport(c *fiber.Ctx, name string, params openapi.GetReportPa
 	return sendJSON(c, http.StatusOK, reportOf(r))
 }
 
-// jobBehind finds the job that made the version a name means, or that is to make the first one.
-func (s *Server) jobBehind(q *training.Queue, name string) (string, error) {
+// jobThatMade finds the job that made the version a name means, or that is to make the first one.
+func (s *Server) jobThatMade(q *training.Queue, name string) (string, error) {
 	ref, err := adapters.ParseRef(name)
 	if err != nil {
-		return "", at("name", err)
+		return "", withParam("name", err)
 	}
 	info, err := s.store.Get(ref)
 	switch {
@@ -56,7 +56,7 @@ func (s *Server) jobBehind(q *training.Queue, name string) (string, error) {
 	case err == nil:
 		return "", noReport("%s was not trained here: it has no report", name)
 	case !errors.Is(err, adapters.ErrUnknown) || ref.Version != "":
-		return "", at("name", err)
+		return "", withParam("name", err)
 	}
 	list, _, unlisted := q.List("", 0)
 	if unlisted != nil {
@@ -67,7 +67,7 @@ func (s *Server) jobBehind(q *training.Queue, name string) (string, error) {
 			return j.ID, nil
 		}
 	}
-	return "", at("name", err)
+	return "", withParam("name", err)
 }
 
 func noReport(format, name string) error {

@@ -110,8 +110,8 @@ type Server struct {
 	draining    atomic.Bool
 	submitting  sync.RWMutex    // held for reading while a request hands its choices to the engine, so that it is taken whole
 	merging     chan struct{}   // holds one while a merge runs
-	life        context.Context // ends when draining begins, by end
-	end         context.CancelFunc
+	serving     context.Context // ends when draining begins, by stopServing
+	stopServing context.CancelFunc
 
 	mu     sync.Mutex
 	ln     net.Listener // what Serve serves
@@ -154,7 +154,7 @@ func New(o Options) *Server {
 	if s.uploads == nil {
 		s.uploads = disk.NewBudget(max(s.maxUpload, s.maxDataset))
 	}
-	s.life, s.end = context.WithCancel(context.Background())
+	s.serving, s.stopServing = context.WithCancel(context.Background())
 	s.fingerprint = fingerprint(s.model.Facts())
 	s.metrics.watch(o.Engine.Stats, o.Cache.Stats, func() int { return len(o.Store.List()) }, o.MaxLoRA, o.Version)
 	s.routes(o.Origins)
@@ -250,7 +250,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.submitting.Lock() // no request loses some of its choices: those under way are taken whole, later ones not at all
 	s.draining.Store(true)
 	s.submitting.Unlock()
-	s.end()
+	s.stopServing()
 	err := s.engine.Drain(ctx)
 	defer s.closeListener()
 	// The engine has no requests left: what is still open are answers being sent, and idle connections.

@@ -7,7 +7,7 @@ import (
 )
 
 // ask sends a request with headers; Host is one of them.
-func (h *house) ask(t *testing.T, method, path, body string, headers map[string]string) response {
+func (h *testServer) ask(t *testing.T, method, path, body string, headers map[string]string) response {
 	t.Helper()
 	req, err := http.NewRequest(method, h.url+path, strings.NewReader(body))
 	if err != nil {

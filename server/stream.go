@@ -86,7 +86,7 @@ func pump(ctx context.Context, i int, s *runtime.Stream, items chan<- item) {
 
 // streamFailed sends the error to the client, if it is still connected, and logs it where the server is at fault.
 func (s *Server) streamFailed(w *bufio.Writer, r *reply, err error) {
-	if errors.Is(err, errGone) {
+	if errors.Is(err, errClientGone) {
 		s.log.Debug().Str("id", r.id).Msg("the client of a stream has gone")
 		return
 	}
@@ -112,7 +112,7 @@ type streamWriter struct {
 }
 
 // write sends the parts of all choices as they are generated, all that are available with one flush, until all choices
-// have ended. It returns errGone where the client has disconnected, or the error that ended a choice.
+// have ended. It returns errClientGone where the client has disconnected, or the error that ended a choice.
 func (e *streamWriter) write(ctx context.Context, w *bufio.Writer) error {
 	e.buf = e.reply.begin(e.buf, e.reply)
 	ticker := time.NewTicker(heartbeat)
@@ -183,12 +183,12 @@ func (e *streamWriter) put(it item) error {
 func (e *streamWriter) flush(w *bufio.Writer) error {
 	if len(e.buf) > 0 {
 		if _, err := w.Write(e.buf); err != nil {
-			return errGone
+			return errClientGone
 		}
 		e.buf = e.buf[:0]
 	}
 	if w.Flush() != nil {
-		return errGone
+		return errClientGone
 	}
 	return nil
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
 )
 
-// steady replaces what differs from answer to answer.
-func steady(body []byte) string {
+// withoutVariableParts replaces what differs from answer to answer.
+func withoutVariableParts(body []byte) string {
 	s := regexp.MustCompile(`"(chatcmpl|cmpl)-[0-9a-f]{24}"`).ReplaceAllString(string(body), `"ID"`)
 	return regexp.MustCompile(`"created":[0-9]+`).ReplaceAllString(s, `"created":0`)
 }
@@ -30,7 +30,7 @@ func TestChatStreamToTheByte(t *testing.T) {
 		head + `{"index":0,"delta":{"content":"i"},"logprobs":null,"finish_reason":null}]}` + "\n\n" +
 		head + `{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}]}` + "\n\n" +
 		"data: [DONE]\n\n"
-	if got := steady(r.body); got != want {
+	if got := withoutVariableParts(r.body); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	if r.header.Get("Content-Type") != "text/event-stream; charset=utf-8" || r.header.Get("Cache-Control") != "no-cache" {
@@ -47,7 +47,7 @@ func TestCompletionStreamToTheByte(t *testing.T) {
 		head + `{"index":0,"text":"H","logprobs":null,"finish_reason":null}],"usage":null}` + "\n\n" +
 		head + `{"index":0,"text":"","logprobs":null,"finish_reason":"stop"}],"usage":null}` + "\n\n" +
 		head + `],"usage":{"prompt_tokens":10,"completion_tokens":2,"total_tokens":12,"prompt_tokens_details":{"cached_tokens":0}},"timings":`
-	got := steady(r.body)
+	got := withoutVariableParts(r.body)
 	if !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "}}\n\ndata: [DONE]\n\n") {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -124,7 +124,7 @@ func TestErrorInStream(t *testing.T) {
 	h := open(t, func(p *setup) {
 		p.before = func([]runtime.Row) error {
 			if decodes++; decodes == 4 {
-				return errors.New("smoke in /secret/place")
+				return errors.New("a failure in /secret/place")
 			}
 			return nil
 		}

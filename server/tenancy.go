@@ -84,18 +84,18 @@ func writeRates(c *fiber.Ctx, what string, r tenants.Rate) {
 	c.Set("x-ratelimit-reset-"+what, r.Reset.Round(time.Millisecond).String())
 }
 
-// limited makes the answer to a request beyond a quota.
-func limited(c *fiber.Ctx, e *tenants.LimitError) openapi.Error {
+// rateLimitError makes the answer to a request beyond a quota.
+func rateLimitError(c *fiber.Ctx, e *tenants.LimitError) openapi.Error {
 	after := max(1, int(math.Ceil(e.After.Seconds())))
 	c.Set(fiber.HeaderRetryAfter, strconv.Itoa(after))
 	return newError(rateFault, "rate_limit_exceeded", "", e.Error())
 }
 
-// whole returns the name that an adapter is registered by, of a name that the caller uses: its own adapter goes before one
+// qualifiedName returns the name that an adapter is registered by, of a name that the caller uses: its own adapter goes before one
 // of others that it sees. A name that it does not see becomes one in its own namespace, where there is nothing.
-func (s *Server) whole(who caller, name string) string {
+func (s *Server) qualifiedName(who caller, name string) string {
 	t := who.tenant
-	own := t.Whole(name)
+	own := t.QualifiedName(name)
 	if own == name || !t.Sees(name) {
 		return own
 	}
@@ -105,17 +105,17 @@ func (s *Server) whole(who caller, name string) string {
 	return name
 }
 
-// wholeRef is whole for a name that may have a version.
-func (s *Server) wholeRef(who caller, name string) string {
+// qualifiedRef is qualifiedName for a name that may have a version.
+func (s *Server) qualifiedRef(who caller, name string) string {
 	bare, version, found := strings.Cut(name, "@")
-	if bare = s.whole(who, bare); found {
+	if bare = s.qualifiedName(who, bare); found {
 		return bare + "@" + version
 	}
 	return bare
 }
 
-// owned returns the whole name of an adapter that the caller wants to make, change or remove.
-func (s *Server) owned(who caller, name string) string { return who.tenant.Whole(name) }
+// owned returns the qualified name of an adapter that the caller wants to make, change or remove.
+func (s *Server) owned(who caller, name string) string { return who.tenant.QualifiedName(name) }
 
 // visible leaves out what the caller does not see.
 func visible(who caller, list []adapters.Info) []adapters.Info {
@@ -193,8 +193,8 @@ func (s *Server) checkJobs(who caller) error {
 	return nil
 }
 
-// enter lets a request for answers in, n of them. done ends it, with what its streams used.
-func enter(who caller, n int) (done func([]*runtime.Stream), err error) {
+// admitAnswers lets a request for answers in, n of them. done ends it, with what its streams used.
+func admitAnswers(who caller, n int) (done func([]*runtime.Stream), err error) {
 	if who.usage == nil {
 		return func([]*runtime.Stream) {}, nil
 	}

@@ -14,14 +14,14 @@ import (
 	"github.com/lorikeet-ai/lorikeet/tenants"
 )
 
-// street is a house with tenants.
-type street struct {
+// tenantServer is a server with tenants.
+type tenantServer struct {
 	*trainingServer
 	keys map[string]string // by tenant
 }
 
-// openStreet opens a server with the tenants root (admin), shop and cafe (chat and train), and guest (chat).
-func openStreet(t *testing.T, quota tenants.Quota) *street {
+// openTenantServer opens a server with the tenants root (admin), shop and cafe (chat and train), and guest (chat).
+func openTenantServer(t *testing.T, quota tenants.Quota) *tenantServer {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "keys.json")
 	keys := map[string]string{}
@@ -41,7 +41,7 @@ func openStreet(t *testing.T, quota tenants.Quota) *street {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &street{openTraining(t, false, func(p *setup) { p.options.Tenants = registry }), keys}
+	s := &tenantServer{openTraining(t, false, func(p *setup) { p.options.Tenants = registry }), keys}
 	for i, name := range []string{"shared-1", "secret", "shop.greet", "cafe.greet", "cafe.only"} {
 		s.add(name, float32(i))
 	}
@@ -49,7 +49,7 @@ func openStreet(t *testing.T, quota tenants.Quota) *street {
 }
 
 // as sends a request with a tenant's key.
-func (s *street) as(tenant, method, path, contentType, body string) response {
+func (s *tenantServer) as(tenant, method, path, contentType, body string) response {
 	s.t.Helper()
 	req, err := http.NewRequest(method, s.url+path, strings.NewReader(body))
 	if err != nil {
@@ -62,13 +62,13 @@ func (s *street) as(tenant, method, path, contentType, body string) response {
 	return s.send(req)
 }
 
-func (s *street) json(tenant, method, path, body string) response {
+func (s *tenantServer) json(tenant, method, path, body string) response {
 	s.t.Helper()
 	return s.as(tenant, method, path, "application/json", body)
 }
 
 // form sends a form with one file.
-func (s *street) file(tenant, path string, fields map[string]string, content string) response {
+func (s *tenantServer) file(tenant, path string, fields map[string]string, content string) response {
 	s.t.Helper()
 	var b bytes.Buffer
 	w := multipart.NewWriter(&b)
@@ -88,7 +88,7 @@ const examples = `{"prompt": "a", "completion": "b"}` + "\n"
 
 // TestTenantsSeeTheirOwn asks for adapters by every route that names them.
 func TestTenantsSeeTheirOwn(t *testing.T) {
-	s := openStreet(t, tenants.Quota{})
+	s := openTenantServer(t, tenants.Quota{})
 	for tenant, want := range map[string]string{
 		"root": "cafe.greet cafe.only secret shared-1 shop.greet", "shop": "shared-1 shop.greet", "cafe": "cafe.greet cafe.only", "guest": "",
 	} {
@@ -136,7 +136,7 @@ func TestTenantsSeeTheirOwn(t *testing.T) {
 
 // TestRoles tries what each role may not do.
 func TestRoles(t *testing.T) {
-	s := openStreet(t, tenants.Quota{})
+	s := openTenantServer(t, tenants.Quota{})
 	for _, c := range []struct {
 		tenant, method, path, body string
 		status                     int
@@ -167,7 +167,7 @@ func TestRoles(t *testing.T) {
 
 // TestTenantsJobsAndFiles has two tenants train, and each look for the other's work.
 func TestTenantsJobsAndFiles(t *testing.T) {
-	s := openStreet(t, tenants.Quota{})
+	s := openTenantServer(t, tenants.Quota{})
 	var file openapi.File
 	s.ok(s.file("shop", "/v1/files", map[string]string{"purpose": "fine-tune"}, examples), &file)
 	var job openapi.TrainingJob
@@ -210,7 +210,7 @@ func TestTenantsJobsAndFiles(t *testing.T) {
 
 // TestQuotas uses each of them up.
 func TestQuotas(t *testing.T) {
-	s := openStreet(t, tenants.Quota{RequestsPerMinute: 12, TokensPerMinute: 40, Queued: 3, StoredBytes: 300, Jobs: 1})
+	s := openTenantServer(t, tenants.Quota{RequestsPerMinute: 12, TokensPerMinute: 40, Queued: 3, StoredBytes: 300, Jobs: 1})
 	ask := func(n int) response {
 		return s.json("shop", http.MethodPost, "/v1/completions", fmt.Sprintf(`{"prompt":"abcdef","max_tokens":20,"ignore_eos":true,"n":%d}`, n))
 	}
@@ -240,7 +240,7 @@ func TestQuotas(t *testing.T) {
 
 // TestTenantsMetrics asks for the series of adapters.
 func TestTenantsMetrics(t *testing.T) {
-	s := openStreet(t, tenants.Quota{})
+	s := openTenantServer(t, tenants.Quota{})
 	for tenant, name := range map[string]string{"shop": "greet", "cafe": "only"} {
 		if r := s.json(tenant, http.MethodPost, "/v1/completions", fmt.Sprintf(`{"prompt":"a","max_tokens":1,"adapter":%q}`, name)); r.status != 200 {
 			t.Fatalf("%d %s", r.status, r.body)

@@ -43,7 +43,7 @@ func (s *Server) tokenize(req *openapi.TokenizeRequest) ([]runtime.Token, error)
 			return nil, err
 		}
 		tokens, err := s.conversation(list, chat.Options{AddGenerationPrompt: true})
-		return tokens, at("messages", err)
+		return tokens, withParam("messages", err)
 	}
 	text := req.Content
 	switch {
@@ -55,10 +55,10 @@ func (s *Server) tokenize(req *openapi.TokenizeRequest) ([]runtime.Token, error)
 		return nil, refuse(codeValue, "prompt", "cannot be given together with content")
 	}
 	if err := s.fits(*text); err != nil {
-		return nil, at("content", err)
+		return nil, withParam("content", err)
 	}
 	tokens, err := s.model.Tokenize(*text, flag(req.AddSpecial, false), flag(req.ParseSpecial, true))
-	return tokens, at("content", err)
+	return tokens, withParam("content", err)
 }
 
 // Detokenize joins tokens.

@@ -32,7 +32,7 @@ func (s *Server) checkName(name, param string) error {
 	case slices.Contains(s.ids, name):
 		return refuse(codeValue, param, "%q is a name of the base model", name)
 	}
-	return at(param, adapters.CheckName(name))
+	return withParam(param, adapters.CheckName(name))
 }
 
 // queue returns the training queue, or why there is none.
@@ -70,7 +70,7 @@ func (s *Server) listJobs(who caller, after *string, limit *int) ([]training.Job
 		return nil, false, check.err
 	}
 	list, more, err := q.ListWhere(func(j *training.Job) bool { return who.tenant.OwnsAdapter(j.Name) }, text(after), n)
-	return list, more, at("after", err)
+	return list, more, withParam("after", err)
 }
 
 // text is a string, "" for none.
@@ -206,11 +206,11 @@ func (s *Server) createJob(c *fiber.Ctx, r training.CreateRequest, trainingParam
 	var data *training.DatasetError
 	switch {
 	case errors.As(err, &field):
-		err = at(field.Field, err)
+		err = withParam(field.Field, err)
 	case errors.As(err, &data) && data.Dataset == "validation":
-		err = at(validationParam, err)
+		err = withParam(validationParam, err)
 	case errors.As(err, &data), errors.Is(err, training.ErrTooLarge):
-		err = at(trainingParam, err)
+		err = withParam(trainingParam, err)
 	}
 	if err == nil {
 		s.log.Info().Str("job", job.ID).Str("adapter", job.Name).Msg("training job created")

@@ -114,7 +114,7 @@ func trainConfig(body []byte) (training.Config, error) {
 	config, err := training.ParseConfig(raw)
 	var field *training.FieldError
 	if errors.As(err, &field) {
-		err = at(field.Field, err)
+		err = withParam(field.Field, err)
 	}
 	return config, err
 }
@@ -206,7 +206,7 @@ func (f *trainForm) receive(form *multipart.Reader) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return broken(err)
+			return formError(err)
 		case n == 4*maxParts:
 			return refuse(codeValue, "file", "comes in a form of more than %d parts", 4*maxParts)
 		case p.FileName() != "":
@@ -241,7 +241,7 @@ func (f *trainForm) take(p *multipart.Part) error {
 func (f *trainForm) field(p *multipart.Part) error {
 	text, err := io.ReadAll(io.LimitReader(p, maxTrainField+1))
 	if err != nil {
-		return broken(err)
+		return formError(err)
 	}
 	name := p.FormName()
 	switch {

@@ -19,9 +19,9 @@ func TestDeleteTraining(t *testing.T) {
 	s.refusedWith(s.do("DELETE", "/adapters/train/"+j.Id, ""), 409, "id", "cancel it first")
 	s.release()
 	s.ended(j.Id)
-	var gone openapi.TrainingJobDeleted
+	var deleted openapi.TrainingJobDeleted
 	r := s.do("DELETE", "/adapters/train/"+j.Id, "")
-	if err := json.Unmarshal(r.body, &gone); err != nil || r.status != 200 || !gone.Deleted || gone.Id != j.Id || gone.Object != "training.job" {
+	if err := json.Unmarshal(r.body, &deleted); err != nil || r.status != 200 || !deleted.Deleted || deleted.Id != j.Id || deleted.Object != "training.job" {
 		t.Errorf("got %d %s", r.status, r.body)
 	}
 	s.refusedWith(s.do("DELETE", "/adapters/train/"+j.Id, ""), 404, "id")
@@ -63,7 +63,7 @@ func TestResumeIsBounded(t *testing.T) {
 // A disk without room is said to be that, wherever a dataset is to be written.
 func TestTrainingWithoutRoom(t *testing.T) {
 	full := fmt.Errorf("the training data: %w", disk.NoSpace(syscall.ENOSPC))
-	if status, e := describe(at("training_file", full)); status != http.StatusInsufficientStorage || text(e.Code) != "no_space" {
+	if status, e := describe(withParam("training_file", full)); status != http.StatusInsufficientStorage || text(e.Code) != "no_space" {
 		t.Errorf("got %d %+v", status, e)
 	}
 }

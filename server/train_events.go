@@ -59,7 +59,7 @@ func (s *Server) follow(c *fiber.Ctx, id string, last *string, shape func(traini
 	return nil
 }
 
-// writeEvents sends events until the job or the client has gone. A server that stops says so in an event of its
+// writeEvents sends events until the job or the client has disconnected. A server that stops says so in an event of its
 // own: the client may follow again later, from the last event on.
 func (s *Server) writeEvents(ctx context.Context, w *bufio.Writer, events *training.Events, shape func(training.Event) any) {
 	var b []byte
@@ -86,7 +86,7 @@ func (s *Server) writeEvents(ctx context.Context, w *bufio.Writer, events *train
 			b, done = append(b, "\n\n"...), true
 		}
 		if _, err := w.Write(b); err != nil || w.Flush() != nil {
-			return // the client has gone
+			return // the client has disconnected
 		}
 	}
 }

@@ -23,7 +23,7 @@ import (
 
 // trainingServer is a test server that trains, on the fake Trainer.
 type trainingServer struct {
-	*house
+	*testServer
 	jobs *training.Queue
 	hold chan struct{} // closed by release: until then no run gets on
 }
@@ -35,8 +35,8 @@ func openTraining(t testing.TB, held bool, change ...func(*setup)) *trainingServ
 	if !held {
 		close(s.hold)
 	}
-	s.house = open(t, append(change, func(p *setup) {
-		p.training = func(h *house, o *Options) {
+	s.testServer = open(t, append(change, func(p *setup) {
+		p.training = func(h *testServer, o *Options) {
 			dir := t.TempDir()
 			var err error
 			if o.Files, err = training.OpenFiles(training.FilesOptions{Dir: filepath.Join(dir, "files"), MaxBytes: 64 << 10}); err != nil {
@@ -104,7 +104,7 @@ func array(n int) string {
 const small = `"r":2,"learning_rate":0.05,"max_steps":6,"save_steps":2,"target_modules":["q_proj"]`
 
 // form posts a form whose values are files where their key has a colon: "file:name".
-func (h *house) form(path string, parts ...string) response {
+func (h *testServer) form(path string, parts ...string) response {
 	h.t.Helper()
 	var body bytes.Buffer
 	w := multipart.NewWriter(&body)
@@ -161,7 +161,7 @@ func (s *trainingServer) ended(id string) (j openapi.TrainingJob, events []opena
 }
 
 // refusedWith checks an error's status and field, and what its message says.
-func (h *house) refusedWith(r response, status int, param string, parts ...string) {
+func (h *testServer) refusedWith(r response, status int, param string, parts ...string) {
 	h.t.Helper()
 	var e openapi.ErrorResponse
 	if err := json.Unmarshal(r.body, &e); err != nil || r.status != status || text(e.Error.Param) != param {

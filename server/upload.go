@@ -27,8 +27,8 @@ const (
 	formOverhead = 64 << 10
 	// maxFormField bounds a form's field.
 	maxFormField = 1 << 10
-	// patience is how long an upload may pause.
-	patience = 30 * time.Second
+	// uploadIdleTimeout is how long an upload may pause.
+	uploadIdleTimeout = 30 * time.Second
 )
 
 // CreateAdapter registers an adapter from a path, a source or an upload.
@@ -67,7 +67,7 @@ func (s *Server) CreateAdapter(c *fiber.Ctx) error {
 		if errors.Is(err, adapters.ErrName) {
 			param = "name"
 		}
-		return at(param, err)
+		return withParam(param, err)
 	}
 	return sendJSON(c, http.StatusCreated, adapterOf(info))
 }
@@ -96,26 +96,26 @@ func errDraining() error { return fmt.Errorf("%w", runtime.ErrDraining) }
 // errUploadSize ends an upload that is larger than it may be.
 var errUploadSize = errors.New("the upload is too large")
 
-// patient reads a body for as long as it keeps coming, where fasthttp's own deadline is for all of it.
-type patient struct {
+// idleTimeoutReader reads a body for as long as it keeps coming, where fasthttp's own deadline is for all of it.
+type idleTimeoutReader struct {
 	r io.Reader
 	c *fiber.Ctx
 }
 
-func (p *patient) Read(b []byte) (int, error) {
+func (p *idleTimeoutReader) Read(b []byte) (int, error) {
 	if p.r == nil {
 		return 0, io.EOF
 	}
 	if conn := p.c.Context().Conn(); conn != nil {
-		_ = conn.SetReadDeadline(time.Now().Add(patience)) // a connection that cannot will fail in Read
+		_ = conn.SetReadDeadline(time.Now().Add(uploadIdleTimeout)) // a connection that cannot will fail in Read
 	}
 	return p.r.Read(b)
 }
 
 // newUpload begins to receive a form of at most limit bytes of files. It refuses one whose stated length does not fit
 // beside the other uploads, or on the disk, before its body is read.
-func (s *Server) newUpload(c *fiber.Ctx, limit int64) (*upload, *patient, error) {
-	body := &patient{r: c.Context().RequestBodyStream(), c: c}
+func (s *Server) newUpload(c *fiber.Ctx, limit int64) (*upload, *idleTimeoutReader, error) {
+	body := &idleTimeoutReader{r: c.Context().RequestBodyStream(), c: c}
 	if n := int64(c.Request().Header.ContentLength()); n > 0 {
 		if !s.uploads.Fits(min(n, limit)) {
 			return nil, nil, refuseUpload(c, body, disk.ErrBusy, limit)
@@ -129,7 +129,7 @@ func (s *Server) newUpload(c *fiber.Ctx, limit int64) (*upload, *patient, error)
 
 // refuseUpload returns the error of an upload. Where more of its body is to come, the connection is closed after some
 // of that has been read, so that the client comes to read the answer.
-func refuseUpload(c *fiber.Ctx, body *patient, err error, limit int64) error {
+func refuseUpload(c *fiber.Ctx, body *idleTimeoutReader, err error, limit int64) error {
 	switch {
 	case errors.Is(err, errUploadSize):
 		return tooLarge(c, body, limit)
@@ -146,7 +146,7 @@ func readRest(body io.Reader) error {
 	case errors.Is(err, io.EOF):
 		return nil
 	case err != nil:
-		return broken(err)
+		return formError(err)
 	}
 	return refuse(codeValue, "file", "is followed by %d bytes and more that belong to no part", n)
 }
@@ -169,7 +169,7 @@ func (u *upload) receive(form *multipart.Reader) error {
 		case errors.Is(err, io.EOF):
 			return u.check()
 		case err != nil:
-			return broken(err)
+			return formError(err)
 		case n == maxParts:
 			return refuse(codeValue, "file", "has more than %d parts", maxParts)
 		case p.FileName() != "":
@@ -198,7 +198,7 @@ func (u *upload) check() error {
 func (u *upload) field(p *multipart.Part) error {
 	text, err := io.ReadAll(io.LimitReader(p, maxFormField+1))
 	if err != nil {
-		return broken(err)
+		return formError(err)
 	}
 	if len(text) > maxFormField {
 		return refuse(codeValue, p.FormName(), "is longer than %d bytes", maxFormField)
@@ -222,7 +222,7 @@ func (u *upload) file(p *multipart.Part) error {
 	case errors.As(err, &failed):
 		return disk.NoSpace(err)
 	case err != nil:
-		return broken(err)
+		return formError(err)
 	case n > u.left:
 		return errUploadSize
 	}
@@ -248,8 +248,8 @@ func (u *upload) close() {
 	}
 }
 
-// broken is a form that ends early or is none.
-func broken(err error) error {
+// formError is the error of a form that ends early or is none.
+func formError(err error) error {
 	return &refusal{
 		status: http.StatusBadRequest, code: "invalid_form", message: "the form cannot be read: " + err.Error(),
 	}

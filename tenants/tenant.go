@@ -119,9 +119,9 @@ func (t *Tenant) Sees(name string) bool {
 	})
 }
 
-// Whole returns the name that an adapter of the tenant is registered by: an admin's names are whole, and so are those
-// that begin with the tenant's namespace.
-func (t *Tenant) Whole(name string) string {
+// QualifiedName returns the name that an adapter of the tenant is registered by. It adds the tenant's namespace to a name,
+// but not to an admin's names or to names that begin with the tenant's namespace.
+func (t *Tenant) QualifiedName(name string) string {
 	if t.OwnsAdapter(name) {
 		return name
 	}

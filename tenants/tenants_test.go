@@ -27,7 +27,7 @@ func TestNames(t *testing.T) {
 		{&Tenant{Name: "root", Roles: []Role{Admin}}, "other.greet", true, true, "other.greet", ""},
 		{nil, "greet", true, true, "greet", ""},
 	} {
-		if owns, sees, whole := test.tenant.OwnsAdapter(test.name), test.tenant.Sees(test.name), test.tenant.Whole(test.name); owns != test.owns || sees != test.sees || whole != test.whole {
+		if owns, sees, whole := test.tenant.OwnsAdapter(test.name), test.tenant.Sees(test.name), test.tenant.QualifiedName(test.name); owns != test.owns || sees != test.sees || whole != test.whole {
 			t.Errorf("%s of %s: owns %v, sees %v, whole name %s", test.name, test.tenant.Owner(), owns, sees, whole)
 		}
 	}

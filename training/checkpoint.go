@@ -21,7 +21,7 @@ type state struct {
 	Tokens  int64   `json:"tokens"`            // trained
 	Seconds float64 `json:"seconds"`           // in training
 	Loss    float64 `json:"loss"`              // of the last step
-	Right   float64 `json:"accuracy"`          // of the last step
+	Correct float64 `json:"accuracy"`          // of the last step
 	Guard   guard   `json:"guard"`             //
 	Base    *score  `json:"base,omitempty"`    // of the base, before the first step
 	Last    *score  `json:"last,omitempty"`    // of the last evaluation
@@ -149,7 +149,7 @@ func (r *run) publishCheckpoint() error {
 	c := Checkpoint{
 		ID: fmt.Sprintf("ftckpt-%s-%d", strings.TrimPrefix(r.job.ID, jobPrefix), r.state.Step), Step: r.state.Step,
 		Adapter: r.job.Name + "@" + info.Label, Digest: info.Digest, Created: now(),
-		Loss: r.state.Loss, Accuracy: r.state.Right,
+		Loss: r.state.Loss, Accuracy: r.state.Correct,
 	}
 	if e := r.state.Last; e != nil && e.Step == r.state.Step {
 		c.EvalLoss, c.EvalAccuracy = &e.Loss, &e.Accuracy

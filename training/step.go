@@ -44,7 +44,7 @@ func (r *run) step(ctx context.Context) error {
 	r.written = ""
 	s.Step++
 	s.Tokens += int64(sum.tokens)
-	s.Loss, s.Right = loss, float64(sum.right)/float64(norm)
+	s.Loss, s.Correct = loss, float64(sum.correct)/float64(norm)
 	r.speed.add(sum.tokens, r.now().Sub(began))
 	r.progress(&Metrics{Rate: float64(u.Rate), GradNorm: finite(r.trainer.Result().GradNorm)})
 	return nil
@@ -62,8 +62,8 @@ func isDiverged(err error) bool { return errors.Is(err, runtime.ErrDiverged) }
 
 // total sums the results of micro-batches.
 type total struct {
-	loss                    float64
-	labelled, right, tokens int
+	loss                      float64
+	labelled, correct, tokens int
 }
 
 // pass runs one micro-batch and adds what it gave.
@@ -82,7 +82,7 @@ func (r *run) runMicroBatch(ctx context.Context, mode runtime.TrainMode, all *ex
 	res := r.trainer.Result()
 	sum.loss += res.Loss
 	sum.labelled += res.Labelled
-	sum.right += res.Right
+	sum.correct += res.Correct
 	sum.tokens += len(b.Tokens)
 	return nil
 }
@@ -128,7 +128,7 @@ func (r *run) evaluate(ctx context.Context) (*score, error) {
 			return nil, r.at(r.state.Step, err)
 		}
 	}
-	s := &score{Step: r.state.Step, Loss: sum.loss / float64(norm), Accuracy: float64(sum.right) / float64(norm), Tokens: norm}
+	s := &score{Step: r.state.Step, Loss: sum.loss / float64(norm), Accuracy: float64(sum.correct) / float64(norm), Tokens: norm}
 	if math.IsNaN(s.Loss) || math.IsInf(s.Loss, 0) {
 		return nil, fmt.Errorf("%w: the validation loss after step %d is %v", runtime.ErrDiverged, s.Step, s.Loss)
 	}
@@ -163,7 +163,7 @@ func finite(x float64) float64 {
 func (r *run) metrics() *Metrics {
 	s := &r.state
 	return &Metrics{
-		Step: s.Step, Steps: r.order.Steps(), Epoch: r.order.Epoch(s.Step), Loss: s.Loss, Accuracy: s.Right,
+		Step: s.Step, Steps: r.order.Steps(), Epoch: r.order.Epoch(s.Step), Loss: s.Loss, Accuracy: s.Correct,
 		TokensPerSecond: r.speed.tokensPerSecond(), ETA: r.speed.left(r.order.Steps() - s.Step).Seconds(),
 	}
 }

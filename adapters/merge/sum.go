@@ -123,7 +123,7 @@ func (s *Sum) look(tensor string, weights quant.Scan) (*addition, error) {
 // gain multiplies DoRA's gain into the module, and notes what it makes of W.
 func (d *addition) gain(m *runtime.LoRAModule, weight float32, weights quant.Scan) error {
 	columns := m.Tensor == "token_embd.weight"
-	squares := make([]float64, m.Lengths())
+	squares := make([]float64, m.MagnitudeSize())
 	one := addition{in: m.In, parts: []runtime.LoRAModule{*m}}
 	err := weights(func(first int64, w []float32) error {
 		if err := one.add(first, w); err != nil {

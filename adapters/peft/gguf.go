@@ -159,8 +159,8 @@ func FromLoRA(f *runtime.Facts, a *runtime.LoRA) (*Source, error) {
 		if (m.Magnitude != nil) != (a.Modules[0].Magnitude != nil) {
 			return nil, fmt.Errorf("%w: use_dora: %s and %s differ in having a magnitude vector", ErrUnsupported, m.Tensor, a.Modules[0].Tensor)
 		}
-		if m.Magnitude != nil && len(m.Magnitude) != m.Lengths() {
-			return nil, fmt.Errorf("%w: %s: a magnitude vector of %d values, %d are expected", ErrFormat, m.Tensor, len(m.Magnitude), m.Lengths())
+		if m.Magnitude != nil && len(m.Magnitude) != m.MagnitudeSize() {
+			return nil, fmt.Errorf("%w: %s: a magnitude vector of %d values, %d are expected", ErrFormat, m.Tensor, len(m.Magnitude), m.MagnitudeSize())
 		}
 	}
 	return pairSource(f, pairs)

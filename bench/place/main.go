@@ -94,7 +94,7 @@ func measure(model *llama.Model, device *llama.Device, store *adapters.Store) er
 				begin = time.Now()
 				again, err := acquire(cache, i)
 				if err == nil {
-					err = device.Place(0, again.Terms)
+					err = device.SetAdapters(0, again.Terms)
 				}
 				if err != nil {
 					return err
@@ -102,7 +102,7 @@ func measure(model *llama.Model, device *llama.Device, store *adapters.Store) er
 				cached = append(cached, time.Since(begin))
 				again.Release()
 			}
-			if err := device.Place(0, nil); err != nil {
+			if err := device.SetAdapters(0, nil); err != nil {
 				return err
 			}
 			mix.Release()

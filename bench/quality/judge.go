@@ -88,7 +88,7 @@ func (s *scores) run(model *llama.Model, device *llama.Device, sequences [][]run
 		for i, t := range tokens {
 			rows[i] = runtime.Row{Token: t, Pos: i, Sampler: sampler, Top: -1}
 		}
-		if _, err := device.Forget(0, 0); err != nil {
+		if _, err := device.Truncate(0, 0); err != nil {
 			return err
 		}
 		if _, err := device.Decode(rows); err != nil {

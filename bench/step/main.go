@@ -187,7 +187,7 @@ func (b *base) measure(n int, adapted bool, steps int, times map[string][]time.D
 		if adapted {
 			mix = b.mixes[seq : seq+1]
 		}
-		if err := b.device.Place(seq, mix); err != nil {
+		if err := b.device.SetAdapters(seq, mix); err != nil {
 			return err
 		}
 		for pos := range prompt {
@@ -222,7 +222,7 @@ func (b *base) measure(n int, adapted bool, steps int, times map[string][]time.D
 		}
 	}
 	for seq := range n {
-		if _, err := b.device.Forget(seq, 0); err != nil {
+		if _, err := b.device.Truncate(seq, 0); err != nil {
 			return err
 		}
 	}

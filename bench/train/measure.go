@@ -43,7 +43,7 @@ func measure(r row) (measurement, error) {
 		if err != nil {
 			return measurement{}, err
 		}
-		spec.Memory = e.Least
+		spec.Memory = e.Minimum
 	}
 	trainer, err := qlora.New(model, spec, qlora.Options{Threads: r.Threads})
 	if err != nil {

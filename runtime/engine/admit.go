@@ -87,7 +87,7 @@ func (e *Engine) committedCells() int {
 // is answered sooner if it waits and shares those cells: several answers to the same prompt, or a long system prompt
 // in common.
 func (e *Engine) willBeCached(t *task) bool {
-	if t.request.NoReuse || !e.limits.Cut {
+	if t.request.NoReuse || !e.limits.CanTruncate {
 		return false
 	}
 	soon := 0
@@ -117,9 +117,9 @@ func (e *Engine) start(t *task, at placement) error {
 		}
 		e.kv.copy(at.seq, at.src, at.n)
 	}
-	if err := e.device.Place(at.seq, t.mix.Terms); err != nil {
+	if err := e.device.SetAdapters(at.seq, t.mix.Terms); err != nil {
 		e.clearSequence(at.seq)
-		return fmt.Errorf("%w: placing the adapters: %w", runtime.ErrDecode, err)
+		return fmt.Errorf("%w: setting the adapters: %w", runtime.ErrDecode, err)
 	}
 	e.kv.open(at.seq, t.key, t.request.NoReuse)
 	t.seq = at.seq

@@ -7,30 +7,30 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// nothing is a Model and a Device that do no work: what a turn costs with it is the Engine's own.
-type nothing struct {
+// noopDevice is a Model and a Device that do no work: what a turn costs with it is the Engine's own.
+type noopDevice struct {
 	choices []runtime.Choice
 }
 
-func (nothing) Facts() *runtime.Facts                                { return &runtime.Facts{VocabSize: 256} }
-func (nothing) Tokenize(string, bool, bool) ([]runtime.Token, error) { return nil, nil }
-func (nothing) Piece(runtime.Token, bool) []byte                     { return []byte("abc ") }
-func (nothing) EndOfGeneration(runtime.Token) bool                   { return false }
-func (nothing) KnownTemplate([]runtime.Message, bool) (string, error) {
+func (noopDevice) Facts() *runtime.Facts                                { return &runtime.Facts{VocabSize: 256} }
+func (noopDevice) Tokenize(string, bool, bool) ([]runtime.Token, error) { return nil, nil }
+func (noopDevice) Piece(runtime.Token, bool) []byte                     { return []byte("abc ") }
+func (noopDevice) EndOfGeneration(runtime.Token) bool                   { return false }
+func (noopDevice) KnownTemplate([]runtime.Message, bool) (string, error) {
 	return "", runtime.ErrTemplate
 }
-func (nothing) NewSampler(runtime.Sampling, []runtime.Token) (runtime.Sampler, error) {
-	return nothing{}, nil
+func (noopDevice) NewSampler(runtime.Sampling, []runtime.Token) (runtime.Sampler, error) {
+	return noopDevice{}, nil
 }
-func (nothing) Pack(*runtime.LoRA) (runtime.Packed, error) { return nil, runtime.ErrAdapter }
-func (nothing) Close() error                               { return nil }
-func (nothing) Place(int, []runtime.Term) error            { return nil }
-func (nothing) Copy(int, int, int) error                   { return nil }
-func (nothing) Forget(_, from int) (int, error)            { return from, nil }
-func (nothing) Limits() runtime.Limits {
-	return runtime.Limits{Sequences: 16, Cells: 1 << 20, Batch: 512, Cut: true}
+func (noopDevice) Pack(*runtime.LoRA) (runtime.Packed, error) { return nil, runtime.ErrAdapter }
+func (noopDevice) Close() error                               { return nil }
+func (noopDevice) SetAdapters(int, []runtime.Term) error      { return nil }
+func (noopDevice) Copy(int, int, int) error                   { return nil }
+func (noopDevice) Truncate(_, from int) (int, error)          { return from, nil }
+func (noopDevice) Limits() runtime.Limits {
+	return runtime.Limits{Sequences: 16, Cells: 1 << 20, Batch: 512, CanTruncate: true}
 }
-func (n *nothing) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
+func (n *noopDevice) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 	n.choices = n.choices[:0]
 	for _, r := range rows {
 		if r.Sampler != nil {
@@ -42,7 +42,7 @@ func (n *nothing) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 
 // BenchmarkTurn is what a turn of 16 answering streams costs besides the Device, stop strings included.
 func BenchmarkTurn(b *testing.B) {
-	n := &nothing{}
+	n := &noopDevice{}
 	e := newEngine(n, n, Options{})
 	prompt := make([]runtime.Token, 100)
 	var streams []*runtime.Stream

@@ -15,8 +15,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
 )
 
-// house is an Engine on the fake Device, with an adapter "x" that is loaded when load is closed.
-type house struct {
+// testEngine is an Engine on the fake Device, with an adapter "x" that is loaded when load is closed.
+type testEngine struct {
 	*engine.Engine
 	model   *runtimetest.Model
 	device  *runtimetest.Device
@@ -24,10 +24,10 @@ type house struct {
 	load    chan struct{}
 }
 
-// newHouse starts an Engine that the test's end closes, and checks that nothing is left then.
-func newHouse(t *testing.T, o engine.Options, before func([]runtime.Row) error) *house {
+// newTestEngine starts an Engine that the test's end closes, and checks that nothing is left then.
+func newTestEngine(t *testing.T, o engine.Options, before func([]runtime.Row) error) *testEngine {
 	goroutines := goruntime.NumGoroutine()
-	h := &house{model: runtimetest.NewModel(), library: &runtimetest.Library{}, load: make(chan struct{})}
+	h := &testEngine{model: runtimetest.NewModel(), library: &runtimetest.Library{}, load: make(chan struct{})}
 	h.library.Load = func(ctx context.Context, _ string) error {
 		select {
 		case <-h.load:
@@ -37,7 +37,7 @@ func newHouse(t *testing.T, o engine.Options, before func([]runtime.Row) error) 
 		}
 	}
 	h.library.Add("x", h.model.PackNamed("x"), false)
-	h.device = runtimetest.NewDevice(h.model, runtime.Limits{Sequences: 2, Cells: 64, Batch: 16, Cut: true})
+	h.device = runtimetest.NewDevice(h.model, runtime.Limits{Sequences: 2, Cells: 64, Batch: 16, CanTruncate: true})
 	h.device.Before = before
 	h.Engine = engine.New(h.device, h.model, o)
 	t.Cleanup(func() {
@@ -53,7 +53,7 @@ func newHouse(t *testing.T, o engine.Options, before func([]runtime.Row) error) 
 }
 
 // request returns a request for n tokens.
-func (h *house) request(adapter string, n int) runtime.Request {
+func (h *testEngine) request(adapter string, n int) runtime.Request {
 	a, err := h.library.Get(adapter)
 	if err != nil {
 		panic(err)
@@ -61,7 +61,7 @@ func (h *house) request(adapter string, n int) runtime.Request {
 	return runtime.Request{Prompt: []runtime.Token{'a', 'b'}, Adapters: a, MaxTokens: n, Top: -1, Sampling: runtime.Sampling{IgnoreEOS: true}}
 }
 
-func (h *house) submit(t *testing.T, r runtime.Request) *runtime.Stream {
+func (h *testEngine) submit(t *testing.T, r runtime.Request) *runtime.Stream {
 	t.Helper()
 	s, err := h.Submit(context.Background(), r)
 	if err != nil {
@@ -82,7 +82,7 @@ func readAll(s *runtime.Stream) (text string, err error) {
 }
 
 func TestSubmitRefuses(t *testing.T) {
-	h := newHouse(t, engine.Options{}, nil)
+	h := newTestEngine(t, engine.Options{}, nil)
 	h.Model().Facts() // the model is the one that was given
 	tooLong := h.request("", 1)
 	tooLong.Prompt = make([]runtime.Token, 64)
@@ -124,7 +124,7 @@ func TestSubmitRefuses(t *testing.T) {
 func TestDeadlineWhileAsleep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 200 * time.Millisecond
-		h := newHouse(t, engine.Options{Deadline: limit}, nil)
+		h := newTestEngine(t, engine.Options{Deadline: limit}, nil)
 		start := time.Now()
 		s := h.submit(t, h.request("x", 3))
 		synctest.Wait() // until the Engine sleeps and the adapter is being loaded
@@ -146,9 +146,9 @@ func TestDeadlineWhileAsleep(t *testing.T) {
 	})
 }
 
-// Loading an adapter keeps nobody else waiting.
-func TestLoadingBlocksNobody(t *testing.T) {
-	h := newHouse(t, engine.Options{}, nil)
+// Loading an adapter delays no other request.
+func TestLoadingDoesNotBlockOthers(t *testing.T) {
+	h := newTestEngine(t, engine.Options{}, nil)
 	slow := h.submit(t, h.request("x", 3))
 	if text, err := readAll(h.submit(t, h.request("", 9))); !errors.Is(err, io.EOF) || text == "" {
 		t.Fatalf("beside a load: %q, %v", text, err)
@@ -163,13 +163,13 @@ func TestLoadingBlocksNobody(t *testing.T) {
 }
 
 // What does not end in time is cancelled by Drain.
-func TestDrainGivesUp(t *testing.T) {
+func TestDrainCancelsAfterItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := func([]runtime.Row) error {
 			time.Sleep(5 * time.Millisecond)
 			return nil
 		}
-		h := newHouse(t, engine.Options{MaxQueue: 5}, slow)
+		h := newTestEngine(t, engine.Options{MaxQueue: 5}, slow)
 		streams := []*runtime.Stream{
 			h.submit(t, h.request("", 50)), h.submit(t, h.request("x", 50)), h.submit(t, h.request("", 50)), h.submit(t, h.request("", 50)),
 		}
@@ -190,7 +190,7 @@ func TestDrainGivesUp(t *testing.T) {
 }
 
 func TestCloseEndsAll(t *testing.T) {
-	h := newHouse(t, engine.Options{MaxQueue: 5}, nil)
+	h := newTestEngine(t, engine.Options{MaxQueue: 5}, nil)
 	waiting := h.submit(t, h.request("x", 50))
 	if err := h.Close(); err != nil {
 		t.Error(err)
@@ -206,11 +206,11 @@ func TestCloseEndsAll(t *testing.T) {
 	}
 }
 
-// forgetful is a Device that loses a choice.
-type forgetful struct{ *runtimetest.Device }
+// shortDevice is a Device that loses a choice.
+type shortDevice struct{ *runtimetest.Device }
 
 // Decode returns one choice less than it should.
-func (f forgetful) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
+func (f shortDevice) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 	choices, err := f.Device.Decode(rows)
 	return choices[:max(0, len(choices)-1)], err
 }
@@ -218,7 +218,7 @@ func (f forgetful) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 // A Device that returns too little has failed.
 func TestTooFewChoices(t *testing.T) {
 	m := runtimetest.NewModel()
-	e := engine.New(forgetful{runtimetest.NewDevice(m, runtime.Limits{Sequences: 2, Cells: 64, Batch: 16})}, m, engine.Options{})
+	e := engine.New(shortDevice{runtimetest.NewDevice(m, runtime.Limits{Sequences: 2, Cells: 64, Batch: 16})}, m, engine.Options{})
 	defer e.Close()
 	s, err := e.Submit(context.Background(), runtime.Request{Prompt: []runtime.Token{'a'}, Top: -1})
 	if err != nil {

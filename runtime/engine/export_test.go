@@ -82,7 +82,7 @@ func (e *Engine) State() State {
 func (e *Engine) Arrived() int {
 	e.inbox.mu.Lock()
 	defer e.inbox.mu.Unlock()
-	return len(e.inbox.mail.loaded)
+	return len(e.inbox.messages.loaded)
 }
 
 // Live returns how many requests are in the Engine.
@@ -121,18 +121,18 @@ func (e *Engine) Drained() bool {
 	}
 }
 
-// Books returns how the Engine's books differ from what the Device holds, which has length(seq) tokens in
+// CheckRecords returns how the Engine's records differ from what the Device holds, which has length(seq) tokens in
 // each sequence and cells in all.
-func (e *Engine) Books(length func(seq int) int, cells int) error {
+func (e *Engine) CheckRecords(length func(seq int) int, cells int) error {
 	needsReset := false
 	for i := range e.kv.seqs {
 		s := &e.kv.seqs[i]
 		if needsReset = needsReset || s.needsReset; !s.needsReset && len(s.tokens) != length(i) {
-			return fmt.Errorf("sequence %d: the books have %d tokens, the Device %d", i, len(s.tokens), length(i))
+			return fmt.Errorf("sequence %d: the records have %d tokens, the Device %d", i, len(s.tokens), length(i))
 		}
 	}
 	if !needsReset && e.kv.used != cells {
-		return fmt.Errorf("the books have %d cells, the Device %d", e.kv.used, cells)
+		return fmt.Errorf("the records have %d cells, the Device %d", e.kv.used, cells)
 	}
 	return nil
 }
@@ -140,9 +140,9 @@ func (e *Engine) Books(length func(seq int) int, cells int) error {
 // Published identifies the last snapshot: it changes with every turn.
 func (e *Engine) Published() any { return e.stats.Load() }
 
-// WorkMail counts the works that have come in, ever taken up or not.
-func (e *Engine) WorkMail() int {
+// CallsOfWork counts the calls of Work that have not ended.
+func (e *Engine) CallsOfWork() int {
 	e.inbox.mu.Lock()
 	defer e.inbox.mu.Unlock()
-	return len(e.inbox.mail.background) + len(e.background)
+	return len(e.inbox.messages.background) + len(e.background)
 }

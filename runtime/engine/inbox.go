@@ -9,10 +9,10 @@ import (
 // inbox is where other goroutines put what the Engine handles at its next turn. It also counts the requests that have
 // not ended, to bound them.
 type inbox struct {
-	wake chan struct{} // holds one value when there is mail
+	wake chan struct{} // holds one value when there are messages
 
 	mu       sync.Mutex
-	mail     mail
+	messages messages
 	maxLive  int // how many requests may be live at once
 	live     int // requests that were accepted and have not ended
 	lastID   int64
@@ -20,8 +20,8 @@ type inbox struct {
 	drained  chan struct{} // closed when draining and none are live
 }
 
-// mail is what other goroutines have put into the inbox since the last turn.
-type mail struct {
+// messages are what other goroutines have put into the inbox since the last turn.
+type messages struct {
 	submitted  []*task
 	cancelled  []*task // their readers have gone
 	loaded     []loaded
@@ -39,7 +39,7 @@ func (b *inbox) reserve() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case b.mail.stop:
+	case b.messages.stop:
 		return runtime.ErrClosed
 	case b.draining:
 		return runtime.ErrDraining
@@ -74,14 +74,14 @@ func (b *inbox) announceDrained() {
 func (b *inbox) submit(t *task) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.mail.stop {
+	if b.messages.stop {
 		b.live--
 		b.announceDrained()
 		return runtime.ErrClosed
 	}
 	b.lastID++
 	t.id = b.lastID
-	b.mail.submitted = append(b.mail.submitted, t)
+	b.messages.submitted = append(b.messages.submitted, t)
 	b.signal()
 	return nil
 }
@@ -90,7 +90,7 @@ func (b *inbox) submit(t *task) error {
 func (b *inbox) cancel(t *task) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.mail.cancelled = append(b.mail.cancelled, t)
+	b.messages.cancelled = append(b.messages.cancelled, t)
 	b.signal()
 }
 
@@ -98,7 +98,7 @@ func (b *inbox) cancel(t *task) {
 func (b *inbox) load(l loaded) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.mail.loaded = append(b.mail.loaded, l)
+	b.messages.loaded = append(b.messages.loaded, l)
 	b.signal()
 }
 
@@ -106,10 +106,10 @@ func (b *inbox) load(l loaded) {
 func (b *inbox) work(w *work) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.mail.stop {
+	if b.messages.stop {
 		return runtime.ErrClosed
 	}
-	b.mail.background = append(b.mail.background, w)
+	b.messages.background = append(b.messages.background, w)
 	b.signal()
 	return nil
 }
@@ -127,7 +127,7 @@ func (b *inbox) drain() <-chan struct{} {
 func (b *inbox) abandon() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.mail.abandon = true
+	b.messages.abandon = true
 	b.signal()
 }
 
@@ -135,20 +135,20 @@ func (b *inbox) abandon() {
 func (b *inbox) stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.mail.stop = true
+	b.messages.stop = true
 	b.signal()
 }
 
-// take returns the mail and empties the inbox.
-func (b *inbox) take() mail {
+// take returns the messages and empties the inbox.
+func (b *inbox) take() messages {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	select {
 	case <-b.wake: // signalled for what is taken now
 	default:
 	}
-	m := b.mail
-	b.mail = mail{abandon: m.abandon, stop: m.stop}
+	m := b.messages
+	b.messages = messages{abandon: m.abandon, stop: m.stop}
 	return m
 }
 

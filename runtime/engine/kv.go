@@ -120,7 +120,7 @@ func (k *kv) match(key string, tokens []runtime.Token) (seq, n int) {
 			continue
 		}
 		m := commonPrefix(s.tokens, tokens[:len(tokens)-1])
-		if !k.limits.Cut && m < len(s.tokens) {
+		if !k.limits.CanTruncate && m < len(s.tokens) {
 			continue
 		}
 		if m > n || m == n && m > 0 && k.holdsExactly(i, m) && !k.holdsExactly(seq, m) {
@@ -192,7 +192,7 @@ func (k *kv) coveredByAnother(seq int) bool {
 	s := &k.seqs[seq]
 	for i := range k.seqs {
 		o := &k.seqs[i]
-		if i == seq || o.key != s.key || o.private || !k.limits.Cut {
+		if i == seq || o.key != s.key || o.private || !k.limits.CanTruncate {
 			continue
 		}
 		if commonPrefix(o.tokens, s.tokens) == len(s.tokens) {

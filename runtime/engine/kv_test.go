@@ -7,11 +7,11 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// The books agree with a count of all cells, whatever is opened, copied, cut and closed.
-func TestBooksRandomly(t *testing.T) {
+// The records agree with a count of all cells, whatever is opened, copied, cut and closed.
+func TestKVRecordsRandomly(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for range 200 {
-		k := newKV(runtime.Limits{Sequences: 5, Cells: 100, Batch: 8, Cut: true})
+		k := newKV(runtime.Limits{Sequences: 5, Cells: 100, Batch: 8, CanTruncate: true})
 		for range 200 {
 			seq := r.IntN(5)
 			s := &k.seqs[seq]
@@ -29,12 +29,12 @@ func TestBooksRandomly(t *testing.T) {
 					k.copy(seq, src, r.IntN(len(k.seqs[src].tokens)+1))
 				}
 			}
-			checkBooks(t, k)
+			checkRecords(t, k)
 		}
 	}
 }
 
-func checkBooks(t *testing.T, k *kv) {
+func checkRecords(t *testing.T, k *kv) {
 	t.Helper()
 	held, busy := map[*cell]int{}, map[*cell]int{}
 	for i := range k.seqs {
@@ -55,7 +55,7 @@ func checkBooks(t *testing.T, k *kv) {
 		}
 	}
 	if k.used != len(held) || k.running != len(busy) {
-		t.Fatalf("the books say %d used, %d running; it is %d and %d", k.used, k.running, len(held), len(busy))
+		t.Fatalf("the records say %d used, %d running; it is %d and %d", k.used, k.running, len(held), len(busy))
 	}
 }
 
@@ -67,7 +67,7 @@ func tokens(s string) []runtime.Token {
 	return ts
 }
 
-func TestSeat(t *testing.T) {
+func TestChoosePlacement(t *testing.T) {
 	type held struct {
 		key, tokens   string
 		busy, private bool
@@ -98,7 +98,7 @@ func TestSeat(t *testing.T) {
 		{"all run", []held{{tokens: "hel", busy: true}}, true, "", placement{}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			k := newKV(runtime.Limits{Sequences: len(test.seqs), Cells: 100, Cut: test.cut})
+			k := newKV(runtime.Limits{Sequences: len(test.seqs), Cells: 100, CanTruncate: test.cut})
 			for i, h := range test.seqs {
 				if h.tokens == "" {
 					continue
@@ -110,7 +110,7 @@ func TestSeat(t *testing.T) {
 				}
 			}
 			if got, ok := k.choosePlacement(test.key, tokens("hello"), false); got != test.want || ok != test.ok {
-				t.Errorf("seat is %+v %v, want %+v %v", got, ok, test.want, test.ok)
+				t.Errorf("placement is %+v %v, want %+v %v", got, ok, test.want, test.ok)
 			}
 		})
 	}

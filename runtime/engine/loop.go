@@ -24,7 +24,7 @@ func (e *Engine) run() {
 	}
 }
 
-// turn handles the mail, admits the tasks that there is room for, decodes one batch, and runs background work. It
+// turn handles the messages, admits the tasks that there is room for, decodes one batch, and runs background work. It
 // returns whether it decoded or worked, and whether the Engine is still open.
 func (e *Engine) turn() (worked, open bool) {
 	m := e.inbox.take()
@@ -42,8 +42,8 @@ func (e *Engine) turn() (worked, open bool) {
 	return worked, true
 }
 
-// receive handles the mail; with abandon or stop set, every task ends with reason.
-func (e *Engine) receive(m mail, reason error) {
+// receive handles the messages; with abandon or stop set, every task ends with reason.
+func (e *Engine) receive(m messages, reason error) {
 	for _, t := range m.submitted {
 		e.tasks = append(e.tasks, t)
 		e.queue.push(t)
@@ -75,7 +75,7 @@ func (e *Engine) expire() {
 	}
 }
 
-// sleep waits for mail or for the next deadline.
+// sleep waits for messages or for the next deadline.
 func (e *Engine) sleep() {
 	var first time.Time
 	for _, t := range e.tasks {
@@ -83,15 +83,15 @@ func (e *Engine) sleep() {
 			first = t.deadline
 		}
 	}
-	var alarm <-chan time.Time
+	var expired <-chan time.Time
 	if !first.IsZero() {
 		timer := time.NewTimer(first.Sub(e.now()))
 		defer timer.Stop()
-		alarm = timer.C
+		expired = timer.C
 	}
 	select {
 	case <-e.inbox.wake:
-	case <-alarm:
+	case <-expired:
 	}
 }
 

@@ -11,14 +11,14 @@ import (
 // oracle answers a request on a Device of its own, row by row and without an Engine: what the text must be.
 func oracle(t *testing.T, m *runtimetest.Model, r runtime.Request, context int) (text string, finish runtime.FinishReason) {
 	t.Helper()
-	d := runtimetest.NewDevice(m, runtime.Limits{Sequences: 1, Cells: context, Batch: 1, Cut: true})
+	d := runtimetest.NewDevice(m, runtime.Limits{Sequences: 1, Cells: context, Batch: 1, CanTruncate: true})
 	if r.Adapters != nil {
 		mix, ok := r.Adapters.TryAcquire()
 		if !ok {
 			t.Fatal("the oracle needs resident adapters")
 		}
 		defer mix.Release()
-		if err := d.Place(0, mix.Terms); err != nil {
+		if err := d.SetAdapters(0, mix.Terms); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -165,7 +165,7 @@ func (q *queue) dropTenantIfIdle(t *tenant) {
 
 // atBound reports whether as many requests of a task's tenant run as may at once.
 func (q *queue) atBound(t *task) bool {
-	return t.request.AtOnce > 0 && q.flow(t).tenant.running >= t.request.AtOnce
+	return t.request.MaxConcurrent > 0 && q.flow(t).tenant.running >= t.request.MaxConcurrent
 }
 
 // backlog returns the flows that have waiting requests, the one to serve next first.

@@ -9,7 +9,7 @@ import (
 
 // Two flows that always have requests waiting, small ones and large ones, are served alike in tokens; one
 // that comes now and then does not wait behind them.
-func TestQueueServesFlowsAlike(t *testing.T) {
+func TestQueueServesFlowsEqually(t *testing.T) {
 	q := newQueue()
 	id := int64(0)
 	push := func(flow string) {
@@ -98,7 +98,7 @@ func TestQueueOrderInAFlow(t *testing.T) {
 }
 
 // A flow that runs little, with nothing waiting, earns nothing by it.
-func TestQueueOwesNothingToTheQuiet(t *testing.T) {
+func TestQueueGivesNoCreditForIdleTime(t *testing.T) {
 	q := newQueue()
 	quiet := &task{id: 1, flow: "quiet"}
 	q.push(quiet)
@@ -126,7 +126,7 @@ func TestQueueOwesNothingToTheQuiet(t *testing.T) {
 
 // A tenant with many adapters gets no more than one with a single adapter, and a tenant that comes now and then does not
 // wait behind them.
-func TestQueueServesTenantsAlike(t *testing.T) {
+func TestQueueServesTenantsEqually(t *testing.T) {
 	q := newQueue()
 	id := int64(0)
 	push := func(tenant, flow string) {
@@ -172,7 +172,7 @@ func TestQueuePriority(t *testing.T) {
 // A tenant that may run two requests at once has others waiting, which hold nobody else up.
 func TestQueueBoundsATenant(t *testing.T) {
 	q := newQueue()
-	bounded := func(id int64) *task { return &task{id: id, request: runtime.Request{Tenant: "a", AtOnce: 2}} }
+	bounded := func(id int64) *task { return &task{id: id, request: runtime.Request{Tenant: "a", MaxConcurrent: 2}} }
 	for id := range int64(3) {
 		q.push(bounded(id))
 	}

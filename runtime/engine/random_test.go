@@ -15,8 +15,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
 )
 
-// chaos draws requests and faults at random, for an Engine whose sizes were drawn too.
-type chaos struct {
+// randomRun draws requests and faults at random, for an Engine whose sizes were drawn too.
+type randomRun struct {
 	*rand.Rand
 	model   *runtimetest.Model
 	library *runtimetest.Library // what the Engine is given
@@ -28,9 +28,9 @@ type chaos struct {
 
 var flows = []string{"", "", "x", "y", "z", "x+y*0.5", "x*0.25"}
 
-func newChaos(seed uint64) *chaos {
-	c := &chaos{Rand: rand.New(rand.NewPCG(seed, 0)), model: runtimetest.NewModel(), library: &runtimetest.Library{}, twin: &runtimetest.Library{}}
-	c.limits = runtime.Limits{Sequences: 1 + c.IntN(5), Cells: 24 + c.IntN(100), Batch: 4 + c.IntN(30), Cut: c.IntN(4) > 0}
+func newRandomRun(seed uint64) *randomRun {
+	c := &randomRun{Rand: rand.New(rand.NewPCG(seed, 0)), model: runtimetest.NewModel(), library: &runtimetest.Library{}, twin: &runtimetest.Library{}}
+	c.limits = runtime.Limits{Sequences: 1 + c.IntN(5), Cells: 24 + c.IntN(100), Batch: 4 + c.IntN(30), CanTruncate: c.IntN(4) > 0}
 	c.options = engine.Options{Chunk: 1 + c.IntN(16), Parallel: c.IntN(6), MaxQueue: 100, Grouped: c.IntN(4) == 0}
 	for _, name := range []string{"x", "y", "z"} {
 		p := c.model.PackNamed(name)
@@ -42,7 +42,7 @@ func newChaos(seed uint64) *chaos {
 }
 
 // request draws a request whose prompt is likely to begin as another's does; twin is the same for the oracle.
-func (c *chaos) request() (r, twin runtime.Request) {
+func (c *randomRun) request() (r, twin runtime.Request) {
 	words := []string{"ab", "cde", strings.Repeat("s", 9), strings.Repeat("long", 5)}
 	var prompt strings.Builder
 	for range 1 + c.IntN(4) {
@@ -68,23 +68,23 @@ func (c *chaos) request() (r, twin runtime.Request) {
 	return r, twin
 }
 
-// Whatever comes together, and whatever the Device refuses: the books agree with the Device after every
+// Whatever comes together, and whatever the Device refuses: the records agree with the Device after every
 // turn, no rule of its contract is broken, and every answer is what it would have been alone.
 func TestRandomly(t *testing.T) {
 	for seed := range uint64(150) {
 		for _, faults := range []bool{false, true} {
-			t.Run(fmt.Sprint(seed, faults), func(t *testing.T) { runChaos(t, newChaos(seed), faults) })
+			t.Run(fmt.Sprint(seed, faults), func(t *testing.T) { runRandomly(t, newRandomRun(seed), faults) })
 		}
 	}
 }
 
-func runChaos(t *testing.T, c *chaos, faults bool) {
+func runRandomly(t *testing.T, c *randomRun, faults bool) {
 	device := runtimetest.NewDevice(c.model, c.limits)
 	engine := engine.NewStepped(device, c.model, c.options, time.Now)
 	var clients []*client
 	turn := func() bool {
 		worked, _ := engine.Turn()
-		if err := errors.Join(device.Fault(), engine.Books(device.Length, device.Cells())); err != nil {
+		if err := errors.Join(device.Fault(), engine.CheckRecords(device.Length, device.Cells())); err != nil {
 			t.Fatal(err)
 		}
 		return worked
@@ -103,7 +103,7 @@ func runChaos(t *testing.T, c *chaos, faults bool) {
 		}
 		device.Before, device.Refuse = nil, nil
 		if faults && c.IntN(5) == 0 {
-			c.sabotage(device)
+			c.injectFault(device)
 		}
 		turn()
 	}
@@ -117,7 +117,7 @@ func runChaos(t *testing.T, c *chaos, faults bool) {
 		cl.drainEvents()
 		checkAnswer(t, fmt.Sprint("answer ", i), c, cl, engine.Context(), faults)
 	}
-	// Nothing is placed on an adapter any more that nobody uses.
+	// No sequence has an adapter any more that nobody uses.
 	for _, p := range c.packed {
 		p.Close()
 	}
@@ -135,17 +135,17 @@ func runChaos(t *testing.T, c *chaos, faults bool) {
 	}
 }
 
-// sabotage makes the Device fail, or have no room, or refuse a call.
-func (c *chaos) sabotage(device *runtimetest.Device) {
-	fire := errors.New("fire")
-	err, call := []error{fire, runtime.ErrNoRoom}[c.IntN(2)], []string{"Place", "Copy", "Forget"}[c.IntN(3)]
+// injectFault makes the Device fail, or have no room, or refuse a call.
+func (c *randomRun) injectFault(device *runtimetest.Device) {
+	fault := errors.New("the device failed")
+	err, call := []error{fault, runtime.ErrNoRoom}[c.IntN(2)], []string{"SetAdapters", "Copy", "Truncate"}[c.IntN(3)]
 	if c.IntN(2) == 0 {
 		device.Before = func([]runtime.Row) error { return err }
 		return
 	}
 	device.Refuse = func(what string, _ int) error {
 		if what == call {
-			return fire
+			return fault
 		}
 		return nil
 	}
@@ -153,7 +153,7 @@ func (c *chaos) sabotage(device *runtimetest.Device) {
 
 // checkAnswer compares an answer that has ended with the oracle's. Where the Device had no room it may be
 // shorter, and where it failed there may be an error.
-func checkAnswer(t *testing.T, name string, c *chaos, cl *client, context int, faults bool) {
+func checkAnswer(t *testing.T, name string, c *randomRun, cl *client, context int, faults bool) {
 	t.Helper()
 	switch {
 	case errors.Is(cl.err, runtime.ErrClosed):

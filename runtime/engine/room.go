@@ -37,7 +37,7 @@ func (e *Engine) preempt(t *task) {
 	e.queue.pushFront(t)
 }
 
-// leave takes a task out of its sequence. Its tokens stay as a cached prefix if keep is set. The sequence is placed on
+// leave takes a task out of its sequence. Its tokens stay as a cached prefix if keep is set. The sequence gets
 // the base, because the adapters may be closed as soon as they are released.
 func (e *Engine) leave(t *task, keep bool) {
 	seq := t.seq
@@ -48,7 +48,7 @@ func (e *Engine) leave(t *task, keep bool) {
 	if !keep {
 		e.clearSequence(seq)
 	}
-	if len(t.mix.Terms) > 0 && e.device.Place(seq, nil) != nil {
+	if len(t.mix.Terms) > 0 && e.device.SetAdapters(seq, nil) != nil {
 		e.clearSequence(seq)
 		e.kv.seqs[seq].needsReset = true
 	}
@@ -67,7 +67,7 @@ func (e *Engine) evict(seq int) bool {
 // resetSequences has succeeded.
 func (e *Engine) clearSequence(seq int) {
 	e.kv.cut(seq, 0)
-	if _, err := e.device.Forget(seq, 0); err != nil {
+	if _, err := e.device.Truncate(seq, 0); err != nil {
 		e.kv.seqs[seq].needsReset = true
 	}
 }
@@ -77,7 +77,7 @@ func (e *Engine) truncate(seq, n int) error {
 	if n == len(e.kv.seqs[seq].tokens) {
 		return nil
 	}
-	kept, err := e.device.Forget(seq, n)
+	kept, err := e.device.Truncate(seq, n)
 	if err != nil || kept > n {
 		e.clearSequence(seq)
 		return fmt.Errorf("%w: cutting a prefix to %d tokens left %d: %w", runtime.ErrDecode, n, kept, err)
@@ -93,7 +93,7 @@ func (e *Engine) resetSequences() {
 		if !s.needsReset {
 			continue
 		}
-		if _, err := e.device.Forget(seq, 0); err == nil && e.device.Place(seq, nil) == nil {
+		if _, err := e.device.Truncate(seq, 0); err == nil && e.device.SetAdapters(seq, nil) == nil {
 			s.needsReset = false
 		}
 	}

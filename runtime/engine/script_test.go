@@ -21,7 +21,7 @@ import (
 
 // The scripts drive an Engine turn by turn on the fake Device. Commands:
 //
-//	new [sequences=4] [cells=256] [batch=32] [chunk=16] [parallel=N] [queue=8] [context=N] [nocut] [grouped]
+//	new [sequences=4] [cells=256] [batch=32] [chunk=16] [parallel=N] [queue=8] [context=N] [notruncate] [grouped]
 //	adapter NAME [absent]          register an adapter, in memory or not; again: its next version
 //	stubborn                       loads come to their end even when they are called off
 //	evict NAME                     drop it from memory
@@ -30,7 +30,7 @@ import (
 //	turn [N]                       take turns; prints what was decoded and what ended
 //	run [limit=N]                  take turns until there is nothing to decode; prints how many and what ended
 //	load NAME [error] [nobody]     let the loading of an adapter come to an end; nobody: none is expected
-//	cancel NAME, tick DUR, fail [noroom|panic|place|copy|forget] [times=N],
+//	cancel NAME, tick DUR, fail [noroom|panic|setadapters|copy|truncate] [times=N],
 //	drain, abandon, close
 //	read NAME                      the text so far, how it ended, its usage
 //	cold NAME                      whether an empty Engine gives the same text
@@ -96,7 +96,7 @@ func newScript(d *datadriven.TestData) *script {
 		refusals: map[string]int{},
 	}
 	s.limits = runtime.Limits{
-		Sequences: number(d, "sequences", 4), Cells: number(d, "cells", 256), Batch: number(d, "batch", 32), Cut: !d.HasArg("nocut"),
+		Sequences: number(d, "sequences", 4), Cells: number(d, "cells", 256), Batch: number(d, "batch", 32), CanTruncate: !d.HasArg("notruncate"),
 	}
 	s.model.Facts().ContextLength = number(d, "context", 4096)
 	s.options = engine.Options{
@@ -123,7 +123,7 @@ func newScript(d *datadriven.TestData) *script {
 			return nil
 		}
 		s.refusals[call]--
-		return fmt.Errorf("%s of sequence %d is on fire", call, seq)
+		return fmt.Errorf("%s of sequence %d failed", call, seq)
 	}
 	return s
 }
@@ -352,8 +352,8 @@ func (s *script) load(d *datadriven.TestData) {
 }
 
 func (s *script) fail(d *datadriven.TestData) {
-	err := errors.New("the device is on fire")
-	for _, call := range []string{"Place", "Copy", "Forget"} {
+	err := errors.New("the device failed")
+	for _, call := range []string{"SetAdapters", "Copy", "Truncate"} {
 		if d.HasArg(strings.ToLower(call)) {
 			s.refusals[call] = number(d, "times", 1)
 			return

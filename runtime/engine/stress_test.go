@@ -17,17 +17,17 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
 )
 
-// witness counts what an Observer hears.
-type witness struct {
+// countingObserver counts what an Observer hears.
+type countingObserver struct {
 	turns, rows, tokens, finished, answered atomic.Int64
 }
 
-func (w *witness) Turn(t engine.Turn) {
+func (w *countingObserver) Turn(t engine.Turn) {
 	w.turns.Add(1)
 	w.rows.Add(int64(t.Rows))
 }
-func (w *witness) Token(string, bool, time.Duration) { w.tokens.Add(1) }
-func (w *witness) Finished(_ string, _ runtime.Usage, err error) {
+func (w *countingObserver) Token(string, bool, time.Duration) { w.tokens.Add(1) }
+func (w *countingObserver) Finished(_ string, _ runtime.Usage, err error) {
 	w.finished.Add(1)
 	if err == nil {
 		w.answered.Add(1)
@@ -39,12 +39,12 @@ func (w *witness) Finished(_ string, _ runtime.Usage, err error) {
 // nothing is left: no lease, no sampler, no goroutine.
 func TestStress(t *testing.T) {
 	before := goruntime.NumGoroutine()
-	c := newChaos(1)
-	c.limits = runtime.Limits{Sequences: 6, Cells: 160, Batch: 24, Cut: true}
+	c := newRandomRun(1)
+	c.limits = runtime.Limits{Sequences: 6, Cells: 160, Batch: 24, CanTruncate: true}
 	c.library.Load = slowly()
 	device := runtimetest.NewDevice(c.model, c.limits)
 	device.Before = unreliable()
-	saw := &witness{}
+	saw := &countingObserver{}
 	engine := engine.New(device, c.model, engine.Options{Chunk: 8, MaxQueue: 20, Observer: saw})
 
 	const clients, each = 24, 40
@@ -130,7 +130,7 @@ func unreliable() func(rows []runtime.Row) error {
 	return func([]runtime.Row) error {
 		switch decodes++; {
 		case decodes%301 == 0:
-			return errors.New("fire")
+			return errors.New("the device failed")
 		case decodes%53 == 0:
 			return runtime.ErrNoRoom
 		}
@@ -139,7 +139,7 @@ func unreliable() func(rows []runtime.Row) error {
 }
 
 // ask submits a request, again and again where the queue is full. It returns what to give the oracle.
-func (c *chaos) ask(t *testing.T, engine *engine.Engine) (runtime.Request, *runtime.Stream) {
+func (c *randomRun) ask(t *testing.T, engine *engine.Engine) (runtime.Request, *runtime.Stream) {
 	r, twin := c.request()
 	switch c.IntN(10) {
 	case 0:
@@ -161,7 +161,7 @@ func (c *chaos) ask(t *testing.T, engine *engine.Engine) (runtime.Request, *runt
 }
 
 // read reads an answer, or goes away in the middle, and reports whether it was whole.
-func (c *chaos) read(t *testing.T, name string, twin runtime.Request, stream *runtime.Stream, limit int) bool {
+func (c *randomRun) read(t *testing.T, name string, twin runtime.Request, stream *runtime.Stream, limit int) bool {
 	defer stream.Close()
 	cl := &client{request: twin, stream: stream}
 	leave := -1

@@ -36,7 +36,7 @@ func (e *Engine) Work(ctx context.Context, s runtime.Slicer) error {
 	return <-w.done
 }
 
-// wakeEngine wakes the Engine although there is no mail.
+// wakeEngine wakes the Engine although there is no message.
 func (b *inbox) wakeEngine() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -12,17 +12,17 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
 )
 
-// workbench is an Engine that is stepped by hand on a clock of its own: a decode takes decode, a slice takes slice.
-type workbench struct {
+// workTest is an Engine that is stepped by hand on a clock of its own: a decode takes decode, a slice takes slice.
+type workTest struct {
 	engine *engine.Engine
 	now    time.Time
 }
 
-func newWorkbench(t *testing.T, share float64, decode time.Duration) *workbench {
+func newWorkTest(t *testing.T, share float64, decode time.Duration) *workTest {
 	t.Helper()
-	w := &workbench{now: time.Unix(1000, 0)}
+	w := &workTest{now: time.Unix(1000, 0)}
 	model := runtimetest.NewModel()
-	device := runtimetest.NewDevice(model, runtime.Limits{Sequences: 4, Cells: 4096, Batch: 64, Cut: true})
+	device := runtimetest.NewDevice(model, runtime.Limits{Sequences: 4, Cells: 4096, Batch: 64, CanTruncate: true})
 	device.Before = func([]runtime.Row) error { w.now = w.now.Add(decode); return nil }
 	w.engine = engine.NewStepped(device, model, engine.Options{Share: share}, func() time.Time { return w.now })
 	return w
@@ -30,18 +30,18 @@ func newWorkbench(t *testing.T, share float64, decode time.Duration) *workbench 
 
 // slicer counts its slices down, each of which moves the clock.
 type slicer struct {
-	bench *workbench
+	bench *workTest
 	took  time.Duration
 	left  int
 	done  int
 	fail  error
 
-	hiccup time.Duration // of the next slice
+	delay time.Duration // of the next slice
 }
 
 func (s *slicer) Slice() (bool, error) {
-	s.bench.now = s.bench.now.Add(s.took + s.hiccup)
-	s.hiccup = 0
+	s.bench.now = s.bench.now.Add(s.took + s.delay)
+	s.delay = 0
 	s.left--
 	s.done++
 	if s.left == 0 && s.fail != nil {
@@ -51,11 +51,11 @@ func (s *slicer) Slice() (bool, error) {
 }
 
 // start calls Work from another goroutine, and returns when the Engine has it.
-func (w *workbench) start(ctx context.Context, s runtime.Slicer) <-chan error {
+func (w *workTest) start(ctx context.Context, s runtime.Slicer) <-chan error {
 	result := make(chan error, 1)
-	before := w.engine.WorkMail()
+	before := w.engine.CallsOfWork()
 	go func() { result <- w.engine.Work(ctx, s) }()
-	for w.engine.WorkMail() == before {
+	for w.engine.CallsOfWork() == before {
 		goruntime.Gosched()
 	}
 	return result
@@ -66,7 +66,7 @@ func TestWorkTakesItsShareBesideStreams(t *testing.T) {
 		share    float64
 		runSlice time.Duration
 	}{{0.5, time.Millisecond}, {0.5, 2300 * time.Microsecond}, {0.5, 3 * time.Millisecond}, {0.5, 25 * time.Millisecond}, {0.2, 4 * time.Millisecond}, {0.8, 10 * time.Millisecond}} {
-		w := newWorkbench(t, c.share, 10*time.Millisecond)
+		w := newWorkTest(t, c.share, 10*time.Millisecond)
 		stream, err := w.engine.Submit(t.Context(), runtime.Request{Prompt: []runtime.Token{1, 2, 3}, Top: -1,
 			Sampling: runtime.Sampling{IgnoreEOS: true}})
 		if err != nil {
@@ -101,9 +101,9 @@ func TestWorkTakesItsShareBesideStreams(t *testing.T) {
 	}
 }
 
-// TestWorkForgetsHiccups has slices that now and then are held up: no other turn pays for them, and training goes on.
-func TestWorkForgetsHiccups(t *testing.T) {
-	w := newWorkbench(t, 0.5, 10*time.Millisecond)
+// TestWorkAfterDelayedSlices has slices that now and then are held up: no other turn pays for them, and training goes on.
+func TestWorkAfterDelayedSlices(t *testing.T) {
+	w := newWorkTest(t, 0.5, 10*time.Millisecond)
 	stream, err := w.engine.Submit(t.Context(), runtime.Request{Prompt: []runtime.Token{1, 2, 3}, Top: -1,
 		Sampling: runtime.Sampling{IgnoreEOS: true}})
 	if err != nil {
@@ -116,9 +116,9 @@ func TestWorkForgetsHiccups(t *testing.T) {
 	w.start(ctx, s)
 	const turns = 400
 	for i := range turns {
-		s.hiccup = 0
+		s.delay = 0
 		if i%40 == 39 {
-			s.hiccup = 60 * time.Millisecond
+			s.delay = 60 * time.Millisecond
 		}
 		last := w.now
 		w.engine.Turn()
@@ -132,7 +132,7 @@ func TestWorkForgetsHiccups(t *testing.T) {
 }
 
 func TestWorkTakesAllTheTimeThereIs(t *testing.T) {
-	w := newWorkbench(t, 0, time.Millisecond)
+	w := newWorkTest(t, 0, time.Millisecond)
 	fault := errors.New("no more")
 	first := &slicer{bench: w, took: time.Millisecond, left: 20}
 	second := &slicer{bench: w, took: time.Millisecond, left: 5, fail: fault}
@@ -155,7 +155,7 @@ func TestWorkTakesAllTheTimeThereIs(t *testing.T) {
 }
 
 func TestWorkWithoutAShareWaitsForStreams(t *testing.T) {
-	w := newWorkbench(t, 0, time.Millisecond)
+	w := newWorkTest(t, 0, time.Millisecond)
 	stream, err := w.engine.Submit(t.Context(), runtime.Request{Prompt: []runtime.Token{1, 2}, MaxTokens: 30, Top: -1,
 		Sampling: runtime.Sampling{IgnoreEOS: true}})
 	if err != nil {
@@ -179,7 +179,7 @@ func TestWorkWithoutAShareWaitsForStreams(t *testing.T) {
 
 func TestCloseEndsWork(t *testing.T) {
 	model := runtimetest.NewModel()
-	device := runtimetest.NewDevice(model, runtime.Limits{Sequences: 2, Cells: 64, Batch: 8, Cut: true})
+	device := runtimetest.NewDevice(model, runtime.Limits{Sequences: 2, Cells: 64, Batch: 8, CanTruncate: true})
 	e := engine.New(device, model, engine.Options{Share: 0.5})
 	result := make(chan error, 1)
 	began := make(endless, 1)
@@ -208,7 +208,7 @@ func (e endless) Slice() (bool, error) {
 }
 
 func TestWorkThatPanicsEndsAlone(t *testing.T) {
-	w := newWorkbench(t, 0.5, time.Millisecond)
+	w := newWorkTest(t, 0.5, time.Millisecond)
 	result := w.start(t.Context(), panicking{})
 	w.engine.Turn()
 	if err := <-result; err == nil {

@@ -52,7 +52,7 @@ func logitsAmong(t *testing.T, m *Model, adapters []runtime.Packed, mix []runtim
 	d := openDevice(t, m, DeviceOptions{Sequences: 4, Cells: 512, Threads: 1})
 	defer d.Close()
 	place := func(seq int, mix []runtime.Term) {
-		if err := d.Place(seq, mix); err != nil {
+		if err := d.SetAdapters(seq, mix); err != nil {
 			t.Fatal(err)
 		}
 	}

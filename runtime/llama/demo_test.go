@@ -140,7 +140,7 @@ func generate(t *testing.T, m *Model, d *Device, seq int, prompt string, s runti
 		}
 		c := choices[0]
 		if c.Err != nil || m.EndOfGeneration(c.Token) || pos == len(tokens)+most {
-			if _, err := d.Forget(seq, 0); err != nil {
+			if _, err := d.Truncate(seq, 0); err != nil {
 				t.Fatal(err)
 			}
 			return string(text), c.Err

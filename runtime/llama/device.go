@@ -86,7 +86,7 @@ func NewDevice(m *Model, o DeviceOptions) (*Device, error) {
 	}
 	var cells, batch, cut C.int32_t
 	C.wall_device_limits(d.ptr, &cells, &batch, &cut)
-	d.limits = runtime.Limits{Sequences: o.Sequences, Cells: int(cells), Batch: int(batch), Cut: cut != 0}
+	d.limits = runtime.Limits{Sequences: o.Sequences, Cells: int(cells), Batch: int(batch), CanTruncate: cut != 0}
 	d.rows = unsafe.Slice(C.wall_device_rows(d.ptr), int(batch))
 	return d, nil
 }
@@ -139,8 +139,8 @@ func (d *Device) graphBuilds() int { return int(C.wall_device_graph_builds(d.ptr
 // Limits implements runtime.Device.
 func (d *Device) Limits() runtime.Limits { return d.limits }
 
-// Place implements runtime.Device.
-func (d *Device) Place(seq int, mix []runtime.Term) error {
+// SetAdapters implements runtime.Device.
+func (d *Device) SetAdapters(seq int, mix []runtime.Term) error {
 	if d.ptr == nil {
 		return fmt.Errorf("device: %w", runtime.ErrClosed)
 	}
@@ -177,8 +177,8 @@ func (d *Device) Copy(dst, src, n int) error {
 	return nil
 }
 
-// Forget implements runtime.Device.
-func (d *Device) Forget(seq, from int) (int, error) {
+// Truncate implements runtime.Device.
+func (d *Device) Truncate(seq, from int) (int, error) {
 	if d.ptr == nil {
 		return 0, fmt.Errorf("device: %w", runtime.ErrClosed)
 	}

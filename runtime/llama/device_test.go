@@ -139,7 +139,7 @@ func TestGraphsAreBuiltOnce(t *testing.T) {
 		}
 	}
 	place := func(seq int, mix ...runtime.Term) {
-		if err := d.Place(seq, mix); err != nil {
+		if err := d.SetAdapters(seq, mix); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -188,7 +188,7 @@ func TestClosingInAnyOrder(t *testing.T) {
 	d := openDevice(t, m, DeviceOptions{Sequences: 1, Cells: 256, Threads: 1})
 	p := pack(t, m, newAdapter(t, m, 1, 4, 8, isLinear).lora)
 	s := greedy(t, m)
-	if err := d.Place(0, []runtime.Term{{Packed: p, Scale: 1}}); err != nil {
+	if err := d.SetAdapters(0, []runtime.Term{{Packed: p, Scale: 1}}); err != nil {
 		t.Fatal(err)
 	}
 	// The device keeps what it was given; nothing new can be made.
@@ -199,8 +199,8 @@ func TestClosingInAnyOrder(t *testing.T) {
 	if _, err := d.Decode([]runtime.Row{{Token: 1, Sampler: s, Top: -1}}); err != nil {
 		t.Errorf("Decode on a closed model and pack: %v", err)
 	}
-	if err := d.Place(0, []runtime.Term{{Packed: p, Scale: 1}}); !errors.Is(err, runtime.ErrAdapter) {
-		t.Errorf("Place of a closed pack: %v", err)
+	if err := d.SetAdapters(0, []runtime.Term{{Packed: p, Scale: 1}}); !errors.Is(err, runtime.ErrAdapter) {
+		t.Errorf("SetAdapters of a closed pack: %v", err)
 	}
 	if _, err := m.NewSampler(runtime.Sampling{}, nil); !errors.Is(err, runtime.ErrClosed) {
 		t.Errorf("NewSampler of a closed model: %v", err)
@@ -218,8 +218,8 @@ func TestClosingInAnyOrder(t *testing.T) {
 	if _, err := d.Decode(nil); !errors.Is(err, runtime.ErrClosed) {
 		t.Errorf("Decode on a closed device: %v", err)
 	}
-	if err := d.Place(0, nil); !errors.Is(err, runtime.ErrClosed) {
-		t.Errorf("Place on a closed device: %v", err)
+	if err := d.SetAdapters(0, nil); !errors.Is(err, runtime.ErrClosed) {
+		t.Errorf("SetAdapters on a closed device: %v", err)
 	}
 	var none *Model
 	var noDevice *Device

@@ -131,7 +131,7 @@ func magnitudes(t testing.TB, rng *rand.Rand, f *quant.File, m *runtime.LoRAModu
 	if err != nil {
 		t.Fatal(err)
 	}
-	squares := make([]float64, m.Lengths())
+	squares := make([]float64, m.MagnitudeSize())
 	for i, x := range w {
 		line := i / m.In
 		if m.Tensor == "token_embd.weight" {

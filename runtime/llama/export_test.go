@@ -132,7 +132,7 @@ func textLogits(t *testing.T, m *Model, d *Device, seq int, tokens []runtime.Tok
 	if a != nil {
 		mix = []runtime.Term{{Packed: pack(t, m, a), Scale: 1}}
 	}
-	if err := d.Place(seq, mix); err != nil {
+	if err := d.SetAdapters(seq, mix); err != nil {
 		t.Fatal(err)
 	}
 	sampler := greedy(t, m)

@@ -62,7 +62,7 @@ func TestOutOfMemory(t *testing.T) {
 	})
 	d := openDevice(t, m, DeviceOptions{Sequences: 2, Cells: 256, Batch: 32, UBatch: 16, Threads: 2})
 	packed := pack(t, m, lora)
-	failEachAllocation(t, "Place", func() error { return d.Place(0, []runtime.Term{{Packed: packed, Scale: 1}}) })
+	failEachAllocation(t, "SetAdapters", func() error { return d.SetAdapters(0, []runtime.Term{{Packed: packed, Scale: 1}}) })
 
 	decode := func(seq int) (runtime.Token, error) {
 		choices, err := d.Decode(rowsOf(t, m, seq, 0, []runtime.Token{5, 300, 31, 7}))
@@ -77,7 +77,7 @@ func TestOutOfMemory(t *testing.T) {
 	}
 	forget := func() {
 		for seq := range 2 {
-			if _, err := d.Forget(seq, 0); err != nil {
+			if _, err := d.Truncate(seq, 0); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -122,7 +122,7 @@ func TestWorkersAllocateNothing(t *testing.T) {
 	for _, backend := range []Backend{Fused, MMID} {
 		d := openDevice(t, m, DeviceOptions{Sequences: 2, Cells: 256, Threads: 4, LoRA: backend})
 		for seq, a := range wholeAdapters(t, m, s) {
-			if err := d.Place(seq, []runtime.Term{{Packed: pack(t, m, a.lora), Scale: 1}}); err != nil {
+			if err := d.SetAdapters(seq, []runtime.Term{{Packed: pack(t, m, a.lora), Scale: 1}}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -129,14 +129,14 @@ func compareMerged(t *testing.T, base, merged string, terms []served, texts func
 // sumLogits decodes a text from its start on sequence 0.
 func sumLogits(t *testing.T, m *Model, d *Device, tokens []runtime.Token, terms []served) [][]float32 {
 	t.Helper()
-	if _, err := d.Forget(0, 0); err != nil {
+	if _, err := d.Truncate(0, 0); err != nil {
 		t.Fatal(err)
 	}
 	var mix []runtime.Term
 	for _, l := range terms {
 		mix = append(mix, runtime.Term{Packed: pack(t, m, l.lora), Scale: l.weight})
 	}
-	if err := d.Place(0, mix); err != nil {
+	if err := d.SetAdapters(0, mix); err != nil {
 		t.Fatal(err)
 	}
 	sampler := greedy(t, m)
@@ -221,7 +221,7 @@ func TestMergeOfEveryTensor(t *testing.T) {
 		a := oddAdapter(m, 4)
 		for i := range a.Modules {
 			if x := &a.Modules[i]; c.dora {
-				x.Magnitude = make([]float32, x.Lengths())
+				x.Magnitude = make([]float32, x.MagnitudeSize())
 				for k := range x.Magnitude {
 					x.Magnitude[k] = 0.8 + float32(k%5)*0.1
 				}

@@ -107,7 +107,7 @@ func TestBytesAndPathAreTheSameModel(t *testing.T) {
 func lastLogits(t *testing.T, m *Model, tokens []runtime.Token, mix ...runtime.Term) []float32 {
 	t.Helper()
 	d := openDevice(t, m, DeviceOptions{Sequences: 2, Cells: 256, Batch: 64, Threads: 1, KV: KVF32, FlashAttention: FlashOff})
-	if err := d.Place(0, mix); err != nil {
+	if err := d.SetAdapters(0, mix); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.Decode(rowsOf(t, m, 0, 0, tokens)); err != nil {

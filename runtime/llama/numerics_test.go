@@ -110,7 +110,7 @@ func ourLogits(t *testing.T, m *Model, d *Device, adapters []adapter, ss []strea
 			for _, u := range s.mixes[half] {
 				mix = append(mix, runtime.Term{Packed: pack(t, m, adapters[u.adapter].lora), Scale: u.scale})
 			}
-			if err := d.Place(seq, mix); err != nil {
+			if err := d.SetAdapters(seq, mix); err != nil {
 				t.Fatal(err)
 			}
 		}

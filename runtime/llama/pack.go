@@ -104,7 +104,7 @@ func (m *Model) add(pack *C.wall_pack, module runtime.LoRAModule) error {
 	if module.Rank < 1 || len(module.A) != module.Rank*shape.In || len(module.B) != module.Rank*shape.Out {
 		return fmt.Errorf("%s: rank %d with %d values in A and %d in B do not go together", module.Tensor, module.Rank, len(module.A), len(module.B))
 	}
-	if n := module.Lengths(); module.Magnitude != nil && len(module.Magnitude) != n {
+	if n := module.MagnitudeSize(); module.Magnitude != nil && len(module.Magnitude) != n {
 		return fmt.Errorf("%s: a magnitude vector of %d values, %d are expected", module.Tensor, len(module.Magnitude), n)
 	}
 	var e C.wall_error

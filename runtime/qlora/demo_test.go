@@ -53,10 +53,10 @@ func serve(t testing.TB, o llama.Options) *served {
 // greedy decodes tokens one by one and then n tokens that follow, and returns the choice after each.
 func (s *served) greedy(tokens []runtime.Token, n int, mix ...runtime.Term) []runtime.Choice {
 	s.t.Helper()
-	if _, err := s.device.Forget(0, 0); err != nil {
+	if _, err := s.device.Truncate(0, 0); err != nil {
 		s.t.Fatal(err)
 	}
-	if err := s.device.Place(0, mix); err != nil {
+	if err := s.device.SetAdapters(0, mix); err != nil {
 		s.t.Fatal(err)
 	}
 	sampler, err := s.base.NewSampler(runtime.Sampling{}, nil)

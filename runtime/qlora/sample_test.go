@@ -43,7 +43,7 @@ func linearName(layer, target int) string {
 func gradientsOf(tr *qlora.Trainer) []float32 { return qloratest.Gradients(tr.Handle()) }
 
 func lengthsOf(tr *qlora.Trainer, module int) []float32 {
-	return qloratest.Lengths(tr.Handle(), module)
+	return qloratest.RowNorms(tr.Handle(), module)
 }
 
 func partsOf(tr *qlora.Trainer, module int) []qloratest.Part {
@@ -152,7 +152,7 @@ func step(t testing.TB, tr *qlora.Trainer, u runtime.TrainUpdate, batches ...run
 		r := run(t, tr, mode, b)
 		sum.Loss += r.Loss
 		sum.Labelled += r.Labelled
-		sum.Right += r.Right
+		sum.Right += r.Correct
 	}
 	if err := tr.BeginUpdate(u); err != nil {
 		t.Fatal(err)

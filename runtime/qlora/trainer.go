@@ -76,10 +76,10 @@ func Estimate(m *Model, spec runtime.TrainSpec, o Options) (runtime.TrainMemory,
 	for kept := m.Layers(); kept > 0; kept-- {
 		bytes, err := estimate(m, &spec, o, kept)
 		if err == nil && (spec.Memory <= 0 || bytes+spec.Reserved <= spec.Memory) {
-			return runtime.TrainMemory{Bytes: bytes, Least: least, Kept: kept}, nil
+			return runtime.TrainMemory{Bytes: bytes, Minimum: least, Kept: kept}, nil
 		}
 	}
-	return runtime.TrainMemory{Bytes: least, Least: least}, nil
+	return runtime.TrainMemory{Bytes: least, Minimum: least}, nil
 }
 
 // estimate returns the bytes of a Trainer that keeps the activations of `kept` layers.

@@ -231,7 +231,7 @@ func TestMemorise(t *testing.T) {
 			}
 			last := run(t, tr, runtime.TrainEval, batch)
 			if last.Loss/batch.Norm > 0.05 || last.Right != last.Labelled {
-				t.Errorf("%s %v: loss went from %.3f to %.3f, %d of %d tokens known", name, kind, first.Loss/batch.Norm, last.Loss/batch.Norm, last.Right, last.Labelled)
+				t.Errorf("%s %v: loss went from %.3f to %.3f, %d of %d tokens known", name, kind, first.Loss/batch.Norm, last.Loss/batch.Norm, last.Correct, last.Labelled)
 			}
 		}
 	}
@@ -371,7 +371,7 @@ func TestManyLabels(t *testing.T) {
 			part := runtime.TrainBatch{Tokens: b.Tokens[begin:end], Labels: b.Labels[begin:end], Ends: []int{end - begin}, Norm: b.Norm}
 			r := run(t, tr, min(runtime.TrainMode(i), runtime.TrainFurther), part)
 			parts.Loss += r.Loss
-			parts.Right += r.Right
+			parts.Right += r.Correct
 			begin = end
 		}
 		if math.Abs(parts.Loss-whole.Loss) > 1e-5*whole.Loss || parts.Right != whole.Right {

@@ -26,7 +26,7 @@ func Conformance(t *testing.T, open func(t *testing.T) (runtime.Device, runtime.
 		{"PlaceAndBack", testPlace},
 		{"ForeignAdapter", testForeignAdapter},
 		{"CopyAndForget", testCopy},
-		{"Cut", testCut},
+		{"Truncate", testTruncate},
 		{"NoRoom", testNoRoom},
 		{"Seeds", testSeeds},
 		{"SeedsBesideOthers", testSeedsBesideOthers},
@@ -137,16 +137,16 @@ func (b *bench) decode(parts ...part) []runtime.Token {
 // place binds a sequence to a mix.
 func (b *bench) place(seq int, mix ...runtime.Term) {
 	b.Helper()
-	b.must(b.device.Place(seq, mix))
+	b.must(b.device.SetAdapters(seq, mix))
 }
 
 // forget empties a sequence.
 func (b *bench) forget(seq int) {
 	b.Helper()
-	kept, err := b.device.Forget(seq, 0)
+	kept, err := b.device.Truncate(seq, 0)
 	b.must(err)
 	if kept != 0 {
-		b.Fatalf("Forget of all of sequence %d kept %d", seq, kept)
+		b.Fatalf("Truncate of all of sequence %d kept %d", seq, kept)
 	}
 	b.lengths[seq] = 0
 }
@@ -283,8 +283,8 @@ func (stranger) Bytes() int64 { return 0 }
 func (stranger) Close() error { return nil }
 
 func testForeignAdapter(b *bench) {
-	if err := b.device.Place(0, []runtime.Term{{Packed: stranger{}, Scale: 1}}); !errors.Is(err, runtime.ErrAdapter) {
-		b.Errorf("Place of an adapter that another Device made returns %v", err)
+	if err := b.device.SetAdapters(0, []runtime.Term{{Packed: stranger{}, Scale: 1}}); !errors.Is(err, runtime.ErrAdapter) {
+		b.Errorf("SetAdapters of an adapter that another Device made returns %v", err)
 	}
 	b.fresh(0, b.tokens(prompts[0]))
 }

@@ -34,30 +34,30 @@ func testCopy(b *bench) {
 }
 
 // What is cut off does not count any more.
-func testCut(b *bench) {
+func testTruncate(b *bench) {
 	prefix, rest := b.tokens(prompts[0]), b.tokens(prompts[1])
 	whole := slices.Concat(prefix, rest)
 	want := b.fresh(0, whole)
 
 	b.decode(part{0, slices.Concat(prefix, b.tokens(prompts[2])), nil})
-	kept, err := b.device.Forget(0, len(prefix))
+	kept, err := b.device.Truncate(0, len(prefix))
 	b.must(err)
 	b.lengths[0] = kept
 	switch {
-	case b.limits.Cut && kept != len(prefix):
+	case b.limits.CanTruncate && kept != len(prefix):
 		b.Errorf("a cut to %d tokens kept %d", len(prefix), kept)
-	case !b.limits.Cut && kept != 0:
+	case !b.limits.CanTruncate && kept != 0:
 		b.Errorf("a Device that cannot cut kept %d tokens", kept)
 	}
 	b.same("after a cut", b.answer(0, whole[kept:]), want)
 
-	if b.limits.Cut { // a part of a sequence can be shared as well
+	if b.limits.CanTruncate { // a part of a sequence can be shared as well
 		b.must(b.device.Copy(1, 0, len(prefix)))
 		b.lengths[1] = len(prefix)
 		b.same("behind a part", b.answer(1, rest), want)
 	}
-	if kept, err := b.device.Forget(3, 5); err != nil || kept != 0 {
-		b.Errorf("Forget in an empty sequence returns %d, %v", kept, err)
+	if kept, err := b.device.Truncate(3, 5); err != nil || kept != 0 {
+		b.Errorf("Truncate in an empty sequence returns %d, %v", kept, err)
 	}
 }
 

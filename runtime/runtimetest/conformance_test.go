@@ -22,7 +22,7 @@ func open(l runtime.Limits) func(t *testing.T) (runtime.Device, runtime.Model, [
 }
 
 func TestConformance(t *testing.T) {
-	Conformance(t, open(runtime.Limits{Sequences: 4, Cells: 512, Batch: 256, Cut: true}))
+	Conformance(t, open(runtime.Limits{Sequences: 4, Cells: 512, Batch: 256, CanTruncate: true}))
 }
 
 func TestConformanceWithoutCut(t *testing.T) {
@@ -45,15 +45,15 @@ func TestFaults(t *testing.T) {
 	dead.Close()
 	row := func(seq, pos int) []runtime.Row { return []runtime.Row{{Token: 'a', Seq: seq, Pos: pos}} }
 	for want, breach := range map[string]func(d *Device) error{
-		"position 3":                func(d *Device) error { _, err := d.Decode(row(0, 3)); return err },
-		"sequence 9":                func(d *Device) error { _, err := d.Decode(row(9, 0)); return err },
-		"0 rows":                    func(d *Device) error { _, err := d.Decode(nil); return err },
-		"token 999":                 func(d *Device) error { _, err := d.Decode([]runtime.Row{{Token: 999}}); return err },
-		"which is not empty":        func(d *Device) error { d.Decode(row(0, 0)); d.Decode(row(1, 0)); return d.Copy(1, 0, 1) },
-		"which has 0":               func(d *Device) error { return d.Copy(1, 0, 1) },
-		"a closed or":               func(d *Device) error { _, err := d.Decode([]runtime.Row{{Sampler: spent}}); return err },
-		"Place of a closed adapter": func(d *Device) error { return d.Place(0, []runtime.Term{{Packed: dead, Scale: 1}}) },
-		"after Close":               func(d *Device) error { d.Close(); return d.Place(0, nil) },
+		"position 3":                      func(d *Device) error { _, err := d.Decode(row(0, 3)); return err },
+		"sequence 9":                      func(d *Device) error { _, err := d.Decode(row(9, 0)); return err },
+		"0 rows":                          func(d *Device) error { _, err := d.Decode(nil); return err },
+		"token 999":                       func(d *Device) error { _, err := d.Decode([]runtime.Row{{Token: 999}}); return err },
+		"which is not empty":              func(d *Device) error { d.Decode(row(0, 0)); d.Decode(row(1, 0)); return d.Copy(1, 0, 1) },
+		"which has 0":                     func(d *Device) error { return d.Copy(1, 0, 1) },
+		"a closed or":                     func(d *Device) error { _, err := d.Decode([]runtime.Row{{Sampler: spent}}); return err },
+		"SetAdapters of a closed adapter": func(d *Device) error { return d.SetAdapters(0, []runtime.Term{{Packed: dead, Scale: 1}}) },
+		"after Close":                     func(d *Device) error { d.Close(); return d.SetAdapters(0, nil) },
 		"whose last Decode failed": func(d *Device) error {
 			d.Before = func([]runtime.Row) error { return errors.New("broken") }
 			d.Decode(row(0, 0))
@@ -62,13 +62,13 @@ func TestFaults(t *testing.T) {
 			return err
 		},
 		"another call is under way": func(d *Device) (err error) {
-			d.Before = func([]runtime.Row) error { err = d.Place(0, nil); return nil }
+			d.Before = func([]runtime.Row) error { err = d.SetAdapters(0, nil); return nil }
 			d.Decode(row(0, 0))
 			return err
 		},
 		"closed while it was placed": func(d *Device) error {
 			p := m.PackNamed("live")
-			if err := d.Place(0, []runtime.Term{{Packed: p, Scale: 1}}); err != nil {
+			if err := d.SetAdapters(0, []runtime.Term{{Packed: p, Scale: 1}}); err != nil {
 				return err
 			}
 			p.Close()
@@ -76,11 +76,11 @@ func TestFaults(t *testing.T) {
 			return err
 		},
 	} {
-		d := NewDevice(m, runtime.Limits{Sequences: 2, Cells: 8, Batch: 4, Cut: true})
+		d := NewDevice(m, runtime.Limits{Sequences: 2, Cells: 8, Batch: 4, CanTruncate: true})
 		if _, err := d.Decode([]runtime.Row{{Token: 'a', Seq: 1, Sampler: sampler}}); err != nil {
 			t.Fatal(err)
 		}
-		d.Forget(1, 0)
+		d.Truncate(1, 0)
 		if err := breach(d); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want an error with %q, got %v", want, err)
 		}

@@ -19,7 +19,7 @@ type Device struct {
 	// error the KV of the rows' sequences is spoilt.
 	Before func(rows []runtime.Row) error
 
-	// Refuse, where set, is called before Place, Copy and Forget do anything; the error it returns is what
+	// Refuse, where set, is called before SetAdapters, Copy and Truncate do anything; the error it returns is what
 	// they return.
 	Refuse func(call string, seq int) error
 
@@ -111,17 +111,17 @@ func (d *Device) refuse(call string, seq int) error {
 // Limits returns the Device's sizes.
 func (d *Device) Limits() runtime.Limits { return d.limits }
 
-// Place binds a sequence to a mix.
-func (d *Device) Place(seq int, mix []runtime.Term) error {
-	leave, err := d.enter("Place")
+// SetAdapters binds a sequence to a mix.
+func (d *Device) SetAdapters(seq int, mix []runtime.Term) error {
+	leave, err := d.enter("SetAdapters")
 	defer leave()
 	if err != nil {
 		return err
 	}
 	if seq < 0 || seq >= len(d.seqs) {
-		return d.breach("Place on sequence %d of %d", seq, len(d.seqs))
+		return d.breach("SetAdapters on sequence %d of %d", seq, len(d.seqs))
 	}
-	if err := d.refuse("Place", seq); err != nil {
+	if err := d.refuse("SetAdapters", seq); err != nil {
 		return err
 	}
 	for _, t := range mix {
@@ -130,7 +130,7 @@ func (d *Device) Place(seq int, mix []runtime.Term) error {
 			return fmt.Errorf("%w: another Device made it", runtime.ErrAdapter)
 		}
 		if p.closed.Load() {
-			return d.breach("Place of a closed adapter on sequence %d", seq)
+			return d.breach("SetAdapters of a closed adapter on sequence %d", seq)
 		}
 	}
 	d.seqs[seq].mix = slices.Clone(mix)
@@ -151,7 +151,7 @@ func (d *Device) Copy(dst, src, n int) error {
 		return d.breach("Copy to sequence %d, which is not empty", dst)
 	case n < 0 || n > len(d.seqs[src].cells):
 		return d.breach("Copy of %d cells of sequence %d, which has %d", n, src, len(d.seqs[src].cells))
-	case !d.limits.Cut && n != len(d.seqs[src].cells):
+	case !d.limits.CanTruncate && n != len(d.seqs[src].cells):
 		return d.breach("Copy of a part of sequence %d on a Device that cannot cut", src)
 	case d.seqs[src].spoilt:
 		return d.breach("Copy of sequence %d, whose last Decode failed", src)
@@ -166,17 +166,17 @@ func (d *Device) Copy(dst, src, n int) error {
 	return nil
 }
 
-// Forget drops the cells of seq at positions from and up.
-func (d *Device) Forget(seq, from int) (int, error) {
-	leave, err := d.enter("Forget")
+// Truncate drops the cells of seq at positions from and up.
+func (d *Device) Truncate(seq, from int) (int, error) {
+	leave, err := d.enter("Truncate")
 	defer leave()
 	if err != nil {
 		return 0, err
 	}
 	if seq < 0 || seq >= len(d.seqs) || from < 0 {
-		return 0, d.breach("Forget from position %d of sequence %d of %d", from, seq, len(d.seqs))
+		return 0, d.breach("Truncate from position %d of sequence %d of %d", from, seq, len(d.seqs))
 	}
-	if err := d.refuse("Forget", seq); err != nil {
+	if err := d.refuse("Truncate", seq); err != nil {
 		return 0, err
 	}
 	s := &d.seqs[seq]
@@ -185,7 +185,7 @@ func (d *Device) Forget(seq, from int) (int, error) {
 		s.spoilt = false
 	case from >= len(s.cells):
 		return len(s.cells), nil
-	case !d.limits.Cut:
+	case !d.limits.CanTruncate:
 		from, s.spoilt = 0, false
 	}
 	for _, c := range s.cells[from:] {

@@ -187,8 +187,8 @@ func (m *Model) Pack(a *runtime.LoRA) (runtime.Packed, error) {
 			return nil, fmt.Errorf("%w: %s has shape %dx%d, the base has %dx%d",
 				runtime.ErrAdapter, mod.Tensor, mod.Out, mod.In, shape.Out, shape.In)
 		}
-		if mod.Magnitude != nil && len(mod.Magnitude) != mod.Lengths() {
-			return nil, fmt.Errorf("%w: %s has %d magnitudes, %d are expected", runtime.ErrAdapter, mod.Tensor, len(mod.Magnitude), mod.Lengths())
+		if mod.Magnitude != nil && len(mod.Magnitude) != mod.MagnitudeSize() {
+			return nil, fmt.Errorf("%w: %s has %d magnitudes, %d are expected", runtime.ErrAdapter, mod.Tensor, len(mod.Magnitude), mod.MagnitudeSize())
 		}
 		fmt.Fprintln(h, mod.Tensor, mod.Rank, mod.Scale, mod.A, mod.B, mod.Magnitude)
 		p.bytes += 4 * int64(len(mod.A)+len(mod.B)+len(mod.Magnitude))

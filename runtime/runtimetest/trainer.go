@@ -85,7 +85,7 @@ func NewTrainer(m *Model, spec runtime.TrainSpec) (*Trainer, error) {
 		})
 		if mod.DoRA { // it stays as it began
 			made := &t.lora.Modules[len(t.lora.Modules)-1]
-			made.Magnitude = slices.Repeat([]float32{1}, made.Lengths())
+			made.Magnitude = slices.Repeat([]float32{1}, made.MagnitudeSize())
 		}
 	}
 	return t, nil
@@ -183,7 +183,7 @@ func (t *Trainer) learn(before, label runtime.Token) {
 	t.result.Loss += math.Log1p(math.Exp(-score))
 	t.result.Labelled++
 	if p > 0.5 {
-		t.result.Right++
+		t.result.Correct++
 	}
 	if t.mode == runtime.TrainEval || t.dropped() {
 		return
@@ -253,7 +253,7 @@ func (t *Trainer) Result() runtime.TrainResult { return t.result }
 // Memory returns made-up numbers that depend on the spec.
 func (t *Trainer) Memory() runtime.TrainMemory {
 	n := t.memory(len(t.weights))
-	return runtime.TrainMemory{Bytes: n, Least: n, Kept: layers}
+	return runtime.TrainMemory{Bytes: n, Minimum: n, Kept: layers}
 }
 
 // LoRA returns a copy of the adapter.

@@ -16,8 +16,8 @@ func Gradients(trainer unsafe.Pointer) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(C.lq_probe_gradients(t))), int(C.lq_parameter_count(t)))
 }
 
-// Lengths are those of the rows of W + scale*B*A of a module with DoRA, as the last batch found them; nil without DoRA.
-func Lengths(trainer unsafe.Pointer, module int) []float32 {
+// RowNorms are those of the rows of W + scale*B*A of a module with DoRA, as the last batch found them; nil without DoRA.
+func RowNorms(trainer unsafe.Pointer, module int) []float32 {
 	t := (*C.lq_trainer)(trainer)
 	var p C.lq_place
 	C.lq_get_place(t, C.int(module), &p)

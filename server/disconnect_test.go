@@ -18,7 +18,7 @@ import (
 )
 
 // dial opens a connection of the test's own.
-func (h *house) dial() *net.TCPConn {
+func (h *testServer) dial() *net.TCPConn {
 	h.t.Helper()
 	c, err := net.Dial("tcp", h.address)
 	if err != nil {
@@ -36,15 +36,15 @@ func raw(path, body string) string {
 // long keeps the fake device busy for seconds.
 const long = `"ignore_eos":true,"max_tokens":3000`
 
-// A client that goes away frees its sequence within a second, wherever its request is, whether it streams or
-// not, and whether it says goodbye (FIN) or not (RST).
-func TestGoneClientFreesItsSequence(t *testing.T) {
+// A client that disconnects frees its sequence within a second, wherever its request is, whether it streams or
+// not, and whether the connection ends with FIN or with RST.
+func TestDisconnectFreesTheSequence(t *testing.T) {
 	slow := slowly(10 * time.Millisecond)
 	busy := func(p *setup, _ chan struct{}) { slow(p) }
 	states := map[string]struct {
-		plan func(p *setup, stuck chan struct{}) // stuck is closed when all has been seen
-		body string
-		at   func(engine.Stats) bool
+		prepare func(p *setup, stuck chan struct{}) // stuck is closed when all has been seen
+		body    string
+		at      func(engine.Stats) bool
 	}{
 		"running": {busy, completion("a", long), func(s engine.Stats) bool { return s.Running == 2 && s.CellsRunning > 4 }},
 		"prefill": {
@@ -74,34 +74,34 @@ func TestGoneClientFreesItsSequence(t *testing.T) {
 					t.Parallel()
 					stuck := make(chan struct{})
 					defer close(stuck)
-					h := open(t, func(p *setup) { state.plan(p, stuck) })
+					h := open(t, func(p *setup) { state.prepare(p, stuck) })
 					h.add("pirate", 1)
-					// One request stays, so that it shows that only the other one ends.
-					stays := h.dial()
-					io.WriteString(stays, raw("/v1/completions", completion("b", long)))
-					until(t, "the first runs", 2*time.Second, func() bool { return h.engine.Stats().Running == 1 })
-					leaves := h.dial()
+					// The first request stays, which shows that only the other one ends.
+					first := h.dial()
+					io.WriteString(first, raw("/v1/completions", completion("b", long)))
+					waitUntil(t, "the first runs", 2*time.Second, func() bool { return h.engine.Stats().Running == 1 })
+					second := h.dial()
 					body := state.body
 					if stream {
 						body = body[:len(body)-1] + `,"stream":true}`
 					}
-					io.WriteString(leaves, raw("/v1/completions", body))
-					until(t, "the second is "+name, 2*time.Second, func() bool { return state.at(h.engine.Stats()) })
+					io.WriteString(second, raw("/v1/completions", body))
+					waitUntil(t, "the second is "+name, 2*time.Second, func() bool { return state.at(h.engine.Stats()) })
 					if reset {
-						leaves.SetLinger(0)
+						second.SetLinger(0)
 					}
-					leaves.Close()
-					until(t, "its place is free", time.Second, func() bool { s := h.engine.Stats(); return s.Running == 1 && s.Waiting == 0 })
-					stays.Close()
-					until(t, "all is free", time.Second, func() bool { s := h.engine.Stats(); return s.Running+s.Waiting == 0 })
+					second.Close()
+					waitUntil(t, "its sequence is free", time.Second, func() bool { s := h.engine.Stats(); return s.Running == 1 && s.Waiting == 0 })
+					first.Close()
+					waitUntil(t, "all is free", time.Second, func() bool { s := h.engine.Stats(); return s.Running+s.Waiting == 0 })
 				})
 			}
 		}
 	}
 }
 
-// Where the connection cannot be watched, heartbeats find out.
-func TestGoneClientOfAnUnwatchedConnection(t *testing.T) {
+// Where the connection cannot be watched, heartbeats show that the client has disconnected.
+func TestDisconnectOfAnUnwatchedConnection(t *testing.T) {
 	h := open(t, func(p *setup) {
 		p.limits.Sequences = 1
 		slowly(10 * time.Millisecond)(p)
@@ -119,11 +119,11 @@ func TestGoneClientOfAnUnwatchedConnection(t *testing.T) {
 		clients = append(clients, c)
 		io.WriteString(c, raw("/v1/completions", completion("a", long, `"stream":true`)))
 	}
-	until(t, "one is queued", 2*time.Second, func() bool { return h.engine.Stats().Waiting == 1 })
+	waitUntil(t, "one is queued", 2*time.Second, func() bool { return h.engine.Stats().Waiting == 1 })
 	for _, c := range clients {
 		c.Close()
 	}
-	until(t, "both are free", 3*time.Second, func() bool { s := h.engine.Stats(); return s.Running+s.Waiting == 0 })
+	waitUntil(t, "both are free", 3*time.Second, func() bool { s := h.engine.Stats(); return s.Running+s.Waiting == 0 })
 }
 
 // What a client sends while it waits for an answer is its next request, and is answered in turn.
@@ -204,7 +204,7 @@ func TestWatch(t *testing.T) {
 	}
 	stop()
 	stop()
-	if ctx.Err() == nil || errors.Is(context.Cause(ctx), errGone) {
+	if ctx.Err() == nil || errors.Is(context.Cause(ctx), errClientGone) {
 		t.Errorf("a stopped watch ends with %v", context.Cause(ctx))
 	}
 	buf := make([]byte, 3)
@@ -223,7 +223,7 @@ func TestWatch(t *testing.T) {
 	client.Close()
 	select {
 	case <-ctx.Done():
-		if !errors.Is(context.Cause(ctx), errGone) {
+		if !errors.Is(context.Cause(ctx), errClientGone) {
 			t.Errorf("the watch ends with %v", context.Cause(ctx))
 		}
 	case <-time.After(time.Second):
