@@ -152,7 +152,7 @@ func step(t testing.TB, tr *qlora.Trainer, u runtime.TrainUpdate, batches ...run
 		r := run(t, tr, mode, b)
 		sum.Loss += r.Loss
 		sum.Labelled += r.Labelled
-		sum.Right += r.Correct
+		sum.Correct += r.Correct
 	}
 	if err := tr.BeginUpdate(u); err != nil {
 		t.Fatal(err)

@@ -230,7 +230,7 @@ func TestMemorise(t *testing.T) {
 				step(t, tr, u, batch)
 			}
 			last := run(t, tr, runtime.TrainEval, batch)
-			if last.Loss/batch.Norm > 0.05 || last.Right != last.Labelled {
+			if last.Loss/batch.Norm > 0.05 || last.Correct != last.Labelled {
 				t.Errorf("%s %v: loss went from %.3f to %.3f, %d of %d tokens known", name, kind, first.Loss/batch.Norm, last.Loss/batch.Norm, last.Correct, last.Labelled)
 			}
 		}
@@ -274,7 +274,7 @@ func TestEvalChangesNothing(t *testing.T) {
 	trained := run(t, tr, runtime.TrainFirst, batch)
 	state, before := tr.State(), slices.Clone(gradientsOf(tr))
 	eval := run(t, tr, runtime.TrainEval, batch)
-	if eval.Loss != trained.Loss || eval.Labelled != trained.Labelled || eval.Right != trained.Right {
+	if eval.Loss != trained.Loss || eval.Labelled != trained.Labelled || eval.Correct != trained.Correct {
 		t.Errorf("training measures %+v, an evaluation %+v", trained, eval)
 	}
 	if !slices.Equal(state, tr.State()) || !slices.Equal(before, gradientsOf(tr)) {
@@ -371,10 +371,10 @@ func TestManyLabels(t *testing.T) {
 			part := runtime.TrainBatch{Tokens: b.Tokens[begin:end], Labels: b.Labels[begin:end], Ends: []int{end - begin}, Norm: b.Norm}
 			r := run(t, tr, min(runtime.TrainMode(i), runtime.TrainFurther), part)
 			parts.Loss += r.Loss
-			parts.Right += r.Correct
+			parts.Correct += r.Correct
 			begin = end
 		}
-		if math.Abs(parts.Loss-whole.Loss) > 1e-5*whole.Loss || parts.Right != whole.Right {
+		if math.Abs(parts.Loss-whole.Loss) > 1e-5*whole.Loss || parts.Correct != whole.Correct {
 			t.Errorf("precision %d: together %+v, in parts %+v", precision, whole, parts)
 		}
 		var square, off float64
