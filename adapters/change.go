@@ -12,7 +12,7 @@ type ChangeAction string
 // The actions.
 const (
 	Added    ChangeAction = "added"    // the name points at the version from now on
-	Deleted  ChangeAction = "deleted"  // the name, with all its versions
+	Deleted  ChangeAction = "deleted"  // the name, with all its versions, or one version
 	Expired  ChangeAction = "expired"  // the version, which is older than those that are kept
 	Pinned   ChangeAction = "pinned"   // the version is kept however many come after it
 	Unpinned ChangeAction = "unpinned" // it is no longer
@@ -86,6 +86,47 @@ func (s *Store) Pin(ref Ref, pinned bool, by Origin) (Info, error) {
 	}
 	info.Pinned = pinned
 	return info, nil
+}
+
+// DeleteVersion removes the version that ref names, also a pinned one. Where it is the current one, the name points at the
+// newest of the others; the last version goes with its name. Requests that have selected it still get it. Checkpoints are
+// their job's: the error wraps ErrReference. Other errors are those of Get, and ErrClosed.
+func (s *Store) DeleteVersion(ref Ref, by Origin) error {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return ErrClosed
+	}
+	s.commit.Lock()
+	defer s.done()
+	info, err := s.Get(ref)
+	if err != nil {
+		return err
+	}
+	s.mu.RLock()
+	old := s.names[info.Name]
+	s.mu.RUnlock()
+	i := -1
+	if old != nil && !isLabel(ref.Version) {
+		i = slices.IndexFunc(old.Versions, func(p pointing) bool { return p.Digest == info.Digest })
+	}
+	if i < 0 {
+		return fmt.Errorf("%w: %s is a checkpoint, which its job keeps and removes", ErrReference, ref)
+	}
+	if len(old.Versions) == 1 {
+		return s.deleteName(info.Name, by)
+	}
+	next := &nameRecord{Name: old.Name, Versions: slices.Delete(slices.Clone(old.Versions), i, i+1)}
+	if err := s.writeName(next); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.names[old.Name] = next
+	s.recount()
+	s.mu.Unlock()
+	s.sweep()
+	s.tell(Change{Action: Deleted, Name: info.Name, Version: info.Version, Bytes: info.Bytes, By: by})
+	return nil
 }
 
 // trim drops the versions of a record that are older than the newest keep. Pinned ones and those that requests hold stay

@@ -1,6 +1,7 @@
 package adapters
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -142,5 +143,56 @@ func TestPinRefuses(t *testing.T) {
 		{Name: "pirate", Version: "step-7"}: ErrReference, {Name: "pirate", Version: step.Version}: ErrReference, {Name: "a/b"}: ErrName} {
 		_, err := s.Pin(ref, true, Origin{})
 		pefttest.WantError(t, err, want)
+	}
+}
+
+// One version is deleted: the name moves to the newest of the others where it was the current one, and goes with the last.
+func TestDeleteVersion(t *testing.T) {
+	dir := t.TempDir()
+	var changes []string
+	o := Options{Dir: dir, Facts: pefttest.Facts(), Changed: func(c Change) {
+		changes = append(changes, fmt.Sprint(c.Action, " ", c.Name, " ", c.Version))
+	}}
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { s.Close() }()
+	var infos []Info
+	for i := range 3 {
+		infos = append(infos, mustPut(t, s, "a", pefttest.New(uint64(i))))
+	}
+	by := Origin{Kind: ByRequest}
+	ref := func(i int) Ref { return Ref{Name: "a", Version: infos[i].Version, Scale: 1} }
+	if err := s.DeleteVersion(ref(2), by); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := s.Get(Ref{Name: "a", Scale: 1}); err != nil || info.Digest != infos[1].Digest || !info.Current {
+		t.Errorf("the name points at %+v, error %v", info, err)
+	}
+	if err := s.DeleteVersion(ref(2), by); !errors.Is(err, ErrUnknown) {
+		t.Errorf("a version that is gone: %v", err)
+	}
+	if err := s.DeleteVersion(ref(0), by); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(s.path("versions", infos[0].Digest)); !os.IsNotExist(err) {
+		t.Errorf("the files of a deleted version: %v", err)
+	}
+	s.Close()
+	if s, err = Open(o); err != nil {
+		t.Fatal(err)
+	}
+	if got := versionsOf(t, s, "a", infos); !slices.Equal(got, []int{1}) {
+		t.Errorf("after a restart the versions are %v", got)
+	}
+	if err := s.DeleteVersion(ref(1), by); err != nil {
+		t.Fatal(err)
+	}
+	if list := s.List(); len(list) != 0 {
+		t.Errorf("without versions the name is still there: %+v", list)
+	}
+	if last := changes[len(changes)-1]; last != "deleted a " || !slices.Contains(changes, "deleted a "+infos[2].Version) {
+		t.Errorf("the changes are %q", changes)
 	}
 }

@@ -290,6 +290,11 @@ func (s *Store) Delete(name string, by Origin) error {
 	}
 	s.commit.Lock()
 	defer s.done()
+	return s.deleteName(name, by)
+}
+
+// deleteName is Delete. s.commit is held.
+func (s *Store) deleteName(name string, by Origin) error {
 	s.mu.RLock()
 	old, ok := s.names[name]
 	_, damaged := s.damaged[name]

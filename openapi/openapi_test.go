@@ -22,7 +22,7 @@ func load(t *testing.T) *openapi3.T {
 
 // requestShapes are the schemas of what clients send.
 var requestShapes = []string{
-	"GenerationParameters", "AdapterChoice", "ChatCompletionRequest", "CompletionRequest", "ChatMessage", "TextPart",
+	"GenerationParameters", "AdapterChoice", "LoraChoice", "ChatCompletionRequest", "CompletionRequest", "ChatMessage", "TextPart",
 	"AdapterPath", "AdapterUpload", "LoadLora", "UnloadLora", "MergeRequest", "MergePart", "TokenizeRequest", "DetokenizeRequest",
 	"TrainingParameters", "TrainRequest", "TrainForm", "FineTuningRequest", "FineTuningParameters", "FileUpload",
 }

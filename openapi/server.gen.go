@@ -14,6 +14,9 @@ import (
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// Root Leads to /docs.
+	// (GET /)
+	Root(c *fiber.Ctx) error
 	// ListAdapters Every registered adapter at its current version.
 	// (GET /adapters)
 	ListAdapters(c *fiber.Ctx) error
@@ -65,6 +68,9 @@ type ServerInterface interface {
 	// ListAdapterVersions The versions of an adapter that can still be asked for, newest first.
 	// (GET /adapters/{name}/versions)
 	ListAdapterVersions(c *fiber.Ctx, name AdapterName) error
+	// ApplyTemplate Render a conversation with the chat template, as a chat completion would.
+	// (POST /apply-template)
+	ApplyTemplate(c *fiber.Ctx) error
 	// Detokenize Join tokens into the text they stand for.
 	// (POST /detokenize)
 	Detokenize(c *fiber.Ctx) error
@@ -77,15 +83,27 @@ type ServerInterface interface {
 	// Health The process is alive.
 	// (GET /healthz)
 	Health(c *fiber.Ctx) error
+	// ListLoraAdapters The adapters with numbers, in llama-server's words.
+	// (GET /lora-adapters)
+	ListLoraAdapters(c *fiber.Ctx) error
+	// SetLoraAdapters Set what answers requests that name no adapter, in llama-server's words.
+	// (POST /lora-adapters)
+	SetLoraAdapters(c *fiber.Ctx) error
 	// Metrics Prometheus metrics.
 	// (GET /metrics)
 	Metrics(c *fiber.Ctx) error
 	// Description This description.
 	// (GET /openapi.yaml)
 	Description(c *fiber.Ctx) error
+	// Props What the server is, in llama-server's words.
+	// (GET /props)
+	Props(c *fiber.Ctx) error
 	// Ready The server takes requests; 503 from the moment it begins to shut down.
 	// (GET /readyz)
 	Ready(c *fiber.Ctx) error
+	// Slots The places for requests in the batch, in llama-server's words.
+	// (GET /slots)
+	Slots(c *fiber.Ctx, params SlotsParams) error
 	// Tokenize Split a text, or a rendered conversation, into tokens.
 	// (POST /tokenize)
 	Tokenize(c *fiber.Ctx) error
@@ -134,6 +152,9 @@ type ServerInterface interface {
 	// ListModels The base model and every registered adapter, whether it is in memory or not.
 	// (GET /v1/models)
 	ListModels(c *fiber.Ctx) error
+	// DeleteModel Forget an adapter, in OpenAI's words.
+	// (DELETE /v1/models/{id})
+	DeleteModel(c *fiber.Ctx, id string) error
 	// GetModel The card of the base model, or of an adapter.
 	// (GET /v1/models/{id})
 	GetModel(c *fiber.Ctx, id string) error
@@ -150,6 +171,24 @@ type ServerInterfaceWrapper struct {
 
 type MiddlewareFunc fiber.Handler
 type HandlerMiddlewareFunc func(c *fiber.Ctx, next fiber.Handler) error
+
+// Root operation middleware
+func (siw *ServerInterfaceWrapper) Root(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.Root(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
 
 // ListAdapters operation middleware
 func (siw *ServerInterfaceWrapper) ListAdapters(c *fiber.Ctx) error {
@@ -232,6 +271,13 @@ func (siw *ServerInterfaceWrapper) ListTraining(c *fiber.Ctx) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", query, &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter limit: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "metadata" -------------
+
+	err = runtime.BindQueryParameterWithOptions("deepObject", true, false, "metadata", query, &params.Metadata, runtime.BindQueryParameterOptions{Type: "object", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter metadata: %w", err).Error())
 	}
 
 	handler := func(c *fiber.Ctx) error {
@@ -685,6 +731,24 @@ func (siw *ServerInterfaceWrapper) ListAdapterVersions(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// ApplyTemplate operation middleware
+func (siw *ServerInterfaceWrapper) ApplyTemplate(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.ApplyTemplate(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // Detokenize operation middleware
 func (siw *ServerInterfaceWrapper) Detokenize(c *fiber.Ctx) error {
 
@@ -757,6 +821,42 @@ func (siw *ServerInterfaceWrapper) Health(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// ListLoraAdapters operation middleware
+func (siw *ServerInterfaceWrapper) ListLoraAdapters(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.ListLoraAdapters(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// SetLoraAdapters operation middleware
+func (siw *ServerInterfaceWrapper) SetLoraAdapters(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.SetLoraAdapters(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // Metrics operation middleware
 func (siw *ServerInterfaceWrapper) Metrics(c *fiber.Ctx) error {
 
@@ -793,11 +893,66 @@ func (siw *ServerInterfaceWrapper) Description(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// Props operation middleware
+func (siw *ServerInterfaceWrapper) Props(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.Props(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // Ready operation middleware
 func (siw *ServerInterfaceWrapper) Ready(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.Ready(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// Slots operation middleware
+func (siw *ServerInterfaceWrapper) Slots(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params SlotsParams
+
+	var query url.Values
+	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "fail_on_no_slot" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fail_on_no_slot", query, &params.FailOnNoSlot, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter fail_on_no_slot: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.Slots(c, params)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -892,6 +1047,20 @@ func (siw *ServerInterfaceWrapper) ListFiles(c *fiber.Ctx) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", query, &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter limit: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "order" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "order", query, &params.Order, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter order: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "purpose" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "purpose", query, &params.Purpose, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter purpose: %w", err).Error())
 	}
 
 	handler := func(c *fiber.Ctx) error {
@@ -1041,6 +1210,13 @@ func (siw *ServerInterfaceWrapper) ListFineTuningJobs(c *fiber.Ctx) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", query, &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
 	if err != nil {
 		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter limit: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "metadata" -------------
+
+	err = runtime.BindQueryParameterWithOptions("deepObject", true, false, "metadata", query, &params.Metadata, runtime.BindQueryParameterOptions{Type: "object", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter metadata: %w", err).Error())
 	}
 
 	handler := func(c *fiber.Ctx) error {
@@ -1300,6 +1476,35 @@ func (siw *ServerInterfaceWrapper) ListModels(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// DeleteModel operation middleware
+func (siw *ServerInterfaceWrapper) DeleteModel(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.DeleteModel(c, id)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // GetModel operation middleware
 func (siw *ServerInterfaceWrapper) GetModel(c *fiber.Ctx) error {
 
@@ -1376,6 +1581,8 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 
 	router.Get(options.BaseURL+"/v1/models", wrapper.ListModels)
 
+	router.Delete(options.BaseURL+"/v1/models/:id", wrapper.DeleteModel)
+
 	router.Get(options.BaseURL+"/v1/models/:id", wrapper.GetModel)
 
 	router.Get(options.BaseURL+"/adapters", wrapper.ListAdapters)
@@ -1441,6 +1648,18 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Post(options.BaseURL+"/tokenize", wrapper.Tokenize)
 
 	router.Post(options.BaseURL+"/detokenize", wrapper.Detokenize)
+
+	router.Post(options.BaseURL+"/apply-template", wrapper.ApplyTemplate)
+
+	router.Get(options.BaseURL+"/lora-adapters", wrapper.ListLoraAdapters)
+
+	router.Post(options.BaseURL+"/lora-adapters", wrapper.SetLoraAdapters)
+
+	router.Get(options.BaseURL+"/props", wrapper.Props)
+
+	router.Get(options.BaseURL+"/slots", wrapper.Slots)
+
+	router.Get(options.BaseURL+"/", wrapper.Root)
 
 	router.Get(options.BaseURL+"/healthz", wrapper.Health)
 

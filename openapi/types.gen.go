@@ -524,7 +524,7 @@ type File struct {
 	// CreatedAt Unix time in seconds.
 	CreatedAt int64 `json:"created_at"`
 
-	// ExpiresAt Always null: files stay until they are deleted.
+	// ExpiresAt Unix time at which it is removed; null for never.
 	ExpiresAt *int64 `json:"expires_at"`
 
 	// Filename As it was sent.
@@ -572,6 +572,12 @@ type FileList struct {
 
 // FileUpload defines model for FileUpload.
 type FileUpload struct {
+	// ExpiresAfterAnchor What expires_after[seconds] counts from.
+	ExpiresAfterAnchor *string `json:"expires_after[anchor],omitempty"`
+
+	// ExpiresAfterSeconds The file is removed after so many seconds. Absent: it stays until it is deleted.
+	ExpiresAfterSeconds *int `json:"expires_after[seconds],omitempty"`
+
 	// File Lines of JSON.
 	File openapi_types.File `json:"file"`
 
@@ -852,7 +858,7 @@ type GenerationParameters struct {
 	// LogitBias Token ids, as strings, and what is added to their logits, from -100 to 100; -100 all but bans a token.
 	LogitBias *map[string]float32 `json:"logit_bias,omitempty"`
 
-	// Lora llama-server's field, which numbers the adapters. It is refused unless it is empty: adapters have names here, see `adapter`.
+	// Lora llama-server's way of naming adapters: objects with the `id` that GET /lora-adapters gives an adapter, or its `name`, and a `scale`. They are summed. An empty list is the base. Not together with an adapter in `model` or `adapter`.
 	Lora json.RawMessage `json:"lora,omitempty"`
 
 	// LoraPath SGLang's field. It is refused unless it is empty; see `adapter`.
@@ -920,6 +926,39 @@ type LoadLora struct {
 
 	// LoraPath As path or source of POST /adapters.
 	LoraPath string `json:"lora_path"`
+}
+
+// LoraAdapter defines model for LoraAdapter.
+type LoraAdapter struct {
+	// Id Its number.
+	Id int `json:"id"`
+
+	// Name Its name.
+	Name string `json:"name"`
+
+	// Path Its `name@version`; where its files lie is the server's.
+	Path string `json:"path"`
+
+	// Scale What requests get that name no adapter.
+	Scale float32 `json:"scale"`
+}
+
+// LoraAdaptersSet defines model for LoraAdaptersSet.
+type LoraAdaptersSet struct {
+	// Success Always true.
+	Success bool `json:"success"`
+}
+
+// LoraChoice An adapter by its number or its name.
+type LoraChoice struct {
+	// Id The number that GET /lora-adapters gives it.
+	Id *int `json:"id,omitempty"`
+
+	// Name Its name, where there is no id.
+	Name *string `json:"name,omitempty"`
+
+	// Scale What its change is multiplied by; 0 leaves it out.
+	Scale *float32 `json:"scale,omitempty"`
 }
 
 // MergeIngredient defines model for MergeIngredient.
@@ -1014,6 +1053,18 @@ type Model struct {
 	Adapter     *Adapter    `json:"adapter,omitempty"`
 }
 
+// ModelDeleted defines model for ModelDeleted.
+type ModelDeleted struct {
+	// Id What was asked for.
+	Id string `json:"id"`
+
+	// Object Always model.
+	Object string `json:"object"`
+
+	// Deleted Always true.
+	Deleted bool `json:"deleted"`
+}
+
 // ModelFacts What the base model's file says of itself.
 type ModelFacts struct {
 	// Name The name in the file.
@@ -1082,6 +1133,93 @@ type PromptTokensDetails struct {
 	CachedTokens int `json:"cached_tokens"`
 }
 
+// Props defines model for Props.
+type Props struct {
+	DefaultGenerationSettings PropsSettings `json:"default_generation_settings"`
+
+	// TotalSlots Requests that run at once.
+	TotalSlots int `json:"total_slots"`
+
+	// ModelAlias The base model's id.
+	ModelAlias string `json:"model_alias"`
+
+	// ModelPath The base model's name; where its file lies is the server's.
+	ModelPath string `json:"model_path"`
+
+	// ChatTemplate The Jinja template in use; empty where another format is.
+	ChatTemplate string `json:"chat_template"`
+
+	// BosToken The text of the token that begins a text.
+	BosToken string `json:"bos_token"`
+
+	// EosToken The text of the token that ends one.
+	EosToken string `json:"eos_token"`
+
+	// BuildInfo The server and its version.
+	BuildInfo  string          `json:"build_info"`
+	Modalities PropsModalities `json:"modalities"`
+}
+
+// PropsModalities defines model for PropsModalities.
+type PropsModalities struct {
+	// Vision Always false.
+	Vision bool `json:"vision"`
+
+	// Audio Always false.
+	Audio bool `json:"audio"`
+}
+
+// PropsParams The defaults of a request.
+type PropsParams struct {
+	// Temperature As in a request.
+	Temperature float32 `json:"temperature"`
+
+	// TopK As in a request.
+	TopK int `json:"top_k"`
+
+	// TopP As in a request.
+	TopP float32 `json:"top_p"`
+
+	// MinP As in a request.
+	MinP float32 `json:"min_p"`
+
+	// TypicalP As in a request.
+	TypicalP float32 `json:"typical_p"`
+
+	// RepeatPenalty As in a request.
+	RepeatPenalty float32 `json:"repeat_penalty"`
+
+	// RepeatLastN As in a request.
+	RepeatLastN int `json:"repeat_last_n"`
+
+	// PresencePenalty As in a request.
+	PresencePenalty float32 `json:"presence_penalty"`
+
+	// FrequencyPenalty As in a request.
+	FrequencyPenalty float32 `json:"frequency_penalty"`
+
+	// NPredict -1: as many tokens as there is room for.
+	NPredict int `json:"n_predict"`
+
+	// MaxTokens The same.
+	MaxTokens int `json:"max_tokens"`
+}
+
+// PropsSettings defines model for PropsSettings.
+type PropsSettings struct {
+	// NCtx Tokens that prompt and answer may have together.
+	NCtx int `json:"n_ctx"`
+
+	// Params The defaults of a request.
+	Params PropsParams `json:"params"`
+}
+
+// RenderedPrompt defines model for RenderedPrompt.
+type RenderedPrompt struct {
+	// Prompt The rendered conversation.
+	Prompt string `json:"prompt"`
+}
+
 // SampleMessage defines model for SampleMessage.
 type SampleMessage struct {
 	// Role Who speaks.
@@ -1101,6 +1239,21 @@ type ServerSentEvent struct {
 
 	// Id What a client sends as Last-Event-ID to go on after this event.
 	Id *string `json:"id,omitempty"`
+}
+
+// Slot defines model for Slot.
+type Slot struct {
+	// Id Its number.
+	Id int `json:"id"`
+
+	// NCtx Tokens that prompt and answer may have together.
+	NCtx int `json:"n_ctx"`
+
+	// Speculative Always false.
+	Speculative bool `json:"speculative"`
+
+	// IsProcessing Whether a request has it.
+	IsProcessing bool `json:"is_processing"`
 }
 
 // Status defines model for Status.
@@ -1758,6 +1911,12 @@ type FileID = string
 // FileLimit defines model for FileLimit.
 type FileLimit = int
 
+// FileOrder defines model for FileOrder.
+type FileOrder = string
+
+// FilePurpose defines model for FilePurpose.
+type FilePurpose = string
+
 // JobID defines model for JobID.
 type JobID = string
 
@@ -1766,6 +1925,9 @@ type LastEventID = string
 
 // Limit defines model for Limit.
 type Limit = int
+
+// Metadata defines model for Metadata.
+type Metadata map[string]string
 
 // ReportFormat defines model for ReportFormat.
 type ReportFormat = string
@@ -1822,6 +1984,9 @@ type ListTrainingParams struct {
 
 	// Limit Entries of a page; 20 where it is absent.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Metadata Only the jobs whose metadata has these entries, as `metadata[name]=value`, at most 16 of them. `metadata=null` are the jobs without metadata.
+	Metadata *Metadata `json:"metadata,omitempty"`
 }
 
 // FollowTrainingParams defines parameters for FollowTraining.
@@ -1848,6 +2013,15 @@ type GetReportParams struct {
 	Format *ReportFormat `form:"format,omitempty" json:"format,omitempty"`
 }
 
+// SetLoraAdaptersJSONBody defines parameters for SetLoraAdapters.
+type SetLoraAdaptersJSONBody = []LoraChoice
+
+// SlotsParams defines parameters for Slots.
+type SlotsParams struct {
+	// FailOnNoSlot Anything but 0 answers 503 where all slots are taken.
+	FailOnNoSlot *string `form:"fail_on_no_slot,omitempty" json:"fail_on_no_slot,omitempty"`
+}
+
 // ListFilesParams defines parameters for ListFiles.
 type ListFilesParams struct {
 	// After The id of the last entry of the page before.
@@ -1855,6 +2029,12 @@ type ListFilesParams struct {
 
 	// Limit Entries of a page; 10000 where it is absent.
 	Limit *FileLimit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Order desc for the newest first, asc for the oldest.
+	Order *FileOrder `form:"order,omitempty" json:"order,omitempty"`
+
+	// Purpose Only the files that were uploaded for this.
+	Purpose *FilePurpose `form:"purpose,omitempty" json:"purpose,omitempty"`
 }
 
 // ListFineTuningJobsParams defines parameters for ListFineTuningJobs.
@@ -1864,6 +2044,9 @@ type ListFineTuningJobsParams struct {
 
 	// Limit Entries of a page; 20 where it is absent.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Metadata Only the jobs whose metadata has these entries, as `metadata[name]=value`, at most 16 of them. `metadata=null` are the jobs without metadata.
+	Metadata *Metadata `json:"metadata,omitempty"`
 }
 
 // ListFineTuningCheckpointsParams defines parameters for ListFineTuningCheckpoints.
@@ -1908,8 +2091,14 @@ type TrainAdapterMultipartRequestBody = TrainForm
 // PinAdapterJSONRequestBody defines body for PinAdapter for application/json ContentType.
 type PinAdapterJSONRequestBody = PinAdapter
 
+// ApplyTemplateJSONRequestBody defines body for ApplyTemplate for application/json ContentType.
+type ApplyTemplateJSONRequestBody = ChatCompletionRequest
+
 // DetokenizeJSONRequestBody defines body for Detokenize for application/json ContentType.
 type DetokenizeJSONRequestBody = DetokenizeRequest
+
+// SetLoraAdaptersJSONRequestBody defines body for SetLoraAdapters for application/json ContentType.
+type SetLoraAdaptersJSONRequestBody = SetLoraAdaptersJSONBody
 
 // TokenizeJSONRequestBody defines body for Tokenize for application/json ContentType.
 type TokenizeJSONRequestBody = TokenizeRequest

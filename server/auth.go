@@ -31,12 +31,17 @@ func (r keyring) holds(key string) bool {
 	return found == 1
 }
 
-// authorize asks for a key on everything but the health of the process, and admits its tenant.
+// isOpen reports whether a path is answered without a key: the health of the process, and what describes the API.
+func isOpen(path string) bool {
+	return isHealth(path) || path == "/" || path == "/docs" || path == "/openapi.yaml"
+}
+
+// authorize asks for a key on everything but what is open, and admits its tenant.
 func (s *Server) authorize(c *fiber.Ctx) error {
 	if len(s.keys) == 0 && s.tenants == nil {
 		return c.Next()
 	}
-	if isHealth(c.Path()) {
+	if isOpen(c.Path()) {
 		return c.Next()
 	}
 	scheme, key, _ := strings.Cut(c.Get(fiber.HeaderAuthorization), " ")

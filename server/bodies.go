@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -69,19 +70,23 @@ func (b *bodies) take(size int64) (give func(), err error) {
 // nil. The body has been read to its end where no error is returned, so that the connection may be watched.
 func (s *Server) readBody(c *fiber.Ctx, limit int64) (body []byte, done func(), err error) {
 	done = func() {}
-	if e := c.Get(fiber.HeaderContentEncoding); e != "" && e != "identity" {
-		return nil, done, &refusal{
-			status: http.StatusBadRequest, code: codeUnsupported,
-			message: fmt.Sprintf("a body with Content-Encoding %q is not read", e),
-		}
+	encoding, err := contentEncoding(c)
+	if err != nil {
+		return nil, done, err
 	}
 	stream := c.Context().RequestBodyStream()
-	if stream == nil {
+	if stream == nil && encoding == "" {
 		return c.Body(), done, nil
+	}
+	if stream == nil {
+		stream = bytes.NewReader(c.Request().Body())
 	}
 	size := int64(c.Request().Header.ContentLength())
 	if size > limit {
 		return nil, done, tooLarge(c, stream, limit)
+	}
+	if encoding != "" {
+		return s.readEncoded(c, stream, encoding, limit)
 	}
 	if size < 0 {
 		size = limit // chunked: nobody knows

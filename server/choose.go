@@ -51,6 +51,18 @@ func (s *Server) choose(who caller, p *openapi.GenerationParameters) (*model, er
 	for i := range refs {
 		refs[i].Name = s.qualifiedName(who, refs[i].Name)
 	}
+	if jsonvalue.Kind(p.Lora) != "null" {
+		if named != nil || jsonvalue.Kind(p.Adapter) != "null" {
+			return nil, refuse(codeValue, "lora", "is given, and model or adapter name an adapter too: give one of them")
+		}
+		param = "lora"
+		if refs, err = s.loraRefs(who, p.Lora, "lora"); err != nil {
+			return nil, err
+		}
+	} else if named == nil && jsonvalue.Kind(p.Adapter) == "null" {
+		param = "lora"
+		refs = s.defaultRefs(who)
+	}
 	if named != nil {
 		if refs, err = agree(*named, refs, jsonvalue.Kind(p.Adapter) != "null"); err != nil {
 			return nil, err
@@ -69,15 +81,11 @@ func (s *Server) choose(who caller, p *openapi.GenerationParameters) (*model, er
 	return m, nil
 }
 
-// refuseOtherServersFields refuses the fields that name an adapter for other servers: if they were ignored, the base would answer without
-// a word.
+// refuseOtherServersFields refuses a field that names an adapter for another server: if it were ignored, the base would
+// answer without a word.
 func refuseOtherServersFields(p *openapi.GenerationParameters) error {
-	const instead = `name the adapter in "adapter", which takes scales and lists too, or in "model"`
-	if !isEmpty(p.Lora) {
-		return refuse(codeUnsupported, "lora", "is llama-server's field, which numbers the adapters: %s", instead)
-	}
 	if !isEmpty(p.LoraPath) {
-		return refuse(codeUnsupported, "lora_path", "is SGLang's field: %s", instead)
+		return refuse(codeUnsupported, "lora_path", `is SGLang's field: name the adapter in "adapter", which takes scales and lists too, or in "model"`)
 	}
 	return nil
 }

@@ -251,7 +251,7 @@ func (s *Server) fail(c *fiber.Ctx, err error) error {
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(retryAfter))
 	}
 	if status >= 500 && !errors.Is(err, errBusy) { // which is as ordinary as a full queue
-		s.log.Error().Err(err).Str("method", c.Method()).Str("path", c.Path()).Int("status", status).Msg("request failed")
+		s.log.Error().Err(err).Str("request", requestID(c)).Str("method", c.Method()).Str("path", c.Path()).Int("status", status).Msg("request failed")
 	}
 	return sendJSON(c, status, openapi.ErrorResponse{Error: e})
 }

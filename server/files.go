@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,8 @@ import (
 	"mime/multipart"
 	"net/http"
 	"os"
+	"strconv"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -26,11 +29,17 @@ func (s *Server) ListFiles(c *fiber.Ctx, params openapi.ListFilesParams) error {
 	}
 	var check checker
 	n := check.integer("limit", params.Limit, 10000, 1, 10000)
+	order := text(params.Order)
+	if order != "" && order != "asc" && order != "desc" {
+		check.refuse(codeValue, "order", "is %q, it must be asc or desc", order)
+	}
 	if check.err != nil {
 		return check.err
 	}
-	who := callerOf(c)
-	list, more, err := s.files.ListWhere(func(f *training.File) bool { return who.tenant.Owns(f.Owner) }, text(params.After), n)
+	who, purpose := callerOf(c), text(params.Purpose)
+	list, more, err := s.files.ListWhere(func(f *training.File) bool {
+		return who.tenant.Owns(f.Owner) && (purpose == "" || f.Purpose == purpose)
+	}, order == "asc", text(params.After), n)
 	if err != nil {
 		return withParam("after", err)
 	}
@@ -46,7 +55,8 @@ func (s *Server) ListFiles(c *fiber.Ctx, params openapi.ListFilesParams) error {
 
 func fileOf(f training.File) openapi.File {
 	return openapi.File{
-		Id: f.ID, Object: "file", Bytes: f.Bytes, CreatedAt: f.Created.Unix(), Filename: f.Name, Purpose: f.Purpose, Status: "processed",
+		Id: f.ID, Object: "file", Bytes: f.Bytes, CreatedAt: f.Created.Unix(), ExpiresAt: unix(f.Expires), Filename: f.Name,
+		Purpose: f.Purpose, Status: "processed",
 	}
 }
 
@@ -106,8 +116,7 @@ func (s *Server) DeleteFile(c *fiber.Ctx, id string) error {
 	return sendJSON(c, http.StatusOK, openapi.FileDeleted{Id: id, Object: "file", Deleted: true})
 }
 
-// CreateFile receives a file. The form's fields may come in any order: a file that its purpose refuses is
-// deleted again.
+// CreateFile receives a file. The form's fields may come in any order, before the file and after it.
 func (s *Server) CreateFile(c *fiber.Ctx) error {
 	if _, err := s.queue(); err != nil {
 		return err
@@ -127,67 +136,103 @@ func (s *Server) CreateFile(c *fiber.Ctx) error {
 		return err
 	}
 	defer u.close()
-	f, err := s.receiveFile(callerOf(c), multipart.NewReader(body, params["boundary"]), u.share)
+	f, err := s.receiveFile(callerOf(c), &fileForm{parts: multipart.NewReader(body, params["boundary"])}, u.share)
 	if err != nil {
-		if f != nil {
-			err = errors.Join(err, s.files.Delete(f.ID))
-		}
 		if errors.Is(err, training.ErrTooLarge) {
 			err = errUploadSize
 		}
 		return refuseUpload(c, body, err, s.maxDataset)
 	}
 	s.log.Info().Str("file", f.ID).Int64("bytes", f.Bytes).Msg("file uploaded")
-	return sendJSON(c, http.StatusOK, fileOf(*f))
+	return sendJSON(c, http.StatusOK, fileOf(f))
 }
 
-// receiveFile reads the form. It returns the file that it stored also with an error.
-func (s *Server) receiveFile(who caller, form *multipart.Reader, share *disk.Share) (stored *training.File, err error) {
-	purpose := ""
-	for n := 0; ; n++ {
-		p, err := form.NextPart()
+// receiveFile reads the form and stores the file in it.
+func (s *Server) receiveFile(who caller, form *fileForm, share *disk.Share) (training.File, error) {
+	p, err := form.file()
+	if err == nil && p == nil {
+		err = cmp.Or(form.describe(&training.File{}), refuse(codeMissing, "file", "is missing"))
+	}
+	if err != nil {
+		return training.File{}, err
+	}
+	in := &source{r: p, share: share}
+	f, err := s.files.Put(s.serving, in, p.FileName(), who.tenant.Owner(), func(f *training.File) error {
+		if second, err := form.file(); err != nil {
+			return err
+		} else if second != nil {
+			return refuse(codeValue, "file", "is given twice")
+		}
+		return form.describe(f)
+	})
+	if in.err != nil {
+		return f, formError(in.err)
+	}
+	if err != nil && s.serving.Err() != nil {
+		err = errDraining()
+	}
+	return f, err
+}
+
+// fileForm is the form of an upload: a file and the fields that describe it.
+type fileForm struct {
+	parts                    *multipart.Reader
+	seen                     int
+	purpose, anchor, seconds string
+}
+
+// file reads the form up to the next file, nil at its end, and keeps the fields on the way.
+func (f *fileForm) file() (*multipart.Part, error) {
+	for ; ; f.seen++ {
+		p, err := f.parts.NextPart()
 		switch {
 		case errors.Is(err, io.EOF):
-			return stored, checkFile(stored, purpose)
+			return nil, nil
 		case err != nil:
-			return stored, formError(err)
-		case n == maxParts:
-			return stored, refuse(codeValue, "file", "comes in a form of more than %d parts", maxParts)
-		case p.FormName() == "file" && stored != nil:
-			return stored, refuse(codeValue, "file", "is given twice")
+			return nil, formError(err)
+		case f.seen == maxParts:
+			return nil, refuse(codeValue, "file", "comes in a form of more than %d parts", maxParts)
 		case p.FormName() == "file":
-			in := &source{r: p, share: share}
-			f, err := s.files.Put(s.serving, in, p.FileName(), fineTune, who.tenant.Owner())
-			if in.err != nil {
-				return nil, formError(in.err)
-			}
-			if err != nil && s.serving.Err() != nil {
-				err = errDraining()
-			}
-			if err != nil {
-				return nil, err
-			}
-			stored = &f
-		case p.FormName() == "purpose":
-			text, err := io.ReadAll(io.LimitReader(p, maxFormField))
-			if err != nil {
-				return stored, formError(err)
-			}
-			purpose = string(text)
+			return p, nil
 		}
+		field := map[string]*string{"purpose": &f.purpose, "expires_after[anchor]": &f.anchor, "expires_after[seconds]": &f.seconds}[p.FormName()]
+		if field == nil {
+			continue
+		}
+		text, err := io.ReadAll(io.LimitReader(p, maxFormField))
+		if err != nil {
+			return nil, formError(err)
+		}
+		*field = string(text)
 	}
 }
 
-// checkFile returns what is missing in the form.
-func checkFile(f *training.File, purpose string) error {
+// Bounds of the time that a file is kept for, in seconds.
+const (
+	leastExpiry = 3600
+	mostExpiry  = 2592000
+)
+
+// describe sets what the fields say of a file, or returns what is wrong with them.
+func (f *fileForm) describe(file *training.File) error {
 	switch {
-	case purpose == "":
+	case f.purpose == "":
 		return refuse(codeMissing, "purpose", "is missing: %s is the one that files have here", fineTune)
-	case purpose != fineTune:
-		return refuse(codeUnsupported, "purpose", "is %q: %s is the one that files have here", purpose, fineTune)
-	case f == nil:
-		return refuse(codeMissing, "file", "is missing")
+	case f.purpose != fineTune:
+		return refuse(codeUnsupported, "purpose", "is %q: %s is the one that files have here", f.purpose, fineTune)
 	}
+	file.Purpose = f.purpose
+	if f.anchor == "" && f.seconds == "" {
+		return nil
+	}
+	if f.anchor != "created_at" {
+		return refuse(codeValue, "expires_after[anchor]", "is %q, it must be created_at", f.anchor)
+	}
+	seconds, err := strconv.Atoi(f.seconds)
+	if err != nil || seconds < leastExpiry || seconds > mostExpiry {
+		return refuse(codeValue, "expires_after[seconds]", "is %q, it must be a number between %d and %d", f.seconds, leastExpiry, mostExpiry)
+	}
+	file.Expires = file.Created.Add(time.Duration(seconds) * time.Second)
 	return nil
 }
 

@@ -17,7 +17,7 @@ import (
 
 // ListFineTuningJobs lists the jobs.
 func (s *Server) ListFineTuningJobs(c *fiber.Ctx, params openapi.ListFineTuningJobsParams) error {
-	list, more, err := s.listJobs(callerOf(c), params.After, params.Limit)
+	list, more, err := s.listJobs(c, params.After, params.Limit)
 	if err != nil {
 		return err
 	}

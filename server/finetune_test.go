@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lorikeet-ai/lorikeet/openapi"
 )
@@ -186,4 +187,74 @@ func TestFineTuningRefusals(t *testing.T) {
 		t.Errorf("the job is %+v", j)
 	}
 	s.refusedWith(s.do("POST", "/v1/fine_tuning/jobs/"+j.Id+"/cancel", ""), 409, "id")
+}
+
+// The filters of lists are honoured, and files go when their time is over.
+func TestListFilters(t *testing.T) {
+	s := openTraining(t, false)
+	first := s.uploaded(datasetLines(12))
+	time.Sleep(2 * time.Millisecond)
+	second := s.uploaded(datasetLines(12))
+	for query, want := range map[string]string{
+		"":                          second + " " + first,
+		"?order=desc":               second + " " + first,
+		"?order=asc":                first + " " + second,
+		"?order=asc&limit=1":        first,
+		"?order=asc&after=" + first: second,
+		"?purpose=fine-tune":        second + " " + first,
+		"?purpose=assistants":       "",
+	} {
+		var list openapi.FileList
+		s.get("/v1/files"+query, &list)
+		var ids []string
+		for _, f := range list.Data {
+			ids = append(ids, f.Id)
+		}
+		if got := strings.Join(ids, " "); got != want {
+			t.Errorf("files%s are %s, want %s", query, got, want)
+		}
+	}
+	s.refusedWith(s.do("GET", "/v1/files?order=up", ""), 400, "order", "asc or desc")
+
+	var a, b openapi.FineTuningJob
+	create := `{"model":"fake","training_file":"` + first + `","metadata":%s}`
+	s.post("/v1/fine_tuning/jobs", fmt.Sprintf(create, `{"team":"blue","run":"1"}`), &a)
+	s.post("/v1/fine_tuning/jobs", fmt.Sprintf(create, `{}`), &b)
+	for query, want := range map[string]string{
+		"":                     b.Id + " " + a.Id,
+		"?metadata[team]=blue": a.Id,
+		"?metadata%5Bteam%5D=blue&metadata[run]=1": a.Id,
+		"?metadata[team]=blue&metadata[run]=2":     "",
+		"?metadata[team]=red":                      "",
+		"?metadata=null":                           b.Id,
+	} {
+		for _, path := range []string{"/v1/fine_tuning/jobs", "/adapters/train"} {
+			var list struct{ Data []struct{ ID string } }
+			s.get(path+query, &list)
+			var ids []string
+			for _, j := range list.Data {
+				ids = append(ids, j.ID)
+			}
+			if got := strings.Join(ids, " "); got != want {
+				t.Errorf("%s%s are %s, want %s", path, query, got, want)
+			}
+		}
+	}
+	s.refusedWith(s.do("GET", "/v1/fine_tuning/jobs?metadata=blue", ""), 400, "metadata")
+
+	var f openapi.File
+	s.ok(s.form("/v1/files", "purpose", "fine-tune", "expires_after[anchor]", "created_at", "file:a", "{}", "expires_after[seconds]", "3600"), &f)
+	if f.ExpiresAt == nil || *f.ExpiresAt != f.CreatedAt+3600 {
+		t.Errorf("the file is %+v", f)
+	}
+	for _, fields := range [][]string{
+		{"expires_after[anchor]", "now", "expires_after[seconds]", "3600"}, {"expires_after[seconds]", "3600"},
+	} {
+		s.refusedWith(s.form("/v1/files", append(fields, "file:a", "{}", "purpose", "fine-tune")...), 400, "expires_after[anchor]")
+	}
+	for _, seconds := range []string{"", "3599", "2592001", "soon"} {
+		r := s.form("/v1/files", "purpose", "fine-tune", "expires_after[anchor]", "created_at", "expires_after[seconds]", seconds, "file:a", "{}")
+		s.refusedWith(r, 400, "expires_after[seconds]", seconds)
+	}
+	s.refusedWith(s.form("/v1/files", "purpose", "fine-tune", "file:a", "{}", "file:b", "{}"), 400, "file", "twice")
 }

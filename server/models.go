@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -40,6 +41,32 @@ func (s *Server) GetModel(c *fiber.Ctx, id string) error {
 	adapter := adapterOf(info)
 	card.Adapter = &adapter
 	return sendJSON(c, http.StatusOK, card)
+}
+
+// DeleteModel forgets an adapter as OpenAI's clients forget a fine-tuned model: a name with all its versions, or the one
+// version that a job's fine_tuned_model names.
+func (s *Server) DeleteModel(c *fiber.Ctx, id string) error {
+	ref, err := s.resolve(callerOf(c), id)
+	if err != nil {
+		return err
+	}
+	if ref == nil {
+		return refuse(codeValue, "model", "%q is the base model, which cannot be deleted", id)
+	}
+	if !callerOf(c).tenant.OwnsAdapter(ref.Name) {
+		return &refusal{status: http.StatusForbidden, param: "model", code: "not_owner",
+			message: fmt.Sprintf("the adapter %q belongs to somebody else, it cannot be deleted with this API key", ref.Name)}
+	}
+	by := adapters.Origin{Kind: adapters.ByRequest}
+	if ref.Version == "" {
+		err = s.store.Delete(ref.Name, by)
+	} else {
+		err = s.store.DeleteVersion(*ref, by)
+	}
+	if err != nil {
+		return withParam("model", err)
+	}
+	return sendJSON(c, http.StatusOK, openapi.ModelDeleted{Id: strings.Clone(id), Object: "model", Deleted: true})
 }
 
 func (s *Server) baseModel() openapi.Model {

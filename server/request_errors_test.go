@@ -94,7 +94,7 @@ var requestErrors = []struct{ url, body, code, param, message string }{
 	{chatURL, `{"messages":[{"role":"assistant","content":"a"}],"continue_final_message":true,"add_generation_prompt":true}`,
 		codeValue, "continue_final_message", "add_generation_prompt"},
 	{chatURL, `{"messages":[{"role":"assistant","content":""}],"continue_final_message":true}`, "template_error", "messages", "cannot be continued"},
-	{chatURL, chatBody("a", `"lora":[{"id":0,"scale":1}]`), codeUnsupported, "lora", "adapter"},
+	{chatURL, chatBody("a", `"lora":[{"id":9,"scale":1}]`), codeValue, "lora[0].id", "no adapter has"},
 	{chatURL, chatBody("a", `"lora_path":"pirate"`), codeUnsupported, "lora_path", "adapter"},
 	{chatURL, chatBody("a", `"model":7`), codeType, "model", "must be a string"},
 

@@ -91,6 +91,7 @@ type Server struct {
 	sites    sites
 	tenants  *tenants.Registry
 	bodies   *bodies
+	numbers  numbering
 
 	jobs      *training.Queue
 	files     *training.Files
@@ -186,25 +187,32 @@ func (s *Server) routes(origins []string) {
 	s.app.Use(s.observe)
 	if len(origins) > 0 {
 		s.app.Use(cors.New(cors.Config{ // before the keys: a browser asks without one
-			AllowOrigins: strings.Join(origins, ","), AllowMethods: "GET,HEAD,POST,DELETE", ExposeHeaders: fiber.HeaderRetryAfter, MaxAge: 600,
+			AllowOrigins: strings.Join(origins, ","), AllowMethods: "GET,HEAD,POST,DELETE", ExposeHeaders: exposedHeaders, MaxAge: 600,
 		}))
 	}
 	s.app.Use(s.guardSite)
 	s.app.Use(s.authorize)
 	openapi.RegisterHandlers(s.app, s)
 	// Clients write the slash of an id such as org/model as it is.
-	s.app.Get("/v1/models/+", func(c *fiber.Ctx) error {
+	s.app.Get("/v1/models/+", slashedID(s.GetModel))
+	s.app.Delete("/v1/models/+", slashedID(s.DeleteModel))
+}
+
+// slashedID calls do with the rest of the path as an id.
+func slashedID(do func(*fiber.Ctx, string) error) fiber.Handler {
+	return func(c *fiber.Ctx) error {
 		id, err := url.PathUnescape(c.Params("+"))
 		if err != nil {
 			return fiber.NewError(fiber.StatusBadRequest, err.Error())
 		}
-		return s.GetModel(c, id)
-	})
+		return do(c, id)
+	}
 }
 
 // observe counts and logs a request, and turns a panic into an error.
 func (s *Server) observe(c *fiber.Ctx) (err error) {
 	start := time.Now()
+	identifyRequest(c, start)
 	defer func() {
 		if p := recover(); p != nil {
 			err = s.fail(c, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
@@ -212,12 +220,13 @@ func (s *Server) observe(c *fiber.Ctx) (err error) {
 		status := c.Response().StatusCode()
 		s.audit(c, status)
 		s.metrics.request(c.Route().Path, status)
-		s.log.Debug().Str("method", c.Method()).Str("path", c.Path()).Int("status", status).
+		s.log.Debug().Str("request", requestID(c)).Str("method", c.Method()).Str("path", c.Path()).Int("status", status).
 			Dur("took", time.Since(start)).Msg("request")
 	}()
 	if err = c.Next(); err != nil {
 		err = s.fail(c, err)
 	}
+	setProcessingTime(c)
 	return err
 }
 

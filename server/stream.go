@@ -51,10 +51,7 @@ func (s *Server) startStream(c *fiber.Ctx, r *reply, ctx context.Context, stop f
 		stop()
 		return err
 	}
-	c.Set(fiber.HeaderContentType, r.contentType())
-	c.Set(fiber.HeaderCacheControl, "no-cache")
-	c.Set("X-Accel-Buffering", "no")
-	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
+	sendStream(c, r.contentType(), func(w *bufio.Writer) {
 		defer stop()
 		defer r.close()
 		defer func() {

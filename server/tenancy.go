@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,7 +69,7 @@ func roleFor(method, path string) tenants.Role {
 		return tenants.Admin // its paths are those of the server's machine
 	case under("/adapters/train", "/v1/files", "/v1/fine_tuning"):
 		return tenants.Train
-	case under("/adapters") && method != http.MethodGet && method != http.MethodHead:
+	case under("/adapters", "/v1/models", "/lora-adapters") && method != http.MethodGet && method != http.MethodHead:
 		return tenants.Train
 	}
 	return tenants.Chat
@@ -212,14 +213,18 @@ func admitAnswers(who caller, n int) (done func([]*runtime.Stream), err error) {
 	}, nil
 }
 
+// asksOnly reports whether a POST to a path changes nothing.
+func asksOnly(path string) bool {
+	return slices.Contains([]string{"/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize", "/apply-template"}, path)
+}
+
 // audit logs a request that changed something, with who made it.
 func (s *Server) audit(c *fiber.Ctx, status int) {
 	path := c.Path()
 	reads := c.Method() == http.MethodGet || c.Method() == http.MethodHead || c.Method() == http.MethodOptions
-	asks := strings.HasSuffix(path, "/completions") || strings.HasSuffix(path, "tokenize")
-	if reads || asks || status >= 400 {
+	if reads || asksOnly(path) || status >= 400 {
 		return
 	}
-	s.log.Info().Bool("audit", true).Str("tenant", callerOf(c).tenant.Owner()).Str("method", c.Method()).Str("path", path).
+	s.log.Info().Bool("audit", true).Str("request", requestID(c)).Str("tenant", callerOf(c).tenant.Owner()).Str("method", c.Method()).Str("path", path).
 		Int("status", status).Str("from", c.IP()).Msg("state changed")
 }

@@ -45,7 +45,7 @@ func (s *Server) queue() (*training.Queue, error) {
 
 // ListTraining lists the jobs.
 func (s *Server) ListTraining(c *fiber.Ctx, params openapi.ListTrainingParams) error {
-	list, more, err := s.listJobs(callerOf(c), params.After, params.Limit)
+	list, more, err := s.listJobs(c, params.After, params.Limit)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (s *Server) ListTraining(c *fiber.Ctx, params openapi.ListTrainingParams) e
 }
 
 // listJobs returns a page of the jobs.
-func (s *Server) listJobs(who caller, after *string, limit *int) ([]training.Job, bool, error) {
+func (s *Server) listJobs(c *fiber.Ctx, after *string, limit *int) ([]training.Job, bool, error) {
 	q, err := s.queue()
 	if err != nil {
 		return nil, false, err
@@ -69,7 +69,14 @@ func (s *Server) listJobs(who caller, after *string, limit *int) ([]training.Job
 	if check.err != nil {
 		return nil, false, check.err
 	}
-	list, more, err := q.ListWhere(func(j *training.Job) bool { return who.tenant.OwnsAdapter(j.Name) }, text(after), n)
+	filter, err := readJobFilter(c)
+	if err != nil {
+		return nil, false, err
+	}
+	who := callerOf(c)
+	list, more, err := q.ListWhere(func(j *training.Job) bool {
+		return who.tenant.OwnsAdapter(j.Name) && filter.matches(j)
+	}, text(after), n)
 	return list, more, withParam("after", err)
 }
 

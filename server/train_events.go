@@ -43,10 +43,7 @@ func (s *Server) follow(c *fiber.Ctx, id string, last *string, shape func(traini
 		return err
 	}
 	ctx, stop := watch(c.Context().Conn())
-	c.Set(fiber.HeaderContentType, "text/event-stream; charset=utf-8")
-	c.Set(fiber.HeaderCacheControl, "no-cache")
-	c.Set("X-Accel-Buffering", "no")
-	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
+	sendStream(c, eventStream, func(w *bufio.Writer) {
 		defer stop()
 		defer events.Close() // it was only read
 		defer func() {

@@ -35,6 +35,7 @@ type Files struct {
 	mu     sync.RWMutex
 	files  map[string]File
 	closed bool
+	timer  *time.Timer // removes the file that expires next; nil: none does
 }
 
 // File describes an uploaded file.
@@ -44,8 +45,12 @@ type File struct {
 	Purpose string    `json:"purpose"` // "fine-tune"
 	Bytes   int64     `json:"bytes"`
 	Created time.Time `json:"created_at"`
-	Owner   string    `json:"owner,omitempty"` // the tenant that uploaded it
+	Owner   string    `json:"owner,omitempty"`     // the tenant that uploaded it
+	Expires time.Time `json:"expires_at,omitzero"` // when it is removed; zero: never
 }
+
+// expired reports whether a file's time is over.
+func (f *File) expired(at time.Time) bool { return !f.Expires.IsZero() && !f.Expires.After(at) }
 
 const (
 	filePrefix  = "file-"
@@ -94,12 +99,14 @@ func (f *Files) recover() error {
 		}
 		f.files[file.ID] = file
 	}
+	f.removeExpired()
 	return nil
 }
 
-// Put stores what body holds. The error wraps ErrTooLarge or ErrClosed, or is body's or ctx's.
-func (f *Files) Put(ctx context.Context, body io.Reader, name, purpose, owner string) (File, error) {
-	file := File{ID: newID(filePrefix), Name: shorten(name), Purpose: purpose, Created: now(), Owner: owner}
+// Put stores what body holds. When it has been read, describe says what the file is for and when it expires, or refuses
+// it. The error wraps ErrTooLarge or ErrClosed, or is body's, ctx's or describe's.
+func (f *Files) Put(ctx context.Context, body io.Reader, name, owner string, describe func(*File) error) (File, error) {
+	file := File{ID: newID(filePrefix), Name: shorten(name), Created: now(), Owner: owner}
 	tmp := f.disk.path("tmp", file.ID)
 	if err := f.disk.mkdir(tmp); err != nil {
 		return File{}, err
@@ -107,6 +114,9 @@ func (f *Files) Put(ctx context.Context, body io.Reader, name, purpose, owner st
 	defer os.RemoveAll(tmp)
 	var err error
 	if file.Bytes, err = copyBounded(filepath.Join(tmp, contentFile), readerUntil{ctx, body}, f.o.MaxBytes); err != nil {
+		return File{}, err
+	}
+	if err := describe(&file); err != nil {
 		return File{}, err
 	}
 	f.commit.Lock()
@@ -124,8 +134,11 @@ func (f *Files) Put(ctx context.Context, body io.Reader, name, purpose, owner st
 		return File{}, err
 	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.files[file.ID] = file
+	f.mu.Unlock()
+	if !file.Expires.IsZero() {
+		f.awaitExpiry()
+	}
 	return file, nil
 }
 
@@ -143,7 +156,7 @@ func shorten(name string) string {
 func (f *Files) Get(id string) (File, error) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	if file, ok := f.files[id]; ok {
+	if file, ok := f.files[id]; ok && !file.expired(now()) {
 		return file, nil
 	}
 	return File{}, fmt.Errorf("%w: %q", ErrFile, id)
@@ -166,7 +179,7 @@ func (f *Files) Open(id string) (*os.File, File, error) {
 // List returns up to limit files, the newest first, from the one after the file named after ("": from the first),
 // and whether there are more. limit 0 is no limit. The error wraps ErrFile.
 func (f *Files) List(after string, limit int) (list []File, more bool, err error) {
-	return f.ListWhere(func(*File) bool { return true }, after, limit)
+	return f.ListWhere(func(*File) bool { return true }, false, after, limit)
 }
 
 // Bytes returns how many bytes the files of an owner have.
@@ -181,17 +194,21 @@ func (f *Files) Bytes(owner string) (n int64) {
 	return n
 }
 
-// ListWhere is List of the files that keep returns true for.
-func (f *Files) ListWhere(keep func(*File) bool, after string, limit int) (list []File, more bool, err error) {
+// ListWhere is List of the files that keep returns true for, the oldest first where oldest is true.
+func (f *Files) ListWhere(keep func(*File) bool, oldest bool, after string, limit int) (list []File, more bool, err error) {
+	at := now()
 	f.mu.RLock()
 	for _, file := range f.files {
-		if !keep(&file) {
+		if file.expired(at) || !keep(&file) {
 			continue
 		}
 		list = append(list, file)
 	}
 	f.mu.RUnlock()
 	slices.SortFunc(list, func(a, b File) int { return cmp.Or(b.Created.Compare(a.Created), strings.Compare(a.ID, b.ID)) })
+	if oldest {
+		slices.Reverse(list)
+	}
 	list, more, err = page(list, after, limit, func(file File) string { return file.ID })
 	if err != nil {
 		return nil, false, fmt.Errorf("%w: %q", ErrFile, after)
@@ -206,6 +223,11 @@ func (f *Files) Delete(id string) error {
 	if _, err := f.Get(id); err != nil {
 		return err
 	}
+	return f.delete(id)
+}
+
+// delete is Delete of a file that is there. f.commit is held.
+func (f *Files) delete(id string) error {
 	if err := f.disk.remove(filepath.Join("files", id)); err != nil {
 		return err
 	}
@@ -213,6 +235,61 @@ func (f *Files) Delete(id string) error {
 	defer f.mu.Unlock()
 	delete(f.files, id)
 	return disk.SyncDir(f.disk.path("files"))
+}
+
+// removeExpired removes the files whose time is over. f.commit is held, or nobody else has f.
+func (f *Files) removeExpired() {
+	at := now()
+	var gone []string
+	f.mu.RLock()
+	for id, file := range f.files {
+		if file.expired(at) {
+			gone = append(gone, id)
+		}
+	}
+	f.mu.RUnlock()
+	for _, id := range gone {
+		if err := f.delete(id); err != nil {
+			f.o.Warn(fmt.Sprintf("uploaded file %s has expired and cannot be removed: %v", id, err))
+		}
+	}
+	f.awaitExpiry()
+}
+
+// expiryRetry is how long a file that has expired and could not be removed waits for the next try.
+const expiryRetry = time.Minute
+
+// awaitExpiry sets the timer for the file that expires next. f.commit is held, or nobody else has f.
+func (f *Files) awaitExpiry() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.timer != nil {
+		f.timer.Stop()
+		f.timer = nil
+	}
+	var next time.Time
+	for _, file := range f.files {
+		if !file.Expires.IsZero() && (next.IsZero() || file.Expires.Before(next)) {
+			next = file.Expires
+		}
+	}
+	if next.IsZero() || f.closed {
+		return
+	}
+	wait := time.Until(next) + time.Millisecond
+	if wait < 0 {
+		wait = expiryRetry
+	}
+	f.timer = time.AfterFunc(wait, func() {
+		f.commit.Lock()
+		defer f.commit.Unlock()
+		f.mu.RLock()
+		closed := f.closed
+		f.mu.RUnlock()
+		if !closed {
+			f.removeExpired()
+		}
+	})
 }
 
 // Close lets another process open the folder. It may be called twice.
@@ -225,5 +302,8 @@ func (f *Files) Close() error {
 		return nil
 	}
 	f.closed = true
+	if f.timer != nil {
+		f.timer.Stop()
+	}
 	return f.lock.Close()
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func openFiles(t *testing.T, dir string, change func(*FilesOptions)) *Files {
@@ -26,6 +27,9 @@ func openFiles(t *testing.T, dir string, change func(*FilesOptions)) *Files {
 	t.Cleanup(func() { f.Close() })
 	return f
 }
+
+// forTraining describes a file of a dataset.
+func forTraining(f *File) error { f.Purpose = "fine-tune"; return nil }
 
 func content(t *testing.T, f *Files, id string) string {
 	t.Helper()
@@ -47,7 +51,7 @@ func TestFiles(t *testing.T) {
 	ctx := context.Background()
 	var ids []string
 	for i := range 3 {
-		file, err := f.Put(ctx, strings.NewReader(fmt.Sprint("data ", i)), fmt.Sprint(i, ".jsonl"), "fine-tune", "")
+		file, err := f.Put(ctx, strings.NewReader(fmt.Sprint("data ", i)), fmt.Sprint(i, ".jsonl"), "", forTraining)
 		if err != nil || !isID(file.ID, filePrefix) || file.Bytes != 6 || file.Name != fmt.Sprint(i, ".jsonl") {
 			t.Fatalf("%+v, error %v", file, err)
 		}
@@ -100,32 +104,32 @@ func TestFilesRefuse(t *testing.T) {
 	dir := t.TempDir()
 	f := openFiles(t, dir, nil)
 	ctx, cancel := context.WithCancel(context.Background())
-	_, err := f.Put(ctx, strings.NewReader(strings.Repeat("x", 101)), "x", "fine-tune", "")
+	_, err := f.Put(ctx, strings.NewReader(strings.Repeat("x", 101)), "x", "", forTraining)
 	wantError(t, err, ErrTooLarge, "100 bytes")
-	if _, err := f.Put(ctx, strings.NewReader(strings.Repeat("x", 100)), strings.Repeat("é", 300), "fine-tune", ""); err != nil {
+	if _, err := f.Put(ctx, strings.NewReader(strings.Repeat("x", 100)), strings.Repeat("é", 300), "", forTraining); err != nil {
 		t.Error(err)
 	}
 	if list, _, _ := f.List("", 0); len(list) != 1 || len(list[0].Name) != 254 {
 		t.Errorf("%+v", list)
 	}
-	_, err = f.Put(ctx, broken{}, "x", "fine-tune", "")
+	_, err = f.Put(ctx, broken{}, "x", "", forTraining)
 	wantError(t, err, io.ErrUnexpectedEOF)
 	cancel()
-	_, err = f.Put(ctx, strings.NewReader("x"), "x", "fine-tune", "")
+	_, err = f.Put(ctx, strings.NewReader("x"), "x", "", forTraining)
 	wantError(t, err, context.Canceled)
 	if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) > 0 {
 		t.Errorf("left in tmp: %v, error %v", left, err)
 	}
 	f.Close()
 	f.Close()
-	_, err = f.Put(context.Background(), strings.NewReader("x"), "x", "fine-tune", "")
+	_, err = f.Put(context.Background(), strings.NewReader("x"), "x", "", forTraining)
 	wantError(t, err, ErrClosed)
 }
 
 func TestDamagedFiles(t *testing.T) {
 	dir := t.TempDir()
 	f := openFiles(t, dir, nil)
-	file, err := f.Put(context.Background(), strings.NewReader("x"), "x", "fine-tune", "")
+	file, err := f.Put(context.Background(), strings.NewReader("x"), "x", "", forTraining)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +157,7 @@ func TestFilesAtOnce(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			for range 10 {
-				file, err := f.Put(context.Background(), strings.NewReader(fmt.Sprint(i)), "x", "fine-tune", "")
+				file, err := f.Put(context.Background(), strings.NewReader(fmt.Sprint(i)), "x", "", forTraining)
 				if err != nil {
 					t.Error(err)
 					return
@@ -170,5 +174,75 @@ func TestFilesAtOnce(t *testing.T) {
 	wg.Wait()
 	if list, _, _ := f.List("", 0); len(list) != 0 {
 		t.Errorf("left: %v", list)
+	}
+}
+
+// A file is gone when its time is over, also for a server that was down at that moment; one that is refused after its
+// content was read leaves nothing.
+func TestFilesExpire(t *testing.T) {
+	dir := t.TempDir()
+	f := openFiles(t, dir, nil)
+	ctx := context.Background()
+	put := func(after time.Duration) File {
+		file, err := f.Put(ctx, strings.NewReader("x"), "x", "", func(f *File) error {
+			f.Expires = f.Created.Add(after)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	later, soon := put(time.Hour), put(300*time.Millisecond)
+	if _, err := f.Get(soon.ID); err != nil {
+		t.Error(err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(filepath.Join(dir, "files", soon.ID)); os.IsNotExist(err) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the expired file is still on disk")
+		}
+	}
+	_, err := f.Get(soon.ID)
+	wantError(t, err, ErrFile)
+	down := put(50 * time.Millisecond)
+	f.Close()
+	time.Sleep(60 * time.Millisecond)
+	f = openFiles(t, dir, nil)
+	if list, _, err := f.List("", 0); err != nil || len(list) != 1 || list[0].ID != later.ID || !list[0].Expires.Equal(later.Expires) {
+		t.Errorf("%+v, error %v", list, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "files", down.ID)); !os.IsNotExist(err) {
+		t.Errorf("a file that expired while the server was down: %v", err)
+	}
+	refused := errors.New("no")
+	_, err = f.Put(ctx, strings.NewReader("x"), "x", "", func(*File) error { return refused })
+	wantError(t, err, refused)
+	if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) > 0 {
+		t.Errorf("left in tmp: %v, error %v", left, err)
+	}
+}
+
+func TestFilesInBothOrders(t *testing.T) {
+	f := openFiles(t, t.TempDir(), nil)
+	var ids []string
+	for range 3 {
+		file, err := f.Put(context.Background(), strings.NewReader("x"), "x", "", forTraining)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, file.ID)
+		time.Sleep(2 * time.Millisecond) // dates have milliseconds
+	}
+	all := func(*File) bool { return true }
+	list, more, err := f.ListWhere(all, true, ids[0], 1)
+	if err != nil || !more || len(list) != 1 || list[0].ID != ids[1] {
+		t.Errorf("oldest first: %v, more %v, error %v", list, more, err)
+	}
+	list, more, err = f.ListWhere(all, false, ids[2], 1)
+	if err != nil || !more || len(list) != 1 || list[0].ID != ids[1] {
+		t.Errorf("newest first: %v, more %v, error %v", list, more, err)
 	}
 }

@@ -148,7 +148,7 @@ func TestUploadOnFullDisk(t *testing.T) {
 			}
 			return nil
 		}
-		file, err := f.Put(context.Background(), strings.NewReader("data"), "x", "fine-tune", "")
+		file, err := f.Put(context.Background(), strings.NewReader("data"), "x", "", forTraining)
 		if err == nil {
 			if n < 4 || content(t, f, file.ID) != "data" {
 				t.Errorf("write %d: %+v", n, file)

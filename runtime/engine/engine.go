@@ -144,6 +144,9 @@ func (e *Engine) Model() runtime.Model { return e.model }
 // Context returns how many tokens prompt and answer may have together.
 func (e *Engine) Context() int { return e.context }
 
+// Parallel returns how many requests may run at once.
+func (e *Engine) Parallel() int { return e.options.Parallel }
+
 // Stats returns a snapshot, as of the last turn.
 func (e *Engine) Stats() Stats { return *e.stats.Load() }
 
