@@ -28,12 +28,23 @@ func (s *Server) chatReply(who caller, body []byte) (*reply, error) {
 	if err := decodeJSON(body, &req); err != nil {
 		return nil, err
 	}
+	r, err := s.chat(who, &req)
+	if err != nil {
+		return nil, err
+	}
+	r.id, r.form = newID("chatcmpl-"), &chatForm{chunks{object: "chat.completion.chunk"}, s, r.top}
+	return r, nil
+}
+
+// chat checks a chat request and prepares its answer. Other APIs with conversations translate their requests into chat
+// requests; they set the reply's id and form themselves, and give errors the names that their own fields have.
+func (s *Server) chat(who caller, req *openapi.ChatCompletionRequest) (*reply, error) {
 	q := chatRequest{}
 	var err error
 	if q.messages, err = s.messages(req.Messages); err != nil {
 		return nil, err
 	}
-	if q.options, err = templateOptions(&req, q.messages); err != nil {
+	if q.options, err = templateOptions(req, q.messages); err != nil {
 		return nil, err
 	}
 	if q.generation, err = newGeneration(&req.GenerationParameters); err != nil {
@@ -51,12 +62,7 @@ func (s *Server) chatReply(who caller, body []byte) (*reply, error) {
 	if check.err != nil {
 		return nil, check.err
 	}
-	r, err := s.converse(who, &q, &req.GenerationParameters)
-	if err != nil {
-		return nil, err
-	}
-	r.id, r.form = newID("chatcmpl-"), &chatForm{chunks{object: "chat.completion.chunk"}, s, q.top}
-	return r, nil
+	return s.converse(who, &q, &req.GenerationParameters)
 }
 
 // chatForm writes chat completions.
