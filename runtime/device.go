@@ -13,13 +13,25 @@ type Row struct {
 	Sampler Sampler
 	// Top asks for the log-probabilities of the chosen token and the Top most likely ones; -1 asks for none.
 	Top int
+	// Scored asks for the log-probability of Next, the token that follows this row; nothing is sampled. It is for rows
+	// without a Sampler.
+	Scored bool
+	Next   Token
+	// Hidden asks for the row's hidden state: the output of the last layer after the output norm, from which the head
+	// computes the logits.
+	Hidden bool
 }
 
-// Choice is a sampled token. Logprobs are of the model's own distribution, before the sampler shaped it.
+// Asks reports whether Decode returns a Choice for the row.
+func (r *Row) Asks() bool { return r.Sampler != nil || r.Scored || r.Hidden }
+
+// Choice is what was asked of a row: the token that was sampled, or Next of a row that is scored, with its
+// log-probability, and the hidden state. Logprobs are of the model's own distribution, before the sampler shaped it.
 type Choice struct {
 	Token   Token
 	Logprob float32
 	Top     []TokenLogprob // most likely first
+	Hidden  []float32      // (Facts.Embedding); nil where it was not asked for
 	// Err, where set, ends the stream, and Token is undefined: no token is possible (the grammar admits none), ErrLogits,
 	// ErrGrammarCost or ErrSampler.
 	Err error
@@ -61,7 +73,8 @@ type Device interface {
 	Truncate(seq, from int) (kept int, err error)
 
 	// Decode computes the rows, appends their KV to their sequences, and returns a Choice for every row
-	// that has a Sampler, in row order. The slice is valid until the next Decode.
+	// that asks for one, in row order. The slice and what it holds are valid until the next Decode. The memory that it
+	// takes grows with the rows that ask: a float for every token of the vocabulary for each.
 	// ErrNoRoom: there are not enough free cells, and nothing changed. After any other error the content of the
 	// batch's sequences is undefined: the caller empties them with Truncate(seq, 0).
 	Decode(rows []Row) ([]Choice, error)

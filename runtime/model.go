@@ -38,6 +38,8 @@ type Facts struct {
 	TokenizerProven bool   // tests hold this family to the original library; else it is treated as llama.cpp does
 	TokenBytes      int    // the most bytes of a text that one token can stand for; 0: there is no bound
 
+	Pooling Pooling // how the file says that the hidden states of a text become its embedding; PoolingNone: it does not
+
 	// Biases are the biases of linear layers, by GGUF name ("blk.0.attn_q.bias"), with their lengths.
 	Biases map[string]int
 

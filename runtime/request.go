@@ -13,9 +13,27 @@ type Request struct {
 	MaxTokens     int      // tokens of the answer; 0: as many as the context allows
 	Stop          []string // the answer ends before the first of these, which is not part of it
 	Top           int      // logprobs per token besides the chosen one's; -1: no logprobs
-	NoReuse       bool     // neither read nor leave a cached prefix
-	Deadline      time.Time
+	// Score asks for the log-probabilities of the prompt's tokens, too, each with Top alternatives.
+	Score bool
+	// PromptOnly ends the answer with the prompt: no token is sampled, and Sampling, MaxTokens and Stop are not read. The
+	// prompt may then fill the context.
+	PromptOnly bool
+	// Pooling, where set, asks for the prompt's embedding. It implies PromptOnly.
+	Pooling  Pooling
+	NoReuse  bool // neither read nor leave a cached prefix
+	Deadline time.Time
 }
+
+// Pooling says how the hidden states of a text's tokens become its embedding.
+type Pooling int
+
+// The ways.
+const (
+	PoolingNone Pooling = iota
+	PoolingMean         // their mean
+	PoolingLast         // the last token's
+	PoolingCLS          // the first token's
+)
 
 // FinishReason says why an answer ended.
 type FinishReason string
@@ -34,6 +52,12 @@ type Event struct {
 	Tokens []TokenText  // the tokens whose bytes Text is made of; with logprobs where asked for
 	Finish FinishReason // set on the last event only
 	Stop   string       // the stop string met, on the last event, where one was
+	// Prompt are the prompt's tokens from the second on with their log-probabilities, all of them on the first event of a
+	// request that asks for them with Score. Their Bytes are those of Model.Piece with control tokens.
+	Prompt []TokenText
+	// Embedding is what the hidden states were pooled to, (Facts.Embedding), not normalized; on the last event of a
+	// request with a Pooling.
+	Embedding []float32
 }
 
 // TokenText is a token of the answer with its bytes and, where asked for, its log-probabilities.

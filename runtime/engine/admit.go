@@ -51,7 +51,7 @@ func (e *Engine) tryAdmit(t *task) admission {
 	if t.loading != nil || e.queue.atBound(t) || e.willBeCached(t) {
 		return mustWait
 	}
-	at, ok := e.kv.choosePlacement(t.key, t.tokens, t.request.NoReuse)
+	at, ok := e.kv.choosePlacement(t.key, t.tokens, t.request.NoReuse || t.needsAllRows())
 	if !ok {
 		if len(e.running) == 0 {
 			e.end(t, fmt.Errorf("%w: no sequence could be freed", runtime.ErrDecode))
@@ -87,7 +87,7 @@ func (e *Engine) committedCells() int {
 // is answered sooner if it waits and shares those cells: several answers to the same prompt, or a long system prompt
 // in common.
 func (e *Engine) willBeCached(t *task) bool {
-	if t.request.NoReuse || !e.limits.CanTruncate {
+	if t.request.NoReuse || t.needsAllRows() || !e.limits.CanTruncate {
 		return false
 	}
 	soon := 0

@@ -13,6 +13,7 @@ import (
 type taskRows struct {
 	task *task
 	rows int
+	asks int // of them, rows that ask for something; set by buildRows
 }
 
 // step decodes one batch and delivers what was sampled. It returns false where nothing can be decoded.
@@ -30,14 +31,14 @@ func (e *Engine) planBatch() []taskRows {
 	for len(e.running) > 0 {
 		demands := make([]demand, len(e.running))
 		for i, t := range e.running {
-			demands[i] = demand{tenant: t.request.Tenant, flow: t.flow, rows: e.uncachedTokens(t), answering: e.answering(t), served: t.served}
+			demands[i] = demand{tenant: t.request.Tenant, flow: t.flow, rows: e.uncachedTokens(t), answering: e.answering(t), outputs: t.needsAllRows(), served: t.served}
 		}
 		clock := e.prefillClock
 		var shares []taskRows
 		total := 0
-		for i, n := range plan(demands, e.options.Chunk, e.limits.Batch, &clock) {
+		for i, n := range plan(demands, e.options.Chunk, e.limits.Batch, e.outputRows, &clock) {
 			if n > 0 {
-				shares = append(shares, taskRows{e.running[i], n})
+				shares = append(shares, taskRows{task: e.running[i], rows: n})
 				total += n
 			}
 		}
@@ -101,10 +102,8 @@ func (e *Engine) decode(group []taskRows) {
 		t := s.task
 		at := len(e.kv.seqs[t.seq].tokens)
 		e.kv.add(t.seq, t.tokens[at:at+s.rows])
-		if at+s.rows == len(t.tokens) {
-			e.deliver(t, choices[0])
-			choices = choices[1:]
-		}
+		e.deliverRows(t, at+s.rows, choices[:s.asks])
+		choices = choices[s.asks:]
 	}
 }
 
@@ -124,8 +123,12 @@ func (e *Engine) buildRows(group []taskRows) Turn {
 		at := len(e.kv.seqs[t.seq].tokens)
 		for pos := at; pos < at+s.rows; pos++ {
 			row := runtime.Row{Token: t.tokens[pos], Seq: t.seq, Pos: pos, Top: -1}
-			if pos == len(t.tokens)-1 {
+			if pos == len(t.tokens)-1 && t.sampler != nil {
 				row.Sampler, row.Top = t.sampler, t.request.Top
+			}
+			t.askOfPrompt(&row)
+			if row.Asks() {
+				group[i].asks++
 			}
 			e.rows = append(e.rows, row)
 		}
@@ -142,14 +145,14 @@ func (e *Engine) callDevice() (choices []runtime.Choice, err error) {
 		}
 	}()
 	want := 0
-	for _, r := range e.rows {
-		if r.Sampler != nil {
+	for i := range e.rows {
+		if e.rows[i].Asks() {
 			want++
 		}
 	}
 	choices, err = e.device.Decode(e.rows)
 	if err == nil && len(choices) != want {
-		err = fmt.Errorf("%d tokens were asked for and %d returned", want, len(choices))
+		err = fmt.Errorf("%d rows asked for something and %d were answered", want, len(choices))
 	}
 	return choices, err
 }

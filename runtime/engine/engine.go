@@ -41,6 +41,7 @@ type Engine struct {
 	// All below belongs to the Engine's goroutine.
 	device         runtime.Device
 	limits         runtime.Limits
+	outputRows     int // rows of prompts that may ask for something in one turn
 	queue          *queue
 	kv             *kv
 	tasks          []*task // all that have not ended, by id
@@ -80,7 +81,7 @@ func newEngine(d runtime.Device, m runtime.Model, o Options) *Engine {
 	e := &Engine{
 		model: m, options: o, context: l.Cells,
 		inbox: newInbox(o.Parallel + max(0, o.MaxQueue)), done: make(chan struct{}),
-		device: d, limits: l, now: time.Now, queue: newQueue(), kv: newKV(l),
+		device: d, limits: l, now: time.Now, queue: newQueue(), kv: newKV(l), outputRows: outputRows(m.Facts().VocabSize),
 	}
 	if n := m.Facts().ContextLength; n > 0 {
 		e.context = min(e.context, n)
@@ -96,16 +97,20 @@ func (e *Engine) Submit(ctx context.Context, r runtime.Request) (*runtime.Stream
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := e.checkPrompt(r.Prompt); err != nil {
+	r.PromptOnly = r.PromptOnly || r.Pooling != runtime.PoolingNone
+	if err := e.checkPrompt(r.Prompt, r.PromptOnly); err != nil {
 		return nil, err
 	}
 	if err := e.inbox.reserve(); err != nil {
 		return nil, err
 	}
-	sampler, err := e.model.NewSampler(r.Sampling, r.Prompt)
-	if err != nil {
-		e.inbox.release()
-		return nil, err
+	var sampler runtime.Sampler // nil: nothing is sampled
+	if !r.PromptOnly {
+		var err error
+		if sampler, err = e.model.NewSampler(r.Sampling, r.Prompt); err != nil {
+			e.inbox.release()
+			return nil, err
+		}
 	}
 	t := newTask(r, sampler, e.context)
 	t.stream, t.out = runtime.NewStream(func() { e.inbox.cancel(t) })
@@ -115,18 +120,18 @@ func (e *Engine) Submit(ctx context.Context, r runtime.Request) (*runtime.Stream
 		t.deadline = submitted.Add(e.options.Deadline)
 	}
 	if err := e.inbox.submit(t); err != nil {
-		sampler.Close()
+		t.closeSampler()
 		return nil, err
 	}
 	return t.stream, nil
 }
 
-// checkPrompt returns why a prompt cannot be answered, or nil.
-func (e *Engine) checkPrompt(prompt []runtime.Token) error {
+// checkPrompt returns why a prompt cannot be answered, or nil. Where there is an answer, one token of it must fit.
+func (e *Engine) checkPrompt(prompt []runtime.Token, only bool) error {
 	if len(prompt) == 0 {
 		return fmt.Errorf("%w: it is empty", runtime.ErrPrompt)
 	}
-	if len(prompt) >= e.context {
+	if len(prompt) > e.context || len(prompt) == e.context && !only {
 		return &runtime.ContextError{Prompt: len(prompt), Context: e.context}
 	}
 	vocabulary := e.model.Facts().VocabSize

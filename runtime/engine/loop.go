@@ -112,7 +112,7 @@ func (e *Engine) end(t *task, err error) {
 	}
 	e.releaseLoadSlot(t)
 	t.mix.Release()
-	t.sampler.Close()
+	t.closeSampler()
 	i, _ := slices.BinarySearchFunc(e.tasks, t.id, func(t *task, id int64) int { return cmp.Compare(t.id, id) })
 	e.tasks = slices.Delete(e.tasks, i, i+1)
 

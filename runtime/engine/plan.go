@@ -8,6 +8,7 @@ type demand struct {
 	flow      string
 	rows      int   // tokens of it that are not in the KV cache
 	answering bool  // its one row makes the next token of an answer
+	outputs   bool  // it asks for something of every row of its prompt
 	served    int64 // when it last had rows of prefill, by the clock below: its place in the round robin
 }
 
@@ -17,8 +18,8 @@ const chunkParts = 4
 // plan returns how many rows each of the demands gets in this turn. Answers come first, with one row each. The rest of
 // the batch, up to chunk rows, is divided among prompts in equal parts, round robin over the tenants, within a tenant over
 // its flows, and within a flow over its prompts, so that a short prompt does not wait for a long one and a flow with many prompts does not slow
-// another flow down. clock counts the parts given out; plan advances it and the demands' place in the round robin.
-func plan(demands []demand, chunk, batch int, clock *int64) (rows []int) {
+// another flow down. Of prompts that ask for something of every row, no more than outputs rows come into one batch. clock counts the parts given out; plan advances it and the demands' place in the round robin.
+func plan(demands []demand, chunk, batch, outputs int, clock *int64) (rows []int) {
 	rows = make([]int, len(demands))
 	for i, d := range demands {
 		if d.answering && batch > 0 {
@@ -42,7 +43,7 @@ func plan(demands []demand, chunk, batch int, clock *int64) (rows []int) {
 	for left := min(chunk, batch); left > 0; {
 		next := -1
 		for i, d := range demands {
-			if d.answering || rows[i] == d.rows {
+			if d.answering || rows[i] == d.rows || d.outputs && outputs == 0 {
 				continue
 			}
 			if next < 0 || before(d, demands[next]) {
@@ -54,6 +55,10 @@ func plan(demands []demand, chunk, batch int, clock *int64) (rows []int) {
 		}
 		d := &demands[next]
 		n := min(quantum, left, d.rows-rows[next])
+		if d.outputs {
+			n = min(n, outputs)
+			outputs -= n
+		}
 		rows[next] += n
 		left -= n
 		*clock++

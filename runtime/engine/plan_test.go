@@ -33,11 +33,13 @@ func TestPlan(t *testing.T) {
 		{"flows share, not prompts", []demand{{flow: "a", rows: 50}, {flow: "a", rows: 50}, {flow: "b", rows: 50}}, 16, 32, []int{4, 4, 8}},
 		{"the batch bounds it", []demand{{rows: 1, answering: true}, {rows: 50}, {rows: 1, answering: true}}, 16, 8, []int{1, 6, 1}},
 		{"a chunk of one still gets on", []demand{{rows: 50}, {rows: 50}}, 1, 8, []int{1, 0}},
+		{"rows that ask are bounded", []demand{{rows: 50, outputs: true}, {rows: 50, outputs: true}}, 16, 32, []int{4, 2}},
+		{"and leave their place to others", []demand{{rows: 50, outputs: true}, {rows: 50}}, 16, 32, []int{6, 10}},
 		{"nothing to do", nil, 16, 32, []int{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			clock := int64(10)
-			if got := plan(test.demands, test.chunk, test.planBatch, &clock); !slices.Equal(got, test.want) {
+			if got := plan(test.demands, test.chunk, test.planBatch, 6, &clock); !slices.Equal(got, test.want) {
 				t.Errorf("rows are %v, want %v", got, test.want)
 			}
 		})
@@ -56,7 +58,7 @@ func TestPlanRandomly(t *testing.T) {
 		}
 		var clock int64
 		for turn := 0; ; turn++ {
-			rows := plan(ds, chunk, batch, &clock)
+			rows := plan(ds, chunk, batch, 1<<20, &clock)
 			prefill, wanted, answering := 0, 0, 0
 			for i := range ds {
 				switch {

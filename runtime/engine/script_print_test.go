@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,6 +28,12 @@ func (s *script) read(c *client) {
 		fmt.Fprintf(&s.out, " at %q", c.last.Stop)
 	}
 	fmt.Fprintf(&s.out, " prompt=%d cached=%d completion=%d tokens=%d\n", u.Prompt, u.Cached, u.Completion, len(c.tokens))
+	if len(c.prompt) > 0 {
+		fmt.Fprintf(&s.out, "scores of %d tokens, the last %q %.3f %v\n", len(c.prompt), c.prompt[len(c.prompt)-1].Bytes, c.prompt[len(c.prompt)-1].Logprob, c.prompt[len(c.prompt)-1].Top)
+	}
+	if c.last.Embedding != nil {
+		fmt.Fprintf(&s.out, "embedding %.2f\n", c.last.Embedding)
+	}
 	for _, tok := range c.tokens {
 		if len(tok.Top) > 0 {
 			fmt.Fprintf(&s.out, "%q %.3f %v\n", tok.Bytes, tok.Logprob, tok.Top)
@@ -50,7 +57,8 @@ func (s *script) cold(t *testing.T, c *client) {
 	if err := device.Fault(); err != nil {
 		t.Fatal(err)
 	}
-	if fresh.text == c.text && fresh.last.Finish == c.last.Finish && len(c.text) > 0 {
+	same := reflect.DeepEqual(fresh.prompt, c.prompt) && reflect.DeepEqual(fresh.last.Embedding, c.last.Embedding)
+	if same && fresh.text == c.text && fresh.last.Finish == c.last.Finish && len(c.text)+len(c.prompt)+len(c.last.Embedding) > 0 {
 		s.out.WriteString("same\n")
 	} else {
 		fmt.Fprintf(&s.out, "differs: %q %s, cold %q %s\n", c.text, c.last.Finish, fresh.text, fresh.last.Finish)

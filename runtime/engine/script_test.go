@@ -26,7 +26,7 @@ import (
 //	stubborn                       loads come to their end even when they are called off
 //	evict NAME                     drop it from memory
 //	answer prompt=.. text=..       what the Device answers to a prompt
-//	submit NAME prompt=(..) [adapter=SPEC] [max=N] [stop=(..)] [temperature=F] [seed=N] [deadline=DUR] [private] [top=N]
+//	submit NAME prompt=(..) [adapter=SPEC] [max=N] [stop=(..)] [temperature=F] [seed=N] [deadline=DUR] [private] [top=N] [score] [only] [pooling=1|2|3]
 //	turn [N]                       take turns; prints what was decoded and what ended
 //	run [limit=N]                  take turns until there is nothing to decode; prints how many and what ended
 //	load NAME [error] [nobody]     let the loading of an adapter come to an end; nobody: none is expected
@@ -85,6 +85,7 @@ type client struct {
 	stream  *runtime.Stream
 	text    string
 	tokens  []runtime.TokenText
+	prompt  []runtime.TokenText
 	last    runtime.Event
 	err     error
 }
@@ -163,6 +164,9 @@ func (s *script) before(rows []runtime.Row) error {
 		if rows[i-1].Sampler != nil {
 			part += "?"
 		}
+		if n := askedOfPrompt(rows[from:i]); n > 0 {
+			part += fmt.Sprintf(" asks %d", n)
+		}
 		parts = append(parts, part)
 	}
 	fmt.Fprintf(&s.out, "%d rows: %s\n", len(rows), strings.Join(parts, ", "))
@@ -175,6 +179,16 @@ func (s *script) before(rows []runtime.Row) error {
 		panic(err)
 	}
 	return err
+}
+
+// askedOfPrompt returns how many rows ask for what is not an answer's token.
+func askedOfPrompt(rows []runtime.Row) (n int) {
+	for _, r := range rows {
+		if r.Scored || r.Hidden {
+			n++
+		}
+	}
+	return n
 }
 
 var errPanic = errors.New("the device panics")
@@ -247,6 +261,7 @@ func (s *script) submit(t *testing.T, d *datadriven.TestData) {
 		Prompt: tokens, Adapters: adapters, MaxTokens: number(d, "max", 0), Top: number(d, "top", -1), NoReuse: d.HasArg("private"),
 		Sampling: runtime.Sampling{Temperature: float32(number(d, "temperature", 0)), Seed: uint64(number(d, "seed", 0))},
 	}
+	r.Score, r.PromptOnly, r.Pooling = d.HasArg("score"), d.HasArg("only"), runtime.Pooling(number(d, "pooling", 0))
 	r.Sampling.IgnoreEOS = r.MaxTokens > 0 && len(s.answers) == 0
 	for _, a := range d.CmdArgs {
 		if a.Key == "stop" {
@@ -303,6 +318,7 @@ func (c *client) drainEvents() {
 		}
 		c.text += ev.Text
 		c.tokens = append(c.tokens, ev.Tokens...)
+		c.prompt = append(c.prompt, ev.Prompt...)
 		c.last = ev
 	}
 }

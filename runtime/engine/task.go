@@ -21,7 +21,8 @@ type task struct {
 	deadline  time.Time // zero: none
 	maxTokens int       // tokens that prompt and answer may have
 
-	sampler runtime.Sampler
+	sampler runtime.Sampler // nil: the answer ends with the prompt
+	outputs outputs         // of the prompt's rows
 	text    *text
 	tokens  []runtime.Token // the prompt and the answer so far
 	prompt  int             // of them, the prompt
@@ -46,10 +47,19 @@ func newTask(r runtime.Request, s runtime.Sampler, context int) *task {
 	if r.Adapters != nil {
 		t.key, t.flow = r.Adapters.Key(), r.Adapters.Flow()
 	}
-	if r.MaxTokens > 0 {
+	if r.PromptOnly {
+		t.maxTokens = t.prompt
+	} else if r.MaxTokens > 0 {
 		t.maxTokens = min(t.maxTokens, t.prompt+r.MaxTokens)
 	}
 	return t
+}
+
+// closeSampler frees the sampler, where there is one. It may be called twice.
+func (t *task) closeSampler() {
+	if t.sampler != nil {
+		t.sampler.Close()
+	}
 }
 
 // tokensLeft returns how many tokens the answer may still have.

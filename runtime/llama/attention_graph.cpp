@@ -108,6 +108,9 @@ void Builder::finish() {
     if (attention) {
         params.res->add_input(std::move(attention));
     }
+    if (hidden) {
+        HiddenNode::add(std::make_unique<HiddenNode>(*hidden), *params.res);
+    }
     if (graphs) {
         graphs->sound = true;
     }

@@ -1,4 +1,4 @@
-// One turn: a batch through the model, and a token drawn from every row that asks.
+// One turn: a batch through the model, and what its rows ask for: tokens that are drawn, log-probabilities, hidden states.
 #include "device.h"
 #include <algorithm>
 #include <cmath>
@@ -15,6 +15,9 @@ static void check(const wall_device & d, int n) {
         if (r.token < 0 || r.token >= d.model->n_vocab()) {
             throw std::runtime_error("token " + std::to_string(r.token) + " is not in the vocabulary");
         }
+        if (r.scored && (r.sampler || r.next < 0 || r.next >= d.model->n_vocab())) {
+            throw std::runtime_error("a row is scored with token " + std::to_string(r.next) + ", which is not in the vocabulary, or it has a sampler");
+        }
     }
 }
 
@@ -23,26 +26,44 @@ static bool no_numbers(const float * logits, int n) {
     return std::none_of(logits, logits + n, [](float x) { return std::isfinite(x); });
 }
 
-// Draws from the logits of every row that has a sampler. A sampler that fails spoils its own choice and no other.
-static void choose(wall_device & d, int n) {
+// Draws from the row's logits, or scores its next token, and computes log-probabilities.
+static void choose_token(wall_device & d, const wall_row & r, const float * logits, wall_choice & c) {
     const int n_vocab = d.model->n_vocab();
+    if (r.sampler) {
+        c.token = draw_or_code(r.sampler->sampler, logits, d.scratch, c.error, sizeof c.error);
+    } else {
+        c.token = r.next;
+    }
+    if ((r.scored || c.token == WALL_NONE_POSSIBLE) && no_numbers(logits, n_vocab)) {
+        c.token = WALL_NO_NUMBERS;
+    }
+    if (r.top >= 0 || r.scored) {
+        c.logprob = log_probabilities(logits, n_vocab, c.token, r.top, d.alternatives);
+        c.n_top = (int32_t) d.alternatives.size() - c.first;
+    }
+}
+
+// Makes the choices of the rows. A sampler that fails spoils its own choice and no other.
+static void choose(wall_device & d, int n) {
     for (int i = 0; i < n; i++) {
         const wall_row & r = d.rows[(size_t) i];
-        if (!r.sampler) {
+        if (!r.sampler && !r.scored && !r.hidden) {
             continue;
         }
-        const float * logits = llama_get_logits_ith(d.context.get(), i);
-        if (!logits) {
-            throw std::runtime_error("row " + std::to_string(i) + " has no logits");
+        wall_choice c = {0, 0, 0, (int32_t) d.alternatives.size(), -1, ""};
+        if (r.hidden) {
+            c.hidden = d.hidden.place(r.seq, r.pos);
+            const float * state = &d.hidden.values[(size_t) c.hidden*d.hidden.width];
+            if (no_numbers(state, (int) d.hidden.width)) {
+                c.token = WALL_NO_NUMBERS;
+            }
         }
-        wall_choice c = {0, 0, 0, (int32_t) d.alternatives.size(), ""};
-        c.token = draw_or_code(r.sampler->sampler, logits, d.scratch, c.error, sizeof c.error);
-        if (c.token == WALL_NONE_POSSIBLE && no_numbers(logits, n_vocab)) {
-            c.token = WALL_NO_NUMBERS;
-        }
-        if (r.top >= 0) {
-            c.logprob = log_probabilities(logits, n_vocab, c.token, r.top, d.alternatives);
-            c.n_top = (int32_t) d.alternatives.size() - c.first;
+        if (r.sampler || r.scored) {
+            const float * logits = llama_get_logits_ith(d.context.get(), i);
+            if (!logits) {
+                throw std::runtime_error("row " + std::to_string(i) + " has no logits");
+            }
+            choose_token(d, r, logits, c);
         }
         d.choices.push_back(c);
     }
@@ -65,6 +86,7 @@ struct GraphInUse {
 static int run(wall_device & d, const Call & call) {
     Scope scope(*d.model, &d.placement, d.shared_cells());
     scope.graphs = &d.graphs;
+    scope.hidden = d.hidden.wanted() ? &d.hidden : nullptr;
     GraphInUse use(d.graphs);
     const int code = d.changing_cells([&] { return llama_decode(d.context.get(), d.batch.batch); });
     use.succeeded = code == 0 || code == 1 || code == -1;
@@ -88,12 +110,14 @@ int wall_device_decode(wall_device * d, int n, wall_results * out, wall_error * 
     return guarded(err, (int) WALL_FAILED, [&] {
         check(*d, n);
         d->batch.set(d->rows.data(), n);
+        d->hidden.begin(d->rows.data(), n);
         const int code = run(*d, call);
         if (code != WALL_OK) {
             return code;
         }
         choose(*d, n);
-        *out = {d->choices.data(), d->alternatives.data(), (int32_t) d->choices.size(), (int32_t) d->alternatives.size()};
+        *out = {d->choices.data(), d->alternatives.data(), d->hidden.values.data(), (int32_t) d->choices.size(),
+                (int32_t) d->alternatives.size(), (int32_t) (d->hidden.values.size()/d->hidden.width), (int32_t) d->hidden.width};
         return (int) WALL_OK;
     });
 }

@@ -19,7 +19,7 @@ void Batch::set(const wall_row * rows, int n) {
         tokens[(size_t) i] = rows[i].token;
         positions[(size_t) i] = rows[i].pos;
         sequences[(size_t) i] = rows[i].seq;
-        wanted[(size_t) i] = rows[i].sampler != nullptr;
+        wanted[(size_t) i] = rows[i].sampler || rows[i].scored || rows[i].hidden;
     }
     batch.n_tokens = n;
 }
@@ -71,7 +71,8 @@ static void check_cache_type(const llama_model & m, ggml_type type) {
 using namespace lorikeet;
 
 wall_device::wall_device(std::shared_ptr<const Model> m, const wall_device_options & o, const Call & call)
-    : model(std::move(m)), placement(model, o.sequences, o.mmid_rank), sequence_cells((size_t) o.sequences), split_kv(o.split_kv), rows((size_t) o.batch), batch((size_t) o.batch) {
+    : model(std::move(m)), placement(model, o.sequences, o.mmid_rank), sequence_cells((size_t) o.sequences), split_kv(o.split_kv), rows((size_t) o.batch), batch((size_t) o.batch),
+      hidden((size_t) model->handle->hparams.n_embd) {
     if (llama_model_has_encoder(model->handle) || !llama_model_has_decoder(model->handle)) {
         throw std::runtime_error("the model is not a decoder: it cannot generate text");
     }

@@ -32,6 +32,7 @@ type Device struct {
 
 	choices []runtime.Choice
 	tops    []runtime.TokenLogprob
+	hidden  []float32
 }
 
 var _ runtime.Device = (*Device)(nil)
@@ -199,7 +200,8 @@ func (d *Device) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 		return nil, fmt.Errorf("%w: %d rows, the device takes %d", runtime.ErrDecode, len(rows), len(d.rows))
 	}
 	for i, r := range rows {
-		w := C.wall_row{token: C.int32_t(r.Token), seq: C.int32_t(r.Seq), pos: C.int32_t(r.Pos), top: C.int32_t(r.Top)}
+		w := C.wall_row{token: C.int32_t(r.Token), seq: C.int32_t(r.Seq), pos: C.int32_t(r.Pos), top: C.int32_t(r.Top), next: C.int32_t(r.Next),
+			scored: flag(r.Scored), hidden: flag(r.Hidden)}
 		if r.Sampler != nil {
 			s, ok := r.Sampler.(*Sampler)
 			if !ok || s.ptr == nil {
@@ -226,11 +228,16 @@ func (d *Device) collect() []runtime.Choice {
 	for _, a := range unsafe.Slice(d.results.alternatives, int(d.results.n_alternatives)) {
 		d.tops = append(d.tops, runtime.TokenLogprob{Token: runtime.Token(a.token), Logprob: float32(a.logprob)})
 	}
+	width := int(d.results.width)
+	d.hidden = append(d.hidden[:0], unsafe.Slice((*float32)(d.results.hidden), int(d.results.n_hidden)*width)...)
 	for i := range choices {
 		c := &choices[i]
 		choice := runtime.Choice{Token: runtime.Token(c.token), Logprob: float32(c.logprob)}
 		if c.n_top > 0 {
 			choice.Top = d.tops[c.first : c.first+c.n_top : c.first+c.n_top]
+		}
+		if c.hidden >= 0 {
+			choice.Hidden = d.hidden[int(c.hidden)*width : int(c.hidden+1)*width : int(c.hidden+1)*width]
 		}
 		if c.token < 0 {
 			choice.Token, choice.Err = d.model.facts.EOS, noToken(c)

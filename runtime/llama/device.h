@@ -48,6 +48,7 @@ struct wall_device {
     std::vector<wall_row> rows;
     lorikeet::Batch batch;
     lorikeet::Scratch scratch;
+    lorikeet::HiddenStates hidden;
     std::vector<wall_choice> choices;
     std::vector<wall_alternative> alternatives;
 

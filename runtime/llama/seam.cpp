@@ -149,23 +149,27 @@ void Rows::fill_replaced(Span & s) {
 
 // ---- Builder ---------------------------------------------------------------------------------------
 
-// Keeps llama.cpp from using a graph again that was not built to its end.
+// Keeps llama.cpp from using a graph again that was not built to its end, or that gives no hidden states where they are
+// asked for, or gives them where they are not.
 class SoundGraph : public llm_graph_input_i {
 public:
-    explicit SoundGraph(const Graphs & graphs) : graphs(graphs) {}
+    SoundGraph(const Graphs & graphs, const HiddenStates * hidden) : graphs(graphs), hidden(hidden) {}
     void set_input(const llama_ubatch *) override {}
-    bool can_reuse(const llm_graph_params &) override { return graphs.sound; }
+    bool can_reuse(const llm_graph_params &) override {
+        return graphs.sound && Scope::current() && Scope::current()->hidden == hidden;
+    }
 
 private:
     const Graphs & graphs;
+    const HiddenStates * const hidden;
 };
 
 Builder::Builder(const Scope & scope, const llm_graph_params & params)
-    : model(scope.model), params(params), graphs(scope.graphs), cells(scope.cells) {
+    : model(scope.model), params(params), graphs(scope.graphs), cells(scope.cells), hidden(scope.hidden) {
     if (graphs) {
         graphs->built++;
         graphs->sound = false;
-        params.res->add_input(std::make_unique<SoundGraph>(*graphs));
+        params.res->add_input(std::make_unique<SoundGraph>(*graphs, hidden));
     }
     if (scope.placement && !model.targets.empty()) {
         auto owned = std::make_unique<Rows>(*scope.placement, params);

@@ -10,6 +10,7 @@
 #pragma once
 #include "attention.h"
 #include "cells.h"
+#include "hidden.h"
 #include "placement.h"
 #include "llama-graph.h"
 #include <atomic>
@@ -38,6 +39,7 @@ public:
     Placement * const placement;
     Cells * const cells;
     Graphs * graphs = nullptr; // where set, told of the graphs built
+    HiddenStates * hidden = nullptr; // where set, rows of this decode ask for them
 
 private:
     const Scope * const outer;
@@ -173,6 +175,7 @@ private:
     const llm_graph_params & params;
     Graphs * const graphs;
     Cells * const cells;
+    HiddenStates * const hidden;
     Rows * rows = nullptr; // null: no adapters in this graph
     std::unique_ptr<Attention> attention; // null: none yet
     // Activations -> ready for products with NF4 and with integer weights, and with rows of zeros for ggml's.

@@ -153,8 +153,10 @@ typedef struct {
 typedef struct {
     int32_t token, seq, pos;
     int32_t top;            // -1: no log-probabilities
-    wall_sampler * sampler; // NULL: no choice for this row
-} wall_row;
+    wall_sampler * sampler; // NULL: no token is drawn
+    int32_t scored, next;   // scored: the log-probability of the token `next` after this row; for rows without a sampler
+    int32_t hidden;         // the row's hidden state, after the output norm
+} wall_row; // with a choice, where it has a sampler, is scored, or asks for its hidden state
 
 typedef struct { int32_t token; float logprob; } wall_alternative;
 
@@ -171,6 +173,7 @@ typedef struct {
     int32_t token;         // or an enum wall_no_token
     float logprob;
     int32_t n_top, first;  // its alternatives are alternatives[first : first+n_top] of the results
+    int32_t hidden;        // its hidden state is hidden[hidden*width : (hidden+1)*width] of the results; -1: none
     char error[120];
 } wall_choice;
 
@@ -185,11 +188,12 @@ wall_row * wall_device_rows(wall_device * d);
 typedef struct {
     const wall_choice * choices;
     const wall_alternative * alternatives;
-    int32_t n_choices, n_alternatives;
+    const float * hidden; // (n_hidden, width)
+    int32_t n_choices, n_alternatives, n_hidden, width;
 } wall_results;
 
-// One crossing per turn: decodes rows [0, n), draws from every row that has a sampler. The results hold
-// until the next call.
+// One crossing per turn: decodes rows [0, n), and makes the choices of the rows that have one, in the rows' order. The
+// results hold until the next call.
 int wall_device_decode(wall_device * d, int n, wall_results * out, wall_error * err);
 const float * wall_device_logits(wall_device * d, int row, int32_t * n); // of the last decode; NULL: none for that row
 int64_t wall_device_graph_builds(const wall_device * d);

@@ -31,6 +31,8 @@ func Conformance(t *testing.T, open func(t *testing.T) (runtime.Device, runtime.
 		{"Seeds", testSeeds},
 		{"SeedsBesideOthers", testSeedsBesideOthers},
 		{"Logprobs", testLogprobs},
+		{"Scores", testScores},
+		{"HiddenStates", testHidden},
 		{"OrderOfChoices", testOrder},
 		{"FullBatch", testFullBatch},
 		{"CloseTwice", testCloseTwice},

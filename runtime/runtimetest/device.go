@@ -197,7 +197,7 @@ func (d *Device) Truncate(seq, from int) (int, error) {
 	return from, nil
 }
 
-// Decode computes the rows and draws a token for each that has a Sampler.
+// Decode computes the rows and returns what they ask for.
 func (d *Device) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 	leave, err := d.enter("Decode")
 	defer leave()
@@ -222,6 +222,7 @@ func (d *Device) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 	}
 	for _, c := range d.last {
 		clear(c.Top) // a caller that has kept it will see
+		clear(c.Hidden)
 	}
 	var choices []runtime.Choice
 	for _, r := range rows {
@@ -232,8 +233,8 @@ func (d *Device) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 		}
 		s.cells = append(s.cells, c)
 		d.refs[c] = 1
-		if r.Sampler != nil {
-			choices = append(choices, d.draw(s, r))
+		if r.Asks() {
+			choices = append(choices, d.choice(s, r))
 		}
 	}
 	d.last = choices
@@ -264,6 +265,9 @@ func (d *Device) check(rows []runtime.Row) error {
 		if s.spoilt {
 			return d.breach("row %d is of sequence %d, whose last Decode failed", i, r.Seq)
 		}
+		if r.Scored && (r.Sampler != nil || r.Next < 0 || r.Next >= vocabSize) {
+			return d.breach("row %d is scored with token %d, sampler %v", i, r.Next, r.Sampler)
+		}
 		if r.Sampler != nil {
 			if sm, ok := r.Sampler.(*sampler); !ok || sm.closed.Load() {
 				return d.breach("row %d has a closed or a foreign sampler", i)
@@ -291,6 +295,52 @@ const (
 	endEvery  = 40 // one token in so many ends the answer
 )
 
+// choice returns what a row, the last of s, asks for.
+func (d *Device) choice(s *sequence, r runtime.Row) runtime.Choice {
+	var c runtime.Choice
+	switch {
+	case r.Sampler != nil:
+		c = d.draw(s, r)
+	case r.Scored:
+		c = d.score(s, r)
+	}
+	if r.Hidden {
+		c.Hidden = make([]float32, embedding)
+		for i := range c.Hidden {
+			c.Hidden[i] = float32(combine(s.cells[len(s.cells)-1].sum, uint64(i))%2001)/1000 - 1
+		}
+	}
+	return c
+}
+
+// score returns the log-probabilities after the last cell of s. The greedy token's are those that draw gives.
+func (d *Device) score(s *sequence, r runtime.Row) runtime.Choice {
+	sum := s.cells[len(s.cells)-1].sum
+	best := d.next(s, sum, true)
+	c := runtime.Choice{Token: r.Next, Logprob: greedyLogprob(sum)}
+	c.Top = alternatives(best, c.Logprob, r.Top)
+	if r.Next != best {
+		c.Logprob -= 1 + float32(combine(sum, uint64(r.Next))%1000)/1000
+	}
+	return c
+}
+
+// greedyLogprob is the log-probability of the token that is drawn after a cell.
+func greedyLogprob(sum uint64) float32 { return -float32(sum%1000) / 1000 }
+
+// alternatives are the most likely tokens, of which best is the first.
+func alternatives(best runtime.Token, logprob float32, n int) []runtime.TokenLogprob {
+	var top []runtime.TokenLogprob
+	for i := range max(n, 0) {
+		t := runtime.TokenLogprob{Token: best, Logprob: logprob}
+		if i > 0 {
+			t = runtime.TokenLogprob{Token: runtime.Token('a' + i), Logprob: logprob - float32(i)}
+		}
+		top = append(top, t)
+	}
+	return top
+}
+
 // draw chooses the token after the last cell of s.
 func (d *Device) draw(s *sequence, r runtime.Row) runtime.Choice {
 	sm := r.Sampler.(*sampler)
@@ -299,20 +349,14 @@ func (d *Device) draw(s *sequence, r runtime.Row) runtime.Choice {
 		sum = combine(sum, combine(sm.sampling.Seed, uint64(sm.drawn)))
 	}
 	sm.drawn++
-	choice := runtime.Choice{Token: d.next(s, sum, sm.sampling.IgnoreEOS), Logprob: -float32(sum%1000) / 1000}
+	choice := runtime.Choice{Token: d.next(s, sum, sm.sampling.IgnoreEOS), Logprob: greedyLogprob(sum)}
 	if choice.Token < 0 {
 		choice.Err = errors.New("none is possible")
 	}
 	if choice.Token < -1 {
 		choice.Err = runtime.ErrLogits
 	}
-	for i := range max(r.Top, 0) {
-		t := runtime.TokenLogprob{Token: choice.Token, Logprob: choice.Logprob}
-		if i > 0 {
-			t = runtime.TokenLogprob{Token: runtime.Token('a' + i), Logprob: choice.Logprob - float32(i)}
-		}
-		choice.Top = append(choice.Top, t)
-	}
+	choice.Top = alternatives(choice.Token, choice.Logprob, r.Top)
 	return choice
 }
 

@@ -65,7 +65,7 @@ int test_reference_decode(test_reference * r, const int32_t * tokens, int n, flo
         std::vector<wall_row> rows;
         rows.reserve((size_t) n);
         for (int i = 0; i < n; i++) {
-            rows.push_back({tokens[i], 0, r->position + i, -1, nullptr});
+            rows.push_back({tokens[i], 0, r->position + i, -1, nullptr, 0, 0, 0});
         }
         b.set(rows.data(), n);
         std::fill(b.wanted.begin(), b.wanted.end(), (int8_t) 1);
