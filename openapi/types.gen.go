@@ -447,8 +447,8 @@ type CompletionLogprobs struct {
 	// Tokens The tokens' texts; bytes that are not whole characters read bytes:\xNN.
 	Tokens []string `json:"tokens"`
 
-	// TokenLogprobs Their log-probabilities.
-	TokenLogprobs []float32 `json:"token_logprobs"`
+	// TokenLogprobs Their log-probabilities; null for the first token of a prompt, which follows on nothing.
+	TokenLogprobs []*float32 `json:"token_logprobs"`
 
 	// TopLogprobs The most likely tokens at each place; null where none were asked for.
 	TopLogprobs []map[string]float32 `json:"top_logprobs"`
@@ -465,7 +465,7 @@ type CompletionRequest struct {
 	// BestOf Not supported: refused where it is not n.
 	BestOf *int `json:"best_of,omitempty"`
 
-	// Echo Put the prompt before the answer. Not together with logprobs.
+	// Echo Put the prompt before the answer. With logprobs, its tokens come with their log-probabilities; the first has none.
 	Echo *bool `json:"echo,omitempty"`
 
 	// Logprobs Give the log-probability of each token and of this many of the most likely ones.
@@ -474,7 +474,7 @@ type CompletionRequest struct {
 	// MaxCompletionTokens Another name of max_tokens.
 	MaxCompletionTokens *int `json:"max_completion_tokens,omitempty"`
 
-	// MaxTokens Most tokens of the answer.
+	// MaxTokens Most tokens of the answer; 0 for none, which with echo and logprobs scores the prompt alone.
 	MaxTokens *int `json:"max_tokens,omitempty"`
 
 	// Prompt A text, a list of up to 64 texts, a list of token ids, or a list of up to 64 of those.

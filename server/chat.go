@@ -51,7 +51,7 @@ func (s *Server) chat(who caller, req *openapi.ChatCompletionRequest) (*reply, e
 		return nil, err
 	}
 	var check checker
-	q.maxTokens = check.limit(req.MaxTokens, req.MaxCompletionTokens, 0)
+	q.maxTokens = check.limit(req.MaxTokens, req.MaxCompletionTokens, 0, 1)
 	top := check.integer("top_logprobs", req.TopLogprobs, 0, 0, maxTop)
 	switch {
 	case flag(req.Logprobs, false):

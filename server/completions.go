@@ -39,13 +39,12 @@ func (s *Server) textReply(who caller, body []byte) (*reply, error) {
 		return nil, err
 	}
 	var check checker
-	g.maxTokens = check.limit(req.MaxTokens, req.MaxCompletionTokens, defaultMaxTokens)
+	g.maxTokens = check.limit(req.MaxTokens, req.MaxCompletionTokens, defaultMaxTokens, 0)
+	g.promptOnly = g.maxTokens == 0
 	g.top = check.integer("logprobs", req.Logprobs, -1, 0, maxTop)
 	echo := flag(req.Echo, false)
-	switch {
-	case echo && g.top >= 0:
-		check.refuse(codeUnsupported, "echo", "together with logprobs is not supported: the prompt's are not computed")
-	case req.Suffix != nil && *req.Suffix != "":
+	g.score = echo && g.top >= 0
+	if req.Suffix != nil && *req.Suffix != "" {
 		check.refuse(codeUnsupported, "suffix", "is not supported")
 	}
 	if best := check.integer("best_of", req.BestOf, g.n, 1, maxChoices); best != g.n {
@@ -87,10 +86,31 @@ func (f *textForm) whole(r *reply, choices []choice) any {
 	for i, c := range choices {
 		out.Choices[i] = openapi.CompletionChoice{Index: i, Text: f.prefix(i) + c.text, FinishReason: &c.finish}
 		if r.top >= 0 {
-			out.Choices[i].Logprobs = f.server.textLogprobs(c.tokens, 0, r.top)
+			out.Choices[i].Logprobs = f.logprobs(i, c)
 		}
 	}
 	return out
+}
+
+// logprobs returns those of a whole choice: of the prompt's tokens, where it is echoed, and the answer's.
+func (f *textForm) logprobs(i int, c choice) *openapi.CompletionLogprobs {
+	if !f.echo {
+		return f.server.textLogprobs(c.tokens, 0, f.reply.top)
+	}
+	p := f.reply.prompts[i/f.reply.n]
+	l := f.server.promptLogprobs(p, c.prompt, f.reply.top)
+	answer := f.server.textLogprobs(c.tokens, utf8.RuneCountInString(p.text), f.reply.top)
+	l.Tokens, l.TokenLogprobs = append(l.Tokens, answer.Tokens...), append(l.TokenLogprobs, answer.TokenLogprobs...)
+	l.TopLogprobs, l.TextOffset = append(l.TopLogprobs, answer.TopLogprobs...), append(l.TextOffset, answer.TextOffset...)
+	return l
+}
+
+// scores are those of the prompt of choice i of a stream.
+func (f *textForm) scores(i int) []runtime.TokenText {
+	if f.reply.scores == nil {
+		return nil // a prompt of one token has none
+	}
+	return f.reply.scores[i]
 }
 
 // prefix is what goes before choice i.
@@ -102,10 +122,15 @@ func (f *textForm) prefix(i int) string {
 }
 
 func (f *textForm) open(b []byte, i int) []byte {
-	if p := f.prefix(i); p != "" {
-		return f.write(b, i, p, nil, "")
+	p := f.prefix(i)
+	if p == "" {
+		return b
 	}
-	return b
+	var l *openapi.CompletionLogprobs
+	if f.reply.top >= 0 {
+		l = f.server.promptLogprobs(f.reply.prompts[i/f.reply.n], f.scores(i), f.reply.top)
+	}
+	return f.write(b, i, p, l, "")
 }
 
 func (f *textForm) part(b []byte, i int, p part) []byte {
@@ -115,15 +140,19 @@ func (f *textForm) part(b []byte, i int, p part) []byte {
 	case p.Text == "" && f.reply.top < 0:
 		return b
 	}
-	return f.write(b, i, p.Text, p.tokens, "")
+	var l *openapi.CompletionLogprobs
+	if f.reply.top >= 0 && len(p.tokens) > 0 {
+		l = f.server.textLogprobs(p.tokens, f.offsets[i], f.reply.top)
+	}
+	return f.write(b, i, p.Text, l, "")
 }
 
 // write appends a chunk.
-func (f *textForm) write(b []byte, i int, text string, tokens []runtime.TokenText, why openapi.FinishReason) []byte {
+func (f *textForm) write(b []byte, i int, text string, l *openapi.CompletionLogprobs, why openapi.FinishReason) []byte {
 	b = jsonvalue.AppendString(append(f.chunk(b, i), `,"text":`...), text)
 	b = append(b, `,"logprobs":`...)
-	if f.reply.top >= 0 && len(tokens) > 0 {
-		b = appendJSON(b, f.server.textLogprobs(tokens, f.offsets[i], f.reply.top))
+	if l != nil {
+		b = appendJSON(b, l)
 	} else {
 		b = append(b, "null"...)
 	}

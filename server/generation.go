@@ -31,8 +31,10 @@ type generation struct {
 	formatted    bool             // the grammar is response_format's
 	stop         []string
 	n            int
-	maxTokens    int // 0: as many as there is room for
-	top          int // -1: no logprobs
+	maxTokens    int  // 0: as many as there is room for
+	promptOnly   bool // no token is sampled
+	score        bool // the prompt's tokens have logprobs, too
+	top          int  // -1: no logprobs
 	noReuse      bool
 	stream       bool
 	includeUsage bool
@@ -177,10 +179,10 @@ func schemaRefusal(err error) error {
 	return refuse(code, e.Param, "%s", e.Reason)
 }
 
-// limit reads the number of tokens under its two names; standard is the default, 0 for none.
-func (c *checker) limit(maxTokens, maxCompletionTokens *int, standard int) int {
-	a := c.integer("max_tokens", maxTokens, standard, 1, maxTokensLimit)
-	b := c.integer("max_completion_tokens", maxCompletionTokens, standard, 1, maxTokensLimit)
+// limit reads the number of tokens, at least least, under its two names; standard is the default, 0 for none.
+func (c *checker) limit(maxTokens, maxCompletionTokens *int, standard, least int) int {
+	a := c.integer("max_tokens", maxTokens, standard, least, maxTokensLimit)
+	b := c.integer("max_completion_tokens", maxCompletionTokens, standard, least, maxTokensLimit)
 	switch {
 	case maxCompletionTokens == nil:
 		return a

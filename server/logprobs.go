@@ -35,14 +35,15 @@ func (s *Server) chatLogprobs(tokens []runtime.TokenText) *openapi.ChatLogprobs 
 // character is.
 func (s *Server) textLogprobs(tokens []runtime.TokenText, offset, top int) *openapi.CompletionLogprobs {
 	l := &openapi.CompletionLogprobs{
-		Tokens: make([]string, len(tokens)), TokenLogprobs: make([]float32, len(tokens)), TextOffset: make([]int, len(tokens)),
+		Tokens: make([]string, len(tokens)), TokenLogprobs: make([]*float32, len(tokens)), TextOffset: make([]int, len(tokens)),
 	}
 	if top > 0 {
 		l.TopLogprobs = make([]map[string]float32, len(tokens))
 	}
 	var open []byte // what there is of a character that is not whole yet
 	for i, t := range tokens {
-		l.Tokens[i], l.TokenLogprobs[i], l.TextOffset[i] = pieceName(t.Bytes), logprob(t.Logprob), offset
+		p := logprob(t.Logprob)
+		l.Tokens[i], l.TokenLogprobs[i], l.TextOffset[i] = pieceName(t.Bytes), &p, offset
 		for open = append(open, t.Bytes...); utf8.FullRune(open); offset++ {
 			_, n := utf8.DecodeRune(open)
 			open = open[n:]
@@ -50,11 +51,55 @@ func (s *Server) textLogprobs(tokens []runtime.TokenText, offset, top int) *open
 		if top > 0 {
 			l.TopLogprobs[i] = make(map[string]float32, len(t.Top))
 			for _, alternative := range t.Top {
-				l.TopLogprobs[i][pieceName(s.model.Piece(alternative.Token, true))] = logprob(alternative.Logprob)
+				name := pieceName(s.model.Piece(alternative.Token, true))
+				if _, likelier := l.TopLogprobs[i][name]; !likelier { // two tokens may have the same text
+					l.TopLogprobs[i][name] = logprob(alternative.Logprob)
+				}
 			}
 		}
 	}
 	return l
+}
+
+// promptLogprobs is textLogprobs of a prompt's tokens. scores are those from the second on: the first has none.
+func (s *Server) promptLogprobs(p prompt, scores []runtime.TokenText, top int) *openapi.CompletionLogprobs {
+	tokens := append([]runtime.TokenText{{Token: p.tokens[0], Bytes: s.model.Piece(p.tokens[0], true)}}, scores...)
+	l := s.textLogprobs(tokens, 0, top)
+	l.TokenLogprobs[0] = nil
+	if top > 0 {
+		l.TopLogprobs[0] = nil
+	}
+	l.TextOffset = tokenOffsets(p.text, tokens)
+	return l
+}
+
+// tokenOffsets returns where the tokens of a text begin in it, in characters. A token that the tokenizer has put there,
+// as it does with BOS and with SentencePiece's first space, takes nothing of the text.
+func tokenOffsets(text string, tokens []runtime.TokenText) []int {
+	offsets := make([]int, len(tokens))
+	at, characters, counted := 0, 0, 0 // counted: the bytes of the characters that are whole before at
+	for i, t := range tokens {
+		for counted < at {
+			_, n := utf8.DecodeRuneInString(text[counted:])
+			if counted+n > at {
+				break
+			}
+			counted += n
+			characters++
+		}
+		offsets[i] = characters
+		piece, rest := string(t.Bytes), text[at:]
+		switch {
+		case strings.HasPrefix(rest, piece):
+			at += len(piece)
+		case i == 0 && !strings.HasPrefix(piece, " "):
+		case strings.HasPrefix(piece, " ") && strings.HasPrefix(rest, piece[1:]):
+			at += len(piece) - 1
+		default: // the tokenizer has normalized the text
+			at += min(len(piece), len(rest))
+		}
+	}
+	return offsets
 }
 
 // pieceName is the name of a token in completions: bytes that are not valid UTF-8 by themselves are written as escapes.

@@ -87,6 +87,7 @@ type choice struct {
 	reasoning string
 	calls     []call
 	tokens    []runtime.TokenText // of the text; with logprobs alone
+	prompt    []runtime.TokenText // the prompt's from the second on, where they are scored
 	finish    openapi.FinishReason
 	stop      string // the stop string that ended it, where one did
 }
@@ -110,6 +111,9 @@ func collect(ctx context.Context, s *runtime.Stream, reader *partReader, tokens 
 		}
 		if err != nil {
 			return c, err
+		}
+		if ev.Prompt != nil {
+			c.prompt = ev.Prompt
 		}
 		parts = reader.read(parts[:0], ev)
 		for _, p := range parts {

@@ -47,6 +47,7 @@ type reply struct {
 	prompts     []prompt
 	parser      func() parser           // of a choice; nil: its text is all content
 	streams     []*runtime.Stream       // prompt by prompt, n each
+	scores      [][]runtime.TokenText   // of a stream's choices that have begun: the prompt's tokens from the second on
 	leave       func([]*runtime.Stream) // ends the request's use of its tenant's quota; nil before
 }
 
@@ -122,7 +123,7 @@ func (s *Server) submit(ctx context.Context, who caller, r *reply) (err error) {
 			sampling.Seed += uint64(i)
 			stream, err := s.engine.Submit(ctx, runtime.Request{
 				Prompt: p.tokens, Adapters: chosen, Sampling: sampling,
-				MaxTokens: r.maxTokens, Stop: r.stop, Top: r.top, NoReuse: r.noReuse,
+				MaxTokens: r.maxTokens, Stop: r.stop, Top: r.top, NoReuse: r.noReuse, Score: r.score, PromptOnly: r.promptOnly,
 				Tenant: asked.Tenant, Priority: asked.Priority, MaxConcurrent: asked.MaxConcurrent,
 			})
 			if err != nil {
@@ -181,6 +182,9 @@ func (r *reply) timings() openapi.Timings {
 	for i, s := range r.streams {
 		u := s.Usage()
 		started, first, finished = earlier(started, u.Started), earlier(first, u.FirstToken), later(finished, u.Finished)
+		if r.promptOnly {
+			first = finished
+		}
 		if i%r.n == 0 {
 			t.CacheN += u.Cached
 			t.PromptN += u.Prompt - u.Cached

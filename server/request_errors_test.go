@@ -111,7 +111,8 @@ var requestErrors = []struct{ url, body, code, param, message string }{
 	{textURL, `{"prompt":[` + strings.Repeat(`"a",`, 64) + `"a"]}`, codeValue, "prompt", "65 entries, at most 64"},
 	{textURL, completion("a", `"suffix":"b"`), codeUnsupported, "suffix", "not supported"},
 	{textURL, completion("a", `"best_of":3`), codeUnsupported, "best_of", "not n"},
-	{textURL, completion("a", `"echo":true,"logprobs":1`), codeUnsupported, "echo", "logprobs"},
+	{textURL, completion("a", `"echo":true,"logprobs":21`), codeValue, "logprobs", "20"},
+	{textURL, completion("a", `"max_tokens":-1`), codeValue, "max_tokens", "0"},
 	{textURL, completion("a", `"logprobs":true`), codeType, "logprobs", "must be an integer, not a boolean"},
 
 	{"/tokenize", `{}`, codeMissing, "content", "missing"},

@@ -165,6 +165,12 @@ func (e *streamWriter) put(it item) error {
 	if it.err != nil {
 		return it.err
 	}
+	if it.event.Prompt != nil { // it comes with the first event
+		if e.reply.scores == nil {
+			e.reply.scores = make([][]runtime.TokenText, len(e.opened))
+		}
+		e.reply.scores[it.choice] = it.event.Prompt
+	}
 	if !e.opened[it.choice] {
 		e.opened[it.choice] = true
 		e.buf = e.reply.open(e.buf, it.choice)

@@ -33,6 +33,9 @@ func TestDecodeRefusesBadRows(t *testing.T) {
 		"an old position":     rowsOf(t, m, 0, 2, tokens),
 		"too many rows":       rowsOf(t, m, 1, 0, make([]runtime.Token, 9)),
 		"a closed sampler":    {{Token: 1, Seq: 0, Pos: 3, Sampler: closed}},
+		"a score beyond":      {{Token: 1, Seq: 0, Pos: 3, Scored: true, Next: 1024}},
+		"a negative score":    {{Token: 1, Seq: 0, Pos: 3, Scored: true, Next: -1}},
+		"scored and sampled":  {{Token: 1, Seq: 0, Pos: 3, Scored: true, Sampler: greedy(t, m)}},
 	} {
 		if _, err := d.Decode(rows); !errors.Is(err, runtime.ErrDecode) {
 			t.Errorf("%s: error %v", name, err)
@@ -63,6 +66,12 @@ func TestLogitsThatAreNoNumbers(t *testing.T) {
 	choices, err := d.Decode([]runtime.Row{{Token: 5, Sampler: greedy(t, m), Top: 1}})
 	if err != nil || len(choices) != 1 || !errors.Is(choices[0].Err, runtime.ErrLogits) {
 		t.Errorf("%+v, %v", choices, err)
+	}
+	for _, row := range []runtime.Row{{Token: 5, Pos: 1, Scored: true, Next: 7}, {Token: 5, Pos: 2, Hidden: true}} {
+		choices, err := d.Decode([]runtime.Row{row})
+		if err != nil || len(choices) != 1 || !errors.Is(choices[0].Err, runtime.ErrLogits) {
+			t.Errorf("%+v gives %+v, %v", row, choices, err)
+		}
 	}
 	if _, err := Load(Options{Path: broken, CheckTensors: true}); !errors.Is(err, ErrLoad) || !strings.Contains(err.Error(), `tensor "blk.1.ffn_up.weight": one of the weights 0 to `) {
 		t.Errorf("with all weights checked: %v", err)

@@ -277,6 +277,7 @@ func (m *Model) describe(o Options, file *quant.File) error {
 			m.facts.Biases[t.Name] = int(t.Dims[0])
 		}
 	}
+	m.facts.Pooling = poolingOf(file, m.facts.Architecture)
 	m.facts.ToolTemplate, _ = file.Metadata.String("tokenizer.chat_template.tool_use")
 	_, untied := file.Tensor("output.weight")
 	m.facts.TiedHead = !untied
@@ -309,6 +310,12 @@ func (m *Model) describe(o Options, file *quant.File) error {
 		C.wall_end_tokens(m.ptr, (*C.int32_t)(&m.ends[0]), C.int32_t(len(m.ends)))
 	}
 	return nil
+}
+
+// poolingOf returns how the file says that embeddings are made, by llama.cpp's numbers.
+func poolingOf(file *quant.File, architecture string) runtime.Pooling {
+	kind, _ := file.Metadata.Uint(architecture + ".pooling_type")
+	return map[uint64]runtime.Pooling{1: runtime.PoolingMean, 2: runtime.PoolingCLS, 3: runtime.PoolingLast}[kind]
 }
 
 // describeTokenizer sets the facts of the tokenizer.

@@ -63,14 +63,28 @@ func (r *Reference) Clear() { C.test_reference_clear(r.ptr) }
 
 // Decode appends tokens and returns the logits of each.
 func (r *Reference) Decode(tokens []runtime.Token) ([][]float32, error) {
-	flat := make([]float32, len(tokens)*r.vocab)
+	return rowsOf(len(tokens), r.vocab, func(out *C.float, e *C.wall_error) C.int {
+		return C.test_reference_decode(r.ptr, (*C.int32_t)(&tokens[0]), C.int(len(tokens)), out, e)
+	})
+}
+
+// Embed appends tokens and returns llama.cpp's own embedding of each, of width numbers, not pooled.
+func (r *Reference) Embed(tokens []runtime.Token, width int) ([][]float32, error) {
+	return rowsOf(len(tokens), width, func(out *C.float, e *C.wall_error) C.int {
+		return C.test_reference_embed(r.ptr, (*C.int32_t)(&tokens[0]), C.int(len(tokens)), out, e)
+	})
+}
+
+// rowsOf returns the n rows that fill writes.
+func rowsOf(n, width int, fill func(out *C.float, e *C.wall_error) C.int) ([][]float32, error) {
+	flat := make([]float32, n*width)
 	var e C.wall_error
-	if C.test_reference_decode(r.ptr, (*C.int32_t)(&tokens[0]), C.int(len(tokens)), (*C.float)(&flat[0]), &e) != C.WALL_OK {
+	if fill((*C.float)(&flat[0]), &e) != C.WALL_OK {
 		return nil, errors.New(C.GoString(&e.text[0]))
 	}
-	out := make([][]float32, len(tokens))
+	out := make([][]float32, n)
 	for i := range out {
-		out[i] = flat[i*r.vocab : (i+1)*r.vocab]
+		out[i] = flat[i*width : (i+1)*width]
 	}
 	return out, nil
 }

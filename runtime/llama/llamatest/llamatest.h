@@ -16,6 +16,9 @@ void test_reference_clear(test_reference * r); // takes all adapters away
 // Appends n tokens; the logits of all of them go to out, (n, vocabulary).
 int test_reference_decode(test_reference * r, const int32_t * tokens, int n, float * out, wall_error * err);
 
+// The same with llama.cpp's own embeddings of the tokens, not pooled: (n, embedding).
+int test_reference_embed(test_reference * r, const int32_t * tokens, int n, float * out, wall_error * err);
+
 // ---- parts of the product --------------------------------------------------------------------------
 // `rows` consecutive rows of one sequence that has n cells with the last of them. q and out are (rows, heads,
 // head_size), k and v float16 (cell, kv_heads, head_size).

@@ -28,6 +28,7 @@ test_reference * test_reference_new(const void * model, int32_t cells, int32_t t
         p.n_threads = p.n_threads_batch = threads;
         p.type_k = p.type_v = kv_type(kv);
         p.flash_attn_type = flash_type(flash);
+        p.pooling_type = LLAMA_POOLING_TYPE_NONE;
         Scope scope(*m->model, nullptr, nullptr); // NF4 weights need their nodes here too; no adapters of ours
         // This version of llama.cpp reuses a graph although the context's adapters have changed. It can only be
         // told not to by the environment, which all threads share.
@@ -58,7 +59,8 @@ int test_reference_add(test_reference * r, const char * path, float scale, wall_
 
 void test_reference_clear(test_reference * r) { llama_clear_adapter_lora(r->context.get()); }
 
-int test_reference_decode(test_reference * r, const int32_t * tokens, int n, float * out, wall_error * err) {
+// Appends n tokens and copies width numbers of each to out, which row(i) returns.
+template <typename F> static int decode(test_reference * r, const int32_t * tokens, int n, int width, float * out, wall_error * err, F row) {
     Call call(r->model->log);
     return guarded(err, (int) WALL_FAILED, [&] {
         Batch b((size_t) n);
@@ -75,12 +77,24 @@ int test_reference_decode(test_reference * r, const int32_t * tokens, int n, flo
         }
         r->position += n;
         for (int i = 0; i < n; i++) {
-            const float * l = llama_get_logits_ith(r->context.get(), i);
+            const float * l = row(i);
             if (!l) {
-                throw std::runtime_error("no logits");
+                throw std::runtime_error("row " + std::to_string(i) + " has no result");
             }
-            std::copy(l, l + r->model->n_vocab(), out + (size_t) i*r->model->n_vocab());
+            std::copy(l, l + width, out + (size_t) i*width);
         }
         return (int) WALL_OK;
     });
+}
+
+int test_reference_decode(test_reference * r, const int32_t * tokens, int n, float * out, wall_error * err) {
+    return decode(r, tokens, n, r->model->n_vocab(), out, err, [&](int i) { return llama_get_logits_ith(r->context.get(), i); });
+}
+
+int test_reference_embed(test_reference * r, const int32_t * tokens, int n, float * out, wall_error * err) {
+    llama_set_embeddings(r->context.get(), true);
+    const int width = llama_model_n_embd(r->model->handle);
+    const int code = decode(r, tokens, n, width, out, err, [&](int i) { return llama_get_embeddings_ith(r->context.get(), i); });
+    llama_set_embeddings(r->context.get(), false);
+    return code;
 }
