@@ -113,6 +113,9 @@ type ServerInterface interface {
 	// CreateCompletion Continue a text.
 	// (POST /v1/completions)
 	CreateCompletion(c *fiber.Ctx) error
+	// CreateEmbedding Embed texts.
+	// (POST /v1/embeddings)
+	CreateEmbedding(c *fiber.Ctx) error
 	// ListFiles The uploaded files, newest first.
 	// (GET /v1/files)
 	ListFiles(c *fiber.Ctx, params ListFilesParams) error
@@ -1020,6 +1023,24 @@ func (siw *ServerInterfaceWrapper) CreateCompletion(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// CreateEmbedding operation middleware
+func (siw *ServerInterfaceWrapper) CreateEmbedding(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.CreateEmbedding(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // ListFiles operation middleware
 func (siw *ServerInterfaceWrapper) ListFiles(c *fiber.Ctx) error {
 
@@ -1578,6 +1599,8 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Post(options.BaseURL+"/v1/chat/completions", wrapper.CreateChatCompletion)
 
 	router.Post(options.BaseURL+"/v1/completions", wrapper.CreateCompletion)
+
+	router.Post(options.BaseURL+"/v1/embeddings", wrapper.CreateEmbedding)
 
 	router.Get(options.BaseURL+"/v1/models", wrapper.ListModels)
 

@@ -490,6 +490,70 @@ type DetokenizeRequest struct {
 	Tokens []int32 `json:"tokens"`
 }
 
+// Embedding defines model for Embedding.
+type Embedding struct {
+	// Object Always embedding.
+	Object string `json:"object"`
+
+	// Index Which input it is of.
+	Index int `json:"index"`
+
+	// Embedding As encoding_format says.
+	Embedding json.RawMessage `json:"embedding"`
+}
+
+// EmbeddingList defines model for EmbeddingList.
+type EmbeddingList struct {
+	// Object Always list.
+	Object string `json:"object"`
+
+	// Data An embedding for each input.
+	Data []Embedding `json:"data"`
+
+	// Model What the request named, or the base model's id.
+	Model string `json:"model"`
+
+	// Adapter The adapter version that answered, as `name@version`; a list of them for a sum, with `*scale` where it is not 1; null for the base.
+	Adapter *AnsweredBy    `json:"adapter"`
+	Usage   EmbeddingUsage `json:"usage"`
+}
+
+// EmbeddingRequest defines model for EmbeddingRequest.
+type EmbeddingRequest struct {
+	// Adapter As in completions.
+	Adapter json.RawMessage `json:"adapter,omitempty"`
+
+	// Dimensions Give this many of the numbers, the first ones, brought to length 1 again; at most as many as the model has.
+	Dimensions *int `json:"dimensions,omitempty"`
+
+	// EncodingFormat Numbers, or base64 of their bytes: 32-bit floats, the lowest byte first.
+	EncodingFormat *string `json:"encoding_format,omitempty"`
+
+	// Input A text, a list of up to 2,048 texts, a list of token ids, or a list of up to 2,048 of those.
+	Input json.RawMessage `json:"input"`
+
+	// Lora As in completions.
+	Lora json.RawMessage `json:"lora,omitempty"`
+
+	// LoraPath As in completions.
+	LoraPath json.RawMessage `json:"lora_path,omitempty"`
+
+	// Model As in completions.
+	Model *string `json:"model,omitempty"`
+
+	// User Not used.
+	User *string `json:"user,omitempty"`
+}
+
+// EmbeddingUsage defines model for EmbeddingUsage.
+type EmbeddingUsage struct {
+	// PromptTokens Tokens of the inputs.
+	PromptTokens int `json:"prompt_tokens"`
+
+	// TotalTokens The same.
+	TotalTokens int `json:"total_tokens"`
+}
+
 // Error defines model for Error.
 type Error struct {
 	// Message What went wrong.
@@ -2108,6 +2172,9 @@ type CreateChatCompletionJSONRequestBody = ChatCompletionRequest
 
 // CreateCompletionJSONRequestBody defines body for CreateCompletion for application/json ContentType.
 type CreateCompletionJSONRequestBody = CompletionRequest
+
+// CreateEmbeddingJSONRequestBody defines body for CreateEmbedding for application/json ContentType.
+type CreateEmbeddingJSONRequestBody = EmbeddingRequest
 
 // CreateFileMultipartRequestBody defines body for CreateFile for multipart/form-data ContentType.
 type CreateFileMultipartRequestBody = FileUpload

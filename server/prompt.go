@@ -18,39 +18,46 @@ type prompt struct {
 	text   string // for echo
 }
 
-// prompts reads the prompt field: a text, a list of texts, a list of token ids, or a list of those.
-func (s *Server) prompts(raw json.RawMessage) ([]prompt, error) {
+// promptField is a field that holds texts or tokens.
+type promptField struct {
+	name   string
+	most   int // entries of a list
+	encode func(string) ([]runtime.Token, error)
+}
+
+// prompts reads such a field: a text, a list of texts, a list of token ids, or a list of those.
+func (s *Server) prompts(raw json.RawMessage, f promptField) ([]prompt, error) {
 	switch kind := jsonvalue.Kind(raw); kind {
 	case "null":
-		return nil, refuse(codeMissing, "prompt", "is missing")
+		return nil, refuse(codeMissing, f.name, "is missing")
 	case "string":
-		p, err := s.textPrompt(raw, "prompt")
+		p, err := s.textPrompt(raw, f.name, f.encode)
 		return []prompt{p}, err
 	case "array":
 	default:
-		return nil, refuse(codeType, "prompt", "must be a string or an array, not %s", jsonvalue.Article(kind))
+		return nil, refuse(codeType, f.name, "must be a string or an array, not %s", jsonvalue.Article(kind))
 	}
 	var list []json.RawMessage
-	if err := decodeField(raw, "prompt", &list); err != nil {
+	if err := decodeField(raw, f.name, &list); err != nil {
 		return nil, err
 	}
 	if len(list) == 0 {
-		return nil, refuse(codeValue, "prompt", "is an empty array")
+		return nil, refuse(codeValue, f.name, "is an empty array")
 	}
 	if jsonvalue.Kind(list[0]) == "number" {
-		p, err := s.tokenPrompt(raw, "prompt")
+		p, err := s.tokenPrompt(raw, f.name)
 		return []prompt{p}, err
 	}
-	if len(list) > maxPrompts {
-		return nil, refuse(codeValue, "prompt", "has %d entries, at most %d are read", len(list), maxPrompts)
+	if len(list) > f.most {
+		return nil, refuse(codeValue, f.name, "has %d entries, at most %d are read", len(list), f.most)
 	}
 	ps := make([]prompt, len(list))
 	for i, entry := range list {
-		param := fmt.Sprintf("prompt[%d]", i)
+		param := fmt.Sprintf("%s[%d]", f.name, i)
 		var err error
 		switch kind := jsonvalue.Kind(entry); kind {
 		case "string":
-			ps[i], err = s.textPrompt(entry, param)
+			ps[i], err = s.textPrompt(entry, param, f.encode)
 		case "array":
 			ps[i], err = s.tokenPrompt(entry, param)
 		default:
@@ -65,19 +72,19 @@ func (s *Server) prompts(raw json.RawMessage) ([]prompt, error) {
 
 // textPrompt tokenises a text, in which control tokens count: whoever writes a raw prompt writes all of it. One that
 // begins with BOS gets no other one.
-func (s *Server) textPrompt(raw json.RawMessage, param string) (prompt, error) {
+func (s *Server) textPrompt(raw json.RawMessage, param string, encode func(string) ([]runtime.Token, error)) (prompt, error) {
 	var p prompt
 	if err := decodeField(raw, param, &p.text); err != nil {
 		return p, err
 	}
 	err := s.fits(p.text)
 	if err == nil {
-		p.tokens, err = s.template.EncodeText(p.text)
+		p.tokens, err = encode(p.text)
 	}
 	if err != nil {
 		return p, withParam(param, err)
 	}
-	if len(p.tokens) == 0 {
+	if len(p.tokens) == 0 || p.text == "" {
 		return p, refuse(codeValue, param, "is empty")
 	}
 	return p, nil

@@ -10,6 +10,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,6 +58,10 @@ type Options struct {
 	// Trainable returns an error wrapping runtime.ErrTrain where the base cannot be trained; nil: it can.
 	Trainable func() error
 
+	// Pooling is how the hidden states of a text become its embedding; PoolingNone: as the model's file says, or else the
+	// last token's.
+	Pooling runtime.Pooling
+
 	Name       string            // the base model's id
 	Aliases    []string          // further names of the base model
 	Tenants    *tenants.Registry // of --keys; may be nil
@@ -93,6 +98,7 @@ type Server struct {
 	bodies   *bodies
 	numbers  numbering
 
+	pooling   runtime.Pooling
 	jobs      *training.Queue
 	files     *training.Files
 	trainable func() error
@@ -138,7 +144,8 @@ func New(o Options) *Server {
 		engine: o.Engine, model: o.Engine.Model(), template: o.Template, store: o.Store, cache: o.Cache,
 		metrics: o.Metrics, importer: o.Import, fetcher: o.Fetch, fetches: make(chan struct{}, maxFetches), log: o.Log, keys: newKeyring(o.Keys),
 		tenants: o.Tenants, sites: newSites(o.Hosts, o.Origins), bodies: newBodies(o.BodyMemory),
-		jobs: o.Jobs, files: o.Files, trainable: o.Trainable, maxDataset: o.MaxData,
+		pooling: cmp.Or(o.Pooling, o.Engine.Model().Facts().Pooling, runtime.PoolingLast),
+		jobs:    o.Jobs, files: o.Files, trainable: o.Trainable, maxDataset: o.MaxData,
 		name: o.Name, ids: append([]string{o.Name}, o.Aliases...), context: o.Engine.Context(),
 		maxBody: o.MaxBody, maxUpload: o.MaxUpload, tempDir: o.TempDir, uploads: o.Uploads, version: o.Version, started: time.Now(),
 		merging: make(chan struct{}, 1),

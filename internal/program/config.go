@@ -43,6 +43,7 @@ type Config struct {
 	KVType         string
 	FlashAttention string
 	Backend        string // of adapters
+	Pooling        string // auto, mean, last, cls
 	NF4            string
 	CheckTensors   bool
 	Grouped        bool

@@ -84,7 +84,7 @@ wall_device::wall_device(std::shared_ptr<const Model> m, const wall_device_optio
         call.fail("the context could not be created");
     }
     if (!memory()) {
-        throw std::runtime_error("the model has no KV cache: it cannot generate text");
+        throw std::runtime_error("the model has no KV cache: models that only encode, such as BERT, are not served");
     }
     ggml_threadpool_params t = ggml_threadpool_params_default(o.threads);
     t.poll = (uint32_t) o.poll;
