@@ -52,7 +52,7 @@ func (s *Server) CreateEmbedding(c *fiber.Ctx) error {
 	defer stop()
 	out, err := s.embed(ctx, who, e)
 	if errors.Is(err, runtime.ErrContextLength) {
-		err = at("input", err)
+		err = withParam("input", err)
 	}
 	if err != nil {
 		return cause(ctx, err)
@@ -95,7 +95,7 @@ func (s *Server) embeddedText(text string) ([]runtime.Token, error) {
 
 // embed computes the embeddings, some at once and in their order.
 func (s *Server) embed(ctx context.Context, who caller, e *embedding) (*openapi.EmbeddingList, error) {
-	leave, err := enter(who, min(len(e.inputs), maxConcurrentInputs))
+	leave, err := admitAnswers(who, min(len(e.inputs), maxConcurrentInputs))
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // embed asks for embeddings and returns their numbers.
-func (h *house) embed(body string) (openapi.EmbeddingList, [][]float32) {
+func (h *testServer) embed(body string) (openapi.EmbeddingList, [][]float32) {
 	h.t.Helper()
 	var list openapi.EmbeddingList
 	h.post("/v1/embeddings", body, &list)
@@ -141,7 +141,7 @@ func TestEmbeddingsRefuse(t *testing.T) {
 		{`{"input":"a","dimensions":9}`, "dimensions", "8"},
 		{`{"input":"a","dimensions":0}`, "dimensions", "1"},
 		{`{"input":"a","encoding_format":"int8"}`, "encoding_format", "float or base64"},
-		{`{"input":"a","lora":[{"id":0,"scale":1}]}`, "lora", "llama-server"},
+		{`{"input":"a","lora_path":"x"}`, "lora_path", "SGLang"},
 		{`{"input":"` + strings.Repeat("a", 5000) + `"}`, "input", "maximum context length"},
 	} {
 		var e openapi.ErrorResponse

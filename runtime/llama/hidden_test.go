@@ -40,7 +40,7 @@ func askAll(t *testing.T, d *Device, seq, n int, tokens []runtime.Token, ask fun
 		}
 		at = end
 	}
-	if _, err := d.Forget(seq, 0); err != nil {
+	if _, err := d.Truncate(seq, 0); err != nil {
 		t.Fatal(err)
 	}
 	return out
@@ -74,7 +74,7 @@ func TestHiddenStatesAreStockEmbeddings(t *testing.T) {
 			}
 			for _, ubatch := range []int{512, 4} {
 				d := openDevice(t, m, proofDevice(Fused, ubatch))
-				if err := d.Place(1, mix); err != nil {
+				if err := d.SetAdapters(1, mix); err != nil {
 					t.Fatal(err)
 				}
 				got := askAll(t, d, 1, 7, tokens, func(r *runtime.Row) { r.Hidden = true })
@@ -103,7 +103,7 @@ func TestHiddenStatesOfMergedWeights(t *testing.T) {
 	tokens := streams(tiny.vocab)[3].tokens
 	n := openModel(t, Options{Path: merged})
 	d, e := openDevice(t, m, proofDevice(Fused, 512)), openDevice(t, n, proofDevice(Fused, 512))
-	if err := d.Place(0, []runtime.Term{{Packed: pack(t, m, terms[0].lora), Scale: 1}}); err != nil {
+	if err := d.SetAdapters(0, []runtime.Term{{Packed: pack(t, m, terms[0].lora), Scale: 1}}); err != nil {
 		t.Fatal(err)
 	}
 	hidden := func(r *runtime.Row) { r.Hidden = true }
@@ -184,7 +184,7 @@ func TestHiddenStatesChangeNothingElse(t *testing.T) {
 			t.Fatal(err)
 		}
 		for seq := range 2 {
-			if _, err := d.Forget(seq, 0); err != nil {
+			if _, err := d.Truncate(seq, 0); err != nil {
 				t.Fatal(err)
 			}
 		}
