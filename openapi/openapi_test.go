@@ -22,7 +22,7 @@ func load(t *testing.T) *openapi3.T {
 
 // requestShapes are the schemas of what clients send.
 var requestShapes = []string{
-	"GenerationParameters", "AdapterChoice", "LoraChoice", "ChatCompletionRequest", "CompletionRequest", "ChatMessage", "TextPart",
+	"GenerationParameters", "AdapterChoice", "LoraChoice", "MessagesRequest", "ChatCompletionRequest", "CompletionRequest", "ChatMessage", "TextPart",
 	"AdapterPath", "AdapterUpload", "LoadLora", "UnloadLora", "MergeRequest", "MergePart", "TokenizeRequest", "DetokenizeRequest",
 	"TrainingParameters", "TrainRequest", "TrainForm", "FineTuningRequest", "FineTuningParameters", "FileUpload",
 }
@@ -74,7 +74,7 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-// Every operation has a tag that the page shows, and every error has the one shape.
+// Every operation has a tag that the page shows, and every error has the one shape of its API.
 func TestEveryOperationIsWhole(t *testing.T) {
 	doc := load(t)
 	for path, item := range doc.Paths.Map() {
@@ -82,11 +82,15 @@ func TestEveryOperationIsWhole(t *testing.T) {
 			if len(o.Tags) != 1 || doc.Tags.Get(o.Tags[0]) == nil {
 				t.Errorf("%s %s: one tag of the list is needed, not %v", method, path, o.Tags)
 			}
+			shape := "/ErrorResponse"
+			if strings.HasPrefix(path, "/v1/messages") {
+				shape = "/MessagesErrorResponse"
+			}
 			for status, r := range o.Responses.Map() {
 				if status >= "400" {
 					m := r.Value.Content.Get("application/json")
-					if m == nil || !strings.HasSuffix(m.Schema.Ref, "/ErrorResponse") {
-						t.Errorf("%s %s: status %s is not an ErrorResponse", method, path, status)
+					if m == nil || !strings.HasSuffix(m.Schema.Ref, shape) {
+						t.Errorf("%s %s: status %s is not of the shape %s", method, path, status, shape)
 					}
 				}
 			}

@@ -152,6 +152,12 @@ type ServerInterface interface {
 	// LoadLoraAdapter Register an adapter, in vLLM's words.
 	// (POST /v1/load_lora_adapter)
 	LoadLoraAdapter(c *fiber.Ctx) error
+	// CreateMessage Answer a conversation, in Anthropic's shape.
+	// (POST /v1/messages)
+	CreateMessage(c *fiber.Ctx) error
+	// CountMessageTokens Count the tokens of a conversation's prompt, in Anthropic's shape.
+	// (POST /v1/messages/count_tokens)
+	CountMessageTokens(c *fiber.Ctx) error
 	// ListModels The base model and every registered adapter, whether it is in memory or not.
 	// (GET /v1/models)
 	ListModels(c *fiber.Ctx) error
@@ -1479,6 +1485,42 @@ func (siw *ServerInterfaceWrapper) LoadLoraAdapter(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// CreateMessage operation middleware
+func (siw *ServerInterfaceWrapper) CreateMessage(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.CreateMessage(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// CountMessageTokens operation middleware
+func (siw *ServerInterfaceWrapper) CountMessageTokens(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.CountMessageTokens(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // ListModels operation middleware
 func (siw *ServerInterfaceWrapper) ListModels(c *fiber.Ctx) error {
 
@@ -1601,6 +1643,10 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Post(options.BaseURL+"/v1/completions", wrapper.CreateCompletion)
 
 	router.Post(options.BaseURL+"/v1/embeddings", wrapper.CreateEmbedding)
+
+	router.Post(options.BaseURL+"/v1/messages", wrapper.CreateMessage)
+
+	router.Post(options.BaseURL+"/v1/messages/count_tokens", wrapper.CountMessageTokens)
 
 	router.Get(options.BaseURL+"/v1/models", wrapper.ListModels)
 

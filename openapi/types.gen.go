@@ -484,6 +484,47 @@ type CompletionRequest struct {
 	Suffix *string `json:"suffix,omitempty"`
 }
 
+// ContentBlock A block of a message.
+type ContentBlock struct {
+	// Content Of tool_result: a text or blocks of text.
+	Content *ContentBlock_Content `json:"content,omitempty"`
+
+	// Id Of tool_use.
+	Id *string `json:"id,omitempty"`
+
+	// Input Of tool_use: the arguments.
+	Input *map[string]interface{} `json:"input,omitempty"`
+
+	// IsError Of tool_result: the model is told that it is an error.
+	IsError *bool `json:"is_error,omitempty"`
+
+	// Name Of tool_use: the tool.
+	Name *string `json:"name,omitempty"`
+
+	// Text Of text.
+	Text *string `json:"text,omitempty"`
+
+	// Thinking Of thinking.
+	Thinking *string `json:"thinking,omitempty"`
+
+	// ToolUseId Of tool_result: the id of the call.
+	ToolUseId *string `json:"tool_use_id,omitempty"`
+
+	// Type What it is. Others are refused.
+	Type string `json:"type"`
+}
+
+// ContentBlockContent0 defines model for ContentBlock.Content.0.
+type ContentBlockContent0 = string
+
+// ContentBlockContent1 defines model for ContentBlock.Content.1.
+type ContentBlockContent1 = []TextPart
+
+// ContentBlock_Content Of tool_result: a text or blocks of text.
+type ContentBlock_Content struct {
+	union json.RawMessage
+}
+
 // DetokenizeRequest defines model for DetokenizeRequest.
 type DetokenizeRequest struct {
 	// Tokens Token ids of the vocabulary.
@@ -1089,6 +1130,236 @@ type MergeRequest struct {
 
 	// Seed Of the values that dare_linear and dare_ties drop; the same seed gives the same adapter.
 	Seed *int64 `json:"seed,omitempty"`
+}
+
+// Message defines model for Message.
+type Message struct {
+	// Id A name of this answer.
+	Id string `json:"id"`
+
+	// Type Always message.
+	Type string `json:"type"`
+
+	// Role Always assistant.
+	Role string `json:"role"`
+
+	// Model What the request named.
+	Model string `json:"model"`
+
+	// Content The blocks of the answer.
+	Content []MessageBlock `json:"content"`
+
+	// StopReason Why it ended; null in message_start.
+	StopReason *string `json:"stop_reason"`
+
+	// StopSequence The one of stop_sequences that ended it.
+	StopSequence *string      `json:"stop_sequence"`
+	Usage        MessageUsage `json:"usage"`
+
+	// Adapter The adapter version that answered, as `name@version`; a list of them for a sum, with `*scale` where it is not 1; null for the base.
+	Adapter *AnsweredBy `json:"adapter"`
+}
+
+// MessageBlock A block of an answer.
+type MessageBlock struct {
+	// Type What it is.
+	Type string `json:"type"`
+
+	// Text Of text.
+	Text *string `json:"text,omitempty"`
+
+	// Thinking Of thinking.
+	Thinking *string `json:"thinking,omitempty"`
+
+	// Signature Of thinking: always empty.
+	Signature *string `json:"signature,omitempty"`
+
+	// Id Of tool_use.
+	Id *string `json:"id,omitempty"`
+
+	// Name Of tool_use: the tool.
+	Name *string `json:"name,omitempty"`
+
+	// Input Of tool_use: the arguments.
+	Input json.RawMessage `json:"input,omitempty"`
+}
+
+// MessageEvent An event of a stream.
+type MessageEvent struct {
+	// ContentBlock Of content_block_start: the block, empty.
+	ContentBlock *struct {
+		// Embedded struct due to allOf(#/components/schemas/MessageBlock)
+		MessageBlock `yaml:",inline"`
+	} `json:"content_block,omitempty"`
+
+	// Delta Of content_block_delta: `text_delta` with text, `thinking_delta` with thinking, `input_json_delta` with partial_json. Of message_delta: stop_reason and stop_sequence.
+	Delta *map[string]interface{} `json:"delta,omitempty"`
+
+	// Error Of error: what went wrong.
+	Error *struct {
+		// Embedded struct due to allOf(#/components/schemas/MessagesError)
+		MessagesError `yaml:",inline"`
+	} `json:"error,omitempty"`
+
+	// Index Of the events of blocks: which.
+	Index *int `json:"index,omitempty"`
+
+	// Message Of message_start: the answer without content.
+	Message *struct {
+		// Embedded struct due to allOf(#/components/schemas/Message)
+		Message `yaml:",inline"`
+	} `json:"message,omitempty"`
+
+	// Type What has happened.
+	Type string `json:"type"`
+
+	// Usage Of message_delta: the usage in all.
+	Usage *struct {
+		// Embedded struct due to allOf(#/components/schemas/MessageUsage)
+		MessageUsage `yaml:",inline"`
+	} `json:"usage,omitempty"`
+}
+
+// MessageOutput The form of the answer.
+type MessageOutput struct {
+	// Format `{"type": "json_schema", "schema": ...}`: the answer is JSON that the schema allows.
+	Format *map[string]interface{} `json:"format,omitempty"`
+}
+
+// MessageThinking Whether the model thinks before it answers, for models whose chat template has a choice.
+type MessageThinking struct {
+	// BudgetTokens Not enforced: max_tokens bounds thinking and answer together.
+	BudgetTokens *int `json:"budget_tokens,omitempty"`
+
+	// Type enabled and adaptive are the same here.
+	Type string `json:"type"`
+}
+
+// MessageTokens defines model for MessageTokens.
+type MessageTokens struct {
+	// InputTokens Tokens of the prompt.
+	InputTokens int `json:"input_tokens"`
+}
+
+// MessageTool defines model for MessageTool.
+type MessageTool struct {
+	// Description What it does.
+	Description *string `json:"description,omitempty"`
+
+	// InputSchema The JSON schema of its arguments.
+	InputSchema map[string]interface{} `json:"input_schema"`
+
+	// Name What it is called by.
+	Name string `json:"name"`
+
+	// Strict As in a chat completion.
+	Strict *bool `json:"strict,omitempty"`
+
+	// Type The server runs no tools itself: others are refused.
+	Type *string `json:"type,omitempty"`
+}
+
+// MessageToolChoice Which tools the answer must call.
+type MessageToolChoice struct {
+	// DisableParallelToolUse At most one call.
+	DisableParallelToolUse *bool `json:"disable_parallel_tool_use,omitempty"`
+
+	// Name Of the tool.
+	Name *string `json:"name,omitempty"`
+
+	// Type any: some tool; tool: the one that name says.
+	Type string `json:"type"`
+}
+
+// MessageTurn defines model for MessageTurn.
+type MessageTurn struct {
+	// Content A text, or blocks.
+	Content json.RawMessage `json:"content"`
+
+	// Role Who says it.
+	Role string `json:"role"`
+}
+
+// MessageUsage defines model for MessageUsage.
+type MessageUsage struct {
+	// InputTokens Tokens of the prompt that were computed.
+	InputTokens int `json:"input_tokens"`
+
+	// CacheCreationInputTokens Always 0.
+	CacheCreationInputTokens int `json:"cache_creation_input_tokens"`
+
+	// CacheReadInputTokens Tokens of the prompt that were taken from the prefix cache.
+	CacheReadInputTokens int `json:"cache_read_input_tokens"`
+
+	// OutputTokens Tokens of the answer.
+	OutputTokens int `json:"output_tokens"`
+}
+
+// MessagesError defines model for MessagesError.
+type MessagesError struct {
+	// Type invalid_request_error, authentication_error, permission_error, not_found_error, request_too_large, rate_limit_error, api_error, timeout_error or overloaded_error.
+	Type string `json:"type"`
+
+	// Message What went wrong.
+	Message string `json:"message"`
+}
+
+// MessagesErrorResponse defines model for MessagesErrorResponse.
+type MessagesErrorResponse struct {
+	// Type Always error.
+	Type  string        `json:"type"`
+	Error MessagesError `json:"error"`
+
+	// RequestId The X-Request-Id.
+	RequestId *string `json:"request_id,omitempty"`
+}
+
+// MessagesRequest defines model for MessagesRequest.
+type MessagesRequest struct {
+	// Adapter As in a chat completion.
+	Adapter json.RawMessage `json:"adapter,omitempty"`
+
+	// Lora As in a chat completion.
+	Lora json.RawMessage `json:"lora,omitempty"`
+
+	// MaxTokens Most tokens of the answer. Needed for an answer, and ignored where tokens are counted.
+	MaxTokens *int `json:"max_tokens,omitempty"`
+
+	// Messages The conversation so far, oldest first.
+	Messages []json.RawMessage `json:"messages"`
+
+	// Metadata Ignored.
+	Metadata json.RawMessage `json:"metadata,omitempty"`
+
+	// Model As in a chat completion.
+	Model        string          `json:"model"`
+	OutputConfig json.RawMessage `json:"output_config,omitempty"`
+
+	// Seed As in a chat completion.
+	Seed *int64 `json:"seed,omitempty"`
+
+	// StopSequences The answer ends before the first of these.
+	StopSequences json.RawMessage `json:"stop_sequences,omitempty"`
+
+	// Stream Answer with server-sent events.
+	Stream *bool `json:"stream,omitempty"`
+
+	// System The system prompt, a text or blocks of text, each of which is a paragraph.
+	System json.RawMessage `json:"system,omitempty"`
+
+	// Temperature As in a chat completion.
+	Temperature *float32        `json:"temperature,omitempty"`
+	Thinking    json.RawMessage `json:"thinking,omitempty"`
+	ToolChoice  json.RawMessage `json:"tool_choice,omitempty"`
+
+	// Tools What the model may call.
+	Tools []json.RawMessage `json:"tools,omitempty"`
+
+	// TopK As in a chat completion.
+	TopK *int `json:"top_k,omitempty"`
+
+	// TopP As in a chat completion.
+	TopP *float32 `json:"top_p,omitempty"`
 }
 
 // Model defines model for Model.
@@ -2011,6 +2282,9 @@ type Deadline = ErrorResponse
 // Forbidden defines model for Forbidden.
 type Forbidden = ErrorResponse
 
+// MessagesFailed defines model for MessagesFailed.
+type MessagesFailed = MessagesErrorResponse
+
 // NoSpace defines model for NoSpace.
 type NoSpace = ErrorResponse
 
@@ -2185,8 +2459,76 @@ type CreateFineTuningJobJSONRequestBody = FineTuningRequest
 // LoadLoraAdapterJSONRequestBody defines body for LoadLoraAdapter for application/json ContentType.
 type LoadLoraAdapterJSONRequestBody = LoadLora
 
+// CreateMessageJSONRequestBody defines body for CreateMessage for application/json ContentType.
+type CreateMessageJSONRequestBody = MessagesRequest
+
+// CountMessageTokensJSONRequestBody defines body for CountMessageTokens for application/json ContentType.
+type CountMessageTokensJSONRequestBody = MessagesRequest
+
 // UnloadLoraAdapterJSONRequestBody defines body for UnloadLoraAdapter for application/json ContentType.
 type UnloadLoraAdapterJSONRequestBody = UnloadLora
+
+// AsContentBlockContent0 returns the union data inside the ContentBlock_Content as a ContentBlockContent0
+func (t ContentBlock_Content) AsContentBlockContent0() (ContentBlockContent0, error) {
+	var body ContentBlockContent0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromContentBlockContent0 overwrites any union data inside the ContentBlock_Content as the provided ContentBlockContent0
+func (t *ContentBlock_Content) FromContentBlockContent0(v ContentBlockContent0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeContentBlockContent0 performs a merge with any union data inside the ContentBlock_Content, using the provided ContentBlockContent0
+func (t *ContentBlock_Content) MergeContentBlockContent0(v ContentBlockContent0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsContentBlockContent1 returns the union data inside the ContentBlock_Content as a ContentBlockContent1
+func (t ContentBlock_Content) AsContentBlockContent1() (ContentBlockContent1, error) {
+	var body ContentBlockContent1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromContentBlockContent1 overwrites any union data inside the ContentBlock_Content as the provided ContentBlockContent1
+func (t *ContentBlock_Content) FromContentBlockContent1(v ContentBlockContent1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeContentBlockContent1 performs a merge with any union data inside the ContentBlock_Content, using the provided ContentBlockContent1
+func (t *ContentBlock_Content) MergeContentBlockContent1(v ContentBlockContent1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ContentBlock_Content) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ContentBlock_Content) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
 
 // AsTrainingParametersLayersToTransform0 returns the union data inside the TrainingParameters_LayersToTransform as a TrainingParametersLayersToTransform0
 func (t TrainingParameters_LayersToTransform) AsTrainingParametersLayersToTransform0() (TrainingParametersLayersToTransform0, error) {

@@ -46,13 +46,16 @@ func (s *Server) authorize(c *fiber.Ctx) error {
 	}
 	scheme, key, _ := strings.Cut(c.Get(fiber.HeaderAuthorization), " ")
 	key = strings.TrimSpace(key)
+	if scheme == "" { // Anthropic's clients send the key so
+		scheme, key = "Bearer", c.Get("X-Api-Key")
+	}
 	if who, known := s.identify(key); known && strings.EqualFold(scheme, "Bearer") {
 		if err := s.admit(c, who); err != nil {
 			return err
 		}
 		return c.Next()
 	}
-	message := "an API key is needed: Authorization: Bearer KEY"
+	message := "an API key is needed: Authorization: Bearer KEY, or X-Api-Key: KEY"
 	if key != "" {
 		message = "the API key is not one of this server's"
 	}

@@ -32,6 +32,9 @@ func conform(method, path string, r response) error {
 	}
 	stated := item.GetOperation(method).Responses.Status(r.status)
 	if stated == nil {
+		stated = item.GetOperation(method).Responses.Default()
+	}
+	if stated == nil {
 		return fmt.Errorf("%s %s: status %d is not in openapi.yaml: %s", method, path, r.status, r.body)
 	}
 	if len(stated.Value.Content) == 0 && len(r.body) == 0 {

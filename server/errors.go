@@ -244,7 +244,7 @@ func (s *Server) fail(c *fiber.Ctx, err error) error {
 	hideOthers(callerOf(c), err)
 	var limit *tenants.LimitError
 	if errors.As(err, &limit) {
-		return sendJSON(c, http.StatusTooManyRequests, openapi.ErrorResponse{Error: rateLimitError(c, limit)})
+		return sendError(c, http.StatusTooManyRequests, rateLimitError(c, limit))
 	}
 	status, e := describe(err)
 	if status == http.StatusTooManyRequests || errors.Is(err, disk.ErrBusy) || errors.Is(err, errBusy) {
@@ -252,6 +252,14 @@ func (s *Server) fail(c *fiber.Ctx, err error) error {
 	}
 	if status >= 500 && !errors.Is(err, errBusy) { // which is as ordinary as a full queue
 		s.log.Error().Err(err).Str("request", requestID(c)).Str("method", c.Method()).Str("path", c.Path()).Int("status", status).Msg("request failed")
+	}
+	return sendError(c, status, e)
+}
+
+// sendError answers with an error in the shape of the API that was asked.
+func sendError(c *fiber.Ctx, status int, e openapi.Error) error {
+	if path := c.Path(); path == "/v1/messages" || strings.HasPrefix(path, "/v1/messages/") {
+		return sendJSON(c, status, messagesError(status, e, requestID(c)))
 	}
 	return sendJSON(c, status, openapi.ErrorResponse{Error: e})
 }
