@@ -125,7 +125,7 @@ func TestTheProgramHasNoTestPackages(t *testing.T) {
 	}
 }
 
-func TestOnlyTheWallsSpeakC(t *testing.T) {
+func TestOnlyTheBindingsImportC(t *testing.T) {
 	for _, im := range importsOfHouse(t) {
 		if im.path == "C" && !slices.Contains(cRooms, im.room) {
 			t.Errorf("%s imports \"C\": that belongs to %v", im.file, cRooms)

@@ -11,7 +11,7 @@ import (
 // Kind says what an Element is.
 type Kind uint32
 
-// The kinds. runtime/llama/wall.h has the same numbers.
+// The kinds. runtime/llama/c_api.h has the same numbers.
 const (
 	End      Kind = iota // of a rule
 	Or                   // between two alternatives of a rule

@@ -11,7 +11,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// This file is the seam between the text that the engine makes and the forms that write answers: it divides the text of
+// This file connects the text that the engine makes and the forms that write answers: it divides the text of
 // a choice into parts.
 
 // part is a piece of a choice, in the order that calls.Kind describes. The forms write parts.

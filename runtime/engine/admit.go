@@ -104,7 +104,7 @@ func (e *Engine) willBeCached(t *task) bool {
 }
 
 // start puts a task whose adapters are acquired into its sequence, which is empty or holds the prefix that it continues.
-func (e *Engine) start(t *task, at placement) error {
+func (e *Engine) start(t *task, at mixes) error {
 	switch {
 	case at.seq == at.src:
 		if err := e.truncate(at.seq, at.n); err != nil {

@@ -136,33 +136,33 @@ func (k *kv) holdsExactly(seq, n int) bool {
 	return !s.busy && len(s.tokens) == n
 }
 
-// placement says where a stream will run: in sequence seq, with the first n cells of sequence src. Where seq is not
+// mixes says where a stream will run: in sequence seq, with the first n cells of sequence src. Where seq is not
 // src it is emptied first.
-type placement struct{ seq, src, n int }
+type mixes struct{ seq, src, n int }
 
 // choosePlacement finds a sequence for a stream with these tokens. It continues the cached prefix that the tokens begin
 // with, or shares its cells in an empty sequence, or in the sequence of the cached prefix that is evicted first.
 // It returns false where every sequence is busy.
-func (k *kv) choosePlacement(key string, tokens []runtime.Token, private bool) (placement, bool) {
+func (k *kv) choosePlacement(key string, tokens []runtime.Token, private bool) (mixes, bool) {
 	src, n := -1, 0
 	if !private {
 		src, n = k.match(key, tokens)
 	}
 	if n > 0 && k.holdsExactly(src, n) {
-		return placement{src, src, n}, true
+		return mixes{src, src, n}, true
 	}
 	for i := range k.seqs {
 		if s := &k.seqs[i]; !s.busy && !s.needsReset && len(s.tokens) == 0 {
-			return placement{i, src, n}, true
+			return mixes{i, src, n}, true
 		}
 	}
 	if i := k.evictionCandidate(src); i >= 0 {
-		return placement{i, src, n}, true
+		return mixes{i, src, n}, true
 	}
 	if n > 0 && !k.seqs[src].busy {
-		return placement{src, src, n}, true // the only idle sequence is the one that it continues in part: truncate that
+		return mixes{src, src, n}, true // the only idle sequence is the one that it continues in part: truncate that
 	}
-	return placement{}, false
+	return mixes{}, false
 }
 
 // evictionCandidate returns the cached prefix to drop first, other than except, or -1 where there is none: one whose
@@ -203,7 +203,7 @@ func (k *kv) coveredByAnother(seq int) bool {
 }
 
 // cellsNeeded returns how many more cells running streams would hold if a stream with these tokens started there.
-func (k *kv) cellsNeeded(at placement, tokens []runtime.Token) int {
+func (k *kv) cellsNeeded(at mixes, tokens []runtime.Token) int {
 	need := len(tokens)
 	if at.n > 0 {
 		for _, c := range k.seqs[at.src].cells[:at.n] {

@@ -77,25 +77,25 @@ func TestChoosePlacement(t *testing.T) {
 		seqs []held
 		cut  bool
 		key  string
-		want placement
+		want mixes
 		ok   bool
 	}{
-		{"nothing there", []held{{}, {}}, true, "", placement{0, -1, 0}, true},
-		{"taken over where nothing is lost", []held{{}, {tokens: "hel"}}, true, "", placement{1, 1, 3}, true},
-		{"shared where something would be", []held{{}, {tokens: "help"}}, true, "", placement{0, 1, 3}, true},
-		{"shared with one that runs", []held{{tokens: "hel", busy: true}, {}}, true, "", placement{1, 0, 3}, true},
-		{"the last token is decoded again", []held{{tokens: "hello"}, {}}, true, "", placement{1, 0, 4}, true},
-		{"the longest", []held{{tokens: "he"}, {tokens: "hell"}, {}}, true, "", placement{1, 1, 4}, true},
-		{"never across keys", []held{{tokens: "hel", key: "x"}, {}}, true, "", placement{1, -1, 0}, true},
-		{"of the same key", []held{{tokens: "hel", key: "x"}, {}}, true, "x", placement{0, 0, 3}, true},
-		{"never a private one", []held{{tokens: "hel", busy: true, private: true}, {}}, true, "", placement{1, -1, 0}, true},
-		{"the oldest goes", []held{{tokens: "ab"}, {tokens: "cd"}}, true, "", placement{0, -1, 0}, true},
-		{"the oldest but the source goes", []held{{tokens: "help"}, {tokens: "cd"}}, true, "", placement{1, 0, 3}, true},
-		{"the source itself, cut", []held{{tokens: "help"}, {tokens: "cd", busy: true}}, true, "", placement{0, 0, 3}, true},
-		{"no cut: nothing of it", []held{{tokens: "help"}, {}}, false, "", placement{1, -1, 0}, true},
-		{"no cut: all of it", []held{{tokens: "hel"}, {}}, false, "", placement{0, 0, 3}, true},
-		{"no cut: emptied", []held{{tokens: "help"}}, false, "", placement{0, -1, 0}, true},
-		{"all run", []held{{tokens: "hel", busy: true}}, true, "", placement{}, false},
+		{"nothing there", []held{{}, {}}, true, "", mixes{0, -1, 0}, true},
+		{"taken over where nothing is lost", []held{{}, {tokens: "hel"}}, true, "", mixes{1, 1, 3}, true},
+		{"shared where something would be", []held{{}, {tokens: "help"}}, true, "", mixes{0, 1, 3}, true},
+		{"shared with one that runs", []held{{tokens: "hel", busy: true}, {}}, true, "", mixes{1, 0, 3}, true},
+		{"the last token is decoded again", []held{{tokens: "hello"}, {}}, true, "", mixes{1, 0, 4}, true},
+		{"the longest", []held{{tokens: "he"}, {tokens: "hell"}, {}}, true, "", mixes{1, 1, 4}, true},
+		{"never across keys", []held{{tokens: "hel", key: "x"}, {}}, true, "", mixes{1, -1, 0}, true},
+		{"of the same key", []held{{tokens: "hel", key: "x"}, {}}, true, "x", mixes{0, 0, 3}, true},
+		{"never a private one", []held{{tokens: "hel", busy: true, private: true}, {}}, true, "", mixes{1, -1, 0}, true},
+		{"the oldest goes", []held{{tokens: "ab"}, {tokens: "cd"}}, true, "", mixes{0, -1, 0}, true},
+		{"the oldest but the source goes", []held{{tokens: "help"}, {tokens: "cd"}}, true, "", mixes{1, 0, 3}, true},
+		{"the source itself, cut", []held{{tokens: "help"}, {tokens: "cd", busy: true}}, true, "", mixes{0, 0, 3}, true},
+		{"no cut: nothing of it", []held{{tokens: "help"}, {}}, false, "", mixes{1, -1, 0}, true},
+		{"no cut: all of it", []held{{tokens: "hel"}, {}}, false, "", mixes{0, 0, 3}, true},
+		{"no cut: emptied", []held{{tokens: "help"}}, false, "", mixes{0, -1, 0}, true},
+		{"all run", []held{{tokens: "hel", busy: true}}, true, "", mixes{}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			k := newKV(runtime.Limits{Sequences: len(test.seqs), Cells: 100, CanTruncate: test.cut})
@@ -110,7 +110,7 @@ func TestChoosePlacement(t *testing.T) {
 				}
 			}
 			if got, ok := k.choosePlacement(test.key, tokens("hello"), false); got != test.want || ok != test.ok {
-				t.Errorf("placement is %+v %v, want %+v %v", got, ok, test.want, test.ok)
+				t.Errorf("mixes is %+v %v, want %+v %v", got, ok, test.want, test.ok)
 			}
 		})
 	}

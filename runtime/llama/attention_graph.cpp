@@ -2,7 +2,7 @@
 //
 // llama.cpp finds the cells that a row may see with a mask of (rows, cells), which it fills before every
 // decode. Our node does not read it; so the mask is in no graph, has no memory, and is not filled.
-#include "seam.h"
+#include "hooks.h"
 #include "llama-kv-cache.h"
 #include <algorithm>
 
@@ -112,7 +112,7 @@ void Builder::finish() {
         HiddenNode::add(std::make_unique<HiddenNode>(*hidden), *params.res);
     }
     if (graphs) {
-        graphs->sound = true;
+        graphs->reusable = true;
     }
 }
 

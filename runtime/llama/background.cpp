@@ -1,5 +1,5 @@
 // The threads that compute what an adapter needs to know of the base's weights.
-#include "resident.h"
+#include "weight_view.h"
 #include <algorithm>
 #include <condition_variable>
 #include <exception>

@@ -79,7 +79,7 @@ void Call::fail(const std::string & otherwise) const {
     throw std::runtime_error(error(otherwise));
 }
 
-void set_error(wall_error * err, int code, const char * text) {
+void set_error(ll_error * err, int code, const char * text) {
     err->code = code;
     snprintf(err->text, sizeof err->text, "%s", text);
 }

@@ -1,6 +1,6 @@
 // What surrounds every crossing: the library's log, its last error, and exceptions.
 #pragma once
-#include "wall.h"
+#include "c_api.h"
 #include <exception>
 #include <new>
 #include <stdexcept>
@@ -48,20 +48,20 @@ private:
     std::string text;
 };
 
-void set_error(wall_error * err, int code, const char * text);
+void set_error(ll_error * err, int code, const char * text);
 
 // Runs body and turns an exception into err. Returns body's value, or failed.
-template <typename T, typename F> T guarded(wall_error * err, T failed, F body) {
+template <typename T, typename F> T guarded(ll_error * err, T failed, F body) {
     try {
         return body();
     } catch (const OutOfMemory & e) {
-        set_error(err, WALL_NO_MEMORY, e.what());
+        set_error(err, LL_NO_MEMORY, e.what());
     } catch (const std::bad_alloc &) {
-        set_error(err, WALL_NO_MEMORY, "");
+        set_error(err, LL_NO_MEMORY, "");
     } catch (const std::exception & e) {
-        set_error(err, WALL_FAILED, e.what());
+        set_error(err, LL_FAILED, e.what());
     } catch (...) {
-        set_error(err, WALL_FAILED, "an unknown C++ exception");
+        set_error(err, LL_FAILED, "an unknown C++ exception");
     }
     return failed;
 }

@@ -41,7 +41,7 @@ void largest(const float * logits, int n, size_t k, std::vector<llama_token_data
     std::sort_heap(out.begin(), out.end(), better);
 }
 
-float log_probabilities(const float * logits, int n, llama_token token, int top, std::vector<wall_alternative> & out) {
+float log_probabilities(const float * logits, int n, llama_token token, int top, std::vector<ll_alternative> & out) {
     const llama_token best = argmax(logits, n);
     if (best < 0) {
         return -INFINITY;

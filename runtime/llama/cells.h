@@ -8,7 +8,7 @@
 namespace lorikeet {
 
 // Cells repeats what llama.cpp knows but does not tell: the cell of every position of every sequence. It is
-// kept in step by the same calls that change the cache.
+// updated by the same calls that change the cache.
 //
 // Only graphs with our own attention append to it. Where llama.cpp's attention runs (a KV type or a model that ours does
 // not know, or no flash attention), every sequence stays empty here, whatever the cache holds of it.
@@ -42,7 +42,7 @@ public:
         of[(size_t) dst].assign(s.begin(), s.begin() + n);
     }
 
-    void cut(int seq, int from) {
+    void truncate(int seq, int from) {
         if (of[(size_t) seq].size() > (size_t) from) {
             of[(size_t) seq].resize((size_t) from);
         }

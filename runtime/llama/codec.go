@@ -2,7 +2,7 @@
 
 package llama
 
-// #include "wall.h"
+// #include "c_api.h"
 import "C"
 
 import (
@@ -15,16 +15,16 @@ import (
 // Codec returns ggml's code for a weight type. A type that needs an importance matrix to be written can only be
 // read. The error wraps quant.ErrType.
 func Codec(t quant.Type) (quant.Codec, error) {
-	can := C.wall_codec(C.int(t))
-	if can&C.WALL_DECODES == 0 {
+	can := C.ll_codec(C.int(t))
+	if can&C.LL_DECODES == 0 {
 		return quant.Codec{}, fmt.Errorf("%w: %s cannot be decoded", quant.ErrType, t)
 	}
 	c := quant.Codec{Decode: func(dst []float32, src []byte) {
-		C.wall_decode(C.int(t), unsafe.Pointer(&src[0]), (*C.float)(&dst[0]), C.int64_t(len(dst)))
+		C.ll_decode(C.int(t), unsafe.Pointer(&src[0]), (*C.float)(&dst[0]), C.int64_t(len(dst)))
 	}, Valid: func(b []byte) bool { return valid(t, b) }}
-	if can&C.WALL_ENCODES != 0 {
+	if can&C.LL_ENCODES != 0 {
 		c.Encode = func(dst []byte, src []float32) {
-			C.wall_encode(C.int(t), (*C.float)(&src[0]), unsafe.Pointer(&dst[0]), C.int64_t(len(src)))
+			C.ll_encode(C.int(t), (*C.float)(&src[0]), unsafe.Pointer(&dst[0]), C.int64_t(len(src)))
 		}
 	}
 	return c, nil
@@ -32,5 +32,5 @@ func Codec(t quant.Type) (quant.Codec, error) {
 
 // valid reports whether no weight, and no scale of weights, is infinite or NaN.
 func valid(t quant.Type, b []byte) bool {
-	return C.wall_valid(C.int(t), unsafe.Pointer(&b[0]), C.size_t(len(b))) != 0
+	return C.ll_valid(C.int(t), unsafe.Pointer(&b[0]), C.size_t(len(b))) != 0
 }

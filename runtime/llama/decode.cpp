@@ -5,12 +5,12 @@
 
 using namespace lorikeet;
 
-static void check(const wall_device & d, int n) {
+static void check(const ll_device & d, int n) {
     if (n < 1 || n > (int) d.rows.size() || n > (int) llama_n_batch(d.context.get())) {
         throw std::runtime_error("a batch of " + std::to_string(n) + " rows; the device takes 1 to " + std::to_string(llama_n_batch(d.context.get())));
     }
     for (int i = 0; i < n; i++) {
-        const wall_row & r = d.rows[(size_t) i];
+        const ll_row & r = d.rows[(size_t) i];
         d.require_sequence(r.seq);
         if (r.token < 0 || r.token >= d.model->n_vocab()) {
             throw std::runtime_error("token " + std::to_string(r.token) + " is not in the vocabulary");
@@ -27,15 +27,15 @@ static bool no_numbers(const float * logits, int n) {
 }
 
 // Draws from the row's logits, or scores its next token, and computes log-probabilities.
-static void choose_token(wall_device & d, const wall_row & r, const float * logits, wall_choice & c) {
+static void choose_token(ll_device & d, const ll_row & r, const float * logits, ll_choice & c) {
     const int n_vocab = d.model->n_vocab();
     if (r.sampler) {
         c.token = draw_or_code(r.sampler->sampler, logits, d.scratch, c.error, sizeof c.error);
     } else {
         c.token = r.next;
     }
-    if ((r.scored || c.token == WALL_NONE_POSSIBLE) && no_numbers(logits, n_vocab)) {
-        c.token = WALL_NO_NUMBERS;
+    if ((r.scored || c.token == LL_NO_TOKEN_ADMITTED) && no_numbers(logits, n_vocab)) {
+        c.token = LL_LOGITS_NOT_FINITE;
     }
     if (r.top >= 0 || r.scored) {
         c.logprob = log_probabilities(logits, n_vocab, c.token, r.top, d.alternatives);
@@ -44,18 +44,18 @@ static void choose_token(wall_device & d, const wall_row & r, const float * logi
 }
 
 // Makes the choices of the rows. A sampler that fails spoils its own choice and no other.
-static void choose(wall_device & d, int n) {
+static void choose(ll_device & d, int n) {
     for (int i = 0; i < n; i++) {
-        const wall_row & r = d.rows[(size_t) i];
+        const ll_row & r = d.rows[(size_t) i];
         if (!r.sampler && !r.scored && !r.hidden) {
             continue;
         }
-        wall_choice c = {0, 0, 0, (int32_t) d.alternatives.size(), -1, ""};
+        ll_choice c = {0, 0, 0, (int32_t) d.alternatives.size(), -1, ""};
         if (r.hidden) {
             c.hidden = d.hidden.place(r.seq, r.pos);
             const float * state = &d.hidden.values[(size_t) c.hidden*d.hidden.width];
             if (no_numbers(state, (int) d.hidden.width)) {
-                c.token = WALL_NO_NUMBERS;
+                c.token = LL_LOGITS_NOT_FINITE;
             }
         }
         if (r.sampler || r.scored) {
@@ -73,7 +73,7 @@ static void choose(wall_device & d, int n) {
 // used again.
 struct GraphInUse {
     explicit GraphInUse(Graphs & graphs) : graphs(graphs) {}
-    ~GraphInUse() { graphs.sound &= succeeded; }
+    ~GraphInUse() { graphs.reusable &= succeeded; }
     GraphInUse(const GraphInUse &) = delete;
     GraphInUse & operator=(const GraphInUse &) = delete;
 
@@ -81,10 +81,10 @@ struct GraphInUse {
     bool succeeded = false;
 };
 
-// llama.cpp finds room for the whole batch before it changes anything: 1 means that nothing has changed. A
+// llama.cpp finds cells for the whole batch before it changes anything: 1 means that nothing has changed. A
 // batch it finds invalid (-1) changed nothing either. Later failures leave sequences partly extended.
-static int run(wall_device & d, const Call & call) {
-    Scope scope(*d.model, &d.placement, d.shared_cells());
+static int run(ll_device & d, const Call & call) {
+    Scope scope(*d.model, &d.mixes, d.shared_cells());
     scope.graphs = &d.graphs;
     scope.hidden = d.hidden.wanted() ? &d.hidden : nullptr;
     GraphInUse use(d.graphs);
@@ -92,9 +92,9 @@ static int run(wall_device & d, const Call & call) {
     use.succeeded = code == 0 || code == 1 || code == -1;
     switch (code) {
     case 0:
-        return WALL_OK;
+        return LL_OK;
     case 1:
-        return WALL_NO_ROOM;
+        return LL_NO_CELLS;
     case -2:
         throw OutOfMemory(call.error("computing a batch of " + std::to_string(d.batch.batch.n_tokens) + " rows"));
     default:
@@ -102,28 +102,28 @@ static int run(wall_device & d, const Call & call) {
     }
 }
 
-int wall_device_decode(wall_device * d, int n, wall_results * out, wall_error * err) {
+int ll_device_decode(ll_device * d, int n, ll_results * out, ll_error * err) {
     Call call(d->model->log);
     d->choices.clear();
     d->alternatives.clear();
     *out = {};
-    return guarded(err, (int) WALL_FAILED, [&] {
+    return guarded(err, (int) LL_FAILED, [&] {
         check(*d, n);
         d->batch.set(d->rows.data(), n);
         d->hidden.begin(d->rows.data(), n);
         const int code = run(*d, call);
-        if (code != WALL_OK) {
+        if (code != LL_OK) {
             return code;
         }
         choose(*d, n);
         *out = {d->choices.data(), d->alternatives.data(), d->hidden.values.data(), (int32_t) d->choices.size(),
                 (int32_t) d->alternatives.size(), (int32_t) (d->hidden.values.size()/d->hidden.width), (int32_t) d->hidden.width};
-        return (int) WALL_OK;
+        return (int) LL_OK;
     });
 }
 
-const float * wall_device_logits(wall_device * d, int row, int32_t * n) {
+const float * ll_device_logits(ll_device * d, int row, int32_t * n) {
     *n = d->model->n_vocab();
-    wall_error ignored;
+    ll_error ignored;
     return guarded(&ignored, (const float *) nullptr, [&] { return (const float *) llama_get_logits_ith(d->context.get(), row); });
 }

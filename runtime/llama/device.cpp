@@ -14,7 +14,7 @@ Batch::Batch(size_t n) : tokens(n), positions(n), counts(n, 1), sequences(n), se
     batch.logits = wanted.data();
 }
 
-void Batch::set(const wall_row * rows, int n) {
+void Batch::set(const ll_row * rows, int n) {
     for (int i = 0; i < n; i++) {
         tokens[(size_t) i] = rows[i].token;
         positions[(size_t) i] = rows[i].pos;
@@ -26,21 +26,21 @@ void Batch::set(const wall_row * rows, int n) {
 
 ggml_type kv_type(int32_t type) {
     switch (type) {
-    case WALL_KV_F32: return GGML_TYPE_F32;
-    case WALL_KV_Q8_0: return GGML_TYPE_Q8_0;
+    case LL_KV_F32: return GGML_TYPE_F32;
+    case LL_KV_Q8_0: return GGML_TYPE_Q8_0;
     default: return GGML_TYPE_F16;
     }
 }
 
 llama_flash_attn_type flash_type(int32_t type) {
     switch (type) {
-    case WALL_FLASH_ON: return LLAMA_FLASH_ATTN_TYPE_ENABLED;
-    case WALL_FLASH_OFF: return LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    case LL_FLASH_ON: return LLAMA_FLASH_ATTN_TYPE_ENABLED;
+    case LL_FLASH_OFF: return LLAMA_FLASH_ATTN_TYPE_DISABLED;
     default: return LLAMA_FLASH_ATTN_TYPE_AUTO;
     }
 }
 
-static llama_context_params context_params(const wall_device_options & o) {
+static llama_context_params context_params(const ll_device_options & o) {
     llama_context_params p = llama_context_default_params();
     p.n_ctx = (uint32_t) o.cells;
     p.n_batch = (uint32_t) o.batch;
@@ -50,7 +50,7 @@ static llama_context_params context_params(const wall_device_options & o) {
     p.type_k = p.type_v = kv_type(o.kv_type);
     p.flash_attn_type = flash_type(o.flash);
     p.kv_unified = !o.split_kv;
-    p.swa_full = true; // sequences are cut and shared; a sliding cache could do neither
+    p.swa_full = true; // sequences are truncated and shared, which a sliding cache cannot do
     p.no_perf = true;
     return p;
 }
@@ -70,14 +70,14 @@ static void check_cache_type(const llama_model & m, ggml_type type) {
 
 using namespace lorikeet;
 
-wall_device::wall_device(std::shared_ptr<const Model> m, const wall_device_options & o, const Call & call)
-    : model(std::move(m)), placement(model, o.sequences, o.mmid_rank), sequence_cells((size_t) o.sequences), split_kv(o.split_kv), rows((size_t) o.batch), batch((size_t) o.batch),
+ll_device::ll_device(std::shared_ptr<const Model> m, const ll_device_options & o, const Call & call)
+    : model(std::move(m)), mixes(model, o.sequences, o.mmid_rank), sequence_cells((size_t) o.sequences), split_kv(o.split_kv), rows((size_t) o.batch), batch((size_t) o.batch),
       hidden((size_t) model->handle->hparams.n_embd) {
     if (llama_model_has_encoder(model->handle) || !llama_model_has_decoder(model->handle)) {
         throw std::runtime_error("the model is not a decoder: it cannot generate text");
     }
     check_cache_type(*model->handle, kv_type(o.kv_type));
-    Scope scope(*model, &placement, shared_cells());
+    Scope scope(*model, &mixes, shared_cells());
     scope.graphs = &graphs;
     context.reset(llama_init_from_model(model->handle, context_params(o)));
     if (!context) {
@@ -93,30 +93,30 @@ wall_device::wall_device(std::shared_ptr<const Model> m, const wall_device_optio
         throw std::bad_alloc();
     }
     llama_attach_threadpool(context.get(), threads.get(), threads.get());
-    cut = !llama_model_is_recurrent(model->handle) && !llama_model_is_hybrid(model->handle);
+    can_truncate = !llama_model_is_recurrent(model->handle) && !llama_model_is_hybrid(model->handle);
 }
 
-void wall_device::require_sequence(int seq) const {
-    if (seq < 0 || seq >= placement.sequences()) {
-        throw std::runtime_error("sequence " + std::to_string(seq) + " is not one of the " + std::to_string(placement.sequences()));
+void ll_device::require_sequence(int seq) const {
+    if (seq < 0 || seq >= mixes.sequences()) {
+        throw std::runtime_error("sequence " + std::to_string(seq) + " is not one of the " + std::to_string(mixes.sequences()));
     }
 }
 
-wall_device * wall_device_new(const wall_model * m, const wall_device_options * o, wall_error * err) {
+ll_device * ll_device_new(const ll_model * m, const ll_device_options * o, ll_error * err) {
     Call call(m->model->log);
-    return guarded(err, (wall_device *) nullptr, [&] { return new wall_device(m->model, *o, call); });
+    return guarded(err, (ll_device *) nullptr, [&] { return new ll_device(m->model, *o, call); });
 }
 
-void wall_device_free(wall_device * d) { delete d; }
+void ll_device_free(ll_device * d) { delete d; }
 
-void wall_device_limits(const wall_device * d, int32_t * cells, int32_t * batch, int32_t * cut) {
+void ll_device_limits(const ll_device * d, int32_t * cells, int32_t * batch, int32_t * can_truncate) {
     *cells = (int32_t) llama_n_ctx(d->context.get());
     *batch = (int32_t) llama_n_batch(d->context.get());
-    *cut = d->cut;
+    *can_truncate = d->can_truncate;
 }
 
-int wall_device_place(wall_device * d, int seq, wall_pack * const * packs, const float * scales, int n, wall_error * err) {
-    return guarded(err, (int) WALL_FAILED, [&] {
+int ll_device_set_adapters(ll_device * d, int seq, ll_pack * const * packs, const float * scales, int n, ll_error * err) {
+    return guarded(err, (int) LL_FAILED, [&] {
         d->require_sequence(seq);
         if (n > MAX_TERMS) {
             throw std::runtime_error("a composition has at most " + std::to_string(MAX_TERMS) + " adapters");
@@ -128,20 +128,20 @@ int wall_device_place(wall_device * d, int seq, wall_pack * const * packs, const
             }
             terms.push_back({packs[i]->pack, scales[i]});
         }
-        d->placement.place(seq, std::move(terms));
-        return (int) WALL_OK;
+        d->mixes.set(seq, std::move(terms));
+        return (int) LL_OK;
     });
 }
 
-int wall_device_copy(wall_device * d, int dst, int src, int n, wall_error * err) {
-    return guarded(err, (int) WALL_FAILED, [&] {
+int ll_device_copy(ll_device * d, int dst, int src, int n, ll_error * err) {
+    return guarded(err, (int) LL_FAILED, [&] {
         d->require_sequence(dst);
         d->require_sequence(src);
         if (d->cells(dst) != 0) {
             throw std::runtime_error("sequence " + std::to_string(dst) + " is not empty");
         }
         const int have = d->cells(src);
-        if (n < 0 || n > have || (n < have && (!d->cut || d->split_kv))) {
+        if (n < 0 || n > have || (n < have && (!d->can_truncate || d->split_kv))) {
             throw std::runtime_error("cannot copy " + std::to_string(n) + " cells of the " + std::to_string(have) + " in sequence " + std::to_string(src));
         }
         if (n > 0 && dst != src) {
@@ -150,26 +150,26 @@ int wall_device_copy(wall_device * d, int dst, int src, int n, wall_error * err)
                 d->sequence_cells.copy(dst, src, n);
             });
         }
-        return (int) WALL_OK;
+        return (int) LL_OK;
     });
 }
 
-int wall_device_forget(wall_device * d, int seq, int from, int32_t * kept, wall_error * err) {
-    return guarded(err, (int) WALL_FAILED, [&] {
+int ll_device_truncate(ll_device * d, int seq, int from, int32_t * kept, ll_error * err) {
+    return guarded(err, (int) LL_FAILED, [&] {
         d->require_sequence(seq);
         from = std::max(from, 0);
         *kept = std::min(from, d->cells(seq));
         d->changing_cells([&] {
             if (!llama_memory_seq_rm(d->memory(), seq, from, -1)) {
-                // A recurrent state cannot be taken back in part.
+                // A recurrent state cannot be truncated.
                 llama_memory_seq_rm(d->memory(), seq, -1, -1);
                 *kept = 0;
             }
-            d->sequence_cells.cut(seq, *kept);
+            d->sequence_cells.truncate(seq, *kept);
         });
-        return (int) WALL_OK;
+        return (int) LL_OK;
     });
 }
 
-wall_row * wall_device_rows(wall_device * d) { return d->rows.data(); }
-int64_t wall_device_graph_builds(const wall_device * d) { return d->graphs.built; }
+ll_row * ll_device_rows(ll_device * d) { return d->rows.data(); }
+int64_t ll_device_graph_builds(const ll_device * d) { return d->graphs.built; }

@@ -2,7 +2,7 @@
 
 package llama
 
-// #include "wall.h"
+// #include "c_api.h"
 import "C"
 
 import (
@@ -23,12 +23,12 @@ const poll = 0
 type Device struct {
 	model  *Model
 	limits runtime.Limits
-	ptr    *C.wall_device
-	rows   []C.wall_row // in C memory, Limits.Batch of them
+	ptr    *C.ll_device
+	rows   []C.ll_row // in C memory, Limits.Batch of them
 	log    *callback
 
-	results C.wall_results // of the last Decode
-	failure C.wall_error
+	results C.ll_results // of the last Decode
+	failure C.ll_error
 
 	choices []runtime.Choice
 	tops    []runtime.TokenLogprob
@@ -40,15 +40,15 @@ var _ runtime.Device = (*Device)(nil)
 var errNoToken = errors.New("no token is possible: the grammar, the logit bias or the logits admit none")
 
 // noToken returns the Err of a choice that could not be made.
-func noToken(c *C.wall_choice) error {
+func noToken(c *C.ll_choice) error {
 	switch c.token {
-	case C.WALL_NO_NUMBERS:
+	case C.LL_LOGITS_NOT_FINITE:
 		return runtime.ErrLogits
-	case C.WALL_GRAMMAR_COST:
+	case C.LL_GRAMMAR_COST:
 		return fmt.Errorf("%w: %s", runtime.ErrGrammarCost, C.GoString(&c.error[0]))
-	case C.WALL_SAMPLER_NO_MEMORY:
+	case C.LL_SAMPLER_NO_MEMORY:
 		return memoryError(C.GoString(&c.error[0]))
-	case C.WALL_SAMPLER_FAILED:
+	case C.LL_SAMPLER_FAILED:
 		return fmt.Errorf("%w: %s", runtime.ErrSampler, C.GoString(&c.error[0]))
 	}
 	return errNoToken
@@ -65,30 +65,30 @@ func NewDevice(m *Model, o DeviceOptions) (*Device, error) {
 	if err := o.check(m); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDevice, err)
 	}
-	w := C.wall_device_options{
+	w := C.ll_device_options{
 		sequences: C.int32_t(o.Sequences),
 		cells:     C.int32_t(o.Cells),
 		batch:     C.int32_t(o.Batch),
 		ubatch:    C.int32_t(o.UBatch),
 		threads:   C.int32_t(o.Threads),
 		poll:      poll,
-		kv_type:   map[KVType]C.int32_t{KVF16: C.WALL_KV_F16, KVF32: C.WALL_KV_F32, KVQ8: C.WALL_KV_Q8_0}[o.KV],
-		flash:     map[FlashAttention]C.int32_t{FlashAuto: C.WALL_FLASH_AUTO, FlashOn: C.WALL_FLASH_ON, FlashOff: C.WALL_FLASH_OFF}[o.FlashAttention],
+		kv_type:   map[KVType]C.int32_t{KVF16: C.LL_KV_F16, KVF32: C.LL_KV_F32, KVQ8: C.LL_KV_Q8_0}[o.KV],
+		flash:     map[FlashAttention]C.int32_t{FlashAuto: C.LL_FLASH_AUTO, FlashOn: C.LL_FLASH_ON, FlashOff: C.LL_FLASH_OFF}[o.FlashAttention],
 		split_kv:  flag(o.SplitKV),
 	}
 	if o.LoRA == MMID {
 		w.mmid_rank = C.int32_t(o.MMIDRank)
 	}
-	var e C.wall_error
+	var e C.ll_error
 	d := &Device{model: m, log: m.log.hold()}
-	if d.ptr = C.wall_device_new(ptr, &w, &e); d.ptr == nil {
+	if d.ptr = C.ll_device_new(ptr, &w, &e); d.ptr == nil {
 		d.log.release()
-		return nil, fmt.Errorf("%w: %w", ErrDevice, wallError(&e))
+		return nil, fmt.Errorf("%w: %w", ErrDevice, cError(&e))
 	}
-	var cells, batch, cut C.int32_t
-	C.wall_device_limits(d.ptr, &cells, &batch, &cut)
-	d.limits = runtime.Limits{Sequences: o.Sequences, Cells: int(cells), Batch: int(batch), CanTruncate: cut != 0}
-	d.rows = unsafe.Slice(C.wall_device_rows(d.ptr), int(batch))
+	var cells, batch, canTruncate C.int32_t
+	C.ll_device_limits(d.ptr, &cells, &batch, &canTruncate)
+	d.limits = runtime.Limits{Sequences: o.Sequences, Cells: int(cells), Batch: int(batch), CanTruncate: canTruncate != 0}
+	d.rows = unsafe.Slice(C.ll_device_rows(d.ptr), int(batch))
 	return d, nil
 }
 
@@ -127,7 +127,7 @@ func (o DeviceOptions) check(m *Model) error {
 // measurements.
 func (d *Device) Logits(row int) ([]float32, error) {
 	var n C.int32_t
-	p := C.wall_device_logits(d.ptr, C.int(row), &n)
+	p := C.ll_device_logits(d.ptr, C.int(row), &n)
 	if p == nil {
 		return nil, fmt.Errorf("row %d has no logits", row)
 	}
@@ -135,7 +135,7 @@ func (d *Device) Logits(row int) ([]float32, error) {
 }
 
 // graphBuilds is how many graphs llama.cpp has built for the device, reservations included.
-func (d *Device) graphBuilds() int { return int(C.wall_device_graph_builds(d.ptr)) }
+func (d *Device) graphBuilds() int { return int(C.ll_device_graph_builds(d.ptr)) }
 
 // Limits implements runtime.Device.
 func (d *Device) Limits() runtime.Limits { return d.limits }
@@ -145,7 +145,7 @@ func (d *Device) SetAdapters(seq int, mix []runtime.Term) error {
 	if d.ptr == nil {
 		return fmt.Errorf("device: %w", runtime.ErrClosed)
 	}
-	packs := make([]*C.wall_pack, len(mix))
+	packs := make([]*C.ll_pack, len(mix))
 	scales := make([]C.float, len(mix))
 	for i, term := range mix {
 		p, ok := term.Packed.(*Packed)
@@ -159,9 +159,9 @@ func (d *Device) SetAdapters(seq int, mix []runtime.Term) error {
 		}
 		packs[i], scales[i] = p.ptr, C.float(term.Scale)
 	}
-	var e C.wall_error
-	if C.wall_device_place(d.ptr, C.int(seq), unsafe.SliceData(packs), unsafe.SliceData(scales), C.int(len(mix)), &e) != C.WALL_OK {
-		return fmt.Errorf("%w: %w", runtime.ErrAdapter, wallError(&e))
+	var e C.ll_error
+	if C.ll_device_set_adapters(d.ptr, C.int(seq), unsafe.SliceData(packs), unsafe.SliceData(scales), C.int(len(mix)), &e) != C.LL_OK {
+		return fmt.Errorf("%w: %w", runtime.ErrAdapter, cError(&e))
 	}
 	return nil
 }
@@ -171,9 +171,9 @@ func (d *Device) Copy(dst, src, n int) error {
 	if d.ptr == nil {
 		return fmt.Errorf("device: %w", runtime.ErrClosed)
 	}
-	var e C.wall_error
-	if C.wall_device_copy(d.ptr, C.int(dst), C.int(src), C.int(n), &e) != C.WALL_OK {
-		return fmt.Errorf("%w: %w", runtime.ErrDecode, wallError(&e))
+	var e C.ll_error
+	if C.ll_device_copy(d.ptr, C.int(dst), C.int(src), C.int(n), &e) != C.LL_OK {
+		return fmt.Errorf("%w: %w", runtime.ErrDecode, cError(&e))
 	}
 	return nil
 }
@@ -183,10 +183,10 @@ func (d *Device) Truncate(seq, from int) (int, error) {
 	if d.ptr == nil {
 		return 0, fmt.Errorf("device: %w", runtime.ErrClosed)
 	}
-	var e C.wall_error
+	var e C.ll_error
 	var kept C.int32_t
-	if C.wall_device_forget(d.ptr, C.int(seq), C.int(from), &kept, &e) != C.WALL_OK {
-		return 0, fmt.Errorf("%w: %w", runtime.ErrDecode, wallError(&e))
+	if C.ll_device_truncate(d.ptr, C.int(seq), C.int(from), &kept, &e) != C.LL_OK {
+		return 0, fmt.Errorf("%w: %w", runtime.ErrDecode, cError(&e))
 	}
 	return int(kept), nil
 }
@@ -200,7 +200,7 @@ func (d *Device) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 		return nil, fmt.Errorf("%w: %d rows, the device takes %d", runtime.ErrDecode, len(rows), len(d.rows))
 	}
 	for i, r := range rows {
-		w := C.wall_row{token: C.int32_t(r.Token), seq: C.int32_t(r.Seq), pos: C.int32_t(r.Pos), top: C.int32_t(r.Top), next: C.int32_t(r.Next),
+		w := C.ll_row{token: C.int32_t(r.Token), seq: C.int32_t(r.Seq), pos: C.int32_t(r.Pos), top: C.int32_t(r.Top), next: C.int32_t(r.Next),
 			scored: flag(r.Scored), hidden: flag(r.Hidden)}
 		if r.Sampler != nil {
 			s, ok := r.Sampler.(*Sampler)
@@ -211,13 +211,13 @@ func (d *Device) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 		}
 		d.rows[i] = w
 	}
-	switch C.wall_device_decode(d.ptr, C.int(len(rows)), &d.results, &d.failure) {
-	case C.WALL_OK:
+	switch C.ll_device_decode(d.ptr, C.int(len(rows)), &d.results, &d.failure) {
+	case C.LL_OK:
 		return d.collect(), nil
-	case C.WALL_NO_ROOM:
+	case C.LL_NO_CELLS:
 		return nil, runtime.ErrNoRoom
 	default:
-		return nil, fmt.Errorf("%w: %w", runtime.ErrDecode, wallError(&d.failure))
+		return nil, fmt.Errorf("%w: %w", runtime.ErrDecode, cError(&d.failure))
 	}
 }
 
@@ -250,7 +250,7 @@ func (d *Device) collect() []runtime.Choice {
 // Close implements runtime.Device. It may be called twice, and on nil.
 func (d *Device) Close() error {
 	if d != nil && d.ptr != nil {
-		C.wall_device_free(d.ptr)
+		C.ll_device_free(d.ptr)
 		d.ptr, d.rows = nil, nil
 		d.log.release()
 	}

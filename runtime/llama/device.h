@@ -1,7 +1,7 @@
-// One device: a context of llama.cpp with its KV cells, threads and placement.
+// One device: a context of llama.cpp with its KV cells, threads, and the adapters of its sequences.
 #pragma once
 #include "sampler.h"
-#include "seam.h"
+#include "hooks.h"
 #include "ggml-cpu.h"
 
 namespace lorikeet {
@@ -17,7 +17,7 @@ struct ThreadpoolFree {
 // The arrays of a llama_batch, one sequence per row.
 struct Batch {
     explicit Batch(size_t rows);
-    void set(const wall_row * rows, int n);
+    void set(const ll_row * rows, int n);
 
     std::vector<llama_token> tokens;
     std::vector<llama_pos> positions;
@@ -33,24 +33,24 @@ llama_flash_attn_type flash_type(int32_t type);
 
 } // namespace lorikeet
 
-struct wall_device {
-    wall_device(std::shared_ptr<const lorikeet::Model> m, const wall_device_options & o, const lorikeet::Call & call);
+struct ll_device {
+    ll_device(std::shared_ptr<const lorikeet::Model> m, const ll_device_options & o, const lorikeet::Call & call);
 
     const std::shared_ptr<const lorikeet::Model> model;
-    lorikeet::Placement placement;
+    lorikeet::SequenceAdapters mixes;
     lorikeet::Cells sequence_cells;
     std::unique_ptr<ggml_threadpool, lorikeet::ThreadpoolFree> threads; // outlives the context
     std::unique_ptr<llama_context, lorikeet::ContextFree> context;
-    bool cut = true;      // sequences can be cut to a prefix
+    bool can_truncate = true; // sequences to a prefix
     bool split_kv = false;
     lorikeet::Graphs graphs;
 
-    std::vector<wall_row> rows;
+    std::vector<ll_row> rows;
     lorikeet::Batch batch;
     lorikeet::Scratch scratch;
     lorikeet::HiddenStates hidden;
-    std::vector<wall_choice> choices;
-    std::vector<wall_alternative> alternatives;
+    std::vector<ll_choice> choices;
+    std::vector<ll_alternative> alternatives;
 
     llama_memory_t memory() const { return llama_get_memory(context.get()); }
     int cells(int seq) const { return llama_memory_seq_pos_max(memory(), seq) + 1; }

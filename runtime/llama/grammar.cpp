@@ -4,7 +4,7 @@
 
 namespace lorikeet {
 
-Matcher::Matcher(const wall_grammar & g, std::shared_ptr<const TokenBytes> t)
+Matcher::Matcher(const ll_grammar & g, std::shared_ptr<const TokenBytes> t)
     : tokens(std::move(t)), rules(g, tokens->n_vocab()), current{DEAD}, nodes(1), seen(1), points(tokens->longest + 1) {
     for (const uint32_t * a = rules.alternatives_begin(0); a != rules.alternatives_end(0); a++) {
         add(rules.is_end(*a) ? 0 : push(*a, 0));
@@ -71,7 +71,7 @@ Matcher::State Matcher::make_state() {
     for (size_t i = 0; i < added.size(); i++) {
         const Stack s = added[i];
         spend(COST_MEMBER);
-        if (s == 0 || rules[nodes[s].place].kind != WALL_GRAMMAR_REF) {
+        if (s == 0 || rules[nodes[s].place].kind != LL_GRAMMAR_REF) {
             found.push_back(s);
             continue;
         }
@@ -112,7 +112,7 @@ Matcher::State Matcher::intern() {
     Set set{(uint32_t) members.size(), (uint32_t) found.size(), found[0] == 0, false, -1, {}};
     for (Stack s : found) {
         const uint32_t kind = rules[nodes[s].place].kind;
-        set.has_token |= s != 0 && (kind == WALL_GRAMMAR_TOKEN || kind == WALL_GRAMMAR_NOT_TOKEN);
+        set.has_token |= s != 0 && (kind == LL_GRAMMAR_TOKEN || kind == LL_GRAMMAR_NOT_TOKEN);
     }
     members.insert(members.end(), found.begin(), found.end());
     sets.push_back(std::move(set));

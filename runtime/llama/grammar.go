@@ -2,7 +2,7 @@
 
 package llama
 
-// #include "wall.h"
+// #include "c_api.h"
 import "C"
 
 import (
@@ -48,15 +48,15 @@ func (v vocabulary) HasToken(token int32) bool { return token >= 0 && int(token)
 // EndsAnswer implements grammar.Vocabulary.
 func (v vocabulary) EndsAnswer(token int32) bool { return v.m.EndOfGeneration(runtime.Token(token)) }
 
-// wallGrammar returns the program for one call over the wall, its arrays pinned; nil for none.
-func wallGrammar(p *grammar.Program, pinner *goruntime.Pinner) *C.wall_grammar {
+// cGrammar returns the program for one call of C, its arrays pinned; nil for none.
+func cGrammar(p *grammar.Program, pinner *goruntime.Pinner) *C.ll_grammar {
 	if p == nil {
 		return nil
 	}
-	w := &C.wall_grammar{
-		elements: (*C.wall_grammar_element)(pinned(pinner, p.Elements)), n_elements: C.int32_t(len(p.Elements)),
+	w := &C.ll_grammar{
+		elements: (*C.ll_grammar_element)(pinned(pinner, p.Elements)), n_elements: C.int32_t(len(p.Elements)),
 		rules: (*C.int32_t)(pinned(pinner, p.Rules)), n_rules: C.int32_t(len(p.Rules)),
-		ranges: (*C.wall_grammar_range)(pinned(pinner, p.Ranges)), n_ranges: C.int32_t(len(p.Ranges)),
+		ranges: (*C.ll_grammar_range)(pinned(pinner, p.Ranges)), n_ranges: C.int32_t(len(p.Ranges)),
 		classes: (*C.int32_t)(pinned(pinner, p.Classes)), n_classes: C.int32_t(len(p.Classes)),
 	}
 	return w

@@ -65,35 +65,35 @@ std::shared_ptr<const TokenBytes> token_bytes(const Model & m);
 // The rules of one grammar, checked and indexed.
 class GrammarRules {
 public:
-    explicit GrammarRules(const wall_grammar & g, size_t n_vocab);
+    explicit GrammarRules(const ll_grammar & g, size_t n_vocab);
 
-    const wall_grammar_element & operator[](size_t at) const { return elements[at]; }
-    bool is_end(size_t at) const { return elements[at].kind == WALL_GRAMMAR_END || elements[at].kind == WALL_GRAMMAR_OR; }
+    const ll_grammar_element & operator[](size_t at) const { return elements[at]; }
+    bool is_end(size_t at) const { return elements[at].kind == LL_GRAMMAR_END || elements[at].kind == LL_GRAMMAR_OR; }
     // The places where the alternatives of a rule begin.
     const uint32_t * alternatives_begin(size_t rule) const { return starts.data() + first_start[rule]; }
     const uint32_t * alternatives_end(size_t rule) const { return starts.data() + first_start[rule + 1]; }
 
-    bool matches(const wall_grammar_element & e, uint32_t c) const;
+    bool matches(const ll_grammar_element & e, uint32_t c) const;
     // Whether a character from low to high matches.
-    bool matches_any(const wall_grammar_element & e, uint32_t low, uint32_t high) const;
+    bool matches_any(const ll_grammar_element & e, uint32_t low, uint32_t high) const;
 
 private:
     struct Class {
         std::array<uint64_t, 2> ascii{}; // a bit for each of the first 128 characters
         uint32_t begin = 0, end = 0;     // in ranges
     };
-    const wall_grammar_range * range_from(const Class & c, uint32_t low) const; // the first that ends at low or later
+    const ll_grammar_range * range_from(const Class & c, uint32_t low) const; // the first that ends at low or later
 
-    std::vector<wall_grammar_element> elements;
+    std::vector<ll_grammar_element> elements;
     std::vector<uint32_t> starts, first_start;
-    std::vector<wall_grammar_range> ranges; // of a class: sorted and apart
+    std::vector<ll_grammar_range> ranges; // of a class: sorted and apart
     std::vector<Class> classes;
 };
 
 // What is left of a grammar at a point of one answer. One thread at a time.
 class Matcher {
 public:
-    Matcher(const wall_grammar & g, std::shared_ptr<const TokenBytes> tokens);
+    Matcher(const ll_grammar & g, std::shared_ptr<const TokenBytes> tokens);
     ~Matcher() = default;
     Matcher(const Matcher &) = delete;
     Matcher & operator=(const Matcher &) = delete;
@@ -146,7 +146,7 @@ private:
     bool matches_partial(const Point & p);
     Point step(Point p, uint8_t byte);
     Point walk(llama_token token);
-    bool matches_token(const wall_grammar_element & e, llama_token token) const;
+    bool matches_token(const ll_grammar_element & e, llama_token token) const;
     bool matches_by_id(State s, llama_token token);
     void admit_by_id(std::vector<uint8_t> & out);
     void compact();

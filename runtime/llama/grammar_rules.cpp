@@ -14,16 +14,16 @@ static void require(bool ok) {
     }
 }
 
-GrammarRules::GrammarRules(const wall_grammar & g, size_t n_vocab)
+GrammarRules::GrammarRules(const ll_grammar & g, size_t n_vocab)
     : elements(g.elements, g.elements + g.n_elements), ranges(g.ranges, g.ranges + g.n_ranges), classes((size_t) g.n_classes) {
-    require(g.n_rules > 0 && g.n_elements > 0 && elements.back().kind == WALL_GRAMMAR_END);
-    for (const wall_grammar_element & e : elements) {
+    require(g.n_rules > 0 && g.n_elements > 0 && elements.back().kind == LL_GRAMMAR_END);
+    for (const ll_grammar_element & e : elements) {
         switch (e.kind) {
-        case WALL_GRAMMAR_REF: require(e.value < (uint32_t) g.n_rules); break;
-        case WALL_GRAMMAR_CLASS: require(e.value < (uint32_t) g.n_classes); break;
-        case WALL_GRAMMAR_TOKEN:
-        case WALL_GRAMMAR_NOT_TOKEN: require(e.value < n_vocab); break;
-        default: require(e.kind == WALL_GRAMMAR_END || e.kind == WALL_GRAMMAR_OR || e.kind == WALL_GRAMMAR_CHAR);
+        case LL_GRAMMAR_REF: require(e.value < (uint32_t) g.n_rules); break;
+        case LL_GRAMMAR_CLASS: require(e.value < (uint32_t) g.n_classes); break;
+        case LL_GRAMMAR_TOKEN:
+        case LL_GRAMMAR_NOT_TOKEN: require(e.value < n_vocab); break;
+        default: require(e.kind == LL_GRAMMAR_END || e.kind == LL_GRAMMAR_OR || e.kind == LL_GRAMMAR_CHAR);
         }
     }
     for (int32_t i = 0; i < g.n_rules; i++) {
@@ -34,7 +34,7 @@ GrammarRules::GrammarRules(const wall_grammar & g, size_t n_vocab)
             while (!is_end(at)) {
                 at++;
             }
-            if (elements[at].kind == WALL_GRAMMAR_END) {
+            if (elements[at].kind == LL_GRAMMAR_END) {
                 break;
             }
         }
@@ -54,25 +54,25 @@ GrammarRules::GrammarRules(const wall_grammar & g, size_t n_vocab)
     }
 }
 
-const wall_grammar_range * GrammarRules::range_from(const Class & c, uint32_t low) const {
-    const wall_grammar_range * end = ranges.data() + c.end;
-    const wall_grammar_range * r = std::lower_bound(ranges.data() + c.begin, end, low, [](const wall_grammar_range & x, uint32_t l) { return x.last < l; });
+const ll_grammar_range * GrammarRules::range_from(const Class & c, uint32_t low) const {
+    const ll_grammar_range * end = ranges.data() + c.end;
+    const ll_grammar_range * r = std::lower_bound(ranges.data() + c.begin, end, low, [](const ll_grammar_range & x, uint32_t l) { return x.last < l; });
     return r == end ? nullptr : r;
 }
 
-bool GrammarRules::matches(const wall_grammar_element & e, uint32_t c) const {
-    if (e.kind != WALL_GRAMMAR_CLASS) {
-        return e.kind == WALL_GRAMMAR_CHAR && e.value == c;
+bool GrammarRules::matches(const ll_grammar_element & e, uint32_t c) const {
+    if (e.kind != LL_GRAMMAR_CLASS) {
+        return e.kind == LL_GRAMMAR_CHAR && e.value == c;
     }
     const Class & k = classes[e.value];
     return c < 128 ? k.ascii[c/64] >> c%64 & 1 : matches_any(e, c, c);
 }
 
-bool GrammarRules::matches_any(const wall_grammar_element & e, uint32_t low, uint32_t high) const {
-    if (e.kind != WALL_GRAMMAR_CLASS) {
-        return e.kind == WALL_GRAMMAR_CHAR && low <= e.value && e.value <= high;
+bool GrammarRules::matches_any(const ll_grammar_element & e, uint32_t low, uint32_t high) const {
+    if (e.kind != LL_GRAMMAR_CLASS) {
+        return e.kind == LL_GRAMMAR_CHAR && low <= e.value && e.value <= high;
     }
-    const wall_grammar_range * r = range_from(classes[e.value], low);
+    const ll_grammar_range * r = range_from(classes[e.value], low);
     return r && r->first <= high;
 }
 

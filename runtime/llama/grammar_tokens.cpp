@@ -69,11 +69,11 @@ Matcher::Point Matcher::walk(llama_token token) {
 
 // ---- tokens ----------------------------------------------------------------------------------------
 
-bool Matcher::matches_token(const wall_grammar_element & e, llama_token token) const {
+bool Matcher::matches_token(const ll_grammar_element & e, llama_token token) const {
     size_t length;
     tokens->of(token, length);
-    return (e.kind == WALL_GRAMMAR_TOKEN && e.value == (uint32_t) token) ||
-           (e.kind == WALL_GRAMMAR_NOT_TOKEN && e.value != (uint32_t) token && length > 0);
+    return (e.kind == LL_GRAMMAR_TOKEN && e.value == (uint32_t) token) ||
+           (e.kind == LL_GRAMMAR_NOT_TOKEN && e.value != (uint32_t) token && length > 0);
 }
 
 // Whether some stack has the token itself on top, or any but another one.
@@ -140,12 +140,12 @@ void Matcher::admit_by_id(std::vector<uint8_t> & out) {
     int64_t excluded = -1; // the token that all "any but t" so far exclude; out has all others
     for (uint32_t i = 0; set.has_token && i < set.count; i++) {
         const Stack stack = members[set.first + i];
-        const wall_grammar_element & e = rules[nodes[stack].place];
+        const ll_grammar_element & e = rules[nodes[stack].place];
         spend(COST_MATCH);
-        if (stack == 0 || (e.kind != WALL_GRAMMAR_TOKEN && e.kind != WALL_GRAMMAR_NOT_TOKEN)) {
+        if (stack == 0 || (e.kind != LL_GRAMMAR_TOKEN && e.kind != LL_GRAMMAR_NOT_TOKEN)) {
             continue;
         }
-        if (e.kind == WALL_GRAMMAR_TOKEN) {
+        if (e.kind == LL_GRAMMAR_TOKEN) {
             out[e.value] = 1;
         } else if (excluded < 0) {
             spend((int64_t) out.size());

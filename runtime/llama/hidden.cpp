@@ -7,7 +7,7 @@ namespace lorikeet {
 
 static uint64_t key(int32_t seq, int32_t pos) { return (uint64_t) (uint32_t) seq << 32 | (uint32_t) pos; }
 
-void HiddenStates::begin(const wall_row * rows, int n) {
+void HiddenStates::begin(const ll_row * rows, int n) {
     places.clear();
     for (int i = 0; i < n; i++) {
         if (rows[i].hidden) {

@@ -1,7 +1,7 @@
 // The hidden states that rows of a decode ask for: what the last layer gives, after the output norm. llama.cpp computes
 // them on the way to the logits, and the head reads them; a node at the end of the graph copies them out.
 #pragma once
-#include "wall.h"
+#include "c_api.h"
 #include "llama-graph.h"
 #include <cstdint>
 #include <memory>
@@ -15,7 +15,7 @@ public:
     explicit HiddenStates(size_t width) : width(width) {}
 
     // Makes room for the rows that ask. All that the node writes to is allocated here.
-    void begin(const wall_row * rows, int n);
+    void begin(const ll_row * rows, int n);
     bool wanted() const { return !places.empty(); }
     // Where a row's state is in values, counted in rows; -1: it did not ask.
     int place(int32_t seq, int32_t pos) const;
@@ -34,7 +34,7 @@ public:
     explicit HiddenNode(HiddenStates & states) : states(states) {}
 
     void set_input(const llama_ubatch * ubatch) override;
-    bool can_reuse(const llm_graph_params &) override { return true; } // SoundGraph knows whether it is needed
+    bool can_reuse(const llm_graph_params &) override { return true; } // ReusableGraph knows whether it is needed
 
     // Adds the node to the end of a graph that has been built; it goes to the graph's inputs.
     static void add(std::unique_ptr<HiddenNode> node, llm_graph_result & graph);

@@ -1,5 +1,5 @@
 // The nodes of a product with an integer weight: activations are rounded once, then multiplied.
-#include "seam.h"
+#include "hooks.h"
 
 namespace lorikeet {
 
@@ -16,7 +16,7 @@ static void multiply_rounded(ggml_tensor * dst, int ith, int nth, void * weight)
 
 ggml_tensor * int_product(ggml_context * ctx, const lk_int * w, int n_out, ggml_tensor * x, ggml_tensor *& rounded) {
     if (!rounded) {
-        // One row more than there are: room to begin at a multiple of 64 bytes.
+        // One row more than there are: space to begin at a multiple of 64 bytes.
         const int64_t row = (int64_t) lk_int_activation_bytes((int) x->ne[0]);
         rounded = ggml_custom_4d(ctx, GGML_TYPE_I8, row, x->ne[1] + 1, 1, 1, &x, 1, round_activations, GGML_N_TASKS_MAX, nullptr);
     }

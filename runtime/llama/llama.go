@@ -1,10 +1,10 @@
 // Package llama runs models with llama.cpp: it implements runtime.Model and runtime.Device, and it is the
 // only package that calls that library.
 //
-// Go calls the C functions of wall.h and no others. Each is a whole step of work: load a model, or decode a batch and
+// Go calls the C functions of c_api.h and no others. Each is a whole step of work: load a model, or decode a batch and
 // draw a token for every row that asks for one. No type of llama.cpp and no C++ exception passes that interface.
 //
-// Two things that llama.cpp cannot do are added without changing its source (seam.h): a different adapter for every row
+// Two things that llama.cpp cannot do are added without changing its source (hooks.h): a different adapter for every row
 // of one batch, and products with NF4 weights. The linker redirects the functions that the --wrap flags in model.go name
 // to ours; outside our own contexts they only call the originals. That needs GNU ld or lld, so the package builds on
 // Linux; elsewhere, and without cgo, every constructor returns an error.
@@ -13,7 +13,7 @@
 //
 //   - target: a base tensor that an adapter may change.
 //   - pack: an adapter in the layout of our kernels, for the targets of one model.
-//   - placement: which packs, with which scales, each sequence of a device is decoded with.
+//   - sequence adapters: which packs, with which scales, each sequence of a device is decoded with.
 //   - back end: how adapters are multiplied: fused (our kernels) or mmid (ggml's mul_mat_id, the reference).
 package llama
 
@@ -92,7 +92,7 @@ type Backend int
 // The back ends.
 const (
 	Fused Backend = iota // our kernels
-	MMID                 // ggml's mul_mat_id over stacked slots, in float32: the reference, slow to place
+	MMID                 // ggml's mul_mat_id over stacked slots, in float32: the reference, slow to set
 )
 
 // DeviceOptions are the sizes and choices of a device. A zero field takes its default.

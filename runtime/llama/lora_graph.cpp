@@ -1,5 +1,5 @@
 // The nodes that add adapters to a product: the fused kernels, ggml's own mul_mat_id, and the embedding.
-#include "seam.h"
+#include "hooks.h"
 #include <algorithm>
 
 namespace lorikeet {
@@ -7,7 +7,7 @@ namespace lorikeet {
 // ---- fused -----------------------------------------------------------------------------------------
 // hidden = A x for every row and every product of x, in one node; then y += scale B hidden. The first node's tensor
 // holds the prepared activations, or is one float that nothing reads and that is there to order the others after it.
-// The hidden rows are not a tensor of the graph, because their width follows from the adapters placed, which change
+// The hidden rows are not a tensor of the graph, because their width follows from the sequences' adapters, which change
 // under the same graph.
 
 void Rows::Group::shrink(const ggml_tensor * x, int ith, int nth) const {
@@ -19,14 +19,14 @@ void Rows::Group::shrink(const ggml_tensor * x, int ith, int nth) const {
     }
 }
 
-int Rows::Group::ahead(int slot, int ith, int nth, lk_piece * out, int room) const {
+int Rows::Group::ahead(int slot, int ith, int nth, lk_piece * out, int capacity) const {
     enum { FEW = 64 }; // rows beyond that hardly wait for the adapters' memory
     int n = 0;
     for (size_t i = 0; next && next->span->n <= FEW && i < next->targets.size(); i++) {
         const int target = next->targets[i];
         if (next->span->used[(size_t) target]) {
             n += lk_lora_pieces(&next->span->rows[(size_t) target*next->span->n], (int) next->span->n,
-                rows->placement.model->targets[(size_t) target].n_in, ith, nth, out + n, room - n);
+                rows->mixes.model->targets[(size_t) target].n_in, ith, nth, out + n, capacity - n);
         }
     }
     const int of = (int) targets.size(), begin = n*slot/of, end = n*(slot + 1)/of;
@@ -63,12 +63,12 @@ static void prepare_and_shrink(ggml_tensor * dst, int ith, int nth, void * data)
 }
 
 static void multiply_and_expand(ggml_tensor * dst, int ith, int nth, void * data) {
-    enum { ROOM = 256 };
+    enum { CAPACITY = 256 };
     const auto * node = (const Rows::Node *) data;
     const Rows::Span & s = *node->span;
     const ggml_tensor * xq = dst->src[0];
-    lk_piece ahead[ROOM];
-    const int n = node->group->ahead(node->slot, ith, nth, ahead, ROOM);
+    lk_piece ahead[CAPACITY];
+    const int n = node->group->ahead(node->slot, ith, nth, ahead, CAPACITY);
     lk_nf4_matmul_lora(node->weight, aligned(xq), xq->nb[1], &s.rows[(size_t) node->target*s.n], (int) s.n, node->rows->hidden_of(node->slot),
         node->rows->hidden_stride*sizeof(float), (float *) dst->data, dst->nb[1], ahead, n, ith, nth);
 }
@@ -80,7 +80,7 @@ ggml_tensor * nf4_fused(ggml_context * ctx, Rows & rows, int target, const lk_nf
     }
     if (!g.ready) {
         g.mode = mode;
-        // One row more than there are: room to begin at a multiple of 64 bytes.
+        // One row more than there are: space to begin at a multiple of 64 bytes.
         const int64_t row = (int64_t) lk_nf4_activation_bytes(mode, (int) x->ne[0]);
         g.ready = ggml_custom_4d(ctx, GGML_TYPE_I8, row, x->ne[1] + 1, 1, 1, &x, 1, prepare_and_shrink, GGML_N_TASKS_MAX, &g);
     }
@@ -104,7 +104,7 @@ ggml_tensor * add_mmid(ggml_context * ctx, Rows & rows, int target, ggml_tensor 
         s.slots = ggml_new_tensor_2d(ctx, GGML_TYPE_I32, 1, s.n);
         ggml_set_input(s.slots);
     }
-    const Slots & slots = *rows.placement.slots;
+    const Slots & slots = *rows.mixes.slots;
     if (!ggml_is_contiguous(x)) {
         x = ggml_cont(ctx, x);
     }
@@ -140,7 +140,7 @@ static void embed(ggml_tensor * dst, int ith, int nth, void * data) {
     const int64_t width = dst->ne[0];
     for (int64_t i = ith; i < dst->ne[1]; i += nth) {
         float * y = (float *) ((char *) dst->data + i*dst->nb[1]);
-        const std::vector<Term> & terms = node->rows->placement.terms(s.seq[(size_t) i]);
+        const std::vector<Term> & terms = node->rows->mixes.terms(s.seq[(size_t) i]);
         gain_row(terms, node->target, y, width);
         for (const Term & term : terms) {
             const Plain & p = term.pack->plain[(size_t) node->target];

@@ -9,12 +9,12 @@ extern "C" void lorikeetProgress(uintptr_t handle, double done);
 
 using namespace lorikeet;
 
-void wall_init(void) {
+void ll_init(void) {
     Call::init();
     llama_backend_init();
 }
 
-void wall_system_info(char * out, size_t capacity) {
+void ll_system_info(char * out, size_t capacity) {
     static const char * const isa[] = {"portable", "AVX2", "AVX-512"};
     snprintf(out, capacity, "kernels %s | %s", isa[lk_isa()], llama_print_system_info());
 }
@@ -30,7 +30,7 @@ static std::string meta(const llama_model * m, const char * key) {
     return s;
 }
 
-static void describe(Model & m, const wall_load_options & o) {
+static void describe(Model & m, const ll_load_options & o) {
     const llama_vocab * v = m.vocab();
     m.architecture = m.handle->arch_name();
     m.name = meta(m.handle, "general.name");
@@ -49,7 +49,7 @@ static void describe(Model & m, const wall_load_options & o) {
     }
 }
 
-static llama_model * load(const wall_load_options & o) {
+static llama_model * load(const ll_load_options & o) {
     llama_model_params p = llama_model_default_params();
     p.use_mmap = o.use_mmap;
     llama_model_kv_override overrides[2] = {};
@@ -63,9 +63,9 @@ static llama_model * load(const wall_load_options & o) {
         p.use_extra_bufts = false;
     }
     if (o.progress) {
-        p.progress_callback_user_data = const_cast<wall_load_options *>(&o);
+        p.progress_callback_user_data = const_cast<ll_load_options *>(&o);
         p.progress_callback = [](float done, void * options) {
-            lorikeetProgress(static_cast<wall_load_options *>(options)->progress, done);
+            lorikeetProgress(static_cast<ll_load_options *>(options)->progress, done);
             return true;
         };
     }
@@ -73,9 +73,9 @@ static llama_model * load(const wall_load_options & o) {
     return llama_model_load_from_file(o.path, p);
 }
 
-wall_model * wall_model_load(const wall_load_options * o, wall_error * err) {
+ll_model * ll_model_load(const ll_load_options * o, ll_error * err) {
     Call call(o->log);
-    return guarded(err, (wall_model *) nullptr, [&]() -> wall_model * {
+    return guarded(err, (ll_model *) nullptr, [&]() -> ll_model * {
         auto m = std::make_shared<Model>();
         m->log = o->log;
         m->nf4_mode = o->nf4_mode;
@@ -89,14 +89,14 @@ wall_model * wall_model_load(const wall_load_options * o, wall_error * err) {
             pack_nf4(*m, *o);
         }
         pack_integers(*m);
-        return new wall_model{m};
+        return new ll_model{m};
     });
 }
 
-void wall_model_free(wall_model * m) { delete m; }
+void ll_model_free(ll_model * m) { delete m; }
 
 // The bytes that a tensor takes in memory: as our kernels have it, or as ggml has it, or both.
-static size_t resident(const Model & m, const ggml_tensor * t) {
+static size_t resident_bytes(const Model & m, const ggml_tensor * t) {
     const lk_packed packed = m.packed(t);
     if (packed.nf4) {
         return lk_nf4_bytes(packed.nf4);
@@ -107,7 +107,7 @@ static size_t resident(const Model & m, const ggml_tensor * t) {
     return ggml_nbytes(t);
 }
 
-void wall_model_facts(const wall_model * w, wall_facts * out) {
+void ll_model_facts(const ll_model * w, ll_facts * out) {
     const Model & m = *w->model;
     *out = {};
     out->context_length = llama_model_n_ctx_train(m.handle);
@@ -120,25 +120,25 @@ void wall_model_facts(const wall_model * w, wall_facts * out) {
     out->rope_norm = llama_model_rope_type(m.handle) == LLAMA_ROPE_TYPE_NORM;
     out->parameters = (int64_t) llama_model_n_params(m.handle);
     for (const auto & [name, t] : m.handle->tensors_by_name) {
-        out->resident += (int64_t) resident(m, t);
+        out->resident += (int64_t) resident_bytes(m, t);
     }
     out->architecture = m.architecture.c_str();
     out->name = m.name.c_str();
     out->chat_template = m.chat_template.c_str();
 }
 
-int wall_model_targets(const wall_model * m) { return (int) m->model->targets.size(); }
+int ll_model_targets(const ll_model * m) { return (int) m->model->targets.size(); }
 
-const char * wall_model_target(const wall_model * m, int i, int32_t * n_in, int32_t * n_out) {
+const char * ll_model_target(const ll_model * m, int i, int32_t * n_in, int32_t * n_out) {
     const Target & t = m->model->targets[(size_t) i];
     *n_in = t.n_in;
     *n_out = t.n_out;
     return t.name.c_str();
 }
 
-int wall_model_refusals(const wall_model * m) { return (int) m->model->refused.size(); }
+int ll_model_refusals(const ll_model * m) { return (int) m->model->refused.size(); }
 
-const char * wall_model_refusal(const wall_model * m, int i, const char ** reason) {
+const char * ll_model_refusal(const ll_model * m, int i, const char ** reason) {
     const auto & r = m->model->refused[(size_t) i];
     *reason = r.second.c_str();
     return r.first.c_str();

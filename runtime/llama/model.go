@@ -17,7 +17,7 @@ package llama
 #cgo LDFLAGS: -Wl,--wrap=_ZNK18llama_model_loader13load_data_forEP11ggml_tensor
 #include <stdlib.h>
 #include "../kernels/kernels.h"
-#include "wall.h"
+#include "c_api.h"
 */
 import "C"
 
@@ -47,7 +47,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/tokenizer"
 )
 
-func init() { C.wall_init() }
+func init() { C.ll_init() }
 
 // Model is a loaded base. It implements runtime.Model. Devices, samplers and packs made from it stay valid
 // after Close; its memory is freed when the last of them is closed.
@@ -62,7 +62,7 @@ type Model struct {
 	pieces atomic.Pointer[tokenizer.Tokenizer] // the same for Piece, which does not wait for mu; nil after Close
 
 	mu  sync.RWMutex // held for reading during calls, for writing in Close
-	ptr *C.wall_model
+	ptr *C.ll_model
 	log *callback
 }
 
@@ -144,7 +144,7 @@ var repacked = []string{"Q4_0", "Q4_K", "Q2_K", "IQ4_NL"}
 
 func (m *Model) open(o Options, file *quant.File, path string) error {
 	plain, nf4 := quant.PlainArchitecture(file.Architecture())
-	options := C.wall_load_options{
+	options := C.ll_load_options{
 		path:     C.CString(path),
 		nf4_mode: nf4Mode(o.NF4),
 		log:      m.log.handle(),
@@ -172,22 +172,22 @@ func (m *Model) open(o Options, file *quant.File, path string) error {
 		options.end_tokens, options.n_end_tokens = (*C.int32_t)(&ends[0]), C.int32_t(len(ends))
 	}
 	options.no_eos = withoutKey(file, "eos")
-	var e C.wall_error
-	if m.ptr = C.wall_model_load(&options, &e); m.ptr == nil {
-		return wallError(&e)
+	var e C.ll_error
+	if m.ptr = C.ll_model_load(&options, &e); m.ptr == nil {
+		return cError(&e)
 	}
 	return nil
 }
 
 // nf4Tensors lists the file's NF4 tensors in C's memory. The caller frees them.
-func nf4Tensors(file *quant.File) (list []C.wall_nf4, free func()) {
+func nf4Tensors(file *quant.File) (list []C.ll_nf4, free func()) {
 	kinds := map[quant.Type]C.lk_nf4_kind{quant.NF4: C.LK_NF4_32, quant.NF4_64: C.LK_NF4_64, quant.NF4_DQ: C.LK_NF4_DQ}
-	memory := C.calloc(C.size_t(len(file.Tensors)+1), C.sizeof_wall_nf4)
-	list = unsafe.Slice((*C.wall_nf4)(memory), len(file.Tensors))
+	memory := C.calloc(C.size_t(len(file.Tensors)+1), C.sizeof_ll_nf4)
+	list = unsafe.Slice((*C.ll_nf4)(memory), len(file.Tensors))
 	n := 0
 	for _, t := range file.Tensors {
 		if kind, ok := kinds[t.Type]; ok && len(t.Dims) == 2 && t.Dims[0] <= math.MaxInt32 && t.Dims[1] <= math.MaxInt32 {
-			list[n] = C.wall_nf4{name: C.CString(t.Name), kind: kind, n_in: C.int32_t(t.Dims[0]), n_out: C.int32_t(t.Dims[1])}
+			list[n] = C.ll_nf4{name: C.CString(t.Name), kind: kind, n_in: C.int32_t(t.Dims[0]), n_out: C.int32_t(t.Dims[1])}
 			n++
 		}
 	}
@@ -243,8 +243,8 @@ func mainType(f *quant.File) quant.Type {
 }
 
 func (m *Model) describe(o Options, file *quant.File) error {
-	var f C.wall_facts
-	C.wall_model_facts(m.ptr, &f)
+	var f C.ll_facts
+	C.ll_model_facts(m.ptr, &f)
 	fingerprint, err := file.Fingerprint()
 	if err != nil {
 		return err
@@ -294,20 +294,20 @@ func (m *Model) describe(o Options, file *quant.File) error {
 	if m.facts.Name == "" {
 		m.facts.Name = strings.TrimSuffix(filepath.Base(o.Path), ".gguf")
 	}
-	for i := range int(C.wall_model_targets(m.ptr)) {
+	for i := range int(C.ll_model_targets(m.ptr)) {
 		var in, out C.int32_t
-		name := C.GoString(C.wall_model_target(m.ptr, C.int(i), &in, &out))
+		name := C.GoString(C.ll_model_target(m.ptr, C.int(i), &in, &out))
 		m.targets[name] = i
 		m.facts.Targets[name] = runtime.Shape{In: int(in), Out: int(out)}
 	}
-	for i := range int(C.wall_model_refusals(m.ptr)) {
+	for i := range int(C.ll_model_refusals(m.ptr)) {
 		var reason *C.char
-		name := C.GoString(C.wall_model_refusal(m.ptr, C.int(i), &reason))
+		name := C.GoString(C.ll_model_refusal(m.ptr, C.int(i), &reason))
 		m.facts.Refused[name] = C.GoString(reason)
 	}
-	m.ends = make([]runtime.Token, C.wall_end_tokens(m.ptr, nil, 0))
+	m.ends = make([]runtime.Token, C.ll_end_tokens(m.ptr, nil, 0))
 	if len(m.ends) > 0 {
-		C.wall_end_tokens(m.ptr, (*C.int32_t)(&m.ends[0]), C.int32_t(len(m.ends)))
+		C.ll_end_tokens(m.ptr, (*C.int32_t)(&m.ends[0]), C.int32_t(len(m.ends)))
 	}
 	return nil
 }
@@ -344,7 +344,7 @@ func (m *Model) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ptr != nil {
-		C.wall_model_free(m.ptr)
+		C.ll_model_free(m.ptr)
 		m.ptr = nil
 		m.pieces.Store(nil)
 		m.log.release()
@@ -353,7 +353,7 @@ func (m *Model) Close() error {
 }
 
 // acquire keeps the model open until release is called; it returns runtime.ErrClosed where it is closed.
-func (m *Model) acquire() (ptr *C.wall_model, release func(), err error) {
+func (m *Model) acquire() (ptr *C.ll_model, release func(), err error) {
 	m.mu.RLock()
 	if m.ptr == nil {
 		m.mu.RUnlock()
@@ -362,10 +362,10 @@ func (m *Model) acquire() (ptr *C.wall_model, release func(), err error) {
 	return m.ptr, m.mu.RUnlock, nil
 }
 
-// wallError returns the error that a call left; it wraps runtime.ErrMemory where that is what there was too little of.
-func wallError(e *C.wall_error) error {
+// cError returns the error that a call left; it wraps runtime.ErrMemory where that is what there was too little of.
+func cError(e *C.ll_error) error {
 	text := C.GoString(&e.text[0])
-	if e.code == C.WALL_NO_MEMORY {
+	if e.code == C.LL_NO_MEMORY {
 		return memoryError(text)
 	}
 	return errors.New(text)

@@ -3,7 +3,7 @@
 #include "call.h"
 #include "../kernels/kernels.h"
 #include "llama-model.h"
-#include "wall.h"
+#include "c_api.h"
 #include <memory>
 #include <mutex>
 #include <string>
@@ -79,14 +79,14 @@ void find_targets(Model & m);
 // While it lives, llama.cpp sees the NF4 tensors of a file that this thread opens as tensors of types that it knows.
 class Nf4Load {
 public:
-    explicit Nf4Load(const wall_load_options & o);
+    explicit Nf4Load(const ll_load_options & o);
     ~Nf4Load();
     Nf4Load(const Nf4Load &) = delete;
     Nf4Load & operator=(const Nf4Load &) = delete;
 };
 
 // Packs the NF4 tensors for our kernels and gives their original pages back to the system.
-void pack_nf4(Model & m, const wall_load_options & o);
+void pack_nf4(Model & m, const ll_load_options & o);
 
 // Packs the Q8_0 and Q6_K tensors that products read, the output head first of all, for our kernels, and gives
 // their original pages back, unless they are read again.
@@ -105,6 +105,6 @@ void drop_pages(void * data, size_t size);
 
 } // namespace lorikeet
 
-struct wall_model {
+struct ll_model {
     std::shared_ptr<const lorikeet::Model> model;
 };

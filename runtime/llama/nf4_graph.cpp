@@ -1,5 +1,5 @@
 // The nodes of a product with an NF4 weight: activations are readied once, then multiplied.
-#include "seam.h"
+#include "hooks.h"
 
 namespace lorikeet {
 
@@ -26,7 +26,7 @@ ggml_tensor * nf4_product(ggml_context * ctx, const lk_nf4 * w, int mode, int n_
         return ggml_custom_4d(ctx, GGML_TYPE_F32, n_out, x->ne[1], 1, 1, &x, 1, multiply_floats, GGML_N_TASKS_MAX, weight);
     }
     if (!prepared) {
-        // One row more than there are: room to begin at a multiple of 64 bytes.
+        // One row more than there are: space to begin at a multiple of 64 bytes.
         const int64_t row = (int64_t) lk_nf4_activation_bytes(mode, (int) x->ne[0]);
         prepared = ggml_custom_4d(ctx, GGML_TYPE_I8, row, x->ne[1] + 1, 1, 1, &x, 1, prepare, GGML_N_TASKS_MAX, (void *) (intptr_t) mode);
     }

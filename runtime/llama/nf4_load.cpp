@@ -4,7 +4,7 @@
 // IQ4_NL's and MXFP4's, and llama.cpp loads them unread. With double quantization a tensor is a run of bytes to GGUF;
 // the linker redirects the loader's gguf_init_from_file to us (the flag is in model.go), and what it reads of such a
 // tensor becomes MXFP4 of the true shape. That is 3 % more bytes than there are: llama.cpp copies or maps them all
-// the same, the tensor's own are the first of them, and the file has room behind its last tensor.
+// the same, the tensor's own are the first of them, and the file has bytes behind its last tensor.
 #include "gguf.h"
 #include "model.h"
 #include <string>
@@ -15,13 +15,13 @@ extern "C" gguf_context * __real_gguf_init_from_file(const char * path, gguf_ini
 
 namespace lorikeet {
 
-static thread_local const wall_load_options * loading = nullptr;
+static thread_local const ll_load_options * loading = nullptr;
 
-Nf4Load::Nf4Load(const wall_load_options & o) { loading = &o; }
+Nf4Load::Nf4Load(const ll_load_options & o) { loading = &o; }
 Nf4Load::~Nf4Load() { loading = nullptr; }
 
 // Gives a tensor of a header the shape that the model expects and a type of as many bits, or a few more.
-static void reshape(ggml_tensor * t, const wall_nf4 & n) {
+static void reshape(ggml_tensor * t, const ll_nf4 & n) {
     t->type = GGML_TYPE_MXFP4;
     t->ne[0] = n.n_in;
     t->ne[1] = n.n_out;
@@ -39,7 +39,7 @@ void drop_pages(void * data, size_t size) {
     }
 }
 
-static void pack(Model & m, const ggml_tensor * w, const wall_nf4 & n) {
+static void pack(Model & m, const ggml_tensor * w, const ll_nf4 & n) {
     const std::string name = "tensor " + std::string(n.name);
     if (!m.by_weight.count(w) || w == m.embedding_table) {
         throw std::runtime_error(name + " is NF4, which this version runs in the linear layers of "
@@ -64,8 +64,8 @@ static void pack(Model & m, const ggml_tensor * w, const wall_nf4 & n) {
     drop_pages(w->data, bytes); // nothing reads them again: the graph has our product instead
 }
 
-void pack_nf4(Model & m, const wall_load_options & o) {
-    std::unordered_map<std::string, const wall_nf4 *> named;
+void pack_nf4(Model & m, const ll_load_options & o) {
+    std::unordered_map<std::string, const ll_nf4 *> named;
     for (int i = 0; i < o.n_nf4; i++) {
         named[o.nf4[i].name] = &o.nf4[i];
     }
@@ -81,7 +81,7 @@ void pack_nf4(Model & m, const wall_load_options & o) {
 
 extern "C" gguf_context * __wrap_gguf_init_from_file(const char * path, gguf_init_params params) {
     gguf_context * file = __real_gguf_init_from_file(path, params);
-    const wall_load_options * o = lorikeet::loading;
+    const ll_load_options * o = lorikeet::loading;
     for (int i = 0; file && o && params.ctx && i < o->n_nf4; i++) {
         ggml_tensor * t = ggml_get_tensor(*params.ctx, o->nf4[i].name);
         if (t && o->nf4[i].kind == LK_NF4_DQ) {

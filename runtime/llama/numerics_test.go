@@ -11,7 +11,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// The proof of seam 1: eight sequences in one batch, each with its own mix, prompts interleaved token by
+// The proof of a different adapter for every row: eight sequences in one batch, each with its own mix, prompts interleaved token by
 // token, against eight stock contexts that know one mix at a time. After two decodes the adapters are
 // swapped under the running sequences, in the reference as well.
 

@@ -5,11 +5,11 @@
 
 namespace lorikeet {
 
-Pack::Pack(std::shared_ptr<const Model> m, bool f32, bool keep_plain, size_t room)
-    : model(std::move(m)), f32(f32), keep_plain(keep_plain), arena(lk_arena_new(room)),
+Pack::Pack(std::shared_ptr<const Model> m, bool f32, bool keep_plain, size_t capacity)
+    : model(std::move(m)), f32(f32), keep_plain(keep_plain), arena(lk_arena_new(capacity)),
       fused(model->targets.size()), plain(model->targets.size()), scale(model->targets.size()) {
     if (!arena) {
-        throw OutOfMemory("an adapter of " + std::to_string(room) + " bytes");
+        throw OutOfMemory("an adapter of " + std::to_string(capacity) + " bytes");
     }
 }
 
@@ -46,7 +46,7 @@ template <typename T> InArena<T> Pack::in_arena(const T * from, size_t n) {
     return out;
 }
 
-template InArena<uint8_t> Pack::in_arena(const uint8_t * from, size_t n); // rows.cpp
+template InArena<uint8_t> Pack::in_arena(const uint8_t * from, size_t n); // replaced_rows.cpp
 
 static void require_finite(const float * x, size_t n, const std::string & what) {
     // x*0 is 0 for every number and NaN for the others; unlike a test of each, the sum is vectorized.
@@ -93,7 +93,7 @@ void Pack::add(int target, int rank, float s, const float * a, const float * b, 
     }
     const bool embedding = target == model->embedding;
     require_finite(magnitude, (size_t) (embedding ? t.n_in : t.n_out), t.name + ": the magnitude vector");
-    std::vector<float> g = gains(magnitude, embedding ? column_lengths(*model, target, rank, s, a, b) : row_lengths(*model, target, rank, s, a, b));
+    std::vector<float> g = gains(magnitude, embedding ? column_norms(*model, target, rank, s, a, b) : row_norms(*model, target, rank, s, a, b));
     require_finite(g.data(), g.size(), t.name + ": the magnitude vector over the weights' lengths");
     // g*s goes into the rows of b, or the columns of the embedding's a; what is left of it is the base's gain.
     std::vector<float> scaled(embedding ? a : b, embedding ? a + n_a : b + n_b);
@@ -179,44 +179,44 @@ size_t Pack::bytes() const {
 
 using namespace lorikeet;
 
-int64_t wall_pack_need(const wall_model * m, int f32, int keep_plain, const wall_part * part) {
+int64_t ll_pack_need(const ll_model * m, int f32, int keep_plain, const ll_part * part) {
     if (part->target < 0 || (size_t) part->target >= m->model->targets.size() || part->n < 0) {
         return 0; // it will be refused
     }
     switch (part->kind) {
-    case WALL_BIAS: return (int64_t) need_bias(*m->model, part->target);
-    case WALL_ROWS: return (int64_t) need_rows(*m->model, f32 != 0, part->target, part->n);
-    default: return (int64_t) need_module(*m->model, f32 != 0, keep_plain != 0, part->target, std::min(part->n, (int) LK_MAX_RANK), part->kind == WALL_DORA);
+    case LL_BIAS: return (int64_t) need_bias(*m->model, part->target);
+    case LL_ROWS: return (int64_t) need_rows(*m->model, f32 != 0, part->target, part->n);
+    default: return (int64_t) need_module(*m->model, f32 != 0, keep_plain != 0, part->target, std::min(part->n, (int) LK_MAX_RANK), part->kind == LL_DORA);
     }
 }
 
-wall_pack * wall_pack_new(const wall_model * m, int f32, int keep_plain, int64_t room, wall_error * err) {
-    return guarded(err, (wall_pack *) nullptr, [&] {
-        return new wall_pack{std::make_shared<Pack>(m->model, f32 != 0, keep_plain != 0, (size_t) room)};
+ll_pack * ll_pack_new(const ll_model * m, int f32, int keep_plain, int64_t capacity, ll_error * err) {
+    return guarded(err, (ll_pack *) nullptr, [&] {
+        return new ll_pack{std::make_shared<Pack>(m->model, f32 != 0, keep_plain != 0, (size_t) capacity)};
     });
 }
 
-int wall_pack_add(wall_pack * p, int target, int rank, float scale, const float * a, const float * b, const float * magnitude, wall_error * err) {
-    return guarded(err, (int) WALL_FAILED, [&] {
+int ll_pack_add(ll_pack * p, int target, int rank, float scale, const float * a, const float * b, const float * magnitude, ll_error * err) {
+    return guarded(err, (int) LL_FAILED, [&] {
         p->pack->add(target, rank, scale, a, b, magnitude);
-        return (int) WALL_OK;
+        return (int) LL_OK;
     });
 }
 
-int wall_pack_add_bias(wall_pack * p, int target, const float * values, int replaces, wall_error * err) {
-    return guarded(err, (int) WALL_FAILED, [&] {
+int ll_pack_add_bias(ll_pack * p, int target, const float * values, int replaces, ll_error * err) {
+    return guarded(err, (int) LL_FAILED, [&] {
         p->pack->add_bias(target, values, replaces != 0);
-        return (int) WALL_OK;
+        return (int) LL_OK;
     });
 }
 
-int wall_pack_add_rows(wall_pack * p, int target, const int32_t * ids, int n, const float * values, wall_error * err) {
-    return guarded(err, (int) WALL_FAILED, [&] {
+int ll_pack_add_rows(ll_pack * p, int target, const int32_t * ids, int n, const float * values, ll_error * err) {
+    return guarded(err, (int) LL_FAILED, [&] {
         p->pack->add_rows(target, ids, n, values);
-        return (int) WALL_OK;
+        return (int) LL_OK;
     });
 }
 
-int64_t wall_pack_bytes(const wall_pack * p) { return (int64_t) p->pack->bytes(); }
+int64_t ll_pack_bytes(const ll_pack * p) { return (int64_t) p->pack->bytes(); }
 
-void wall_pack_free(wall_pack * p) { delete p; }
+void ll_pack_free(ll_pack * p) { delete p; }

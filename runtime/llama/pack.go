@@ -2,7 +2,7 @@
 
 package llama
 
-// #include "wall.h"
+// #include "c_api.h"
 import "C"
 
 import (
@@ -16,13 +16,13 @@ import (
 )
 
 // Packed is an adapter in our kernels' layout, for one model. It implements runtime.Packed. A device that
-// it is placed on keeps its memory until the sequence is placed anew.
+// it is set on keeps its memory until the sequence gets others.
 type Packed struct {
 	model *Model
 	bytes int64
 
 	mu  sync.Mutex
-	ptr *C.wall_pack
+	ptr *C.ll_pack
 }
 
 var _ runtime.Packed = (*Packed)(nil)
@@ -34,10 +34,10 @@ func (m *Model) Pack(a *runtime.LoRA) (runtime.Packed, error) {
 		return nil, err
 	}
 	defer release()
-	var e C.wall_error
-	pack := C.wall_pack_new(ptr, flag(m.packFloat32), flag(m.keepPlain), C.int64_t(m.packNeed(ptr, a)), &e)
+	var e C.ll_error
+	pack := C.ll_pack_new(ptr, flag(m.packFloat32), flag(m.keepPlain), C.int64_t(m.packNeed(ptr, a)), &e)
 	if pack == nil {
-		return nil, fmt.Errorf("%w: %w", runtime.ErrAdapter, wallError(&e))
+		return nil, fmt.Errorf("%w: %w", runtime.ErrAdapter, cError(&e))
 	}
 	err = m.addAll(pack, a.Modules)
 	for i := 0; err == nil && i < len(a.Biases); i++ {
@@ -47,39 +47,39 @@ func (m *Model) Pack(a *runtime.LoRA) (runtime.Packed, error) {
 		err = m.addRows(pack, &a.Rows[i])
 	}
 	if err != nil {
-		C.wall_pack_free(pack)
+		C.ll_pack_free(pack)
 		return nil, fmt.Errorf("%w: %w", runtime.ErrAdapter, err)
 	}
-	return &Packed{model: m, bytes: int64(C.wall_pack_bytes(pack)), ptr: pack}, nil
+	return &Packed{model: m, bytes: int64(C.ll_pack_bytes(pack)), ptr: pack}, nil
 }
 
 // packNeed returns the bytes that an adapter will take. What does not fit the base counts for nothing: it will be refused.
-func (m *Model) packNeed(ptr *C.wall_model, a *runtime.LoRA) int64 {
+func (m *Model) packNeed(ptr *C.ll_model, a *runtime.LoRA) int64 {
 	sum := int64(0)
 	count := func(kind C.int, tensor string, n int) {
 		if target, ok := m.targets[tensor]; ok {
-			part := C.wall_part{kind: kind, target: C.int(target), n: C.int(min(n, math.MaxInt32))}
-			sum += int64(C.wall_pack_need(ptr, flag(m.packFloat32), flag(m.keepPlain), &part))
+			part := C.ll_part{kind: kind, target: C.int(target), n: C.int(min(n, math.MaxInt32))}
+			sum += int64(C.ll_pack_need(ptr, flag(m.packFloat32), flag(m.keepPlain), &part))
 		}
 	}
 	for i := range a.Modules {
-		kind := C.int(C.WALL_LORA)
+		kind := C.int(C.LL_LORA)
 		if a.Modules[i].Magnitude != nil {
-			kind = C.WALL_DORA
+			kind = C.LL_DORA
 		}
 		count(kind, a.Modules[i].Tensor, a.Modules[i].Rank)
 	}
 	for i := range a.Biases {
-		count(C.WALL_BIAS, a.Biases[i].Tensor, 0)
+		count(C.LL_BIAS, a.Biases[i].Tensor, 0)
 	}
 	for i := range a.Rows {
-		count(C.WALL_ROWS, a.Rows[i].Tensor, len(a.Rows[i].Values)/max(a.Rows[i].Width, 1))
+		count(C.LL_ROWS, a.Rows[i].Tensor, len(a.Rows[i].Values)/max(a.Rows[i].Width, 1))
 	}
 	return sum
 }
 
 // addAll adds the modules on as many threads as there are; the first one that does not fit is the error.
-func (m *Model) addAll(pack *C.wall_pack, modules []runtime.LoRAModule) error {
+func (m *Model) addAll(pack *C.ll_pack, modules []runtime.LoRAModule) error {
 	seen := map[string]bool{}
 	for _, module := range modules {
 		if seen[module.Tensor] {
@@ -90,7 +90,7 @@ func (m *Model) addAll(pack *C.wall_pack, modules []runtime.LoRAModule) error {
 	return parallel.Each(len(modules), func(i int) error { return m.add(pack, modules[i]) })
 }
 
-func (m *Model) add(pack *C.wall_pack, module runtime.LoRAModule) error {
+func (m *Model) add(pack *C.ll_pack, module runtime.LoRAModule) error {
 	shape, ok := m.facts.Targets[module.Tensor]
 	if !ok {
 		if reason, refused := m.facts.Refused[module.Tensor]; refused {
@@ -107,29 +107,29 @@ func (m *Model) add(pack *C.wall_pack, module runtime.LoRAModule) error {
 	if n := module.MagnitudeSize(); module.Magnitude != nil && len(module.Magnitude) != n {
 		return fmt.Errorf("%s: a magnitude vector of %d values, %d are expected", module.Tensor, len(module.Magnitude), n)
 	}
-	var e C.wall_error
-	code := C.wall_pack_add(pack, C.int(m.targets[module.Tensor]), C.int(module.Rank), C.float(module.Scale),
+	var e C.ll_error
+	code := C.ll_pack_add(pack, C.int(m.targets[module.Tensor]), C.int(module.Rank), C.float(module.Scale),
 		(*C.float)(unsafe.SliceData(module.A)), (*C.float)(unsafe.SliceData(module.B)),
 		(*C.float)(unsafe.SliceData(module.Magnitude)), &e)
-	if code != C.WALL_OK {
-		return wallError(&e)
+	if code != C.LL_OK {
+		return cError(&e)
 	}
 	return nil
 }
 
-func (m *Model) addBias(pack *C.wall_pack, b *runtime.LoRABias) error {
+func (m *Model) addBias(pack *C.ll_pack, b *runtime.LoRABias) error {
 	shape, ok := m.facts.Targets[b.Tensor]
 	if !ok || len(b.Values) != shape.Out {
 		return fmt.Errorf("%s: a bias of %d values is not one of the base's %d outputs", b.Tensor, len(b.Values), shape.Out)
 	}
-	var e C.wall_error
-	if C.wall_pack_add_bias(pack, C.int(m.targets[b.Tensor]), (*C.float)(&b.Values[0]), flag(b.Replaces), &e) != C.WALL_OK {
-		return wallError(&e)
+	var e C.ll_error
+	if C.ll_pack_add_bias(pack, C.int(m.targets[b.Tensor]), (*C.float)(&b.Values[0]), flag(b.Replaces), &e) != C.LL_OK {
+		return cError(&e)
 	}
 	return nil
 }
 
-func (m *Model) addRows(pack *C.wall_pack, r *runtime.LoRARows) error {
+func (m *Model) addRows(pack *C.ll_pack, r *runtime.LoRARows) error {
 	shape, ok := m.facts.Targets[r.Tensor]
 	n := len(r.Tokens)
 	if r.Tokens == nil {
@@ -138,10 +138,10 @@ func (m *Model) addRows(pack *C.wall_pack, r *runtime.LoRARows) error {
 	if !ok || n == 0 || r.Width != shape.In || len(r.Values) != n*r.Width {
 		return fmt.Errorf("%s: %d values for %d rows of %d are not rows of the base's %d", r.Tensor, len(r.Values), n, r.Width, shape.In)
 	}
-	var e C.wall_error
+	var e C.ll_error
 	ids := (*C.int32_t)(unsafe.SliceData(r.Tokens))
-	if C.wall_pack_add_rows(pack, C.int(m.targets[r.Tensor]), ids, C.int(n), (*C.float)(&r.Values[0]), &e) != C.WALL_OK {
-		return wallError(&e)
+	if C.ll_pack_add_rows(pack, C.int(m.targets[r.Tensor]), ids, C.int(n), (*C.float)(&r.Values[0]), &e) != C.LL_OK {
+		return cError(&e)
 	}
 	return nil
 }
@@ -157,7 +157,7 @@ func (p *Packed) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ptr != nil {
-		C.wall_pack_free(p.ptr)
+		C.ll_pack_free(p.ptr)
 		p.ptr = nil
 	}
 	return nil

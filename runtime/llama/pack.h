@@ -37,32 +37,32 @@ struct Plain {
 // Rows of the embeddings or the head that the adapter has its own of, as their differences to the base's.
 struct Replaced {
     std::vector<int32_t> ids;                // which rows, rising; empty: all
-    std::unordered_map<int32_t, size_t> at;  // row -> its place; empty: all
+    std::unordered_map<int32_t, size_t> at;  // row -> its index in data; empty: all
     bool f32 = false;
     size_t width = 0;
     InArena<uint8_t> data; // (ids or all, width) in F32 or F16
 
     size_t row_bytes() const { return width*(f32 ? 4 : 2); }
-    const uint8_t * row(size_t place) const { return &data[place*row_bytes()]; }
+    const uint8_t * row(size_t index) const { return &data[index*row_bytes()]; }
     // The row of a token; null: it is the base's.
     const uint8_t * of(int32_t token) const;
     size_t bytes() const { return ids.size()*48; } // beside the arena: ids and at
 };
 
-// The lengths of the rows of W + scale*b a, or of its columns, for the target's resident weight. Threads of low
+// The norms of the rows of W + scale*b a, or of its columns, for the target's weight. Threads of low
 // priority compute them: those that decode go first.
-std::vector<float> row_lengths(const Model & m, int target, int rank, float scale, const float * a, const float * b);
-std::vector<float> column_lengths(const Model & m, int target, int rank, float scale, const float * a, const float * b);
+std::vector<float> row_norms(const Model & m, int target, int rank, float scale, const float * a, const float * b);
+std::vector<float> column_norms(const Model & m, int target, int rank, float scale, const float * a, const float * b);
 
-// The room that a part of an adapter takes in a Pack.
+// The bytes that a part of an adapter takes in a Pack.
 size_t need_module(const Model & m, bool f32, bool keep_plain, int target, int rank, bool dora);
 size_t need_bias(const Model & m, int target);
 size_t need_rows(const Model & m, bool f32, int target, int n);
 
 // A Pack is immutable once the last module was added. The vectors are indexed by target.
 struct Pack {
-    // room: for all that will be added, as need_module, need_bias and need_rows say; it grows where that does not suffice.
-    Pack(std::shared_ptr<const Model> m, bool f32, bool keep_plain, size_t room);
+    // capacity: for all that will be added, as need_module, need_bias and need_rows say; it grows where that does not suffice.
+    Pack(std::shared_ptr<const Model> m, bool f32, bool keep_plain, size_t capacity);
 
     // magnitude (n_out), of the embedding (n_in), makes it DoRA; NULL: plain LoRA.
     void add(int target, int rank, float scale, const float * a, const float * b, const float * magnitude);
@@ -90,6 +90,6 @@ private:
 
 } // namespace lorikeet
 
-struct wall_pack {
+struct ll_pack {
     std::shared_ptr<lorikeet::Pack> pack;
 };

@@ -52,10 +52,10 @@ static const FileType FILE_TYPES[] = {
     {"iq4_nl", LLAMA_FTYPE_MOSTLY_IQ4_NL}, {"iq4_xs", LLAMA_FTYPE_MOSTLY_IQ4_XS},
 };
 
-int wall_quantize(const char * in, const char * out, const char * type, int threads, uintptr_t progress, uintptr_t log, wall_error * err) {
+int ll_quantize(const char * in, const char * out, const char * type, int threads, uintptr_t progress, uintptr_t log, ll_error * err) {
     Call call(log);
     call.counter = progress;
-    return guarded(err, (int) WALL_FAILED, [&] {
+    return guarded(err, (int) LL_FAILED, [&] {
         llama_model_quantize_params p = llama_model_quantize_default_params();
         p.nthread = threads;
         const FileType * found = nullptr;
@@ -72,6 +72,6 @@ int wall_quantize(const char * in, const char * out, const char * type, int thre
         if (llama_model_quantize(in, out, &p)) {
             call.fail("the model could not be quantized");
         }
-        return (int) WALL_OK;
+        return (int) LL_OK;
     });
 }

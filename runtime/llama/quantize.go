@@ -3,7 +3,7 @@
 package llama
 
 // #include <stdlib.h>
-// #include "wall.h"
+// #include "c_api.h"
 import "C"
 
 import (
@@ -142,9 +142,9 @@ func library(in, out, typ string, threads int, progress func(float64)) error {
 		defer h.Delete()
 		handle = C.uintptr_t(h)
 	}
-	var e C.wall_error
-	if C.wall_quantize(cIn, cOut, cType, C.int(threads), handle, 0, &e) != C.WALL_OK {
-		return wallError(&e)
+	var e C.ll_error
+	if C.ll_quantize(cIn, cOut, cType, C.int(threads), handle, 0, &e) != C.LL_OK {
+		return cError(&e)
 	}
 	return nil
 }

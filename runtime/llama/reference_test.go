@@ -9,7 +9,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/llama/llamatest"
 )
 
-// newReference makes a stock context of llama.cpp on a model. The types' numbers are those of the wall.
+// newReference makes a stock context of llama.cpp on a model. The types' numbers are those of c_api.h.
 func newReference(m *Model, cells, threads int, kv KVType, flash FlashAttention) (*llamatest.Reference, error) {
 	ptr, release, err := m.acquire()
 	if err != nil {

@@ -7,7 +7,7 @@ namespace lorikeet {
 
 // ---- penalties -------------------------------------------------------------------------------------
 
-Penalties::Penalties(const wall_sampling & s, const int32_t * prompt, int32_t n_prompt)
+Penalties::Penalties(const ll_sampling & s, const int32_t * prompt, int32_t n_prompt)
     : repeat(s.repeat_penalty), presence(s.presence_penalty), frequency(s.frequency_penalty),
       last_n(s.repeat_penalty != 1 ? (size_t) s.repeat_last_n : 0) {
     for (int32_t i = std::max(0, n_prompt - (int32_t) last_n); i < n_prompt; i++) {
@@ -56,7 +56,7 @@ static LlamaSampler checked(llama_sampler * s) {
     return LlamaSampler(s);
 }
 
-static LlamaSampler make_chain(const wall_sampling & s) {
+static LlamaSampler make_chain(const ll_sampling & s) {
     llama_sampler_chain_params params = llama_sampler_chain_default_params();
     params.no_perf = true;
     LlamaSampler chain = checked(llama_sampler_chain_init(params));
@@ -75,7 +75,7 @@ static LlamaSampler make_chain(const wall_sampling & s) {
     return chain;
 }
 
-Sampler::Sampler(std::shared_ptr<const Model> m, const wall_sampling & s, const wall_grammar * g,
+Sampler::Sampler(std::shared_ptr<const Model> m, const ll_sampling & s, const ll_grammar * g,
                  std::vector<llama_logit_bias> biases, const int32_t * prompt, int32_t n_prompt)
     : model(std::move(m)), n_vocab(model->n_vocab()), temperature(s.temperature), top_k(s.top_k), ignore_eos(s.ignore_eos),
       bias(std::move(biases)), penalties(s, prompt, n_prompt) {
@@ -191,34 +191,34 @@ int32_t draw_or_code(Sampler & s, const float * logits, Scratch & scratch, char 
         return s.draw(logits, scratch);
     } catch (const GrammarCost & e) {
         snprintf(error, size, "%s", e.what());
-        return WALL_GRAMMAR_COST;
+        return LL_GRAMMAR_COST;
     } catch (const std::bad_alloc &) {
         snprintf(error, size, "choosing a token");
-        return WALL_SAMPLER_NO_MEMORY;
+        return LL_SAMPLER_NO_MEMORY;
     } catch (const std::exception & e) {
         snprintf(error, size, "%s", e.what());
     } catch (...) {
         snprintf(error, size, "an unknown C++ exception");
     }
-    return WALL_SAMPLER_FAILED;
+    return LL_SAMPLER_FAILED;
 }
 
 } // namespace lorikeet
 
 using namespace lorikeet;
 
-wall_sampler * wall_sampler_new(const wall_model * m, const wall_sampling * s, const wall_grammar * grammar,
+ll_sampler * ll_sampler_new(const ll_model * m, const ll_sampling * s, const ll_grammar * grammar,
                                 const int32_t * bias_tokens, const float * bias, int32_t n_bias,
-                                const int32_t * prompt, int32_t n_prompt, wall_error * err) {
+                                const int32_t * prompt, int32_t n_prompt, ll_error * err) {
     Call call(m->model->log);
-    return guarded(err, (wall_sampler *) nullptr, [&] {
+    return guarded(err, (ll_sampler *) nullptr, [&] {
         std::vector<llama_logit_bias> biases;
         biases.reserve((size_t) n_bias);
         for (int32_t i = 0; i < n_bias; i++) {
             biases.push_back({bias_tokens[i], bias[i]});
         }
-        return new wall_sampler{Sampler(m->model, *s, grammar, std::move(biases), prompt, n_prompt)};
+        return new ll_sampler{Sampler(m->model, *s, grammar, std::move(biases), prompt, n_prompt)};
     });
 }
 
-void wall_sampler_free(wall_sampler * s) { delete s; }
+void ll_sampler_free(ll_sampler * s) { delete s; }

@@ -2,7 +2,7 @@
 
 package llama
 
-// #include "wall.h"
+// #include "c_api.h"
 import "C"
 
 import (
@@ -25,7 +25,7 @@ const defaultRepeatLastN = 64
 // grammar, top_k, typical_p, top_p, min_p, temperature, and the draw. The token is drawn first and the
 // grammar applied to all candidates only where it rejects that one, which has the same distribution.
 type Sampler struct {
-	ptr *C.wall_sampler
+	ptr *C.ll_sampler
 }
 
 var _ runtime.Sampler = (*Sampler)(nil)
@@ -44,21 +44,21 @@ func (m *Model) NewSampler(s runtime.Sampling, prompt []runtime.Token) (runtime.
 		return nil, err
 	}
 	defer release()
-	w := wallSampling(s)
+	w := cSampling(s)
 	var pinner goruntime.Pinner
 	defer pinner.Unpin()
-	grammar := wallGrammar(program, &pinner)
+	grammar := cGrammar(program, &pinner)
 	tokens := slices.Sorted(maps.Keys(s.LogitBias))
 	biases := make([]float32, len(tokens))
 	for i, t := range tokens {
 		biases[i] = s.LogitBias[t]
 	}
-	var e C.wall_error
-	sampler := C.wall_sampler_new(ptr, &w, grammar,
+	var e C.ll_error
+	sampler := C.ll_sampler_new(ptr, &w, grammar,
 		(*C.int32_t)(unsafe.SliceData(tokens)), (*C.float)(unsafe.SliceData(biases)), C.int32_t(len(tokens)),
 		(*C.int32_t)(unsafe.SliceData(prompt)), C.int32_t(len(prompt)), &e)
 	if sampler == nil {
-		return nil, fmt.Errorf("%w: %w", runtime.ErrSampling, wallError(&e))
+		return nil, fmt.Errorf("%w: %w", runtime.ErrSampling, cError(&e))
 	}
 	return &Sampler{ptr: sampler}, nil
 }
@@ -101,8 +101,8 @@ func (m *Model) check(s runtime.Sampling, prompt []runtime.Token) error {
 	return nil
 }
 
-func wallSampling(s runtime.Sampling) C.wall_sampling {
-	return C.wall_sampling{
+func cSampling(s runtime.Sampling) C.ll_sampling {
+	return C.ll_sampling{
 		temperature:       C.float(s.Temperature),
 		top_p:             C.float(s.TopP),
 		min_p:             C.float(s.MinP),
@@ -130,7 +130,7 @@ func seed32(seed uint64) uint32 {
 // Close implements runtime.Sampler. It may be called twice, and on nil.
 func (s *Sampler) Close() error {
 	if s != nil && s.ptr != nil {
-		C.wall_sampler_free(s.ptr)
+		C.ll_sampler_free(s.ptr)
 		s.ptr = nil
 	}
 	return nil

@@ -21,7 +21,7 @@ struct Scratch {
 // sampler, applied to the tokens that occurred instead of searched for every token of the vocabulary.
 class Penalties {
 public:
-    Penalties(const wall_sampling & s, const int32_t * prompt, int32_t n_prompt);
+    Penalties(const ll_sampling & s, const int32_t * prompt, int32_t n_prompt);
     bool on() const { return repeat != 1 || presence != 0 || frequency != 0; }
     void apply(float * logits) const;
     void accept(llama_token token);
@@ -40,7 +40,7 @@ private:
 class Sampler {
 public:
     // grammar may be null.
-    Sampler(std::shared_ptr<const Model> m, const wall_sampling & s, const wall_grammar * grammar,
+    Sampler(std::shared_ptr<const Model> m, const ll_sampling & s, const ll_grammar * grammar,
             std::vector<llama_logit_bias> bias, const int32_t * prompt, int32_t n_prompt);
 
     // Draws the next token from logits (vocabulary) and accepts it. -1: no token is possible. Throws GrammarCost where
@@ -65,20 +65,20 @@ private:
     std::unique_ptr<Matcher> grammar; // may be null
 };
 
-// Draws; an exception becomes an enum wall_no_token, its text in error (size).
+// Draws; an exception becomes an enum ll_no_token, its text in error (size).
 int32_t draw_or_code(Sampler & s, const float * logits, Scratch & scratch, char * error, size_t size);
 
 // The most likely of n logits; -1 where none is a number. Of equal ones, the first.
 llama_token argmax(const float * logits, int n);
 
 // Natural log-probabilities under softmax(logits): of token, and of the `top` most likely tokens, best first.
-float log_probabilities(const float * logits, int n, llama_token token, int top, std::vector<wall_alternative> & out);
+float log_probabilities(const float * logits, int n, llama_token token, int top, std::vector<ll_alternative> & out);
 
 // The k largest logits as candidates, largest first; of equal ones, the first.
 void largest(const float * logits, int n, size_t k, std::vector<llama_token_data> & out);
 
 } // namespace lorikeet
 
-struct wall_sampler {
+struct ll_sampler {
     lorikeet::Sampler sampler;
 };

@@ -4,7 +4,7 @@
 
 using namespace lorikeet;
 
-int32_t wall_end_tokens(const wall_model * w, int32_t * out, int32_t capacity) {
+int32_t ll_end_tokens(const ll_model * w, int32_t * out, int32_t capacity) {
     const std::vector<llama_token> & tokens = w->model->end_tokens;
     for (size_t i = 0; i < tokens.size() && i < (size_t) capacity; i++) {
         out[i] = tokens[i];
@@ -12,8 +12,8 @@ int32_t wall_end_tokens(const wall_model * w, int32_t * out, int32_t capacity) {
     return (int32_t) tokens.size();
 }
 
-int32_t wall_known_template(const wall_model * w, const char * const * roles, const char * const * contents, int n,
-                            int generation_prompt, char * out, int32_t capacity, wall_error * err) {
+int32_t ll_known_template(const ll_model * w, const char * const * roles, const char * const * contents, int n,
+                            int generation_prompt, char * out, int32_t capacity, ll_error * err) {
     const Model & m = *w->model;
     Call call(m.log);
     return guarded(err, -1, [&] {

@@ -3,7 +3,7 @@
 package llama
 
 // #include <stdlib.h>
-// #include "wall.h"
+// #include "c_api.h"
 import "C"
 
 import (
@@ -57,13 +57,13 @@ func (m *Model) KnownTemplate(messages []runtime.Message, generationPrompt bool)
 		size += len(message.Role) + len(message.Content) + 64
 	}
 	for {
-		var e C.wall_error
+		var e C.ll_error
 		out := make([]byte, size)
-		n := int(C.wall_known_template(ptr, roles.pointer(), contents.pointer(), C.int(len(messages)), flag(generationPrompt),
+		n := int(C.ll_known_template(ptr, roles.pointer(), contents.pointer(), C.int(len(messages)), flag(generationPrompt),
 			(*C.char)(unsafe.Pointer(&out[0])), C.int32_t(len(out)), &e))
 		switch {
 		case n < 0 && e.text[0] != 0:
-			return "", fmt.Errorf("%w: %w", runtime.ErrTemplate, wallError(&e))
+			return "", fmt.Errorf("%w: %w", runtime.ErrTemplate, cError(&e))
 		case n < 0:
 			return "", fmt.Errorf("%w: the model's chat format is not one that llama.cpp knows", runtime.ErrTemplate)
 		case n <= size:

@@ -3,9 +3,9 @@
 package llama
 
 /*
-#include "wall.h"
+#include "c_api.h"
 
-static void * packed_lookup(void) { return (void *) wall_model_packed; }
+static void * packed_lookup(void) { return (void *) ll_model_packed; }
 */
 import "C"
 
@@ -30,12 +30,12 @@ func (m *Model) Weights() (*Weights, error) {
 		return nil, err
 	}
 	defer release()
-	shared := C.wall_model_share(ptr)
+	shared := C.ll_model_share(ptr)
 	if shared == nil {
 		return nil, memoryError("a handle of the model")
 	}
 	return &Weights{
-		Llama: C.wall_model_llama(shared), PackedOf: C.packed_lookup(), Context: unsafe.Pointer(shared),
-		Release: sync.OnceFunc(func() { C.wall_model_free(shared) }),
+		Llama: C.ll_model_llama(shared), PackedOf: C.packed_lookup(), Context: unsafe.Pointer(shared),
+		Release: sync.OnceFunc(func() { C.ll_model_free(shared) }),
 	}, nil
 }

@@ -48,7 +48,7 @@ double flops_of(const AttentionShape & a, const QueryBlock & b) {
     return 4.0*a.group()*(b.end - b.begin)*seen*a.head_size;
 }
 
-float * Pieces::take(size_t floats) {
+float * ScratchAllocator::take(size_t floats) {
     float * p = s.base;
     floats = (floats + 15)/16*16;
     s.base += floats;
@@ -78,9 +78,9 @@ void scatter(const AttentionShape & a, const QueryBlock & b, const BlockRows & r
     }
 }
 
-void probabilities(const Kernels & k, const AttentionShape & a, const QueryBlock & b, const BlockRows & r, const float * q, Matrix keys, Unit * room,
+void probabilities(const Kernels & k, const AttentionShape & a, const QueryBlock & b, const BlockRows & r, const float * q, Matrix keys, Unit * buffer,
     float * p, Scratch s) {
-    const Left left = {room, r.rows, a.head_size, nullptr};
+    const Left left = {buffer, r.rows, a.head_size, nullptr};
     pack_left_here(*k.tile, left, {q, a.head_size});
     multiply_here(k, product(left, Right::transposed(keys, a.head_size, r.keys), p, r.keys, false, a.scale), s);
     for (int g = 0; g < a.group(); g++, p += (size_t) r.stride*r.keys) {
@@ -105,12 +105,12 @@ void attention(const Compute & c, const AttentionShape & a, const QueryBlock * b
         const QueryBlock & b = blocks[at];
         const BlockRows r(a, b);
         const size_t first = (size_t) b.s.begin*a.kv_width() + b.kv_head*a.head_size;
-        Pieces pieces = {c.scratch[thread]};
+        ScratchAllocator pieces = {c.scratch[thread]};
         float * queries = pieces.take((size_t) r.rows*a.head_size), * p = pieces.take((size_t) r.rows*r.keys);
-        float * room = pieces.take(std::max(left_floats(*c.kernels.tile, r.rows, a.head_size), left_floats(*c.kernels.tile, r.rows, r.keys)));
+        float * buffer = pieces.take(std::max(left_floats(*c.kernels.tile, r.rows, a.head_size), left_floats(*c.kernels.tile, r.rows, r.keys)));
         gather(a, b, r, q, queries);
-        probabilities(c.kernels, a, b, r, queries, {k + first, a.kv_width()}, (Unit *) room, p, pieces.s);
-        const Left left = {(Unit *) room, r.rows, r.keys, nullptr};
+        probabilities(c.kernels, a, b, r, queries, {k + first, a.kv_width()}, (Unit *) buffer, p, pieces.s);
+        const Left left = {(Unit *) buffer, r.rows, r.keys, nullptr};
         pack_left_here(*c.kernels.tile, left, {p, r.keys});
         float * out = queries; // no longer needed
         multiply_here(c.kernels, product(left, Right::of({v + first, a.kv_width()}, r.keys, a.head_size), out, a.head_size), pieces.s);

@@ -16,7 +16,7 @@ struct BlockRows {
 int queries_per_block(const AttentionShape & a);
 
 // Gives out a thread's scratch piece by piece.
-struct Pieces {
+struct ScratchAllocator {
     Scratch s;
     float * take(size_t floats);
 };
@@ -26,8 +26,8 @@ void gather(const AttentionShape & a, const QueryBlock & b, const BlockRows & r,
 // Copies them back.
 void scatter(const AttentionShape & a, const QueryBlock & b, const BlockRows & r, const float * in, float * x);
 
-// p (rows, keys): the softmax of q k^T under the causal mask; q (rows, head_size) as gathered. a is room for a packed A.
-void probabilities(const Kernels & k, const AttentionShape & a, const QueryBlock & b, const BlockRows & r, const float * q, Matrix keys, Unit * room,
+// p (rows, keys): the softmax of q k^T under the causal mask; q (rows, head_size) as gathered. buffer holds a packed A.
+void probabilities(const Kernels & k, const AttentionShape & a, const QueryBlock & b, const BlockRows & r, const float * q, Matrix keys, Unit * buffer,
     float * p, Scratch s);
 
 // The keys that query i of a block may see.

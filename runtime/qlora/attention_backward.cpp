@@ -34,18 +34,18 @@ void block_backward(const Kernels & k, const AttentionShape & a, const QueryBloc
     const Tile & t = *k.tile;
     const ptrdiff_t ld = a.kv_width();
     const size_t first = (size_t) b.s.begin*ld + b.kv_head*a.head_size, narrow = (size_t) r.rows*a.head_size;
-    Pieces pieces = {s};
+    ScratchAllocator pieces = {s};
     float * q = pieces.take(narrow), * d_o = pieces.take(narrow), * o = pieces.take(narrow), * dq = o;
     float * p = pieces.take((size_t) r.rows*r.keys), * ds = pieces.take((size_t) r.rows*r.keys);
-    Unit * room = (Unit *) pieces.take(std::max({left_floats(t, r.rows, a.head_size), left_floats(t, r.rows, r.keys), left_floats(t, r.keys, r.rows)}));
-    const Left queries = {room, r.rows, a.head_size, nullptr}, scores = {room, r.rows, r.keys, nullptr}, turned = {room, r.keys, r.rows, nullptr};
+    Unit * buffer = (Unit *) pieces.take(std::max({left_floats(t, r.rows, a.head_size), left_floats(t, r.rows, r.keys), left_floats(t, r.keys, r.rows)}));
+    const Left queries = {buffer, r.rows, a.head_size, nullptr}, scores = {buffer, r.rows, r.keys, nullptr}, transposed = {buffer, r.keys, r.rows, nullptr};
     gather(a, b, r, x.q, q);
     gather(a, b, r, x.o, o);
     gather(a, b, r, x.d_o, d_o);
 
-    probabilities(k, a, b, r, q, {x.k + first, ld}, room, p, pieces.s);
-    pack_left_transposed_here(t, turned, {p, r.keys});
-    multiply_here(k, product(turned, Right::of({d_o, a.head_size}, r.rows, a.head_size), x.dv + first, ld, true), pieces.s);
+    probabilities(k, a, b, r, q, {x.k + first, ld}, buffer, p, pieces.s);
+    pack_left_transposed_here(t, transposed, {p, r.keys});
+    multiply_here(k, product(transposed, Right::of({d_o, a.head_size}, r.rows, a.head_size), x.dv + first, ld, true), pieces.s);
 
     pack_left_here(t, queries, {d_o, a.head_size});
     multiply_here(k, product(queries, Right::transposed({x.v + first, ld}, a.head_size, r.keys), ds, r.keys), pieces.s);
@@ -54,8 +54,8 @@ void block_backward(const Kernels & k, const AttentionShape & a, const QueryBloc
     pack_left_here(t, scores, {ds, r.keys});
     multiply_here(k, product(scores, Right::of({x.k + first, ld}, r.keys, a.head_size), dq, a.head_size, false, a.scale), pieces.s);
     scatter(a, b, r, dq, x.dq);
-    pack_left_transposed_here(t, turned, {ds, r.keys});
-    multiply_here(k, product(turned, Right::of({q, a.head_size}, r.rows, a.head_size), x.dk + first, ld, true, a.scale), pieces.s);
+    pack_left_transposed_here(t, transposed, {ds, r.keys});
+    multiply_here(k, product(transposed, Right::of({q, a.head_size}, r.rows, a.head_size), x.dk + first, ld, true, a.scale), pieces.s);
 }
 
 } // namespace

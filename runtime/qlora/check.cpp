@@ -9,7 +9,7 @@ namespace {
 
 const char * const names[LQ_TARGETS] = {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down", "token_embd", "output"};
 
-[[noreturn]] void bad(const std::string & message) { throw Fault{LQ_BAD, message}; }
+[[noreturn]] void bad(const std::string & message) { throw Error{LQ_INVALID, message}; }
 
 void check_weight(const Weight & w, const std::string & name, int n_in, int n_out) {
     if (const char * fault = weight_fault(w)) {

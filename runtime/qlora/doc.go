@@ -1,8 +1,8 @@
 // Package qlora trains a LoRA adapter on the weights that are resident for serving: it reads them in place,
 // whatever their coding, and never writes to them.
 //
-// The engine is C++ behind wall.h, forward and backward written by hand. This package holds one Trainer per
-// job and crosses the wall once per slice of work, so that an engine can decode between any two slices.
+// The engine is C++ behind the C functions of c_api.h, forward and backward written by hand. This package holds one Trainer per
+// job and calls it once per slice of work, so that an engine can decode between any two slices.
 //
 // The words used here:
 //

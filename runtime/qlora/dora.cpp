@@ -1,5 +1,5 @@
 // DoRA (Liu et al. 2024): a linear layer's output is y = g .* z + bias, where z is the product with W + scale * B A and
-// g = m / |W + scale * B A| by rows. As in PEFT the lengths are taken anew at every step and are constants going
+// g = m / |W + scale * B A| by rows. As in PEFT the norms are taken anew at every step and are constants going
 // backward, and dropout, where there is any, meets the input of A alone.
 #include "read.h"
 #include "trainer.h"
@@ -7,8 +7,8 @@
 
 namespace lq {
 
-// Takes the lengths of all modules with DoRA, and their gains.
-void Trainer::schedule_lengths() {
+// Takes the norms of all modules with DoRA, and their gains.
+void Trainer::schedule_norms() {
     for (const Lora & l : loras) {
         if (!l.dora) {
             continue;
@@ -22,30 +22,30 @@ void Trainer::schedule_lengths() {
                 float * out = w.rows[thread];
                 lq_read_rows(l.w, &change, row, rows, out, out + (size_t) LQ_READ_ROWS*l.n_in);
                 for (int r = row; r < row + rows; r++) {
-                    l.lengths[r] = lq_length(out + (size_t) (r - row)*l.n_in, l.n_in);
-                    l.gain[r] = l.lengths[r] > 0 ? l.m[r]/l.lengths[r] : 1;
+                    l.row_norms[r] = lq_norm(out + (size_t) (r - row)*l.n_in, l.n_in);
+                    l.gain[r] = l.row_norms[r] > 0 ? l.m[r]/l.row_norms[r] : 1;
                 }
             });
         });
     }
 }
 
-// The magnitudes of a new adapter are the lengths themselves: with B zero the gains are 1, to the bit.
-void Trainer::begin_magnitudes() {
-    schedule_lengths();
+// The magnitudes of a new adapter are the norms themselves: with B zero the gains are 1, to the bit.
+void Trainer::init_magnitudes() {
+    schedule_norms();
     while (!schedule.finished()) {
         schedule.run_next();
     }
     schedule.clear();
     for (const Lora & l : loras) {
         if (l.dora) {
-            std::copy(l.lengths, l.lengths + l.n_out, l.m);
+            std::copy(l.row_norms, l.row_norms + l.n_out, l.m);
         }
     }
 }
 
 // y (rows, n_out) (+)= g .* z
-void Trainer::schedule_gain(const Use & u, float * y, bool accumulate) {
+void Trainer::schedule_gain(const LinearUse & u, float * y, bool accumulate) {
     const Lora & l = *u.l.lora;
     schedule.add([=, &l] {
         compute.pool->ranges(u.rows, [&](int begin, int end, int) {
@@ -62,7 +62,7 @@ void Trainer::schedule_gain(const Use & u, float * y, bool accumulate) {
 
 // Packs the gradient of the product with the weight: dy (rows, n_out), or of DoRA dz = g .* dy, and then dm += the sum
 // over the rows of dy .* z / length. Returns the floats that were packed.
-const float * Trainer::schedule_output_gradient(const Use & u, const float * dy, Left packed) {
+const float * Trainer::schedule_output_gradient(const LinearUse & u, const float * dy, Left packed) {
     const float * from = u.z ? w.dz : dy;
     schedule.add([=] {
         if (u.z) {
@@ -71,7 +71,7 @@ const float * Trainer::schedule_output_gradient(const Use & u, const float * dy,
                 for (int t = 0; t < u.rows; t++) {
                     const size_t at = (size_t) t*l.n_out;
                     for (int o = begin; o < end; o++) {
-                        l.dm[o] += l.lengths[o] > 0 ? dy[at + o]*u.z[at + o]/l.lengths[o] : 0;
+                        l.dm[o] += l.row_norms[o] > 0 ? dy[at + o]*u.z[at + o]/l.row_norms[o] : 0;
                         w.dz[at + o] = l.gain[o]*dy[at + o];
                     }
                 }

@@ -1,6 +1,6 @@
 // What stands between an exception and the C callers: Go's stack cannot be unwound.
 #pragma once
-#include "fault.h"
+#include "error.h"
 #include <new>
 #include <stdio.h>
 #include <system_error>
@@ -11,7 +11,7 @@ namespace lq {
 template <typename F> int guarded(char * error, size_t size, const F & f) {
     try {
         return f();
-    } catch (const lq::Fault & e) {
+    } catch (const lq::Error & e) {
         snprintf(error, size, "%s", e.message.c_str());
         return e.status;
     } catch (const std::bad_alloc &) {

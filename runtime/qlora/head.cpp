@@ -7,7 +7,7 @@
 
 namespace lq {
 
-Use Trainer::head_use(int rows, int from) const {
+LinearUse Trainer::head_use(int rows, int from) const {
     const Lora * lora = by_target[model.n_layers*LQ_LINEARS + LQ_HEAD - LQ_LINEARS];
     const uint64_t mask = lora ? random_key(random_key(random_key(lora->key, steps), micro), from) : 0;
     return {{&model.head, lora}, rows, w.head_normed, lora ? w.head_hidden : nullptr, lora && lora->dora ? w.head_z : nullptr, mask};
@@ -25,20 +25,20 @@ void Trainer::schedule_loss(bool gradients) {
     schedule.add([this, n] {
         result.loss = 0;
         result.labelled = n;
-        result.right = 0;
+        result.correct = 0;
         for (const RowLoss & l : losses) {
             result.loss += l.loss;
-            result.right += l.right;
+            result.correct += l.correct;
         }
         if (!std::isfinite(result.loss)) {
-            throw Fault{LQ_DIVERGED, "the loss is not a finite number"};
+            throw Error{LQ_DIVERGED, "the loss is not a finite number"};
         }
     });
 }
 
 void Trainer::schedule_loss_chunk(int from, int rows, bool gradients) {
     const int d = model.n_embd, V = model.n_vocab;
-    const Use head = head_use(rows, from);
+    const LinearUse head = head_use(rows, from);
     const Left x = input(rows, d), dy = left(w.left_dy, rows, V);
     const int * at = labelled.data() + from;
     schedule.add([=] {

@@ -10,13 +10,13 @@ void Trainer::schedule_backward(int layer, Activations & a, bool input_needed) {
     const Left narrow = left(w.left_dy, T, d), wide = left(w.left_dy, T, ff);
 
     // down
-    const Use down = use(layer, LQ_DOWN, w.act, a);
+    const LinearUse down = use(layer, LQ_DOWN, w.act, a);
     schedule.add([=, &a] { swiglu(compute, a.gate, a.up, (size_t) T*ff, w.act); });
     const float * dy = schedule_output_gradient(down, w.grad, narrow);
     schedule_input_gradient(down, narrow, w.wide, false);
     schedule_parameter_gradients(down, dy);
     // gate and up
-    const Use gate = use(layer, LQ_GATE, w.normed, a), up = use(layer, LQ_UP, w.normed, a);
+    const LinearUse gate = use(layer, LQ_GATE, w.normed, a), up = use(layer, LQ_UP, w.normed, a);
     schedule.add([=, &l, &a] {
         swiglu_backward(compute, a.gate, a.up, (size_t) T*ff, w.wide, w.wide2);
         rms_norm(compute, a.middle, l.ffn_norm, model.norm_eps, T, d, w.normed);
@@ -28,7 +28,7 @@ void Trainer::schedule_backward(int layer, Activations & a, bool input_needed) {
     schedule_input_gradient(up, wide, w.grad2, true);
     schedule_parameter_gradients(up, dy);
     // the norm before them, and o
-    const Use o = use(layer, LQ_O, a.attended, a);
+    const LinearUse o = use(layer, LQ_O, a.attended, a);
     schedule.add([=, &l, &a] { rms_norm_backward(compute, a.middle, l.ffn_norm, w.grad2, model.norm_eps, T, d, w.grad, true); });
     dy = schedule_output_gradient(o, w.grad, narrow);
     schedule_input_gradient(o, narrow, w.d_attended, false);
@@ -55,7 +55,7 @@ void Trainer::schedule_attention_backward(int layer, Activations & a, bool input
     });
     const float * gradients[] = {dq, w.dk, w.dv};
     for (int i = LQ_Q; i <= LQ_V; i++) {
-        const Use u = use(layer, i, w.normed, a);
+        const LinearUse u = use(layer, i, w.normed, a);
         const Left dy = left(w.left_dy, T, u.l.w->n_out);
         const float * from = schedule_output_gradient(u, gradients[i], dy);
         schedule_input_gradient(u, dy, input_needed ? w.grad2 : nullptr, i != LQ_Q);

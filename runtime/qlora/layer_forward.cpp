@@ -44,7 +44,7 @@ void Trainer::schedule_forward(int layer, Activations & a, bool whole) {
     });
     schedule_linear(use(layer, LQ_GATE, w.normed, a), narrow, a.gate, false);
     schedule_linear(use(layer, LQ_UP, w.normed, a), narrow, a.up, false);
-    const Use down = use(layer, LQ_DOWN, w.act, a);
+    const LinearUse down = use(layer, LQ_DOWN, w.act, a);
     if (!whole && !down.l.lora) {
         return;
     }

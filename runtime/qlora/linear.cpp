@@ -4,14 +4,14 @@
 
 namespace lq {
 
-Use Trainer::use(int layer, int target, const float * x, const Activations & a) const {
+LinearUse Trainer::use(int layer, int target, const float * x, const Activations & a) const {
     const Lora * lora = by_target[layer*LQ_LINEARS + target];
     const uint64_t mask = lora ? random_key(random_key(lora->key, steps), micro) : 0;
     return {{&model.layers[layer].linear[target], lora}, T, x, lora ? a.hidden[target] : nullptr, lora && lora->dora ? a.z[target] : nullptr, mask};
 }
 
 // hidden (rows, rank) = drop(x) A^T
-void Trainer::schedule_hidden(const Use & u, Left x) {
+void Trainer::schedule_hidden(const LinearUse & u, Left x) {
     if (!u.l.lora) {
         return;
     }
@@ -28,7 +28,7 @@ void Trainer::schedule_hidden(const Use & u, Left x) {
 }
 
 // y (rows, n_out) (+)= x W^T + scale * hidden B^T; x is u.x packed.
-void Trainer::schedule_product(const Use & u, Left x, float * y, bool accumulate) {
+void Trainer::schedule_product(const LinearUse & u, Left x, float * y, bool accumulate) {
     const Weight & weight = *u.l.w;
     Product p = product(x, Right::forward(weight), y, weight.n_out, accumulate);
     if (u.l.lora) {
@@ -42,7 +42,7 @@ void Trainer::schedule_product(const Use & u, Left x, float * y, bool accumulate
 }
 
 // y (rows, n_out) (+)= the layer's output; x is u.x packed.
-void Trainer::schedule_linear(const Use & u, Left x, float * y, bool accumulate) {
+void Trainer::schedule_linear(const LinearUse & u, Left x, float * y, bool accumulate) {
     const Weight & weight = *u.l.w;
     if (u.z) {
         schedule_product(u, x, u.z, false);
@@ -62,7 +62,7 @@ void Trainer::schedule_linear(const Use & u, Left x, float * y, bool accumulate)
 }
 
 // d_hidden (rows, rank) = scale * dy B^T, and dx (rows, n_in) (+)= the gradient of x; dx NULL: not needed.
-void Trainer::schedule_input_gradient(const Use & u, Left dy, float * dx, bool accumulate) {
+void Trainer::schedule_input_gradient(const LinearUse & u, Left dy, float * dx, bool accumulate) {
     const Weight & weight = *u.l.w;
     const Lora * l = u.l.lora;
     if (l) {
@@ -94,21 +94,21 @@ void Trainer::schedule_input_gradient(const Use & u, Left dy, float * dx, bool a
 }
 
 // db += scale * hidden^T dy, da += d_hidden^T drop(x). Follows schedule_input_gradient of the same layer.
-void Trainer::schedule_parameter_gradients(const Use & u, const float * dy) {
+void Trainer::schedule_parameter_gradients(const LinearUse & u, const float * dy) {
     if (!u.l.lora) {
         return;
     }
     const Lora & l = *u.l.lora;
-    const Left turned = left(w.left_hidden, l.rank, u.rows);
-    schedule.add([=, &l] { pack_left_transposed(compute, turned, {u.hidden, l.rank}, l.scale); });
-    schedule.multiply(compute, product(turned, Right::of({dy, l.n_out}, u.rows, l.n_out), l.db, l.n_out, true));
+    const Left transposed = left(w.left_hidden, l.rank, u.rows);
+    schedule.add([=, &l] { pack_left_transposed(compute, transposed, {u.hidden, l.rank}, l.scale); });
+    schedule.multiply(compute, product(transposed, Right::of({dy, l.n_out}, u.rows, l.n_out), l.db, l.n_out, true));
     const float * x = u.x;
     if (drop > 0) {
         schedule.add([=, &l] { dropout(compute, u.x, u.rows, l.n_in, u.mask, drop, w.dropped); });
         x = w.dropped;
     }
-    schedule.add([=, &l] { pack_left_transposed(compute, turned, {w.d_hidden, l.rank}); });
-    schedule.multiply(compute, product(turned, Right::of({x, l.n_in}, u.rows, l.n_in), l.da, l.n_in, true));
+    schedule.add([=, &l] { pack_left_transposed(compute, transposed, {w.d_hidden, l.rank}); });
+    schedule.multiply(compute, product(transposed, Right::of({x, l.n_in}, u.rows, l.n_in), l.da, l.n_in, true));
 }
 
 } // namespace lq

@@ -8,7 +8,7 @@ namespace lq {
 std::vector<Lora> adapters_of(const lq_model & m, const lq_options & o, size_t * parameters) {
     std::vector<Lora> loras(o.n_modules);
     *parameters = 0;
-    size_t lengths = 0;
+    size_t n_norms = 0;
     for (int i = 0; i < o.n_modules; i++) {
         const lq_module & x = o.modules[i];
         Lora & l = loras[i];
@@ -23,9 +23,9 @@ std::vector<Lora> adapters_of(const lq_model & m, const lq_options & o, size_t *
         l.at_a = *parameters;
         l.at_b = l.at_a + (size_t) l.rank*l.n_in;
         l.at_m = l.at_b + (size_t) l.rank*l.n_out;
-        l.at_length = lengths;
+        l.at_norm = n_norms;
         *parameters = l.at_m + (l.dora ? l.n_out : 0);
-        lengths += l.dora ? l.n_out : 0;
+        n_norms += l.dora ? l.n_out : 0;
         l.key = random_key(o.seed, (uint64_t) (x.target < LQ_LINEARS ? x.layer : 0)*LQ_TARGETS + x.target);
     }
     return loras;

@@ -2,7 +2,7 @@ package qlora
 
 // #cgo CXXFLAGS: -std=c++17 -Wno-psabi
 // #include <stdlib.h>
-// #include "wall.h"
+// #include "c_api.h"
 // #include "model_llama.h"
 import "C"
 
@@ -22,7 +22,7 @@ type Model struct {
 	release func()
 }
 
-// NewModel returns the Model of views, an lq_model of wall.h, which stay valid until Close calls release.
+// NewModel returns the Model of views, an lq_model of c_api.h, which stay valid until Close calls release.
 func NewModel(views unsafe.Pointer, release func()) *Model {
 	return &Model{c: (*C.lq_model)(views), release: release}
 }

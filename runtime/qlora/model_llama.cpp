@@ -12,12 +12,12 @@
 struct lq_llama {
     lq_model model = {};
     std::vector<lq_layer> layers;
-    std::vector<float> stretch;
+    std::vector<float> freq_scale;
 };
 
 namespace {
 
-using lq::Fault;
+using lq::Error;
 
 struct Reader {
     const llama_model & m;
@@ -27,7 +27,7 @@ struct Reader {
     lq_weight weight(const ggml_tensor * t, const ggml_tensor * bias) const {
         lq_weight w = lq::view_of(t, t && packed_of ? packed_of(context, t) : lk_packed{});
         if (t && w.kind == LQ_NONE) {
-            throw Fault{LQ_BAD, std::string(t->name) + " is " + ggml_type_name(t->type) + " in a " +
+            throw Error{LQ_INVALID, std::string(t->name) + " is " + ggml_type_name(t->type) + " in a " +
                 (t->buffer ? ggml_backend_buffer_name(t->buffer) : "") + " buffer, which training cannot read"};
         }
         w.bias = floats(bias);
@@ -37,7 +37,7 @@ struct Reader {
     // A norm, a bias or factors; NULL where there is none.
     const float * floats(const ggml_tensor * t) const {
         if (t && (t->type != GGML_TYPE_F32 || !ggml_is_contiguous(t) || (t->buffer && !ggml_backend_buffer_is_host(t->buffer)))) {
-            throw Fault{LQ_BAD, std::string(t->name) + " is not F32 in the memory of the CPU"};
+            throw Error{LQ_INVALID, std::string(t->name) + " is not F32 in the memory of the CPU"};
         }
         return t ? (const float *) t->data : nullptr;
     }
@@ -47,21 +47,21 @@ void check_architecture(const llama_model & m) {
     const llama_hparams & h = m.hparams;
     const char * name = llm_arch_name(m.arch);
     if (m.arch != LLM_ARCH_LLAMA && m.arch != LLM_ARCH_QWEN2 && m.arch != LLM_ARCH_QWEN3) {
-        throw Fault{LQ_BAD, std::string("training supports llama, mistral, qwen2 and qwen3 models; this is ") + name};
+        throw Error{LQ_INVALID, std::string("training supports llama, mistral, qwen2 and qwen3 models; this is ") + name};
     }
     if (h.n_expert > 0) {
-        throw Fault{LQ_BAD, "training supports dense models; this one is a mixture of experts"};
+        throw Error{LQ_INVALID, "training supports dense models; this one is a mixture of experts"};
     }
     if (h.use_kq_norm || h.f_max_alibi_bias != 0 || h.f_clamp_kqv != 0 || h.n_swa != 0 || !h.causal_attn) {
-        throw Fault{LQ_BAD, std::string("this ") + name + " model has a kind of attention that training does not support"};
+        throw Error{LQ_INVALID, std::string("this ") + name + " model has a kind of attention that training does not support"};
     }
     for (uint32_t i = 0; i < h.n_layer; i++) {
         if (h.n_head(i) != h.n_head(0) || h.n_head_kv(i) != h.n_head_kv(0) || h.n_ff(i) != h.n_ff(0)) {
-            throw Fault{LQ_BAD, "blk." + std::to_string(i) + " has another shape than blk.0, which training does not support"};
+            throw Error{LQ_INVALID, "blk." + std::to_string(i) + " has another shape than blk.0, which training does not support"};
         }
         const llama_layer & l = m.layers[i];
         if (l.rope_long || l.rope_short || l.wqkv || l.wq_scale) {
-            throw Fault{LQ_BAD, "blk." + std::to_string(i) + " has tensors that training does not support"};
+            throw Error{LQ_INVALID, "blk." + std::to_string(i) + " has tensors that training does not support"};
         }
     }
 }
@@ -84,11 +84,11 @@ void read_rope(const Reader & r, lq_llama & out) {
     gain *= h.rope_attn_factor;
     const float * factors = r.m.arch == LLM_ARCH_LLAMA ? r.floats(r.m.layers[0].rope_freqs) : nullptr;
     lq_model & m = out.model;
-    out.stretch.resize(m.head_size/2);
-    lq_rope_stretch(m.head_size, h.rope_freq_base_train, scale, factors, extrapolation, gain, h.yarn_beta_fast, h.yarn_beta_slow,
-        (int) (h.n_ctx_orig_yarn ? h.n_ctx_orig_yarn : h.n_ctx_train), out.stretch.data(), &m.rope_gain);
+    out.freq_scale.resize(m.head_size/2);
+    lq_rope_scaling(m.head_size, h.rope_freq_base_train, scale, factors, extrapolation, gain, h.yarn_beta_fast, h.yarn_beta_slow,
+        (int) (h.n_ctx_orig_yarn ? h.n_ctx_orig_yarn : h.n_ctx_train), out.freq_scale.data(), &m.rope_gain);
     m.rope_base = h.rope_freq_base_train;
-    m.rope_stretch = out.stretch.data();
+    m.rope_freq_scale = out.freq_scale.data();
     m.rope_neox = llama_model_rope_type(&r.m) == LLAMA_ROPE_TYPE_NEOX;
 }
 

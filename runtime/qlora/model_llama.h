@@ -1,12 +1,12 @@
 // A model that llama.cpp has loaded, as the engine sees it.
 #pragma once
-#include "wall.h"
+#include "c_api.h"
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 // Views of a loaded llama_model's tensors; nothing is copied, and the model must outlive them. packed_of may
-// be NULL. Returns an lq_status; LQ_BAD names the architecture or the tensor that training does not support. On failure
+// be NULL. Returns an lq_status; LQ_INVALID names the architecture or the tensor that training does not support. On failure
 // *out is NULL.
 typedef struct lq_llama lq_llama;
 int lq_llama_new(const void * llama_model, lk_packed_of * packed_of, const void * context, lq_llama ** out, char * error, size_t error_size);

@@ -19,7 +19,7 @@ struct Rotary {
 // The tables for the positions pos (T).
 void make_rotary(const lq_model & m, const int * pos, int T, float * cos, float * sin);
 void rope(const Compute & c, const Rotary & r, float * x, int T, int heads);
-void rope_backward(const Compute & c, const Rotary & r, float * dx, int T, int heads); // turns the other way
+void rope_backward(const Compute & c, const Rotary & r, float * dx, int T, int heads); // rotates back
 
 // swiglu.cpp. y = silu(gate) * up, each of n elements (Shazeer 2020). Backward: dy becomes d_gate.
 void swiglu(const Compute & c, const float * gate, const float * up, size_t n, float * y);

@@ -7,17 +7,17 @@ using namespace lq;
 
 int lq_view(const void * tensor, lk_packed packed, lq_weight * out) {
     *out = view_of((const ggml_tensor *) tensor, packed);
-    return weight_fault(*out) ? LQ_BAD : LQ_OK;
+    return weight_fault(*out) ? LQ_INVALID : LQ_OK;
 }
 
-void lq_read_rows(const lq_weight * w, const lq_low_rank * l, int row, int rows, float * out, float * room) {
+void lq_read_rows(const lq_weight * w, const lq_low_rank * l, int row, int rows, float * out, float * buffer) {
     const size_t n = (size_t) w->n_in;
     Fill * fill = kernels_for(LQ_AUTO).fills[w->kind];
     if (filled_by_column(w->kind)) {
-        fill(*w, row, rows, 0, w->n_in, room, LQ_READ_ROWS);
+        fill(*w, row, rows, 0, w->n_in, buffer, LQ_READ_ROWS);
         for (size_t c = 0; c < n; c++) {
             for (int r = 0; r < rows; r++) {
-                out[r*n + c] = room[c*LQ_READ_ROWS + r];
+                out[r*n + c] = buffer[c*LQ_READ_ROWS + r];
             }
         }
     } else {
@@ -35,7 +35,7 @@ void lq_read_rows(const lq_weight * w, const lq_low_rank * l, int row, int rows,
     }
 }
 
-float lq_length(const float * x, int n) {
+float lq_norm(const float * x, int n) {
     enum { LANES = 8 };
     double sum[LANES] = {};
     int i = 0;

@@ -10,7 +10,7 @@ void make_rotary(const lq_model & m, const int * pos, int T, float * cos, float 
     for (int t = 0; t < T; t++, cos += half, sin += half) {
         float angle = (float) pos[t];
         for (int i = 0; i < half; i++, angle *= ratio) { // in single precision and by steps, as llama.cpp does
-            const float turn = m.rope_stretch ? angle*m.rope_stretch[i] : angle;
+            const float turn = m.rope_freq_scale ? angle*m.rope_freq_scale[i] : angle;
             cos[i] = cosf(turn)*gain;
             sin[i] = sinf(turn)*gain;
         }
@@ -36,8 +36,8 @@ void rope_backward(const Compute & c, const Rotary & r, float * dx, int T, int h
 
 } // namespace lq
 
-void lq_rope_stretch(int head_size, float base, float freq_scale, const float * factors, float ext_factor, float attn_factor,
-    float beta_fast, float beta_slow, int n_ctx_orig, float * stretch, float * gain) {
+void lq_rope_scaling(int head_size, float base, float freq_scale, const float * factors, float ext_factor, float attn_factor,
+    float beta_fast, float beta_slow, int n_ctx_orig, float * scales, float * gain) {
     // YaRN (Peng et al. 2023) blends interpolated and original frequencies over a range of pairs.
     const auto pair_of = [&](float turns) { return head_size*logf(n_ctx_orig/(turns*2*(float) M_PI))/(2*logf(base)); };
     float low = 0, high = 0;
@@ -52,7 +52,7 @@ void lq_rope_stretch(int head_size, float base, float freq_scale, const float * 
             const float original = (1 - std::min(1.0f, std::max(0.0f, ramp)))*ext_factor;
             s = freq_scale*(1 - original) + original;
         }
-        stretch[i] = s/(factors ? factors[i] : 1);
+        scales[i] = s/(factors ? factors[i] : 1);
     }
     *gain = ext_factor != 0 ? attn_factor*(1 + 0.1f*logf(1/freq_scale)) : attn_factor;
 }

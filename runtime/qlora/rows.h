@@ -2,7 +2,7 @@
 // it for each instruction set. norm.cpp, rope.cpp, swiglu.cpp and so on share the rows among threads;
 // qloratest/plain_ops.cpp holds the scalar references.
 #pragma once
-#include "wall.h"
+#include "c_api.h"
 
 namespace lq {
 
@@ -13,7 +13,7 @@ struct Adam {
 
 struct RowLoss {
     float loss;
-    bool right;
+    bool correct;
 };
 
 struct RowKernels {
@@ -21,7 +21,7 @@ struct RowKernels {
     void (*rms_norm)(const float * x, const float * w, float eps, int n, float * y);
     // dx (n) (+)= the gradient with respect to x, from dy, that of y
     void (*rms_norm_backward)(const float * x, const float * w, const float * dy, float eps, int n, float * dx, bool accumulate);
-    // Turns the pairs of `heads` heads in place, forward with direction 1 and back with -1. cos and sin are (head_size/2).
+    // Rotates the pairs of `heads` heads in place, forward with direction 1 and back with -1. cos and sin are (head_size/2).
     void (*rope)(float * x, int heads, int head_size, const float * cos, const float * sin, bool neox, float direction);
     // In place over n scores.
     void (*softmax)(float * s, int n);

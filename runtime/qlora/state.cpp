@@ -66,17 +66,17 @@ void Trainer::write_state(size_t offset, const void * from, size_t n, size_t tot
     Header h = {};
     if (offset == 0) {
         if (n < sizeof h) {
-            throw Fault{LQ_BAD, "the state is cut short"};
+            throw Error{LQ_INVALID, "the state is cut short"};
         }
         memcpy(&h, from, sizeof h);
         if (memcmp(h.magic, magic, sizeof magic) != 0) {
-            throw Fault{LQ_BAD, "this is not a trainer's state"};
+            throw Error{LQ_INVALID, "this is not a trainer's state"};
         }
         if (h.shape != shape_of(model, options) || h.parameters != parameters) {
-            throw Fault{LQ_BAD, "the state belongs to a job with another model, seed, dropout or other modules"};
+            throw Error{LQ_INVALID, "the state belongs to a job with another model, seed, dropout or other modules"};
         }
         if (total != state_bytes()) {
-            throw Fault{LQ_BAD, "the state is cut short"};
+            throw Error{LQ_INVALID, "the state is cut short"};
         }
         steps = h.steps;
         result = {};

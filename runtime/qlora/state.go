@@ -1,6 +1,6 @@
 package qlora
 
-// #include "wall.h"
+// #include "c_api.h"
 import "C"
 
 import (
@@ -22,8 +22,8 @@ func (t *Trainer) LoRA() *runtime.LoRA {
 	all := t.parameters()
 	lora := &runtime.LoRA{}
 	for i, m := range t.spec.Modules {
-		var p C.lq_place
-		C.lq_get_place(t.c, C.int(i), &p)
+		var p C.lq_parameter_offsets
+		C.lq_get_offsets(t.c, C.int(i), &p)
 		x := runtime.LoRAModule{Tensor: m.Tensor, Rank: m.Rank, In: int(p.n_in), Out: int(p.n_out), Scale: m.Scale}
 		a, b := all[p.a:][:x.Rank*x.In], all[p.b:][:x.Rank*x.Out]
 		if x.Tensor == tensorName(0, C.LQ_EMBED) { // both lie as the other one is wanted

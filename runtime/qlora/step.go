@@ -1,6 +1,6 @@
 package qlora
 
-// #include "wall.h"
+// #include "c_api.h"
 import "C"
 
 import (
@@ -53,7 +53,7 @@ func (t *Trainer) Result() runtime.TrainResult {
 	}
 	var r C.lq_result
 	C.lq_get_result(t.c, &r)
-	return runtime.TrainResult{Loss: float64(r.loss), Labelled: int(r.labelled), Correct: int(r.right), GradNorm: float64(r.grad_norm), Steps: int64(r.steps)}
+	return runtime.TrainResult{Loss: float64(r.loss), Labelled: int(r.labelled), Correct: int(r.correct), GradNorm: float64(r.grad_norm), Steps: int64(r.steps)}
 }
 
 func int32s(x []int) []int32 {

@@ -49,17 +49,17 @@ Trainer::Trainer(const lq_model & m, const lq_options & o)
     options.keep = std::min(options.keep, model.n_layers - first_layer);
 
     Arena count(nullptr);
-    carve(count, model, options, w);
+    allocate(count, model, options, w);
     mapping = std::make_unique<Mapping>(count.bytes());
     Arena arena(mapping->base());
-    carve(arena, model, options, w);
+    allocate(arena, model, options, w);
     place_adapters();
 
     compute = {kernels_for(options.isa), &pool, w.scratch.data()};
     const float scale = model.attn_scale ? model.attn_scale : 1/__builtin_sqrtf((float) model.head_size);
     attention_shape = {model.n_heads, model.n_kv_heads, model.head_size, scale};
     rotary = {w.cos, w.sin, model.head_size, model.rope_neox != 0};
-    begin_magnitudes();
+    init_magnitudes();
 }
 
 void Trainer::place_adapters() {
@@ -71,8 +71,8 @@ void Trainer::place_adapters() {
         l.db = w.gradients + l.at_b;
         l.m = l.dora ? w.parameters + l.at_m : nullptr;
         l.dm = l.dora ? w.gradients + l.at_m : nullptr;
-        l.lengths = l.dora ? w.lengths + l.at_length : nullptr;
-        l.gain = l.dora ? w.gains + l.at_length : nullptr;
+        l.row_norms = l.dora ? w.row_norms + l.at_norm : nullptr;
+        l.gain = l.dora ? w.gains + l.at_norm : nullptr;
         draw(l, modules[i].target == LQ_EMBED);
     }
 }
@@ -81,13 +81,13 @@ Activations & Trainer::activations(int layer) { return kept(layer) ? w.kept[laye
 
 void Trainer::set_batch(const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends) {
     if (n <= 0 || n > options.max_tokens) {
-        throw Fault{LQ_BAD, "a micro-batch has " + std::to_string(n) + " tokens; the trainer was made for 1 to " + std::to_string(options.max_tokens)};
+        throw Error{LQ_INVALID, "a micro-batch has " + std::to_string(n) + " tokens; the trainer was made for 1 to " + std::to_string(options.max_tokens)};
     }
     sequences.clear();
     std::vector<int> pos(n);
     for (int i = 0, begin = 0; i < n_ends; i++) {
         if (ends[i] <= begin || ends[i] > n) {
-            throw Fault{LQ_BAD, "the sequences' ends do not rise from 1 to the number of tokens"};
+            throw Error{LQ_INVALID, "the sequences' ends do not rise from 1 to the number of tokens"};
         }
         sequences.push_back({begin, ends[i]});
         for (int t = begin; t < ends[i]; t++) {
@@ -96,11 +96,11 @@ void Trainer::set_batch(const int32_t * tokens, const int32_t * labels, int n, c
         begin = ends[i];
     }
     if (sequences.empty() || sequences.back().end != n) {
-        throw Fault{LQ_BAD, "the sequences do not end with the last token"};
+        throw Error{LQ_INVALID, "the sequences do not end with the last token"};
     }
     for (int t = 0; t < n; t++) {
         if (tokens[t] < 0 || tokens[t] >= model.n_vocab || labels[t] < -1 || labels[t] >= model.n_vocab) {
-            throw Fault{LQ_BAD, "token or label " + std::to_string(t) + " is not in the vocabulary"};
+            throw Error{LQ_INVALID, "token or label " + std::to_string(t) + " is not in the vocabulary"};
         }
     }
     T = n;
@@ -119,7 +119,7 @@ void Trainer::set_batch(const int32_t * tokens, const int32_t * labels, int n, c
 
 void Trainer::begin(int m, const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends, double norm) {
     if (m != LQ_EVAL && !(norm > 0)) {
-        throw Fault{LQ_BAD, "norm must be positive: the step has no labelled token"};
+        throw Error{LQ_INVALID, "norm must be positive: the step has no labelled token"};
     }
     set_batch(tokens, labels, n, ends, n_ends);
     schedule.clear();
@@ -129,7 +129,7 @@ void Trainer::begin(int m, const int32_t * tokens, const int32_t * labels, int n
     }
     inv_norm = (float) (1/norm);
     if (m != LQ_FURTHER) {
-        schedule_lengths();
+        schedule_norms();
     }
     if (m == LQ_FIRST) {
         schedule.add([this] { memset(w.gradients, 0, parameters*sizeof(float)); });

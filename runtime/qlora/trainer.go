@@ -1,7 +1,7 @@
 package qlora
 
 // #include <stdlib.h>
-// #include "wall.h"
+// #include "c_api.h"
 import "C"
 
 import (
@@ -92,7 +92,7 @@ func estimate(m *Model, spec *runtime.TrainSpec, o Options, kept int) (int64, er
 	return int64(bytes), err
 }
 
-// withOptions calls f with the settings in C's form and room for an error message.
+// withOptions calls f with the settings in C's form and a buffer for an error message.
 func withOptions(m *Model, spec *runtime.TrainSpec, o Options, kept int, f func(co *C.lq_options, message *C.char, size C.size_t) error) error {
 	if m.c == nil {
 		return fmt.Errorf("%w: the model is closed", runtime.ErrClosed)
@@ -160,7 +160,7 @@ func errorOf(status C.int, message *C.char) error {
 	if status >= 0 {
 		return nil
 	}
-	kinds := map[C.int]error{C.LQ_BAD: runtime.ErrTrain, C.LQ_MEMORY: runtime.ErrMemory, C.LQ_DIVERGED: runtime.ErrDiverged}
+	kinds := map[C.int]error{C.LQ_INVALID: runtime.ErrTrain, C.LQ_MEMORY: runtime.ErrMemory, C.LQ_DIVERGED: runtime.ErrDiverged}
 	if kind, ok := kinds[status]; ok {
 		return fmt.Errorf("%w: %s", kind, C.GoString(message))
 	}

@@ -1,6 +1,6 @@
 // The trainer: one adapter in training on one model. Shapes in comments: T is the tokens of the batch.
 #pragma once
-#include "fault.h"
+#include "error.h"
 #include "ops.h"
 #include "schedule.h"
 #include <memory>
@@ -10,15 +10,15 @@
 namespace lq {
 
 // The adapter of one weight W (n_out, n_in): W + scale * B A. B is kept transposed, so that both lie by rank. Of DoRA
-// its rows are scaled by gain = m / lengths.
+// its rows are scaled by gain = m / row_norms.
 struct Lora {
     int rank, n_in, n_out;
     float scale;
     const Weight * w;
     bool dora;
-    size_t at_m, at_length;     // where its magnitudes lie in the parameters, and its lengths among all
+    size_t at_m, at_norm;      // where its magnitudes lie in the parameters, and its row norms among all
     float * m, * dm;            // (n_out), of DoRA
-    float * lengths, * gain;    // (n_out), of DoRA
+    float * row_norms, * gain;  // (n_out), of DoRA
     size_t at_a, at_b;          // where they lie in the parameters
     float * a, * b, * da, * db; // (rank, n_in), (rank, n_out) and their gradients; the embedding's a is (n_in, rank)
     uint64_t key;               // of its own random numbers
@@ -30,7 +30,7 @@ struct Linear {
 };
 
 // One linear layer in one place of the step, with what its backward pass reads of the forward pass.
-struct Use {
+struct LinearUse {
     Linear l;
     int rows;
     const float * x; // (rows, n_in)
@@ -42,7 +42,7 @@ struct Use {
 // What backward needs of a layer's forward, beside the layer's input.
 struct Activations {
     float * q_raw, * k_raw;       // (T, heads*head_size) before the norms of q and k, where the model has them
-    float * q, * k, * v;          // turned by their positions
+    float * q, * k, * v;          // rotated by their positions (RoPE)
     float * attended;             // (T, heads*head_size), the input of o
     float * middle;               // (T, n_embd), the residual after attention
     float * gate, * up;           // (T, n_ff)
@@ -84,7 +84,7 @@ struct Workspace {
     float * logits = nullptr;                                        // (HEAD_ROWS, n_vocab)
     float * head_hidden = nullptr;                                   // (HEAD_ROWS, rank)
     float * head_z = nullptr;                                        // (HEAD_ROWS, n_vocab), with DoRA on the head
-    float * lengths = nullptr, * gains = nullptr;                              // of all modules with DoRA, one after the other
+    float * row_norms = nullptr, * gains = nullptr;                          // of all modules with DoRA, one after the other
     float * dz = nullptr;                                            // (T, widest output with DoRA), gradient
     std::vector<float *> rows;                             // per thread (2*LQ_READ_ROWS, widest input), with DoRA
     float * left_x = nullptr, * left_bytes = nullptr, * left_dy = nullptr, * left_hidden = nullptr, * left_dropped = nullptr;
@@ -95,7 +95,7 @@ enum { HEAD_ROWS = 120 }; // labelled rows whose logits exist at a time; a multi
 
 class Mapping { // anonymous memory that goes back to the system when it is released
 public:
-    explicit Mapping(size_t bytes); // throws a Fault of LQ_MEMORY
+    explicit Mapping(size_t bytes); // throws a Error of LQ_MEMORY
     ~Mapping();
     Mapping(const Mapping &) = delete;
     Mapping & operator=(const Mapping &) = delete;
@@ -106,7 +106,7 @@ private:
     size_t bytes;
 };
 
-// Throws a Fault that names what is wrong.
+// Throws a Error that names what is wrong.
 void check_model(const lq_model & m);
 void check_options(const lq_model & m, const lq_options & o);
 
@@ -117,7 +117,7 @@ std::vector<Lora> adapters_of(const lq_model & model, const lq_options & options
 void draw(const Lora & l, bool embedding);
 
 // workspace.cpp: gives every part of the workspace its piece of the arena.
-void carve(Arena & arena, const lq_model & model, const lq_options & options, Workspace & w);
+void allocate(Arena & arena, const lq_model & model, const lq_options & options, Workspace & w);
 
 class Trainer {
 public:
@@ -152,29 +152,29 @@ private:
     void embed();
     void embed_backward();
     // linear.cpp
-    Use use(int layer, int target, const float * x, const Activations & a) const;
-    void schedule_product(const Use & u, Left x, float * y, bool accumulate);
-    void schedule_linear(const Use & u, Left x, float * y, bool accumulate);
-    void schedule_hidden(const Use & u, Left x);
-    void schedule_input_gradient(const Use & u, Left dy, float * dx, bool accumulate);
-    void schedule_parameter_gradients(const Use & u, const float * dy);
+    LinearUse use(int layer, int target, const float * x, const Activations & a) const;
+    void schedule_product(const LinearUse & u, Left x, float * y, bool accumulate);
+    void schedule_linear(const LinearUse & u, Left x, float * y, bool accumulate);
+    void schedule_hidden(const LinearUse & u, Left x);
+    void schedule_input_gradient(const LinearUse & u, Left dy, float * dx, bool accumulate);
+    void schedule_parameter_gradients(const LinearUse & u, const float * dy);
     // dora.cpp
-    void schedule_lengths();
-    void begin_magnitudes();
-    void schedule_gain(const Use & u, float * y, bool accumulate);
-    const float * schedule_output_gradient(const Use & u, const float * dy, Left packed);
+    void schedule_norms();
+    void init_magnitudes();
+    void schedule_gain(const LinearUse & u, float * y, bool accumulate);
+    const float * schedule_output_gradient(const LinearUse & u, const float * dy, Left packed);
     // layer_forward.cpp, layer_backward.cpp
     void schedule_forward(int layer, Activations & a, bool whole);
     void schedule_backward(int layer, Activations & a, bool input_needed);
     void schedule_attention_backward(int layer, Activations & a, bool input_needed);
     // head.cpp
-    Use head_use(int rows, int from) const;
+    LinearUse head_use(int rows, int from) const;
     void schedule_loss(bool gradients);
     void schedule_loss_chunk(int from, int rows, bool gradients);
     // update.cpp
     void schedule_update(const lq_update & u);
 
-    Left left(float * room, int rows, int depth) const { return {(Unit *) room, rows, depth, nullptr}; }
+    Left left(float * buffer, int rows, int depth) const { return {(Unit *) buffer, rows, depth, nullptr}; }
     // The input of frozen linear layers, with bytes where the kernels use them.
     Left input(int rows, int depth) const { return {(Unit *) w.left_x, rows, depth, depth % BYTE_DEPTH ? nullptr : (ByteBlock *) w.left_bytes}; }
 
@@ -207,6 +207,6 @@ private:
 
 } // namespace lq
 
-struct lq_trainer : lq::Trainer { // what wall.h hands out
+struct lq_trainer : lq::Trainer { // what c_api.h hands out
     using lq::Trainer::Trainer;
 };

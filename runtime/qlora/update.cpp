@@ -15,7 +15,7 @@ void Trainer::schedule_update(const lq_update & u) {
         const double norm = sqrt(sum_of_squares(compute, w.gradients, parameters));
         result.grad_norm = norm;
         if (!std::isfinite(norm)) {
-            throw Fault{LQ_DIVERGED, "a gradient is not a finite number"};
+            throw Error{LQ_DIVERGED, "a gradient is not a finite number"};
         }
         const double n = (double) steps + 1;
         adam->beta1 = u.beta1;

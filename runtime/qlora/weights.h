@@ -1,6 +1,6 @@
 // Weights as the products read them: tiles of single precision, decoded from wherever the weight lies.
 #pragma once
-#include "wall.h"
+#include "c_api.h"
 
 namespace lq {
 

@@ -10,7 +10,7 @@ namespace lq {
 Mapping::Mapping(size_t n) : bytes(n) {
     p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) {
-        throw Fault{LQ_MEMORY, "the trainer needs " + std::to_string((bytes >> 20) + 1) + " MiB, which the system does not have"};
+        throw Error{LQ_MEMORY, "the trainer needs " + std::to_string((bytes >> 20) + 1) + " MiB, which the system does not have"};
     }
 }
 
@@ -80,15 +80,15 @@ void carve_packed(Arena & arena, const Kernels & k, const Sizes & s, bool dropou
 }
 
 void carve_dora(Arena & arena, const lq_options & o, const Sizes & s, const std::vector<Lora> & loras, Workspace & w) {
-    size_t lengths = 0, widest = 0;
+    size_t n_norms = 0, widest = 0;
     for (const Lora & l : loras) {
-        lengths += l.dora ? l.n_out : 0;
+        n_norms += l.dora ? l.n_out : 0;
     }
     for (int i = 0; i < LQ_TARGETS; i++) {
         widest = s.dora[i] ? std::max(widest, (size_t) s.out(i)*(i == LQ_HEAD ? s.head_rows : s.T)) : widest;
     }
-    w.lengths = arena.floats(lengths);
-    w.gains = arena.floats(lengths);
+    w.row_norms = arena.floats(n_norms);
+    w.gains = arena.floats(n_norms);
     w.dz = arena.floats(widest);
     w.rows.resize(s.any_dora() ? o.threads : 0);
     for (float *& r : w.rows) {
@@ -98,7 +98,7 @@ void carve_dora(Arena & arena, const lq_options & o, const Sizes & s, const std:
 
 } // namespace
 
-void carve(Arena & arena, const lq_model & m, const lq_options & o, Workspace & w) {
+void allocate(Arena & arena, const lq_model & m, const lq_options & o, Workspace & w) {
     const Sizes s = sizes_of(m, o);
     const Kernels k = kernels_for(o.isa);
     const Tile & t = *k.tile;

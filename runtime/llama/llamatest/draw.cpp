@@ -2,9 +2,9 @@
 #include "../sampler.h"
 
 int32_t test_draw(void * sampler, const float * logits) {
-    wall_error err;
-    return lorikeet::guarded(&err, (int32_t) WALL_SAMPLER_FAILED, [&] {
+    ll_error err;
+    return lorikeet::guarded(&err, (int32_t) LL_SAMPLER_FAILED, [&] {
         lorikeet::Scratch scratch;
-        return lorikeet::draw_or_code(((wall_sampler *) sampler)->sampler, logits, scratch, err.text, sizeof err.text);
+        return lorikeet::draw_or_code(((ll_sampler *) sampler)->sampler, logits, scratch, err.text, sizeof err.text);
     });
 }

@@ -21,12 +21,12 @@ import (
 func StockLoad(path string) error {
 	p := C.CString(path)
 	defer C.free(unsafe.Pointer(p))
-	var e C.wall_error
-	m := C.wall_model_load(&C.wall_load_options{path: p, use_mmap: 1}, &e)
+	var e C.ll_error
+	m := C.ll_model_load(&C.ll_load_options{path: p, use_mmap: 1}, &e)
 	if m == nil {
 		return errors.New(C.GoString(&e.text[0]))
 	}
-	C.wall_model_free(m)
+	C.ll_model_free(m)
 	return nil
 }
 
@@ -36,10 +36,10 @@ type Reference struct {
 	vocab int
 }
 
-// NewReference makes one on a wall_model with a vocabulary of so many tokens. kv and flash are a wall_kv_type and a
-// wall_flash.
+// NewReference makes one on a ll_model with a vocabulary of so many tokens. kv and flash are a ll_kv_type and a
+// ll_flash.
 func NewReference(model unsafe.Pointer, vocab, cells, threads, kv, flash int) (*Reference, error) {
-	var e C.wall_error
+	var e C.ll_error
 	r := C.test_reference_new(model, C.int32_t(cells), C.int32_t(threads), C.int32_t(kv), C.int32_t(flash), &e)
 	if r == nil {
 		return nil, errors.New(C.GoString(&e.text[0]))
@@ -51,8 +51,8 @@ func NewReference(model unsafe.Pointer, vocab, cells, threads, kv, flash int) (*
 func (r *Reference) Add(path string, scale float32) error {
 	p := C.CString(path)
 	defer C.free(unsafe.Pointer(p))
-	var e C.wall_error
-	if C.test_reference_add(r.ptr, p, C.float(scale), &e) != C.WALL_OK {
+	var e C.ll_error
+	if C.test_reference_add(r.ptr, p, C.float(scale), &e) != C.LL_OK {
 		return errors.New(C.GoString(&e.text[0]))
 	}
 	return nil
@@ -63,23 +63,23 @@ func (r *Reference) Clear() { C.test_reference_clear(r.ptr) }
 
 // Decode appends tokens and returns the logits of each.
 func (r *Reference) Decode(tokens []runtime.Token) ([][]float32, error) {
-	return rowsOf(len(tokens), r.vocab, func(out *C.float, e *C.wall_error) C.int {
+	return rowsOf(len(tokens), r.vocab, func(out *C.float, e *C.ll_error) C.int {
 		return C.test_reference_decode(r.ptr, (*C.int32_t)(&tokens[0]), C.int(len(tokens)), out, e)
 	})
 }
 
 // Embed appends tokens and returns llama.cpp's own embedding of each, of width numbers, not pooled.
 func (r *Reference) Embed(tokens []runtime.Token, width int) ([][]float32, error) {
-	return rowsOf(len(tokens), width, func(out *C.float, e *C.wall_error) C.int {
+	return rowsOf(len(tokens), width, func(out *C.float, e *C.ll_error) C.int {
 		return C.test_reference_embed(r.ptr, (*C.int32_t)(&tokens[0]), C.int(len(tokens)), out, e)
 	})
 }
 
 // rowsOf returns the n rows that fill writes.
-func rowsOf(n, width int, fill func(out *C.float, e *C.wall_error) C.int) ([][]float32, error) {
+func rowsOf(n, width int, fill func(out *C.float, e *C.ll_error) C.int) ([][]float32, error) {
 	flat := make([]float32, n*width)
-	var e C.wall_error
-	if fill((*C.float)(&flat[0]), &e) != C.WALL_OK {
+	var e C.ll_error
+	if fill((*C.float)(&flat[0]), &e) != C.LL_OK {
 		return nil, errors.New(C.GoString(&e.text[0]))
 	}
 	out := make([][]float32, n)
@@ -101,7 +101,7 @@ func Attend(q []float32, k, v []uint16, cells []int32, rows, heads, kvHeads, siz
 	return out
 }
 
-// Draw draws from logits with a wall_sampler and accepts the token; it is negative where none is possible.
+// Draw draws from logits with a ll_sampler and accepts the token; it is negative where none is possible.
 func Draw(sampler unsafe.Pointer, logits []float32) runtime.Token {
 	return runtime.Token(C.test_draw(sampler, (*C.float)(&logits[0])))
 }

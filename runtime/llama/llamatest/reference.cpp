@@ -17,8 +17,8 @@ struct test_reference {
     int position = 0;
 };
 
-test_reference * test_reference_new(const void * model, int32_t cells, int32_t threads, int32_t kv, int32_t flash, wall_error * err) {
-    const wall_model * m = (const wall_model *) model;
+test_reference * test_reference_new(const void * model, int32_t cells, int32_t threads, int32_t kv, int32_t flash, ll_error * err) {
+    const ll_model * m = (const ll_model *) model;
     Call call(m->model->log);
     return guarded(err, (test_reference *) nullptr, [&] {
         auto r = std::make_unique<test_reference>();
@@ -46,25 +46,25 @@ test_reference * test_reference_new(const void * model, int32_t cells, int32_t t
 
 void test_reference_free(test_reference * r) { delete r; }
 
-int test_reference_add(test_reference * r, const char * path, float scale, wall_error * err) {
+int test_reference_add(test_reference * r, const char * path, float scale, ll_error * err) {
     Call call(r->model->log);
-    return guarded(err, (int) WALL_FAILED, [&] {
+    return guarded(err, (int) LL_FAILED, [&] {
         r->adapters.emplace_back(llama_adapter_lora_init(r->model->handle, path));
         if (!r->adapters.back() || llama_set_adapter_lora(r->context.get(), r->adapters.back().get(), scale) != 0) {
             throw std::runtime_error(call.error("the adapter could not be loaded"));
         }
-        return (int) WALL_OK;
+        return (int) LL_OK;
     });
 }
 
 void test_reference_clear(test_reference * r) { llama_clear_adapter_lora(r->context.get()); }
 
 // Appends n tokens and copies width numbers of each to out, which row(i) returns.
-template <typename F> static int decode(test_reference * r, const int32_t * tokens, int n, int width, float * out, wall_error * err, F row) {
+template <typename F> static int decode(test_reference * r, const int32_t * tokens, int n, int width, float * out, ll_error * err, F row) {
     Call call(r->model->log);
-    return guarded(err, (int) WALL_FAILED, [&] {
+    return guarded(err, (int) LL_FAILED, [&] {
         Batch b((size_t) n);
-        std::vector<wall_row> rows;
+        std::vector<ll_row> rows;
         rows.reserve((size_t) n);
         for (int i = 0; i < n; i++) {
             rows.push_back({tokens[i], 0, r->position + i, -1, nullptr, 0, 0, 0});
@@ -83,15 +83,15 @@ template <typename F> static int decode(test_reference * r, const int32_t * toke
             }
             std::copy(l, l + width, out + (size_t) i*width);
         }
-        return (int) WALL_OK;
+        return (int) LL_OK;
     });
 }
 
-int test_reference_decode(test_reference * r, const int32_t * tokens, int n, float * out, wall_error * err) {
+int test_reference_decode(test_reference * r, const int32_t * tokens, int n, float * out, ll_error * err) {
     return decode(r, tokens, n, r->model->n_vocab(), out, err, [&](int i) { return llama_get_logits_ith(r->context.get(), i); });
 }
 
-int test_reference_embed(test_reference * r, const int32_t * tokens, int n, float * out, wall_error * err) {
+int test_reference_embed(test_reference * r, const int32_t * tokens, int n, float * out, ll_error * err) {
     llama_set_embeddings(r->context.get(), true);
     const int width = llama_model_n_embd(r->model->handle);
     const int code = decode(r, tokens, n, width, out, err, [&](int i) { return llama_get_embeddings_ith(r->context.get(), i); });

@@ -109,15 +109,15 @@ double lq_check_product(int isa, int form, int kind, int rows, int depth, int co
     const Right b2 = Right::of({y2.data(), cols}, rank, cols);
 
     Bench bench(isa, threads, scratch_floats(*k.tile, depth, rank));
-    Floats room(left_floats(*k.tile, rows, depth)), room2(left_floats(*k.tile, rows, rank));
+    Floats packed(left_floats(*k.tile, rows, depth)), packed2(left_floats(*k.tile, rows, rank));
     std::vector<ByteBlock> bytes;
     if (k.bytes && form == LQ_FORM_FORWARD && byte_zero(made.weight.kind) >= 0 && !transposed) {
         bytes.resize((rows + BYTE_ROWS - 1)/BYTE_ROWS*(depth/BYTE_DEPTH));
     }
-    const Left a = {(Unit *) room.data(), rows, depth, bytes.empty() ? nullptr : bytes.data()}, a2 = {(Unit *) room2.data(), rows, rank, nullptr};
-    const Floats turned = transpose(x, rows, depth);
+    const Left a = {(Unit *) packed.data(), rows, depth, bytes.empty() ? nullptr : bytes.data()}, a2 = {(Unit *) packed2.data(), rows, rank, nullptr};
+    const Floats swapped = transpose(x, rows, depth);
     if (transposed) {
-        pack_left_transposed(bench.compute, a, {turned.data(), rows});
+        pack_left_transposed(bench.compute, a, {swapped.data(), rows});
     } else {
         pack_left(bench.compute, a, {x.data(), depth});
     }
@@ -173,7 +173,7 @@ double check_loss(Bench & bench, Draw & draw, int rows, int n, bool gradient) {
     for (int t = 0; t < rows; t++) {
         loss.push_back(l[t].loss);
         loss2.push_back(l2[t].loss);
-        if (l[t].right != l2[t].right) {
+        if (l[t].correct != l2[t].correct) {
             return 1;
         }
     }

@@ -1,4 +1,4 @@
-// What tests look at inside a trainer: its gradients, DoRA's lengths, and the logits of a batch.
+// What tests look at inside a trainer: its gradients, DoRA's norms, and the logits of a batch.
 #include "../trainer.h"
 #include "sample.h"
 #include <algorithm>
@@ -14,7 +14,7 @@ struct TrainerProbe {
         t.set_batch(tokens, unlabelled.data(), n, ends, n_ends);
         t.schedule.clear();
         t.drop = 0;
-        t.schedule_lengths();
+        t.schedule_norms();
         t.schedule.add([&t] { t.embed(); });
         for (int i = 0; i < t.model.n_layers; i++) {
             t.schedule_forward(i, t.activations(i), true);
@@ -38,13 +38,13 @@ struct TrainerProbe {
 
 const float * lq_probe_gradients(const lq_trainer * t) { return t->workspace().gradients; }
 
-const float * lq_probe_lengths(const lq_trainer * t, int module) { return t->adapters()[module].lengths; }
+const float * lq_probe_row_norms(const lq_trainer * t, int module) { return t->adapters()[module].row_norms; }
 
 int lq_probe_logits(lq_trainer * t, const int32_t * tokens, int n, const int32_t * ends, int n_ends, float * out) {
     try {
         lq::TrainerProbe::logits(*t, tokens, n, ends, n_ends, out);
         return LQ_OK;
-    } catch (const lq::Fault & e) {
+    } catch (const lq::Error & e) {
         snprintf(t->error, sizeof t->error, "%s", e.message.c_str());
     } catch (const std::exception & e) {
         snprintf(t->error, sizeof t->error, "%s", e.what());

@@ -19,9 +19,9 @@ func Gradients(trainer unsafe.Pointer) []float32 {
 // RowNorms are those of the rows of W + scale*B*A of a module with DoRA, as the last batch found them; nil without DoRA.
 func RowNorms(trainer unsafe.Pointer, module int) []float32 {
 	t := (*C.lq_trainer)(trainer)
-	var p C.lq_place
-	C.lq_get_place(t, C.int(module), &p)
-	return unsafe.Slice((*float32)(unsafe.Pointer(C.lq_probe_lengths(t, C.int(module)))), int(p.n_out))
+	var p C.lq_parameter_offsets
+	C.lq_get_offsets(t, C.int(module), &p)
+	return unsafe.Slice((*float32)(unsafe.Pointer(C.lq_probe_row_norms(t, C.int(module)))), int(p.n_out))
 }
 
 // Part is a range [From, To) of the parameters: A, B or the magnitudes of a module.
@@ -33,11 +33,11 @@ type Part struct {
 // PartsOf returns A and B of a module, and its magnitudes where it trains with DoRA.
 func PartsOf(trainer unsafe.Pointer, module int) []Part {
 	t := (*C.lq_trainer)(trainer)
-	var p C.lq_place
-	C.lq_get_place(t, C.int(module), &p)
+	var p C.lq_parameter_offsets
+	C.lq_get_offsets(t, C.int(module), &p)
 	a, b, rank := int(p.a), int(p.b), int(p.rank)
 	parts := []Part{{"A", a, a + rank*int(p.n_in)}, {"B", b, b + rank*int(p.n_out)}}
-	if C.lq_probe_lengths(t, C.int(module)) != nil {
+	if C.lq_probe_row_norms(t, C.int(module)) != nil {
 		parts = append(parts, Part{"magnitude", int(p.m), int(p.m) + int(p.n_out)})
 	}
 	return parts

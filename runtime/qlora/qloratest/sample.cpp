@@ -52,8 +52,8 @@ lq_sample * lq_sample_new(const lq_sample_spec * p) {
         if (p->stretched) {
             s->rope_factors = s->vector(p->head_size/2, 1, 0.2f);
             s->floats.emplace_back(p->head_size/2);
-            lq_rope_stretch(p->head_size, m.rope_base, 0.5f, s->rope_factors, 1, 1, 32, 1, 64, s->floats.back().data(), &m.rope_gain);
-            m.rope_stretch = s->floats.back().data();
+            lq_rope_scaling(p->head_size, m.rope_base, 0.5f, s->rope_factors, 1, 1, 32, 1, 64, s->floats.back().data(), &m.rope_gain);
+            m.rope_freq_scale = s->floats.back().data();
         }
         s->layers.resize(p->n_layers);
         for (lq_layer & l : s->layers) {

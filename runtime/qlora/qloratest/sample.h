@@ -1,7 +1,7 @@
 // What tests and benchmarks need of the engine: models of random numbers, every fast kernel compared with its scalar
 // reference, and a look inside a trainer.
 #pragma once
-#include "../wall.h"
+#include "../c_api.h"
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -55,7 +55,7 @@ const char * lq_check_pool_without_threads(void);
 
 // ---- inside a trainer ------------------------------------------------------------------------------
 const float * lq_probe_gradients(const lq_trainer * t);            // of the last step's batches, as the parameters lie
-const float * lq_probe_lengths(const lq_trainer * t, int module);  // (n_out), as the last batch found them; NULL: no DoRA
+const float * lq_probe_row_norms(const lq_trainer * t, int module);  // (n_out), as the last batch found them; NULL: no DoRA
 // Logits (n, n_vocab) of packed sequences with the adapter as it stands; not in slices. Negative: see lq_error.
 int lq_probe_logits(lq_trainer * t, const int32_t * tokens, int n, const int32_t * ends, int n_ends, float * out);
 

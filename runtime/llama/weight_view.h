@@ -7,7 +7,7 @@
 namespace lorikeet {
 
 // How the target's weight is read. Throws where its type or layout is not one that can be.
-lq_weight resident(const Model & m, int target);
+lq_weight weight_view(const Model & m, int target);
 
 // Calls f for groups of LQ_READ_ROWS rows and returns when all are done, or throws what one of the calls threw. The
 // process has one pool of threads for this, one per CPU, however many callers there are; they give way to any other

@@ -11,7 +11,7 @@
 #include "attention.h"
 #include "cells.h"
 #include "hidden.h"
-#include "placement.h"
+#include "sequence_adapters.h"
 #include "llama-graph.h"
 #include <atomic>
 #include <deque>
@@ -21,14 +21,14 @@ namespace lorikeet {
 // The graphs that llama.cpp has built for a device.
 struct Graphs {
     int64_t built = 0;
-    bool sound = true; // the last one was built to its end, and has not failed since: it may be used again
+    bool reusable = true; // the last one was built to its end, and has not failed since: it may be used again
 };
 
-// While a Scope lives, graphs that its thread builds are for this model, with this placement and these cells
+// While a Scope lives, graphs that its thread builds are for this model, with the adapters of these sequences and these cells
 // (null: no adapters, llama.cpp's own attention). It surrounds every call that may build a graph.
 class Scope {
 public:
-    Scope(const Model & m, Placement * p, Cells * c);
+    Scope(const Model & m, SequenceAdapters * p, Cells * c);
     ~Scope();
     Scope(const Scope &) = delete;
     Scope & operator=(const Scope &) = delete;
@@ -36,7 +36,7 @@ public:
     static const Scope * current();
 
     const Model & model;
-    Placement * const placement;
+    SequenceAdapters * const mixes;
     Cells * const cells;
     Graphs * graphs = nullptr; // where set, told of the graphs built
     HiddenStates * hidden = nullptr; // where set, rows of this decode ask for them
@@ -52,7 +52,7 @@ private:
 // the rows whose logits are wanted). A product tells which one it is by its number of columns.
 class Rows : public llm_graph_input_i {
 public:
-    Rows(Placement & placement, const llm_graph_params & params);
+    Rows(SequenceAdapters & mixes, const llm_graph_params & params);
 
     void set_input(const llama_ubatch * ubatch) override;
     // A graph without our nodes serves base rows only. One with them serves every mix of rows.
@@ -85,7 +85,7 @@ public:
 
         void shrink(const ggml_tensor * x, int ith, int nth) const;
         // What thread ith reads of the adapters when the next group shrinks, by the slots of this one.
-        int ahead(int slot, int ith, int nth, lk_piece * out, int room) const;
+        int ahead(int slot, int ith, int nth, lk_piece * out, int capacity) const;
     };
     // What a node needs when it runs. Lives as long as the graph.
     struct Node {
@@ -104,7 +104,7 @@ public:
     Node * node(Group & g, int target);
     float * hidden_of(int slot) const { return hidden + (size_t) slot*hidden_stride*all.n; }
 
-    Placement & placement;
+    SequenceAdapters & mixes;
     const bool adapters; // whether the graph has our nodes
     // The products with A, (slot, row, hidden_stride) floats. One after the other, all groups of a graph use it.
     float * hidden = nullptr;
@@ -201,7 +201,7 @@ ggml_tensor * nf4_product(ggml_context * ctx, const lk_nf4 * w, int mode, int n_
 ggml_tensor * int_product(ggml_context * ctx, const lk_int * w, int n_out, ggml_tensor * x, ggml_tensor *& rounded);
 // ggml's product, in which a row has the same bits whatever the others are. padded is x with rows of zeros, shared
 // like prepared; null: it is made where w needs it.
-ggml_tensor * even_product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x, ggml_tensor *& padded);
+ggml_tensor * padded_product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x, ggml_tensor *& padded);
 // ggml_mul_mat as it was before the linker.
 ggml_tensor * real_mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x);
 

@@ -1,4 +1,4 @@
-// The C side of wall.h: no exception passes it.
+// The C side of c_api.h: no exception passes it.
 #include "guarded.h"
 #include "trainer.h"
 
@@ -17,7 +17,7 @@ int64_t lq_memory(const lq_model * model, const lq_options * options, char * err
         lq::check_options(*model, *options);
         lq::Arena count(nullptr);
         lq::Workspace w;
-        carve(count, *model, *options, w);
+        allocate(count, *model, *options, w);
         bytes = count.bytes();
         return LQ_OK;
     });
@@ -58,9 +58,9 @@ int lq_slice(lq_trainer * t) {
 
 void lq_get_result(const lq_trainer * t, lq_result * r) { *r = t->result; }
 
-int lq_get_place(const lq_trainer * t, int i, lq_place * p) {
+int lq_get_offsets(const lq_trainer * t, int i, lq_parameter_offsets * p) {
     if (i < 0 || (size_t) i >= t->adapters().size()) {
-        return LQ_BAD;
+        return LQ_INVALID;
     }
     const lq::Lora & l = t->adapters()[i];
     *p = {l.n_in, l.n_out, l.rank, l.at_a, l.at_b, l.at_m};

@@ -1,4 +1,4 @@
-#include "seam.h"
+#include "hooks.h"
 #include <algorithm>
 
 using namespace lorikeet;
@@ -8,12 +8,12 @@ namespace lorikeet {
 static thread_local const Scope * scope_of_thread = nullptr;
 static thread_local Builder * builder_of_thread = nullptr;
 
-Scope::Scope(const Model & m, Placement * p, Cells * c) : model(m), placement(p), cells(c), outer(scope_of_thread) { scope_of_thread = this; }
+Scope::Scope(const Model & m, SequenceAdapters * p, Cells * c) : model(m), mixes(p), cells(c), outer(scope_of_thread) { scope_of_thread = this; }
 Scope::~Scope() { scope_of_thread = outer; }
 const Scope * Scope::current() { return scope_of_thread; }
 
 // Whether the graph needs our nodes. A reservation (without tokens) is for the largest graph there may be.
-static bool wants_adapters(const Placement & p, const llama_ubatch & ubatch) {
+static bool wants_adapters(const SequenceAdapters & p, const llama_ubatch & ubatch) {
     if (!ubatch.token || !ubatch.seq_id) {
         return true;
     }
@@ -27,15 +27,15 @@ static bool wants_adapters(const Placement & p, const llama_ubatch & ubatch) {
 
 // ---- Rows ------------------------------------------------------------------------------------------
 
-Rows::Rows(Placement & placement, const llm_graph_params & params)
-    : placement(placement), adapters(wants_adapters(placement, params.ubatch)) {
+Rows::Rows(SequenceAdapters & mixes, const llm_graph_params & params)
+    : mixes(mixes), adapters(wants_adapters(mixes, params.ubatch)) {
     all.n = params.ubatch.n_tokens;
     outputs.n = params.n_outputs;
 }
 
 bool Rows::can_reuse(const llm_graph_params & params) {
     return params.ubatch.n_tokens == all.n && params.n_outputs == outputs.n
-        && (adapters || !wants_adapters(placement, params.ubatch));
+        && (adapters || !wants_adapters(mixes, params.ubatch));
 }
 
 Rows::Span & Rows::span(int64_t columns) {
@@ -91,12 +91,12 @@ void Rows::set_input(const llama_ubatch * ubatch) {
     fill(all);
     fill(outputs);
     fill_replaced(outputs.n == all.n ? all : outputs); // the span that span() gives to the head
-    if (placement.slots) {
+    if (mixes.slots) {
         return;
     }
     size_t width = 0;
     for (int seq : all.seq) {
-        width = std::max(width, placement.hidden_width(seq));
+        width = std::max(width, mixes.hidden_width(seq));
     }
     // An odd number of cache lines apart, so that rows do not fall onto each other in the cache.
     hidden_stride = (width + 15)/16*16;
@@ -109,22 +109,22 @@ void Rows::set_input(const llama_ubatch * ubatch) {
 }
 
 void Rows::fill(Span & s) {
-    if (placement.slots) {
+    if (mixes.slots) {
         if (s.slots) {
             std::vector<int32_t> slots;
             for (int seq : s.seq) {
-                slots.push_back(placement.adapted(seq) ? seq + 1 : 0);
+                slots.push_back(mixes.adapted(seq) ? seq + 1 : 0);
             }
             ggml_backend_tensor_set(s.slots, slots.data(), 0, slots.size()*sizeof(int32_t));
         }
         return;
     }
-    const size_t targets = placement.model->targets.size(), n = s.seq.size();
+    const size_t targets = mixes.model->targets.size(), n = s.seq.size();
     s.rows.resize(targets*n);
     s.used.assign(targets, 0);
     for (size_t t = 0; t < targets; t++) {
         for (size_t i = 0; i < n; i++) {
-            s.rows[t*n + i] = placement.row(s.seq[i], (int) t);
+            s.rows[t*n + i] = mixes.row(s.seq[i], (int) t);
             s.used[t] |= s.rows[t*n + i].n > 0;
         }
     }
@@ -134,9 +134,9 @@ void Rows::fill(Span & s) {
 void Rows::fill_replaced(Span & s) {
     s.replaced.clear();
     s.halved.assign(s.seq.size(), 0);
-    for (size_t i = 0; placement.model->head >= 0 && i < s.seq.size(); i++) {
-        for (const Term & term : placement.terms(s.seq[i])) {
-            const auto r = term.pack->rows.find(placement.model->head);
+    for (size_t i = 0; mixes.model->head >= 0 && i < s.seq.size(); i++) {
+        for (const Term & term : mixes.terms(s.seq[i])) {
+            const auto r = term.pack->rows.find(mixes.model->head);
             if (r != term.pack->rows.end()) {
                 s.replaced.push_back({&r->second, term.scale, (int) i});
                 s.halved[i] |= !r->second.f32;
@@ -151,12 +151,12 @@ void Rows::fill_replaced(Span & s) {
 
 // Keeps llama.cpp from using a graph again that was not built to its end, or that gives no hidden states where they are
 // asked for, or gives them where they are not.
-class SoundGraph : public llm_graph_input_i {
+class ReusableGraph : public llm_graph_input_i {
 public:
-    SoundGraph(const Graphs & graphs, const HiddenStates * hidden) : graphs(graphs), hidden(hidden) {}
+    ReusableGraph(const Graphs & graphs, const HiddenStates * hidden) : graphs(graphs), hidden(hidden) {}
     void set_input(const llama_ubatch *) override {}
     bool can_reuse(const llm_graph_params &) override {
-        return graphs.sound && Scope::current() && Scope::current()->hidden == hidden;
+        return graphs.reusable && Scope::current() && Scope::current()->hidden == hidden;
     }
 
 private:
@@ -168,11 +168,11 @@ Builder::Builder(const Scope & scope, const llm_graph_params & params)
     : model(scope.model), params(params), graphs(scope.graphs), cells(scope.cells), hidden(scope.hidden) {
     if (graphs) {
         graphs->built++;
-        graphs->sound = false;
-        params.res->add_input(std::make_unique<SoundGraph>(*graphs, hidden));
+        graphs->reusable = false;
+        params.res->add_input(std::make_unique<ReusableGraph>(*graphs, hidden));
     }
-    if (scope.placement && !model.targets.empty()) {
-        auto owned = std::make_unique<Rows>(*scope.placement, params);
+    if (scope.mixes && !model.targets.empty()) {
+        auto owned = std::make_unique<Rows>(*scope.mixes, params);
         Rows * r = owned.get();
         params.res->add_input(std::move(owned));
         rows = r->adapters ? r : nullptr;
@@ -205,7 +205,7 @@ ggml_tensor * Builder::product(ggml_context * ctx, ggml_tensor * w, ggml_tensor 
     if (const auto integer = model.integers.find(w); integer != model.integers.end()) {
         return int_product(ctx, integer->second.get(), n_out, x, rounded[x]);
     }
-    return even_product(ctx, w, x, padded[x]);
+    return padded_product(ctx, w, x, padded[x]);
 }
 
 ggml_tensor * Builder::mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) {
@@ -219,7 +219,7 @@ ggml_tensor * Builder::mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor 
     if (x->nb[0] != sizeof(float)) {
         x = ggml_cont(ctx, x);
     }
-    if (const auto nf4 = model.nf4.find(w); nf4 != model.nf4.end() && rows && !rows->placement.slots) {
+    if (const auto nf4 = model.nf4.find(w); nf4 != model.nf4.end() && rows && !rows->mixes.slots) {
         if (ggml_tensor * y = nf4_fused(ctx, *rows, target->second, nf4->second.get(), model.nf4_mode, (int) w->ne[1], x)) {
             return target->second == model.head ? add_rows(ctx, *rows, target->second, y, x) : y;
         }
@@ -228,7 +228,7 @@ ggml_tensor * Builder::mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor 
     if (!rows) {
         return y;
     }
-    y = rows->placement.slots ? add_mmid(ctx, *rows, target->second, y, x) : add_fused(ctx, *rows, target->second, y, x);
+    y = rows->mixes.slots ? add_mmid(ctx, *rows, target->second, y, x) : add_fused(ctx, *rows, target->second, y, x);
     return target->second == model.head ? add_rows(ctx, *rows, target->second, y, x) : y;
 }
 

@@ -5,13 +5,13 @@
 // one by one. So rows of zeros are appended until every row is multiplied in the same way; with a repacked weight a
 // single row then costs as much as four. In all other products of ggml a row's bits do not depend on the other rows
 // (batch_test.go).
-#include "seam.h"
+#include "hooks.h"
 #include <cstring>
 
 namespace lorikeet {
 
 // The number that the rows of a product with w must be a multiple of.
-static int64_t even_rows(const ggml_tensor * w) {
+static int64_t row_multiple(const ggml_tensor * w) {
     switch (w->type) {
         case GGML_TYPE_F32:
         case GGML_TYPE_F16:
@@ -39,8 +39,8 @@ static void pad(ggml_tensor * dst, int ith, int nth, void *) {
     }
 }
 
-ggml_tensor * even_product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x, ggml_tensor *& padded) {
-    const int64_t rows = x->ne[1], step = even_rows(w);
+ggml_tensor * padded_product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x, ggml_tensor *& padded) {
+    const int64_t rows = x->ne[1], step = row_multiple(w);
     const bool fits = step == 2 ? rows != 1 : rows % step == 0;
     if (fits) {
         return real_mul_mat(ctx, w, x);

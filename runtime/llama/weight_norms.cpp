@@ -1,6 +1,6 @@
-// The lengths of the rows and columns of W + s B A, over the weights as they lie in memory. DoRA needs them once,
+// The norms of the rows and columns of W + s B A, over the weights as they lie in memory. DoRA needs them once,
 // when an adapter is loaded.
-#include "resident.h"
+#include "weight_view.h"
 #include "pack.h"
 #include <cmath>
 
@@ -11,28 +11,28 @@ namespace {
 // Rows [row, row+rows) of W + s B A (rows, n_in).
 std::unique_ptr<float[]> read(const lq_weight & w, const lq_low_rank & change, int row, int rows) {
     const size_t n = (size_t) LQ_READ_ROWS*(size_t) w.n_in;
-    std::unique_ptr<float[]> room(new float[2*n]);
-    lq_read_rows(&w, &change, row, rows, room.get(), room.get() + n);
-    return room;
+    std::unique_ptr<float[]> buffer(new float[2*n]);
+    lq_read_rows(&w, &change, row, rows, buffer.get(), buffer.get() + n);
+    return buffer;
 }
 
 } // namespace
 
-std::vector<float> row_lengths(const Model & m, int target, int rank, float scale, const float * a, const float * b) {
-    const lq_weight w = resident(m, target);
+std::vector<float> row_norms(const Model & m, int target, int rank, float scale, const float * a, const float * b) {
+    const lq_weight w = weight_view(m, target);
     const lq_low_rank change = {rank, scale, a, b, (size_t) rank, 1};
     std::vector<float> out((size_t) w.n_out);
     in_background(w.n_out, [&](int row, int rows) {
         const auto from = read(w, change, row, rows);
         for (int r = 0; r < rows; r++) {
-            out[(size_t) row + (size_t) r] = lq_length(&from[(size_t) r*w.n_in], w.n_in);
+            out[(size_t) row + (size_t) r] = lq_norm(&from[(size_t) r*w.n_in], w.n_in);
         }
     });
     return out;
 }
 
-std::vector<float> column_lengths(const Model & m, int target, int rank, float scale, const float * a, const float * b) {
-    const lq_weight w = resident(m, target);
+std::vector<float> column_norms(const Model & m, int target, int rank, float scale, const float * a, const float * b) {
+    const lq_weight w = weight_view(m, target);
     const lq_low_rank change = {rank, scale, a, b, (size_t) rank, 1};
     const size_t n = (size_t) w.n_in;
     // A sum for each group of rows, so that the result does not depend on which thread had which.

@@ -1,7 +1,7 @@
 // Rows of the embeddings and the head that an adapter replaces: packed as differences to the base's, and the node that
 // adds them to the head's logits. The embeddings' are added where their rows are looked up (lora_graph.cpp).
-#include "resident.h"
-#include "seam.h"
+#include "weight_view.h"
+#include "hooks.h"
 #include "ggml-cpu.h"
 #include <algorithm>
 #include <atomic>
@@ -61,37 +61,37 @@ void Pack::add_rows(int target, const int32_t * ids, int n, const float * values
     if (ids) {
         std::sort(order.begin(), order.end(), [&](int a, int b) { return ids[a] < ids[b]; });
     }
-    std::vector<int> place((size_t) t.n_out, -1); // of each row of the base in values
+    std::vector<int> position((size_t) t.n_out, -1); // of each row of the base in values
     for (size_t k = 0; k < order.size(); k++) {
         const int id = ids ? ids[order[k]] : (int) k;
-        if (place[(size_t) id] >= 0) {
+        if (position[(size_t) id] >= 0) {
             throw std::runtime_error(t.name + ": row " + std::to_string(id) + " is given twice");
         }
-        place[(size_t) id] = order[k];
+        position[(size_t) id] = order[k];
         if (ids) {
             r.ids.push_back(id);
             r.at[id] = k;
         }
     }
     r.data = in_arena<uint8_t>(nullptr, (size_t) n*r.row_bytes());
-    const lq_weight w = resident(*model, target);
+    const lq_weight w = weight_view(*model, target);
     std::atomic<bool> fits{true};
     in_background(t.n_out, [&](int first, int count) {
         const size_t block = (size_t) LQ_READ_ROWS*r.width;
         bool any = false;
         for (int row = first; row < first + count; row++) {
-            any |= place[(size_t) row] >= 0;
+            any |= position[(size_t) row] >= 0;
         }
         if (!any) {
             return;
         }
-        const std::unique_ptr<float[]> room(new float[2*block]);
+        const std::unique_ptr<float[]> buffer(new float[2*block]);
         const lq_low_rank nothing = {};
-        lq_read_rows(&w, &nothing, first, count, room.get(), room.get() + block);
+        lq_read_rows(&w, &nothing, first, count, buffer.get(), buffer.get() + block);
         for (int row = first; row < first + count; row++) {
-            if (place[(size_t) row] >= 0) {
+            if (position[(size_t) row] >= 0) {
                 const size_t to = ids ? r.at.at(row) : (size_t) row;
-                if (!subtract(r, values + (size_t) place[(size_t) row]*r.width, &room[(size_t) (row - first)*r.width], &r.data[to*r.row_bytes()])) {
+                if (!subtract(r, values + (size_t) position[(size_t) row]*r.width, &buffer[(size_t) (row - first)*r.width], &r.data[to*r.row_bytes()])) {
                     fits = false;
                 }
             }

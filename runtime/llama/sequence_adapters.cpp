@@ -1,27 +1,27 @@
-#include "placement.h"
+#include "sequence_adapters.h"
 #include "ggml-cpu.h"
 #include <algorithm>
 
 namespace lorikeet {
 
-Placement::Placement(std::shared_ptr<const Model> m, int sequences, int mmid_rank)
-    : model(std::move(m)), slots(mmid_rank > 0 ? new Slots(*model, sequences, mmid_rank) : nullptr), placed((size_t) sequences) {
-    for (Sequence & s : placed) {
+SequenceAdapters::SequenceAdapters(std::shared_ptr<const Model> m, int sequences, int mmid_rank)
+    : model(std::move(m)), slots(mmid_rank > 0 ? new Slots(*model, sequences, mmid_rank) : nullptr), all((size_t) sequences) {
+    for (Sequence & s : all) {
         s.rows.resize(model->targets.size()*MAX_TERMS);
         s.counts.resize(model->targets.size());
     }
 }
 
-lk_row Placement::row(int seq, int target) const {
-    const Sequence & s = placed[(size_t) seq];
+lk_row SequenceAdapters::row(int seq, int target) const {
+    const Sequence & s = all[(size_t) seq];
     return {&s.rows[(size_t) target*MAX_TERMS], s.counts[(size_t) target]};
 }
 
-void Placement::place(int seq, std::vector<Term> terms) {
+void SequenceAdapters::set(int seq, std::vector<Term> terms) {
     if (slots) {
         slots->write(*model, seq + 1, terms);
     }
-    Sequence & s = placed[(size_t) seq];
+    Sequence & s = all[(size_t) seq];
     s.hidden = 0;
     for (size_t t = 0; t < model->targets.size(); t++) {
         int n = 0;

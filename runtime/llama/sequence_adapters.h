@@ -26,25 +26,25 @@ struct Slots {
     ggml_backend_buffer_ptr buffer;
 };
 
-// A Placement belongs to one device. It changes between decodes only, from the device's thread; while a
+// SequenceAdapters belong to one device. It changes between decodes only, from the device's thread; while a
 // graph runs, all threads read it. Graphs hold pointers into it, never copies of what can change.
-class Placement {
+class SequenceAdapters {
 public:
     // mmid_rank > 0 selects the mmid back end.
-    Placement(std::shared_ptr<const Model> m, int sequences, int mmid_rank);
-    ~Placement() = default;
-    Placement(const Placement &) = delete;
-    Placement & operator=(const Placement &) = delete;
+    SequenceAdapters(std::shared_ptr<const Model> m, int sequences, int mmid_rank);
+    ~SequenceAdapters() = default;
+    SequenceAdapters(const SequenceAdapters &) = delete;
+    SequenceAdapters & operator=(const SequenceAdapters &) = delete;
 
-    void place(int seq, std::vector<Term> terms);
+    void set(int seq, std::vector<Term> terms);
 
-    int sequences() const { return (int) placed.size(); }
-    bool adapted(int seq) const { return !placed[(size_t) seq].terms.empty(); }
-    const std::vector<Term> & terms(int seq) const { return placed[(size_t) seq].terms; }
-    // The terms of a target for the fused kernels. Valid until the sequence is placed anew.
+    int sequences() const { return (int) all.size(); }
+    bool adapted(int seq) const { return !all[(size_t) seq].terms.empty(); }
+    const std::vector<Term> & terms(int seq) const { return all[(size_t) seq].terms; }
+    // The terms of a target for the fused kernels. Valid until the sequence gets others.
     lk_row row(int seq, int target) const;
     // Floats that the widest target of the sequence needs for the product with A.
-    size_t hidden_width(int seq) const { return placed[(size_t) seq].hidden; }
+    size_t hidden_width(int seq) const { return all[(size_t) seq].hidden; }
 
     const std::shared_ptr<const Model> model;
     const std::unique_ptr<Slots> slots; // null: fused
@@ -56,7 +56,7 @@ private:
         std::vector<int> counts;   // (targets)
         size_t hidden = 0;
     };
-    std::vector<Sequence> placed;
+    std::vector<Sequence> all;
 };
 
 } // namespace lorikeet

@@ -1,8 +1,8 @@
-#include "resident.h"
+#include "weight_view.h"
 
 namespace lorikeet {
 
-lq_weight resident(const Model & m, int target) {
+lq_weight weight_view(const Model & m, int target) {
     const Target & t = m.targets[(size_t) target];
     lq_weight w;
     if (lq_view(t.weight, m.packed(t.weight), &w) != LQ_OK) {

@@ -1,7 +1,7 @@
-// The wall between Go and the training engine: plain C, no type of llama.cpp or ggml.
+// The C interface of the training engine, which Go calls: plain C, no type of llama.cpp or ggml.
 //
-// A model reaches the engine as facts and views: sizes, pointers to norms and biases, and for every linear
-// layer where its weights lie and how they are coded. Nothing is copied; whoever owns the weights keeps them
+// The engine is given a model as views: sizes, pointers to norms and biases, and for every linear
+// layer where its weights lie and how they are coded. Nothing is copied; the owner of the weights keeps them
 // in place for as long as a trainer uses the model. The engine never writes to them.
 //
 // One trainer is used by one thread at a time. Functions that can fail return a negative lq_status and leave
@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-enum lq_status { LQ_OK = 0, LQ_MORE = 1, LQ_BAD = -1, LQ_MEMORY = -2, LQ_DIVERGED = -3, LQ_FAILED = -4 };
+enum lq_status { LQ_OK = 0, LQ_MORE = 1, LQ_INVALID = -1, LQ_MEMORY = -2, LQ_DIVERGED = -3, LQ_FAILED = -4 };
 
 // The paths that a CPU may run. LQ_AVX512_BF16 multiplies bfloat16 pairs; LQ_AVX512_BYTES does so too, but going
 // forward multiplies coded weights with activations of 8 bits, as decoding does; LQ_AMX multiplies the pairs in tile
@@ -56,8 +56,8 @@ typedef struct {
     float norm_eps;
     float attn_scale;           // of q k^T; 0 is 1/sqrt(head_size)
     int rope_neox;              // 1: pairs are halves apart; 0: pairs are neighbours
-    float rope_base;            // pair i turns by pos * base^(-2i/head_size) * rope_stretch[i]
-    const float * rope_stretch; // (head_size/2), or NULL for ones: every kind of frequency scaling
+    float rope_base;            // pair i is rotated by pos * base^(-2i/head_size) * rope_freq_scale[i]
+    const float * rope_freq_scale; // (head_size/2), or NULL for ones: every kind of frequency scaling
     float rope_gain;            // factor on cos and sin (YaRN's magnitude); 0 is 1
     lq_weight embed;            // (n_vocab, n_embd)
     lq_weight head;             // (n_vocab, n_embd); tied models give the embedding again and set tied
@@ -66,13 +66,13 @@ typedef struct {
     const lq_layer * layers;    // (n_layers)
 } lq_model;
 
-// The rotary stretch of a model's scaling settings, as llama.cpp computes it: linear and "llama3" scaling come
-// with ext_factor 0, YaRN with 1. factors (head_size/2) may be NULL. Writes stretch (head_size/2) and gain.
-void lq_rope_stretch(int head_size, float base, float freq_scale, const float * factors, float ext_factor, float attn_factor,
-    float beta_fast, float beta_slow, int n_ctx_orig, float * stretch, float * gain);
+// The factors on the frequencies of RoPE under a model's scaling settings, as llama.cpp computes it: linear and "llama3" scaling come
+// with ext_factor 0, YaRN with 1. factors (head_size/2) may be NULL. Writes scales (head_size/2) and gain.
+void lq_rope_scaling(int head_size, float base, float freq_scale, const float * factors, float ext_factor, float attn_factor,
+    float beta_fast, float beta_slow, int n_ctx_orig, float * scales, float * gain);
 
 // ---- a trainer -------------------------------------------------------------------------------------
-// layer is ignored for LQ_EMBED and LQ_HEAD. dora: the rows of W + scale*B A are brought to trained lengths (DoRA, Liu
+// layer is ignored for LQ_EMBED and LQ_HEAD. dora: the rows of W + scale*B A are brought to trained row norms (DoRA, Liu
 // et al. 2024); not of LQ_EMBED.
 typedef struct { int layer, target, rank; float scale; int dora; } lq_module;
 
@@ -93,7 +93,7 @@ int64_t lq_memory(const lq_model * model, const lq_options * options, char * err
 
 typedef struct lq_trainer lq_trainer;
 // A starts at Kaiming's uniform values as in PEFT, B at zero; for the embedding A at zero and B normal. DoRA's
-// magnitudes start at the lengths of the weight's rows, so that step 0 is the base.
+// magnitudes start at the norms of the weight's rows, so that step 0 is the base.
 // LQ_MEMORY: the system has not the memory or the threads. On failure *out is NULL.
 int lq_new(const lq_model * model, const lq_options * options, lq_trainer ** out, char * error, size_t error_size);
 void lq_free(lq_trainer * t); // NULL is fine
@@ -119,7 +119,7 @@ int lq_slice(lq_trainer * t);
 
 typedef struct {
     double loss;         // sum over the labelled tokens of the last micro-batch, not divided
-    int labelled, right; // labelled tokens, and those whose label is the most likely token
+    int labelled, correct; // labelled tokens, and those whose label is the most likely token
     double grad_norm;    // of the last update, before clipping
     int64_t steps;       // updates done
 } lq_result;
@@ -129,15 +129,15 @@ void lq_get_result(const lq_trainer * t, lq_result * r);
 // Module i in the order of the options: A is (rank, n_in) at parameters + a; B lies transposed, (rank, n_out)
 // at parameters + b. For the embedding A lies transposed too: (n_vocab, rank). DoRA's magnitudes are (n_out) at
 // parameters + m.
-typedef struct { int n_in, n_out, rank; size_t a, b, m; } lq_place;
-int lq_get_place(const lq_trainer * t, int i, lq_place * p);
+typedef struct { int n_in, n_out, rank; size_t a, b, m; } lq_parameter_offsets;
+int lq_get_offsets(const lq_trainer * t, int i, lq_parameter_offsets * p);
 float * lq_parameters(lq_trainer * t);
 size_t lq_parameter_count(const lq_trainer * t);
 
 // Weights, moments and counters: with the same options and batches a restored trainer continues bit for bit.
 size_t lq_state_bytes(const lq_trainer * t);
 // lq_read_state copies n bytes of the state, from offset on, to `to`. lq_write_state takes up a state of `total` bytes
-// piece by piece, the first of which, at offset 0, has its whole header: where that or total is wrong it returns LQ_BAD
+// piece by piece, the first of which, at offset 0, has its whole header: where that or total is wrong it returns LQ_INVALID
 // and changes nothing. The last piece ends at total.
 void lq_read_state(const lq_trainer * t, size_t offset, void * to, size_t n);
 int lq_write_state(lq_trainer * t, size_t offset, const void * from, size_t n, size_t total);

@@ -1,12 +1,12 @@
 // The engine's own exception.
 #pragma once
-#include "wall.h"
+#include "c_api.h"
 #include <string>
 
 namespace lq {
 
 // An error with a sentence for the user.
-struct Fault {
+struct Error {
     int status; // an lq_status
     std::string message;
 };
