@@ -33,3 +33,6 @@ func BestISA() ISA { return ISA(C.lk_best_isa()) }
 // ForceISA makes the kernels use the given path, or the best one of this CPU where that is less, and
 // returns the path now in use. It must not run while kernels run: it is for tests and benchmarks.
 func ForceISA(i ISA) ISA { return ISA(C.lk_force_isa(C.int(i))) }
+
+// mappedBytes returns the address space that packed weights take, with the freed ranges among them.
+func mappedBytes() int { return int(C.lk_mapped_bytes()) }

@@ -57,14 +57,15 @@ void     lk_int_activations(int n_in, const float * x, size_t x_stride, int rows
 void     lk_int_matmul(const lk_int * w, const void * xq, size_t xq_stride, int rows, float * y, size_t y_stride, int ith, int nth);
 
 // ---- memory that is freed at once --------------------------------------------------------------------
-// An arena holds what comes and goes together, as the modules of one adapter do. Its memory comes from the system and
+// An arena holds what is allocated and freed together, as the modules of one adapter are. Its memory comes from the system and
 // goes back to it whole: what is freed leaves nothing behind, whatever is allocated and freed meanwhile.
 typedef struct lk_arena lk_arena;
-lk_arena * lk_arena_new(size_t bytes);                  // with room for so many bytes; it grows where they do not suffice. NULL: no memory
+lk_arena * lk_arena_new(size_t bytes);                  // for so many bytes; it grows where they do not suffice. NULL: no memory
 void *     lk_arena_alloc(lk_arena * a, size_t bytes);  // zeroed, aligned to 64 bytes; any thread. NULL: no memory
 size_t     lk_arena_bytes(const lk_arena * a);          // of the system's memory that it holds, at most
 void       lk_arena_free(lk_arena * a);                 // NULL is fine
-size_t     lk_arena_need(size_t bytes);                 // the room that an allocation takes
+size_t     lk_arena_need(size_t bytes);                 // the bytes that an allocation takes
+size_t     lk_mapped_bytes(void);                       // the address space of all weights and modules that are in no arena, freed ranges included
 
 // ---- LoRA ------------------------------------------------------------------------------------------
 // One packed module: A (rank, n_in), B (n_out, rank), any rank up to LK_MAX_RANK, any n_in and n_out. Rank 0, without A
@@ -74,7 +75,7 @@ enum lk_lora_type { LK_LORA_F16 = 0, LK_LORA_F32 = 1 };
 typedef struct lk_lora lk_lora;
 // NULL: no memory. The module lies in the arena, which must outlive it; NULL: it has memory of its own.
 lk_lora * lk_lora_pack(lk_arena * arena, const float * a, const float * b, int rank, int n_in, int n_out, int type);
-size_t    lk_lora_need(int rank, int n_in, int n_out, int type); // the room that it takes of an arena, without gain and shift
+size_t    lk_lora_need(int rank, int n_in, int n_out, int type); // the bytes that it takes of an arena, without gain and shift
 // Makes the module change the base's own product, too: it adds gain .* base beside B A x, where base is the row
 // before any term was added. gain is (n_out) and is copied. 0: no memory.
 int       lk_lora_set_gain(lk_lora * m, const float * gain);

@@ -9,7 +9,7 @@ import (
 )
 
 // TestPackConcurrently packs and frees from several goroutines, in changing order, and checks that no
-// weight was touched by another's coming or going.
+// weight was changed by the packing or freeing of another.
 func TestPackConcurrently(t *testing.T) {
 	var wg sync.WaitGroup
 	for seed := range uint64(4) {
@@ -53,5 +53,52 @@ func TestPackLarge(t *testing.T) {
 	w := pack(t, b, I16)
 	for _, r := range []int{0, 1, out / 2, out - 1} {
 		checkRow(t, w, b, r)
+	}
+}
+
+// Freed memory is used again: however many weights of mixed sizes are packed and freed beside one that stays, the address
+// space that they take is bounded by those that exist at the same time.
+func TestFreedMemoryIsReused(t *testing.T) {
+	rng := rand.New(rand.NewPCG(15, 4))
+	first := randomBlocks(rng, Block32, 2048, 300)
+	kept := pack(t, first, I16)
+	defer kept.Close()
+	const atOnce, most = 6, 2048 * 4000
+	bound := mappedBytes() + atOnce*most // bytes of weights; each takes less than one byte
+	type live struct {
+		w *NF4
+		b blocks
+	}
+	var all []live
+	packed := 0
+	for range 300 {
+		if len(all) == atOnce {
+			i := rng.IntN(atOnce)
+			checkRow(t, all[i].w, all[i].b, all[i].b.out-1)
+			all[i].w.Close()
+			all = append(all[:i], all[i+1:]...)
+		}
+		b := blocks{kind: Block32, in: 2048, out: 1 + rng.IntN(4000)}
+		b.data = make([]byte, SourceBytes(Block32, b.in, b.out))
+		for i := range b.data {
+			b.data[i] = byte(i*5 + b.out)
+		}
+		w, err := PackNF4(b.kind, b.data, b.in, b.out, I16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		packed += w.Bytes()
+		all = append(all, live{w, b})
+		if n := mappedBytes(); n > bound {
+			t.Fatalf("after %d bytes of weights %d are mapped, want at most %d", packed, n, bound)
+		}
+	}
+	for _, l := range all {
+		checkRow(t, l.w, l.b, 0)
+		l.w.Close()
+	}
+	checkRow(t, kept, first, 299)
+	if packed < 4*bound {
+		t.Errorf("%d bytes of weights prove nothing about a bound of %d", packed, bound)
 	}
 }
