@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"flag"
 	"fmt"
 	"go/parser"
 	"go/token"
@@ -14,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/internal/testtools"
 )
 
 const module = "github.com/lorikeet-ai/lorikeet"
@@ -54,16 +55,18 @@ var arrows = map[string][]string{
 	"quant/huggingface/hftest": {"quant"},                    // model folders for tests
 	"runtime/llama/llamatest":  {"runtime"},                  // C++ for tests
 	"runtime/qlora/qloratest":  {"runtime", "runtime/qlora"}, // C++ for tests
-	"internal/testtools":       {},                           // Python and Node with packages, for tests
+	"internal/testtools":       {},                           // Python and Node with packages, sections of documents: for tests
 	"adapters/peft/pefttest":   {"quant", "runtime"},         // small adapters for tests
 }
 
 // helpers are small packages that every room may import; they import nothing of ours.
 var helpers = []string{"internal/bytesize", "internal/disk", "internal/gitlfs", "internal/jsonvalue", "internal/parallel"}
 
-// testArrows are further imports that the tests of a room may have: tests use the real part next door.
+// testArrows are further imports that the tests of a room may have: tests use the real packages beside them.
 var testArrows = map[string][]string{
 	"e2e":            {"bench/hostile", "bench/strain", "internal/testtools", "bench/randmodel", "openapi", "demo", "quant", "quant/huggingface/hftest", "runtime/llama"},
+	"cmd/lorikeet":   {"internal/testtools"},
+	"openapi":        {"internal/testtools"},
 	"server":         {"runtime/runtimetest", "quant"},
 	"training":       {"runtime/runtimetest"},
 	"adapters":       {"runtime/runtimetest", "demo", "quant", "adapters/peft/pefttest"},
@@ -173,35 +176,15 @@ func importsOfHouse(t *testing.T) []imported {
 	return all
 }
 
-var update = flag.Bool("update", false, "write the arrows into ARCHITECTURE.md")
-
 // TestArchitectureShowsTheArrows holds the picture in ARCHITECTURE.md against the table above.
 func TestArchitectureShowsTheArrows(t *testing.T) {
-	const begin, end = "<!-- arrows: written by the tests -->\n```\n", "```\n<!-- /arrows -->"
-	text, err := os.ReadFile("ARCHITECTURE.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, found := strings.Cut(string(text), begin)
-	shown, after, closed := strings.Cut(rest, end)
-	if !found || !closed {
-		t.Fatalf("ARCHITECTURE.md has no block between %q and %q", begin, end)
-	}
 	var picture strings.Builder
 	for _, room := range slices.Sorted(maps.Keys(arrows)) {
 		if list := slices.Sorted(slices.Values(arrows[room])); len(list) > 0 {
 			fmt.Fprintf(&picture, "%-24s -> %s\n", room, strings.Join(list, ", "))
 		}
 	}
-	if picture.String() == shown {
-		return
-	}
-	if !*update {
-		t.Fatalf("ARCHITECTURE.md shows other arrows than house_test.go has; go test ./e2e -run Architecture -update writes these:\n%s", picture.String())
-	}
-	if err := os.WriteFile("ARCHITECTURE.md", []byte(before+begin+picture.String()+end+after), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testtools.CheckSection(t, "ARCHITECTURE.md", "arrows", "```\n"+picture.String()+"```\n")
 }
 
 // TestArchitectureNamesEveryRoom finds each room in the list of rooms.

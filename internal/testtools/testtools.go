@@ -1,6 +1,6 @@
 // Package testtools gives tests the interpreters of other languages with packages of fixed versions: Python, to compare
-// what this project computes with the library it has to agree with, and Node, to run the clients that people have. It is
-// for tests only; no program imports it.
+// what this project computes with the library it has to agree with, and Node, to run the clients that people have. It also
+// holds the sections of documents that are made from the source against it. It is for tests only; no program imports it.
 package testtools
 
 import (
