@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/lorikeet-ai/lorikeet/openapi"
 )
@@ -193,7 +192,7 @@ func TestFineTuningRefusals(t *testing.T) {
 func TestListFilters(t *testing.T) {
 	s := openTraining(t, false)
 	first := s.uploaded(datasetLines(12))
-	time.Sleep(2 * time.Millisecond)
+	nextMillisecond() // dates have milliseconds
 	second := s.uploaded(datasetLines(12))
 	for query, want := range map[string]string{
 		"":                          second + " " + first,

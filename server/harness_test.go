@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	goruntime "runtime"
 	"strings"
 	"testing"
 	"time"
@@ -257,5 +258,12 @@ func waitUntil(t testing.TB, what string, within time.Duration, condition func()
 			t.Fatalf("not within %v: %s", within, what)
 		}
 		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// nextMillisecond returns when the clock shows another millisecond.
+func nextMillisecond() {
+	for now := time.Now().UnixMilli(); time.Now().UnixMilli() == now; {
+		goruntime.Gosched()
 	}
 }

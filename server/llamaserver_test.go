@@ -15,7 +15,7 @@ import (
 func TestLoraAdapters(t *testing.T) {
 	h := open(t, saying("x"))
 	h.add("zoe", 1)
-	time.Sleep(2 * time.Millisecond)
+	nextMillisecond() // the list is in the order of dates, which have milliseconds
 	h.add("ann", 2)
 	list := func() (text string) {
 		var got []openapi.LoraAdapter

@@ -209,7 +209,9 @@ func TestFilesExpire(t *testing.T) {
 	wantError(t, err, ErrFile)
 	down := put(50 * time.Millisecond)
 	f.Close()
-	time.Sleep(60 * time.Millisecond)
+	for time.Now().Before(down.Expires) {
+		nextMillisecond()
+	}
 	f = openFiles(t, dir, nil)
 	if list, _, err := f.List("", 0); err != nil || len(list) != 1 || list[0].ID != later.ID || !list[0].Expires.Equal(later.Expires) {
 		t.Errorf("%+v, error %v", list, err)
@@ -234,7 +236,7 @@ func TestFilesInBothOrders(t *testing.T) {
 			t.Fatal(err)
 		}
 		ids = append(ids, file.ID)
-		time.Sleep(2 * time.Millisecond) // dates have milliseconds
+		nextMillisecond() // dates have milliseconds
 	}
 	all := func(*File) bool { return true }
 	list, more, err := f.ListWhere(all, true, ids[0], 1)
