@@ -2,15 +2,12 @@ package merge
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
 	"reflect"
 	"slices"
-	"sort"
 	"strings"
 	"testing"
 
@@ -94,97 +91,6 @@ func threeAdapters(t testing.TB) (open []*peft.Adapter, values []*runtime.LoRA) 
 func opened(t testing.TB, p *pefttest.Files, list []*peft.Adapter, values []*runtime.LoRA) ([]*peft.Adapter, []*runtime.LoRA) {
 	a := open(t, p, pefttest.Facts())
 	return append(list, a), append(values, loraOf(t, a))
-}
-
-// term is what the references know of one adapter's module.
-type refTerm struct {
-	a, b   []float32
-	factor float64 // weight times scale
-}
-
-// termsOf finds a module in the adapters that have it.
-func termsOf(list []*runtime.LoRA, weights []float32, tensor string) (terms []refTerm, index []int) {
-	for i, a := range list {
-		for _, m := range a.Modules {
-			if m.Tensor == tensor {
-				terms = append(terms, refTerm{m.A, m.B, float64(weights[i]) * float64(m.Scale)})
-				index = append(index, i)
-			}
-		}
-	}
-	return terms, index
-}
-
-// plainSum is sum_i c_i X_i.
-func plainSum(x [][]float64, c []float64) []float64 {
-	out := make([]float64, len(x[0]))
-	for i := range x {
-		for k := range out {
-			out[k] += c[i] * x[i][k]
-		}
-	}
-	return out
-}
-
-// plainPrune keeps the int(density*n) largest magnitudes.
-func plainPrune(x []float64, density float64) []float64 {
-	order := make([]int, len(x))
-	for i := range order {
-		order[i] = i
-	}
-	sort.SliceStable(order, func(i, j int) bool { return math.Abs(x[order[i]]) > math.Abs(x[order[j]]) })
-	out := make([]float64, len(x))
-	for _, i := range order[:int(density*float64(len(x)))] {
-		out[i] = x[i]
-	}
-	return out
-}
-
-// plainTIES elects signs and means what agrees, of values that are pruned already.
-func plainTIES(x [][]float64, c []float64, frequency bool) []float64 {
-	out := make([]float64, len(x[0]))
-	for k := range out {
-		vote := 0.0
-		for i := range x {
-			switch {
-			case !frequency:
-				vote += x[i][k]
-			case x[i][k] > 0:
-				vote++
-			case x[i][k] < 0:
-				vote--
-			}
-		}
-		n := 0.0
-		for i := range x {
-			if x[i][k] != 0 && (x[i][k] > 0) == (vote >= 0) {
-				out[k] += c[i] * x[i][k]
-				n++
-			}
-		}
-		out[k] /= math.Max(n, 1)
-	}
-	return out
-}
-
-func wide(x []float32) []float64 {
-	out := make([]float64, len(x))
-	for i, v := range x {
-		out[i] = float64(v)
-	}
-	return out
-}
-
-func near(t testing.TB, what string, got []float32, want []float64, tolerance float64) {
-	t.Helper()
-	if len(got) != len(want) {
-		t.Fatalf("%s: %d values, want %d", what, len(got), len(want))
-	}
-	for i := range got {
-		if d := math.Abs(float64(got[i]) - want[i]); !(d <= tolerance*(1+math.Abs(want[i]))) {
-			t.Fatalf("%s: value %d is %v, want %v", what, i, got[i], want[i])
-		}
-	}
 }
 
 // The methods that work value by value, against the formulas in plain code.
@@ -289,20 +195,6 @@ func TestMergeDARE(t *testing.T) {
 	}
 }
 
-// delta is sum_i w_i s_i B_i A_i, dense.
-func delta(terms []refTerm, in, out int) *mat.Dense {
-	d := mat.NewDense(out, in, nil)
-	for _, x := range terms {
-		rank := len(x.a) / in
-		a, b := mat.NewDense(rank, in, wide(x.a)), mat.NewDense(out, rank, wide(x.b))
-		var p mat.Dense
-		p.Mul(b, a)
-		p.Scale(x.factor, &p)
-		d.Add(d, &p)
-	}
-	return d
-}
-
 // mixedRanks are a of rank 4, b of rank 2 and c of rank 7, on different modules.
 func mixedRanks(t testing.TB) (list []*peft.Adapter, values []*runtime.LoRA) {
 	for i, rank := range []int{4, 2, 7} {
@@ -399,50 +291,6 @@ func more(terms []refTerm, in int) (sum int) {
 	return sum
 }
 
-func TestMergeRefuses(t *testing.T) {
-	adapters, _ := mixedRanks(t)
-	two := []float32{1, 1}
-	for name, c := range map[string]struct {
-		weights []float32
-		options Options
-		field   string
-		parts   []string
-	}{
-		"method":      {two, Options{Method: "mean"}, "method", []string{"mean", "linear"}},
-		"none":        {nil, Options{Method: Cat}, "from", []string{"0 adapters"}},
-		"many":        {make([]float32, 17), Options{Method: Cat}, "from", []string{"17"}},
-		"no density":  {two, Options{Method: TIES}, "density", []string{"ties"}},
-		"density":     {two, Options{Method: DARELinear, Density: 1.5}, "density", []string{"1.5"}},
-		"NaN density": {two, Options{Method: DARELinear, Density: math.NaN()}, "density", []string{"NaN"}},
-		"no pruning":  {two, Options{Method: Cat, Density: 0.5}, "density", []string{"cat"}},
-		"sign":        {two, Options{Method: TIES, Density: 1, MajoritySign: "most"}, "majority_sign_method", []string{"most"}},
-		"sign of":     {two, Options{Method: Linear, MajoritySign: "frequency"}, "majority_sign_method", []string{"linear"}},
-		"rank":        {two, Options{Method: SVD, Rank: 513}, "rank", []string{"513", "512"}},
-		"rank of":     {two, Options{Method: Cat, Rank: 3}, "rank", []string{"cat"}},
-		"NaN":         {[]float32{1, float32(math.NaN())}, Options{Method: Cat}, "from[1].weight", []string{"finite"}},
-		"ranks":       {two, Options{Method: Linear}, "method", []string{`"a" has rank 4`, `"b" has rank 2`, "down_proj"}},
-	} {
-		err := c.options.Check(c.weights)
-		if err == nil {
-			_, err = Adapters(t.Context(), inputs(adapters[:2], c.weights), c.options)
-		}
-		pefttest.WantError(t, err, ErrRefused, c.parts...)
-		var f *peft.FieldError
-		if !errors.As(err, &f) || f.Field != c.field {
-			t.Errorf("%s: the field is %v, want %s", name, f, c.field)
-		}
-	}
-	wideOnes := pefttest.New(5)
-	clear(wideOnes.Tensors)
-	wideOnes.Add(rand.New(rand.NewPCG(1, 1)), "model.layers.0.mlp.up_proj", 400, pefttest.Facts().Targets["blk.0.ffn_up.weight"])
-	wideOnes.Config["r"] = 400
-	wide := open(t, wideOnes, pefttest.Facts())
-	_, err := Adapters(t.Context(), inputs([]*peft.Adapter{wide, wide}, two), Options{Method: Cat})
-	pefttest.WantError(t, err, ErrRefused, "sum to 800", "512", "up_proj")
-	_, err = Adapters(t.Context(), nil, Options{Method: Cat})
-	pefttest.WantError(t, err, ErrRefused, "no modules")
-}
-
 // Every value of the inputs is read once where the result is written once: nothing is computed twice.
 func TestValuesAreComputedOnce(t *testing.T) {
 	facts := pefttest.Facts()
@@ -491,27 +339,5 @@ func TestValuesAreComputedOnce(t *testing.T) {
 				t.Errorf("%s: %s is read %d times", o.Method, what, n)
 			}
 		}
-	}
-}
-
-// A context that ends, ends the merge with its cause where it is.
-func TestMergeEndsWithItsContext(t *testing.T) {
-	adapters, _ := threeAdapters(t)
-	ctx, cancel := context.WithCancelCause(t.Context())
-	src, err := Adapters(ctx, inputs(adapters, []float32{1, 1, 1}), Options{Method: Cat})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := src.Fit(pefttest.Facts())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := a.Modules[0].Load(); err != nil {
-		t.Fatal(err)
-	}
-	left := errors.New("left")
-	cancel(left)
-	if _, err := a.Modules[1].Load(); !errors.Is(err, left) {
-		t.Errorf("the merge ends with %v", err)
 	}
 }

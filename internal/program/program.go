@@ -7,12 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -20,7 +18,6 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/chat"
-	"github.com/lorikeet-ai/lorikeet/demo"
 	"github.com/lorikeet-ai/lorikeet/fetch"
 	"github.com/lorikeet-ai/lorikeet/internal/bytesize"
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
@@ -159,63 +156,6 @@ func (p *Program) Close() {
 	}
 }
 
-func (p *Program) openModel() (err error) {
-	o := llama.Options{
-		Path:      p.config.Model,
-		NF4:       map[string]llama.NF4Mode{"i16": llama.NF4Int16, "f32": llama.NF4Float, "i8": llama.NF4Int8}[p.config.NF4],
-		KeepPlain: p.config.Backend == "mmid",
-
-		CheckTensors: p.config.CheckTensors,
-		Log:          p.logLibrary,
-	}
-	if o.Path == "" {
-		o.Bytes, o.Name = demo.Base(), demo.Name
-	}
-	start := time.Now()
-	if p.model, err = llama.Load(o); err != nil {
-		return err
-	}
-	p.onClose(p.model.Close)
-	if !p.model.HasTokenizer() {
-		return fmt.Errorf("%s has no tokenizer: it cannot answer texts", p.model.Facts().Name)
-	}
-	f := p.model.Facts()
-	p.log.Info().Str("model", f.Name).Str("architecture", f.Architecture).Str("quantization", f.Quantization).
-		Int64("parameters", f.Parameters).Float64("bits_per_weight", f.BitsPerWeight).Float64("resident_bits_per_weight", f.ResidentBits).Stringer("took", time.Since(start).Round(time.Millisecond)).Msg("model loaded")
-	if f.TokenizerProven {
-		p.log.Info().Str("family", f.Tokenizer).Msg("tokenizer")
-	} else {
-		p.log.Warn().Str("family", f.Tokenizer).Msg("tokenizer: this family is not proven to give the tokens of the original library; texts are treated as llama.cpp does")
-	}
-	source := ""
-	if p.config.Template != "" {
-		text, err := os.ReadFile(p.config.Template)
-		if err != nil {
-			return fmt.Errorf("--chat-template-file: %w", err)
-		}
-		source = string(text)
-	}
-	p.template = chat.NewTemplate(p.model, source, func(s string) { p.log.Warn().Msg("chat template: " + s) })
-	if p.config.AllowSpecial {
-		p.template.AllowSpecialInContent()
-	}
-	return nil
-}
-
-// logLibrary writes llama.cpp's log to ours: warnings and errors as such, everything else at debug.
-func (p *Program) logLibrary(level slog.Level, line string) {
-	event := p.log.Debug()
-	switch {
-	case strings.Contains(line, "n_ctx_train"): // llama.cpp compares the context with the cells of all sequences together, so that this warning is wrong here
-	case strings.Contains(line, "grammar"): // the error is returned to the request that brought the grammar
-	case level >= slog.LevelError:
-		event = p.log.Error()
-	case level >= slog.LevelWarn:
-		event = p.log.Warn()
-	}
-	event.Str("from", "llama.cpp").Msg(strings.TrimSpace(line))
-}
-
 // dataEntries are what we make in --data. What else lies there is not ours.
 var dataEntries = []string{"versions", "names", "checkpoints", "tmp", "lock", "training", "models"}
 
@@ -267,87 +207,6 @@ func (p *Program) logLoad(l adapters.Load) {
 		return
 	}
 	p.log.Debug().Str("adapter", l.Name).Str("bytes", bytesize.Format(l.Bytes)).Stringer("took", l.Took.Round(time.Microsecond)).Msg("adapter loaded")
-}
-
-func (p *Program) openEngine() error {
-	c := &p.config
-	if c.Context == 0 {
-		c.Context = MaxContext
-		if n := p.model.Facts().ContextLength; n > 0 {
-			c.Context = min(c.Parallel*n, MaxContext)
-		}
-	}
-	device, err := llama.NewDevice(p.model, llama.DeviceOptions{
-		// More sequences than run at once: the others keep the prefixes of finished answers.
-		Sequences: min(2*c.Parallel, 256), Cells: c.Context, Batch: c.Batch, UBatch: min(c.UBatch, c.Batch), Threads: c.Threads,
-		KV:             map[string]llama.KVType{"f16": llama.KVF16, "f32": llama.KVF32, "q8_0": llama.KVQ8}[c.KVType],
-		FlashAttention: map[string]llama.FlashAttention{"auto": llama.FlashAuto, "on": llama.FlashOn, "off": llama.FlashOff}[c.FlashAttention],
-		LoRA:           map[string]llama.Backend{"fused": llama.Fused, "mmid": llama.MMID}[c.Backend],
-	})
-	if err != nil {
-		return err
-	}
-	p.metrics = server.NewMetrics()
-	p.engine = engine.New(device, p.model, engine.Options{
-		Parallel: c.Parallel, MaxQueue: c.MaxQueue, Chunk: c.Chunk, Grouped: c.Grouped,
-		Deadline: c.Deadline, Observer: p.metrics, Share: c.TrainShare,
-	})
-	p.onClose(p.engine.Close)
-	return nil
-}
-
-// importPath registers a path inside of the adapter folders, which the server asks for.
-func (p *Program) importPath(ctx context.Context, name, path string) (adapters.Info, error) {
-	if p.folders == nil {
-		return adapters.Info{}, fmt.Errorf("%w: the server was started without --adapter-dir", adapters.ErrPath)
-	}
-	return p.folders.ImportPath(ctx, name, path)
-}
-
-// name is the base model's id in the API: the first alias, or the model's name in a form that is easy to type.
-func (p *Program) name() string {
-	switch {
-	case len(p.config.Aliases) > 0:
-		return p.config.Aliases[0]
-	case p.config.Model == "":
-		return demo.Name
-	}
-	return strings.ToLower(strings.Join(strings.Fields(p.model.Facts().Name), "-"))
-}
-
-// aliases are the further names of the base model, its own among them.
-func (p *Program) aliases() []string {
-	names := []string{}
-	for _, a := range slices.Concat(p.config.Aliases, []string{p.model.Facts().Name}) {
-		if a != p.name() {
-			names = append(names, a)
-		}
-	}
-	return names
-}
-
-func (p *Program) openFolders() (err error) {
-	if len(p.config.AdapterDirs) == 0 {
-		return nil
-	}
-	p.folders, err = adapters.WatchFolders(adapters.FoldersOptions{Store: p.store, Dirs: p.config.AdapterDirs, Event: p.logFolder})
-	if err != nil {
-		return fmt.Errorf("--adapter-dir: %w", err)
-	}
-	p.onClose(p.folders.Close)
-	return nil
-}
-
-func (p *Program) logFolder(e adapters.FolderEvent) {
-	if e.Err != nil {
-		p.log.Error().Err(e.Err).Str("adapter", e.Name).Str("path", e.Path).Msg("adapter " + string(e.Action))
-		return
-	}
-	level := p.log.Info()
-	if e.Action != adapters.Unchanged { // logChange tells of it
-		level = p.log.Debug()
-	}
-	level.Str("adapter", e.Name).Str("version", e.Info.Version).Str("path", e.Path).Msg("adapter " + string(e.Action))
 }
 
 func (p *Program) openServer() error {

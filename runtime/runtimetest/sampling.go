@@ -1,0 +1,125 @@
+package runtimetest
+
+import (
+	"errors"
+	"math"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// This file has how the fake Device chooses tokens: as a function of the cells before a row, its adapters and its seed.
+
+// choice returns what a row, the last of s, asks for.
+func (d *Device) choice(s *sequence, r runtime.Row) runtime.Choice {
+	var c runtime.Choice
+	switch {
+	case r.Sampler != nil:
+		c = d.draw(s, r)
+	case r.Scored:
+		c = d.score(s, r)
+	}
+	if r.Hidden {
+		c.Hidden = make([]float32, embedding)
+		for i := range c.Hidden {
+			c.Hidden[i] = float32(combine(s.cells[len(s.cells)-1].sum, uint64(i))%2001)/1000 - 1
+		}
+	}
+	return c
+}
+
+// score returns the log-probabilities after the last cell of s. The greedy token's are those that draw gives.
+func (d *Device) score(s *sequence, r runtime.Row) runtime.Choice {
+	sum := s.cells[len(s.cells)-1].sum
+	best := d.next(s, sum, true)
+	c := runtime.Choice{Token: r.Next, Logprob: greedyLogprob(sum)}
+	c.Top = alternatives(best, c.Logprob, r.Top)
+	if r.Next != best {
+		c.Logprob -= 1 + float32(combine(sum, uint64(r.Next))%1000)/1000
+	}
+	return c
+}
+
+// greedyLogprob is the log-probability of the token that is drawn after a cell.
+func greedyLogprob(sum uint64) float32 { return -float32(sum%1000) / 1000 }
+
+// alternatives are the most likely tokens, of which best is the first.
+func alternatives(best runtime.Token, logprob float32, n int) []runtime.TokenLogprob {
+	var top []runtime.TokenLogprob
+	for i := range max(n, 0) {
+		t := runtime.TokenLogprob{Token: best, Logprob: logprob}
+		if i > 0 {
+			t = runtime.TokenLogprob{Token: runtime.Token('a' + i), Logprob: logprob - float32(i)}
+		}
+		top = append(top, t)
+	}
+	return top
+}
+
+// draw chooses the token after the last cell of s.
+func (d *Device) draw(s *sequence, r runtime.Row) runtime.Choice {
+	sm := r.Sampler.(*sampler)
+	sum := s.cells[len(s.cells)-1].sum
+	if sm.sampling.Temperature > 0 {
+		sum = combine(sum, combine(sm.sampling.Seed, uint64(sm.drawn)))
+	}
+	sm.drawn++
+	choice := runtime.Choice{Token: d.next(s, sum, sm.sampling.IgnoreEOS), Logprob: greedyLogprob(sum)}
+	if choice.Token < 0 {
+		choice.Err = errors.New("none is possible")
+	}
+	if choice.Token < -1 {
+		choice.Err = runtime.ErrLogits
+	}
+	choice.Top = alternatives(choice.Token, choice.Logprob, r.Top)
+	return choice
+}
+
+func (d *Device) next(s *sequence, sum uint64, ignoreEOS bool) runtime.Token {
+	if d.Answer != nil {
+		var text []byte
+		for _, c := range s.cells {
+			text = append(text, d.model.Piece(c.token, true)...)
+		}
+		if t, ok := d.Answer(string(text)); ok {
+			return t
+		}
+	}
+	if s.cells[len(s.cells)-1].token == leadByte {
+		return trailByte
+	}
+	n := sum % (uint64(len(letters)) * endEvery)
+	switch {
+	case n%endEvery == 0 && !ignoreEOS:
+		return TurnEnd
+	case n%endEvery == 1:
+		return leadByte
+	}
+	return runtime.Token(letters[n/endEvery])
+}
+
+// mixSum is the same for two mixes if and only if they compute the same.
+func mixSum(mix []runtime.Term) uint64 {
+	var sum uint64
+	for _, t := range mix {
+		if t.Scale != 0 {
+			sum += combine(t.Packed.(*packed).sum, uint64(math.Float32bits(t.Scale)))
+		}
+	}
+	return sum
+}
+
+// combine is the finalizer of SplitMix64 (Steele, Lea and Flood 2014) over both arguments.
+func combine(a, b uint64) uint64 {
+	x := a*0x9E3779B97F4A7C15 + b + 0x632BE59BD9B4E019
+	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9
+	x = (x ^ x>>27) * 0x94D049BB133111EB
+	return x ^ x>>31
+}
+
+// The letters an answer is made of: a byte each, and a lead byte that one other byte must follow.
+const (
+	letters   = "eeetttaaoinshrdlucmfwy   ,."
+	leadByte  = 0xC3
+	trailByte = 0xA9
+	endEvery  = 40 // one token in so many ends the answer
+)
