@@ -218,6 +218,9 @@ func checkStateGoesOn(t *testing.T, rank int) {
 
 // Four random sequences are learned by heart, over every kind of weight.
 func TestMemorise(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it trains for 150 steps, nine times; TestEveryPathTrains runs the same code")
+	}
 	for _, kind := range []qloratest.Kind{qloratest.F32, qloratest.Q4_0, qloratest.NF4} {
 		for name, shape := range shapes {
 			m := newSample(t, shape, kind, kind)
