@@ -35,9 +35,9 @@ SANITIZE := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sa
 UNSANITIZED := ^TestTokenizerAgainstLlamaCPP$$
 
 # The packages with C++.
-CXX_ROOMS := ./runtime/kernels/... ./runtime/llama/... ./runtime/qlora/...
+CXX_PACKAGES := ./runtime/kernels/... ./runtime/llama/... ./runtime/qlora/...
 
-# The rooms without C.
+# The packages without C.
 PURE := ./tokenizer ./quant/... ./runtime ./runtime/engine/... ./runtime/runtimetest/... ./chat/... ./grammar/... ./tenants ./adapters/... ./training/... ./fetch/... ./openapi/... ./server/... ./demo/... ./docs/... ./internal/bytesize ./internal/disk ./internal/jsonvalue ./internal/parallel ./internal/testtools
 
 .PHONY: build run test test-go test-race test-asan bench lint lint-cxx generate env clean
@@ -53,27 +53,27 @@ test: ## everything
 	$(GO) build ./...
 	$(GO) test -p 1 -timeout 30m ./...
 
-test-go: ## the rooms without C, in seconds
+test-go: ## the packages without C, in seconds
 	CGO_ENABLED=0 $(GO) test $(PURE)
 
-test-race: ## the rooms without C under the race detector
+test-race: ## the packages without C under the race detector
 	$(GO) test -race -short $(PURE)
 
 # An overlay adds the flags of the sanitizers to the packages with our C++ alone, so that llama.cpp is not compiled again.
 # The folder of the overlay begins with a _, so that ./... passes it over. Leaks are not looked for: what only Go's memory points to would count as one.
 test-asan: ## the C++ of our own under AddressSanitizer and UndefinedBehaviorSanitizer
 	@mkdir -p bin/_sanitize
-	@$(GO) list -f '{{if .CXXFiles}}{{.Dir}} {{.Name}}{{end}}' $(CXX_ROOMS) | while read -r dir name; do \
+	@$(GO) list -f '{{if .CXXFiles}}{{.Dir}} {{.Name}}{{end}}' $(CXX_PACKAGES) | while read -r dir name; do \
 		printf 'package %s\n\n// #cgo CXXFLAGS: %s\n// #cgo LDFLAGS: %s\nimport "C"\n' $$name '$(SANITIZE)' '$(filter -fsanitize=%,$(SANITIZE))' > bin/_sanitize/$$name.go; \
 		printf '%s"%s/sanitize.go": "%s/bin/_sanitize/%s.go"\n' "$$comma" "$$dir" "$(CURDIR)" $$name; comma=','; \
 	done | { echo '{"Replace": {'; cat; echo '}}'; } > bin/_sanitize/overlay.json
 	CGO_CXXFLAGS_ALLOW='-f.*' ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-		$(GO) test -overlay bin/_sanitize/overlay.json -short -skip '$(UNSANITIZED)' -p 1 -timeout 30m $(CXX_ROOMS)
+		$(GO) test -overlay bin/_sanitize/overlay.json -short -skip '$(UNSANITIZED)' -p 1 -timeout 30m $(CXX_PACKAGES)
 
 bench: build ## the side-by-side measurements; each says what it compares
 	$(GO) run ./bench/serve
 	$(GO) run ./bench/step
-	$(GO) run ./bench/place
+	$(GO) run ./bench/switch
 	$(GO) run ./bench/http
 	$(GO) run ./bench/demosets
 	$(GO) run ./bench/train
@@ -86,7 +86,7 @@ lint: lint-cxx
 
 lint-cxx: ## clang-tidy over our C++, each file with the flags that the build gives it; .clang-tidy chooses the checks
 	@command -v $(CLANG_TIDY) >/dev/null || { echo '$(CLANG_TIDY) not found: install it, for example: apt-get install clang-tidy' >&2; exit 1; }
-	@$(GO) list -f '{{$$p := .}}{{range .CXXFiles}}{{$$p.Dir}}/{{.}} -- {{join $$p.CgoCPPFLAGS " "}} {{join $$p.CgoCXXFLAGS " "}} -I{{$$p.Dir}}{{"\n"}}{{end}}' $(CXX_ROOMS) | \
+	@$(GO) list -f '{{$$p := .}}{{range .CXXFiles}}{{$$p.Dir}}/{{.}} -- {{join $$p.CgoCPPFLAGS " "}} {{join $$p.CgoCXXFLAGS " "}} -I{{$$p.Dir}}{{"\n"}}{{end}}' $(CXX_PACKAGES) | \
 		xargs -P $$(nproc) -L 1 sh -c 'out=$$($(CLANG_TIDY) --quiet "$$@" $$CGO_CPPFLAGS $$CGO_CXXFLAGS 2>&1) || { echo "$$out"; exit 1; }' sh
 
 generate: ## openapi/*.gen.go, demo/demo-base.nf4.gguf, docs/batch.svg and the tables of docs/

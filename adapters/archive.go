@@ -19,8 +19,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 )
 
-// This file unpacks adapters from archives that come from strangers. Nothing is unpacked under a name the
-// archive chose; entries are counted, their real lengths are bounded, and odd ones are refused by name.
+// This file unpacks adapters from untrusted archives. Nothing is unpacked under a name that the
+// archive chose; entries are counted, their real lengths are bounded, and links and devices are refused by name.
 
 const (
 	// maxEntries is how many files an archive may have: a PEFT folder with its tokenizer has a dozen.
@@ -160,7 +160,7 @@ func (o *opener) extract(e entry, to string, left int64) (n int64, err error) {
 
 // zip opens the adapter in a .zip.
 func (o *opener) zip(p Part) (*peft.Source, error) {
-	directory := &rationed{r: p.Body, left: maxDirectory}
+	directory := &limitedReaderAt{r: p.Body, left: maxDirectory}
 	z, err := zip.NewReader(directory, p.Size)
 	if err != nil {
 		return nil, o.archiveError(err)
@@ -191,14 +191,14 @@ func zipEntries(z *zip.Reader) iter.Seq2[entry, error] {
 	}
 }
 
-// rationed lets left bytes be read; -1 lifts the bound. zip.NewReader keeps every entry it finds in memory,
+// limitedReaderAt lets left bytes be read; -1 lifts the bound. zip.NewReader keeps every entry it finds in memory,
 // and believes its input and not the count that the archive states.
-type rationed struct {
+type limitedReaderAt struct {
 	r    io.ReaderAt
 	left int64
 }
 
-func (b *rationed) ReadAt(p []byte, at int64) (int, error) {
+func (b *limitedReaderAt) ReadAt(p []byte, at int64) (int, error) {
 	if b.left >= 0 {
 		if b.left -= int64(len(p)); b.left < 0 {
 			b.left = 0
@@ -237,7 +237,7 @@ func tarEntries(ctx context.Context, p Part, gzipped bool, maxBytes int64) iter.
 			defer z.Close()
 			r = z
 		}
-		t := tar.NewReader(&capped{ctx: ctx, r: r, left: maxBytes + maxDirectory})
+		t := tar.NewReader(&limitedReader{ctx: ctx, r: r, left: maxBytes + maxDirectory})
 		for {
 			h, err := t.Next()
 			if errors.Is(err, io.EOF) {
@@ -261,14 +261,14 @@ func tarEntries(ctx context.Context, p Part, gzipped bool, maxBytes int64) iter.
 	}
 }
 
-// capped fails with ErrTooLarge after left bytes, and with the cause of ctx once that has ended.
-type capped struct {
+// limitedReader fails with ErrTooLarge after left bytes, and with the cause of ctx once that has ended.
+type limitedReader struct {
 	ctx  context.Context
 	r    io.Reader
 	left int64
 }
 
-func (c *capped) Read(p []byte) (int, error) {
+func (c *limitedReader) Read(p []byte) (int, error) {
 	if c.ctx.Err() != nil {
 		return 0, context.Cause(c.ctx)
 	}

@@ -42,8 +42,8 @@ func (m *measuredFiles) Write(f *os.File, b []byte) (int, error) {
 	return n, err
 }
 
-// bomb is an archive whose tensors are mostly zeros.
-func bomb(t testing.TB, zeros int, gzipped bool) []byte {
+// zeroArchive is an archive whose tensors are mostly zeros.
+func zeroArchive(t testing.TB, zeros int, gzipped bool) []byte {
 	c, _ := pefttest.New(1).Encode(t)
 	files := []file{{name: peft.ConfigFile, data: c}, {name: peft.TensorsFile, data: make([]byte, zeros)}}
 	if gzipped {
@@ -64,7 +64,7 @@ func TestArchivesShareOneBudget(t *testing.T) {
 	defer s.Close()
 	m := &measuredFiles{dir: dir}
 	s.fs = m
-	data := [][]byte{bomb(t, largest-4096, false), bomb(t, largest-4096, true)}
+	data := [][]byte{zeroArchive(t, largest-4096, false), zeroArchive(t, largest-4096, true)}
 	var all sync.WaitGroup
 	for i := range 8 {
 		all.Go(func() {
@@ -86,7 +86,7 @@ func TestArchivesShareOneBudget(t *testing.T) {
 
 // An entry that is longer than its archive states is refused: the budget was given for what is stated.
 func TestZipThatStatesLess(t *testing.T) {
-	data := bomb(t, 1<<20, false)
+	data := zeroArchive(t, 1<<20, false)
 	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		t.Fatal(err)

@@ -138,7 +138,7 @@ func (c *cacheTest) acquire(names string) runtime.Mix {
 	return m
 }
 
-// check sees that a mix has the adapters asked for, and that they are alive.
+// check sees that a mix has the adapters asked for, and that none is closed.
 func (c *cacheTest) check(m runtime.Mix, names string) {
 	c.t.Helper()
 	var got []string

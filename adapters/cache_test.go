@@ -285,14 +285,14 @@ func TestCacheCancel(t *testing.T) {
 			t.Error("a load that had begun was thrown away")
 		}
 		if _, err := c.selection("c").Acquire(ctx); !errors.Is(err, context.Canceled) {
-			t.Errorf("acquired with a dead context: %v", err)
+			t.Errorf("acquired with a context that has ended: %v", err)
 		}
 		c.fake.drop("digest-of-c")
 	})
 }
 
-// TestCacheSkipsAbandonedLoads cancels an acquire whose load stands in line: it is not made, and whoever asks
-// again starts anew.
+// TestCacheSkipsAbandonedLoads cancels an acquire whose load has not begun: it is not made, and the next acquire
+// starts another.
 func TestCacheSkipsAbandonedLoads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCacheTest(t, 100, sizes(10, "a b"))

@@ -27,8 +27,8 @@ type Change struct {
 	By      Origin // where it came from, or what asked for the change
 }
 
-// tell hands a change to Options.Changed.
-func (s *Store) tell(c Change) {
+// reportChange hands a change to Options.Changed.
+func (s *Store) reportChange(c Change) {
 	if s.o.Changed != nil {
 		s.o.Changed(c)
 	}
@@ -82,7 +82,7 @@ func (s *Store) Pin(ref Ref, pinned bool, by Origin) (Info, error) {
 		if pinned {
 			action = Pinned
 		}
-		s.tell(Change{Action: action, Name: info.Name, Version: info.Version, Bytes: info.Bytes, By: by})
+		s.reportChange(Change{Action: action, Name: info.Name, Version: info.Version, Bytes: info.Bytes, By: by})
 	}
 	info.Pinned = pinned
 	return info, nil
@@ -125,7 +125,7 @@ func (s *Store) DeleteVersion(ref Ref, by Origin) error {
 	s.recount()
 	s.mu.Unlock()
 	s.sweep()
-	s.tell(Change{Action: Deleted, Name: info.Name, Version: info.Version, Bytes: info.Bytes, By: by})
+	s.reportChange(Change{Action: Deleted, Name: info.Name, Version: info.Version, Bytes: info.Bytes, By: by})
 	return nil
 }
 

@@ -87,7 +87,7 @@ func putForEver(t *testing.T, dir string) {
 	}
 }
 
-// runAndKill runs the child, kills it when it has been at work for a while, and returns what it last reported
+// runAndKill runs the child, kills it after some time, and returns what it last reported
 // for each name.
 func runAndKill(t *testing.T, dir string, after time.Duration) map[string]string {
 	t.Helper()

@@ -44,7 +44,7 @@ type FolderEvent struct {
 	Err    error
 }
 
-// Folders keeps the Store in step with folders of adapters: a subfolder that holds adapter_config.json and a
+// Folders updates the Store with what folders of adapters hold: a subfolder that holds adapter_config.json and a
 // *.gguf LoRA file are registered by their own names, again when they change, and removed when they go, unless
 // the name points at something else by then. Methods may be called from any goroutine.
 type Folders struct {
@@ -204,7 +204,7 @@ func (f *Folders) run() {
 		case e := <-f.watcher.Events:
 			f.touch(e)
 		case err := <-f.watcher.Errors:
-			f.trouble(err)
+			f.watchFailed(err)
 		case <-timer.C:
 			f.lookAtDue()
 		}
@@ -236,8 +236,8 @@ func (f *Folders) touch(e fsnotify.Event) {
 	}
 }
 
-// trouble looks at everything again where the kernel dropped events, and tells of other errors.
-func (f *Folders) trouble(err error) {
+// watchFailed looks at everything again where the kernel dropped events, and tells of other errors.
+func (f *Folders) watchFailed(err error) {
 	if err == nil {
 		return // the watcher is closing
 	}

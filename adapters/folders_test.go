@@ -12,7 +12,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/adapters/peft/pefttest"
 )
 
-// folderTest watches folders and hears of what happens there.
+// folderTest watches folders and receives the events.
 type folderTest struct {
 	*Folders
 	t      *testing.T
@@ -57,7 +57,7 @@ func (x *folderTest) want(events ...string) {
 	}
 }
 
-// quiet checks that nothing more happens: an adapter that comes and goes now is the next that is heard of. What changed
+// quiet checks that nothing more happens: the next events are those of an adapter that is added and removed now. What changed
 // before it is looked at before it.
 func (x *folderTest) quiet(dir string) {
 	x.t.Helper()

@@ -51,12 +51,12 @@ func (s *Store) drop(digest string) {
 	defer s.life.RUnlock()
 	if !s.closed {
 		s.dropped.Store(true)
-		s.settle()
+		s.sweepIfIdle()
 	}
 }
 
-// settle sweeps after drops, unless a change is under way: done calls it again at the end of that. s.life is held.
-func (s *Store) settle() {
+// sweepIfIdle sweeps after drops, unless a change is under way: done calls it again at the end of that. s.life is held.
+func (s *Store) sweepIfIdle() {
 	for s.dropped.Load() && s.commit.TryLock() {
 		s.dropped.Store(false)
 		s.sweep()
@@ -67,7 +67,7 @@ func (s *Store) settle() {
 // done ends a change, and does what drops could not do meanwhile.
 func (s *Store) done() {
 	s.commit.Unlock()
-	s.settle()
+	s.sweepIfIdle()
 }
 
 // load reads a version that is held, and checks it against its digest and the base. The error wraps ErrDamaged

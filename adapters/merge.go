@@ -43,7 +43,7 @@ func (s *Store) Merge(ctx context.Context, name string, m Merge) (Info, error) {
 	if err := m.Check(weights); err != nil {
 		return Info{}, err
 	}
-	m.Options = m.Settled()
+	m.Options = m.WithDefaults()
 	recipe := &Recipe{Method: m.Method, Density: m.Density, MajoritySign: m.MajoritySign, Rank: m.Rank, Seed: m.Seed}
 	infos := make([]Info, 0, len(m.From))
 	defer func() {

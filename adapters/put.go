@@ -152,8 +152,8 @@ func (s *Store) write(o *opener, dir string, src *peft.Source, n Note) (*manifes
 	return m, s.writer(o.ctx).version(dir, a, m)
 }
 
-// checkMemory refuses what could never be loaded, now that whoever sends it is there to hear it. What a training job
-// made is kept: it can still be taken out, or merged.
+// checkMemory refuses an adapter that could never be loaded when it is stored, so that its sender is told. What a training
+// job made is kept: it can still be exported or merged.
 func (s *Store) checkMemory(x *peft.Summary, n Note) error {
 	least := x.MinBytes()
 	if s.o.Memory == 0 || least <= s.o.Memory || n.Origin.Kind == FromJob {
@@ -199,10 +199,10 @@ func (s *Store) publish(name, dir string, m *manifest, n Note) (Info, error) {
 	info := s.info(next, next.current())
 	s.mu.Unlock()
 	if changed {
-		s.tell(Change{Action: Added, Name: name, Version: info.Version, Bytes: info.Bytes, By: n.Origin})
+		s.reportChange(Change{Action: Added, Name: name, Version: info.Version, Bytes: info.Bytes, By: n.Origin})
 	}
 	for _, c := range expired {
-		s.tell(c)
+		s.reportChange(c)
 	}
 	return info, nil
 }
@@ -325,7 +325,7 @@ func (s *Store) deleteName(name string, by Origin) error {
 	s.recount()
 	s.mu.Unlock()
 	s.sweep()
-	s.tell(Change{Action: Deleted, Name: name, Bytes: bytes, By: by})
+	s.reportChange(Change{Action: Deleted, Name: name, Bytes: bytes, By: by})
 	return nil
 }
 

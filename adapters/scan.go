@@ -15,7 +15,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 )
 
-// This file looks at what is in a watched folder and brings the Store in step with it.
+// This file looks at what is in a watched folder and updates the Store.
 
 // scan looks at everything in a folder.
 func (f *Folders) scan(d *watched, first bool) error {
@@ -44,7 +44,7 @@ func (f *Folders) removeStale() {
 	}
 }
 
-// look brings the adapter at top, an entry of the folder, in step.
+// look updates the Store with the adapter at top, an entry of the folder.
 func (f *Folders) look(d *watched, top string, first bool) {
 	path := filepath.Join(d.path, top)
 	stamp, err := d.stamp(top)

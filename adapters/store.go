@@ -20,7 +20,7 @@ type Options struct {
 	Dir      string         // made where it does not exist
 	Facts    *runtime.Facts // of the base that adapters are checked against
 	MaxBytes int64          // of an adapter's tensors, and of an upload or what it unpacks to; 0: 2 GiB. All puts together hold twice that in files
-	Memory   int64          // that loaded adapters may hold: one that takes more, packed, is refused when it comes; 0: any
+	Memory   int64          // that loaded adapters may hold: one that takes more, packed, is not stored; 0: any
 	Keep     int            // versions of a name that are kept, with the one it points at; 0: all. Pinned ones and those in use stay beside them
 	Reserved []string       // names that no adapter may have
 	Changed  func(Change)   // is called after every change, once it is on the disk; must not call back; may be nil

@@ -321,7 +321,7 @@ func TestStoreOfAnotherBase(t *testing.T) {
 	pefttest.WantError(t, err, runtime.ErrAdapter, "layers.0.mlp.up_proj", "24 outputs", "tiny-1")
 }
 
-// TestStoreConcurrently puts, reads and deletes from many goroutines; -race looks on.
+// TestStoreConcurrently puts, reads and deletes from many goroutines; -race checks them.
 func TestStoreConcurrently(t *testing.T) {
 	s := openStore(t, "")
 	var uploads [3][]Part

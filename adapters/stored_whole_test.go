@@ -40,7 +40,7 @@ func TestWholePartsAreStored(t *testing.T) {
 	}
 }
 
-// What could never be loaded is refused when it comes, with the numbers; what fits to the byte is taken.
+// What could never be loaded is refused when it is stored, with the numbers; what fits to the byte is stored.
 func TestTooLargeForMemory(t *testing.T) {
 	p := pefttest.New(1)
 	p.Config["modules_to_save"] = []string{"embed_tokens", "lm_head"}

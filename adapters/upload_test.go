@@ -196,7 +196,7 @@ func TestUploadRefuses(t *testing.T) {
 func TestUploadRefusesArchives(t *testing.T) {
 	p := pefttest.New(1)
 	c, w := p.Encode(t)
-	bomb := file{name: "bomb", data: make([]byte, 8<<20)}
+	zeros := file{name: "zeros", data: make([]byte, 8<<20)}
 	big := file{name: peft.TensorsFile, data: make([]byte, 8<<20)}
 	many := make([]file, maxEntries+1)
 	for i := range many {
@@ -204,28 +204,28 @@ func TestUploadRefusesArchives(t *testing.T) {
 	}
 	with := func(f ...file) []file { return append(f, filesOf(t, p, "")...) }
 	refuse(t, map[string]refusal{
-		"zip bomb":           {[]Part{part("x", zipOf(t, with(big)...))}, ErrTooLarge, []string{"unpacked"}},
-		"tar.gz bomb":        {[]Part{part("x", gzipOf(t, tarOf(t, with(bomb)...)))}, ErrTooLarge, nil},
-		"tar.gz bomb, taken": {[]Part{part("x", gzipOf(t, tarOf(t, with(big)...)))}, ErrTooLarge, nil},
-		"zip entries":        {[]Part{part("x", zipOf(t, many...))}, peft.ErrFormat, []string{"entries"}},
-		"tar entries":        {[]Part{part("x", tarOf(t, many...)[:512*maxEntries+1024])}, peft.ErrFormat, []string{"entries"}},
-		"zip up":             {[]Part{part("x", zipOf(t, with(file{name: "../evil"})...))}, peft.ErrFormat, []string{"../evil"}},
-		"zip up inside":      {[]Part{part("x", zipOf(t, with(file{name: "a/../../evil"})...))}, peft.ErrFormat, []string{"a/../../evil"}},
-		"zip absolute":       {[]Part{part("x", zipOf(t, with(file{name: "/etc/evil"})...))}, peft.ErrFormat, []string{"/etc/evil"}},
-		"zip backslash":      {[]Part{part("x", zipOf(t, with(file{name: `..\evil`})...))}, peft.ErrFormat, []string{"evil"}},
-		"tar up":             {[]Part{part("x", tarOf(t, with(file{name: "../evil"})...))}, peft.ErrFormat, []string{"../evil"}},
-		"zip link":           {[]Part{part("x", zipOf(t, file{peft.TensorsFile, []byte("/etc/passwd"), true}, file{name: peft.ConfigFile, data: c}))}, peft.ErrFormat, []string{peft.TensorsFile, "link"}},
-		"tar link":           {[]Part{part("x", tarOf(t, file{peft.TensorsFile, []byte("/etc/passwd"), true}, file{name: peft.ConfigFile, data: c}))}, peft.ErrFormat, []string{peft.TensorsFile, "link"}},
-		"entry twice":        {[]Part{part("x", tarOf(t, file{name: peft.ConfigFile, data: c}, file{name: peft.ConfigFile, data: c}))}, peft.ErrFormat, []string{"twice"}},
-		"two adapters":       {[]Part{part("x", zipOf(t, append(filesOf(t, p, "a/"), filesOf(t, p, "b/")...)...))}, peft.ErrFormat, []string{"more than one"}},
-		"too deep":           {[]Part{part("x", zipOf(t, filesOf(t, p, "a/b/")...))}, peft.ErrFormat, []string{peft.ConfigFile}},
-		"no tensors":         {[]Part{part("x", zipOf(t, file{name: peft.ConfigFile, data: c}))}, peft.ErrFormat, []string{peft.TensorsFile}},
-		"pickle in zip":      {[]Part{part("x", zipOf(t, file{name: peft.ConfigFile, data: c}, file{name: pickleFile, data: w}))}, peft.ErrUnsupported, []string{"pickle"}},
-		"PyTorch's own zip":  {[]Part{part("x", zipOf(t, file{name: "archive/data.pkl", data: w}))}, peft.ErrUnsupported, []string{"pickle"}},
-		"cut zip":            {[]Part{part("x", zipOf(t, filesOf(t, p, "")...)[:900])}, peft.ErrFormat, []string{"archive"}},
-		"cut tar":            {[]Part{part("x", tarOf(t, filesOf(t, p, "")...)[:3000])}, peft.ErrFormat, []string{"archive"}},
-		"cut gzip":           {[]Part{part("x", gzipOf(t, tarOf(t, filesOf(t, p, "")...))[:500])}, peft.ErrFormat, []string{"archive"}},
-		"gzip of nothing":    {[]Part{part("x", gzipOf(t, nil))}, peft.ErrFormat, []string{peft.ConfigFile}},
+		"a .zip of zeros":           {[]Part{part("x", zipOf(t, with(big)...))}, ErrTooLarge, []string{"unpacked"}},
+		"a .tar.gz of zeros":        {[]Part{part("x", gzipOf(t, tarOf(t, with(zeros)...)))}, ErrTooLarge, nil},
+		"a .tar.gz of zeros, taken": {[]Part{part("x", gzipOf(t, tarOf(t, with(big)...)))}, ErrTooLarge, nil},
+		"zip entries":               {[]Part{part("x", zipOf(t, many...))}, peft.ErrFormat, []string{"entries"}},
+		"tar entries":               {[]Part{part("x", tarOf(t, many...)[:512*maxEntries+1024])}, peft.ErrFormat, []string{"entries"}},
+		"zip up":                    {[]Part{part("x", zipOf(t, with(file{name: "../evil"})...))}, peft.ErrFormat, []string{"../evil"}},
+		"zip up inside":             {[]Part{part("x", zipOf(t, with(file{name: "a/../../evil"})...))}, peft.ErrFormat, []string{"a/../../evil"}},
+		"zip absolute":              {[]Part{part("x", zipOf(t, with(file{name: "/etc/evil"})...))}, peft.ErrFormat, []string{"/etc/evil"}},
+		"zip backslash":             {[]Part{part("x", zipOf(t, with(file{name: `..\evil`})...))}, peft.ErrFormat, []string{"evil"}},
+		"tar up":                    {[]Part{part("x", tarOf(t, with(file{name: "../evil"})...))}, peft.ErrFormat, []string{"../evil"}},
+		"zip link":                  {[]Part{part("x", zipOf(t, file{peft.TensorsFile, []byte("/etc/passwd"), true}, file{name: peft.ConfigFile, data: c}))}, peft.ErrFormat, []string{peft.TensorsFile, "link"}},
+		"tar link":                  {[]Part{part("x", tarOf(t, file{peft.TensorsFile, []byte("/etc/passwd"), true}, file{name: peft.ConfigFile, data: c}))}, peft.ErrFormat, []string{peft.TensorsFile, "link"}},
+		"entry twice":               {[]Part{part("x", tarOf(t, file{name: peft.ConfigFile, data: c}, file{name: peft.ConfigFile, data: c}))}, peft.ErrFormat, []string{"twice"}},
+		"two adapters":              {[]Part{part("x", zipOf(t, append(filesOf(t, p, "a/"), filesOf(t, p, "b/")...)...))}, peft.ErrFormat, []string{"more than one"}},
+		"too deep":                  {[]Part{part("x", zipOf(t, filesOf(t, p, "a/b/")...))}, peft.ErrFormat, []string{peft.ConfigFile}},
+		"no tensors":                {[]Part{part("x", zipOf(t, file{name: peft.ConfigFile, data: c}))}, peft.ErrFormat, []string{peft.TensorsFile}},
+		"pickle in zip":             {[]Part{part("x", zipOf(t, file{name: peft.ConfigFile, data: c}, file{name: pickleFile, data: w}))}, peft.ErrUnsupported, []string{"pickle"}},
+		"PyTorch's own zip":         {[]Part{part("x", zipOf(t, file{name: "archive/data.pkl", data: w}))}, peft.ErrUnsupported, []string{"pickle"}},
+		"cut zip":                   {[]Part{part("x", zipOf(t, filesOf(t, p, "")...)[:900])}, peft.ErrFormat, []string{"archive"}},
+		"cut tar":                   {[]Part{part("x", tarOf(t, filesOf(t, p, "")...)[:3000])}, peft.ErrFormat, []string{"archive"}},
+		"cut gzip":                  {[]Part{part("x", gzipOf(t, tarOf(t, filesOf(t, p, "")...))[:500])}, peft.ErrFormat, []string{"archive"}},
+		"gzip of nothing":           {[]Part{part("x", gzipOf(t, nil))}, peft.ErrFormat, []string{peft.ConfigFile}},
 	})
 }
 

@@ -97,8 +97,8 @@ type process struct {
 	ended   chan error // what Wait returned, once
 }
 
-// patience is how long a server may take to be ready. A model may have to be converted first.
-const patience = 60 * time.Second
+// startTimeout is how long a server may take to be ready. A model may have to be converted first.
+const startTimeout = 60 * time.Second
 
 // startProcess runs serve on a free port, with what args add, and waits until it has printed its address. The
 // process is killed when the test ends.
@@ -111,7 +111,7 @@ func startProcess(t testing.TB, args ...string) *process {
 func startIn(t testing.TB, env map[string]string, args ...string) *process {
 	t.Helper()
 	p := launch(t, env, args...)
-	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
 		if m := regexp.MustCompile(`(?m)^ *address +(http://\S+)$`).FindStringSubmatch(p.out.String()); m != nil {
 			p.address = m[1]
 			return p
@@ -160,7 +160,7 @@ func (p *process) wait(t testing.TB) error {
 	case err := <-p.ended:
 		p.ended <- err
 		return err
-	case <-time.After(patience):
+	case <-time.After(startTimeout):
 		t.Fatal("the server does not end")
 		return nil
 	}

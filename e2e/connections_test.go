@@ -86,7 +86,7 @@ func TestThousandConnections(t *testing.T) {
 	c.add(150, strings.Repeat("GET /openapi.yaml HTTP/1.1\r\nHost: x\r\n\r\n", 60)) // more than sockets hold
 	stream := `{"messages":[{"role":"user","content":"hi"}],"stream":true,"ignore_eos":true,"max_tokens":8}`
 	c.add(50, fmt.Sprintf("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(stream), stream))
-	for deadline := time.Now().Add(patience); b.metric("lorikeet_requests_running")+b.metric("lorikeet_requests_waiting") > 0; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(startTimeout); b.metric("lorikeet_requests_running")+b.metric("lorikeet_requests_waiting") > 0; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the crowd's own streams do not end")
 		}

@@ -75,7 +75,7 @@ func TestDataFolderIsPrivate(t *testing.T) {
 	}
 	postForm(t, b.url()+"/v1/files", []string{set}, "purpose", "fine-tune")
 	postForm(t, b.url()+"/adapters/train", []string{set}, "name", "trained", "max_steps", "2", "save_steps", "1")
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(startTimeout); ; time.Sleep(20 * time.Millisecond) {
 		if resp, err := http.Get(b.url() + "/adapters/trained"); err == nil {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
@@ -123,7 +123,7 @@ func TestKilledUploadsLeaveNothing(t *testing.T) {
 		defer conn.Close()
 		fmt.Fprintf(conn, "POST /adapters HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=B\r\nContent-Length: 9000000\r\n\r\n"+
 			"--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.zip\"\r\n\r\n%s", strings.Repeat("x", 1<<20))
-		for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
 			if left, err := os.ReadDir(filepath.Join(data, "tmp")); err == nil && len(left) > 0 {
 				break
 			}

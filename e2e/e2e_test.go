@@ -110,7 +110,7 @@ func TestSameSeedSameText(t *testing.T) {
 				body["cache_prompt"] = false
 			}
 			if text := b.mustAsk(body); text != alone[i] {
-				t.Errorf("round %d, %v: got\n%q\nin company, and alone\n%q", round, body["adapter"], text, alone[i])
+				t.Errorf("round %d, %v: got\n%q\nbeside other requests, and alone\n%q", round, body["adapter"], text, alone[i])
 			}
 		}
 	}

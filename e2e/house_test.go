@@ -64,7 +64,7 @@ var helpers = []string{"internal/bytesize", "internal/disk", "internal/gitlfs", 
 
 // testArrows are further imports that the tests of a room may have: tests use the real packages beside them.
 var testArrows = map[string][]string{
-	"e2e":            {"bench/hostile", "bench/strain", "internal/testtools", "bench/randmodel", "openapi", "demo", "quant", "quant/huggingface/hftest", "runtime/llama"},
+	"e2e":            {"bench/hostile", "bench/stress", "internal/testtools", "bench/randmodel", "openapi", "demo", "quant", "quant/huggingface/hftest", "runtime/llama"},
 	"cmd/lorikeet":   {"internal/testtools"},
 	"openapi":        {"internal/testtools"},
 	"server":         {"runtime/runtimetest", "quant"},

@@ -3,14 +3,14 @@ package e2e
 import (
 	"testing"
 
-	"github.com/lorikeet-ai/lorikeet/bench/strain"
+	"github.com/lorikeet-ai/lorikeet/bench/stress"
 )
 
-// TestStrain is bench/soak in small: jobs at random while clients chat; all must be accounted for.
-func TestStrain(t *testing.T) {
+// TestStress is bench/soak in small: jobs at random while clients chat; all must be accounted for.
+func TestStress(t *testing.T) {
 	b := boot(t, "--adapter-dir", demoAdapters, "--adapter-memory", "12MiB")
-	o := strain.Options{URL: b.url(), Jobs: 8, Clients: 8, Steps: 30, Seed: 3}
-	r, err := strain.Run(t.Context(), o, strain.DemoQuestions())
+	o := stress.Options{URL: b.url(), Jobs: 8, Clients: 8, Steps: 30, Seed: 3}
+	r, err := stress.Run(t.Context(), o, stress.DemoQuestions())
 	if err != nil {
 		t.Fatal(err)
 	}

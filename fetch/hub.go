@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// This file speaks the API of the Hugging Face Hub: a repository's listing at a revision, and its files at a
+// This file uses the API of the Hugging Face Hub: a repository's listing at a revision, and its files at a
 // commit. Large files (LFS) come from another host that the hub redirects to.
 
 // listing is what a repository holds at a commit.

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestAnswersOfTheHub checks what a user hears of each refusal, and how often it is asked again.
+// TestAnswersOfTheHub checks what a user is told of each refusal, and how often it is asked again.
 func TestAnswersOfTheHub(t *testing.T) {
 	for _, test := range []struct {
 		name       string

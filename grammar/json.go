@@ -1,7 +1,7 @@
 package grammar
 
 // JSONObject holds an answer to one JSON object. White space is bounded, and no two rules for it are
-// neighbours: a model at a loss would otherwise write spaces for ever, and the parser would follow every way
+// adjacent: a model could otherwise write spaces without end, and the matcher would follow every way
 // of splitting them.
 const JSONObject = "root ::= object\n" + jsonRules
 

@@ -15,7 +15,7 @@
 //
 // The GGUF reader is our own although ollama's fs/gguf and fs/ggml are in the module graph: both allocate
 // by the counts and lengths that a header states, before they know that the file is long enough, and
-// adapters come from strangers. They also turn every value into a few Go types, so that a file cannot be
+// adapters are untrusted. They also turn every value into a few Go types, so that a file cannot be
 // written back with the types it had.
 package quant
 

@@ -28,8 +28,8 @@ type Codec struct {
 type Rewriting struct {
 	// Changes reports whether a tensor of the new file is changed. It is called before anything is written.
 	Changes func(name string) bool
-	// Look is called before Change with all weights of the tensor; nil where Change does not need to see them.
-	Look func(name string, weights Scan) error
+	// Prepare is called before Change with all weights of the tensor; nil where Change does not need to see them.
+	Prepare func(name string, weights Scan) error
 	// Change is called once for each changed tensor, just before it is written.
 	Change func(name string) (Change, error)
 	// Copies are tensors of the new file, by name, that begin as copies of another of the old one.
@@ -72,8 +72,8 @@ func Rewrite(ctx context.Context, in, out string, r Rewriting) error {
 	err = WriteFile(out, &m, tensors, func(i int, w io.Writer) (err error) {
 		s := encodings[i]
 		if r.Changes(s.to.Name) {
-			if r.Look != nil {
-				err = r.Look(s.to.Name, func(visit func(int64, []float32) error) error { return q.scan(s, visit) })
+			if r.Prepare != nil {
+				err = r.Prepare(s.to.Name, func(visit func(int64, []float32) error) error { return q.scan(s, visit) })
 			}
 			if err == nil {
 				s.change, err = r.Change(s.to.Name)

@@ -1,5 +1,5 @@
 // Package runtime declares how the model is run: the contracts between the engine, the devices that compute, and
-// the rooms that ask for answers and for training.
+// the packages that ask for answers and for training.
 //
 // The words used here:
 //

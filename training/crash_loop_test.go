@@ -56,7 +56,7 @@ func loopChild(t *testing.T) {
 }
 
 // TestJobThatEndsTheServer has a job that ends the process each time that it is worked on: after the second time it has
-// failed and says why, the next server lives, and other jobs run.
+// failed and says why, the next server keeps running, and so do other jobs.
 func TestJobThatEndsTheServer(t *testing.T) {
 	if os.Getenv(crashDir) != "" {
 		loopChild(t)

@@ -62,8 +62,8 @@ func (o *Options) random() bool { return o.Method == DARELinear || o.Method == D
 
 func (o *Options) elects() bool { return o.Method == TIES || o.Method == DARETIES }
 
-// Settled returns the options with the defaults of their method, and without what it does not use.
-func (o Options) Settled() Options {
+// WithDefaults returns the options with the defaults of their method, and without what it does not use.
+func (o Options) WithDefaults() Options {
 	if o.MajoritySign = cmp.Or(o.MajoritySign, "total"); !o.elects() {
 		o.MajoritySign = ""
 	}
@@ -114,7 +114,7 @@ func refusal(field, format string, args ...any) *peft.FieldError {
 // The error is a peft.FieldError of the Kind ErrRefused.
 // Source: github.com/huggingface/peft, src/peft/tuners/lora/model.py (add_weighted_adapter).
 func Adapters(ctx context.Context, inputs []Input, o Options) (*peft.Source, error) {
-	g := merging{Options: o.Settled(), ctx: ctx, inputs: inputs, modules: make(map[string]*module)}
+	g := merging{Options: o.WithDefaults(), ctx: ctx, inputs: inputs, modules: make(map[string]*module)}
 	for i := range inputs {
 		if err := g.add(i); err != nil {
 			return nil, err

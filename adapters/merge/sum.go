@@ -74,18 +74,18 @@ type addition struct {
 	own           []ownTerm
 }
 
-// Look reads what the adapters add to a base tensor, and scans the tensor where one of them is DoRA. The error wraps
+// Prepare reads what the adapters add to a base tensor, and scans the tensor where one of them is DoRA. The error wraps
 // ErrUnsupported where a value is not finite.
-func (s *Sum) Look(tensor string, weights quant.Scan) error {
+func (s *Sum) Prepare(tensor string, weights quant.Scan) error {
 	d, err := s.look(tensor, weights)
 	s.next, s.name = d, tensor
 	return err
 }
 
-// Change returns what adds to the tensor that was looked at last.
+// Change returns what adds to the tensor that was prepared last.
 func (s *Sum) Change(tensor string) (quant.Change, error) {
 	if s.next == nil || s.name != tensor {
-		return nil, fmt.Errorf("%s was not looked at", tensor)
+		return nil, fmt.Errorf("%s was not prepared", tensor)
 	}
 	d := s.next
 	s.next = nil // its matrices live as long as the Change

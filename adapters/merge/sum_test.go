@@ -26,7 +26,7 @@ func add(t *testing.T, s *Sum, a *peft.Adapter, weight float32) {
 
 func lookAndChange(t *testing.T, s *Sum, tensor string, scan quant.Scan) quant.Change {
 	t.Helper()
-	if err := s.Look(tensor, scan); err != nil {
+	if err := s.Prepare(tensor, scan); err != nil {
 		t.Fatal(err)
 	}
 	change, err := s.Change(tensor)
@@ -267,7 +267,7 @@ func TestSumRefusesValues(t *testing.T) {
 	add(t, sum, a, 1)
 	var err error
 	for i := range a.Modules {
-		if e := sum.Look(a.Modules[i].Tensor, noScan); e != nil {
+		if e := sum.Prepare(a.Modules[i].Tensor, noScan); e != nil {
 			err = e
 		}
 	}

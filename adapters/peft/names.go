@@ -33,7 +33,7 @@ var linears = map[string]string{
 	"mlp.down_proj":    "ffn_down",
 }
 
-// modules is linears turned round.
+// modules is the inverse of linears.
 var modules = func() map[string]string {
 	m := make(map[string]string, len(linears))
 	for hf, gguf := range linears {

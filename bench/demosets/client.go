@@ -10,7 +10,7 @@ import (
 	"os"
 )
 
-// client speaks to the server.
+// client sends requests to the server.
 type client struct{ url string }
 
 func (c *client) post(path string, body, into any) error {

@@ -1,4 +1,4 @@
-// Package process runs a lorikeet server to measure or to strain, as its users run it: another process, spoken to
+// Package process runs a lorikeet server to measure or to stress it, as its users run it: another process, spoken to
 // over HTTP.
 package process
 

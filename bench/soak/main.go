@@ -1,4 +1,4 @@
-// Command soak wears a server out: 20 training jobs are created, cancelled, resumed and made to fail at random while
+// Command soak is a long run of bench/stress: 20 training jobs are created, cancelled, resumed and made to fail at random while
 // 8 clients chat. At the end every accepted job must be accounted for, every answer must be what it was before, and
 // the server's memory must be within 5 % of what it was early on.
 //
@@ -16,7 +16,7 @@ import (
 	"path/filepath"
 
 	"github.com/lorikeet-ai/lorikeet/bench/process"
-	"github.com/lorikeet-ai/lorikeet/bench/strain"
+	"github.com/lorikeet-ai/lorikeet/bench/stress"
 )
 
 func main() {
@@ -29,7 +29,7 @@ func main() {
 func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	var o strain.Options
+	var o stress.Options
 	binary := flag.String("lorikeet", "bin/lorikeet", "the server")
 	flag.IntVar(&o.Jobs, "jobs", 20, "training jobs")
 	flag.IntVar(&o.Clients, "clients", 8, "clients that chat")
@@ -48,7 +48,7 @@ func run() error {
 		return err
 	}
 	o.URL, o.Resident = server.URL, server.Resident
-	r, err := strain.Run(ctx, o, strain.DemoQuestions())
+	r, err := stress.Run(ctx, o, stress.DemoQuestions())
 	if stopped := server.Stop(); err == nil {
 		err = stopped
 	}

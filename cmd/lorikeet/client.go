@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// client speaks to a running server.
+// client sends requests to a running server.
 type client struct {
 	url  string
 	keys []string

@@ -203,7 +203,7 @@ func (m *mergeFlags) write(ctx context.Context, sum *merge.Sum, label, out strin
 	}
 	shown := newProgress(screen, "merging")
 	err = quant.Rewrite(ctx, m.base, to, quant.Rewriting{
-		Look: sum.Look, Change: sum.Change, Changes: sum.Changes, Copies: sum.Untied(), Plain: m.typ != "", Codec: llama.Codec,
+		Prepare: sum.Prepare, Change: sum.Change, Changes: sum.Changes, Copies: sum.Untied(), Plain: m.typ != "", Codec: llama.Codec,
 		Set: map[string]any{"lorikeet.merged": label}, Threads: m.threads,
 		Progress: shown.of,
 	})

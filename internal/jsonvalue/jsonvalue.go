@@ -1,4 +1,4 @@
-// Package jsonvalue has what the rooms that read clients' JSON share: a scan that bounds and checks a text before it is
+// Package jsonvalue has what the packages that read clients' JSON share: a scan that bounds and checks a text before it is
 // decoded, decoding with exact keys, the kinds of values, their names in messages, and the writing of strings.
 package jsonvalue
 

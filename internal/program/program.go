@@ -1,4 +1,4 @@
-// Package program builds a server out of the rooms: New, Open, Serve, Close. `lorikeet serve` runs it, and a test
+// Package program builds a server out of the packages: New, Open, Serve, Close. `lorikeet serve` runs it, and a test
 // may boot the real thing on port 0.
 package program
 
@@ -28,7 +28,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/tenants"
 )
 
-// Program is a server with all its rooms. Its methods are called from one goroutine.
+// Program is a server with all its parts. Its methods are called from one goroutine.
 type Program struct {
 	config Config
 	out    io.Writer
@@ -124,7 +124,7 @@ func (p *Program) Listen() error {
 // UseModel names the file of the base model, where it is another one than New was told: it may have been fetched since.
 func (p *Program) UseModel(path string) { p.config.Model = path }
 
-// Open builds the rooms, from the model up to the server, after Listen, which it calls where nobody has. What it opened
+// Open builds the parts, from the model up to the server, after Listen, which it calls where nobody has. What it opened
 // is closed by Close, also after an error.
 func (p *Program) Open() error {
 	if p.front == nil {
@@ -144,7 +144,7 @@ func (p *Program) Open() error {
 // onClose remembers what Close has to do, last opened first.
 func (p *Program) onClose(f func() error) { p.closers = append(p.closers, f) }
 
-// Close closes the rooms from the top down. It may be called twice.
+// Close closes the parts from the top down. It may be called twice.
 func (p *Program) Close() {
 	for len(p.closers) > 0 {
 		last := len(p.closers) - 1
@@ -270,9 +270,9 @@ func (p *Program) Serve(ctx context.Context) error {
 		return fmt.Errorf("serving on %s: %w", p.config.Listen, err)
 	case <-ctx.Done():
 	}
-	patience := p.config.Drain
-	p.log.Info().Stringer("drain", patience).Int("running", p.engine.Stats().Running).Int("waiting", p.engine.Stats().Waiting).Msg("stopping")
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	limit := p.config.Drain
+	p.log.Info().Stringer("drain", limit).Int("running", p.engine.Stats().Running).Int("waiting", p.engine.Stats().Waiting).Msg("stopping")
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	// The running job stops at its next slice and continues after a restart; clients that follow its events are told.
 	stopped := make(chan error, 1)
@@ -285,7 +285,7 @@ func (p *Program) Serve(ctx context.Context) error {
 	if err := p.server.Shutdown(limit); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("stopping: %w", err)
 	} else if err != nil {
-		p.log.Warn().Stringer("drain", patience).Msg("some answers were cut off: they took longer than --drain")
+		p.log.Warn().Stringer("drain", limit).Msg("some answers were cut off: they took longer than --drain")
 	}
 	p.log.Info().Msg("stopped")
 	return nil

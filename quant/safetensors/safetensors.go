@@ -1,7 +1,7 @@
 // Package safetensors reads files of the safetensors format: 8 bytes that hold the length of a JSON header,
 // little-endian, the header ({"name": {"dtype", "shape", "data_offsets": [begin, end]}, "__metadata__":
 // {...}}), and the data. Source: github.com/huggingface/safetensors, README. As there, the data must be
-// covered without holes. Files come from strangers: whatever the bytes are, memory stays a small multiple of
+// covered without holes. Files are untrusted: whatever the bytes are, memory stays a small multiple of
 // the header's length, which is bounded, and nothing that two readers could understand differently passes.
 package safetensors
 

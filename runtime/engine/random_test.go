@@ -18,31 +18,31 @@ import (
 // randomRun draws requests and faults at random, for an Engine whose sizes were drawn too.
 type randomRun struct {
 	*rand.Rand
-	model   *runtimetest.Model
-	library *runtimetest.Library // what the Engine is given
-	twin    *runtimetest.Library // the same adapters, always resident: what the oracle is given
-	packed  []runtime.Packed     // the library's
-	limits  runtime.Limits
-	options engine.Options
+	model    *runtimetest.Model
+	library  *runtimetest.Library // what the Engine is given
+	resident *runtimetest.Library // the same adapters, always resident: what the oracle is given
+	packed   []runtime.Packed     // the library's
+	limits   runtime.Limits
+	options  engine.Options
 }
 
 var flows = []string{"", "", "x", "y", "z", "x+y*0.5", "x*0.25"}
 
 func newRandomRun(seed uint64) *randomRun {
-	c := &randomRun{Rand: rand.New(rand.NewPCG(seed, 0)), model: runtimetest.NewModel(), library: &runtimetest.Library{}, twin: &runtimetest.Library{}}
+	c := &randomRun{Rand: rand.New(rand.NewPCG(seed, 0)), model: runtimetest.NewModel(), library: &runtimetest.Library{}, resident: &runtimetest.Library{}}
 	c.limits = runtime.Limits{Sequences: 1 + c.IntN(5), Cells: 24 + c.IntN(100), Batch: 4 + c.IntN(30), CanTruncate: c.IntN(4) > 0}
 	c.options = engine.Options{Chunk: 1 + c.IntN(16), Parallel: c.IntN(6), MaxQueue: 100, Grouped: c.IntN(4) == 0}
 	for _, name := range []string{"x", "y", "z"} {
 		p := c.model.PackNamed(name)
 		c.packed = append(c.packed, p)
 		c.library.Add(name, p, true)
-		c.twin.Add(name, c.model.PackNamed(name), true)
+		c.resident.Add(name, c.model.PackNamed(name), true)
 	}
 	return c
 }
 
-// request draws a request whose prompt is likely to begin as another's does; twin is the same for the oracle.
-func (c *randomRun) request() (r, twin runtime.Request) {
+// request draws a request whose prompt is likely to begin as another's does; reference is the same for the oracle.
+func (c *randomRun) request() (r, reference runtime.Request) {
 	words := []string{"ab", "cde", strings.Repeat("s", 9), strings.Repeat("long", 5)}
 	var prompt strings.Builder
 	for range 1 + c.IntN(4) {
@@ -52,7 +52,7 @@ func (c *randomRun) request() (r, twin runtime.Request) {
 	tokens = tokens[:min(len(tokens), c.limits.Cells-1)]
 	spec := flows[c.IntN(len(flows))]
 	adapters, err := c.library.Get(spec)
-	resident, err2 := c.twin.Get(spec)
+	resident, err2 := c.resident.Get(spec)
 	if err := errors.Join(err, err2); err != nil {
 		panic(err)
 	}
@@ -63,9 +63,9 @@ func (c *randomRun) request() (r, twin runtime.Request) {
 	if c.IntN(3) == 0 {
 		r.Stop = []string{string(rune('a' + c.IntN(26))), "e t"}
 	}
-	twin = r
-	twin.Adapters = resident
-	return r, twin
+	reference = r
+	reference.Adapters = resident
+	return r, reference
 }
 
 // Whatever comes together, and whatever the Device refuses: the records agree with the Device after every
@@ -91,12 +91,12 @@ func runRandomly(t *testing.T, c *randomRun, faults bool) {
 	}
 	for range 60 {
 		for range c.IntN(3) {
-			r, twin := c.request()
+			r, reference := c.request()
 			stream, err := engine.Submit(context.Background(), r)
 			if err != nil {
 				t.Fatal(err)
 			}
-			clients = append(clients, &client{request: twin, stream: stream})
+			clients = append(clients, &client{request: reference, stream: stream})
 		}
 		if c.IntN(9) == 0 && len(clients) > 0 {
 			clients[c.IntN(len(clients))].stream.Close()

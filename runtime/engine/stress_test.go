@@ -58,9 +58,9 @@ func TestStress(t *testing.T) {
 			mine.Rand = rand.New(rand.NewPCG(uint64(n), 7))
 			for i := range each {
 				name := fmt.Sprintf("answer %d of client %d", i, n)
-				if twin, stream := mine.ask(t, engine); stream != nil {
+				if reference, stream := mine.ask(t, engine); stream != nil {
 					submitted.Add(1)
-					if mine.read(t, name, twin, stream, engine.Context()) {
+					if mine.read(t, name, reference, stream, engine.Context()) {
 						whole.Add(1)
 					}
 				}
@@ -140,7 +140,7 @@ func unreliable() func(rows []runtime.Row) error {
 
 // ask submits a request, again and again where the queue is full. It returns what to give the oracle.
 func (c *randomRun) ask(t *testing.T, engine *engine.Engine) (runtime.Request, *runtime.Stream) {
-	r, twin := c.request()
+	r, reference := c.request()
 	switch c.IntN(10) {
 	case 0:
 		r.Deadline = time.Now().Add(time.Duration(c.IntN(3000)) * time.Microsecond)
@@ -150,20 +150,20 @@ func (c *randomRun) ask(t *testing.T, engine *engine.Engine) (runtime.Request, *
 	for {
 		stream, err := engine.Submit(context.Background(), r)
 		if err == nil {
-			return twin, stream
+			return reference, stream
 		}
 		if !errors.Is(err, runtime.ErrQueueFull) {
 			t.Error(err)
-			return twin, nil
+			return reference, nil
 		}
 		time.Sleep(100 * time.Microsecond)
 	}
 }
 
 // read reads an answer, or goes away in the middle, and reports whether it was whole.
-func (c *randomRun) read(t *testing.T, name string, twin runtime.Request, stream *runtime.Stream, limit int) bool {
+func (c *randomRun) read(t *testing.T, name string, reference runtime.Request, stream *runtime.Stream, limit int) bool {
 	defer stream.Close()
-	cl := &client{request: twin, stream: stream}
+	cl := &client{request: reference, stream: stream}
 	leave := -1
 	if c.IntN(5) == 0 {
 		leave = c.IntN(10)

@@ -57,7 +57,7 @@ func mergeInto(t *testing.T, base string, plain bool, paths map[string]float32) 
 	}
 	out = filepath.Join(t.TempDir(), "merged.gguf")
 	err = quant.Rewrite(context.Background(), base, out, quant.Rewriting{
-		Look: sum.Look, Change: sum.Change, Changes: sum.Changes, Copies: sum.Untied(), Plain: plain, Codec: Codec,
+		Prepare: sum.Prepare, Change: sum.Change, Changes: sum.Changes, Copies: sum.Untied(), Plain: plain, Codec: Codec,
 	})
 	if err != nil {
 		t.Fatal(err)

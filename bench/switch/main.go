@@ -1,10 +1,10 @@
-// Command place measures what it takes until a sequence is decoded with an adapter, on the random 0.45B base of
+// Command switch measures what it takes until a sequence is decoded with an adapter, on the random 0.45B base of
 // bench/serve with its rank-16 adapters on all seven linears:
 //
 //	cold    not in memory: read from the store (its pages are in the system's cache), checked and packed
-//	cached  in memory: leased from the cache and placed on a sequence of the device
+//	cached  in memory: leased from the cache and set on a sequence of the device
 //
-//	go run ./bench/place
+//	go run ./bench/switch
 //
 // Run it through make (`make bench`), which sets the C flags.
 package main
@@ -33,7 +33,7 @@ func main() {
 	dir := flag.String("dir", filepath.Join(cache, "lorikeet-bench"), "where the models are made and kept (1.5 GB)")
 	flag.Parse()
 	if err := run(*dir); err != nil {
-		fmt.Fprintln(os.Stderr, "bench/place:", err)
+		fmt.Fprintln(os.Stderr, "bench/switch:", err)
 		os.Exit(1)
 	}
 }
@@ -71,7 +71,7 @@ func run(dir string) error {
 	return measure(model, device, store)
 }
 
-// measure acquires every adapter from caches without room for two, and places one that is resident.
+// measure acquires every adapter from caches that hold one at a time, and sets one that is resident.
 func measure(model *llama.Model, device *llama.Device, store *adapters.Store) error {
 	info, err := store.Get(adapters.Ref{Name: randmodel.AdapterName(0)})
 	if err != nil {

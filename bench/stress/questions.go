@@ -1,4 +1,4 @@
-package strain
+package stress
 
 // DemoQuestions are asked of the embedded base and the adapters in demo/adapters.
 func DemoQuestions() []Question {

@@ -1,4 +1,4 @@
-package strain
+package stress
 
 import (
 	"context"
@@ -69,7 +69,7 @@ func (r *run) work(ctx context.Context) ([]*job, error) {
 // create asks for a job: most are sound, some diverge, and some are so bad that the server must refuse them, for
 // which it returns nil.
 func (r *run) create(ctx context.Context, n int) (*job, error) {
-	j, steps, kind := &job{name: fmt.Sprintf("strain-%d", n%4)}, 3+r.rng.IntN(r.o.Steps), r.rng.IntN(10)
+	j, steps, kind := &job{name: fmt.Sprintf("stress-%d", n%4)}, 3+r.rng.IntN(r.o.Steps), r.rng.IntN(10)
 	body := map[string]any{"name": j.name, "examples": examples(), "max_steps": steps, "r": 4, "save_steps": 5, "seed": n}
 	if kind == 0 {
 		body["examples"] = []any{map[string]any{"nothing": "to learn"}}

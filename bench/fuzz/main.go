@@ -1,8 +1,8 @@
-// Command siege sends a running server hostile inputs of every kind for as long as it is told, and prints what came of
+// Command fuzz sends a running server hostile inputs of every kind for as long as it is told, and prints what came of
 // each kind; it fails where the server did.
 //
 //	make build
-//	go run ./bench/siege -inputs 100000
+//	go run ./bench/fuzz -inputs 100000
 //
 // The inputs are those of package bench/hostile; the tests send a bounded number of them.
 package main
@@ -34,12 +34,12 @@ func main() {
 	err := run(ctx, o, *binary)
 	stop()
 	if err != nil {
-		log.Fatal("siege: ", err)
+		log.Fatal("fuzz: ", err)
 	}
 }
 
 func run(ctx context.Context, o hostile.Options, binary string) error {
-	dir, err := os.MkdirTemp("", "lorikeet-siege-")
+	dir, err := os.MkdirTemp("", "lorikeet-fuzz-")
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package strain
+package stress
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 	"net/http"
 )
 
-// client speaks to the server.
+// client sends requests to the server.
 type client struct{ url string }
 
 // ask returns the answer to a question, which is always the same: nothing is drawn at random.

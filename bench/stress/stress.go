@@ -1,6 +1,6 @@
-// Package strain wears a server out: training jobs are created, cancelled, resumed and made to fail at random while
+// Package stress puts a server under load: training jobs are created, cancelled, resumed and made to fail at random while
 // clients chat, and at the end everything is counted. bench/soak runs it for long, the tests for a few seconds.
-package strain
+package stress
 
 import (
 	"context"
@@ -40,7 +40,7 @@ type Report struct {
 // Growth is how much more memory there was late than early.
 func (r *Report) Growth() float64 { return float64(r.Late)/float64(r.Early) - 1 }
 
-// run is one strain under way.
+// run is one run under way.
 type run struct {
 	client
 	o       Options
