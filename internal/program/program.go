@@ -270,9 +270,9 @@ func (p *Program) Serve(ctx context.Context) error {
 		return fmt.Errorf("serving on %s: %w", p.config.Listen, err)
 	case <-ctx.Done():
 	}
-	limit := p.config.Drain
-	p.log.Info().Stringer("drain", limit).Int("running", p.engine.Stats().Running).Int("waiting", p.engine.Stats().Waiting).Msg("stopping")
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	drain := p.config.Drain
+	p.log.Info().Stringer("drain", drain).Int("running", p.engine.Stats().Running).Int("waiting", p.engine.Stats().Waiting).Msg("stopping")
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	// The running job stops at its next slice and continues after a restart; clients that follow its events are told.
 	stopped := make(chan error, 1)
@@ -285,7 +285,7 @@ func (p *Program) Serve(ctx context.Context) error {
 	if err := p.server.Shutdown(limit); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("stopping: %w", err)
 	} else if err != nil {
-		p.log.Warn().Stringer("drain", limit).Msg("some answers were cut off: they took longer than --drain")
+		p.log.Warn().Stringer("drain", drain).Msg("some answers were cut off: they took longer than --drain")
 	}
 	p.log.Info().Msg("stopped")
 	return nil
