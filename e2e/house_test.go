@@ -23,9 +23,9 @@ const module = "github.com/lorikeet-ai/lorikeet"
 // ARCHITECTURE.md shows them (go test ./e2e -run Architecture -update writes them there). All of them point down:
 // cmd -> internal/program -> server -> training -> adapters -> runtime -> quant.
 var arrows = map[string][]string{
-	"cmd/lorikeet":        {"internal/program", "tenants", "adapters", "adapters/merge", "adapters/peft", "fetch", "runtime", "runtime/llama", "quant", "quant/huggingface", "demo"},
-	"internal/program":    {"server", "tenants", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "demo"},
-	"server":              {"openapi", "tenants", "training", "adapters", "adapters/merge", "adapters/peft", "chat", "chat/calls", "grammar", "fetch", "runtime", "runtime/engine"},
+	"cmd/lorikeet":        {"internal/program", "responses", "tenants", "adapters", "adapters/merge", "adapters/peft", "fetch", "runtime", "runtime/llama", "quant", "quant/huggingface", "demo"},
+	"internal/program":    {"server", "responses", "tenants", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "demo"},
+	"server":              {"openapi", "responses", "tenants", "training", "adapters", "adapters/merge", "adapters/peft", "chat", "chat/calls", "grammar", "fetch", "runtime", "runtime/engine"},
 	"training":            {"training/dataset", "adapters", "adapters/peft", "chat", "runtime"},
 	"training/dataset":    {"chat", "runtime"},
 	"adapters":            {"adapters/merge", "adapters/peft", "runtime"},
@@ -34,6 +34,7 @@ var arrows = map[string][]string{
 	"chat":                {"runtime"},
 	"chat/calls":          {},
 	"grammar":             {},
+	"responses":           {},
 	"tenants":             {},
 	"runtime":             {"quant"},
 	"runtime/engine":      {"runtime"},

@@ -167,6 +167,18 @@ type ServerInterface interface {
 	// GetModel The card of the base model, or of an adapter.
 	// (GET /v1/models/{id})
 	GetModel(c *fiber.Ctx, id string) error
+	// CreateResponse Answer a conversation, in the shape of OpenAI's Responses API.
+	// (POST /v1/responses)
+	CreateResponse(c *fiber.Ctx) error
+	// DeleteResponse Forget a response. Those that go on from it can no longer be gone on from.
+	// (DELETE /v1/responses/{id})
+	DeleteResponse(c *fiber.Ctx, id ResponseID) error
+	// GetResponse A kept response.
+	// (GET /v1/responses/{id})
+	GetResponse(c *fiber.Ctx, id ResponseID, params GetResponseParams) error
+	// ListInputItems The input of a kept response.
+	// (GET /v1/responses/{id}/input_items)
+	ListInputItems(c *fiber.Ctx, id ResponseID, params ListInputItemsParams) error
 	// UnloadLoraAdapter Forget an adapter, in vLLM's words.
 	// (POST /v1/unload_lora_adapter)
 	UnloadLoraAdapter(c *fiber.Ctx) error
@@ -1597,6 +1609,157 @@ func (siw *ServerInterfaceWrapper) GetModel(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// CreateResponse operation middleware
+func (siw *ServerInterfaceWrapper) CreateResponse(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.CreateResponse(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// DeleteResponse operation middleware
+func (siw *ServerInterfaceWrapper) DeleteResponse(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ResponseID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.DeleteResponse(c, id)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// GetResponse operation middleware
+func (siw *ServerInterfaceWrapper) GetResponse(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ResponseID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetResponseParams
+
+	var query url.Values
+	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "stream" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "stream", query, &params.Stream, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter stream: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.GetResponse(c, id, params)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// ListInputItems operation middleware
+func (siw *ServerInterfaceWrapper) ListInputItems(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ResponseID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListInputItemsParams
+
+	var query url.Values
+	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", query, &params.After, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter after: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", query, &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter limit: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "order" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "order", query, &params.Order, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter order: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.ListInputItems(c, id, params)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // UnloadLoraAdapter operation middleware
 func (siw *ServerInterfaceWrapper) UnloadLoraAdapter(c *fiber.Ctx) error {
 
@@ -1647,6 +1810,14 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Post(options.BaseURL+"/v1/messages", wrapper.CreateMessage)
 
 	router.Post(options.BaseURL+"/v1/messages/count_tokens", wrapper.CountMessageTokens)
+
+	router.Post(options.BaseURL+"/v1/responses", wrapper.CreateResponse)
+
+	router.Delete(options.BaseURL+"/v1/responses/:id", wrapper.DeleteResponse)
+
+	router.Get(options.BaseURL+"/v1/responses/:id", wrapper.GetResponse)
+
+	router.Get(options.BaseURL+"/v1/responses/:id/input_items", wrapper.ListInputItems)
 
 	router.Get(options.BaseURL+"/v1/models", wrapper.ListModels)
 

@@ -1555,6 +1555,396 @@ type RenderedPrompt struct {
 	Prompt string `json:"prompt"`
 }
 
+// Response defines model for Response.
+type Response struct {
+	// Id A name of this response.
+	Id string `json:"id"`
+
+	// Object Always response.
+	Object string `json:"object"`
+
+	// CreatedAt Unix time in seconds.
+	CreatedAt int64 `json:"created_at"`
+
+	// CompletedAt When it ended.
+	CompletedAt *int64 `json:"completed_at,omitempty"`
+
+	// Status How far it is.
+	Status            string              `json:"status"`
+	Error             *ResponseFailure    `json:"error"`
+	IncompleteDetails *ResponseIncomplete `json:"incomplete_details"`
+
+	// Model What the request named, or the base model's id.
+	Model string `json:"model"`
+
+	// Output The items of the answer.
+	Output []ResponseItem `json:"output"`
+
+	// Instructions As they were sent.
+	Instructions *string `json:"instructions"`
+
+	// MaxOutputTokens As it was sent.
+	MaxOutputTokens *int `json:"max_output_tokens"`
+
+	// ParallelToolCalls As it was sent.
+	ParallelToolCalls bool `json:"parallel_tool_calls"`
+
+	// PreviousResponseId As it was sent.
+	PreviousResponseId *string `json:"previous_response_id"`
+
+	// Store Whether it is kept.
+	Store bool `json:"store"`
+
+	// Temperature What the answer was sampled with.
+	Temperature float32 `json:"temperature"`
+
+	// TopP The same.
+	TopP float32 `json:"top_p"`
+
+	// Text As it was sent.
+	Text json.RawMessage `json:"text"`
+
+	// ToolChoice As it was sent.
+	ToolChoice json.RawMessage `json:"tool_choice"`
+
+	// Tools As they were sent.
+	Tools []json.RawMessage `json:"tools"`
+
+	// Reasoning As it was sent.
+	Reasoning json.RawMessage `json:"reasoning"`
+
+	// Truncation Always disabled: what does not fit into the context is refused.
+	Truncation string         `json:"truncation"`
+	Usage      *ResponseUsage `json:"usage"`
+
+	// Metadata As it was sent.
+	Metadata map[string]string `json:"metadata"`
+
+	// Adapter The adapter version that answered, as `name@version`; a list of them for a sum, with `*scale` where it is not 1; null for the base.
+	Adapter *AnsweredBy `json:"adapter"`
+}
+
+// ResponseDeleted defines model for ResponseDeleted.
+type ResponseDeleted struct {
+	// Id Its id.
+	Id string `json:"id"`
+
+	// Object Always response.
+	Object string `json:"object"`
+
+	// Deleted Always true.
+	Deleted bool `json:"deleted"`
+}
+
+// ResponseEvent An event of a stream.
+type ResponseEvent struct {
+	// Type What has happened: response.created, .in_progress, .completed, .incomplete and .failed; response.output_item, .content_part and .reasoning_summary_part with .added and .done; response.output_text, .reasoning_text, .reasoning_summary_text and .function_call_arguments with .delta and .done; error.
+	Type string `json:"type"`
+
+	// SequenceNumber From 0.
+	SequenceNumber int `json:"sequence_number"`
+
+	// Response Of events about the response.
+	Response *Response `json:"response,omitempty"`
+
+	// OutputIndex Which item of the output.
+	OutputIndex *int `json:"output_index,omitempty"`
+
+	// ItemId The same by its id.
+	ItemId *string `json:"item_id,omitempty"`
+
+	// ContentIndex Which part of the item's content.
+	ContentIndex *int `json:"content_index,omitempty"`
+
+	// SummaryIndex Which part of the item's summary.
+	SummaryIndex *int `json:"summary_index,omitempty"`
+
+	// Item Of output_item: the item.
+	Item *ResponseItem `json:"item,omitempty"`
+
+	// Part Of parts: the part.
+	Part *ResponsePart `json:"part,omitempty"`
+
+	// Delta Of .delta: the piece.
+	Delta *string `json:"delta,omitempty"`
+
+	// Text Of .done: the whole text.
+	Text *string `json:"text,omitempty"`
+
+	// Logprobs Of output_text: always empty.
+	Logprobs *[]json.RawMessage `json:"logprobs,omitempty"`
+
+	// Arguments Of function_call_arguments.done: all of them.
+	Arguments *string `json:"arguments,omitempty"`
+
+	// Name Of function_call_arguments.done: the tool.
+	Name *string `json:"name,omitempty"`
+
+	// Code Of error: its fixed name.
+	Code *string `json:"code,omitempty"`
+
+	// Message Of error: what went wrong.
+	Message *string `json:"message,omitempty"`
+
+	// Param Of error: the field at fault.
+	Param *string `json:"param,omitempty"`
+}
+
+// ResponseFailure defines model for ResponseFailure.
+type ResponseFailure struct {
+	// Code The error's fixed name.
+	Code string `json:"code"`
+
+	// Message What went wrong.
+	Message string `json:"message"`
+}
+
+// ResponseIncomplete defines model for ResponseIncomplete.
+type ResponseIncomplete struct {
+	// Reason Why the answer is not whole.
+	Reason string `json:"reason"`
+}
+
+// ResponseInputDetails defines model for ResponseInputDetails.
+type ResponseInputDetails struct {
+	// CachedTokens Tokens of the prompt that were taken from the prefix cache.
+	CachedTokens int `json:"cached_tokens"`
+}
+
+// ResponseInputItem An item of a request.
+type ResponseInputItem struct {
+	// Arguments Of function_call: JSON text.
+	Arguments *string `json:"arguments,omitempty"`
+
+	// CallId Of function_call and function_call_output.
+	CallId *string `json:"call_id,omitempty"`
+
+	// Content Of message and reasoning: a text or parts of text.
+	Content *ResponseInputItem_Content `json:"content,omitempty"`
+
+	// Id Of item_reference: the item of a kept response that it stands for.
+	Id *string `json:"id,omitempty"`
+
+	// Name Of function_call.
+	Name *string `json:"name,omitempty"`
+
+	// Output Of function_call_output: a text or parts of text.
+	Output *ResponseInputItem_Output `json:"output,omitempty"`
+
+	// Role Of message.
+	Role *string `json:"role,omitempty"`
+
+	// Summary Of reasoning.
+	Summary *[]map[string]interface{} `json:"summary,omitempty"`
+
+	// Type What it is; message where it is absent. Others are refused.
+	Type *string `json:"type,omitempty"`
+}
+
+// ResponseInputItemContent0 defines model for ResponseInputItem.Content.0.
+type ResponseInputItemContent0 = string
+
+// ResponseInputItemContent1 defines model for ResponseInputItem.Content.1.
+type ResponseInputItemContent1 = []map[string]interface{}
+
+// ResponseInputItem_Content Of message and reasoning: a text or parts of text.
+type ResponseInputItem_Content struct {
+	union json.RawMessage
+}
+
+// ResponseInputItemOutput0 defines model for ResponseInputItem.Output.0.
+type ResponseInputItemOutput0 = string
+
+// ResponseInputItemOutput1 defines model for ResponseInputItem.Output.1.
+type ResponseInputItemOutput1 = []map[string]interface{}
+
+// ResponseInputItem_Output Of function_call_output: a text or parts of text.
+type ResponseInputItem_Output struct {
+	union json.RawMessage
+}
+
+// ResponseItem An item of an answer.
+type ResponseItem struct {
+	// Id Its id.
+	Id string `json:"id"`
+
+	// Type What it is.
+	Type string `json:"type"`
+
+	// Status How far it is.
+	Status *string `json:"status,omitempty"`
+
+	// Role Of message.
+	Role *string `json:"role,omitempty"`
+
+	// Summary Of reasoning.
+	Summary *[]ResponsePart `json:"summary,omitempty"`
+
+	// Content Of message and reasoning.
+	Content *[]ResponsePart `json:"content,omitempty"`
+
+	// CallId Of function_call: what its output is to name.
+	CallId *string `json:"call_id,omitempty"`
+
+	// Name Of function_call: the tool.
+	Name *string `json:"name,omitempty"`
+
+	// Arguments Of function_call: JSON text.
+	Arguments *string `json:"arguments,omitempty"`
+}
+
+// ResponseItemList defines model for ResponseItemList.
+type ResponseItemList struct {
+	// Object Always list.
+	Object string `json:"object"`
+
+	// Data The items as they were sent, each with an id.
+	Data []json.RawMessage `json:"data"`
+
+	// FirstId The id of the first entry.
+	FirstId *string `json:"first_id"`
+
+	// LastId The id of the last one, for `after`.
+	LastId *string `json:"last_id"`
+
+	// HasMore Whether there is another page.
+	HasMore bool `json:"has_more"`
+}
+
+// ResponseOutputDetails defines model for ResponseOutputDetails.
+type ResponseOutputDetails struct {
+	// ReasoningTokens Always 0: they are not counted apart.
+	ReasoningTokens int `json:"reasoning_tokens"`
+}
+
+// ResponsePart defines model for ResponsePart.
+type ResponsePart struct {
+	// Type What it is.
+	Type string `json:"type"`
+
+	// Text Its text.
+	Text string `json:"text"`
+
+	// Annotations Of output_text: always empty.
+	Annotations *[]json.RawMessage `json:"annotations,omitempty"`
+
+	// Logprobs Of output_text: always empty.
+	Logprobs *[]json.RawMessage `json:"logprobs,omitempty"`
+}
+
+// ResponseRequest defines model for ResponseRequest.
+type ResponseRequest struct {
+	// Adapter As in a chat completion.
+	Adapter json.RawMessage `json:"adapter,omitempty"`
+
+	// Background Not supported: true is refused.
+	Background *bool `json:"background,omitempty"`
+
+	// Conversation Not supported: what is not empty is refused.
+	Conversation json.RawMessage `json:"conversation,omitempty"`
+
+	// Input A text of the user, or items.
+	Input json.RawMessage `json:"input,omitempty"`
+
+	// Instructions The system prompt of this request; those of earlier responses do not count.
+	Instructions *string `json:"instructions,omitempty"`
+
+	// Lora As in a chat completion.
+	Lora json.RawMessage `json:"lora,omitempty"`
+
+	// MaxOutputTokens Most tokens of the answer; absent is as many as the context has room for.
+	MaxOutputTokens *int `json:"max_output_tokens,omitempty"`
+
+	// Metadata Kept with the response.
+	Metadata *map[string]string `json:"metadata,omitempty"`
+
+	// Model As in a chat completion.
+	Model *string `json:"model,omitempty"`
+
+	// ParallelToolCalls As in a chat completion.
+	ParallelToolCalls *bool `json:"parallel_tool_calls,omitempty"`
+
+	// PreviousResponseId The kept response that this one goes on from.
+	PreviousResponseId *string `json:"previous_response_id,omitempty"`
+
+	// Prompt Not supported: what is not empty is refused.
+	Prompt json.RawMessage `json:"prompt,omitempty"`
+
+	// Reasoning `effort` reaches the chat template; with `summary` the reasoning stands in the item's summary, and else in its content.
+	Reasoning json.RawMessage `json:"reasoning,omitempty"`
+
+	// Seed As in a chat completion.
+	Seed *int64 `json:"seed,omitempty"`
+
+	// Store Keep the response, where the server keeps any.
+	Store *bool `json:"store,omitempty"`
+
+	// Stream Answer with server-sent events.
+	Stream *bool `json:"stream,omitempty"`
+
+	// Temperature As in a chat completion.
+	Temperature *float32 `json:"temperature,omitempty"`
+
+	// Text `{"format": ...}` with the type text, json_object, or json_schema beside name, schema and strict.
+	Text json.RawMessage `json:"text,omitempty"`
+
+	// ToolChoice Which of the tools the answer must call.
+	ToolChoice json.RawMessage `json:"tool_choice,omitempty"`
+
+	// Tools What the model may call.
+	Tools []json.RawMessage `json:"tools,omitempty"`
+
+	// TopP As in a chat completion.
+	TopP *float32 `json:"top_p,omitempty"`
+}
+
+// ResponseTool defines model for ResponseTool.
+type ResponseTool struct {
+	// Description What it does.
+	Description *string `json:"description,omitempty"`
+
+	// Name What it is called by.
+	Name string `json:"name"`
+
+	// Parameters The JSON schema of its arguments.
+	Parameters *map[string]interface{} `json:"parameters,omitempty"`
+
+	// Strict As in a chat completion.
+	Strict *bool `json:"strict,omitempty"`
+
+	// Type The server runs no tools itself: others are refused.
+	Type string `json:"type"`
+}
+
+// ResponseToolChoice defines model for ResponseToolChoice.
+type ResponseToolChoice struct {
+	// Mode Of allowed_tools: auto or required.
+	Mode *string `json:"mode,omitempty"`
+
+	// Name Of function.
+	Name *string `json:"name,omitempty"`
+
+	// Tools Of allowed_tools.
+	Tools *[]map[string]interface{} `json:"tools,omitempty"`
+
+	// Type function: the one that name says; allowed_tools: those of tools.
+	Type string `json:"type"`
+}
+
+// ResponseUsage defines model for ResponseUsage.
+type ResponseUsage struct {
+	// InputTokens Tokens of the prompt.
+	InputTokens        int                  `json:"input_tokens"`
+	InputTokensDetails ResponseInputDetails `json:"input_tokens_details"`
+
+	// OutputTokens Tokens of the answer, reasoning included.
+	OutputTokens        int                   `json:"output_tokens"`
+	OutputTokensDetails ResponseOutputDetails `json:"output_tokens_details"`
+
+	// TotalTokens Their sum.
+	TotalTokens int `json:"total_tokens"`
+}
+
 // SampleMessage defines model for SampleMessage.
 type SampleMessage struct {
 	// Role Who speaks.
@@ -2267,6 +2657,9 @@ type Metadata map[string]string
 // ReportFormat defines model for ReportFormat.
 type ReportFormat = string
 
+// ResponseID defines model for ResponseID.
+type ResponseID = string
+
 // StreamEvents defines model for StreamEvents.
 type StreamEvents = bool
 
@@ -2411,6 +2804,24 @@ type ListFineTuningEventsParams struct {
 	LastEventID *LastEventID `json:"Last-Event-ID,omitempty"`
 }
 
+// GetResponseParams defines parameters for GetResponse.
+type GetResponseParams struct {
+	// Stream Not supported: true is refused.
+	Stream *bool `form:"stream,omitempty" json:"stream,omitempty"`
+}
+
+// ListInputItemsParams defines parameters for ListInputItems.
+type ListInputItemsParams struct {
+	// After The id of the last entry of the page before.
+	After *After `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit Entries of a page; 20 where it is absent.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Order desc for the newest first, asc for the oldest.
+	Order *FileOrder `form:"order,omitempty" json:"order,omitempty"`
+}
+
 // CreateAdapterJSONRequestBody defines body for CreateAdapter for application/json ContentType.
 type CreateAdapterJSONRequestBody = AdapterPath
 
@@ -2464,6 +2875,9 @@ type CreateMessageJSONRequestBody = MessagesRequest
 
 // CountMessageTokensJSONRequestBody defines body for CountMessageTokens for application/json ContentType.
 type CountMessageTokensJSONRequestBody = MessagesRequest
+
+// CreateResponseJSONRequestBody defines body for CreateResponse for application/json ContentType.
+type CreateResponseJSONRequestBody = ResponseRequest
 
 // UnloadLoraAdapterJSONRequestBody defines body for UnloadLoraAdapter for application/json ContentType.
 type UnloadLoraAdapterJSONRequestBody = UnloadLora
@@ -2526,6 +2940,130 @@ func (t ContentBlock_Content) MarshalJSON() ([]byte, error) {
 }
 
 func (t *ContentBlock_Content) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsResponseInputItemContent0 returns the union data inside the ResponseInputItem_Content as a ResponseInputItemContent0
+func (t ResponseInputItem_Content) AsResponseInputItemContent0() (ResponseInputItemContent0, error) {
+	var body ResponseInputItemContent0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromResponseInputItemContent0 overwrites any union data inside the ResponseInputItem_Content as the provided ResponseInputItemContent0
+func (t *ResponseInputItem_Content) FromResponseInputItemContent0(v ResponseInputItemContent0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeResponseInputItemContent0 performs a merge with any union data inside the ResponseInputItem_Content, using the provided ResponseInputItemContent0
+func (t *ResponseInputItem_Content) MergeResponseInputItemContent0(v ResponseInputItemContent0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsResponseInputItemContent1 returns the union data inside the ResponseInputItem_Content as a ResponseInputItemContent1
+func (t ResponseInputItem_Content) AsResponseInputItemContent1() (ResponseInputItemContent1, error) {
+	var body ResponseInputItemContent1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromResponseInputItemContent1 overwrites any union data inside the ResponseInputItem_Content as the provided ResponseInputItemContent1
+func (t *ResponseInputItem_Content) FromResponseInputItemContent1(v ResponseInputItemContent1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeResponseInputItemContent1 performs a merge with any union data inside the ResponseInputItem_Content, using the provided ResponseInputItemContent1
+func (t *ResponseInputItem_Content) MergeResponseInputItemContent1(v ResponseInputItemContent1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ResponseInputItem_Content) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ResponseInputItem_Content) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsResponseInputItemOutput0 returns the union data inside the ResponseInputItem_Output as a ResponseInputItemOutput0
+func (t ResponseInputItem_Output) AsResponseInputItemOutput0() (ResponseInputItemOutput0, error) {
+	var body ResponseInputItemOutput0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromResponseInputItemOutput0 overwrites any union data inside the ResponseInputItem_Output as the provided ResponseInputItemOutput0
+func (t *ResponseInputItem_Output) FromResponseInputItemOutput0(v ResponseInputItemOutput0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeResponseInputItemOutput0 performs a merge with any union data inside the ResponseInputItem_Output, using the provided ResponseInputItemOutput0
+func (t *ResponseInputItem_Output) MergeResponseInputItemOutput0(v ResponseInputItemOutput0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsResponseInputItemOutput1 returns the union data inside the ResponseInputItem_Output as a ResponseInputItemOutput1
+func (t ResponseInputItem_Output) AsResponseInputItemOutput1() (ResponseInputItemOutput1, error) {
+	var body ResponseInputItemOutput1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromResponseInputItemOutput1 overwrites any union data inside the ResponseInputItem_Output as the provided ResponseInputItemOutput1
+func (t *ResponseInputItem_Output) FromResponseInputItemOutput1(v ResponseInputItemOutput1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeResponseInputItemOutput1 performs a merge with any union data inside the ResponseInputItem_Output, using the provided ResponseInputItemOutput1
+func (t *ResponseInputItem_Output) MergeResponseInputItemOutput1(v ResponseInputItemOutput1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ResponseInputItem_Output) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ResponseInputItem_Output) UnmarshalJSON(b []byte) error {
 	err := t.union.UnmarshalJSON(b)
 	return err
 }

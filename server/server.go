@@ -55,6 +55,8 @@ type Options struct {
 	// ends the streams of their events.
 	Jobs  *training.Queue
 	Files *training.Files
+	// Responses keeps the answers of the Responses API; nil: none is kept.
+	Responses ResponseStore
 	// Trainable returns an error wrapping runtime.ErrTrain where the base cannot be trained; nil: it can.
 	Trainable func() error
 
@@ -101,6 +103,7 @@ type Server struct {
 	pooling   runtime.Pooling
 	jobs      *training.Queue
 	files     *training.Files
+	responses ResponseStore
 	trainable func() error
 
 	name        string   // the base model's id
@@ -145,7 +148,7 @@ func New(o Options) *Server {
 		metrics: o.Metrics, importer: o.Import, fetcher: o.Fetch, fetches: make(chan struct{}, maxFetches), log: o.Log, keys: newKeyring(o.Keys),
 		tenants: o.Tenants, sites: newSites(o.Hosts, o.Origins), bodies: newBodies(o.BodyMemory),
 		pooling: cmp.Or(o.Pooling, o.Engine.Model().Facts().Pooling, runtime.PoolingLast),
-		jobs:    o.Jobs, files: o.Files, trainable: o.Trainable, maxDataset: o.MaxData,
+		jobs:    o.Jobs, files: o.Files, responses: o.Responses, trainable: o.Trainable, maxDataset: o.MaxData,
 		name: o.Name, ids: append([]string{o.Name}, o.Aliases...), context: o.Engine.Context(),
 		maxBody: o.MaxBody, maxUpload: o.MaxUpload, tempDir: o.TempDir, uploads: o.Uploads, version: o.Version, started: time.Now(),
 		merging: make(chan struct{}, 1),

@@ -21,7 +21,7 @@ type tenantServer struct {
 }
 
 // openTenantServer opens a server with the tenants root (admin), shop and cafe (chat and train), and guest (chat).
-func openTenantServer(t *testing.T, quota tenants.Quota) *tenantServer {
+func openTenantServer(t *testing.T, quota tenants.Quota, change ...func(*setup)) *tenantServer {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "keys.json")
 	keys := map[string]string{}
@@ -41,7 +41,7 @@ func openTenantServer(t *testing.T, quota tenants.Quota) *tenantServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &tenantServer{openTraining(t, false, func(p *setup) { p.options.Tenants = registry }), keys}
+	s := &tenantServer{openTraining(t, false, append(change, func(p *setup) { p.options.Tenants = registry })...), keys}
 	for i, name := range []string{"shared-1", "secret", "shop.greet", "cafe.greet", "cafe.only"} {
 		s.add(name, float32(i))
 	}

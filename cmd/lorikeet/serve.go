@@ -22,6 +22,7 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/fetch"
 	"github.com/lorikeet-ai/lorikeet/internal/program"
+	"github.com/lorikeet-ai/lorikeet/responses"
 )
 
 // serveFlags are what `lorikeet serve` was asked for.
@@ -53,6 +54,8 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	sizeFlag(flags, (*size)(&c.AdapterBytes), "adapter-memory", 2<<30, "memory that loaded adapters may hold")
 	sizeFlag(flags, (*size)(&c.MaxUpload), "max-upload", 1<<30, "largest adapter that may be uploaded; what is received at once is bounded by it, what is unpacked and written by twice as much")
 	flags.IntVar(&c.KeepVersions, "keep-versions", 10, "versions of an adapter that are kept, beside pinned ones and those in use; 0: all")
+	flags.DurationVar(&c.KeepResponses, "keep-responses", responses.DefaultTime, "how long the answers of /v1/responses are kept for later requests to go on from; 0: not at all")
+	sizeFlag(flags, (*size)(&c.ResponseBytes), "max-response-data", responses.DefaultBytes, "space on disk that they may take; those not used for the longest time are removed")
 	choiceFlag(flags, &c.Remote, "remote-adapters", "auto", "whether requests may name adapters on the hub or in buckets; auto: with an --api-key, or where the server listens on loopback alone", "auto", "on", "off")
 	sizeFlag(flags, (*size)(&c.TrainMemory), "train-memory", 2<<30, "memory that a training job may take; 0: no limit")
 	flags.Float64Var(&c.TrainShare, "train-share", 0.5, "share of the time that training gets while requests are answered; without requests it gets all")
@@ -115,6 +118,10 @@ func (c *serveFlags) check(flags *pflag.FlagSet) error {
 		return fmt.Errorf("%w: --max-job-data is 0: no training job could be kept", errUsage)
 	case c.AdapterBytes <= 0:
 		return fmt.Errorf("%w: --adapter-memory is 0: no adapter could be loaded", errUsage)
+	case c.KeepResponses < 0:
+		return fmt.Errorf("%w: --keep-responses is %s, less than 0", errUsage, c.KeepResponses)
+	case c.ResponseBytes <= 0:
+		return fmt.Errorf("%w: --max-response-data is 0: --keep-responses 0 keeps no responses", errUsage)
 	case c.KeepVersions < 0:
 		return fmt.Errorf("%w: --keep-versions is %d, less than 0", errUsage, c.KeepVersions)
 	case c.Data == "":

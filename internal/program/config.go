@@ -9,29 +9,31 @@ import (
 
 // Config is what a server is built from: what `lorikeet serve` was asked for.
 type Config struct {
-	Model        string // GGUF file, Hugging Face folder, or a source of package fetch; "": the embedded base
-	ImportType   string // of the weights of such a folder
-	Aliases      []string
-	Template     string // file of a Jinja chat template; "": the model's own
-	Listen       string // host:port
-	Keys         []string
-	KeyFile      string // of tenants' keys; "": none
-	TLSCert      string // file of the certificate; "": HTTP without TLS
-	TLSKey       string
-	Hosts        []string // names of the server, for requests without keys
-	Origins      []string
-	AllowSpecial bool   // control tokens in what clients write count as such
-	Data         string // where adapters and downloaded models are stored
-	AdapterDirs  []string
-	AdapterBytes int64         // bytes that loaded adapters may hold
-	KeepVersions int           // of an adapter; 0: all
-	MaxUpload    int64         // bytes
-	Remote       string        // whether requests may name sources of adapters: on, off, auto
-	Fetch        fetch.Options // what the environment says of hubs and buckets
-	TrainMemory  int64         // bytes
-	TrainShare   float64       // of the time, for training while requests are answered
-	MaxJobs      int           // training jobs that are kept; the oldest that have ended are removed
-	MaxJobData   int64         // bytes that they may have, likewise
+	Model         string // GGUF file, Hugging Face folder, or a source of package fetch; "": the embedded base
+	ImportType    string // of the weights of such a folder
+	Aliases       []string
+	Template      string // file of a Jinja chat template; "": the model's own
+	Listen        string // host:port
+	Keys          []string
+	KeyFile       string // of tenants' keys; "": none
+	TLSCert       string // file of the certificate; "": HTTP without TLS
+	TLSKey        string
+	Hosts         []string // names of the server, for requests without keys
+	Origins       []string
+	AllowSpecial  bool   // control tokens in what clients write count as such
+	Data          string // where adapters and downloaded models are stored
+	AdapterDirs   []string
+	AdapterBytes  int64         // bytes that loaded adapters may hold
+	KeepVersions  int           // of an adapter; 0: all
+	KeepResponses time.Duration // how long responses are kept; 0: none are
+	ResponseBytes int64         // bytes that they may have
+	MaxUpload     int64         // bytes
+	Remote        string        // whether requests may name sources of adapters: on, off, auto
+	Fetch         fetch.Options // what the environment says of hubs and buckets
+	TrainMemory   int64         // bytes
+	TrainShare    float64       // of the time, for training while requests are answered
+	MaxJobs       int           // training jobs that are kept; the oldest that have ended are removed
+	MaxJobData    int64         // bytes that they may have, likewise
 
 	Parallel int // sequences that run at once
 	Context  int // tokens in the KV cache; 0: auto

@@ -21,6 +21,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/fetch"
 	"github.com/lorikeet-ai/lorikeet/internal/bytesize"
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
+	"github.com/lorikeet-ai/lorikeet/responses"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/engine"
 	"github.com/lorikeet-ai/lorikeet/runtime/llama"
@@ -34,21 +35,22 @@ type Program struct {
 	out    io.Writer
 	log    zerolog.Logger
 
-	model    *llama.Model
-	engine   *engine.Engine
-	template *chat.Template
-	store    *adapters.Store
-	cache    *adapters.Cache
-	folders  *adapters.Folders
-	fetcher  *fetch.Fetcher // nil: requests may not name sources of adapters
-	uploads  *disk.Budget   // shared by what is being received and fetched
-	training trainer
-	metrics  *server.Metrics
-	server   *server.Server
-	front    *front
-	listener net.Listener   // front, with TLS where there is any
-	logFile  *logFile       // nil: the log is no file
-	closers  []func() error // of what is open, in the order it was opened
+	model     *llama.Model
+	engine    *engine.Engine
+	template  *chat.Template
+	store     *adapters.Store
+	cache     *adapters.Cache
+	folders   *adapters.Folders
+	fetcher   *fetch.Fetcher // nil: requests may not name sources of adapters
+	uploads   *disk.Budget   // shared by what is being received and fetched
+	training  trainer
+	responses *responses.Store // nil: none are kept
+	metrics   *server.Metrics
+	server    *server.Server
+	front     *front
+	listener  net.Listener   // front, with TLS where there is any
+	logFile   *logFile       // nil: the log is no file
+	closers   []func() error // of what is open, in the order it was opened
 }
 
 // New returns a server that is not open. What it serves is printed on stdout for people; its log goes to stderr, or to
@@ -132,7 +134,7 @@ func (p *Program) Open() error {
 			return err
 		}
 	}
-	steps := []func() error{p.openFetch, p.openModel, p.openAdapters, p.openEngine, p.openTraining, p.openFolders, p.openServer}
+	steps := []func() error{p.openFetch, p.openModel, p.openAdapters, p.openEngine, p.openTraining, p.openFolders, p.openResponses, p.openServer}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -157,7 +159,7 @@ func (p *Program) Close() {
 }
 
 // dataEntries are what we make in --data. What else lies there is not ours.
-var dataEntries = []string{"versions", "names", "checkpoints", "tmp", "lock", "training", "models"}
+var dataEntries = []string{"versions", "names", "checkpoints", "tmp", "lock", "training", "models", "responses"}
 
 // closeData takes other users' access to what is in --data away, as earlier versions left it there.
 func (p *Program) closeData() {
@@ -221,6 +223,9 @@ func (p *Program) openServer() error {
 	}
 	if p.fetcher != nil {
 		o.Fetch = p.fetchAdapter
+	}
+	if p.responses != nil {
+		o.Responses = p.responses
 	}
 	if c.KeyFile != "" {
 		var err error
