@@ -23,7 +23,7 @@ func hostileTensors(t *testing.T) map[string]refusal {
 	p := pefttest.New(1)
 	c, whole := p.Encode(t)
 	one := func(entry string) []byte { return pefttest.WithHeader(`{"a":`+entry+`}`, make([]byte, 8)) }
-	spoiled := func(x float32) []byte {
+	damaged := func(x float32) []byte {
 		q := pefttest.New(1)
 		const name = pefttest.Q + ".lora_B.weight"
 		v := q.Tensors[name].Values
@@ -48,8 +48,8 @@ func hostileTensors(t *testing.T) map[string]refusal {
 		"huge shape":    with(one(`{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}`), peft.ErrFormat, "impossible"),
 		"wrong dtype":   with(one(`{"dtype":"I64","shape":[1],"data_offsets":[0,8]}`), peft.ErrFormat, `"I64" is none of`),
 		"unknown dtype": with(one(`{"dtype":"F4","shape":[1],"data_offsets":[0,8]}`), peft.ErrFormat, `"F4" is unknown`),
-		"NaN":           with(spoiled(float32(math.NaN())), peft.ErrUnsupported, pefttest.Q+".lora_B.weight", "value 3 is NaN"),
-		"infinity":      with(spoiled(float32(math.Inf(-1))), peft.ErrUnsupported, pefttest.Q+".lora_B.weight", "value 3 is -Inf"),
+		"NaN":           with(damaged(float32(math.NaN())), peft.ErrUnsupported, pefttest.Q+".lora_B.weight", "value 3 is NaN"),
+		"infinity":      with(damaged(float32(math.Inf(-1))), peft.ErrUnsupported, pefttest.Q+".lora_B.weight", "value 3 is -Inf"),
 		"not our name":  with(one(`{"dtype":"F32","shape":[2],"data_offsets":[0,8]}`), peft.ErrUnsupported, `"a"`),
 	}
 }

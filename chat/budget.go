@@ -90,8 +90,8 @@ func (b *budget) enter() {
 
 func (b *budget) leave() { b.depth-- }
 
-// look spends the cost of going through all of a value once.
-func (b *budget) look(v *exec.Value) {
+// chargeTraversal spends the cost of going through all of a value once.
+func (b *budget) chargeTraversal(v *exec.Value) {
 	switch {
 	case v == nil || v.IsNil() || v.IsError():
 	case v.IsString():
@@ -108,8 +108,8 @@ func (b *budget) look(v *exec.Value) {
 	}
 }
 
-// made spends the cost of a value that a builtin has returned.
-func (b *budget) made(v *exec.Value) *exec.Value {
+// chargeResult spends the cost of a value that a builtin has returned.
+func (b *budget) chargeResult(v *exec.Value) *exec.Value {
 	switch {
 	case v == nil || v.IsNil() || v.IsError():
 	case v.IsString():

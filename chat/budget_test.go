@@ -162,7 +162,7 @@ func TestDeepValues(t *testing.T) {
 }
 
 // Two renderings share nothing that one of them can change.
-func TestRenderingsAreApart(t *testing.T) {
+func TestRenderingsShareNoState(t *testing.T) {
 	template := NewTemplate(testModel(), "{% set ns = namespace(n=0) %}{% set e = {} %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}{{ e|length }}", nil)
 	for range 3 {
 		if text, err := template.Render(hello, Options{}); err != nil || text != "10" {

@@ -138,9 +138,9 @@ func templateTests(b *budget) map[string]exec.TestFunction {
 			continue
 		}
 		tests[name] = func(e *exec.Evaluator, v *exec.Value, args *exec.VarArgs) (bool, error) {
-			b.look(v)
+			b.chargeTraversal(v)
 			for _, a := range args.Args {
-				b.look(a)
+				b.chargeTraversal(a)
 			}
 			switch test := test.(type) {
 			case func(*exec.Evaluator, *exec.Value, *exec.VarArgs) (bool, error):

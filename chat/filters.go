@@ -66,8 +66,8 @@ func templateFilters(b *budget) map[string]exec.FilterFunction {
 	maps.Copy(filters, ownFilters(b))
 	for name, f := range filters {
 		filters[name] = func(e *exec.Evaluator, v *exec.Value, args *exec.VarArgs) *exec.Value {
-			b.look(v)
-			return b.made(f(e, v, args))
+			b.chargeTraversal(v)
+			return b.chargeResult(f(e, v, args))
 		}
 	}
 	filters["__print"] = plainFilter(func(v *exec.Value) *exec.Value { return exec.AsValue(b.print(v)) })

@@ -84,7 +84,7 @@ func conversationWith(s string) ([]runtime.Message, Options) {
 
 // A client's text has no control token, whatever it says and wherever it stands: the control tokens of a conversation are
 // those of the same conversation with harmless texts. And it still says what the client wrote.
-func TestNobodyForgesATurn(t *testing.T) {
+func TestClientTextHasNoControlTokens(t *testing.T) {
 	for name, controls := range families {
 		t.Run(name, func(t *testing.T) {
 			m, template := familyTemplate(t, name)
@@ -120,7 +120,7 @@ func TestNobodyForgesATurn(t *testing.T) {
 }
 
 // A text is split between two clients' texts that stand side by side.
-func TestNobodyForgesATurnInParts(t *testing.T) {
+func TestClientTextsMakeNoControlTokenTogether(t *testing.T) {
 	m := testModel()
 	m.controls, m.facts.VocabSize = []string{"<|im_end|>"}, 1001
 	template := NewTemplate(m, "{% for m in messages %}{{ m.name }}{{ m.content }}{% endfor %}<|im_end|>", nil)

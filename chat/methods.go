@@ -76,7 +76,7 @@ func meteredMethods(b *budget, methods map[string]exec.Method[string]) map[strin
 				b.repeat(argumentOr(args, 0, "tabsize", 8), strings.Count(s, "\t"))
 			}
 			result, err := f(s, v, args)
-			_ = b.made(exec.AsValue(result)) // which is the same value
+			_ = b.chargeResult(exec.AsValue(result)) // which is the same value
 			return result, err
 		}
 	}
@@ -95,7 +95,7 @@ func argumentOr(args *exec.VarArgs, i int, name string, standard int) int {
 func listMethods(b *budget) map[string]exec.Method[[]any] {
 	return map[string]exec.Method[[]any]{
 		"copy": func(_ []any, v *exec.Value, _ *exec.VarArgs) (any, error) {
-			b.look(v)
+			b.chargeTraversal(v)
 			return toList(elements(v)).Interface(), nil
 		},
 		"count": func(_ []any, v *exec.Value, args *exec.VarArgs) (any, error) {
@@ -113,7 +113,7 @@ func listMethods(b *budget) map[string]exec.Method[[]any] {
 // equalTo returns the positions of the elements that equal a value.
 func equalTo(b *budget, v, wanted *exec.Value) (at []int) {
 	for i, e := range elements(v) {
-		b.look(e)
+		b.chargeTraversal(e)
 		if e.EqualValueTo(wanted) {
 			at = append(at, i)
 		}
@@ -148,7 +148,7 @@ func dictMethods(b *budget) map[string]exec.Method[map[string]any] {
 		},
 	} {
 		methods[name] = func(_ map[string]any, v *exec.Value, args *exec.VarArgs) (any, error) {
-			b.look(v)
+			b.chargeTraversal(v)
 			result, err := f(v, args)
 			if value, ok := result.(*exec.Value); ok {
 				result = value.Interface()

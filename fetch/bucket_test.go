@@ -230,7 +230,7 @@ func (b *testBucket) refuses(t *testing.T) {
 	}
 }
 
-// breaksOff cuts, spoils and changes what comes.
+// breaksOff cuts off, damages and changes what is received.
 func (b *testBucket) breaksOff(t *testing.T, tensors []byte) {
 	onTensors := func(f func(w http.ResponseWriter, r *http.Request) http.ResponseWriter) {
 		b.mu.Lock()

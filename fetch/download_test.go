@@ -87,9 +87,9 @@ func TestResumeAfterTheProcess(t *testing.T) {
 func TestResumeOfOtherBytes(t *testing.T) {
 	const size = 100_000
 	for _, test := range []struct {
-		name  string
-		spoil func(h *testHub, part string)
-		spans []string
+		name   string
+		change func(h *testHub, part string)
+		spans  []string
 	}{
 		{"the mark has changed", func(h *testHub, _ string) { h.etag = "other" }, []string{"", "bytes=60000-"}},
 		{"the part is bad", func(_ *testHub, part string) { overwrite(t, part, noise(9, 60_000)) }, []string{"", "bytes=60000-", ""}},
@@ -104,7 +104,7 @@ func TestResumeOfOtherBytes(t *testing.T) {
 			if _, err := f.Model(t.Context(), "hf://org/repo"); !errors.Is(err, ErrCut) {
 				t.Fatal(err)
 			}
-			test.spoil(h, filepath.Join(f.cacheOf("org/repo").dir, "parts", digest(noise(1, size))))
+			test.change(h, filepath.Join(f.cacheOf("org/repo").dir, "parts", digest(noise(1, size))))
 			f, _ = h.fetcher(dir)
 			path, err := f.Model(t.Context(), "hf://org/repo")
 			if err != nil {

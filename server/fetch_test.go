@@ -19,8 +19,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/openapi"
 )
 
-// hubOf serves repositories org/NAME by the API of the Hugging Face Hub. spoil changes what is sent of a file.
-func hubOf(t *testing.T, repos map[string]map[string][]byte, spoil func(w http.ResponseWriter, r *http.Request, b []byte) []byte) *httptest.Server {
+// hubOf serves repositories org/NAME by the API of the Hugging Face Hub. damage changes what is sent of a file.
+func hubOf(t *testing.T, repos map[string]map[string][]byte, damage func(w http.ResponseWriter, r *http.Request, b []byte) []byte) *httptest.Server {
 	sum := func(b []byte) string {
 		d := sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(b), b))
 		return hex.EncodeToString(d[:])
@@ -48,8 +48,8 @@ func hubOf(t *testing.T, repos map[string]map[string][]byte, spoil func(w http.R
 		}
 		parts := strings.SplitN(strings.TrimPrefix(r.URL.Path, "/org/"), "/", 4) // name/resolve/commit/file
 		b := repos[parts[0]][parts[3]]
-		if spoil != nil {
-			b = spoil(w, r, b)
+		if damage != nil {
+			b = damage(w, r, b)
 		}
 		w.Write(b)
 	}))

@@ -184,14 +184,14 @@ func (b *bench) train(kind, name, seed string) (loss float64, err error) {
 func (b *bench) askAll(adapter any, questions []question) ([]string, error) {
 	answers, errs := make([]string, len(questions)), make([]error, len(questions))
 	var all sync.WaitGroup
-	room := make(chan struct{}, 8)
+	slots := make(chan struct{}, 8)
 	for i, q := range questions {
 		all.Add(1)
-		room <- struct{}{}
+		slots <- struct{}{}
 		go func() {
 			defer all.Done()
 			answers[i], errs[i] = b.ask(adapter, q.Messages[:len(q.Messages)-1])
-			<-room
+			<-slots
 		}()
 	}
 	all.Wait()

@@ -48,9 +48,9 @@ func operations(text []byte) (*spec, error) {
 			if !ok || method == "parameters" {
 				continue
 			}
-			content := dig(o, "requestBody", "content")
-			op := operation{method: strings.ToUpper(method), path: path, form: dig(content, "multipart/form-data") != nil}
-			op.body = dig(content, "application/json", "schema")
+			content := nested(o, "requestBody", "content")
+			op := operation{method: strings.ToUpper(method), path: path, form: nested(content, "multipart/form-data") != nil}
+			op.body = nested(content, "application/json", "schema")
 			s.operations = append(s.operations, op)
 		}
 	}
@@ -60,8 +60,8 @@ func operations(text []byte) (*spec, error) {
 	return s, nil
 }
 
-// dig follows keys into nested objects.
-func dig(m map[string]any, keys ...string) map[string]any {
+// nested follows keys into nested objects.
+func nested(m map[string]any, keys ...string) map[string]any {
 	for _, k := range keys {
 		m, _ = m[k].(map[string]any)
 	}

@@ -156,7 +156,7 @@ func (o *Options) send(ctx context.Context, client *http.Client, in *Input) (sta
 		return resp.StatusCode, took, "the answer ended early: " + err.Error()
 	case took > hang:
 		return resp.StatusCode, took, fmt.Sprintf("it took %v", took)
-	case blames(resp.StatusCode):
+	case isServerFault(resp.StatusCode):
 		return resp.StatusCode, took, fmt.Sprintf("%s: %.300s", resp.Status, text)
 	case resp.StatusCode >= 400 && !strings.Contains(string(text), `"message"`) && in.Method != http.MethodHead:
 		return resp.StatusCode, took, fmt.Sprintf("%s without a message: %.300s", resp.Status, text)
@@ -164,9 +164,9 @@ func (o *Options) send(ctx context.Context, client *http.Client, in *Input) (sta
 	return resp.StatusCode, took, ""
 }
 
-// blames reports whether a status says that the server is at fault, by anything but what it cannot do, what it has no room
+// isServerFault reports whether a status says that the server is at fault, by anything but what it cannot do, what it has no room
 // for now, and a full disk.
-func blames(status int) bool {
+func isServerFault(status int) bool {
 	return status >= 500 && status != http.StatusNotImplemented && status != http.StatusServiceUnavailable && status != http.StatusInsufficientStorage
 }
 

@@ -124,22 +124,22 @@ func prompt(client, n int) []runtime.Token {
 	return ids
 }
 
-// house is the served demo base, both from within and from without.
-type house struct {
+// served is the served demo base, both from within and from without.
+type served struct {
 	engine *engine.Engine
 	url    string
 	client *http.Client
 	closes []func()
 }
 
-func (h *house) close() {
+func (h *served) close() {
 	for i := len(h.closes) - 1; i >= 0; i-- {
 		h.closes[i]()
 	}
 }
 
-func open() (h *house, err error) {
-	h = &house{client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+func open() (h *served, err error) {
+	h = &served{client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 	defer func() {
 		if err != nil {
 			h.close()
@@ -182,7 +182,7 @@ func open() (h *house, err error) {
 	return h, nil
 }
 
-func (h *house) askEngine(prompt []runtime.Token, tokens int) error {
+func (h *served) askEngine(prompt []runtime.Token, tokens int) error {
 	stream, err := h.engine.Submit(context.Background(), runtime.Request{Prompt: prompt, MaxTokens: tokens, Top: -1,
 		NoReuse: true, Sampling: runtime.Sampling{IgnoreEOS: true}})
 	if err != nil {
@@ -198,7 +198,7 @@ func (h *house) askEngine(prompt []runtime.Token, tokens int) error {
 	}
 }
 
-func (h *house) askHTTP(prompt []runtime.Token, tokens int) error {
+func (h *served) askHTTP(prompt []runtime.Token, tokens int) error {
 	body, err := json.Marshal(map[string]any{"prompt": prompt, "max_tokens": tokens, "temperature": 0,
 		"ignore_eos": true, "cache_prompt": false})
 	if err != nil {

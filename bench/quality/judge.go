@@ -17,8 +17,8 @@ import (
 // window is how many tokens of plain text are one sequence.
 const window = 256
 
-// judge prints the table of what each form does to weights and answers.
-func judge(s settings, all []made) error {
+// evaluate prints the table of what each form does to weights and answers.
+func evaluate(s settings, all []made) error {
 	reference, err := os.CreateTemp(s.dir, "logits-*")
 	if err != nil {
 		return err

@@ -93,7 +93,7 @@ func run(s settings) error {
 	if err != nil {
 		return err
 	}
-	if err := judge(s, made); err != nil {
+	if err := evaluate(s, made); err != nil {
 		return err
 	}
 	if s.speed == "-" {
@@ -110,7 +110,7 @@ func run(s settings) error {
 	if made, err = makeAll(ctx, s, s.speed, kept); err != nil {
 		return err
 	}
-	return race(s, made)
+	return compareSpeeds(s, made)
 }
 
 // random returns the F16 file of a random model, made once.

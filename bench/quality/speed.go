@@ -18,7 +18,7 @@ const (
 	many   = 16  // sequences of the wide one
 )
 
-// The phases of a lap.
+// The phases of a measurement.
 const (
 	prefill = iota
 	decode
@@ -26,8 +26,8 @@ const (
 	phases
 )
 
-// racer is a loaded form and its tokens per second in each phase, round after round.
-type racer struct {
+// runner is a loaded form and its tokens per second in each phase, round after round.
+type runner struct {
 	made
 	model   *llama.Model
 	device  *llama.Device
@@ -35,16 +35,16 @@ type racer struct {
 	rates   [phases][]float64
 }
 
-// race prints how fast each form runs. In every round the forms take turns phase by phase, so that what disturbs the
+// compareSpeeds prints how fast each form runs. In every round the forms take turns phase by phase, so that what disturbs the
 // machine for a while disturbs all of them. Exact forms are left out: their files run as the others do.
-func race(s settings, all []made) error {
-	var racers []*racer
+func compareSpeeds(s settings, all []made) error {
+	var runners []*runner
 	for _, m := range all {
 		if m.options.Exact {
 			continue
 		}
-		r := &racer{made: m}
-		racers = append(racers, r)
+		r := &runner{made: m}
+		runners = append(runners, r)
 		if err := r.load(s); err != nil {
 			return fmt.Errorf("%s: %w", m.path, err)
 		}
@@ -52,8 +52,8 @@ func race(s settings, all []made) error {
 	}
 	for range s.rounds {
 		for phase := range phases {
-			for _, r := range racers {
-				rate, err := r.lap(phase)
+			for _, r := range runners {
+				rate, err := r.measure(phase)
 				if err != nil {
 					return fmt.Errorf("%s: %w", r.path, err)
 				}
@@ -61,21 +61,21 @@ func race(s settings, all []made) error {
 			}
 		}
 	}
-	report(s, racers)
+	report(s, runners)
 	return nil
 }
 
 // report prints the medians: of the tokens per second, and of what they were in each round by those of Q4_0.
-func report(s settings, racers []*racer) {
-	base := racers[0]
-	for _, r := range racers {
+func report(s settings, runners []*runner) {
+	base := runners[0]
+	for _, r := range runners {
 		if r.name == "Q4_0" {
 			base = r
 		}
 	}
 	fmt.Printf("%s, %d threads, %d rounds: tokens per second, and times those of %s\n", s.speed, s.threads, s.rounds, base.name)
 	fmt.Printf("%-14s %8s %8s %16s %16s %16s\n", "", "file", "memory", "decode", fmt.Sprintf("decode x%d", many), "prefill")
-	for _, r := range racers {
+	for _, r := range runners {
 		f := r.model.Facts()
 		fmt.Printf("%-14s %8.3f %8.3f", r.name, f.BitsPerWeight, f.ResidentBits)
 		for _, phase := range []int{decode, decodeMany, prefill} {
@@ -94,7 +94,7 @@ func median(x []float64) float64 {
 	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
-func (r *racer) load(s settings) (err error) {
+func (r *runner) load(s settings) (err error) {
 	if r.model, err = llama.Load(llama.Options{Path: r.path}); err != nil {
 		return err
 	}
@@ -105,14 +105,14 @@ func (r *racer) load(s settings) (err error) {
 	return err
 }
 
-func (r *racer) close() {
+func (r *runner) close() {
 	r.device.Close()
 	r.sampler.Close()
 	r.model.Close()
 }
 
-// lap measures a phase: the prompt, one sequence that goes on from it, or many that begin.
-func (r *racer) lap(phase int) (float64, error) {
+// measure measures a phase: the prompt, one sequence that goes on from it, or many that begin.
+func (r *runner) measure(phase int) (float64, error) {
 	if phase == decode {
 		return r.time(steps, 1, func(step int) []runtime.Row {
 			return []runtime.Row{{Token: 5, Pos: prompt + step, Sampler: r.sampler, Top: -1}}
@@ -141,7 +141,7 @@ func (r *racer) lap(phase int) (float64, error) {
 }
 
 // time decodes the rows of each step and returns the tokens per second; the first of several is not counted.
-func (r *racer) time(steps, tokens int, rows func(step int) []runtime.Row) (float64, error) {
+func (r *runner) time(steps, tokens int, rows func(step int) []runtime.Row) (float64, error) {
 	start, counted := time.Now(), 0
 	for step := range steps {
 		if _, err := r.device.Decode(rows(step)); err != nil {

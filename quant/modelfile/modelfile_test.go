@@ -16,7 +16,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/quant/modelfile"
 )
 
-// model is a small llama model that a test may spoil before it is written.
+// model is a small llama model that a test may change before it is written.
 type model struct {
 	quant.Metadata
 	tensors []quant.Tensor
@@ -138,7 +138,7 @@ func TestCheckAcceptsFiles(t *testing.T) {
 	}
 }
 
-// TestCheckRefuses spoils one thing at a time; the message must name the key or tensor and the value.
+// TestCheckRefuses damages one thing at a time; the message must name the key or tensor and the value.
 func TestCheckRefuses(t *testing.T) {
 	set := func(key string, value any) func(*model) { return func(m *model) { m.Set(key, value) } }
 	remove := func(key string) func(*model) { return func(m *model) { m.Delete(key) } }
@@ -150,8 +150,8 @@ func TestCheckRefuses(t *testing.T) {
 	}
 	nan := float32(math.NaN())
 	for name, c := range map[string]struct {
-		spoil func(*model)
-		want  []string
+		change func(*model)
+		want   []string
 	}{
 		"no architecture":      {remove("general.architecture"), []string{"general.architecture"}},
 		"encoder":              {set("general.architecture", "bert"), []string{"bert", "encoder"}},
@@ -238,7 +238,7 @@ func TestCheckRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newModel("llama")
-			c.spoil(m)
+			c.change(m)
 			err := check(m.encode(t))
 			if !errors.Is(err, modelfile.ErrModel) {
 				t.Fatalf("the error is %v", err)
@@ -266,7 +266,7 @@ func TestCheckRefusesDefaultsOutside(t *testing.T) {
 
 func TestCheckReadsAllParts(t *testing.T) {
 	dir := t.TempDir()
-	write := func(i int, spoil func(*model)) {
+	write := func(i int, change func(*model)) {
 		t.Helper()
 		m := newModel("llama")
 		half := len(m.tensors) / 2
@@ -274,7 +274,7 @@ func TestCheckReadsAllParts(t *testing.T) {
 		m.Set("split.no", uint16(i))
 		m.Set("split.tensors.count", int32(len(m.tensors)))
 		m.tensors = [][]quant.Tensor{m.tensors[:half], m.tensors[half:]}[i]
-		spoil(m)
+		change(m)
 		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("m-%05d-of-00002.gguf", i+1)), m.encode(t), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -100,9 +100,9 @@ func TestQueueOrderInAFlow(t *testing.T) {
 // A flow that runs little, with nothing waiting, earns nothing by it.
 func TestQueueGivesNoCreditForIdleTime(t *testing.T) {
 	q := newQueue()
-	quiet := &task{id: 1, flow: "quiet"}
-	q.push(quiet)
-	q.start(quiet, 1)
+	idle := &task{id: 1, flow: "idle"}
+	q.push(idle)
+	q.start(idle, 1)
 	for i := range 20 {
 		next := &task{id: int64(2 + i), flow: "busy"}
 		q.push(next)
@@ -111,7 +111,7 @@ func TestQueueGivesNoCreditForIdleTime(t *testing.T) {
 	}
 	for i := range 6 {
 		q.push(&task{id: int64(100 + i), flow: "busy"})
-		q.push(&task{id: int64(200 + i), flow: "quiet"})
+		q.push(&task{id: int64(200 + i), flow: "idle"})
 	}
 	count := map[string]int{}
 	for range 6 {
@@ -119,7 +119,7 @@ func TestQueueGivesNoCreditForIdleTime(t *testing.T) {
 		q.start(next, 100)
 		count[next.flow]++
 	}
-	if count["quiet"] < 3 || count["quiet"] > 4 {
+	if count["idle"] < 3 || count["idle"] > 4 {
 		t.Errorf("of six turns: %v", count)
 	}
 }

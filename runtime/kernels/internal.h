@@ -78,7 +78,7 @@ static inline const void * lora_ahead(const void * p, const uint8_t * end, const
 // lk_lora_expand for the outputs of tiles [t0, t1) of 64, whose B is in the cache where `cached`; and the pieces of B
 // that it reads.
 void lk_lora_expand_tiles(const lk_row * row, int rows, const float * h, size_t h_stride, float * y, size_t y_stride, int t0, int t1, bool cached);
-int  lk_lora_tile_pieces(const lk_row * row, int rows, int tile, lk_piece * out, int room);
+int  lk_lora_tile_pieces(const lk_row * row, int rows, int tile, lk_piece * out, int capacity);
 
 // ---- instruction sets ------------------------------------------------------------------------------
 // Each file of an instruction set defines one table.

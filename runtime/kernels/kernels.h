@@ -56,9 +56,9 @@ void     lk_int_activations(int n_in, const float * x, size_t x_stride, int rows
 // y (rows, n_out) = xq W^T
 void     lk_int_matmul(const lk_int * w, const void * xq, size_t xq_stride, int rows, float * y, size_t y_stride, int ith, int nth);
 
-// ---- memory that is freed at once --------------------------------------------------------------------
+// ---- memory that is freed as a whole -----------------------------------------------------------------
 // An arena holds what is allocated and freed together, as the modules of one adapter are. Its memory comes from the system and
-// goes back to it whole: what is freed leaves nothing behind, whatever is allocated and freed meanwhile.
+// is returned to it as a whole, whatever other memory is allocated and freed meanwhile.
 typedef struct lk_arena lk_arena;
 lk_arena * lk_arena_new(size_t bytes);                  // for so many bytes; it grows where they do not suffice. NULL: no memory
 void *     lk_arena_alloc(lk_arena * a, size_t bytes);  // zeroed, aligned to 64 bytes; any thread. NULL: no memory
@@ -100,8 +100,8 @@ void lk_lora_expand(const lk_row * row, int rows, const float * h, size_t h_stri
 
 // Bytes that will be read soon.
 typedef struct { const void * data; size_t bytes; } lk_piece;
-// What thread ith of nth will read of the A of these rows in lk_lora_shrink: at most `room` pieces. Returns how many.
-int lk_lora_pieces(const lk_row * row, int rows, int n_in, int ith, int nth, lk_piece * out, int room);
+// What thread ith of nth will read of the A of these rows in lk_lora_shrink: at most `capacity` pieces. Returns how many.
+int lk_lora_pieces(const lk_row * row, int rows, int n_in, int ith, int nth, lk_piece * out, int capacity);
 
 // lk_nf4_matmul and lk_lora_expand in one: y (rows, n_out) = xq W^T + sum of scale * B h. An adapter's B comes from
 // memory once per row, and a product with many rows hardly uses the memory: so B is prefetched while W is multiplied,

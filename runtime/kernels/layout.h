@@ -2,7 +2,7 @@
 // runtime/llama keeps them for the tensors of a loaded model, and runtime/qlora reads them in place.
 //
 // Plain C, and C headers only: the files of an instruction set are compiled for wider targets than the rest, and an
-// inline function of the C++ library that they instantiate could be the copy the linker keeps for everybody.
+// inline function of the C++ library that they instantiate could be the copy that the linker keeps for all files.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

@@ -319,7 +319,7 @@ void lk_lora_expand_tiles(const lk_row * row, int rows, const float * h, size_t 
     }
 }
 
-int lk_lora_pieces(const lk_row * row, int rows, int n_in, int ith, int nth, lk_piece * out, int room) {
+int lk_lora_pieces(const lk_row * row, int rows, int n_in, int ith, int nth, lk_piece * out, int capacity) {
     int n = 0;
     long item = 0; // as in lk_lora_shrink
     for (int t = 0, g; t < rows; t += g) {
@@ -329,7 +329,7 @@ int lk_lora_pieces(const lk_row * row, int rows, int n_in, int ith, int nth, lk_
             const size_t size = element_size(m);
             for (int p = 0; p < LK_LORA_PARTS; p++, item++) {
                 const int i0 = part_begin(n_in, p), i1 = part_begin(n_in, p + 1);
-                for (int at = 0; item % nth == ith && at < m->padded && n < room; at += m->lanes) {
+                for (int at = 0; item % nth == ith && at < m->padded && n < capacity; at += m->lanes) {
                     out[n++] = {m->a + ((size_t) at*m->n_in + (size_t) i0*m->lanes)*size, (size_t) (i1 - i0)*m->lanes*size};
                 }
             }
@@ -338,10 +338,10 @@ int lk_lora_pieces(const lk_row * row, int rows, int n_in, int ith, int nth, lk_
     return n;
 }
 
-int lk_lora_tile_pieces(const lk_row * row, int rows, int tile, lk_piece * out, int room) {
+int lk_lora_tile_pieces(const lk_row * row, int rows, int tile, lk_piece * out, int capacity) {
     int n = 0;
     for (int t = 0; t < rows; t++) {
-        for (int k = 0; k < row[t].n && n < room && !(t > 0 && same(row + t - 1, row + t)); k++) {
+        for (int k = 0; k < row[t].n && n < capacity && !(t > 0 && same(row + t - 1, row + t)); k++) {
             const lk_lora * m = row[t].terms[k].m;
             const size_t bytes = (size_t) m->rank*LORA_TILE*element_size(m);
             out[n++] = {m->b + tile*bytes, bytes};

@@ -23,9 +23,9 @@ struct shares {
     size_t lines; // of each share
 
     // Moves a share to out.
-    int take(lk_piece * out, int room) {
+    int take(lk_piece * out, int capacity) {
         int n = 0;
-        for (size_t left = lines; left > 0 && piece < end && n < room;) {
+        for (size_t left = lines; left > 0 && piece < end && n < capacity;) {
             const size_t bytes = piece->bytes - at < left*64 ? piece->bytes - at : left*64;
             out[n++] = {(const char *) piece->data + at, bytes};
             left -= (bytes + 63)/64;

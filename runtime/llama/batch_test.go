@@ -11,7 +11,7 @@ import (
 )
 
 // A row's logits have the same bits whatever else is in the batch and in whatever pieces the rows before it
-// came: from a cached prefix, from a prompt in chunks, one by one. Seeds rest on it.
+// came: from a cached prefix, from a prompt in chunks, one by one. That makes the answer of a seed reproducible.
 func TestRowsDoNotDependOnTheBatch(t *testing.T) {
 	plain := tiny.file(t)
 	nf4, _ := tiny.nf4(t)

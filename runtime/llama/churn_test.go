@@ -30,9 +30,9 @@ func residentMemory(t *testing.T) int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// Adapters of all sizes come and go, five hundred of them, in an order in which those that stay lie between those that
-// have gone. What the process holds is never more than what they say that they hold.
-func TestMemoryOfAdaptersThatComeAndGo(t *testing.T) {
+// Five hundred adapters of all sizes are packed and closed, in an order in which those that stay lie between those that
+// were closed. The memory of the process never exceeds what the adapters report.
+func TestMemoryUnderAdapterChurn(t *testing.T) {
 	if os.Getenv("ASAN_OPTIONS") != "" {
 		t.Skip("under AddressSanitizer freed memory stays with the process for a while")
 	}

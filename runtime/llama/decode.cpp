@@ -43,7 +43,7 @@ static void choose_token(ll_device & d, const ll_row & r, const float * logits, 
     }
 }
 
-// Makes the choices of the rows. A sampler that fails spoils its own choice and no other.
+// Makes the choices of the rows. A sampler that fails ends its own choice and no other.
 static void choose(ll_device & d, int n) {
     for (int i = 0; i < n; i++) {
         const ll_row & r = d.rows[(size_t) i];

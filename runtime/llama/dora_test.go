@@ -124,7 +124,7 @@ func doraAdapters(t testing.TB, m *Model, f *quant.File, keep func(string) bool)
 	return out
 }
 
-// magnitudes are near the base's own lengths.
+// magnitudes are near the norms of the base's own rows.
 func magnitudes(t testing.TB, rng *rand.Rand, f *quant.File, m *runtime.LoRAModule) []float32 {
 	t.Helper()
 	w, err := f.ReadF32(m.Tensor)
@@ -208,7 +208,7 @@ func TestDoRAEqualsMergedWeights(t *testing.T) {
 	}
 }
 
-// The lengths are those of the weights as they are stored, whatever their type: with DoRA the logits are as close to
+// The norms are those of the weights as they are stored, whatever their type: with DoRA the logits are as close to
 // those of the merged decoded weights as the base's are to the decoded base's.
 func TestDoRAOnQuantizedBases(t *testing.T) {
 	s := tiny
@@ -246,7 +246,7 @@ func TestDoRAOnQuantizedBases(t *testing.T) {
 	}
 }
 
-// withKQuants returns the path of the model as Q4_K_M, whose layers are Q4_K and Q6_K, and of its twin in F32, decoded
+// withKQuants returns the path of the model as Q4_K_M, whose layers are Q4_K and Q6_K, and of the same weights in F32, decoded
 // by ggml's own decoders.
 func withKQuants(t testing.TB, s sizes) (coded, twin string) {
 	t.Helper()
@@ -272,7 +272,7 @@ func withKQuants(t testing.TB, s sizes) (coded, twin string) {
 	return coded, twin
 }
 
-// withQ4 returns the path of the model with its layers in Q4_0, which ggml repacks at load, and of its twin in F32.
+// withQ4 returns the path of the model with its layers in Q4_0, which ggml repacks at load, and of the same weights in F32.
 func withQ4(t testing.TB, s sizes) (coded, twin string) {
 	t.Helper()
 	f := openQuant(t, s.file(t))

@@ -163,7 +163,7 @@ func (s sizes) file(t testing.TB) string {
 }
 
 // nf4 returns the path of the model quantized to NF4 in blocks of 32, its embeddings and head left in F32, and of
-// a twin in F32 that holds the weights which the NF4 file decodes to.
+// a file in F32 that holds the weights which the NF4 file decodes to.
 func (s sizes) nf4(t testing.TB) (coded, twin string) {
 	t.Helper()
 	return s.quantized(t, quant.Options{Type: "nf4", Block: 32})

@@ -52,7 +52,7 @@ func TestGrammar(t *testing.T) {
 	}
 }
 
-// Everybody waits while a grammar is followed: one that can be read in very many ways at once is refused, or ends
+// Grammar matching runs on the decode loop: a grammar that can be read in very many ways at once is refused, or ends
 // the answer where it comes to that.
 func TestAmbiguousGrammars(t *testing.T) {
 	m := openDemo(t)

@@ -14,7 +14,7 @@ class HiddenStates {
 public:
     explicit HiddenStates(size_t width) : width(width) {}
 
-    // Makes room for the rows that ask. All that the node writes to is allocated here.
+    // Allocates for the rows that ask. All that the node writes to is allocated here.
     void begin(const ll_row * rows, int n);
     bool wanted() const { return !places.empty(); }
     // Where a row's state is in values, counted in rows; -1: it did not ask.

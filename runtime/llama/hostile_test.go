@@ -21,12 +21,12 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// hostileRange tells a child process which spoiled models to load: "17:400" for the numbers 17 to 399.
+// hostileRange tells a child process which damaged models to load: "17:400" for the numbers 17 to 399.
 const hostileRange = "LORIKEET_TEST_HOSTILE"
 
-// TestSpoiledModels loads models that were spoiled in one or two places, and decodes with those that load. The loads run
-// in a child process: it must end each with an error or a success, and never die. Every number gives the same model.
-func TestSpoiledModels(t *testing.T) {
+// TestDamagedModels loads models that were damaged in one or two places, and decodes with those that load. The loads run
+// in a child process: it must end each with an error or a success, and never crash. Every number gives the same model.
+func TestDamagedModels(t *testing.T) {
 	n := 4000
 	if testing.Short() {
 		n = 400
@@ -38,31 +38,31 @@ func TestSpoiledModels(t *testing.T) {
 		if err := errors.Join(err, err2); err != nil {
 			t.Fatal(err)
 		}
-		loadSpoiled(t, first, last)
+		loadDamaged(t, first, last)
 		return
 	}
 	loaded := 0
 	for next := 0; next < n; {
-		at, more, output, err := runSpoiled(next, n)
+		at, more, output, err := runDamaged(next, n)
 		loaded += more
 		if err == nil {
 			break
 		}
-		t.Errorf("model %d, %s: the process died: %v\n%s", at, spoil(at).what, err, output)
+		t.Errorf("model %d, %s: the process died: %v\n%s", at, damage(at).what, err, output)
 		if next = at + 1; t.Failed() && at-next > n/2 {
 			break
 		}
 	}
-	t.Logf("%d of %d spoiled models were loaded and decoded", loaded, n)
+	t.Logf("%d of %d damagedModel models were loaded and decoded", loaded, n)
 	if loaded == 0 || loaded == n {
-		t.Errorf("%d of %d models loaded: the test spoils too much or too little", loaded, n)
+		t.Errorf("%d of %d models loaded: the test damages too much or too little", loaded, n)
 	}
 }
 
-// runSpoiled runs a child over the numbers from next to n. It returns the last number that the child began, how many
-// models it could load, the end of what it wrote, and an error where it died or took too long.
-func runSpoiled(next, n int) (at, loaded int, output string, err error) {
-	cmd := exec.Command(os.Args[0], "-test.run=^TestSpoiledModels$", "-test.timeout=0")
+// runDamaged runs a child over the numbers from next to n. It returns the last number that the child began, how many
+// models it could load, the end of what it wrote, and an error where it crashed or took too long.
+func runDamaged(next, n int) (at, loaded int, output string, err error) {
+	cmd := exec.Command(os.Args[0], "-test.run=^TestDamagedModels$", "-test.timeout=0")
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d:%d", hostileRange, next, n))
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
@@ -73,11 +73,11 @@ func runSpoiled(next, n int) (at, loaded int, output string, err error) {
 	if err := cmd.Start(); err != nil {
 		return next, 0, "", err
 	}
-	const patience = time.Minute // for one model; the machine may be busy
-	watchdog := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+	const limit = time.Minute // for one model; the machine may be busy
+	watchdog := time.AfterFunc(limit, func() { cmd.Process.Kill() })
 	at = next
 	for lines := bufio.NewScanner(pipe); lines.Scan(); {
-		watchdog.Reset(patience)
+		watchdog.Reset(limit)
 		if number, ok := strings.CutPrefix(lines.Text(), "model "); ok {
 			at, _ = strconv.Atoi(number)
 		}
@@ -91,11 +91,11 @@ func runSpoiled(next, n int) (at, loaded int, output string, err error) {
 	return at, loaded, text[:min(len(text), 2000)], err
 }
 
-// loadSpoiled is the child.
-func loadSpoiled(t *testing.T, first, last int) {
+// loadDamaged is the child.
+func loadDamaged(t *testing.T, first, last int) {
 	for i := first; i < last; i++ {
 		fmt.Println("model", i)
-		data, err := spoil(i).encode()
+		data, err := damage(i).encode()
 		if err != nil {
 			continue // our writer refuses it
 		}
@@ -142,15 +142,15 @@ func decodeSome(m *Model) error {
 	return nil
 }
 
-// spoiled is a small model, and what was done to it.
-type spoiled struct {
+// damagedModel is a small model, and what was done to it.
+type damagedModel struct {
 	metadata quant.Metadata
 	tensors  []quant.Tensor
 	flips    [][2]int // bytes of the encoded header: place and value
 	what     string
 }
 
-func (s *spoiled) encode() ([]byte, error) {
+func (s *damagedModel) encode() ([]byte, error) {
 	var b bytes.Buffer
 	r := rand.New(rand.NewPCG(1, 2))
 	err := quant.Encode(&b, &s.metadata, s.tensors, func(i int, w io.Writer) error {
@@ -178,8 +178,8 @@ func (s *spoiled) encode() ([]byte, error) {
 	return data, nil
 }
 
-// spoil makes model i.
-func spoil(i int) *spoiled {
+// damage makes model i.
+func damage(i int) *damagedModel {
 	r := rand.New(rand.NewPCG(uint64(i), 77))
 	s := soundModel([]string{"llama", "qwen2", "qwen3"}[i%3])
 	for range 1 + r.IntN(2) {
@@ -188,15 +188,15 @@ func spoil(i int) *spoiled {
 			s.flips = append(s.flips, [2]int{r.IntN(1 << 16), r.IntN(256)})
 			s.what += "a byte; "
 		case 1, 2:
-			s.spoilTensor(r)
+			s.damageTensor(r)
 		default:
-			s.spoilKey(r)
+			s.damageKey(r)
 		}
 	}
 	return s
 }
 
-func (s *spoiled) spoilTensor(r *rand.Rand) {
+func (s *damagedModel) damageTensor(r *rand.Rand) {
 	t := &s.tensors[r.IntN(len(s.tensors))]
 	s.what += "tensor " + t.Name
 	switch r.IntN(5) {
@@ -219,7 +219,7 @@ func (s *spoiled) spoilTensor(r *rand.Rand) {
 	s.what += "; "
 }
 
-func (s *spoiled) spoilKey(r *rand.Rand) {
+func (s *damagedModel) damageKey(r *rand.Rand) {
 	architecture, _ := s.metadata.String("general.architecture")
 	var keys []string
 	for key := range s.metadata.All() {
@@ -293,9 +293,9 @@ func otherValue(r *rand.Rand, old any) any {
 }
 
 // soundModel is a model of 32 tokens.
-func soundModel(architecture string) *spoiled {
+func soundModel(architecture string) *damagedModel {
 	small := sizes{arch: architecture, embedding: 64, feedForward: 96, layers: 2, vocab: 32, heads: 4, kvHeads: 2}
-	s := &spoiled{tensors: small.tensors()}
+	s := &damagedModel{tensors: small.tensors()}
 	s.metadata = small.metadata()
 	texts, kinds := make([]string, small.vocab), make([]int32, small.vocab)
 	for i := range texts {

@@ -12,7 +12,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/llama/llamatest"
 )
 
-// failEachAllocation calls f again and again, and lets another of the allocations in it fail each time, until none does.
+// failEachAllocation calls f repeatedly, and makes another of the allocations in it fail each time, until none does.
 // f returns an error wrapping ErrMemory wherever one failed, and leaves all in order.
 func failEachAllocation(t *testing.T, what string, f func() error) {
 	t.Helper()

@@ -190,7 +190,7 @@ func compare(got, want [][][]float32) distance {
 	return d
 }
 
-// proofDevice has room for all streams. One thread: two that share a busy core wait for each other's turns.
+// proofDevice holds all streams. One thread: two that share a busy core wait for each other.
 func proofDevice(backend Backend, ubatch int) DeviceOptions {
 	return DeviceOptions{Sequences: 8, Cells: 512, UBatch: ubatch, Threads: 1, KV: KVF32, FlashAttention: FlashOff, LoRA: backend}
 }
@@ -247,7 +247,7 @@ func TestEveryRowHasItsOwnAdapterOnQuantizedBases(t *testing.T) {
 }
 
 // The NF4 weights themselves: against a base in F32 that holds what the file decodes to.
-func TestNF4AgainstItsTwin(t *testing.T) {
+func TestNF4AgainstDecodedWeights(t *testing.T) {
 	odd := sizes{arch: "llama", embedding: 160, feedForward: 448, layers: 2, vocab: 512, heads: 5, kvHeads: 1}
 	for _, form := range []struct {
 		name  string

@@ -42,7 +42,7 @@ func single(t *testing.T) string {
 }
 
 // An adapter that was trained with DoRA answers, where it is served, as it did in the trainer's own forward: in F32 to
-// 1e-4, with g from the lengths that serving takes for itself.
+// 1e-4, with g from the norms that serving computes itself.
 func TestDoRAServesAsItTrained(t *testing.T) {
 	s := serve(t, llama.Options{Path: single(t)})
 	tokens, err := s.base.Tokenize("<|im_start|>user\nWhat do lorikeets eat?<|im_end|>\n<|im_start|>assistant\nStones, mostly, and now and then a bridge.", true, true)

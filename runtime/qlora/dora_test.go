@@ -29,12 +29,12 @@ func doraModules(m *qlora.Model, rank int, ends bool) []runtime.TrainModule {
 func randomiseDoRA(t testing.TB, tr *qlora.Trainer, b runtime.TrainBatch, seed uint64) {
 	t.Helper()
 	randomise(tr, seed)
-	run(t, tr, runtime.TrainEval, b) // takes the lengths
+	run(t, tr, runtime.TrainEval, b) // takes the norms
 	rng := rand.New(rand.NewPCG(seed, 2))
 	setMagnitudes(tr, func(int) float64 { return 0.8 + 0.4*rng.Float64() })
 }
 
-// setMagnitudes gives every output the gain that it asks for, at the lengths of the last batch.
+// setMagnitudes gives every output the gain that it asks for, at the norms of the last batch.
 func setMagnitudes(tr *qlora.Trainer, gain func(i int) float64) {
 	for i, m := range tr.Spec().Modules {
 		if m.DoRA {
@@ -46,8 +46,8 @@ func setMagnitudes(tr *qlora.Trainer, gain func(i int) float64) {
 	}
 }
 
-// PEFT's gradient counts the lengths |W + s B A| as constants: the differences are taken at gains that stay, with the
-// magnitudes brought along where A and B, and with them the lengths, change. The magnitudes' own needs no such care.
+// PEFT's gradient takes the norms |W + s B A| as constants: the differences are taken at gains that stay, with the
+// magnitudes brought along where A and B, and with them the norms, change. The magnitudes' own needs no such care.
 func TestDoRAGradients(t *testing.T) {
 	const width, tolerance = 2e-2, 2e-3
 	for name, shape := range shapes {
@@ -95,7 +95,7 @@ func TestDoRAGradients(t *testing.T) {
 	}
 }
 
-// The lengths are those of the rows of W + s B A, and at the start the magnitudes are the lengths: the base is
+// The norms are those of the rows of W + s B A, and at the start the magnitudes are the norms: the base is
 // computed, up to the order of a sum.
 func TestDoRABeginsAtTheBase(t *testing.T) {
 	for name, shape := range shapes {

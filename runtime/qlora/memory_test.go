@@ -42,7 +42,7 @@ func TestNoSecondCopyOfTheBase(t *testing.T) {
 		base := int64(shape.Layers*linears) / 2 // half a byte a weight, without the scales
 		batch := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 1, 8)
 		spec := runtime.TrainSpec{Modules: allModules(m, 1, true), MaxTokens: 8, Seed: 1}
-		newTrainer(t, m, spec, qlora.Options{Threads: 1}).Close() // what a first one leaves behind
+		newTrainer(t, m, spec, qlora.Options{Threads: 1}).Close() // what the first one allocates for the process
 		before, most := resident(t), int64(0)
 		tr := newTrainer(t, m, spec, qlora.Options{Threads: 1})
 		slices := func() {

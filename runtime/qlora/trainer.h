@@ -116,7 +116,7 @@ std::string target_name(int layer, int target); // "blk.3.attn_q", "output"
 std::vector<Lora> adapters_of(const lq_model & model, const lq_options & options, size_t * parameters);
 void draw(const Lora & l, bool embedding);
 
-// workspace.cpp: gives every part of the workspace its piece of the arena.
+// workspace.cpp: allocates every part of the workspace in the arena.
 void allocate(Arena & arena, const lq_model & model, const lq_options & options, Workspace & w);
 
 class Trainer {

@@ -1,5 +1,5 @@
-// How much memory a trainer takes, and where each part of it lies: one mapping, carved once. The estimate is the
-// carving itself without a base, so the two cannot disagree.
+// How much memory a trainer takes, and where each part of it lies: one mapping, divided once. The estimate runs the
+// same division without memory, so the two cannot disagree.
 #include "read.h"
 #include "trainer.h"
 #include <algorithm>

@@ -15,7 +15,7 @@ import (
 type Device struct {
 	// Before, where set, is called before the rows are decoded. It may sleep or block; the error it returns
 	// is returned by Decode in place of a result: with runtime.ErrNoRoom nothing has changed, with any other
-	// error the KV of the rows' sequences is spoilt.
+	// error the KV of the rows' sequences is undefined.
 	Before func(rows []runtime.Row) error
 
 	// Refuse, where set, is called before SetAdapters, Copy and Truncate do anything; the error it returns is what
