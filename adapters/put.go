@@ -243,7 +243,10 @@ func (s *Store) place(dir string, m *manifest) error {
 		return err
 	}
 	if err := s.fs.SyncDir(s.path("versions")); err != nil {
-		return errors.Join(err, os.Rename(to, dir)) // back into the scratch folder, which is removed
+		if failed := os.Rename(to, dir); failed != nil { // back into the scratch folder, which is removed
+			return errors.Join(err, failed, os.RemoveAll(to)) // on a disk that stays full this alone can be done
+		}
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -344,8 +347,11 @@ func (s *Store) sweep() {
 	for _, digest := range gone {
 		tmp := s.path("tmp", "gone-"+digest)
 		err := os.Rename(s.path("versions", digest), tmp)
-		if err == nil {
+		switch {
+		case err == nil:
 			err = os.RemoveAll(tmp)
+		case !errors.Is(err, fs.ErrNotExist):
+			err = os.RemoveAll(s.path("versions", digest)) // a rename may need room
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			s.o.Warn(fmt.Sprintf("adapter store: removing version %s: %v", shortDigest(digest), err))

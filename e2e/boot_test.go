@@ -21,10 +21,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lorikeet-ai/lorikeet/internal/diskfaults"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 )
 
 func TestMain(m *testing.M) {
+	diskfaults.Launch()
 	if err := os.Chdir(".."); err != nil {
 		panic(err)
 	}
@@ -111,10 +113,17 @@ func startProcess(t testing.TB, args ...string) *process {
 func startIn(t testing.TB, env map[string]string, args ...string) *process {
 	t.Helper()
 	p := launch(t, env, args...)
+	p.awaitReady(t)
+	return p
+}
+
+// awaitReady waits until the server has printed its address.
+func (p *process) awaitReady(t testing.TB) {
+	t.Helper()
 	for deadline := time.Now().Add(startTimeout); ; time.Sleep(5 * time.Millisecond) {
 		if m := regexp.MustCompile(`(?m)^ *address +(http://\S+)$`).FindStringSubmatch(p.out.String()); m != nil {
 			p.address = m[1]
-			return p
+			return
 		}
 		select {
 		case err := <-p.ended:
@@ -130,6 +139,14 @@ func startIn(t testing.TB, env map[string]string, args ...string) *process {
 // launch starts serve and does not wait.
 func launch(t testing.TB, env map[string]string, args ...string) *process {
 	t.Helper()
+	p := serve(t, env, args...)
+	p.begin(t)
+	return p
+}
+
+// serve makes the command, which begin starts.
+func serve(t testing.TB, env map[string]string, args ...string) *process {
+	t.Helper()
 	p := &process{data: env["LORIKEET_DATA"], out: &lockedBuffer{}, errs: &lockedBuffer{}, ended: make(chan error, 1)}
 	if i := slices.Index(args, "--data"); i >= 0 {
 		p.data = args[i+1]
@@ -140,6 +157,12 @@ func launch(t testing.TB, env map[string]string, args ...string) *process {
 	standard := []string{"serve", "--listen", "127.0.0.1:0", "--data", p.data, "--log-level", "warn"}
 	p.Cmd = program(t, env, append(standard, args...)...)
 	p.Stdout, p.Stderr = p.out, p.errs
+	return p
+}
+
+// begin starts the command.
+func (p *process) begin(t testing.TB) {
+	t.Helper()
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +173,6 @@ func launch(t testing.TB, env map[string]string, args ...string) *process {
 			t.Logf("the server's log:\n%s", p.errs.String())
 		}
 	})
-	return p
 }
 
 // wait waits until the process has ended, and returns what Wait did.
@@ -190,7 +212,12 @@ func boot(t testing.TB, args ...string) *booted {
 // bootWith is boot in an environment.
 func bootWith(t testing.TB, env map[string]string, args ...string) *booted {
 	t.Helper()
-	p := startIn(t, env, args...)
+	return attend(t, startIn(t, env, args...))
+}
+
+// attend stops a running server when the test ends.
+func attend(t testing.TB, p *process) *booted {
+	t.Helper()
 	stop := sync.OnceFunc(func() {
 		_ = p.Process.Signal(syscall.SIGTERM)
 		if err := p.wait(t); err != nil {

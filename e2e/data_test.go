@@ -14,11 +14,11 @@ import (
 	"time"
 )
 
-// postForm sends a form of fields, whose names and values follow in turn, and files in the field "file".
-func postForm(t *testing.T, url string, files []string, fields ...string) {
+// formOf is a form of fields, whose names and values follow in turn, and files in the field "file", with its type.
+func formOf(t testing.TB, files []string, fields ...string) (body *bytes.Buffer, kind string) {
 	t.Helper()
-	var body bytes.Buffer
-	w := multipart.NewWriter(&body)
+	body = new(bytes.Buffer)
+	w := multipart.NewWriter(body)
 	for i := 0; i < len(fields); i += 2 {
 		w.WriteField(fields[i], fields[i+1])
 	}
@@ -34,7 +34,14 @@ func postForm(t *testing.T, url string, files []string, fields ...string) {
 		part.Write(data)
 	}
 	w.Close()
-	resp, err := http.Post(url, w.FormDataContentType(), &body)
+	return body, w.FormDataContentType()
+}
+
+// postForm sends what formOf makes.
+func postForm(t *testing.T, url string, files []string, fields ...string) {
+	t.Helper()
+	body, kind := formOf(t, files, fields...)
+	resp, err := http.Post(url, kind, body)
 	if err != nil {
 		t.Fatal(err)
 	}

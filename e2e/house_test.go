@@ -57,6 +57,7 @@ var arrows = map[string][]string{
 	"runtime/llama/llamatest":  {"runtime"},                  // C++ for tests
 	"runtime/qlora/qloratest":  {"runtime", "runtime/qlora"}, // C++ for tests
 	"internal/testtools":       {},                           // Python and Node with packages, sections of documents: for tests
+	"internal/diskfaults":      {},                           // makes the writes of a program under test fail
 	"adapters/peft/pefttest":   {"quant", "runtime"},         // small adapters for tests
 }
 
@@ -65,7 +66,7 @@ var helpers = []string{"internal/bytesize", "internal/disk", "internal/gitlfs", 
 
 // testArrows are further imports that the tests of a room may have: tests use the real packages beside them.
 var testArrows = map[string][]string{
-	"e2e":            {"bench/hostile", "bench/stress", "internal/testtools", "bench/randmodel", "openapi", "demo", "quant", "quant/huggingface/hftest", "runtime/llama"},
+	"e2e":            {"bench/hostile", "bench/stress", "internal/diskfaults", "internal/testtools", "bench/randmodel", "openapi", "demo", "quant", "quant/huggingface/hftest", "runtime/llama"},
 	"cmd/lorikeet":   {"internal/testtools"},
 	"openapi":        {"internal/testtools"},
 	"server":         {"runtime/runtimetest", "quant"},

@@ -2202,7 +2202,7 @@ type TrainingData struct {
 
 // TrainingError Why the job failed.
 type TrainingError struct {
-	// Code invalid_training_file, training_diverged, invalid_hyperparameters, no_space, server_crashed (the server ended twice while it worked on the job, without a checkpoint in between) or server_error.
+	// Code invalid_training_file, training_diverged, invalid_hyperparameters, no_space, disk_failed (a read or write ended with an I/O error), server_crashed (the server ended twice while it worked on the job, without a checkpoint in between) or server_error.
 	Code string `json:"code"`
 
 	// Message What went wrong.

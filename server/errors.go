@@ -163,6 +163,9 @@ func describe(err error) (status int, e openapi.Error) {
 		return describeHTTP(fault)
 	}
 	err = disk.NoSpace(err)
+	if failed := disk.Failed(err); failed != nil {
+		return http.StatusInternalServerError, newError(serverFault, "disk_failed", "", failed.Error())
+	}
 	for _, r := range errorTable {
 		if errors.Is(err, r.is) {
 			return r.status, newError(r.kind, r.code, paramOf(err, r), messageOf(err, r))

@@ -36,9 +36,11 @@ func (q *Queue) trainLoop() {
 
 // loop runs do on the jobs in state s, one after the other, until the Queue is closed. work wakes it.
 func (q *Queue) loop(work <-chan struct{}, s Status, do func(context.Context, *job) (outcome, error)) {
+	var full time.Duration // how long it waited last for room on the disk
 	for q.ctx.Err() == nil {
 		j := q.first(s)
 		if j == nil {
+			full = 0
 			select {
 			case <-work:
 				continue
@@ -51,13 +53,15 @@ func (q *Queue) loop(work <-chan struct{}, s Status, do func(context.Context, *j
 			<-q.ctx.Done()
 		}
 		if err == nil || q.ctx.Err() != nil {
+			full = 0
 			continue
 		}
 		// What kept this job's state from being saved would keep the next one's: wait before trying again.
 		wait := retryAfter
 		if errors.Is(err, disk.ErrNoSpace) {
 			q.pause(j, err)
-			wait = q.o.roomRetry
+			full = min(max(2*full, firstRoomRetry), q.o.roomRetry)
+			wait = full
 		} else {
 			q.o.Warn(fmt.Sprintf("training job %s: %v", j.ID, err))
 		}
@@ -186,6 +190,8 @@ func (q *Queue) explain(j *job, err error) *JobError {
 		return &JobError{Code: CodeDiverged, Message: err.Error(), Param: "learning_rate"}
 	case errors.Is(err, disk.ErrNoSpace):
 		e = &JobError{Code: CodeNoSpace, Message: disk.ErrNoSpace.Error() + ": the job can be resumed when there is"}
+	case disk.Failed(err) != nil:
+		e = &JobError{Code: CodeDisk, Message: disk.Failed(err).Error() + ": the job can be resumed"}
 	case errors.Is(err, runtime.ErrTrain):
 		return &JobError{Code: CodeTrainer, Message: err.Error()}
 	}

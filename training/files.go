@@ -234,7 +234,10 @@ func (f *Files) delete(id string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.files, id)
-	return disk.SyncDir(f.disk.path("files"))
+	if err := disk.SyncDir(f.disk.path("files")); err != nil {
+		f.o.Warn(fmt.Sprintf("uploaded file %s is deleted, but may be back after a power cut: %v", id, err))
+	}
+	return nil
 }
 
 // removeExpired removes the files whose time is over. f.commit is held, or nobody else has f.

@@ -11,8 +11,11 @@ import (
 
 // This file is what becomes of a job when the disk is full: it waits where it is, says so, and goes on when there is room.
 
-// roomRetry is how long a job waits on a full disk before it tries again.
-const roomRetry = 10 * time.Second
+// roomRetry is how long a job waits at most on a full disk before it tries again; it begins with firstRoomRetry and doubles.
+const (
+	firstRoomRetry = 250 * time.Millisecond
+	roomRetry      = 10 * time.Second
+)
 
 // pauseNoSpace is what a job that waits for room says.
 const pauseNoSpace = "no space is left on the disk: the job goes on when there is"
@@ -20,7 +23,7 @@ const pauseNoSpace = "no space is left on the disk: the job goes on when there i
 // retryWhileFull calls do, which writes to the disk, again and again while it returns an error that wraps
 // disk.ErrNoSpace, until ctx ends. do must leave everything as it was where it fails.
 func (q *Queue) retryWhileFull(ctx context.Context, j *job, do func() error) error {
-	for {
+	for wait := min(firstRoomRetry, q.o.roomRetry); ; wait = min(2*wait, q.o.roomRetry) {
 		err := do()
 		if !errors.Is(err, disk.ErrNoSpace) {
 			q.pause(j, nil)
@@ -28,7 +31,7 @@ func (q *Queue) retryWhileFull(ctx context.Context, j *job, do func() error) err
 		}
 		q.pause(j, err)
 		select {
-		case <-time.After(q.o.roomRetry):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			q.pause(j, nil)
 			return ctx.Err()

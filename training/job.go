@@ -128,6 +128,7 @@ const (
 	CodeDiverged = "training_diverged"
 	CodeTrainer  = "invalid_hyperparameters" // the trainer cannot do it: what it says is in Message
 	CodeNoSpace  = "no_space"
+	CodeDisk     = "disk_failed"
 	CodeCrashed  = "server_crashed" // the server ended twice while it worked on the job
 	CodeInternal = "server_error"
 )

@@ -50,7 +50,7 @@ type Options struct {
 	MaxJobs     int
 	MaxJobBytes int64
 
-	roomRetry time.Duration // how long to wait on a full disk before trying again; 0: as the constant says
+	roomRetry time.Duration // how long to wait at most on a full disk before trying again; 0: as the constant says
 
 	at func(op string) error // called before every change on disk; tests end the process or have it fail there
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 	"github.com/lorikeet-ai/lorikeet/demo"
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -71,6 +72,9 @@ func (e *exportFlags) run(ctx context.Context, name, out string, stdout io.Write
 		return fmt.Errorf("%w: NAME: %w", errUsage, err)
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(out), "."+filepath.Base(out)+".*.tmp")
+	if err = disk.NoSpace(err); errors.Is(err, disk.ErrNoSpace) || disk.Failed(err) != nil {
+		return fmt.Errorf("OUT: %w", err)
+	}
 	if err != nil {
 		return fmt.Errorf("%w: OUT: %w", errUsage, err)
 	}

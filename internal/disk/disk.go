@@ -48,7 +48,8 @@ func SyncDir(dir string) error {
 
 // WriteFile replaces the file at path by what write writes. Readers see the whole new file or what was there
 // before, also after a crash: the bytes go to a temporary file in the same folder, which is synced and then renamed.
-// An error leaves path as it was and no temporary file behind. A killed process may leave the temporary file; its name
+// An error leaves path as it was and no temporary file behind, but for one that says that the new file may not survive a
+// power cut: it is in its place, and the folder could not be synced. A killed process may leave the temporary file; its name
 // begins with a dot and ends with ".tmp". A full disk is reported as ErrNoSpace.
 func WriteFile(path string, perm os.FileMode, write func(io.Writer) error) (err error) {
 	dir := filepath.Dir(path)
@@ -72,5 +73,8 @@ func WriteFile(path string, perm os.FileMode, write func(io.Writer) error) (err 
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	return SyncDir(dir)
+	if err := SyncDir(dir); err != nil {
+		return fmt.Errorf("%s is written, but may not survive a power cut: %w", path, err)
+	}
+	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"runtime/cgo"
 	"unsafe"
 
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/quant/modelfile"
 )
@@ -143,10 +144,17 @@ func library(in, out, typ string, threads int, progress func(float64)) error {
 		handle = C.uintptr_t(h)
 	}
 	var e C.ll_error
-	if C.ll_quantize(cIn, cOut, cType, C.int(threads), handle, 0, &e) != C.LL_OK {
-		return cError(&e)
+	status, errno := C.ll_quantize(cIn, cOut, cType, C.int(threads), handle, 0, &e)
+	if disk.Failed(errno) == nil && !errors.Is(disk.NoSpace(errno), disk.ErrNoSpace) {
+		errno = nil // anything may have set it
 	}
-	return nil
+	if errno != nil {
+		errno = fmt.Errorf("writing %s: %w", filepath.Base(out), disk.NoSpace(errno))
+	}
+	if status != C.LL_OK {
+		return errors.Join(errno, cError(&e))
+	}
+	return errno // llama.cpp does not look whether closing its file wrote the rest
 }
 
 func flush(path string) error {
