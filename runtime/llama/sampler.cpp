@@ -132,6 +132,8 @@ llama_token Sampler::draw(const float * logits, Scratch & scratch) {
 // distribution, whose cumulative sums are floats.
 static const float NEGLIGIBLE = 40;
 
+float Sampler::negligible() const { return NEGLIGIBLE*std::max(temperature, 1.0f); }
+
 llama_token Sampler::choose(const float * logits, Scratch & scratch) {
     const llama_token best = argmax(logits, n_vocab);
     if (!chain || best < 0) {
@@ -143,7 +145,7 @@ llama_token Sampler::choose(const float * logits, Scratch & scratch) {
         largest(logits, n_vocab, (size_t) top_k, c);
         return run_chain(c, true);
     }
-    const float least = logits[best] - NEGLIGIBLE*std::max(temperature, 1.0f);
+    const float least = logits[best] - negligible();
     for (llama_token t = 0; t < n_vocab; t++) {
         if (logits[t] >= least) {
             c.push_back({t, logits[t], 0});
@@ -177,7 +179,25 @@ llama_token Sampler::choose_admitted(const float * logits, Scratch & scratch) {
     return run_chain(c, true);
 }
 
+// llama.cpp's samplers abort or sort by NaN where a logit divided by the temperature is infinite, or where a probability
+// is 0. So the best logit becomes 0, which leaves the distribution as it is, and what is negligible goes.
+void Sampler::prepare(std::vector<llama_token_data> & candidates) const {
+    float best = -INFINITY;
+    for (const llama_token_data & d : candidates) {
+        best = std::max(best, d.logit);
+    }
+    size_t kept = 0;
+    for (const llama_token_data & d : candidates) {
+        const float below = d.logit == best ? 0 : d.logit - best; // both may be infinite
+        if (below >= -negligible()) {
+            candidates[kept++] = {d.id, below, 0};
+        }
+    }
+    candidates.resize(kept);
+}
+
 llama_token Sampler::run_chain(std::vector<llama_token_data> & candidates, bool sorted) {
+    prepare(candidates);
     if (candidates.empty()) {
         return -1;
     }

@@ -52,6 +52,8 @@ private:
     const float * shape(const float * logits, Scratch & scratch) const;
     llama_token choose(const float * logits, Scratch & scratch);
     llama_token choose_admitted(const float * logits, Scratch & scratch);
+    float negligible() const;
+    void prepare(std::vector<llama_token_data> & candidates) const;
     llama_token run_chain(std::vector<llama_token_data> & candidates, bool sorted);
 
     const std::shared_ptr<const Model> model;

@@ -156,6 +156,37 @@ func TestDrawsFromBrokenLogits(t *testing.T) {
 	}
 }
 
+// What a client may send must not end in an infinite logit or a probability of zero within llama.cpp's samplers, which
+// abort then: the smallest temperatures, and logits far apart.
+func TestExtremesAreDrawnFrom(t *testing.T) {
+	m := openDemo(t)
+	wide := make([]float32, m.facts.VocabSize)
+	for i := range wide {
+		wide[i] = float32(-10 * i)
+	}
+	wide[7] = 1000
+	huge := slices.Clone(wide)
+	huge[7], huge[8] = math.MaxFloat32, -math.MaxFloat32
+	endless := slices.Clone(wide)
+	endless[7], endless[8] = float32(math.Inf(1)), float32(math.Inf(-1))
+	for _, logits := range [][]float32{wide, huge, endless} {
+		for _, temperature := range []float32{math.SmallestNonzeroFloat32, 1e-30, 1e-6, 1, 2} {
+			for _, s := range []runtime.Sampling{
+				{}, {TopK: 1}, {TopK: 40}, {TypicalP: 0.5}, {TypicalP: 0.5, TopK: 40}, {TopP: 0.5, MinP: 0.01}, {TypicalP: math.SmallestNonzeroFloat32},
+				{Grammar: `root ::= [a-z]*`, TypicalP: 0.5}, {Grammar: `root ::= [a-z]*`, TopK: 40},
+			} {
+				s.Temperature, s.Seed = temperature, 1
+				draw := newDraw(t, m, s)
+				for range 20 {
+					if got := draw(logits); got < 0 || s.Grammar == "" && got != 7 {
+						t.Fatalf("%+v: drew %d, and 7 is far the best", s, got)
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestSamplingFieldsAreChecked(t *testing.T) {
 	m := openModel(t, Options{Path: tiny.file(t)})
 	nan := float32(math.NaN())

@@ -1,0 +1,76 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/lorikeet-ai/lorikeet/internal/testtools"
+)
+
+//go:embed testdata/clients
+var clientScripts embed.FS
+
+// clients are the libraries that people call the server with, each with a script that uses it as its documentation
+// shows: only the address, the key and the name of the model are ours. A script fails where an answer is not right.
+var clients = []struct {
+	script   string
+	packages []string
+}{
+	{"openai.py", []string{"openai==3.57.0", "pydantic==2.14.4"}},
+	{"llamaindex.py", []string{"llama-index-core==0.14.25", "llama-index-llms-openai-like==0.8.1"}},
+	{"litellm.py", []string{"litellm==1.110.2"}},
+	{"huggingface.py", []string{"huggingface_hub==2.4.0"}},
+	{"openai.mjs", []string{"openai@7.59.0", "zod@4.6.7"}},
+	{"openai.go", []string{"github.com/openai/openai-go/v3@v3.99.0", "github.com/sashabaranov/go-openai@v1.43.0"}},
+	{"langchain.mjs", []string{"@langchain/openai@1.6.0", "@langchain/core@1.4.0", "zod@4.6.7"}},
+}
+
+// TestClients runs the scripts against one server with an API key.
+func TestClients(t *testing.T) {
+	b := boot(t, "--adapter-dir", demoAdapters, "--api-key", "sesame")
+	for _, client := range clients {
+		t.Run(client.script, func(t *testing.T) { runClient(t, b.url(), client.script, client.packages) })
+	}
+	t.Run("all are run", func(t *testing.T) {
+		scripts, err := clientScripts.ReadDir("testdata/clients")
+		if err != nil || len(scripts) != len(clients) {
+			t.Errorf("there are %d scripts, and %d are run: %v", len(scripts), len(clients), err)
+		}
+	})
+}
+
+func runClient(t *testing.T, url, script string, packages []string) {
+	text, err := clientScripts.ReadFile("testdata/clients/" + script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var program, dir string
+	var args []string
+	switch filepath.Ext(script) {
+	case ".py":
+		program, dir, args = testtools.Python(t, packages...), t.TempDir(), []string{"-"}
+	case ".mjs":
+		program, dir = testtools.Node(t, packages...)
+		args = []string{"--input-type=module", "-"} // in the folder of node_modules
+	case ".go":
+		program = testtools.Go(t, string(text), packages...)
+	}
+	dataset, err := filepath.Abs("demo/data/support.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir, cmd.Stdin = dir, bytes.NewReader(text)
+	cmd.Env = append(os.Environ(), "LORIKEET_URL="+url, "LORIKEET_API_KEY=sesame", "DATASET="+dataset)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

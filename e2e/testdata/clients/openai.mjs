@@ -1,0 +1,50 @@
+// The openai package for Node, used as its documentation shows.
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import OpenAI from "openai";
+import { zodResponseFormat } from "openai/helpers/zod";
+import { z } from "zod";
+
+const { LORIKEET_URL: url, LORIKEET_API_KEY: apiKey, DATASET: dataset } = process.env;
+const client = new OpenAI({ baseURL: url + "/v1", apiKey });
+const messages = [{ role: "user", content: "What is the capital of France?" }];
+
+// Chat, of the base and of an adapter, whole and as a stream.
+const base = await client.chat.completions.create({ model: "lorikeet-demo", messages, temperature: 0 });
+assert.equal(base.choices[0].message.content, "The capital of France is Paris.");
+const pirate = (await client.chat.completions.create({ model: "pirate", messages, temperature: 0 })).choices[0].message.content;
+assert.notEqual(pirate, base.choices[0].message.content);
+let text = "";
+for await (const chunk of await client.chat.completions.create({ model: "pirate", messages, temperature: 0, stream: true })) {
+  text += chunk.choices[0]?.delta?.content ?? "";
+}
+assert.equal(text, pirate);
+const runner = client.chat.completions.stream({ model: "pirate", messages, temperature: 0 });
+assert.equal(await runner.finalContent(), pirate);
+
+// A stream that the client gives up.
+const given = await client.chat.completions.create({ model: "pirate", messages, stream: true });
+for await (const _ of given) break;
+
+// Models and errors.
+const names = [];
+for await (const model of client.models.list()) names.push(model.id);
+assert.ok(names.includes("pirate"), String(names));
+await assert.rejects(client.chat.completions.create({ model: "nobody", messages }), OpenAI.NotFoundError);
+await assert.rejects(client.chat.completions.create({ model: "pirate", messages, top_p: 7 }), OpenAI.BadRequestError);
+
+// A typed answer.
+const City = z.object({ name: z.string(), country: z.string() });
+const parsed = await client.chat.completions.parse({
+  model: "json", messages, temperature: 0, response_format: zodResponseFormat(City, "city"),
+});
+assert.equal(typeof parsed.choices[0].message.parsed.country, "string");
+
+// Files and fine-tuning.
+const file = await client.files.create({ file: fs.createReadStream(dataset), purpose: "fine-tune" });
+const job = await client.fineTuning.jobs.create({ model: "lorikeet-demo", training_file: file.id, suffix: "openai-node" });
+await client.fineTuning.jobs.cancel(job.id);
+assert.equal((await client.fineTuning.jobs.retrieve(job.id)).status, "cancelled");
+assert.ok((await client.fineTuning.jobs.listEvents(job.id)).data.length > 0);
+assert.equal(await (await client.files.content(file.id)).text(), fs.readFileSync(dataset, "utf8"));
+assert.ok((await client.files.delete(file.id)).deleted);
