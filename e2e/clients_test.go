@@ -23,11 +23,13 @@ var clients = []struct {
 	packages []string
 }{
 	{"openai.py", []string{"openai==3.57.0", "pydantic==2.14.4"}},
+	{"anthropic.py", []string{"anthropic==2.14.0"}},
 	{"llamaindex.py", []string{"llama-index-core==0.14.25", "llama-index-llms-openai-like==0.8.1"}},
 	{"litellm.py", []string{"litellm==1.110.2"}},
 	{"huggingface.py", []string{"huggingface_hub==2.4.0"}},
 	{"openai.mjs", []string{"openai@7.59.0", "zod@4.6.7"}},
 	{"openai.go", []string{"github.com/openai/openai-go/v3@v3.99.0", "github.com/sashabaranov/go-openai@v1.43.0"}},
+	{"anthropic.mjs", []string{"@anthropic-ai/sdk@1.14.0"}},
 	{"langchain.mjs", []string{"@langchain/openai@1.6.0", "@langchain/core@1.4.0", "zod@4.6.7"}},
 }
 
