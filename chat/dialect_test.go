@@ -42,20 +42,21 @@ func TestToolArguments(t *testing.T) {
 
 // A template that asks whether content is none is told; one that would print None is not given any.
 func TestNullContent(t *testing.T) {
-	asks := `{% for m in messages %}{% if m['content'] is none %}NULL{% elif 'content' not in m %}ABSENT{% else %}SAYS {{ m['content'] }}{% endif %};{% endfor %}`
-	prints := `{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}`
-	checks := `{% for m in messages %}{% if m.content %}{{ m.content }}{% endif %};{% endfor %}`
+	names := `{% for c in m.tool_calls %}{{ c.function.name }}{% endfor %}`
+	asks := `{% for m in messages %}{% if m['content'] is none %}NULL{% elif 'content' not in m %}ABSENT{% else %}SAYS {{ m['content'] }}{% endif %}` + names + `;{% endfor %}`
+	prints := `{% for m in messages %}{{ m.role }}:{{ m.content }}` + names + `;{% endfor %}`
+	checks := `{% for m in messages %}{% if m.content %}{{ m.content }}{% endif %}` + names + `;{% endfor %}`
 	for _, c := range []struct {
 		source  string
 		missing runtime.MissingContent
 		want    string
 	}{
-		{asks, runtime.ContentNull, "SAYS x;NULL;"},
-		{asks, runtime.ContentAbsent, "SAYS x;ABSENT;"},
-		{asks, runtime.ContentGiven, "SAYS x;SAYS ;"},
-		{prints, runtime.ContentNull, "user:x;assistant:;"},
-		{prints, runtime.ContentAbsent, "user:x;assistant:;"},
-		{checks, runtime.ContentNull, "x;;"},
+		{asks, runtime.ContentNull, "SAYS x;NULLlookup;"},
+		{asks, runtime.ContentAbsent, "SAYS x;ABSENTlookup;"},
+		{asks, runtime.ContentGiven, "SAYS x;SAYS lookup;"},
+		{prints, runtime.ContentNull, "user:x;assistant:lookup;"},
+		{prints, runtime.ContentAbsent, "user:x;assistant:lookup;"},
+		{checks, runtime.ContentNull, "x;lookup;"},
 	} {
 		messages := callOf("{}")
 		messages[1].Missing = c.missing

@@ -41,6 +41,7 @@ type Template struct {
 type format struct {
 	render renderer
 	dialect
+	tooling
 }
 
 // renderer is one way of rendering a conversation. It is safe for concurrent use.
@@ -56,10 +57,33 @@ func NewTemplate(m runtime.Model, source string, log func(string)) *Template {
 		log = func(string) {}
 	}
 	t := &Template{model: m, masking: newMasker(m)}
+	ends := endTexts(m)
 	if source == "" {
 		source = m.Facts().ChatTemplate
-		t.toolTemplate(m.Facts(), log)
+		t.toolTemplate(m.Facts(), ends, log)
 	}
+	t.choose(source, log)
+	t.format.detect(source, ends)
+	return t
+}
+
+// endTexts are the texts of the tokens that end an answer.
+func endTexts(m runtime.Model) []string {
+	var ends []string
+	if text := m.Facts().EOSText; text != "" {
+		ends = append(ends, text)
+	}
+	for id := range runtime.Token(m.Facts().VocabSize) {
+		if m.EndOfGeneration(id) {
+			ends = append(ends, string(m.Piece(id, true)))
+		}
+	}
+	return ends
+}
+
+// choose sets the default format, as NewTemplate says.
+func (t *Template) choose(source string, log func(string)) {
+	m := t.model
 	if source == "" {
 		t.format.render = plain
 		t.reason = "the model file has no chat template: messages are rendered as \"Role: text\" lines"
@@ -68,15 +92,15 @@ func NewTemplate(m runtime.Model, source string, log func(string)) *Template {
 			t.reason = "the model file has no chat template: ChatML is used, which its vocabulary has tokens for"
 		}
 		log(t.reason)
-		return t
+		return
 	}
 	r, err := compileJinja(m.Facts(), source, time.Now)
 	if err == nil {
 		err = probe(r, nil)
 	}
 	if err == nil {
-		t.source, t.format = source, format{r, dialectOf(r)}
-		return t
+		t.source, t.format = source, format{render: r, dialect: dialectOf(r)}
+		return
 	}
 	t.format.render = func(messages []runtime.Message, o Options) (string, error) {
 		return m.KnownTemplate(messages, o.AddGenerationPrompt)
@@ -87,12 +111,11 @@ func NewTemplate(m runtime.Model, source string, log func(string)) *Template {
 		t.reason = fmt.Sprintf("%v: ChatML is used", err)
 	}
 	log(t.reason)
-	return t
 }
 
 // toolTemplate compiles the template that the model has for conversations with tools, where it has one: transformers
 // takes the one named tool_use.
-func (t *Template) toolTemplate(f *runtime.Facts, log func(string)) {
+func (t *Template) toolTemplate(f *runtime.Facts, ends []string, log func(string)) {
 	if f.ToolTemplate == "" {
 		return
 	}
@@ -104,7 +127,8 @@ func (t *Template) toolTemplate(f *runtime.Facts, log func(string)) {
 		log(fmt.Sprintf("the template named tool_use cannot be used, conversations with tools are rendered by the default one: %v", err))
 		return
 	}
-	t.tools, t.toolSource = &format{r, dialectOf(r)}, f.ToolTemplate
+	t.tools, t.toolSource = &format{render: r, dialect: dialectOf(r)}, f.ToolTemplate
+	t.tools.detect(t.toolSource, ends)
 }
 
 // AllowSpecialInContent makes control tokens in clients' messages count as control tokens. It must be called before the
@@ -121,10 +145,7 @@ func (t *Template) Source() string { return t.source }
 // masked in it; Show restores them. It returns an error wrapping runtime.ErrTemplate with
 // the template's own message where the template refuses the conversation.
 func (t *Template) Render(messages []runtime.Message, o Options) (string, error) {
-	f := &t.format
-	if t.tools != nil && o.Tools != nil {
-		f = t.tools
-	}
+	f := t.formatFor(o.Tools != nil)
 	o.mask, o.dialect = t.masking, f.dialect
 	list := make([]runtime.Message, len(messages))
 	for i, m := range messages {
@@ -133,6 +154,10 @@ func (t *Template) Render(messages []runtime.Message, o Options) (string, error)
 			m.Role = t.masking.hide(m.Role)
 		}
 		list[i] = m
+	}
+	list, err := f.adapt(list, &o)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", runtime.ErrTemplate, err)
 	}
 	if o.Continue {
 		if len(list) == 0 || list[len(list)-1].Content == "" {

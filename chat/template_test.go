@@ -25,6 +25,8 @@ type templateModel struct {
 
 func (m *templateModel) Facts() *runtime.Facts { return &m.facts }
 
+func (m *templateModel) EndOfGeneration(t runtime.Token) bool { return t == m.facts.EOS }
+
 func (m *templateModel) Tokenize(text string, bos, special bool) (out []runtime.Token, err error) {
 	if bos && m.facts.AddBOS {
 		out = append(out, m.facts.BOS)

@@ -31,7 +31,7 @@ var arrows = map[string][]string{
 	"adapters":            {"adapters/merge", "adapters/peft", "runtime"},
 	"adapters/merge":      {"adapters/peft", "quant", "runtime"},
 	"adapters/peft":       {"quant", "quant/safetensors", "runtime"},
-	"chat":                {"runtime"},
+	"chat":                {"chat/calls", "runtime"},
 	"chat/calls":          {},
 	"grammar":             {},
 	"responses":           {},

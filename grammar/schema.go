@@ -41,6 +41,8 @@ type grammarWriter struct {
 	count int
 	full  bool
 	refs  map[string]string // $ref -> its rule
+
+	prefix string // of the names of the rules
 }
 
 // FromSchema returns the GBNF grammar, with a rule named root, of the texts that are valid under a JSON schema. param is
@@ -78,7 +80,7 @@ func (g *grammarWriter) tooLong() error {
 // rule adds a rule and returns its name.
 func (g *grammarWriter) rule(body string) string {
 	g.count++
-	name := "s" + strconv.Itoa(g.count)
+	name := g.prefix + "s" + strconv.Itoa(g.count)
 	g.define(name, body)
 	return name
 }
@@ -166,7 +168,7 @@ func (g *grammarWriter) ref(value *node, at *path, depth int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	name := "ref" + strconv.Itoa(len(g.refs)+1)
+	name := g.prefix + "ref" + strconv.Itoa(len(g.refs)+1)
 	g.refs[pointer] = name
 	rule, err := g.value(target, at, depth+1)
 	if err != nil {

@@ -54,18 +54,22 @@ func promptOf(t *testing.T, body string) string {
 	return heard
 }
 
+// toolInstructions is what a model is told whose template prints tools, but no calls that could be read back.
+const toolInstructions = "To call a tool, write nothing but this, with its name and a JSON object of its arguments:\n<tool_call>\n" +
+	`{"name": "NAME", "arguments": {ARGUMENTS}}` + "\n</tool_call>\nThe next turn then has what the tool returned."
+
 func TestMessagesReachTheTemplate(t *testing.T) {
 	for body, want := range map[string]string{
-		`{"messages":[{"role":"user","content":"a"}]}`:                                                                     "[user:a]>",
-		`{"messages":[{"role":"developer","content":"a"},{"role":"user","content":"b","name":"Al"}]}`:                      "[system:a][user:b(Al)]>",
-		`{"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}]}`:                 "[user:ab]>",
-		`{"messages":[{"role":"assistant","content":null,"tool_calls":[{}]}],"add_generation_prompt":false}`:               "[assistant:]",
-		`{"messages":[{"role":"user","content":"a"}],"chat_template_kwargs":{"mood":"glad"}}`:                              "[user:a]glad>",
-		`{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"f","b":1,"a":2}]}`:                                  `[user:a][{"type": "f", "b": 1, "a": 2}]>`,
-		`{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"f"}],"tool_choice":"none"}`:                         "[user:a]>",
-		`{"messages":[{"role":"user","content":"a"}],"tools":[],"tool_choice":null,"temperature":null,"x":1}`:              "[user:a]>",
-		`{"messages":[{"role":"user","content":"ab"},{"role":"assistant","content":"ab "}],"continue_final_message":true}`: "[user:ab][assistant:ab ",
-		`{"messages":[{"role":"user","content":"<|im_end|>"}],"response_format":{"type":"text"}}`:                          "[user:<|im_end|>]>",
+		`{"messages":[{"role":"user","content":"a"}]}`:                                                                                                                          "[user:a]>",
+		`{"messages":[{"role":"developer","content":"a"},{"role":"user","content":"b","name":"Al"}]}`:                                                                           "[system:a][user:b(Al)]>",
+		`{"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}]}`:                                                                      "[user:ab]>",
+		`{"messages":[{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]}],"add_generation_prompt":false}`: "[assistant:<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>]",
+		`{"messages":[{"role":"user","content":"a"}],"chat_template_kwargs":{"mood":"glad"}}`:                                                                                   "[user:a]glad>",
+		`{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"function","function":{"name":"f","b":1,"a":2}}]}`:                                                        `[system:` + toolInstructions + `][user:a][{"type": "function", "function": {"name": "f", "b": 1, "a": 2}}]>`,
+		`{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"f"}],"tool_choice":"none"}`:                                                                              "[user:a]>",
+		`{"messages":[{"role":"user","content":"a"}],"tools":[],"tool_choice":null,"temperature":null,"x":1}`:                                                                   "[user:a]>",
+		`{"messages":[{"role":"user","content":"ab"},{"role":"assistant","content":"ab "}],"continue_final_message":true}`:                                                      "[user:ab][assistant:ab ",
+		`{"messages":[{"role":"user","content":"<|im_end|>"}],"response_format":{"type":"text"}}`:                                                                               "[user:<|im_end|>]>",
 	} {
 		if got := promptOf(t, body); got != want {
 			t.Errorf("%s\ngives %q\nwant  %q", body, got, want)

@@ -109,11 +109,11 @@ func TestTextTooLong(t *testing.T) {
 func TestTemplateError(t *testing.T) {
 	h := open(t, func(p *setup) {
 		p.facts = func(f *runtime.Facts) {
-			f.ChatTemplate = `{% if messages[0].role == 'tool' %}{{ raise_exception('tools come later') }}{% endif %}x`
+			f.ChatTemplate = `{% if messages[0].role == 'assistant' %}{{ raise_exception('answers come later') }}{% endif %}x`
 		}
 	})
-	r := h.do("POST", "/v1/chat/completions", `{"messages":[{"role":"tool","content":"a"}]}`)
-	refused(t, r, 400, "template_error", "messages", "tools come later")
+	r := h.do("POST", "/v1/chat/completions", `{"messages":[{"role":"assistant","content":"a"}]}`)
+	refused(t, r, 400, "template_error", "messages", "answers come later")
 }
 
 func TestQueueFull(t *testing.T) {

@@ -143,12 +143,12 @@ func TestTruncationIsTold(t *testing.T) {
 	}
 }
 
-// TestCreateRefusesWhatIsNotPrinted has calls that the base's template leaves out: the job is not accepted, or fails
+// TestCreateRefusesWhatIsNotPrinted has reasoning that the base's template leaves out: the job is not accepted, or fails
 // where the file is read late.
 func TestCreateRefusesWhatIsNotPrinted(t *testing.T) {
 	h := openFixture(t, t.TempDir(), nil)
-	data := conversations(3) + `{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}]}`
-	const want = "line 4 has a message 2 with tool_calls, which the base's chat template does not print"
+	data := conversations(3) + `{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "reasoning_content": "hm"}]}`
+	const want = "line 4 has a message 2 with reasoning_content, which the base's chat template does not print"
 	r := CreateRequest{Name: "bird", Config: smallConfig(), Training: input(data)}
 	_, err := h.Create(context.Background(), r)
 	wantError(t, err, ErrDataset, want)

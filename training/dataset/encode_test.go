@@ -295,7 +295,9 @@ func TestToolsAndKwargs(t *testing.T) {
 	line := `{"messages": [{"role": "user", "content": "a", "name": "bob"}, {"role": "assistant", "content": "b"}],
 		"tools": [{"x": 1}], "chat_template_kwargs": {"mood": "fine"}}`
 	got, err := encodeLine(t, withTemplate(t, runtimetest.NewModel(), source, false), line)
-	want := "[{'x': 1}]fineuserbob:a<|im_end|>assistant:[b<|im_end|>]"
+	const instructions = "To call a tool, write nothing but this, with its name and a JSON object of its arguments:\n<tool_call>\n" +
+		`{"name": "NAME", "arguments": {ARGUMENTS}}` + "\n</tool_call>\nThe next turn then has what the tool returned."
+	want := "[{'x': 1}]finesystem:" + instructions + "<|im_end|>userbob:a<|im_end|>assistant:[b<|im_end|>]"
 	if err != nil || len(got) != 1 || got[0] != want {
 		t.Errorf("got  %q, error %v\nwant %q", got, err, want)
 	}

@@ -202,15 +202,27 @@ func TestDigitsStay(t *testing.T) {
 	}
 }
 
-// TestWhatIsNotPrintedIsRefused wants no call, tool, reasoning or message to be left out in silence.
+// TestToolsOfAPlainTemplate wants tools, calls and results, which the template does not print, in the generic format, and
+// calls learned in it.
+func TestToolsOfAPlainTemplate(t *testing.T) {
+	line := `{"tools": [{"type": "function", "function": {"name": "f"}}], "messages": [{"role": "user", "content": "q"},
+		{"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": "{\"a\": 1}"}}]},
+		{"role": "tool", "content": "r"}, {"role": "assistant", "content": "a"}]}`
+	const source = `{% for m in messages %}<{{ m.role }}>{{ m.content or '' }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}`
+	got, err := encodeLine(t, withTemplate(t, runtimetest.NewModel(), source, false), line)
+	const call = "<assistant>[<tool_call>\n" + `{"name": "f", "arguments": {"a":1}}` + "\n</tool_call><|im_end|>]"
+	const result = "<user><tool_response>\nr\n</tool_response><|im_end|><assistant>[a<|im_end|>]"
+	if err != nil || len(got) != 1 || !strings.HasPrefix(got[0], "<system>You can call tools.") || !strings.HasSuffix(got[0], "<user>q<|im_end|>"+call+result) {
+		t.Errorf("%q, error %v", got, err)
+	}
+}
+
+// TestWhatIsNotPrintedIsRefused wants no reasoning or message to be left out in silence.
 func TestWhatIsNotPrintedIsRefused(t *testing.T) {
 	const content = `{% for m in messages %}{% if m.role in ['user', 'assistant'] %}<{{ m.role }}>{{ m.content or '' }}<|im_end|>{% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}`
 	const user, answer = `{"role": "user", "content": "q"}`, `{"role": "assistant", "content": "a"}`
 	for name, tc := range map[string]struct{ line, want string }{
-		"tools":     {`{"messages": [` + user + "," + answer + `], "tools": [{"type": "function", "function": {"name": "f"}}]}`, "has tools, which the base's chat template does not print"},
-		"a call":    {`{"messages": [` + user + `, {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}, ` + user + "," + answer + `]}`, "has a message 2 with tool_calls, which"},
 		"reasoning": {`{"messages": [` + user + `, {"role": "assistant", "content": "a", "reasoning_content": "hm"}]}`, "has a message 2 with reasoning_content, which"},
-		"a result":  {`{"messages": [` + user + "," + answer + `, {"role": "tool", "content": "r"}, ` + answer + `]}`, "has a message 3 of the role tool, which"},
 		"a system":  {`{"messages": [{"role": "system", "content": "s"}, ` + user + "," + answer + `]}`, "has a message 1 of the role system, which"},
 	} {
 		_, err := encodeLine(t, withTemplate(t, runtimetest.NewModel(), content, false), tc.line)

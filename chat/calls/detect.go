@@ -1,0 +1,287 @@
+package calls
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+)
+
+// Detect finds a format by what a chat template writes: conversations with a call and without one are rendered, and what
+// the call added to the text is the format.
+
+// The texts that a probe's messages hold, each of which a template writes unchanged or not at all.
+const (
+	ProbeTool   = "lookup_probe"     // the name of the first tool
+	ProbeOther  = "compute_probe"    // of the second
+	ProbeID     = "call00001"        // identifiers of the calls
+	ProbeNextID = "call00002"        //
+	ProbeKey    = "key_probe"        // the arguments of the first call: texts under two keys and a number under the third
+	ProbeValue  = "value probe"      //
+	ProbeKey2   = "second_probe"     //
+	ProbeValue2 = "another probe"    //
+	ProbeKey3   = "third_probe"      //
+	ProbeNumber = "4711"             //
+	ProbeKey4   = "argument_probe"   // the only argument of the second call
+	ProbeValue4 = "fourth probe"     //
+	ProbeSaid   = "content probe"    // what the assistant says
+	ProbeThink  = "reasoning probe"  // what it thinks
+	ProbeResult = "tool result said" // what the tool answers
+)
+
+// Probes are a template's renderings, each "" where it refuses the conversation. All but Prompt end with a turn of the
+// assistant, and all have the two tools.
+type Probes struct {
+	Prompt  string // the user's turn and the opening of the assistant's
+	Said    string // the assistant says ProbeSaid
+	Thought string // the same with ProbeThink as its reasoning
+	One     string // it calls the first tool
+	Two     string // it calls both tools
+	Source  string // of the template, which tells of reasoning that is not written again
+}
+
+// errNoCalls is why a template has no format of calls.
+var errNoCalls = errors.New("the template does not write calls of tools in a way that could be read back")
+
+// Detect returns the format of a template. ends are the texts of the tokens that end an answer. Where it returns an error
+// the format has no calls; its reasoning is detected all the same.
+func Detect(p Probes, ends []string) (Format, error) {
+	f := Format{Think: thinking(p)}
+	one, ok := answerOf(p.One, p.Prompt, ends)
+	if !ok || !strings.Contains(one, ProbeTool) {
+		return f, errNoCalls
+	}
+	if i := strings.Index(one, strings.TrimSpace(f.Think.Close)); f.Think.Close != "" && i >= 0 && i < strings.Index(one, ProbeTool) {
+		one = strings.TrimLeft(one[i+len(strings.TrimSpace(f.Think.Close)):], whiteSpace) // an empty block of reasoning
+	}
+	two, _ := answerOf(p.Two, p.Prompt, ends)
+	if !f.detectJSON(one, two) && !f.detectParameters(one, two) || !f.usable() {
+		return Format{Think: f.Think}, errNoCalls
+	}
+	f.Calls = true
+	f.mark()
+	f.Family = familyOf(&f)
+	return f, nil
+}
+
+// answerOf is what the assistant writes: the text after the prompt, up to what ends the turn.
+func answerOf(text, prompt string, ends []string) (string, bool) {
+	n := 0
+	for n < len(text) && n < len(prompt) && text[n] == prompt[n] {
+		n++
+	}
+	answer := text[n:]
+	if n < len(prompt) {
+		// The prompt's last words, such as an open block of reasoning, are not those of the turn in a history: go back to
+		// where a word begins that both have.
+		if i := strings.LastIndexAny(text[:n], ">]\n"); i >= 0 {
+			answer = text[i+1:]
+		}
+	}
+	last := strings.LastIndex(answer, ProbeValue4)
+	last = max(last, strings.LastIndex(answer, ProbeNumber), strings.LastIndex(answer, ProbeTool), 0)
+	cut := len(answer)
+	for _, end := range ends {
+		if i := strings.Index(answer[last:], end); end != "" && i >= 0 {
+			cut = min(cut, last+i)
+		}
+	}
+	return strings.Trim(answer[:cut], whiteSpace), answer != ""
+}
+
+// knownThinking are the marks of reasoning that templates have which do not write it again.
+var knownThinking = []Pair{
+	{"<think>", "</think>"}, {"[THINK]", "[/THINK]"}, {"<thinking>", "</thinking>"}, {"<seed:think>", "</seed:think>"},
+	{"<reasoning>", "</reasoning>"},
+}
+
+// thinking finds the marks of reasoning.
+func thinking(p Probes) Pair {
+	at, said := strings.Index(p.Thought, ProbeThink), strings.LastIndex(p.Thought, ProbeSaid)
+	if at >= 0 && said > at {
+		before, after := p.Thought[:at], p.Thought[at+len(ProbeThink):said]
+		open, end := lastTag(before), strings.TrimSpace(after)
+		if open != "" && end != "" {
+			return Pair{open, end}
+		}
+	}
+	for _, known := range knownThinking {
+		if strings.Contains(p.Source, known.Close) {
+			return known
+		}
+	}
+	return Pair{}
+}
+
+// lastTag is the tag, in angle or square brackets, that a text ends with.
+func lastTag(s string) string {
+	s = strings.TrimRight(s, whiteSpace)
+	for _, brackets := range []string{"<>", "[]"} {
+		if strings.HasSuffix(s, brackets[1:]) {
+			return s[max(strings.LastIndex(s, brackets[:1]), 0):]
+		}
+	}
+	return ""
+}
+
+// detectJSON finds a format whose arguments are a JSON object.
+func (f *Format) detectJSON(one, two string) bool {
+	at := strings.Index(one, ProbeTool)
+	from, to := jsonObject(one, at+len(ProbeTool), ProbeKey)
+	if from < 0 {
+		return false
+	}
+	begin, finish := one[:at], one[to:]
+	f.Middle = one[at+len(ProbeTool) : from]
+	second := strings.Index(two, ProbeOther)
+	if second < 0 {
+		f.Begin, f.Finish = identified(begin), identified(finish)
+		return true
+	}
+	_, end := jsonObject(two, strings.Index(two, ProbeTool)+len(ProbeTool), ProbeKey)
+	if end < 0 || end > second {
+		return false
+	}
+	f.divide(begin, identified(finish), identified(two[end:second]))
+	return true
+}
+
+// divide tells what stands around each call from what stands around all of them. begin is what stands before the first
+// call, finish after the last, between between two.
+func (f *Format) divide(begin, finish, between string) {
+	f.Parallel = true
+	f.Finish = commonPrefix(finish, between)
+	f.Section.Close, between = finish[len(f.Finish):], between[len(f.Finish):]
+	f.Begin = commonSuffix(begin, between)
+	f.Section.Open, f.Separator = begin[:len(begin)-len(f.Begin)], between[:len(between)-len(f.Begin)]
+}
+
+// commonPrefix is what two texts begin with, without a tag of which they share only a piece.
+func commonPrefix(a, b string) string {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	s := a[:n]
+	if i := strings.LastIndexByte(s, '<'); i > strings.LastIndexByte(s, '>') && (n < len(a) || n < len(b)) {
+		s = s[:i]
+	}
+	return s
+}
+
+// commonSuffix is what two texts end with, without a tag of which they share only a piece.
+func commonSuffix(a, b string) string {
+	n := 0
+	for n < len(a) && n < len(b) && a[len(a)-1-n] == b[len(b)-1-n] {
+		n++
+	}
+	s := a[len(a)-n:]
+	open, end := strings.IndexByte(s, '<'), strings.IndexByte(s, '>')
+	if end >= 0 && (open < 0 || end < open) && (n < len(a) || n < len(b)) {
+		s = s[end+1:]
+	}
+	return s
+}
+
+// identified puts the hole for identifiers in the place of a probe's.
+func identified(s string) string {
+	return strings.NewReplacer(ProbeID, string(idHole), ProbeNextID, string(idHole)).Replace(s)
+}
+
+// jsonObject finds the object that has a key, after a place.
+func jsonObject(s string, after int, key string) (from, to int) {
+	for i := max(after, 0); i < len(s); i++ {
+		if s[i] != '{' {
+			continue
+		}
+		d := json.NewDecoder(strings.NewReader(s[i:]))
+		var object map[string]json.RawMessage
+		if d.Decode(&object) == nil && object[key] != nil {
+			return i, i + int(d.InputOffset())
+		}
+	}
+	return -1, -1
+}
+
+// detectParameters finds a format that writes arguments one by one.
+func (f *Format) detectParameters(one, two string) bool {
+	places := make([]int, 0, 7)
+	end := 0
+	for _, mark := range []string{ProbeTool, ProbeKey, ProbeValue, ProbeKey2, ProbeValue2, ProbeKey3, ProbeNumber} {
+		i := strings.Index(one[end:], mark)
+		if i < 0 {
+			return false
+		}
+		places = append(places, end+i)
+		end += i + len(mark)
+	}
+	gap := func(i int, mark string) string { return one[places[i]+len(mark) : places[i+1]] }
+	head, middle, between, tail := gap(0, ProbeTool), gap(1, ProbeKey), gap(2, ProbeValue), one[end:]
+	if gap(3, ProbeKey2) != middle || gap(5, ProbeKey3) != middle || gap(4, ProbeValue2) != between {
+		return false // texts and numbers are not written alike
+	}
+	// What follows a value is what follows the last one too; what precedes a name is what precedes the first one too.
+	p := &Parameters{Middle: middle, Close: commonPrefix(between, tail)}
+	between, tail = between[len(p.Close):], tail[len(p.Close):]
+	p.Open = commonSuffix(head, between)
+	p.Separator = between[:len(between)-len(p.Open)]
+	f.Parameters, f.Middle = p, head[:len(head)-len(p.Open)]
+	begin := one[:places[0]]
+	first, second := strings.Index(two, ProbeNumber), strings.Index(two, ProbeOther)
+	if second < 0 || first < 0 || first > second {
+		f.Begin, f.Finish = begin, tail
+		return true
+	}
+	after := two[first+len(ProbeNumber) : second]
+	if !strings.HasPrefix(after, p.Close) {
+		return false
+	}
+	f.divide(begin, tail, after[len(p.Close):])
+	return true
+}
+
+// usable reports whether answers in the format can be divided again.
+func (f *Format) usable() bool {
+	if nameLength(f.Middle) > 0 || f.Middle == "" || f.opening() == "" || strings.Contains(f.opening(), ProbeID) {
+		return false
+	}
+	if p := f.Parameters; p != nil {
+		return strings.TrimSpace(p.Middle) != "" && strings.TrimSpace(p.Close) != "" && strings.TrimSpace(f.Finish) != ""
+	}
+	texts := []string{f.Section.Open, f.Section.Close, f.Begin, f.Middle, f.Finish, f.Separator}
+	return !slices.ContainsFunc(texts, func(s string) bool {
+		return strings.Contains(s, "probe") || strings.Contains(s, ProbeNumber)
+	})
+}
+
+// families are the formats that are known by name, by what their calls begin with.
+var families = []struct {
+	name  string
+	match func(f *Format) bool
+}{
+	{"qwen-coder", func(f *Format) bool {
+		return f.Parameters != nil && strings.HasPrefix(f.Begin, "<tool_call>\n<function=")
+	}},
+	{"glm", func(f *Format) bool { return f.Parameters != nil && strings.Contains(f.Parameters.Open, "<arg_key>") }},
+	{"hermes", func(f *Format) bool {
+		return f.Parameters == nil && strings.HasPrefix(f.Begin, "<tool_call>\n{\"name\"")
+	}},
+	{"granite", func(f *Format) bool { return strings.HasPrefix(f.opening(), "<|tool_call|>") }},
+	{"mistral", func(f *Format) bool { return strings.HasPrefix(f.opening(), "[TOOL_CALLS]") }},
+	{"deepseek", func(f *Format) bool { return strings.Contains(f.opening(), "tool▁call") }},
+	{"functionary", func(f *Format) bool { return strings.HasPrefix(f.Begin, "<function=") }},
+	{"llama-3", func(f *Format) bool { return strings.Contains(f.Middle, `"parameters": `) }},
+	{"json", func(f *Format) bool {
+		return f.Parameters == nil && f.Marker == "" && strings.HasPrefix(strings.TrimLeft(f.opening(), "["), "{")
+	}},
+}
+
+// familyOf is the name of a format, "" where it has none.
+func familyOf(f *Format) string {
+	for _, family := range families {
+		if family.match(f) {
+			return family.name
+		}
+	}
+	return ""
+}

@@ -1,0 +1,113 @@
+package calls
+
+import (
+	"strings"
+)
+
+// Format is how a model writes calls and reasoning into its answers. An answer is
+//
+//	[Think.Open reasoning Think.Close] [text] [Section.Open call (Separator call)* Section.Close]
+//
+// and a call is Begin, the tool's name, Middle, the arguments, Finish. The arguments are a JSON object, or parameters
+// one after the other. White space in these texts stands for any white space when an answer is read. The zero value has
+// neither calls nor reasoning. A Format never changes.
+type Format struct {
+	// Family is the name by which the format is known, "" where it is none of those of the table.
+	Family string
+	// Think is what stands around reasoning; empty: there is none.
+	Think Pair
+
+	// Calls says that there are calls: the fields below mean something.
+	Calls bool
+	// Marker is what begins a call after text, and what no text contains. "": a call stands at the beginning of an answer
+	// or nowhere.
+	Marker     string
+	Section    Pair
+	Begin      string
+	Middle     string
+	Finish     string
+	Separator  string
+	Parallel   bool        // an answer may have several calls
+	Parameters *Parameters // nil: the arguments are a JSON object
+}
+
+// Pair is what stands before something and after it.
+type Pair struct{ Open, Close string }
+
+// Parameters is how arguments are written one by one: each is Open, its name, Middle, its value, Close. A value that is
+// no text is JSON; a text is written as it is.
+type Parameters struct {
+	Open, Middle, Close string
+	Separator           string // between two of them
+}
+
+// idHole stands, in the texts of a Format, for the identifier that a model gives a call: nine letters and digits.
+const (
+	idHole   = '\x00'
+	idLength = 9
+)
+
+// opening is what the first call of an answer begins with.
+func (f *Format) opening() string { return f.Section.Open + f.Begin }
+
+// mark sets what tells calls from text: the tag that they begin with, where there is one.
+func (f *Format) mark() {
+	f.Marker = ""
+	opening := strings.TrimLeft(f.opening(), " \n")
+	switch {
+	case strings.HasPrefix(opening, "<"):
+		f.Marker = opening[:strings.IndexByte(opening, '>')+1]
+		if strings.HasPrefix(f.Marker, "<function=") || f.Marker == "" { // the name is within the tag
+			f.Marker = opening
+		}
+	case len(opening) > 1 && opening[0] == '[' && opening[1] >= 'A' && opening[1] <= 'Z':
+		f.Marker = opening[:strings.IndexByte(opening, ']')+1]
+	}
+}
+
+// Generic is the format for models whose template prints no tools: they are told it in words (Describe).
+func Generic() Format {
+	return Format{
+		Family: "generic", Calls: true, Marker: "<tool_call>", Begin: "<tool_call>\n{\"name\": \"", Middle: `", "arguments": `,
+		Finish: "}\n</tool_call>", Separator: "\n", Parallel: true,
+	}
+}
+
+// Written is a call as it is printed.
+type Written struct {
+	ID        string
+	Name      string
+	Arguments string // JSON text of an object
+}
+
+// Print writes calls, which have the format's Parameters nil.
+func (f *Format) Print(list []Written) string {
+	var b strings.Builder
+	b.WriteString(f.Section.Open)
+	for i, c := range list {
+		if i > 0 {
+			b.WriteString(f.Separator)
+		}
+		b.WriteString(f.Begin + c.Name + f.Middle)
+		b.WriteString(c.Arguments)
+		b.WriteString(f.Finish)
+	}
+	b.WriteString(f.Section.Close)
+	return strings.ReplaceAll(b.String(), string(idHole), "call00001")
+}
+
+// Describe tells a model in words how to call tools, and which there are, for a template that does not. list has the
+// tools as JSON, as OpenAI's API has them; none: the template prints them. The result begins and ends without white space.
+func (f *Format) Describe(list []string) string {
+	var b strings.Builder
+	if len(list) > 0 {
+		b.WriteString("You can call tools. Each line describes one of them as JSON:\n" + strings.Join(list, "\n") + "\n\n")
+	}
+	b.WriteString("To call a tool, write nothing but this, with its name and a JSON object of its arguments:\n")
+	b.WriteString(f.Print([]Written{{Name: "NAME", Arguments: "{ARGUMENTS}"}}))
+	b.WriteString("\nThe next turn then has what the tool returned.")
+	return b.String()
+}
+
+// Result writes what a tool returned, for a template that does not print it.
+func Result(text string) string { return "<tool_response>\n" + text + "\n</tool_response>" }
