@@ -64,6 +64,7 @@ func NewTemplate(m runtime.Model, source string, log func(string)) *Template {
 	}
 	t.choose(source, log)
 	t.format.detect(source, ends)
+	t.format.setMarkers(m)
 	return t
 }
 
@@ -129,6 +130,7 @@ func (t *Template) toolTemplate(f *runtime.Facts, ends []string, log func(string
 	}
 	t.tools, t.toolSource = &format{render: r, dialect: dialectOf(r)}, f.ToolTemplate
 	t.tools.detect(t.toolSource, ends)
+	t.tools.setMarkers(t.model)
 }
 
 // AllowSpecialInContent makes control tokens in clients' messages count as control tokens. It must be called before the

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/lorikeet-ai/lorikeet/chat/calls"
@@ -16,17 +17,37 @@ import (
 
 // tooling is what a template does with tools.
 type tooling struct {
-	calls          calls.Format // how the model writes calls and reasoning
-	generic        bool         // calls are in the generic format: that of the template is none that can be read
-	withoutTools   bool         // the template does not print tools: they are described in the system's turn
-	withoutCalls   bool         // it does not print calls: they are put into the contents of messages
-	withoutResults bool         // it does not print what tools return: that is put into turns of the user
-	withoutSystem  bool         // it has no turn of the system: descriptions go into the first turn
+	markers        []runtime.Token // control tokens in the texts of calls
+	calls          calls.Format    // how the model writes calls and reasoning
+	generic        bool            // calls are in the generic format: that of the template is none that can be read
+	withoutTools   bool            // the template does not print tools: they are described in the system's turn
+	withoutCalls   bool            // it does not print calls: they are put into the contents of messages
+	withoutResults bool            // it does not print what tools return: that is put into turns of the user
+	withoutSystem  bool            // it has no turn of the system: descriptions go into the first turn
 }
 
 // Format returns how answers to a conversation are written; tools says whether the conversation has any. The caller must
 // not change it.
 func (t *Template) Format(tools bool) *calls.Format { return &t.formatFor(tools).calls }
+
+// Markers returns the control tokens that the format of a conversation's answers has in it. The caller must not change
+// them.
+func (t *Template) Markers(tools bool) []runtime.Token { return t.formatFor(tools).markers }
+
+// setMarkers finds them.
+func (f *format) setMarkers(m runtime.Model) {
+	for _, text := range f.calls.Texts() {
+		tokens, err := m.Tokenize(text, false, true)
+		if err != nil {
+			continue // it has none then
+		}
+		for _, token := range tokens {
+			if len(m.Piece(token, false)) == 0 && len(m.Piece(token, true)) > 0 && !slices.Contains(f.markers, token) {
+				f.markers = append(f.markers, token)
+			}
+		}
+	}
+}
 
 // GenericTools says what of tools the chat template does not do, so that the generic format is used for it; "" where it
 // does all of it.

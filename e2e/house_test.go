@@ -32,7 +32,7 @@ var arrows = map[string][]string{
 	"adapters/merge":      {"adapters/peft", "quant", "runtime"},
 	"adapters/peft":       {"quant", "quant/safetensors", "runtime"},
 	"chat":                {"chat/calls", "runtime"},
-	"chat/calls":          {},
+	"chat/calls":          {"grammar"},
 	"grammar":             {},
 	"responses":           {},
 	"tenants":             {},

@@ -17,7 +17,7 @@ type Composer struct {
 	texts   int
 }
 
-// Define adds a rule. The names of the caller's rules have no digits.
+// Define adds a rule. Its name begins with none of those that the Composer gives: v1, t1 and so on, or a rule of JSON.
 func (c *Composer) Define(name, body string) { fmt.Fprintf(&c.rules, "%s ::= %s\n", name, body) }
 
 // Schema adds the rules of the values that are valid under a JSON schema, and returns the name of the one for a whole
@@ -72,6 +72,25 @@ func (c *Composer) TextWithout(marker string) string {
 			}
 		}
 		c.Define(name(matched), "( "+strings.Join(choices, " | ")+" )?")
+	}
+	return name(0)
+}
+
+// TextNotBeginning adds the rules of all texts that do not begin with a marker, white space before it left out, and returns
+// the name of the one for a whole text.
+func (c *Composer) TextNotBeginning(marker string) string {
+	c.texts++
+	name := func(matched int) string { return fmt.Sprintf("t%d-%d", c.texts, matched) }
+	runes := []rune(strings.TrimLeft(marker, " \t\r\n"))
+	for matched, r := range runes {
+		class, same := "[^"+classOf(r)+"] .*", ""
+		if matched == 0 {
+			class, same = "[^"+classOf(r)+` \t\r\n] .*`, ` | [ \t\r\n] `+name(0)
+		}
+		if matched+1 < len(runes) {
+			same += " | [" + classOf(r) + "] " + name(matched+1)
+		}
+		c.Define(name(matched), "( "+class+same+" )?")
 	}
 	return name(0)
 }

@@ -12,16 +12,22 @@ import (
 
 // Defines values for FinishReason.
 const (
-	Length FinishReason = "length"
-	Stop   FinishReason = "stop"
+	FunctionCall FinishReason = "function_call"
+	Length       FinishReason = "length"
+	Stop         FinishReason = "stop"
+	ToolCalls    FinishReason = "tool_calls"
 )
 
 // Valid indicates whether the value is a known member of the FinishReason enum.
 func (e FinishReason) Valid() bool {
 	switch e {
+	case FunctionCall:
+		return true
 	case Length:
 		return true
 	case Stop:
+		return true
+	case ToolCalls:
 		return true
 	default:
 		return false
@@ -234,11 +240,21 @@ type AssistantMessage struct {
 	// Role Always assistant.
 	Role string `json:"role"`
 
-	// Content The answer.
-	Content string `json:"content"`
+	// Content The answer; null where it is calls alone.
+	Content *string `json:"content"`
 
 	// Refusal Always null.
 	Refusal *string `json:"refusal"`
+
+	// ReasoningContent What the model thought before it answered, where it writes it down.
+	ReasoningContent *string `json:"reasoning_content,omitempty"`
+
+	// ToolCalls The calls that the model makes.
+	ToolCalls *[]ToolCall `json:"tool_calls,omitempty"`
+
+	// FunctionCall The call, where the request has functions in place of tools.
+	// Deprecated: this property has been marked as deprecated upstream, but no `x-deprecated-reason` was set
+	FunctionCall *CalledFunction `json:"function_call,omitempty"`
 }
 
 // BadLine defines model for BadLine.
@@ -250,6 +266,15 @@ type BadLine struct {
 	Reason string `json:"reason"`
 }
 
+// CalledFunction defines model for CalledFunction.
+type CalledFunction struct {
+	// Name The function.
+	Name string `json:"name"`
+
+	// Arguments JSON text of an object. Of an answer that max_tokens cut off it may be a beginning.
+	Arguments string `json:"arguments"`
+}
+
 // ChatChoice defines model for ChatChoice.
 type ChatChoice struct {
 	// Index From 0 to n - 1.
@@ -257,7 +282,7 @@ type ChatChoice struct {
 	Message  AssistantMessage `json:"message"`
 	Logprobs *ChatLogprobs    `json:"logprobs"`
 
-	// FinishReason stop - the model ended, or a stop text was met; length - max_tokens or the context ran out.
+	// FinishReason stop - the model ended, or a stop text was met; length - max_tokens or the context ran out; tool_calls, function_call - it ended with calls.
 	FinishReason FinishReason `json:"finish_reason"`
 }
 
@@ -327,11 +352,22 @@ type ChatCompletionRequest struct {
 	// AddGenerationPrompt End the rendered conversation with the opening of the assistant's turn.
 	AddGenerationPrompt *bool `json:"add_generation_prompt,omitempty"`
 
+	// Audio Refused where it is given.
+	Audio json.RawMessage `json:"audio,omitempty"`
+
 	// ChatTemplateKwargs Further variables for the chat template, such as `enable_thinking`.
 	ChatTemplateKwargs map[string]json.RawMessage `json:"chat_template_kwargs,omitempty"`
 
 	// ContinueFinalMessage The answer goes on with the last message, which must be the assistant's, instead of beginning one. It says only what comes after it. It needs add_generation_prompt to be false or absent.
 	ContinueFinalMessage *bool `json:"continue_final_message,omitempty"`
+
+	// FunctionCall An older form of tool_choice: auto, none, or an object with the name of the function to call.
+	// Deprecated: this property has been marked as deprecated upstream, but no `x-deprecated-reason` was set
+	FunctionCall json.RawMessage `json:"function_call,omitempty"`
+
+	// Functions An older form of tools. The answer then has `function_call`.
+	// Deprecated: this property has been marked as deprecated upstream, but no `x-deprecated-reason` was set
+	Functions json.RawMessage `json:"functions,omitempty"`
 
 	// Logprobs Give the log-probability of each token of the answer, before temperature and filters.
 	Logprobs *bool `json:"logprobs,omitempty"`
@@ -345,10 +381,19 @@ type ChatCompletionRequest struct {
 	// Messages The conversation so far, oldest first.
 	Messages []json.RawMessage `json:"messages"`
 
-	// ToolChoice `none` keeps the tools from the template. No call can be forced: other values are refused.
+	// Modalities Answers are text; other forms are refused.
+	Modalities json.RawMessage `json:"modalities,omitempty"`
+
+	// ParallelToolCalls Whether an answer may have several calls, where the model's format has a way to write them.
+	ParallelToolCalls *bool `json:"parallel_tool_calls,omitempty"`
+
+	// ReasoningEffort How much the model is to think, a variable of the chat template; models differ in what they know.
+	ReasoningEffort *string `json:"reasoning_effort,omitempty"`
+
+	// ToolChoice none - the model is told of no tools; auto - it may call them; required - it must call one; or an object that names the one that it must call, or those that it may (`allowed_tools`).
 	ToolChoice json.RawMessage `json:"tool_choice,omitempty"`
 
-	// Tools Tools in OpenAI's shape, handed to the chat template. Calls in the answer stay text.
+	// Tools Functions that the model may call. They reach it in its own format, which is found from its chat template; where that prints none they are described in the system's turn. Arguments of calls are held to `parameters`: with `strict`, or where a call is forced, a keyword that cannot be enforced is refused, and elsewhere such a function's arguments are any object.
 	Tools json.RawMessage `json:"tools,omitempty"`
 
 	// TopLogprobs With logprobs, how many of the most likely tokens to give at each place.
@@ -364,7 +409,7 @@ type ChatLogprobs struct {
 	Refusal *struct{} `json:"refusal"`
 }
 
-// ChatMessage One turn. Fields besides these, such as name or tool_calls, reach the chat template as they are.
+// ChatMessage One turn. Fields besides these, such as name, tool_calls, tool_call_id or reasoning_content, reach the chat template as they are, but for the arguments of calls: templates that expect an object get one. What of calls, and of the results that tools give, the template does not print is put into the messages' texts.
 type ChatMessage struct {
 	// Content The text, or parts of type `text`, which are joined. Images and audio are refused.
 	Content json.RawMessage `json:"content,omitempty"`
@@ -380,17 +425,42 @@ type ChatTemplate struct {
 
 	// FallbackReason Why it does not.
 	FallbackReason *string `json:"fallback_reason"`
+
+	// ToolFormat The format of calls: hermes, qwen-coder, llama-3, mistral and others; generic, or empty for one that has no name here.
+	ToolFormat string `json:"tool_format"`
+
+	// GenericTools What of tools the template does not do, so that a generic format is used for it; null: nothing.
+	GenericTools *string `json:"generic_tools"`
+
+	// Reasoning Whether the model writes reasoning in a way that is told from its answers.
+	Reasoning bool `json:"reasoning"`
 }
 
 // ChunkChoice defines model for ChunkChoice.
 type ChunkChoice struct {
 	// Delta The role in the first chunk of a choice, then text, and nothing in the chunk that ends it.
 	Delta struct {
-		// Content The next piece of the answer.
+		// Content The next piece of the answer; null in the first chunk where there are tools.
 		Content *string `json:"content,omitempty"`
+
+		// FunctionCall The same where the request has functions in place of tools.
+		// Deprecated: this property has been marked as deprecated upstream, but no `x-deprecated-reason` was set
+		FunctionCall *struct {
+			// Arguments The next piece of the arguments.
+			Arguments *string `json:"arguments,omitempty"`
+
+			// Name The function, in the first delta.
+			Name *string `json:"name,omitempty"`
+		} `json:"function_call,omitempty"`
+
+		// ReasoningContent The next piece of what the model thinks.
+		ReasoningContent *string `json:"reasoning_content,omitempty"`
 
 		// Role Always assistant.
 		Role *string `json:"role,omitempty"`
+
+		// ToolCalls A call begins, with its name, or its arguments go on.
+		ToolCalls *[]ToolCallDelta `json:"tool_calls,omitempty"`
 	} `json:"delta"`
 
 	// FinishReason In the chunk that ends the choice; null before.
@@ -940,8 +1010,23 @@ type FineTuningSupervised struct {
 	Hyperparameters FineTunedWith `json:"hyperparameters"`
 }
 
-// FinishReason stop - the model ended, or a stop text was met; length - max_tokens or the context ran out.
+// FinishReason stop - the model ended, or a stop text was met; length - max_tokens or the context ran out; tool_calls, function_call - it ended with calls.
 type FinishReason string
+
+// Function defines model for Function.
+type Function struct {
+	// Description What it is for; the model reads it.
+	Description *string `json:"description,omitempty"`
+
+	// Name What calls name.
+	Name string `json:"name"`
+
+	// Parameters A JSON schema of an object, the arguments; absent: there are none.
+	Parameters *map[string]interface{} `json:"parameters,omitempty"`
+
+	// Strict Refuse a schema that cannot be enforced.
+	Strict *bool `json:"strict,omitempty"`
+}
 
 // GenerationParameters The fields that both completion endpoints take.
 type GenerationParameters struct {
@@ -2087,6 +2172,66 @@ type Tokens struct {
 
 	// MaxModelLen Tokens that prompt and answer may have together.
 	MaxModelLen int `json:"max_model_len"`
+}
+
+// Tool defines model for Tool.
+type Tool struct {
+	Function Function `json:"function"`
+
+	// Type Functions are supported.
+	Type string `json:"type"`
+}
+
+// ToolCall defines model for ToolCall.
+type ToolCall struct {
+	// Id Names the call; the turn with what the tool returned has it as tool_call_id.
+	Id string `json:"id"`
+
+	// Type Always function.
+	Type     string         `json:"type"`
+	Function CalledFunction `json:"function"`
+}
+
+// ToolCallDelta defines model for ToolCallDelta.
+type ToolCallDelta struct {
+	// Function What the delta says of the call.
+	Function struct {
+		// Arguments The next piece of the arguments, JSON text.
+		Arguments string `json:"arguments"`
+
+		// Name The function, in its first delta.
+		Name *string `json:"name,omitempty"`
+	} `json:"function"`
+
+	// Id Its name, in its first delta.
+	Id *string `json:"id,omitempty"`
+
+	// Index Which call of the answer, from 0.
+	Index int `json:"index"`
+
+	// Type In its first delta.
+	Type *string `json:"type,omitempty"`
+}
+
+// ToolChoice defines model for ToolChoice.
+type ToolChoice struct {
+	// AllowedTools With `allowed_tools`, those that may be called. The model is told of all tools.
+	AllowedTools *struct {
+		// Mode Whether it must call one of them.
+		Mode string `json:"mode"`
+
+		// Tools Objects such as {"type": "function", "function": {"name": "f"}}.
+		Tools []map[string]interface{} `json:"tools"`
+	} `json:"allowed_tools,omitempty"`
+
+	// Function With `function`, the one to call.
+	Function *struct {
+		// Name Its name.
+		Name string `json:"name"`
+	} `json:"function,omitempty"`
+
+	// Type What the object says.
+	Type string `json:"type"`
 }
 
 // TopLogprob defines model for TopLogprob.

@@ -19,7 +19,9 @@ type Request struct {
 	// prompt may then fill the context.
 	PromptOnly bool
 	// Pooling, where set, asks for the prompt's embedding. It implies PromptOnly.
-	Pooling  Pooling
+	Pooling Pooling
+	// Shown are the control tokens whose texts are part of the answer's; those of all others are not.
+	Shown    []Token
 	NoReuse  bool // neither read nor leave a cached prefix
 	Deadline time.Time
 }

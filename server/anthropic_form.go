@@ -70,7 +70,7 @@ func (f *messageForm) message() openapi.Message {
 func stopReason(finish openapi.FinishReason, stop string) (reason, sequence *string) {
 	word := "end_turn"
 	switch {
-	case finish == finishCalls:
+	case finish == openapi.ToolCalls:
 		word = "tool_use"
 	case string(finish) == string(runtime.FinishLength):
 		word = "max_tokens"

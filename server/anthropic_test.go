@@ -189,7 +189,7 @@ func parts() []part {
 		p(calls.Reasoning, "hm", 0, "", ""), p(calls.Reasoning, ", so", 0, "", ""), p(calls.Text, "I ", 0, "", ""), p(calls.Text, "look", 0, "", ""),
 		p(calls.Call, "", 0, "weather", "call_1"), p(calls.Arguments, `{"city":`, 0, "", ""), p(calls.Arguments, `"Köln"}`, 0, "", ""), p(calls.Done, "", 0, "", ""),
 		p(calls.Call, "", 1, "time", "call_2"), p(calls.Arguments, `{}`, 1, "", ""), p(calls.Done, "", 1, "", ""),
-		{Part: calls.Part{Kind: calls.End}, finish: finishCalls},
+		{Part: calls.Part{Kind: calls.End}, finish: openapi.ToolCalls},
 	}
 }
 
@@ -205,7 +205,7 @@ func written(f form, r *reply, list []part) string {
 // wholeChoice is the answer of parts as a choice.
 func wholeChoice() choice {
 	return choice{
-		text: "I look", reasoning: "hm, so", finish: finishCalls,
+		text: "I look", reasoning: "hm, so", finish: openapi.ToolCalls,
 		calls: []call{{"call_1", "weather", `{"city":"Köln"}`}, {"call_2", "time", "{}"}},
 	}
 }

@@ -76,7 +76,8 @@ func BenchmarkDecode(b *testing.B) {
 
 // BenchmarkChunk is what one token of a stream costs besides sending it.
 func BenchmarkChunk(b *testing.B) {
-	r := &reply{form: &chatForm{top: -1}, id: newID("chatcmpl-"), model: &model{name: "fake", label: openapi.AnsweredBy("null")}}
+	r := &reply{generation: generation{top: -1}, id: newID("chatcmpl-"), model: &model{name: "fake", label: openapi.AnsweredBy("null")}}
+	r.form = &chatForm{reply: r}
 	e := &streamWriter{reply: r, readers: make([]partReader, 1), opened: []bool{true}}
 	e.buf = r.begin(e.buf, r)
 	it := item{event: runtime.Event{Text: " word"}}

@@ -1,6 +1,9 @@
 package server
 
 import (
+	"fmt"
+	"strconv"
+
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/lorikeet-ai/lorikeet/chat/calls"
@@ -32,7 +35,7 @@ func (s *Server) chatReply(who caller, body []byte) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.id, r.form = newID("chatcmpl-"), &chatForm{chunks{object: "chat.completion.chunk"}, s, r.top}
+	r.id, r.form = newID("chatcmpl-"), &chatForm{chunks{object: "chat.completion.chunk"}, s, r}
 	return r, nil
 }
 
@@ -47,6 +50,9 @@ func (s *Server) chat(who caller, req *openapi.ChatCompletionRequest) (*reply, e
 	if q.options, err = templateOptions(req, q.messages); err != nil {
 		return nil, err
 	}
+	if q.tools, err = toolUseOf(req); err != nil {
+		return nil, err
+	}
 	if q.generation, err = newGeneration(&req.GenerationParameters); err != nil {
 		return nil, err
 	}
@@ -59,17 +65,34 @@ func (s *Server) chat(who caller, req *openapi.ChatCompletionRequest) (*reply, e
 	case top > 0:
 		check.refuse(codeValue, "top_logprobs", "needs logprobs to be true")
 	}
+	check.modalities(req)
 	if check.err != nil {
 		return nil, check.err
 	}
+	q.schema, q.schemaParam = answerSchema(req.ResponseFormat)
 	return s.converse(who, &q, &req.GenerationParameters)
+}
+
+// modalities refuses answers in other forms than text.
+func (c *checker) modalities(r *openapi.ChatCompletionRequest) {
+	for i, m := range c.texts("modalities", r.Modalities, 8, 64) {
+		if m != "text" {
+			c.refuse(codeUnsupported, fmt.Sprintf("modalities[%d]", i), "is %q: this server answers in text", m)
+		}
+	}
+	if jsonvalue.Kind(r.Audio) != "null" {
+		c.refuse(codeUnsupported, "audio", "is not supported: this server answers in text")
+	}
+	if r.ReasoningEffort != nil && len(*r.ReasoningEffort) > 64 {
+		c.refuse(codeValue, "reasoning_effort", "has %d bytes, at most 64 are read", len(*r.ReasoningEffort))
+	}
 }
 
 // chatForm writes chat completions.
 type chatForm struct {
 	chunks
 	server *Server
-	top    int // -1: no logprobs
+	reply  *reply
 }
 
 func (f *chatForm) whole(r *reply, choices []choice) any {
@@ -78,9 +101,7 @@ func (f *chatForm) whole(r *reply, choices []choice) any {
 		Adapter: r.label(), Choices: make([]openapi.ChatChoice, len(choices)), Usage: r.usage(), Timings: r.timings(),
 	}
 	for i, c := range choices {
-		out.Choices[i] = openapi.ChatChoice{
-			Index: i, Message: openapi.AssistantMessage{Role: "assistant", Content: c.text}, FinishReason: c.finish,
-		}
+		out.Choices[i] = openapi.ChatChoice{Index: i, Message: assistantMessage(r, c), FinishReason: f.finishReason(r, c.finish)}
 		if r.top >= 0 {
 			out.Choices[i].Logprobs = f.server.chatLogprobs(c.tokens)
 		}
@@ -88,26 +109,98 @@ func (f *chatForm) whole(r *reply, choices []choice) any {
 	return out
 }
 
+// finishReason is that of a choice, by the older name where the request had older names.
+func (f *chatForm) finishReason(r *reply, finish openapi.FinishReason) openapi.FinishReason {
+	if r.legacyCalls && finish == openapi.ToolCalls {
+		return openapi.FunctionCall
+	}
+	return finish
+}
+
+// assistantMessage is a choice as a message.
+func assistantMessage(r *reply, c choice) openapi.AssistantMessage {
+	m := openapi.AssistantMessage{Role: "assistant", Content: &c.text}
+	if c.reasoning != "" {
+		m.ReasoningContent = &c.reasoning
+	}
+	if len(c.calls) == 0 {
+		return m
+	}
+	if c.text == "" {
+		m.Content = nil
+	}
+	if r.legacyCalls {
+		m.FunctionCall = &openapi.CalledFunction{Name: c.calls[0].name, Arguments: c.calls[0].arguments}
+		return m
+	}
+	list := make([]openapi.ToolCall, len(c.calls))
+	for i, one := range c.calls {
+		list[i] = openapi.ToolCall{
+			Id: one.id, Type: "function", Function: openapi.CalledFunction{Name: one.name, Arguments: one.arguments},
+		}
+	}
+	m.ToolCalls = &list
+	return m
+}
+
 func (f *chatForm) open(b []byte, i int) []byte {
-	b = append(f.chunk(b, i), `,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}`...)
-	return append(b, f.tail...)
+	content := `""`
+	if f.reply.tooled {
+		content = "null" // of an answer that calls tools there may be none
+	}
+	b = append(append(f.chunk(b, i), `,"delta":{"role":"assistant","content":`...), content...)
+	return append(append(b, `},"logprobs":null,"finish_reason":null}`...), f.tail...)
 }
 
 func (f *chatForm) part(b []byte, i int, p part) []byte {
-	switch {
-	case p.Kind == calls.End:
-		b = append(f.chunk(b, i), `,"delta":{},"logprobs":null,"finish_reason":`...)
-		b = append(jsonvalue.AppendString(b, string(p.finish)), '}')
+	start := len(b)
+	b = append(f.chunk(b, i), `,"delta":`...)
+	switch p.Kind {
+	case calls.Text:
+		if p.Text == "" && f.reply.top < 0 {
+			return b[:start]
+		}
+		b = jsonvalue.AppendString(append(b, `{"content":`...), p.Text)
+	case calls.Reasoning:
+		b = jsonvalue.AppendString(append(b, `{"reasoning_content":`...), p.Text)
+	case calls.Call:
+		b = f.call(b, p)
+	case calls.Arguments:
+		b = f.arguments(b, p)
+	case calls.Done:
+		return b[:start]
+	case calls.End:
+		b = append(b, `{},"logprobs":null,"finish_reason":`...)
+		b = append(jsonvalue.AppendString(b, string(f.finishReason(f.reply, p.finish))), '}')
 		return append(b, f.tail...)
-	case p.Text == "" && f.top < 0:
-		return b
 	}
-	b = jsonvalue.AppendString(append(f.chunk(b, i), `,"delta":{"content":`...), p.Text)
 	b = append(b, `},"logprobs":`...)
-	if f.top >= 0 {
+	if f.reply.top >= 0 && p.Kind == calls.Text {
 		b = appendJSON(b, f.server.chatLogprobs(p.tokens))
 	} else {
 		b = append(b, "null"...)
 	}
 	return append(append(b, `,"finish_reason":null}`...), f.tail...)
+}
+
+// call appends a delta, but its end, that begins a call.
+func (f *chatForm) call(b []byte, p part) []byte {
+	if f.reply.legacyCalls {
+		b = jsonvalue.AppendString(append(b, `{"function_call":{"name":`...), p.Name)
+		return append(b, `,"arguments":""}`...)
+	}
+	b = strconv.AppendInt(append(b, `{"tool_calls":[{"index":`...), int64(p.Index), 10)
+	b = jsonvalue.AppendString(append(b, `,"id":`...), p.id)
+	b = jsonvalue.AppendString(append(b, `,"type":"function","function":{"name":`...), p.Name)
+	return append(b, `,"arguments":""}}]`...)
+}
+
+// arguments appends a delta, but its end, with a piece of a call's arguments.
+func (f *chatForm) arguments(b []byte, p part) []byte {
+	if f.reply.legacyCalls {
+		return append(jsonvalue.AppendString(append(b, `{"function_call":{"arguments":`...), p.Text), '}')
+	}
+	b = strconv.AppendInt(append(b, `{"tool_calls":[{"index":`...), int64(p.Index), 10)
+	b = jsonvalue.AppendString(append(b, `,"function":{"arguments":`...), p.Text)
+	return append(b, "}}]"...)
 }

@@ -1,7 +1,13 @@
 package server
 
 import (
+	"encoding/json"
+	"errors"
+	"strings"
+
 	"github.com/lorikeet-ai/lorikeet/chat"
+	"github.com/lorikeet-ai/lorikeet/chat/calls"
+	"github.com/lorikeet-ai/lorikeet/grammar"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -15,8 +21,14 @@ type chatRequest struct {
 	// {"id", "type": "function", "function": {"name", "arguments": JSON text}}; tool_call_id of a turn of the role tool;
 	// reasoning_content, what the assistant thought in that turn.
 	messages []runtime.Message
-	// options are what the chat template gets besides messages.
+	// options are what the chat template gets besides messages. Tools are set by converse.
 	options chat.Options
+	// tools are those that the model may call, and how.
+	tools toolUse
+	// schema is that of an answer that calls nothing, where there is one, and schemaParam where it stands. It is used where
+	// there are tools; else the grammar of generation says it.
+	schema      json.RawMessage
+	schemaParam string
 	// generation is what newGeneration makes of the parameters: sampling, format, stop, n, maxTokens, top, stream.
 	generation
 }
@@ -25,13 +37,79 @@ type chatRequest struct {
 // and adapter. The caller sets form and id, and gives the reply to Server.answer, which releases the adapters that it holds.
 // Errors about the conversation as a whole name the field "messages".
 func (s *Server) converse(who caller, q *chatRequest, which *openapi.GenerationParameters) (*reply, error) {
-	tokens, err := s.conversation(q.messages, q.options)
-	if err != nil {
-		return nil, withParam("messages", err)
-	}
 	m, err := s.choose(who, which)
 	if err != nil {
 		return nil, err
 	}
-	return &reply{generation: q.generation, model: m, prompts: []prompt{{tokens: tokens}}}, nil
+	r, err := s.conversationReply(q, s.template)
+	if err != nil {
+		m.release()
+		return nil, err
+	}
+	r.model = m
+	return r, nil
+}
+
+// conversationReply is converse for a template, without the model.
+func (s *Server) conversationReply(q *chatRequest, template *chat.Template) (*reply, error) {
+	hasTools := len(q.tools.list) > 0
+	if hasTools {
+		q.options.Tools = q.tools.raw
+	}
+	text, err := template.Render(q.messages, q.options)
+	if err == nil {
+		err = s.fits(text)
+	}
+	if err != nil {
+		return nil, withParam("messages", err)
+	}
+	tokens, err := template.Encode(text)
+	if err != nil {
+		return nil, withParam("messages", err)
+	}
+	r := &reply{generation: q.generation, prompts: []prompt{{tokens: tokens}}, tooled: hasTools, legacyCalls: q.tools.legacy}
+	format := template.Format(hasTools)
+	thinks := format.Think.Open != "" && s.reasoning
+	thinking := thinks && strings.HasSuffix(strings.TrimRight(text, " \t\r\n"), strings.TrimSpace(format.Think.Open))
+	var set calls.Tools
+	if hasTools {
+		list := q.tools.callable()
+		set = calls.NewSet(list)
+		err = q.constrain(r, format, calls.Constraint{
+			Tools: list, Required: q.tools.required, Parallel: !q.tools.single, Thinking: thinking, Thinks: thinks,
+			Schema: q.schema, Param: q.schemaParam,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if hasTools || thinks {
+		f := *format
+		if !thinks {
+			f.Think = calls.Pair{}
+		}
+		r.parser = func() parser { return calls.NewParser(&f, set, thinking) }
+		r.shown = template.Markers(hasTools)
+	}
+	return r, nil
+}
+
+// constrain sets the grammar of an answer that may call tools.
+func (q *chatRequest) constrain(r *reply, f *calls.Format, c calls.Constraint) error {
+	if r.sampling.Grammar != "" && q.schema == nil {
+		return refuse(codeValue, "grammar", "cannot be given together with tools: calls have a grammar of their own")
+	}
+	if q.options.Continue {
+		return refuse(codeValue, "continue_final_message", "cannot be given together with tools")
+	}
+	text, err := f.Grammar(c)
+	var e *grammar.Error
+	switch {
+	case errors.As(err, &e):
+		return refuse(codeValue, "tools", "make a grammar that cannot be followed: %v", e)
+	case err != nil:
+		return schemaRefusal(err)
+	}
+	r.sampling.Grammar = text
+	return nil
 }

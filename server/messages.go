@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -52,7 +51,13 @@ func (s *Server) message(raw json.RawMessage, param string) (runtime.Message, er
 		m.Role = "system" // OpenAI's newer name, which chat templates do not know
 	}
 	calls := jsonvalue.Kind(fields["tool_calls"]) != "null" || jsonvalue.Kind(fields["function_call"]) != "null"
-	var err error
+	err := checkCalls(fields["tool_calls"], param+".tool_calls")
+	if err == nil {
+		err = checkCall(fields["function_call"], param+".function_call")
+	}
+	if err != nil {
+		return m, err
+	}
 	if m.Content, err = content(fields["content"], param+".content", calls); err != nil {
 		return m, err
 	}
@@ -139,26 +144,13 @@ func templateOptions(r *openapi.ChatCompletionRequest, list []runtime.Message) (
 			o.Kwargs[name] = value
 		}
 	}
-	var tools []json.RawMessage
-	if jsonvalue.Kind(r.Tools) != "null" {
-		if err := decodeField(r.Tools, "tools", &tools); err != nil {
-			return o, err
+	if r.ReasoningEffort != nil && *r.ReasoningEffort != "" {
+		if o.Kwargs == nil {
+			o.Kwargs = make(map[string]any, 1)
 		}
-	}
-	for i, tool := range tools {
-		if kind := jsonvalue.Kind(tool); kind != "object" {
-			return o, refuse(codeType, fmt.Sprintf("tools[%d]", i), "must be an object, not %s", jsonvalue.Article(kind))
+		if o.Kwargs["reasoning_effort"] == nil {
+			o.Kwargs["reasoning_effort"] = *r.ReasoningEffort
 		}
-	}
-	choice := string(bytes.TrimSpace(r.ToolChoice))
-	switch choice {
-	case "", "null", `"auto"`:
-		if len(tools) > 0 {
-			o.Tools = r.Tools
-		}
-	case `"none"`:
-	default:
-		return o, refuse(codeUnsupported, "tool_choice", "is %s: a call cannot be forced, auto and none are supported", choice)
 	}
 	return o, nil
 }

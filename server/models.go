@@ -96,5 +96,10 @@ func (s *Server) facts() *openapi.ModelFacts {
 	if reason, yes := s.template.Fallback(); yes {
 		card.ChatTemplate = openapi.ChatTemplate{Source: "fallback", FallbackReason: &reason}
 	}
+	format := s.template.Format(true)
+	card.ChatTemplate.ToolFormat, card.ChatTemplate.Reasoning = format.Family, format.Think.Open != ""
+	if reason := s.template.GenericTools(); reason != "" {
+		card.ChatTemplate.GenericTools = &reason
+	}
 	return card
 }

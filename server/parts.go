@@ -51,16 +51,13 @@ func (p *partReader) read(parts []part, ev runtime.Event) []part {
 	}
 	if ev.Finish != "" {
 		finish := openapi.FinishReason(ev.Finish)
-		if p.called && ev.Finish == runtime.FinishStop {
-			finish = finishCalls
+		if p.called && ev.Finish == runtime.FinishStop && ev.Stop == "" {
+			finish = openapi.ToolCalls
 		}
 		parts = append(parts, part{Part: calls.Part{Kind: calls.End}, finish: finish, stop: ev.Stop})
 	}
 	return parts
 }
-
-// finishCalls is why an answer ends that calls tools.
-const finishCalls openapi.FinishReason = "tool_calls"
 
 // parse is read with a parser. Tokens go with the first part that is certain after them.
 func (p *partReader) parse(parts []part, ev runtime.Event) []part {

@@ -46,6 +46,9 @@ type reply struct {
 	model       *model
 	prompts     []prompt
 	parser      func() parser           // of a choice; nil: its text is all content
+	shown       []runtime.Token         // control tokens that the parser reads
+	tooled      bool                    // the answer may call tools
+	legacyCalls bool                    // and has them as function_call, OpenAI's older name
 	streams     []*runtime.Stream       // prompt by prompt, n each
 	scores      [][]runtime.TokenText   // of a stream's choices that have begun: the prompt's tokens from the second on
 	leave       func([]*runtime.Stream) // ends the request's use of its tenant's quota; nil before
@@ -123,7 +126,7 @@ func (s *Server) submit(ctx context.Context, who caller, r *reply) (err error) {
 			sampling.Seed += uint64(i)
 			stream, err := s.engine.Submit(ctx, runtime.Request{
 				Prompt: p.tokens, Adapters: chosen, Sampling: sampling,
-				MaxTokens: r.maxTokens, Stop: r.stop, Top: r.top, NoReuse: r.noReuse, Score: r.score, PromptOnly: r.promptOnly,
+				MaxTokens: r.maxTokens, Stop: r.stop, Top: r.top, NoReuse: r.noReuse, Shown: r.shown, Score: r.score, PromptOnly: r.promptOnly,
 				Tenant: asked.Tenant, Priority: asked.Priority, MaxConcurrent: asked.MaxConcurrent,
 			})
 			if err != nil {

@@ -79,6 +79,9 @@ type Options struct {
 	Uploads    *disk.Budget      // of the bytes that are being received or fetched, all together; nil: as many as the largest upload has
 	Version    string
 	Log        zerolog.Logger
+
+	// NoReasoning leaves what the model thinks in the texts of its answers, with its marks.
+	NoReasoning bool
 }
 
 // Server answers HTTP requests. It owns none of its parts: main closes them after Shutdown.
@@ -116,6 +119,7 @@ type Server struct {
 	tempDir     string
 	uploads     *disk.Budget
 	version     string
+	reasoning   bool // what the model thinks is told from its answers
 	started     time.Time
 	draining    atomic.Bool
 	submitting  sync.RWMutex    // held for reading while a request hands its choices to the engine, so that it is taken whole
@@ -150,7 +154,7 @@ func New(o Options) *Server {
 		pooling: cmp.Or(o.Pooling, o.Engine.Model().Facts().Pooling, runtime.PoolingLast),
 		jobs:    o.Jobs, files: o.Files, responses: o.Responses, trainable: o.Trainable, maxDataset: o.MaxData,
 		name: o.Name, ids: append([]string{o.Name}, o.Aliases...), context: o.Engine.Context(),
-		maxBody: o.MaxBody, maxUpload: o.MaxUpload, tempDir: o.TempDir, uploads: o.Uploads, version: o.Version, started: time.Now(),
+		maxBody: o.MaxBody, maxUpload: o.MaxUpload, tempDir: o.TempDir, uploads: o.Uploads, version: o.Version, reasoning: !o.NoReasoning, started: time.Now(),
 		merging: make(chan struct{}, 1),
 	}
 	if s.maxBody <= 0 {

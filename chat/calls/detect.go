@@ -246,7 +246,7 @@ func (f *Format) usable() bool {
 		return false
 	}
 	if p := f.Parameters; p != nil {
-		return strings.TrimSpace(p.Middle) != "" && strings.TrimSpace(p.Close) != "" && strings.TrimSpace(f.Finish) != ""
+		return strings.TrimSpace(p.Middle) != "" && strings.TrimSpace(p.Close) != "" && strings.TrimSpace(p.Separator) == "" && strings.TrimSpace(f.Finish) != ""
 	}
 	texts := []string{f.Section.Open, f.Section.Close, f.Begin, f.Middle, f.Finish, f.Separator}
 	return !slices.ContainsFunc(texts, func(s string) bool {

@@ -50,6 +50,18 @@ const (
 // opening is what the first call of an answer begins with.
 func (f *Format) opening() string { return f.Section.Open + f.Begin }
 
+// Texts are all texts of the format, white space and holes included.
+func (f *Format) Texts() []string {
+	texts := []string{f.Think.Open, f.Think.Close}
+	if f.Calls {
+		texts = append(texts, f.Section.Open, f.Section.Close, f.Begin, f.Middle, f.Finish, f.Separator)
+	}
+	if p := f.Parameters; p != nil {
+		texts = append(texts, p.Open, p.Middle, p.Close)
+	}
+	return texts
+}
+
 // mark sets what tells calls from text: the tag that they begin with, where there is one.
 func (f *Format) mark() {
 	f.Marker = ""

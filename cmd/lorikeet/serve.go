@@ -71,6 +71,7 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	choiceFlag(flags, &c.KVType, "kv-type", "f16", "type of the KV cache", "f16", "f32", "q8_0")
 	choiceFlag(flags, &c.FlashAttention, "flash-attn", "auto", "flash attention", "auto", "on", "off")
 	choiceFlag(flags, &c.Pooling, "pooling", "auto", "what of a text's hidden states becomes its embedding: their mean, the last token's or the first one's (cls); auto: as the model's file says, or else last", "auto", "mean", "last", "cls")
+	choiceFlag(flags, &c.Reasoning, "reasoning-format", "auto", "what a chat answer's reasoning becomes: a field of its own (auto), or a part of the text with the model's marks (none)", "auto", "none")
 	choiceFlag(flags, &c.Backend, "lora-backend", "fused", "how adapters are multiplied", "fused", "mmid")
 	choiceFlag(flags, &c.NF4, "nf4-mode", "i8", "how NF4 weights are multiplied", "i8", "i16", "f32")
 	flags.BoolVar(&c.CheckTensors, "check-tensors", false, "read all weights at the start and refuse a model in which one is infinite or not a number")

@@ -46,6 +46,7 @@ type Config struct {
 	FlashAttention string
 	Backend        string // of adapters
 	Pooling        string // auto, mean, last, cls
+	Reasoning      string // auto, none
 	NF4            string
 	CheckTensors   bool
 	Grouped        bool

@@ -52,6 +52,9 @@ func (p *Program) openModel() (err error) {
 		source = string(text)
 	}
 	p.template = chat.NewTemplate(p.model, source, func(s string) { p.log.Warn().Msg("chat template: " + s) })
+	if reason := p.template.GenericTools(); reason != "" {
+		p.log.Info().Msg("tools: " + reason)
+	}
 	if p.config.AllowSpecial {
 		p.template.AllowSpecialInContent()
 	}

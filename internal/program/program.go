@@ -216,8 +216,8 @@ func (p *Program) openServer() error {
 	o := server.Options{
 		Engine: p.engine, Template: p.template, Store: p.store, Cache: p.cache, Metrics: p.metrics,
 		Jobs: t.jobs, Files: t.files, Trainable: t.trainable,
-		Pooling: map[string]runtime.Pooling{"mean": runtime.PoolingMean, "last": runtime.PoolingLast, "cls": runtime.PoolingCLS}[c.Pooling],
-		Import:  p.importPath, Name: p.name(), Aliases: p.aliases(), Keys: c.Keys, Hosts: p.hosts(), Origins: c.Origins,
+		Pooling: map[string]runtime.Pooling{"mean": runtime.PoolingMean, "last": runtime.PoolingLast, "cls": runtime.PoolingCLS}[c.Pooling], NoReasoning: c.Reasoning == "none",
+		Import: p.importPath, Name: p.name(), Aliases: p.aliases(), Keys: c.Keys, Hosts: p.hosts(), Origins: c.Origins,
 		MaxLoRA: c.Parallel, MaxUpload: c.MaxUpload, Version: p.config.Version, Log: p.log,
 		TempDir: filepath.Join(c.Data, "tmp"), Uploads: p.uploads, // the store empties the folder at its start
 	}

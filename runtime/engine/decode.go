@@ -201,7 +201,7 @@ func (e *Engine) deliver(t *task, c runtime.Choice) {
 		return
 	}
 	ev, stop := t.text.add(runtime.TokenText{
-		Token: c.Token, Bytes: e.model.Piece(c.Token, false), Logprob: c.Logprob, Top: slices.Clone(c.Top),
+		Token: c.Token, Bytes: e.model.Piece(c.Token, slices.Contains(t.request.Shown, c.Token)), Logprob: c.Logprob, Top: slices.Clone(c.Top),
 	})
 	switch {
 	case stop != "":
