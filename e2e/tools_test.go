@@ -51,7 +51,9 @@ func TestForcedCalls(t *testing.T) {
 				Choices []struct {
 					Message struct {
 						Content *string
-						Calls   []struct{ Function struct{ Name, Arguments string } } `json:"tool_calls"`
+						Calls   []struct {
+							Function struct{ Name, Arguments string }
+						} `json:"tool_calls"`
 					}
 					Finish string `json:"finish_reason"`
 				}
