@@ -106,14 +106,41 @@ func (f *Files) recover() error {
 // Put stores what body holds. When it has been read, describe says what the file is for and when it expires, or refuses
 // it. The error wraps ErrTooLarge or ErrClosed, or is body's, ctx's or describe's.
 func (f *Files) Put(ctx context.Context, body io.Reader, name, owner string, describe func(*File) error) (File, error) {
-	file := File{ID: newID(filePrefix), Name: shorten(name), Created: now(), Owner: owner}
+	return f.put(ctx, newID(filePrefix), body, f.o.MaxBytes, name, owner, describe)
+}
+
+// NewFileID returns an id that no file has.
+func (f *Files) NewFileID() string { return newID(filePrefix) }
+
+// maxResults bounds a file that the server makes itself.
+const maxResults = 1 << 40
+
+// PutAs stores a file that the server has made, under an id of NewFileID. Where there is a file of that id it does nothing:
+// a call that a crash has interrupted may be made again. The error wraps ErrClosed or disk.ErrNoSpace, or is body's or ctx's.
+func (f *Files) PutAs(ctx context.Context, id string, body io.Reader, name, purpose, owner string) error {
+	if !isID(id, filePrefix) {
+		return fmt.Errorf("%w: %q", ErrFile, id)
+	}
+	if _, err := f.Get(id); err == nil {
+		return nil
+	}
+	_, err := f.put(ctx, id, body, maxResults, name, owner, func(file *File) error {
+		file.Purpose = purpose
+		return nil
+	})
+	return err
+}
+
+// put stores a file of at most so many bytes under an id.
+func (f *Files) put(ctx context.Context, id string, body io.Reader, most int64, name, owner string, describe func(*File) error) (File, error) {
+	file := File{ID: id, Name: shorten(name), Created: now(), Owner: owner}
 	tmp := f.disk.path("tmp", file.ID)
 	if err := f.disk.mkdir(tmp); err != nil {
 		return File{}, err
 	}
 	defer os.RemoveAll(tmp)
 	var err error
-	if file.Bytes, err = copyBounded(filepath.Join(tmp, contentFile), readerUntil{ctx, body}, f.o.MaxBytes); err != nil {
+	if file.Bytes, err = copyBounded(filepath.Join(tmp, contentFile), readerUntil{ctx, body}, most); err != nil {
 		return File{}, err
 	}
 	if err := describe(&file); err != nil {

@@ -248,3 +248,25 @@ func TestFilesInBothOrders(t *testing.T) {
 		t.Errorf("newest first: %v, more %v, error %v", list, more, err)
 	}
 }
+
+// A file of the server's own is stored once under its id, however often it is put, and is larger than uploads may be.
+func TestFilesPutAs(t *testing.T) {
+	f := openFiles(t, t.TempDir(), nil)
+	id, text := f.NewFileID(), strings.Repeat("result\n", 30)
+	for _, body := range []string{text, "another"} {
+		if err := f.PutAs(t.Context(), id, strings.NewReader(body), "out.jsonl", "batch_output", "me"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file, err := f.Get(id)
+	if err != nil || file.Purpose != "batch_output" || file.Owner != "me" || file.Bytes != int64(len(text)) || content(t, f, id) != text {
+		t.Errorf("%+v, %v", file, err)
+	}
+	if err := f.PutAs(t.Context(), "../x", strings.NewReader("a"), "", "", ""); !errors.Is(err, ErrFile) {
+		t.Errorf("an id of somebody else: %v", err)
+	}
+	f.Close()
+	if err := f.PutAs(t.Context(), f.NewFileID(), strings.NewReader("a"), "", "", ""); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
