@@ -266,6 +266,136 @@ type BadLine struct {
 	Reason string `json:"reason"`
 }
 
+// Batch defines model for Batch.
+type Batch struct {
+	// Id Its id.
+	Id string `json:"id"`
+
+	// Object Always batch.
+	Object string `json:"object"`
+
+	// Endpoint The path that its requests are for.
+	Endpoint string `json:"endpoint"`
+
+	// Errors What is wrong with its lines, or why it waits; null for nothing.
+	Errors *BatchErrors `json:"errors"`
+
+	// InputFileId The file of its requests.
+	InputFileId string `json:"input_file_id"`
+
+	// CompletionWindow The time that it has.
+	CompletionWindow string `json:"completion_window"`
+
+	// Status Where it stands.
+	Status string `json:"status"`
+
+	// OutputFileId The file of the answers, when it has ended and there are any.
+	OutputFileId *string `json:"output_file_id"`
+
+	// ErrorFileId The file of the requests that were answered with an error, or were not asked in time.
+	ErrorFileId *string `json:"error_file_id"`
+
+	// CreatedAt Unix time in seconds.
+	CreatedAt int64 `json:"created_at"`
+
+	// InProgressAt When its lines had been checked.
+	InProgressAt *int64 `json:"in_progress_at"`
+
+	// ExpiresAt When its time is over.
+	ExpiresAt *int64 `json:"expires_at"`
+
+	// FinalizingAt When all lines had results.
+	FinalizingAt *int64 `json:"finalizing_at"`
+
+	// CompletedAt When it was completed.
+	CompletedAt *int64 `json:"completed_at"`
+
+	// FailedAt When it failed.
+	FailedAt *int64 `json:"failed_at"`
+
+	// ExpiredAt When it expired.
+	ExpiredAt *int64 `json:"expired_at"`
+
+	// CancellingAt When it was asked to end.
+	CancellingAt *int64 `json:"cancelling_at"`
+
+	// CancelledAt When it had ended.
+	CancelledAt   *int64      `json:"cancelled_at"`
+	RequestCounts BatchCounts `json:"request_counts"`
+
+	// Metadata As it was given.
+	Metadata map[string]string `json:"metadata"`
+}
+
+// BatchCounts defines model for BatchCounts.
+type BatchCounts struct {
+	// Total Its requests.
+	Total int `json:"total"`
+
+	// Completed Those that succeeded.
+	Completed int `json:"completed"`
+
+	// Failed Those that were answered with an error, or were not asked in time.
+	Failed int `json:"failed"`
+}
+
+// BatchError defines model for BatchError.
+type BatchError struct {
+	// Code What kind it is of.
+	Code string `json:"code"`
+
+	// Message What is wrong.
+	Message string `json:"message"`
+
+	// Param The field at fault.
+	Param *string `json:"param"`
+
+	// Line The line at fault, the first being 1.
+	Line *int `json:"line"`
+}
+
+// BatchErrors defines model for BatchErrors.
+type BatchErrors struct {
+	// Object Always list.
+	Object string `json:"object"`
+
+	// Data Up to 100 of them.
+	Data []BatchError `json:"data"`
+}
+
+// BatchList defines model for BatchList.
+type BatchList struct {
+	// Object Always list.
+	Object string `json:"object"`
+
+	// Data The batches.
+	Data []Batch `json:"data"`
+
+	// FirstId The id of the first entry.
+	FirstId *string `json:"first_id"`
+
+	// LastId The id of the last one, for `after`.
+	LastId *string `json:"last_id"`
+
+	// HasMore Whether there is another page.
+	HasMore bool `json:"has_more"`
+}
+
+// BatchRequest defines model for BatchRequest.
+type BatchRequest struct {
+	// CompletionWindow 24h: what has not been answered by then is not answered any more.
+	CompletionWindow string `json:"completion_window"`
+
+	// Endpoint The path that all of its requests are for.
+	Endpoint string `json:"endpoint"`
+
+	// InputFileId The id of a file of the purpose batch. It is copied: it may be deleted at any time.
+	InputFileId string `json:"input_file_id"`
+
+	// Metadata Kept and given back.
+	Metadata map[string]string `json:"metadata,omitempty"`
+}
+
 // CalledFunction defines model for CalledFunction.
 type CalledFunction struct {
 	// Name The function.
@@ -705,7 +835,7 @@ type File struct {
 	// Filename As it was sent.
 	Filename string `json:"filename"`
 
-	// Purpose Always fine-tune.
+	// Purpose fine-tune, batch, or batch_output for the results of a batch.
 	Purpose string `json:"purpose"`
 
 	// Status Always processed.
@@ -756,7 +886,7 @@ type FileUpload struct {
 	// File Lines of JSON.
 	File openapi_types.File `json:"file"`
 
-	// Purpose fine-tune is the only one.
+	// Purpose What the file is for: training, or a batch of requests.
 	Purpose string `json:"purpose"`
 }
 
@@ -2898,6 +3028,15 @@ type SlotsParams struct {
 	FailOnNoSlot *string `form:"fail_on_no_slot,omitempty" json:"fail_on_no_slot,omitempty"`
 }
 
+// ListBatchesParams defines parameters for ListBatches.
+type ListBatchesParams struct {
+	// After The id of the last entry of the page before.
+	After *After `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit Entries of a page; 20 where it is absent.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // ListFilesParams defines parameters for ListFiles.
 type ListFilesParams struct {
 	// After The id of the last entry of the page before.
@@ -2996,6 +3135,9 @@ type SetLoraAdaptersJSONRequestBody = SetLoraAdaptersJSONBody
 
 // TokenizeJSONRequestBody defines body for Tokenize for application/json ContentType.
 type TokenizeJSONRequestBody = TokenizeRequest
+
+// CreateBatchJSONRequestBody defines body for CreateBatch for application/json ContentType.
+type CreateBatchJSONRequestBody = BatchRequest
 
 // CreateChatCompletionJSONRequestBody defines body for CreateChatCompletion for application/json ContentType.
 type CreateChatCompletionJSONRequestBody = ChatCompletionRequest

@@ -139,10 +139,8 @@ func (s *Server) submitEmbedding(ctx context.Context, who caller, e *embedding, 
 	if s.draining.Load() {
 		return nil, errDraining()
 	}
-	r := runtime.Request{Prompt: p.tokens, Pooling: s.pooling, NoReuse: true, Tenant: who.tenant.Owner()}
-	if t := who.tenant; t != nil {
-		r.Priority, r.MaxConcurrent = t.Priority, t.Quota.Concurrent
-	}
+	r := who.request()
+	r.Prompt, r.Pooling, r.NoReuse = p.tokens, s.pooling, true
 	if e.model.selection != nil {
 		r.Adapters = e.model.selection
 	}

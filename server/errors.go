@@ -12,6 +12,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/adapters/merge"
 	"github.com/lorikeet-ai/lorikeet/adapters/peft"
+	"github.com/lorikeet-ai/lorikeet/batches"
 	"github.com/lorikeet-ai/lorikeet/fetch"
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/openapi"
@@ -88,6 +89,11 @@ var errorTable = []errorEntry{
 	{runtime.ErrSampler, http.StatusInternalServerError, serverFault, "sampler_failed", ""},
 	{runtime.ErrNoToken, http.StatusBadRequest, requestFault, "no_token", ""},
 	{runtime.ErrDecode, http.StatusInternalServerError, serverFault, "decode_failed", ""},
+	{batches.ErrUnknown, http.StatusNotFound, requestFault, "batch_not_found", "id"},
+	{batches.ErrState, http.StatusConflict, requestFault, "wrong_state", "id"},
+	{batches.ErrTooMany, http.StatusTooManyRequests, rateFault, "batch_queue_full", ""},
+	{batches.ErrTooLarge, http.StatusRequestEntityTooLarge, requestFault, "batch_too_large", "input_file_id"},
+	{batches.ErrClosed, http.StatusServiceUnavailable, serverFault, "shutting_down", ""},
 	{training.ErrConfig, http.StatusBadRequest, requestFault, codeValue, ""},
 	{training.ErrDataset, http.StatusBadRequest, requestFault, training.CodeDataset, "training_file"},
 	{training.ErrUnknown, http.StatusNotFound, requestFault, "training_job_not_found", "id"},

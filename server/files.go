@@ -19,7 +19,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/training"
 )
 
-// fineTune is the one purpose that files have here.
+// fineTune is what files of examples are uploaded for.
 const fineTune = "fine-tune"
 
 // ListFiles lists the uploaded files.
@@ -217,9 +217,9 @@ const (
 func (f *fileForm) describe(file *training.File) error {
 	switch {
 	case f.purpose == "":
-		return refuse(codeMissing, "purpose", "is missing: %s is the one that files have here", fineTune)
-	case f.purpose != fineTune:
-		return refuse(codeUnsupported, "purpose", "is %q: %s is the one that files have here", f.purpose, fineTune)
+		return refuse(codeMissing, "purpose", "is missing: files are uploaded for %s or %s", fineTune, batchPurpose)
+	case f.purpose != fineTune && f.purpose != batchPurpose:
+		return refuse(codeUnsupported, "purpose", "is %q: files are uploaded for %s or %s", f.purpose, fineTune, batchPurpose)
 	}
 	file.Purpose = f.purpose
 	if f.anchor == "" && f.seconds == "" {

@@ -51,7 +51,7 @@ func TestFiles(t *testing.T) {
 		s.refusedWith(r, 404, "id")
 	}
 	s.refusedWith(s.form("/v1/files", "file:a", "x"), 400, "purpose")
-	s.refusedWith(s.form("/v1/files", "file:a", "x", "purpose", "batch"), 400, "purpose", "batch")
+	s.refusedWith(s.form("/v1/files", "file:a", "x", "purpose", "vision"), 400, "purpose", "vision", "fine-tune or batch")
 	s.refusedWith(s.form("/v1/files", "purpose", "fine-tune"), 400, "file")
 	s.refusedWith(s.form("/v1/files", "file:a", strings.Repeat("x", 70<<10), "purpose", "fine-tune"), 413, "")
 	s.refusedWith(s.do("POST", "/v1/files", "{}"), 400, "file")

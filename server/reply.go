@@ -112,23 +112,17 @@ func (s *Server) submit(ctx context.Context, who caller, r *reply) (err error) {
 	if r.leave, err = admitAnswers(who, len(r.prompts)*r.n); err != nil {
 		return err
 	}
-	asked := runtime.Request{Tenant: who.tenant.Owner()}
-	if t := who.tenant; t != nil {
-		asked.Priority, asked.MaxConcurrent = t.Priority, t.Quota.Concurrent
-	}
-	var chosen runtime.Adapters
+	asked := who.request()
+	asked.MaxTokens, asked.Stop, asked.Top, asked.NoReuse = r.maxTokens, r.stop, r.top, r.noReuse
+	asked.Shown, asked.Score, asked.PromptOnly = r.shown, r.score, r.promptOnly
 	if r.model.selection != nil {
-		chosen = r.model.selection
+		asked.Adapters = r.model.selection
 	}
 	for _, p := range r.prompts {
 		for i := range r.n {
-			sampling := r.sampling
-			sampling.Seed += uint64(i)
-			stream, err := s.engine.Submit(ctx, runtime.Request{
-				Prompt: p.tokens, Adapters: chosen, Sampling: sampling,
-				MaxTokens: r.maxTokens, Stop: r.stop, Top: r.top, NoReuse: r.noReuse, Shown: r.shown, Score: r.score, PromptOnly: r.promptOnly,
-				Tenant: asked.Tenant, Priority: asked.Priority, MaxConcurrent: asked.MaxConcurrent,
-			})
+			asked.Prompt, asked.Sampling = p.tokens, r.sampling
+			asked.Sampling.Seed += uint64(i)
+			stream, err := s.engine.Submit(ctx, asked)
 			if err != nil {
 				return cause(ctx, err)
 			}

@@ -25,8 +25,10 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/cors"
 	"github.com/rs/zerolog"
+	"github.com/valyala/fasthttp"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/batches"
 	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/openapi"
@@ -57,6 +59,9 @@ type Options struct {
 	Files *training.Files
 	// Responses keeps the answers of the Responses API; nil: none is kept.
 	Responses ResponseStore
+	// Batches are answered by Perform, which main gives to their Start; nil: the server keeps none. They need Files. main
+	// closes them before Shutdown.
+	Batches *batches.Queue
 	// Trainable returns an error wrapping runtime.ErrTrain where the base cannot be trained; nil: it can.
 	Trainable func() error
 
@@ -87,6 +92,8 @@ type Options struct {
 // Server answers HTTP requests. It owns none of its parts: main closes them after Shutdown.
 type Server struct {
 	app      *fiber.App
+	handler  fasthttp.RequestHandler // of app
+	routed   map[string]bool         // the routes: method, blank, path
 	engine   *engine.Engine
 	model    runtime.Model
 	template *chat.Template
@@ -107,6 +114,7 @@ type Server struct {
 	jobs      *training.Queue
 	files     *training.Files
 	responses ResponseStore
+	batches   *batches.Queue
 	trainable func() error
 
 	name        string   // the base model's id
@@ -152,7 +160,7 @@ func New(o Options) *Server {
 		metrics: o.Metrics, importer: o.Import, fetcher: o.Fetch, fetches: make(chan struct{}, maxFetches), log: o.Log, keys: newKeyring(o.Keys),
 		tenants: o.Tenants, sites: newSites(o.Hosts, o.Origins), bodies: newBodies(o.BodyMemory),
 		pooling: cmp.Or(o.Pooling, o.Engine.Model().Facts().Pooling, runtime.PoolingLast),
-		jobs:    o.Jobs, files: o.Files, responses: o.Responses, trainable: o.Trainable, maxDataset: o.MaxData,
+		jobs:    o.Jobs, files: o.Files, batches: o.Batches, responses: o.Responses, trainable: o.Trainable, maxDataset: o.MaxData,
 		name: o.Name, ids: append([]string{o.Name}, o.Aliases...), context: o.Engine.Context(),
 		maxBody: o.MaxBody, maxUpload: o.MaxUpload, tempDir: o.TempDir, uploads: o.Uploads, version: o.Version, reasoning: !o.NoReasoning, started: time.Now(),
 		merging: make(chan struct{}, 1),
@@ -172,7 +180,14 @@ func New(o Options) *Server {
 	s.serving, s.stopServing = context.WithCancel(context.Background())
 	s.fingerprint = fingerprint(s.model.Facts())
 	s.metrics.watch(o.Engine.Stats, o.Cache.Stats, func() int { return len(o.Store.List()) }, o.MaxLoRA, o.Version)
+	if s.batches != nil {
+		s.metrics.registry.MustRegister(&batchSnapshot{s.batches})
+	}
 	s.routes(o.Origins)
+	s.handler, s.routed = s.app.Handler(), map[string]bool{}
+	for _, r := range s.app.GetRoutes(true) {
+		s.routed[r.Method+" "+r.Path] = true
+	}
 	return s
 }
 

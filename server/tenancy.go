@@ -26,6 +26,20 @@ import (
 type caller struct {
 	tenant *tenants.Tenant // nil: everything is allowed
 	usage  *tenants.Usage
+	batch  bool // the request is a line of a batch
+}
+
+// request returns what a request to the engine has because of who makes it.
+func (who caller) request() runtime.Request {
+	r := runtime.Request{Tenant: who.tenant.Owner()}
+	if t := who.tenant; t != nil {
+		r.Priority, r.MaxConcurrent = t.Priority, t.Quota.Concurrent
+	}
+	if who.batch {
+		r.Priority -= batchPriority
+		r.Deadline = time.Now().Add(24 * time.Hour) // it may wait for as long as there are others
+	}
+	return r
 }
 
 // callerKey is where authorize leaves the caller.
@@ -67,7 +81,7 @@ func roleFor(method, path string) tenants.Role {
 	switch {
 	case under("/v1/load_lora_adapter", "/v1/unload_lora_adapter"):
 		return tenants.Admin // its paths are those of the server's machine
-	case under("/adapters/train", "/v1/files", "/v1/fine_tuning"):
+	case under("/adapters/train", "/v1/files", "/v1/fine_tuning", "/v1/batches"):
 		return tenants.Train
 	case under("/adapters", "/v1/models", "/lora-adapters") && method != http.MethodGet && method != http.MethodHead:
 		return tenants.Train

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lorikeet-ai/lorikeet/batches"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
@@ -50,12 +51,17 @@ func openTraining(t testing.TB, held bool, change ...func(*setup)) *trainingServ
 			if err != nil {
 				t.Fatal(err)
 			}
+			if o.Batches, err = batches.Open(batches.Options{Dir: filepath.Join(dir, "batches"), Files: o.Files}); err != nil {
+				t.Fatal(err)
+			}
 			s.jobs = o.Jobs
 			t.Cleanup(func() { o.Files.Close() })
 		}
 	})...)
 	t.Cleanup(s.release)
 	t.Cleanup(func() { s.release(); s.jobs.Close() })
+	s.server.batches.Start(s.server.Perform)
+	t.Cleanup(func() { s.server.batches.Close() })
 	return s
 }
 

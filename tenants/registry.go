@@ -73,7 +73,24 @@ func (r *Registry) Find(key string) (*Tenant, *Usage, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.refresh()
-	t := r.keys[digestOf(key)]
+	return r.withUsage(r.keys[digestOf(key)])
+}
+
+// Named returns the tenant of a name and what it uses; false where no key is its.
+func (r *Registry) Named(name string) (*Tenant, *Usage, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refresh()
+	for _, t := range r.keys {
+		if t.Name == name {
+			return r.withUsage(t)
+		}
+	}
+	return nil, nil, false
+}
+
+// withUsage returns a tenant with what it uses; false where t is nil. The lock is held.
+func (r *Registry) withUsage(t *Tenant) (*Tenant, *Usage, bool) {
 	if t == nil {
 		return nil, nil, false
 	}

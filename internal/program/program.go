@@ -17,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/batches"
 	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/fetch"
 	"github.com/lorikeet-ai/lorikeet/internal/bytesize"
@@ -44,6 +45,7 @@ type Program struct {
 	fetcher   *fetch.Fetcher // nil: requests may not name sources of adapters
 	uploads   *disk.Budget   // shared by what is being received and fetched
 	training  trainer
+	batches   *batches.Queue
 	responses *responses.Store // nil: none are kept
 	metrics   *server.Metrics
 	server    *server.Server
@@ -134,7 +136,7 @@ func (p *Program) Open() error {
 			return err
 		}
 	}
-	steps := []func() error{p.openFetch, p.openModel, p.openAdapters, p.openEngine, p.openTraining, p.openFolders, p.openResponses, p.openServer}
+	steps := []func() error{p.openFetch, p.openModel, p.openAdapters, p.openEngine, p.openTraining, p.openBatches, p.openFolders, p.openResponses, p.openServer}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -159,7 +161,7 @@ func (p *Program) Close() {
 }
 
 // dataEntries are what we make in --data. What else lies there is not ours.
-var dataEntries = []string{"versions", "names", "checkpoints", "tmp", "lock", "training", "models", "responses"}
+var dataEntries = []string{"versions", "names", "checkpoints", "tmp", "lock", "training", "batches", "models", "responses"}
 
 // closeData takes other users' access to what is in --data away, as earlier versions left it there.
 func (p *Program) closeData() {
@@ -215,7 +217,7 @@ func (p *Program) openServer() error {
 	c, t := &p.config, &p.training
 	o := server.Options{
 		Engine: p.engine, Template: p.template, Store: p.store, Cache: p.cache, Metrics: p.metrics,
-		Jobs: t.jobs, Files: t.files, Trainable: t.trainable,
+		Jobs: t.jobs, Files: t.files, Batches: p.batches, Trainable: t.trainable,
 		Pooling: map[string]runtime.Pooling{"mean": runtime.PoolingMean, "last": runtime.PoolingLast, "cls": runtime.PoolingCLS}[c.Pooling], NoReasoning: c.Reasoning == "none",
 		Import: p.importPath, Name: p.name(), Aliases: p.aliases(), Keys: c.Keys, Hosts: p.hosts(), Origins: c.Origins,
 		MaxLoRA: c.Parallel, MaxUpload: c.MaxUpload, Version: p.config.Version, Log: p.log,
@@ -234,6 +236,20 @@ func (p *Program) openServer() error {
 		}
 	}
 	p.server = server.New(o)
+	p.batches.Start(p.server.Perform)
+	return nil
+}
+
+// openBatches takes up the batches that are on disk. Half of what runs at once may be theirs.
+func (p *Program) openBatches() (err error) {
+	p.batches, err = batches.Open(batches.Options{
+		Dir: filepath.Join(p.config.Data, "batches"), Files: p.training.files, Concurrent: max(1, p.config.Parallel/2),
+		MaxBytes: server.MaxDataset, Warn: func(s string) { p.log.Warn().Msg(s) },
+	})
+	if err != nil {
+		return fmt.Errorf("--data %s: %w", p.config.Data, err)
+	}
+	p.onClose(p.batches.Close)
 	return nil
 }
 
@@ -279,12 +295,13 @@ func (p *Program) Serve(ctx context.Context) error {
 	p.log.Info().Stringer("drain", drain).Int("running", p.engine.Stats().Running).Int("waiting", p.engine.Stats().Waiting).Msg("stopping")
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
-	// The running job stops at its next slice and continues after a restart; clients that follow its events are told.
+	// The running job stops at its next slice and continues after a restart; clients that follow its events are told. So do
+	// the batches, with the lines that are not answered yet.
 	stopped := make(chan error, 1)
-	go func() { stopped <- p.training.close() }()
+	go func() { stopped <- errors.Join(p.batches.Close(), p.training.close()) }()
 	defer func() {
 		if err := <-stopped; err != nil {
-			p.log.Error().Err(err).Msg("stopping the training")
+			p.log.Error().Err(err).Msg("stopping the training and the batches")
 		}
 	}()
 	if err := p.server.Shutdown(limit); err != nil && !errors.Is(err, context.DeadlineExceeded) {

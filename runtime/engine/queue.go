@@ -60,10 +60,10 @@ func (q *queue) flow(t *task) *flow {
 	return f
 }
 
-// push puts a task at the end of its flow.
+// push puts a task at the end of those of its priority in its flow.
 func (q *queue) push(t *task) { q.insert(t, false) }
 
-// pushFront puts a task back at the head of its flow.
+// pushFront puts a task back at the head of those of its priority in its flow.
 func (q *queue) pushFront(t *task) { q.insert(t, true) }
 
 func (q *queue) insert(t *task, head bool) {
@@ -77,11 +77,11 @@ func (q *queue) insert(t *task, head bool) {
 	q.tasks++
 	f.tenant.tasks++
 	f.tenant.waiting++
-	if head {
-		f.waiting = slices.Insert(f.waiting, 0, t)
-	} else {
-		f.waiting = append(f.waiting, t)
+	i := len(f.waiting)
+	for i > 0 && (f.waiting[i-1].request.Priority < t.request.Priority || head && f.waiting[i-1].request.Priority == t.request.Priority) {
+		i--
 	}
+	f.waiting = slices.Insert(f.waiting, i, t)
 }
 
 // remove takes a waiting task out.

@@ -192,3 +192,29 @@ func TestQueueBoundsATenant(t *testing.T) {
 		t.Error("it still waits though one has ended")
 	}
 }
+
+// In a flow, requests of a higher priority go first; a preempted one goes back before the others of its priority.
+func TestQueuePriorityInAFlow(t *testing.T) {
+	q := newQueue()
+	made := func(id int64, priority int) *task {
+		return &task{id: id, request: runtime.Request{Priority: priority}}
+	}
+	low := made(4, -5)
+	for _, t := range []*task{low, made(5, 0), made(6, -5), made(7, 3), made(8, 0)} {
+		q.push(t)
+	}
+	q.start(q.backlog()[0].waiting[0], 1)
+	preempted := made(1, 0)
+	q.push(preempted)
+	q.remove(preempted)
+	q.pushFront(preempted)
+	var got []int64
+	for len(q.backlog()) > 0 {
+		next := q.backlog()[0].waiting[0]
+		got = append(got, next.id)
+		q.start(next, 1)
+	}
+	if want := "[1 5 8 4 6]"; fmt.Sprint(got) != want {
+		t.Errorf("the order is %v, want %s", got, want)
+	}
+}

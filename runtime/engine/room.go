@@ -9,13 +9,16 @@ import (
 )
 
 // makeRoom frees KV cells in the cheapest way that there is: it drops a cached prefix, or else preempts the newest
-// task, or else ends the only task. The oldest task is never preempted, so that at least one always progresses.
+// task of the lowest priority, or else ends the only task. The oldest task of the highest priority is never preempted, so
+// that at least one always progresses.
 func (e *Engine) makeRoom() {
 	if seq := e.kv.evictionCandidate(-1); seq >= 0 {
 		e.evict(seq)
 		return
 	}
-	last := slices.MaxFunc(e.running, func(a, b *task) int { return cmp.Compare(a.id, b.id) })
+	last := slices.MaxFunc(e.running, func(a, b *task) int {
+		return cmp.Or(cmp.Compare(b.request.Priority, a.request.Priority), cmp.Compare(a.id, b.id))
+	})
 	switch {
 	case len(e.running) > 1:
 		e.preempt(last)
