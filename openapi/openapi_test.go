@@ -22,7 +22,7 @@ func load(t *testing.T) *openapi3.T {
 
 // requestShapes are the schemas of what clients send.
 var requestShapes = []string{
-	"GenerationParameters", "AdapterChoice", "LoraChoice", "MessagesRequest", "ChatCompletionRequest", "CompletionRequest", "ChatMessage", "TextPart",
+	"GenerationParameters", "AdapterChoice", "LoraChoice", "MessagesRequest", "ResponseRequest", "OllamaChatRequest", "OllamaGenerateRequest", "OllamaEmbedRequest", "OllamaShowRequest", "ChatCompletionRequest", "CompletionRequest", "ChatMessage", "TextPart",
 	"AdapterPath", "AdapterUpload", "LoadLora", "UnloadLora", "MergeRequest", "MergePart", "TokenizeRequest", "DetokenizeRequest",
 	"TrainingParameters", "TrainRequest", "TrainForm", "FineTuningRequest", "FineTuningParameters", "FileUpload",
 }
@@ -85,6 +85,8 @@ func TestEveryOperationIsWhole(t *testing.T) {
 			shape := "/ErrorResponse"
 			if strings.HasPrefix(path, "/v1/messages") {
 				shape = "/MessagesErrorResponse"
+			} else if strings.HasPrefix(path, "/api/") {
+				shape = "/OllamaErrorResponse"
 			}
 			for status, r := range o.Responses.Map() {
 				if status >= "400" {

@@ -68,6 +68,27 @@ type ServerInterface interface {
 	// ListAdapterVersions The versions of an adapter that can still be asked for, newest first.
 	// (GET /adapters/{name}/versions)
 	ListAdapterVersions(c *fiber.Ctx, name AdapterName) error
+	// OllamaChat Answer a conversation, in Ollama's shape.
+	// (POST /api/chat)
+	OllamaChat(c *fiber.Ctx) error
+	// OllamaEmbed Embed texts, in Ollama's shape.
+	// (POST /api/embed)
+	OllamaEmbed(c *fiber.Ctx) error
+	// OllamaGenerate Answer a prompt, in Ollama's shape.
+	// (POST /api/generate)
+	OllamaGenerate(c *fiber.Ctx) error
+	// OllamaPs The base model and the adapters that are in memory, in Ollama's shape.
+	// (GET /api/ps)
+	OllamaPs(c *fiber.Ctx) error
+	// OllamaShow Describe a model, in Ollama's shape.
+	// (POST /api/show)
+	OllamaShow(c *fiber.Ctx) error
+	// OllamaTags The base model and every registered adapter, in Ollama's shape.
+	// (GET /api/tags)
+	OllamaTags(c *fiber.Ctx) error
+	// OllamaVersion The version of Ollama whose API is spoken.
+	// (GET /api/version)
+	OllamaVersion(c *fiber.Ctx) error
 	// ApplyTemplate Render a conversation with the chat template, as a chat completion would.
 	// (POST /apply-template)
 	ApplyTemplate(c *fiber.Ctx) error
@@ -751,6 +772,132 @@ func (siw *ServerInterfaceWrapper) ListAdapterVersions(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.ListAdapterVersions(c, name)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// OllamaChat operation middleware
+func (siw *ServerInterfaceWrapper) OllamaChat(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.OllamaChat(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// OllamaEmbed operation middleware
+func (siw *ServerInterfaceWrapper) OllamaEmbed(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.OllamaEmbed(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// OllamaGenerate operation middleware
+func (siw *ServerInterfaceWrapper) OllamaGenerate(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.OllamaGenerate(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// OllamaPs operation middleware
+func (siw *ServerInterfaceWrapper) OllamaPs(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.OllamaPs(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// OllamaShow operation middleware
+func (siw *ServerInterfaceWrapper) OllamaShow(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.OllamaShow(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// OllamaTags operation middleware
+func (siw *ServerInterfaceWrapper) OllamaTags(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.OllamaTags(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// OllamaVersion operation middleware
+func (siw *ServerInterfaceWrapper) OllamaVersion(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.OllamaVersion(c)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -2028,6 +2175,20 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Post(options.BaseURL+"/tokenize", wrapper.Tokenize)
 
 	router.Post(options.BaseURL+"/detokenize", wrapper.Detokenize)
+
+	router.Post(options.BaseURL+"/api/chat", wrapper.OllamaChat)
+
+	router.Post(options.BaseURL+"/api/generate", wrapper.OllamaGenerate)
+
+	router.Post(options.BaseURL+"/api/embed", wrapper.OllamaEmbed)
+
+	router.Get(options.BaseURL+"/api/tags", wrapper.OllamaTags)
+
+	router.Get(options.BaseURL+"/api/ps", wrapper.OllamaPs)
+
+	router.Post(options.BaseURL+"/api/show", wrapper.OllamaShow)
+
+	router.Get(options.BaseURL+"/api/version", wrapper.OllamaVersion)
 
 	router.Post(options.BaseURL+"/apply-template", wrapper.ApplyTemplate)
 

@@ -1671,6 +1671,313 @@ type ModelList struct {
 	Data []Model `json:"data"`
 }
 
+// OllamaAnswer An answer, or a line of one.
+type OllamaAnswer struct {
+	// Model What the request named.
+	Model string `json:"model"`
+
+	// CreatedAt The time.
+	CreatedAt string `json:"created_at"`
+
+	// Message Of /api/chat: what the assistant says.
+	Message *OllamaMessage `json:"message,omitempty"`
+
+	// Response Of /api/generate: what the model says.
+	Response *string `json:"response,omitempty"`
+
+	// Thinking Of /api/generate: what the model thinks.
+	Thinking *string `json:"thinking,omitempty"`
+
+	// Done Whether the answer has ended.
+	Done bool `json:"done"`
+
+	// DoneReason Why it has.
+	DoneReason *string `json:"done_reason,omitempty"`
+
+	// TotalDuration Nanoseconds in all.
+	TotalDuration *int64 `json:"total_duration,omitempty"`
+
+	// LoadDuration Always 0.
+	LoadDuration *int64 `json:"load_duration,omitempty"`
+
+	// PromptEvalCount Tokens of the prompt.
+	PromptEvalCount *int `json:"prompt_eval_count,omitempty"`
+
+	// PromptEvalDuration Nanoseconds until the first token.
+	PromptEvalDuration *int64 `json:"prompt_eval_duration,omitempty"`
+
+	// EvalCount Tokens of the answer.
+	EvalCount *int `json:"eval_count,omitempty"`
+
+	// EvalDuration Nanoseconds after the first token.
+	EvalDuration *int64      `json:"eval_duration,omitempty"`
+	Adapter      *AnsweredBy `json:"adapter,omitempty"`
+}
+
+// OllamaCall defines model for OllamaCall.
+type OllamaCall struct {
+	// Id Its id.
+	Id       string         `json:"id,omitempty"`
+	Function OllamaFunction `json:"function"`
+}
+
+// OllamaChatRequest defines model for OllamaChatRequest.
+type OllamaChatRequest struct {
+	// Adapter As in a chat completion; `model` may name an adapter too.
+	Adapter json.RawMessage `json:"adapter,omitempty"`
+
+	// Format `json`, or a JSON schema that the answer is to keep to.
+	Format json.RawMessage `json:"format,omitempty"`
+
+	// Lora As in a chat completion.
+	Lora json.RawMessage `json:"lora,omitempty"`
+
+	// Messages The conversation so far, oldest first. Without any the answer says that the model is loaded.
+	Messages []json.RawMessage `json:"messages,omitempty"`
+
+	// Model The base model or an adapter; the tag :latest may follow.
+	Model string `json:"model"`
+
+	// Options temperature, top_p, top_k, min_p, typical_p, seed, num_predict, stop, repeat_penalty, repeat_last_n, presence_penalty, frequency_penalty; others are ignored. The defaults are those of a chat completion.
+	Options json.RawMessage `json:"options,omitempty"`
+
+	// Stream Answer with an object on each line.
+	Stream *bool `json:"stream,omitempty"`
+
+	// Think Whether the model thinks before it answers, or how much, where its chat template has a choice.
+	Think json.RawMessage `json:"think,omitempty"`
+
+	// Tools As in a chat completion.
+	Tools json.RawMessage `json:"tools,omitempty"`
+}
+
+// OllamaDetails defines model for OllamaDetails.
+type OllamaDetails struct {
+	// ParentModel An adapter's base model.
+	ParentModel string `json:"parent_model"`
+
+	// Format Always gguf.
+	Format string `json:"format"`
+
+	// Family The architecture.
+	Family string `json:"family"`
+
+	// Families The same.
+	Families []string `json:"families"`
+
+	// ParameterSize The base's parameters, such as 7.6B.
+	ParameterSize string `json:"parameter_size"`
+
+	// QuantizationLevel The base's quantization.
+	QuantizationLevel string `json:"quantization_level"`
+}
+
+// OllamaEmbedRequest defines model for OllamaEmbedRequest.
+type OllamaEmbedRequest struct {
+	// Adapter As in a chat completion; `model` may name an adapter too.
+	Adapter json.RawMessage `json:"adapter,omitempty"`
+
+	// Dimensions How many numbers each embedding is cut to, at most the model's width.
+	Dimensions *int `json:"dimensions,omitempty"`
+
+	// Input A text, or a list of up to 2,048 texts.
+	Input json.RawMessage `json:"input"`
+
+	// Lora As in a chat completion.
+	Lora json.RawMessage `json:"lora,omitempty"`
+
+	// Model The base model or an adapter; the tag :latest may follow.
+	Model string `json:"model"`
+}
+
+// OllamaEmbeddings defines model for OllamaEmbeddings.
+type OllamaEmbeddings struct {
+	// Model What the request named.
+	Model string `json:"model"`
+
+	// Embeddings One for each text, of length 1.
+	Embeddings []json.RawMessage `json:"embeddings"`
+
+	// TotalDuration Nanoseconds in all.
+	TotalDuration int64 `json:"total_duration"`
+
+	// LoadDuration Always 0.
+	LoadDuration int64 `json:"load_duration"`
+
+	// PromptEvalCount Tokens of all texts.
+	PromptEvalCount int `json:"prompt_eval_count"`
+
+	// Adapter The adapter version that answered, as `name@version`; a list of them for a sum, with `*scale` where it is not 1; null for the base.
+	Adapter *AnsweredBy `json:"adapter"`
+}
+
+// OllamaErrorResponse defines model for OllamaErrorResponse.
+type OllamaErrorResponse struct {
+	// Error What went wrong.
+	Error string `json:"error"`
+}
+
+// OllamaFunction defines model for OllamaFunction.
+type OllamaFunction struct {
+	// Name The tool.
+	Name string `json:"name"`
+
+	// Arguments Its arguments.
+	Arguments json.RawMessage `json:"arguments"`
+}
+
+// OllamaGenerateRequest defines model for OllamaGenerateRequest.
+type OllamaGenerateRequest struct {
+	// Adapter As in a chat completion; `model` may name an adapter too.
+	Adapter json.RawMessage `json:"adapter,omitempty"`
+
+	// Format `json`, or a JSON schema that the answer is to keep to.
+	Format json.RawMessage `json:"format,omitempty"`
+
+	// Images Not supported.
+	Images json.RawMessage `json:"images,omitempty"`
+
+	// Lora As in a chat completion.
+	Lora json.RawMessage `json:"lora,omitempty"`
+
+	// Model The base model or an adapter; the tag :latest may follow.
+	Model string `json:"model"`
+
+	// Options temperature, top_p, top_k, min_p, typical_p, seed, num_predict, stop, repeat_penalty, repeat_last_n, presence_penalty, frequency_penalty; others are ignored. The defaults are those of a chat completion.
+	Options json.RawMessage `json:"options,omitempty"`
+
+	// Prompt What the user says. Without it the answer says that the model is loaded.
+	Prompt *string `json:"prompt,omitempty"`
+
+	// Raw Give the model the prompt as it is, without the chat template.
+	Raw *bool `json:"raw,omitempty"`
+
+	// Stream Answer with an object on each line.
+	Stream *bool `json:"stream,omitempty"`
+
+	// Suffix Not supported: a text is refused.
+	Suffix *string `json:"suffix,omitempty"`
+
+	// System The system prompt.
+	System *string `json:"system,omitempty"`
+
+	// Template Not supported: a text is refused.
+	Template *string `json:"template,omitempty"`
+
+	// Think Whether the model thinks before it answers, or how much, where its chat template has a choice.
+	Think json.RawMessage `json:"think,omitempty"`
+}
+
+// OllamaMessage defines model for OllamaMessage.
+type OllamaMessage struct {
+	// Role Always assistant.
+	Role string `json:"role"`
+
+	// Content What it says.
+	Content string `json:"content"`
+
+	// Thinking What it thinks.
+	Thinking *string `json:"thinking,omitempty"`
+
+	// ToolCalls What it calls.
+	ToolCalls *[]OllamaCall `json:"tool_calls,omitempty"`
+}
+
+// OllamaModel defines model for OllamaModel.
+type OllamaModel struct {
+	// Name Its name with the tag :latest.
+	Name string `json:"name"`
+
+	// Model The same.
+	Model string `json:"model"`
+
+	// ModifiedAt When it was registered.
+	ModifiedAt string `json:"modified_at"`
+
+	// Size Its bytes.
+	Size int64 `json:"size"`
+
+	// Digest The digest of its content.
+	Digest  string        `json:"digest"`
+	Details OllamaDetails `json:"details"`
+
+	// ExpiresAt Of /api/ps: a date far away.
+	ExpiresAt *string `json:"expires_at,omitempty"`
+
+	// SizeVram Of /api/ps: always 0.
+	SizeVram *int64 `json:"size_vram,omitempty"`
+
+	// ContextLength Of /api/ps: tokens that prompt and answer may have together.
+	ContextLength *int `json:"context_length,omitempty"`
+}
+
+// OllamaModels defines model for OllamaModels.
+type OllamaModels struct {
+	// Models The models.
+	Models []OllamaModel `json:"models"`
+}
+
+// OllamaShow defines model for OllamaShow.
+type OllamaShow struct {
+	// Modelfile What it is made of.
+	Modelfile string `json:"modelfile"`
+
+	// Template The chat template.
+	Template string        `json:"template"`
+	Details  OllamaDetails `json:"details"`
+
+	// ModelInfo Facts of the base, by their names in GGUF files.
+	ModelInfo map[string]any `json:"model_info"`
+
+	// Capabilities completion, tools, embedding.
+	Capabilities []string `json:"capabilities"`
+
+	// ModifiedAt When it was registered.
+	ModifiedAt string `json:"modified_at"`
+}
+
+// OllamaShowRequest defines model for OllamaShowRequest.
+type OllamaShowRequest struct {
+	// Model The base model or an adapter.
+	Model *string `json:"model,omitempty"`
+
+	// Name An older name of model.
+	Name *string `json:"name,omitempty"`
+}
+
+// OllamaTurn defines model for OllamaTurn.
+type OllamaTurn struct {
+	// Content What is said.
+	Content *string `json:"content,omitempty"`
+
+	// Images Not supported.
+	Images *[]string `json:"images,omitempty"`
+
+	// Role Who says it.
+	Role string `json:"role"`
+
+	// Thinking What the assistant thought.
+	Thinking *string `json:"thinking,omitempty"`
+
+	// ToolCallId Of tool: the id of its call, where calls have ids.
+	ToolCallId *string `json:"tool_call_id,omitempty"`
+
+	// ToolCalls What the assistant called.
+	ToolCalls *[]OllamaCall `json:"tool_calls,omitempty"`
+
+	// ToolName Of tool: whose result it is.
+	ToolName *string `json:"tool_name,omitempty"`
+}
+
+// OllamaVersion defines model for OllamaVersion.
+type OllamaVersion struct {
+	// Version The version of Ollama whose API this is.
+	Version string `json:"version"`
+
+	// Lorikeet The server's version.
+	Lorikeet string `json:"lorikeet"`
+}
+
 // PinAdapter defines model for PinAdapter.
 type PinAdapter struct {
 	// Version The version to keep: 4 to 64 digits of its digest.
@@ -2959,6 +3266,9 @@ type NoSpace = ErrorResponse
 // NotFound defines model for NotFound.
 type NotFound = ErrorResponse
 
+// OllamaFailed defines model for OllamaFailed.
+type OllamaFailed = OllamaErrorResponse
+
 // QueueFull defines model for QueueFull.
 type QueueFull = ErrorResponse
 
@@ -3123,6 +3433,18 @@ type TrainAdapterMultipartRequestBody = TrainForm
 
 // PinAdapterJSONRequestBody defines body for PinAdapter for application/json ContentType.
 type PinAdapterJSONRequestBody = PinAdapter
+
+// OllamaChatJSONRequestBody defines body for OllamaChat for application/json ContentType.
+type OllamaChatJSONRequestBody = OllamaChatRequest
+
+// OllamaEmbedJSONRequestBody defines body for OllamaEmbed for application/json ContentType.
+type OllamaEmbedJSONRequestBody = OllamaEmbedRequest
+
+// OllamaGenerateJSONRequestBody defines body for OllamaGenerate for application/json ContentType.
+type OllamaGenerateJSONRequestBody = OllamaGenerateRequest
+
+// OllamaShowJSONRequestBody defines body for OllamaShow for application/json ContentType.
+type OllamaShowJSONRequestBody = OllamaShowRequest
 
 // ApplyTemplateJSONRequestBody defines body for ApplyTemplate for application/json ContentType.
 type ApplyTemplateJSONRequestBody = ChatCompletionRequest

@@ -51,6 +51,16 @@ func conform(method, path string, r response) error {
 	switch kind {
 	case "application/json":
 		return conformJSON(m.Schema.Value, r.body)
+	case "application/x-ndjson":
+		for _, line := range strings.Split(strings.TrimSuffix(string(r.body), "\n"), "\n") {
+			schema := doc.Components.Schemas[fmt.Sprint(m.Extensions["x-data"])].Value
+			if strings.HasPrefix(line, `{"error"`) {
+				schema = doc.Components.Schemas["OllamaErrorResponse"].Value
+			}
+			if err := conformJSON(schema, []byte(line)); err != nil {
+				return fmt.Errorf("%w in line %s", err, line)
+			}
+		}
 	case "text/event-stream":
 		for _, chunk := range dataOf(string(r.body)) {
 			schema := doc.Components.Schemas[fmt.Sprint(m.Extensions["x-data"])].Value

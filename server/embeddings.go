@@ -66,6 +66,11 @@ func (s *Server) embeddingRequest(who caller, body []byte) (*embedding, error) {
 	if err := decodeJSON(body, &req); err != nil {
 		return nil, err
 	}
+	return s.checkEmbedding(who, &req)
+}
+
+// checkEmbedding checks a request, up to the tokens of its texts.
+func (s *Server) checkEmbedding(who caller, req *openapi.EmbeddingRequest) (*embedding, error) {
 	width := s.model.Facts().Embedding
 	var check checker
 	e := &embedding{dimensions: check.integer("dimensions", req.Dimensions, width, 1, width)}

@@ -270,6 +270,9 @@ func sendError(c *fiber.Ctx, status int, e openapi.Error) error {
 	if path := c.Path(); path == "/v1/messages" || strings.HasPrefix(path, "/v1/messages/") {
 		return sendJSON(c, status, messagesError(status, e, requestID(c)))
 	}
+	if strings.HasPrefix(c.Path(), "/api/") {
+		return sendJSON(c, status, ollamaError(e))
+	}
 	return sendJSON(c, status, openapi.ErrorResponse{Error: e})
 }
 
