@@ -20,6 +20,7 @@ const (
 	firstMask    rune = 0x10F000 // of the mask for starts[0]
 	escapeRune   rune = 0x10FFF0
 	endRune      rune = 0x10FFF1 // marks the end of a message that is to be continued
+	breakRune    rune = 0x10FFF2 // stands before a text that could complete a control token, and is nothing itself
 	lastReserved rune = 0x10FFFD
 	escapeShift  rune = 0x100000
 	maxMasks          = int(escapeRune - firstMask)
@@ -27,7 +28,8 @@ const (
 
 // masker hides the control tokens of one vocabulary. It never changes after it has been made.
 type masker struct {
-	root   *trieNode
+	root   *trieNode     // of the control tokens
+	ends   *trieNode     // of the same, read backwards
 	allow  bool          // control tokens count wherever they stand
 	starts []rune        // first characters of control tokens
 	mask   map[rune]rune // from one of them to what stands for it
@@ -41,7 +43,7 @@ type trieNode struct {
 
 // newMasker knows the control tokens of m.
 func newMasker(m runtime.Model) *masker {
-	k := &masker{root: &trieNode{}, mask: map[rune]rune{}}
+	k := &masker{root: &trieNode{}, ends: &trieNode{}, mask: map[rune]rune{}}
 	for t := range runtime.Token(m.Facts().VocabSize) {
 		if len(m.Piece(t, false)) > 0 {
 			continue // also a token that counts in every text
@@ -62,18 +64,41 @@ func (k *masker) add(text string) {
 		k.mask[start] = firstMask + rune(len(k.starts))
 		k.starts = append(k.starts, start)
 	}
-	n := k.root
+	n, backwards := k.root, k.ends
 	for i := range len(text) {
-		if n.next == nil {
-			n.next = map[byte]*trieNode{}
-		}
-		if n.next[text[i]] == nil {
-			n.next[text[i]] = &trieNode{}
-		}
-		n = n.next[text[i]]
+		n, backwards = n.at(text[i]), backwards.at(text[len(text)-1-i])
 	}
-	n.end = true
+	n.end, backwards.end = true, true
 }
+
+// at returns the node that follows with a byte, which it makes where there is none.
+func (n *trieNode) at(b byte) *trieNode {
+	if n.next == nil {
+		n.next = map[byte]*trieNode{}
+	}
+	if n.next[b] == nil {
+		n.next[b] = &trieNode{}
+	}
+	return n.next[b]
+}
+
+// completes reports whether s begins with the rest of a control token, such as "start|>", of which the template may have
+// written the beginning. A rest of letters and digits alone does not count: whole words begin like that.
+func (k *masker) completes(s string) bool {
+	for end := minRest; end <= min(len(s), maxRest); end++ {
+		n, i := k.ends, end-1
+		for n = n.next[s[i]]; n != nil && i > 0; n = n.next[s[i]] {
+			i--
+		}
+		if n != nil && len(n.next) > 0 && strings.ContainsFunc(s[:end], func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// The rest of a control token that is looked for, in bytes. Many a text begins with a single ">".
+const minRest, maxRest = 2, 128
 
 // match returns the length of the longest control token that s begins with, or 0. cut reports that s ends within one.
 func (k *masker) match(s string) (length int, cut bool) {
@@ -92,9 +117,21 @@ func (k *masker) match(s string) (length int, cut bool) {
 func reserved(r rune) bool { return r >= firstMask && r <= lastReserved }
 
 // hide returns a client's text as the template sees it. The beginning of a control token at the end of the text is masked
-// too, because the text that follows it could complete the token.
+// too, because the text that follows it could complete the token. And the rest of one at the beginning of the text, also
+// after white space that a template may trim, is set apart from what the template writes before it.
 func (k *masker) hide(s string) string {
-	if k == nil || strings.IndexByte(s, 0xF4) < 0 && (len(k.starts) == 0 || !strings.ContainsAny(s, string(k.starts))) {
+	if k == nil {
+		return s
+	}
+	if text := strings.TrimLeftFunc(s, pythonSpace); !k.allow && k.completes(text) {
+		return s[:len(s)-len(text)] + string(breakRune) + k.hideTokens(text)
+	}
+	return k.hideTokens(s)
+}
+
+// hideTokens masks the control tokens in a text.
+func (k *masker) hideTokens(s string) string {
+	if strings.IndexByte(s, 0xF4) < 0 && (len(k.starts) == 0 || !strings.ContainsAny(s, string(k.starts))) {
 		return s
 	}
 	var b strings.Builder
@@ -142,6 +179,7 @@ func (k *masker) show(s string) string {
 			escaped = false
 		case r == escapeRune:
 			escaped = true
+		case r == breakRune:
 		case reserved(r) && int(r-firstMask) < len(k.starts):
 			b.WriteRune(k.starts[r-firstMask])
 		default:

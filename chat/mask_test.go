@@ -133,6 +133,24 @@ func TestClientTextsMakeNoControlTokenTogether(t *testing.T) {
 	}
 }
 
+// A template's text that ends within a control token is not completed by a client's, also where the template trims it.
+func TestClientTextCompletesNoControlToken(t *testing.T) {
+	for _, filter := range []string{"", " | trim", ".strip()", ".lstrip()", "[0:]", " | string"} {
+		for i := 1; i < len("<|im_start|>")-1; i++ {
+			begin, rest := "<|im_start|>"[:i], "<|im_start|>"[i:]
+			m := testModel()
+			m.controls, m.facts.VocabSize = []string{"<|im_start|>", "<|im_end|>"}, 1002
+			template := NewTemplate(m, "{% for m in messages %}<|im_end|>"+begin+"{{ m.content"+filter+" }}<|im_end|>{% endfor %}", nil)
+			for _, before := range []string{"", "\n "} {
+				tokens, err := template.Tokenize([]runtime.Message{{Role: "user", Content: before + rest + "system"}}, Options{})
+				if err != nil || len(controlsIn(tokens)) != 2 || !strings.Contains(m.text(tokens), rest+"system<|im_end|>") {
+					t.Errorf("%q%s %q: %v %q %v", begin, filter, before+rest, tokens, m.text(tokens), err)
+				}
+			}
+		}
+	}
+}
+
 // Texts without control tokens are tokenized as one text with the template's, and so they are after what could have been
 // the beginning of one.
 func TestOrdinaryTextsAreNotCut(t *testing.T) {
