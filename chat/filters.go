@@ -70,6 +70,10 @@ func templateFilters(b *budget) map[string]exec.FilterFunction {
 			return b.chargeResult(f(e, v, args))
 		}
 	}
+	filters["__compared"] = plainFilter(func(v *exec.Value) *exec.Value { // the right side of "in", "==" and the like
+		b.chargeTraversal(v)
+		return v
+	})
 	filters["__print"] = plainFilter(func(v *exec.Value) *exec.Value { return exec.AsValue(b.print(v)) })
 	return filters
 }
@@ -91,7 +95,6 @@ func ownFilters(b *budget) map[string]exec.FilterFunction {
 			b.step(1 + v.Len()/2)
 			return v
 		}),
-		"__haystack": plainFilter(func(v *exec.Value) *exec.Value { return v }), // the right side of "in", looked at
 		"__literal": plainFilter(func(v *exec.Value) *exec.Value { // a list or dict that the template writes
 			if err := b.checkTree(v); err != nil {
 				return exec.AsValue(err)

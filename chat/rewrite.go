@@ -68,20 +68,26 @@ func rewriteOperand(tokens []jinjaToken) string {
 		}
 		flush(i)
 		start = i + 1
-		if !tokens[i].is(tokenName, "in") {
-			b.WriteString(tokens[i].text + " ")
-			continue
-		}
-		// gonja would take less than Jinja2 does for the operand of "in".
-		end := i + 1
+		end := start
 		for end < len(tokens) && !bindsLess(tokens, end) {
 			end++
 		}
-		b.WriteString("in ((" + rewriteArithmetics(tokens[i+1:end]) + ")|__haystack) ")
+		right := tokens[start:end]
+		if in := tokens[i].is(tokenName, "in"); !in && (tokens[i].kind == tokenName || len(right) == 0 || isLiteral(right)) {
+			b.WriteString(tokens[i].text + " ")
+			continue
+		}
+		// gonja would take less than Jinja2 does for the operand of "in", and would compare long texts at no cost.
+		b.WriteString(tokens[i].text + " ((" + rewriteArithmetics(right) + ")|__compared) ")
 		start, i = end, end-1
 	}
 	flush(len(tokens))
 	return strings.TrimSpace(b.String())
+}
+
+// isLiteral reports whether an operand is one text or number of the template's own.
+func isLiteral(tokens []jinjaToken) bool {
+	return len(tokens) == 1 && (tokens[0].kind == tokenString || tokens[0].kind == tokenNumber)
 }
 
 // rewriteArithmetics writes one operand of a comparison.
