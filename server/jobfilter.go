@@ -21,7 +21,7 @@ type jobFilter struct {
 func readJobFilter(c *fiber.Ctx) (jobFilter, error) {
 	f := jobFilter{want: map[string]string{}}
 	var err error
-	c.Context().QueryArgs().VisitAll(func(k, v []byte) {
+	for k, v := range c.Context().QueryArgs().All() {
 		name, ours := strings.CutPrefix(string(k), "metadata")
 		switch {
 		case !ours || err != nil:
@@ -32,7 +32,7 @@ func readJobFilter(c *fiber.Ctx) (jobFilter, error) {
 		case name == "" || strings.HasPrefix(name, "["):
 			err = refuse(codeValue, "metadata", "is neither metadata[name]=value nor metadata=null")
 		}
-	})
+	}
 	if err == nil && len(f.want) > maxFilters {
 		err = refuse(codeValue, "metadata", "has %d conditions, at most %d are read", len(f.want), maxFilters)
 	}

@@ -42,7 +42,8 @@ func (c *chunks) begin(b []byte, r *reply) []byte {
 	h = jsonvalue.AppendString(append(h, `,"model":`...), r.model.name)
 	h = jsonvalue.AppendString(append(h, `,"system_fingerprint":`...), r.fingerprint)
 	h = append(append(h, `,"adapter":`...), r.model.label...)
-	c.head, c.tail = append(h, `,"choices":[`...), "]}\n\n"
+	h = append(h, `,"choices":[`...)
+	c.head, c.tail = h, "]}\n\n"
 	if r.includeUsage {
 		c.tail = `],"usage":null}` + "\n\n"
 	}

@@ -11,7 +11,6 @@ import (
 	"unsafe"
 
 	"github.com/lorikeet-ai/lorikeet/grammar"
-	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
 // compileGrammar returns the rules of a grammar; nil for none. llama.cpp never sees the text: its parser and what
@@ -39,14 +38,14 @@ func (v vocabulary) TokenOf(text string) (int32, bool) {
 	if err != nil || len(tokens) != 1 {
 		return 0, false
 	}
-	return int32(tokens[0]), true
+	return tokens[0], true
 }
 
 // HasToken implements grammar.Vocabulary.
 func (v vocabulary) HasToken(token int32) bool { return token >= 0 && int(token) < v.m.facts.VocabSize }
 
 // EndsAnswer implements grammar.Vocabulary.
-func (v vocabulary) EndsAnswer(token int32) bool { return v.m.EndOfGeneration(runtime.Token(token)) }
+func (v vocabulary) EndsAnswer(token int32) bool { return v.m.EndOfGeneration(token) }
 
 // cGrammar returns the program for one call of C, its arrays pinned; nil for none.
 func cGrammar(p *grammar.Program, pinner *goruntime.Pinner) *C.ll_grammar {

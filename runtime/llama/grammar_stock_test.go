@@ -105,7 +105,7 @@ func compareOnce(m *Model, s *Sampler, stock *llamatest.Grammar, r *rand.Rand, p
 	case expected:
 		return drawn, tried, drawn == tried
 	case drawn >= 0:
-		return drawn, tried, drawn != tried && stock.Admits(int32(drawn))
+		return drawn, tried, drawn != tried && stock.Admits(drawn)
 	}
 	for range 100 {
 		if i := r.IntN(len(pieces)); beginsCharacters(pieces[i]) && stock.Admits(int32(i)) {
