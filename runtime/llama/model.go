@@ -294,6 +294,16 @@ func (m *Model) describe(o Options, file *quant.File) error {
 	if m.facts.Name == "" {
 		m.facts.Name = strings.TrimSuffix(filepath.Base(o.Path), ".gguf")
 	}
+	m.describeTargets()
+	m.ends = make([]runtime.Token, C.ll_end_tokens(m.ptr, nil, 0))
+	if len(m.ends) > 0 {
+		C.ll_end_tokens(m.ptr, (*C.int32_t)(&m.ends[0]), C.int32_t(len(m.ends)))
+	}
+	return nil
+}
+
+// describeTargets sets the tensors that an adapter may change, and those that it may not.
+func (m *Model) describeTargets() {
 	for i := range int(C.ll_model_targets(m.ptr)) {
 		var in, out C.int32_t
 		name := C.GoString(C.ll_model_target(m.ptr, C.int(i), &in, &out))
@@ -305,11 +315,6 @@ func (m *Model) describe(o Options, file *quant.File) error {
 		name := C.GoString(C.ll_model_refusal(m.ptr, C.int(i), &reason))
 		m.facts.Refused[name] = C.GoString(reason)
 	}
-	m.ends = make([]runtime.Token, C.ll_end_tokens(m.ptr, nil, 0))
-	if len(m.ends) > 0 {
-		C.ll_end_tokens(m.ptr, (*C.int32_t)(&m.ends[0]), C.int32_t(len(m.ends)))
-	}
-	return nil
 }
 
 // poolingOf returns how the file says that embeddings are made, by llama.cpp's numbers.
