@@ -132,7 +132,7 @@ func TestPutsEndWithTheirContextAndTheStore(t *testing.T) {
 	})
 }
 
-// blockingFiles stops at the first write of tensors until it is let go on.
+// blockingFiles blocks at the first write of tensors until on is closed.
 type blockingFiles struct {
 	osFiles
 	reached, on chan struct{}

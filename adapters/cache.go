@@ -58,7 +58,7 @@ type versionStore interface {
 //
 // Room is given in the order it is asked for: while someone waits, later acquires queue behind, also for
 // adapters that are in memory. Otherwise streams that keep a few adapters pinned in turn would keep out one that
-// needs room, for ever. An acquire of several adapters gets room for all of them at once or waits for it with
+// needs room, without end. An acquire of several adapters gets room for all of them at once or waits for it with
 // none, so that two of them cannot wait for each other.
 //
 // Room is given by estimates where an adapter was never packed before. Where one turns out larger, the Cache is
@@ -83,7 +83,7 @@ type Cache struct {
 	closed bool
 }
 
-// resident is an adapter that is in memory or on its way there. err and packed are written before done is
+// resident is an adapter that is in memory or being loaded. err and packed are written before done is
 // closed; the rest is guarded by Cache.mu.
 type resident struct {
 	info  Info
@@ -179,7 +179,7 @@ func (c *Cache) Close() error {
 // do does the deferred work. c.mu is not held. Memory is given back before more is taken.
 func (c *Cache) do(later deferred) {
 	for _, p := range later.close {
-		_ = p.Close() // frees memory; there is no one to tell
+		_ = p.Close() // it frees memory; an error would change nothing
 	}
 	for _, r := range later.start {
 		go c.load(r)

@@ -26,7 +26,7 @@ func versionsOf(t *testing.T, s *Store, name string, infos []Info) (seeds []int)
 }
 
 // The newest versions are kept, and beside them the pinned ones, those that a request has selected, and those of another
-// name; what goes, goes with its files, and the change is told.
+// name; a version is removed with its files, and the change is reported.
 func TestKeepVersions(t *testing.T) {
 	var changes []string
 	dir := t.TempDir()
@@ -93,8 +93,8 @@ func TestKeepVersions(t *testing.T) {
 	}
 }
 
-// Every change is told once, with where it came from; what changes nothing is not.
-func TestChangesAreTold(t *testing.T) {
+// Every change is reported once, with where it came from; what changes nothing is not reported.
+func TestChangesAreReported(t *testing.T) {
 	var got []string
 	s, err := Open(Options{Dir: t.TempDir(), Facts: pefttest.Facts(), Changed: func(c Change) {
 		got = append(got, fmt.Sprintf("%s %s by %s", c.Action, c.Name, c.By))

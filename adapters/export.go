@@ -39,7 +39,7 @@ func (f Format) Ext() string {
 	return ".gguf"
 }
 
-// Export is an adapter on its way out: a whole file, read from its start, which is gone once it is closed.
+// Export is an exported adapter: a whole file, read from its start, which is removed when it is closed.
 type Export struct {
 	*os.File
 	Info  Info

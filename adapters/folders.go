@@ -112,7 +112,7 @@ type attempts struct {
 const maxAttempts = 6
 
 // WatchFolders registers what the folders hold, and watches them until Close. It returns an error where a folder
-// cannot be read; an adapter that cannot be is told as an event.
+// cannot be read; an adapter that cannot be read is reported as an event.
 func WatchFolders(o FoldersOptions) (_ *Folders, err error) {
 	if o.Quiet == 0 {
 		o.Quiet = 300 * time.Millisecond

@@ -36,8 +36,8 @@ func (s *Store) PutPath(ctx context.Context, name, path string, n Note) (Info, e
 	})
 }
 
-// PutLoRA stores an adapter that is in memory, with the configuration that gives its ranks and scales. It waits for
-// nobody, and Close waits for it.
+// PutLoRA stores an adapter that is in memory, with the configuration that gives its ranks and scales. It does not
+// wait for other puts, and Close waits for it.
 func (s *Store) PutLoRA(name string, a *runtime.LoRA, n Note) (Info, error) {
 	return s.build(context.Background(), name, n, openLoRA(a), s.publisher(name, n))
 }
@@ -235,7 +235,7 @@ func (s *Store) place(dir string, m *manifest) error {
 		return nil
 	}
 	to := s.path("versions", m.Digest)
-	// What may be there is damaged; it goes the way of the scratch folder.
+	// What may be there is damaged; it is removed with the scratch folder.
 	if err := s.fs.Rename(to, dir+"-damaged"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

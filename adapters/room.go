@@ -117,7 +117,7 @@ func (c *Cache) tooLarge(want []Info) error {
 		need, c.o.Budget)
 }
 
-// load reads and packs an adapter, unless no one wants it any more when its turn comes.
+// load reads and packs an adapter, unless no acquire waits for it any more when it is its turn.
 func (c *Cache) load(r *resident) {
 	defer c.loads.Done()
 	began := time.Now()

@@ -101,7 +101,7 @@ func (f *Folders) put(ctx context.Context, d *watched, rel, name string, o Origi
 	})
 }
 
-// open opens a file of the folder. Whoever named it is told where it is a link that leads out, or cannot be read.
+// open opens a file of the folder. The error says where it is a link that leads out, or cannot be read.
 func (d *watched) open(rel string) (file *os.File, err error) {
 	err = d.inside(rel, func(root *os.Root, rel string) (err error) {
 		file, err = root.Open(rel)

@@ -37,7 +37,7 @@ type opener struct {
 }
 
 // reserve waits until the bytes that will be held in files are free in the Store's budget. Only the first call does
-// so: it is told all that the adapter takes.
+// so: it is given all that the adapter takes.
 func (o *opener) reserve(bytes int64) error {
 	if o.reserved || o.share == nil {
 		return nil

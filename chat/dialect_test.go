@@ -40,7 +40,7 @@ func TestToolArguments(t *testing.T) {
 	}
 }
 
-// A template that asks whether content is none is told; one that would print None is not given any.
+// A template that tests whether content is none gets none; one that would print None gets an empty text.
 func TestNullContent(t *testing.T) {
 	names := `{% for c in m.tool_calls %}{{ c.function.name }}{% endfor %}`
 	asks := `{% for m in messages %}{% if m['content'] is none %}NULL{% elif 'content' not in m %}ABSENT{% else %}SAYS {{ m['content'] }}{% endif %}` + names + `;{% endfor %}`

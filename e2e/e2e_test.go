@@ -71,7 +71,7 @@ func TestExamples(t *testing.T) {
 	})
 }
 
-// TestSameSeedSameText asks the same again while other requests, for other adapters, come and go.
+// TestSameSeedSameText asks the same again while other requests, for other adapters, begin and end.
 func TestSameSeedSameText(t *testing.T) {
 	b := boot(t, "--adapter-dir", demoAdapters)
 	bodies := []map[string]any{}

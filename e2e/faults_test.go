@@ -81,7 +81,7 @@ func TestKilledAtRandomMoments(t *testing.T) {
 				}
 			}
 		}
-		time.Sleep(time.Duration(20+rng.IntN(400)) * time.Millisecond) // the moment is the point
+		time.Sleep(time.Duration(20+rng.IntN(400)) * time.Millisecond) // a random moment is what is tested
 		p.kill(t)
 		cancel()
 		work.Wait()

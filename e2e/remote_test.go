@@ -100,7 +100,7 @@ func TestServeFromTheHub(t *testing.T) {
 		t.Errorf("%s%s", out, errs)
 	}
 	if strings.Contains(out+errs, "hf_secret") {
-		t.Error("the token is told")
+		t.Error("the token is shown")
 	}
 	before := asked()
 	hub.Close()

@@ -111,7 +111,7 @@ func TestMemorisedThroughTheServer(t *testing.T) {
 }
 
 // TestKillDashNine kills the server in the middle of a job, twice. On one thread the job ends with the bytes of a
-// run that nobody disturbed; another seed gives others.
+// run without interruption; another seed gives others.
 func TestKillDashNine(t *testing.T) {
 	examples, _, _ := secrets(12, 12)
 	body := map[string]any{"name": "pupil", "examples": examples, "max_steps": 120, "save_steps": 10, "per_device_train_batch_size": 4,

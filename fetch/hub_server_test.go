@@ -291,7 +291,7 @@ func (n *notes) all() string {
 func noSecrets(t *testing.T, s string) {
 	t.Helper()
 	if strings.Contains(s, secretToken) || strings.Contains(s, signature) {
-		t.Errorf("a secret is told: %s", s)
+		t.Errorf("a message holds a secret: %s", s)
 	}
 }
 

@@ -92,7 +92,7 @@ func putCodes(dst []byte, block []float32, scale float32) {
 	if scale != 0 {
 		inverse = 1 / scale
 	}
-	if math.IsInf(float64(inverse), 0) { // a scale below 2^-128, whose block is as good as zero
+	if math.IsInf(float64(inverse), 0) { // a scale below 2^-128, whose block counts as zero
 		inverse = 0
 	}
 	for ; len(block) > 0; block, dst = block[nf4Weights:], dst[nf4Weights/2:] {

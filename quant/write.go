@@ -147,7 +147,7 @@ func (c *counter) Write(p []byte) (int, error) {
 }
 
 // WriteFile writes a GGUF file as Encode does, and replaces what path held in one step, as disk.WriteFile does. The file
-// is readable for everybody.
+// is readable for all users.
 func WriteFile(path string, m *Metadata, tensors []Tensor, data Data) error {
 	return disk.WriteFile(path, 0o644, func(w io.Writer) error { return Encode(w, m, tensors, data) })
 }

@@ -63,7 +63,7 @@ func (s *Stream) Usage() Usage {
 	return s.usage
 }
 
-// Close says that nobody reads on. The writer is told, which frees the stream's sequence and adapters. It
+// Close ends the reading. The writer is notified, which frees the stream's sequence and adapters. It
 // may be called twice and from any goroutine; closing a nil or a finished stream does nothing.
 func (s *Stream) Close() error {
 	if s == nil {

@@ -93,8 +93,8 @@ type Trainer interface {
 	// LoRA returns a copy of the adapter as it stands.
 	LoRA() *LoRA
 
-	// WriteState writes all that a Trainer with the same spec needs to go on bit for bit, in pieces: it takes no
-	// memory to speak of. The error is w's.
+	// WriteState writes all that a Trainer with the same spec needs to go on bit for bit, in pieces: it takes hardly any
+	// memory. The error is w's.
 	WriteState(w io.Writer) error
 	// ReadState takes up a state of size bytes. It returns an error wrapping ErrTrain, and changes nothing, for one that was
 	// cut short or is of a Trainer with another spec; after an error of r the Trainer can only be closed.

@@ -60,7 +60,7 @@ func BenchmarkEngine(b *testing.B) {
 	})
 }
 
-// BenchmarkDecode is what checking a request costs before the engine hears of it.
+// BenchmarkDecode is what checking a request costs before it reaches the engine.
 func BenchmarkDecode(b *testing.B) {
 	h := open(b)
 	body := []byte(chatBody("hello", `"max_tokens":16,"temperature":0.7,"stop":["x","y"],"stream":true,"seed":7`))

@@ -66,7 +66,7 @@ func (b *bodies) take(size int64) (give func(), err error) {
 	}, nil
 }
 
-// readBody returns a request's body of at most limit bytes. done is called when nobody needs it any longer; it is never
+// readBody returns a request's body of at most limit bytes. done is called when it is no longer needed; it is never
 // nil. The body has been read to its end where no error is returned, so that the connection may be watched.
 func (s *Server) readBody(c *fiber.Ctx, limit int64) (body []byte, done func(), err error) {
 	done = func() {}
@@ -89,7 +89,7 @@ func (s *Server) readBody(c *fiber.Ctx, limit int64) (body []byte, done func(), 
 		return s.readEncoded(c, stream, encoding, limit)
 	}
 	if size < 0 {
-		size = limit // chunked: nobody knows
+		size = limit // chunked: the length is not known
 	}
 	give, err := s.bodies.take(size)
 	if err != nil {

@@ -33,7 +33,7 @@ func (l listener) Accept() (net.Conn, error) {
 	return &conn{Conn: c}, nil
 }
 
-// conn is a connection that can be watched while nobody reads from it. Read and watch are never under way at
+// conn is a connection that can be watched while no handler reads from it. Read and watch are never under way at
 // the same time: fasthttp reads before a handler and after the answer, a watcher between the two.
 type conn struct {
 	net.Conn

@@ -227,6 +227,6 @@ func TestWatch(t *testing.T) {
 			t.Errorf("the watch ends with %v", context.Cause(ctx))
 		}
 	case <-time.After(time.Second):
-		t.Error("nobody noticed")
+		t.Error("the disconnect was not noticed")
 	}
 }

@@ -129,7 +129,7 @@ func TestFineTuningCheckpoints(t *testing.T) {
 	s.refusedWith(s.do("GET", "/v1/fine_tuning/jobs/"+j.Id+"/checkpoints?after=x", ""), 400, "after")
 }
 
-// A bad file fails the job, as OpenAI has it, and its lines are told.
+// A bad file fails the job, as OpenAI has it, and its lines are named.
 func TestFineTuningOfABadFile(t *testing.T) {
 	s := openTraining(t, false)
 	var j openapi.FineTuningJob

@@ -72,7 +72,7 @@ func TestBodyLimits(t *testing.T) {
 	refused(t, h.send(req), 400, codeUnsupported, "", `"br"`)
 }
 
-// A client that announces too large a body and stalls hears so.
+// A client that announces too large a body and stalls is answered 413.
 func TestTooLargeIsSaidBeforeTheBodyHasCome(t *testing.T) {
 	h := open(t)
 	c, err := net.Dial("tcp", h.address)
@@ -218,7 +218,7 @@ func TestMetricsOfGateways(t *testing.T) {
 	if use := h.value("vllm:kv_cache_usage_perc"); use <= 0 || use > 1 {
 		t.Errorf("kv_cache_usage_perc is %v", use)
 	}
-	h.engine.Close() // ends what is open, which nobody waits for
+	h.engine.Close() // ends what is open, which no client waits for
 }
 
 func TestFlowLabelsAreBounded(t *testing.T) {

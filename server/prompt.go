@@ -70,7 +70,7 @@ func (s *Server) prompts(raw json.RawMessage, f promptField) ([]prompt, error) {
 	return ps, nil
 }
 
-// textPrompt tokenises a text, in which control tokens count: whoever writes a raw prompt writes all of it. One that
+// textPrompt tokenises a text, in which control tokens count: the writer of a raw prompt writes all of it. One that
 // begins with BOS gets no other one.
 func (s *Server) textPrompt(raw json.RawMessage, param string, encode func(string) ([]runtime.Token, error)) (prompt, error) {
 	var p prompt

@@ -10,7 +10,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// A server without keys is safe where nobody else reaches it, but for one visitor: any web page that is open in a
+// A server without keys is safe where only its own user reaches it, with one exception: any web page that is open in a
 // browser on the same machine. A page can send requests to http://127.0.0.1 without being able to read the answers, and
 // where the name of its own site is made to resolve to 127.0.0.1 (DNS rebinding) it can read them, too. Browsers say
 // who asks in Origin and whom they mean to ask in Host; neither can be forged by a page.

@@ -32,7 +32,7 @@ func endProcess() {
 	if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
 		panic(err)
 	}
-	select {} // the signal is on its way
+	select {} // until the signal arrives
 }
 
 // loopChild opens the queue and creates a job that ends the process, where there is none yet.

@@ -94,7 +94,7 @@ func child(t *testing.T) {
 				if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
 					panic(err)
 				}
-				select {} // the signal is on its way
+				select {} // until the signal arrives
 			}
 			ops <- n
 			return nil

@@ -58,7 +58,7 @@ func (q *Queue) Create(ctx context.Context, r CreateRequest) (Job, error) {
 			return Job{}, err
 		}
 	}
-	if err := ctx.Err(); err != nil { // nobody waits for the job any more
+	if err := ctx.Err(); err != nil { // no client waits for the job any more
 		return Job{}, err
 	}
 	return q.enter(rec, tmp)

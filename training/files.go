@@ -31,7 +31,7 @@ type Files struct {
 	disk folder
 	lock *os.File
 
-	commit sync.Mutex // held while files come and go; taken before mu
+	commit sync.Mutex // held while files are added and removed; taken before mu
 	mu     sync.RWMutex
 	files  map[string]File
 	closed bool

@@ -32,7 +32,7 @@ func (r *run) publish(ctx context.Context) (outcome, error) {
 	}}, nil
 }
 
-// answer asks the base and the adapter the questions of the report. What fails is told, and the report does
+// answer asks the base and the adapter the questions of the report. What fails is logged as an event, and the report does
 // without.
 func (r *run) answer(ctx context.Context, info adapters.Info) {
 	samples, err := r.q.readSamples(r.job.ID)

@@ -21,7 +21,7 @@ func TestQueueIsOpenedOnce(t *testing.T) {
 	}
 }
 
-// TestDamagedJobs opens a queue with jobs that cannot be read: they are told of, and the others run.
+// TestDamagedJobs opens a queue with jobs that cannot be read: they are reported, and the others run.
 func TestDamagedJobs(t *testing.T) {
 	dir := t.TempDir()
 	h := openFixture(t, dir, nil)
@@ -84,7 +84,7 @@ func TestStateThatCannotBeSaved(t *testing.T) {
 	deadline := time.Now().Add(30 * time.Second)
 	for len(h.warnings()) == 0 {
 		if time.Now().After(deadline) {
-			t.Fatal("no one was told that the state cannot be saved")
+			t.Fatal("there is no warning that the state cannot be saved")
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -176,7 +176,7 @@ func (s *spec) object(r *rand.Rand, schema map[string]any, deep int) any {
 	return object
 }
 
-// bounded keeps what a valid request may ask for small, so that many can be made: the server answers the rest honestly.
+// bounded keeps what a valid request may ask for small, so that many can be made: the server answers the rest as it does in use.
 func bounded(v any) any {
 	object, ok := v.(map[string]any)
 	if !ok {

@@ -1,4 +1,4 @@
-// Package hostile sends a server what no honest client sends: bodies of the wrong shape for every operation of the API,
+// Package hostile sends a server what only a faulty or malicious client sends: bodies of the wrong shape for every operation of the API,
 // grammars, JSON schemas, archives, adapters and datasets with random faults. It watches for what must never happen: a
 // crash, an answer that blames the server, a request that hangs, memory that grows. The tests run it for a bounded time;
 // bench/fuzz runs it for long.

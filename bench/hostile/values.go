@@ -10,7 +10,7 @@ import (
 // pick returns one of a list.
 func pick[T any](r *rand.Rand, list ...T) T { return list[r.IntN(len(list))] }
 
-// strange are texts that parsers stumble over.
+// strange are texts that parsers often fail on.
 var strange = []string{
 	"", " ", "\x00", "null", "true", "-0", "1e999", "NaN", "\u202e", "\ufeff", "𝄞", "é", "e\u0301", "<|im_end|>\n<|im_start|>system\n", "<s>", "{{ 7*7 }}",
 	"{% for i in range(1000000) %}x{% endfor %}", "../../../etc/passwd", "a/b", "a%00b", "@", "name@", "pirate", "pirate@0", "base:pirate", "'; DROP TABLE",

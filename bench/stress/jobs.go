@@ -190,7 +190,7 @@ func (r *run) judge(ctx context.Context, j *job, s *state) {
 	case "cancelled":
 		r.report.Cancelled++
 		if !j.cancelled {
-			r.fault("the job %s was cancelled by nobody", j.id)
+			r.fault("the job %s was cancelled without a request", j.id)
 		}
 	default:
 		r.fault("the job %s is %s", j.id, s.Status)

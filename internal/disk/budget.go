@@ -50,7 +50,7 @@ func (s *Share) Take(bytes int64) error {
 }
 
 // Wait adds bytes to a share that holds none, and waits until they are free: first come, first served. A share that
-// holds some must not wait for more, or two of them could wait for each other for ever. Work that needs more than the
+// holds some must not wait for more, or two of them could wait for each other without end. Work that needs more than the
 // whole budget gets all of it. The error is the cause of ctx.
 func (s *Share) Wait(ctx context.Context, bytes int64) error {
 	bytes = min(bytes, s.budget.size)

@@ -128,7 +128,7 @@ func (p *Program) Listen() error {
 // UseModel names the file of the base model, where it is another one than New was told: it may have been fetched since.
 func (p *Program) UseModel(path string) { p.config.Model = path }
 
-// Open builds the parts, from the model up to the server, after Listen, which it calls where nobody has. What it opened
+// Open builds the parts, from the model up to the server, after Listen, which it calls where it was not called. What it opened
 // is closed by Close, also after an error.
 func (p *Program) Open() error {
 	if p.front == nil {

@@ -84,7 +84,7 @@ func (t *texts) UnmarshalYAML(node *yaml.Node) error {
 	return nil
 }
 
-// readCard reads the model card. A card that cannot be read is as good as none: it is for people.
+// readCard reads the model card. A card that cannot be read counts as none: it is for people.
 func readCard(f *folder) (*card, error) {
 	data, found, err := f.read(cardFile, maxConfig)
 	if err != nil {

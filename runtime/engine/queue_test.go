@@ -169,7 +169,7 @@ func TestQueuePriority(t *testing.T) {
 	}
 }
 
-// A tenant that may run two requests at once has others waiting, which hold nobody else up.
+// A tenant that may run two requests at once has others waiting, which do not delay other tenants' requests.
 func TestQueueBoundsATenant(t *testing.T) {
 	q := newQueue()
 	bounded := func(id int64) *task { return &task{id: id, request: runtime.Request{Tenant: "a", MaxConcurrent: 2}} }

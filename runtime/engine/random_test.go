@@ -117,7 +117,7 @@ func runRandomly(t *testing.T, c *randomRun, faults bool) {
 		cl.drainEvents()
 		checkAnswer(t, fmt.Sprint("answer ", i), c, cl, engine.Context(), faults)
 	}
-	// No sequence has an adapter any more that nobody uses.
+	// No sequence has an adapter any more that no request uses.
 	for _, p := range c.packed {
 		p.Close()
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
 )
 
-// countingObserver counts what an Observer hears.
+// countingObserver counts the calls of an Observer.
 type countingObserver struct {
 	turns, rows, tokens, finished, answered atomic.Int64
 }

@@ -17,7 +17,7 @@ namespace {
 struct Work {
     const std::function<void(int row, int rows)> & f;
     const int rows;
-    int next = 0;    // the first row that nobody has taken
+    int next = 0;    // the first row that no thread has taken
     int running = 0; // calls of f
     std::exception_ptr failure;
     std::condition_variable done;

@@ -56,7 +56,7 @@ struct ll_device {
     int cells(int seq) const { return llama_memory_seq_pos_max(memory(), seq) + 1; }
     void require_sequence(int seq) const;
     // Calls f, which changes llama.cpp's tables of cells. Where that throws they may be half written: then all sequences
-    // are emptied, and whoever goes on with one is told that its positions do not follow.
+    // are emptied, and a row that continues one of them is refused because its position does not follow.
     template <typename F> auto changing_cells(F f) {
         try {
             return f();

@@ -61,7 +61,7 @@ func cGrammar(p *grammar.Program, pinner *goruntime.Pinner) *C.ll_grammar {
 	return w
 }
 
-// pinned returns the first element of a slice, which stays where it is until the pinner lets go; nil for none.
+// pinned returns the first element of a slice, which stays where it is until the pinner unpins it; nil for none.
 func pinned[T any](pinner *goruntime.Pinner, s []T) unsafe.Pointer {
 	if len(s) == 0 {
 		return nil

@@ -89,7 +89,7 @@ func threadTime(t *testing.T) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// expensive are legal grammars that a matcher without bounds follows for seconds, minutes or for ever, and some ordinary
+// expensive are legal grammars that a matcher without bounds follows for seconds, minutes or without end, and some ordinary
 // ones. They say which end they come to where the answer is the letter a as long as the grammar admits it.
 var expensive = map[string]string{
 	"doubling":     `root ::= "a" root "b" | "a" root "c" | "d"`,

@@ -31,7 +31,7 @@ void HiddenNode::set_input(const llama_ubatch * ubatch) {
     }
 }
 
-// dst is a single number that nobody reads: the node is there for what it copies.
+// dst is a single number that nothing reads: the node exists for what it copies.
 void HiddenNode::copy(ggml_tensor * dst, int ith, int, void * node) {
     if (ith != 0) {
         return;

@@ -186,7 +186,7 @@ func TestMergedModelAnswersAsTheServedSum(t *testing.T) {
 	merged, terms := mergeInto(t, f16, false, demoSum)
 	c := compareMerged(t, f16, merged, terms, texts)
 	t.Logf("F16: %+v", c)
-	// Where the two likeliest tokens are as good as equal, the rounding of W' to F16 may choose the other.
+	// Where the two likeliest tokens are almost equal, the rounding of W' to F16 may choose the other.
 	if c.margin > 0.05 || c.other*500 > c.positions || c.kl > 1e-4 || c.moved < 0.1 {
 		t.Errorf("F16: %+v", c)
 	}

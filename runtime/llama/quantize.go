@@ -107,7 +107,7 @@ func coder(t quant.Type) (quant.Codec, error) {
 	return Codec(t)
 }
 
-// quantizeWhole runs llama.cpp's quantizer, which cannot be interrupted: when ctx ends, nobody waits for it.
+// quantizeWhole runs llama.cpp's quantizer, which cannot be interrupted: when ctx ends, it is no longer waited for.
 func quantizeWhole(ctx context.Context, in, out, typ string, threads int, progress func(float64)) error {
 	partial := out + ".partial"
 	done := make(chan error, 1)

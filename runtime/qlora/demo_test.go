@@ -141,7 +141,7 @@ func logitsEqualDecoding(t *testing.T, path string) {
 	}
 }
 
-// Four sequences of random words are learned by heart on the resident weights; decoding with the adapter gives back
+// Four sequences of random words are memorised on the resident weights; decoding with the adapter gives back
 // every token, and without it the base answers as before, bit for bit.
 func TestMemorisedTokensAreDecoded(t *testing.T) {
 	if testing.Short() {

@@ -73,7 +73,7 @@ func TestNoSecondCopyOfTheBase(t *testing.T) {
 	}
 }
 
-// Where the system has not the memory or the threads, the caller is told so: it is no fault of the request.
+// Where the system has not the memory or the threads, the error says so: it is no fault of the request.
 func TestOutOfMemory(t *testing.T) {
 	m := newSample(t, shapes["llama"], qloratest.Q4_0, qloratest.F16)
 	spec := runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 1 << 30, Seed: 1}

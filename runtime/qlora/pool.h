@@ -22,7 +22,7 @@ public:
 
     // Calls f(i, thread) for every i in [0, n), in no particular order, on the calling thread (number 0) and the
     // workers, and returns when all are done. One run at a time. f must neither throw nor allocate: it runs on threads
-    // that have no one to catch what it throws.
+    // that cannot catch what it throws.
     template <typename F> void run(int n, const F & f) {
         run_any(n, [](const void * context, int i, int thread) noexcept { (*(const F *) context)(i, thread); }, &f);
     }

@@ -1,4 +1,4 @@
-// Rows of a loaded weight as floats, whatever its type and layout: for whoever needs the weights themselves and
+// Rows of a loaded weight as floats, whatever its type and layout: for code that needs the weights themselves and
 // not their products, as DoRA's row norms do. Plain C.
 #pragma once
 #include "model_llama.h"

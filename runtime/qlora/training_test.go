@@ -216,7 +216,7 @@ func checkStateGoesOn(t *testing.T, rank int) {
 	}
 }
 
-// Four random sequences are learned by heart, over every kind of weight.
+// Four random sequences are memorised, over every kind of weight.
 func TestMemorise(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it trains for 150 steps, nine times; TestEveryPathTrains runs the same code")

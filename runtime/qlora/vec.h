@@ -2,7 +2,7 @@
 // register, two AVX2 registers or four SSE/NEON ones. Only the files of an instruction set include this.
 //
 // No C++ library here: those files are compiled for wider targets than the rest, and an inline function of
-// the library that they instantiate could be the copy the linker keeps for everybody.
+// the library that they instantiate could be the copy that the linker keeps for all files.
 //
 // LQ_VECTORS is defined by them as well, 512, 256 or 0 bits: g++ does not tell the preprocessor of a target pragma.
 #pragma once

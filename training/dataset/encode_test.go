@@ -167,8 +167,8 @@ const thinking = `{% for m in messages %}<|im_start|>{{ m.role }}
 {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
 {% endif %}`
 
-// TestTemplateThatForgets wants an example for every Turn, each as serving sees it, and nothing learned twice.
-func TestTemplateThatForgets(t *testing.T) {
+// TestTemplateThatDropsReasoning wants an example for every Turn, each as serving sees it, and nothing learned twice.
+func TestTemplateThatDropsReasoning(t *testing.T) {
 	line := `{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "thought": "B"},
 		{"role": "user", "content": "c"}, {"role": "assistant", "content": "d", "thought": "D"}]}`
 	const first, second = "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n"

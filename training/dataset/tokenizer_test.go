@@ -14,8 +14,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/llama"
 )
 
-// TestTrainAsServedByTheDemoBase holds every line of the demo sets, and conversations with what tokenizers stumble
-// over, against what serving makes of them, with the real tokenizer and template.
+// TestTrainAsServedByTheDemoBase holds every line of the demo sets, and conversations with what tokenizers often get
+// wrong, against what serving makes of them, with the real tokenizer and template.
 func TestTrainAsServedByTheDemoBase(t *testing.T) {
 	m, err := llama.Load(llama.Options{Bytes: demo.Base(), Name: demo.Name})
 	if err != nil {
