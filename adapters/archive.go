@@ -71,7 +71,8 @@ func (o *opener) archive(entries iter.Seq2[entry, error]) (*peft.Source, error) 
 	return o.folder(func(name string) (*os.File, error) { return os.Open(filepath.Join(chosen.dir, name)) })
 }
 
-// unpack writes PEFT's two files, of the archive's top and of the folders in it, into the scratch folder.
+// unpack writes PEFT's two files and those of a chat template, of the archive's top and of the folders in it, into the
+// scratch folder.
 // The result is keyed by the folder's name in the archive.
 func (o *opener) unpack(entries iter.Seq2[entry, error]) (map[string]*unpacked, error) {
 	found := make(map[string]*unpacked)
@@ -89,7 +90,7 @@ func (o *opener) unpack(entries iter.Seq2[entry, error]) (map[string]*unpacked, 
 		dir, base := path.Split(path.Clean(e.name))
 		dir = path.Clean(dir)
 		isConfig, isTensors := base == peft.ConfigFile, base == peft.TensorsFile
-		if e.mode.IsDir() || strings.Contains(dir, "/") || !isConfig && !isTensors && !isPickle(base) {
+		if e.mode.IsDir() || strings.Contains(dir, "/") || !isConfig && !isTensors && !isPickle(base) && !isTemplateFile(base) {
 			continue
 		}
 		u := found[dir]
@@ -168,7 +169,7 @@ func (o *opener) zip(p Part) (*peft.Source, error) {
 	directory.left = -1
 	var unpacked int64 // as stated, which archive/zip holds the entries to
 	for _, f := range z.File {
-		if base := path.Base(f.Name); base == peft.ConfigFile || base == peft.TensorsFile {
+		if base := path.Base(f.Name); base == peft.ConfigFile || base == peft.TensorsFile || isTemplateFile(base) {
 			unpacked += int64(min(f.UncompressedSize64, uint64(o.maxBytes)))
 		}
 	}

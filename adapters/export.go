@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -119,7 +120,7 @@ func (s *Store) export(w io.Writer, info Info, format Format) (notes []string, e
 	return a.WriteGGUF(w, s.o.Facts, info.Name, info.Digest)
 }
 
-// zipPEFT writes the two files of the stored version in dir as an archive, not compressed: weights do not
+// zipPEFT writes the files of the stored version in dir as an archive, not compressed: weights do not
 // shrink. The tensors are the stored ones, byte by byte. Equal versions give equal bytes.
 func zipPEFT(w io.Writer, dir string) error {
 	raw, err := os.ReadFile(filepath.Join(dir, peft.ConfigFile))
@@ -150,6 +151,15 @@ func zipPEFT(w io.Writer, dir string) error {
 		return err
 	}
 	if _, err := io.Copy(out, f); err != nil {
+		return err
+	}
+	template, err := os.ReadFile(filepath.Join(dir, TemplateFile))
+	if err == nil {
+		if out, err = add(TemplateFile); err == nil {
+			_, err = out.Write(template)
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return z.Close()

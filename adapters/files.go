@@ -19,7 +19,7 @@ import (
 
 // This file has the Store's files. In its folder are
 //
-//	versions/DIGEST/{adapter_config.json,adapter_model.safetensors,manifest.json}
+//	versions/DIGEST/{adapter_config.json,adapter_model.safetensors,manifest.json} and perhaps chat_template.jinja
 //	names/NAME.json   the versions a name has pointed at
 //	checkpoints/NAME.json   the labelled versions of a name in training
 //	tmp/              what is being written; emptied by Open
@@ -73,7 +73,11 @@ func readManifest(dir string) (*manifest, error) {
 	if m.Digest != filepath.Base(dir) {
 		return nil, fmt.Errorf("its manifest is of version %s", m.Digest)
 	}
-	for _, name := range []string{peft.ConfigFile, peft.TensorsFile} {
+	files := []string{peft.ConfigFile, peft.TensorsFile}
+	if m.Files[TemplateFile] > 0 {
+		files = append(files, TemplateFile)
+	}
+	for _, name := range files {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
 			return nil, err
@@ -126,7 +130,7 @@ func (s *Store) writer(ctx context.Context) writer { return writer{ctx, s.fs} }
 
 // version writes the canonical form of an adapter into dir, which it makes, and puts it on the disk. Every value is
 // looked at: the error wraps peft.ErrUnsupported where one is not finite.
-func (x writer) version(dir string, a *peft.Adapter, m *manifest) error {
+func (x writer) version(dir string, a *peft.Adapter, template string, m *manifest) error {
 	if err := x.fs.Mkdir(dir); err != nil {
 		return err
 	}
@@ -148,6 +152,15 @@ func (x writer) version(dir string, a *peft.Adapter, m *manifest) error {
 		return err
 	}
 	m.Bytes = m.Files[peft.ConfigFile] + m.Files[peft.TensorsFile]
+	if template != "" {
+		if m.Files[TemplateFile], err = x.file(filepath.Join(dir, TemplateFile), func(w io.Writer) error {
+			_, err := io.WriteString(io.MultiWriter(w, sum), template)
+			return err
+		}); err != nil {
+			return err
+		}
+		m.Bytes += m.Files[TemplateFile]
+	}
 	m.Digest = hex.EncodeToString(sum.Sum(nil))
 	if err := x.json(filepath.Join(dir, manifestFile), m); err != nil {
 		return err
@@ -155,7 +168,8 @@ func (x writer) version(dir string, a *peft.Adapter, m *manifest) error {
 	return x.fs.SyncDir(dir)
 }
 
-// newDigest begins a version's digest: the length of its configuration, then both files follow.
+// newDigest begins a version's digest: the length of its configuration, then both files follow, and its chat template, where
+// it has one. The tensors' file says itself where it ends.
 func newDigest(configBytes int64) hash.Hash {
 	h := sha256.New()
 	h.Write(binary.LittleEndian.AppendUint64(nil, uint64(configBytes)))
@@ -165,7 +179,7 @@ func newDigest(configBytes int64) hash.Hash {
 // digestOf computes the digest of the version in dir from its files.
 func digestOf(dir string) (string, error) {
 	var sum hash.Hash
-	for _, name := range []string{peft.ConfigFile, peft.TensorsFile} {
+	for _, name := range storedFiles(dir) {
 		f, err := os.Open(filepath.Join(dir, name))
 		if err != nil {
 			return "", err

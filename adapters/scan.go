@@ -174,7 +174,7 @@ func (d *watched) stamp(top string) (string, error) {
 		return stampOf(info), nil
 	}
 	var parts []string
-	for _, name := range []string{peft.ConfigFile, peft.TensorsFile} {
+	for _, name := range []string{peft.ConfigFile, peft.TensorsFile, TemplateFile, tokenizerFile} {
 		info, err := d.stat(filepath.Join(top, name))
 		switch {
 		case err == nil:

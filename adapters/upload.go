@@ -31,6 +31,7 @@ type opener struct {
 	facts    *runtime.Facts
 	maxBytes int64
 	scratch  string // a folder for what is unpacked; the caller removes it
+	template string // the adapter's own chat template, where it has one
 
 	share    *disk.Share // of the Store's budget; nil: the bytes are not counted
 	reserved bool
@@ -46,7 +47,7 @@ func (o *opener) reserve(bytes int64) error {
 	return o.share.Wait(o.ctx, max(bytes, workFactor*o.maxBytes/maxPuts))
 }
 
-// upload opens what a user sent: a GGUF LoRA file, an archive, or PEFT's two files.
+// upload opens what a user sent: a GGUF LoRA file, an archive, or PEFT's two files, perhaps with a chat template.
 func (o *opener) upload(parts []Part) (*peft.Source, error) {
 	var total int64
 	for _, p := range parts {
@@ -109,9 +110,19 @@ func (o *opener) twoFiles(parts []Part) (*peft.Source, error) {
 	}
 	c, t := find(peft.ConfigFile), find(peft.TensorsFile)
 	for i, p := range parts {
-		if i != c && i != t {
-			return nil, fmt.Errorf("%w: file %q is not expected; %s and %s are", peft.ErrFormat, p.Name, peft.ConfigFile, peft.TensorsFile)
+		switch base := path.Base(p.Name); {
+		case i == c || i == t:
+		case !isTemplateFile(base):
+			return nil, fmt.Errorf("%w: file %q is not expected; %s and %s are, and %s or %s", peft.ErrFormat, p.Name, peft.ConfigFile,
+				peft.TensorsFile, TemplateFile, tokenizerFile)
+		default:
+			if err := o.readTemplate(base, io.NewSectionReader(p.Body, 0, p.Size)); err != nil {
+				return nil, err
+			}
 		}
+	}
+	if c < 0 || t < 0 {
+		return nil, fmt.Errorf("%w: the upload lacks %s or %s", peft.ErrFormat, peft.ConfigFile, peft.TensorsFile)
 	}
 	return o.peft(parts[c], parts[t])
 }
@@ -157,6 +168,9 @@ func (o *opener) folder(open func(name string) (*os.File, error)) (*peft.Source,
 		}
 	}
 	s, err := o.peft(parts[0], parts[1])
+	if err == nil {
+		err = o.folderTemplate(open)
+	}
 	if err != nil {
 		closeAll()
 		return nil, err

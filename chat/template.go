@@ -33,8 +33,9 @@ type Template struct {
 	toolSource string // the same of tools
 	reason     string // why source is not what the model asked for
 	format     format
-	tools      *format // for conversations with tools, where the model has a template of its own for them
-	masking    *masker // of control tokens in what a client wrote
+	tools      *format  // for conversations with tools, where the model has a template of its own for them
+	masking    *masker  // of control tokens in what a client wrote
+	ends       []string // the texts of the tokens that end an answer
 }
 
 // format is a way of rendering, with the conventions that it expects of its input.
@@ -56,16 +57,34 @@ func NewTemplate(m runtime.Model, source string, log func(string)) *Template {
 	if log == nil {
 		log = func(string) {}
 	}
-	t := &Template{model: m, masking: newMasker(m)}
-	ends := endTexts(m)
+	t := &Template{model: m, masking: newMasker(m), ends: endTexts(m)}
 	if source == "" {
 		source = m.Facts().ChatTemplate
-		t.toolTemplate(m.Facts(), ends, log)
+		t.toolTemplate(m.Facts(), log)
 	}
 	t.choose(source, log)
-	t.format.detect(source, ends)
+	t.format.detect(source, t.ends)
 	t.format.setMarkers(m)
 	return t
+}
+
+// Other compiles another template for the same model, as an adapter may have one of its own, and renders a probe with it. The
+// error says why it cannot be used. The same source gives the same Template.
+func (t *Template) Other(source string) (*Template, error) {
+	if source == t.source {
+		return t, nil
+	}
+	r, err := compileJinja(t.model.Facts(), source, time.Now)
+	if err == nil {
+		err = probe(r, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	other := &Template{model: t.model, masking: t.masking, ends: t.ends, source: source, format: format{render: r, dialect: dialectOf(r)}}
+	other.format.detect(source, t.ends)
+	other.format.setMarkers(t.model)
+	return other, nil
 }
 
 // endTexts are the texts of the tokens that end an answer.
@@ -116,7 +135,7 @@ func (t *Template) choose(source string, log func(string)) {
 
 // toolTemplate compiles the template that the model has for conversations with tools, where it has one: transformers
 // takes the one named tool_use.
-func (t *Template) toolTemplate(f *runtime.Facts, ends []string, log func(string)) {
+func (t *Template) toolTemplate(f *runtime.Facts, log func(string)) {
 	if f.ToolTemplate == "" {
 		return
 	}
@@ -129,7 +148,7 @@ func (t *Template) toolTemplate(f *runtime.Facts, ends []string, log func(string
 		return
 	}
 	t.tools, t.toolSource = &format{render: r, dialect: dialectOf(r)}, f.ToolTemplate
-	t.tools.detect(t.toolSource, ends)
+	t.tools.detect(t.toolSource, t.ends)
 	t.tools.setMarkers(t.model)
 }
 

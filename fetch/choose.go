@@ -106,7 +106,7 @@ func chooseFolder(files []entry, src Source, folder string) (selection, error) {
 	return c, nil
 }
 
-// chooseAdapter picks PEFT's two files, one GGUF file or one archive.
+// chooseAdapter picks PEFT's two files, with those that may hold a chat template, one GGUF file or one archive.
 func chooseAdapter(files []entry, src Source) (selection, error) {
 	folder := src.Path
 	if i := index(files, src.Path); i >= 0 {
@@ -128,7 +128,13 @@ func chooseAdapter(files []entry, src Source) (selection, error) {
 	models := ggufFiles(files, folder, src.Quant)
 	switch {
 	case c >= 0 && t >= 0:
-		return selection{files: []entry{files[c], files[t]}, main: folder, isFolder: true}, nil
+		s := selection{files: []entry{files[c], files[t]}, main: folder, isFolder: true}
+		for _, name := range []string{"chat_template.jinja", "tokenizer_config.json"} { // an adapter's own chat template
+			if i := index(files, path.Join(folder, name)); i >= 0 {
+				s.files = append(s.files, files[i])
+			}
+		}
+		return s, nil
 	case c >= 0 && index(files, path.Join(folder, peftPickle)) >= 0:
 		return selection{}, fmt.Errorf("%w: %s has its tensors as a Python pickle, which can run code when it is read: save the adapter again "+
 			"with model.save_pretrained(folder), which writes %s", ErrContent, src, peftTensors)

@@ -41,7 +41,11 @@ func (s *Server) converse(who caller, q *chatRequest, which *openapi.GenerationP
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.conversationReply(q, s.template)
+	template, err := s.own.of(m)
+	var r *reply
+	if err == nil {
+		r, err = s.conversationReply(q, template)
+	}
 	if err != nil {
 		m.release()
 		return nil, err

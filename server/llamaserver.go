@@ -60,11 +60,27 @@ func (s *Server) ApplyTemplate(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	rendered, err := s.template.Render(list, options)
+	use, err := toolUseOf(&req)
+	if err != nil {
+		return err
+	}
+	if len(use.list) > 0 {
+		options.Tools = use.raw
+	}
+	m, err := s.choose(callerOf(c), &req.GenerationParameters)
+	if err != nil {
+		return err
+	}
+	defer m.release()
+	template, err := s.own.of(m)
+	if err != nil {
+		return err
+	}
+	rendered, err := template.Render(list, options)
 	if err != nil {
 		return withParam("messages", err)
 	}
-	return sendJSON(c, http.StatusOK, openapi.RenderedPrompt{Prompt: s.template.Show(rendered)})
+	return sendJSON(c, http.StatusOK, openapi.RenderedPrompt{Prompt: template.Show(rendered)})
 }
 
 // numbering gives adapters the numbers that llama-server's protocol names them by, and holds what POST /lora-adapters has

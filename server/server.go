@@ -96,7 +96,8 @@ type Server struct {
 	routed   map[string]bool         // the routes: method, blank, path
 	engine   *engine.Engine
 	model    runtime.Model
-	template *chat.Template
+	template *chat.Template // of the base
+	own      *templates     // of adapters
 	store    *adapters.Store
 	cache    *adapters.Cache
 	metrics  *Metrics
@@ -178,6 +179,7 @@ func New(o Options) *Server {
 		s.uploads = disk.NewBudget(max(s.maxUpload, s.maxDataset))
 	}
 	s.serving, s.stopServing = context.WithCancel(context.Background())
+	s.own = newTemplates(s.template, s.store)
 	s.fingerprint = fingerprint(s.model.Facts())
 	s.metrics.watch(o.Engine.Stats, o.Cache.Stats, func() int { return len(o.Store.List()) }, o.MaxLoRA, o.Version)
 	if s.batches != nil {

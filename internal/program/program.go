@@ -181,7 +181,11 @@ func (p *Program) openAdapters() (err error) {
 		Dir: p.config.Data, Facts: p.model.Facts(), MaxBytes: p.config.MaxUpload, Memory: p.config.AdapterBytes,
 		Keep: p.config.KeepVersions, Changed: p.logChange,
 		Reserved: append(p.aliases(), p.name(), server.ReservedName),
-		Warn:     func(s string) { p.log.Warn().Msg(s) },
+		CheckTemplate: func(source string) error {
+			_, err := p.template.Other(source)
+			return err
+		},
+		Warn: func(s string) { p.log.Warn().Msg(s) },
 	})
 	if err != nil {
 		return fmt.Errorf("--data %s: %w", p.config.Data, err)
