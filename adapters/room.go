@@ -182,7 +182,7 @@ func (c *Cache) finishLoad(r *resident, p runtime.Packed, err error, took time.D
 	c.o.Observe(l)
 }
 
-// loadSucceeded ends a load with an adapter, loadFailed with an error, after which the adapter is forgotten. c.mu is held.
+// loadSucceeded ends a load with an adapter, loadFailed with an error, after which the adapter is no longer known. c.mu is held.
 func (c *Cache) loadSucceeded(r *resident, p runtime.Packed) {
 	c.used += p.Bytes() - r.bytes
 	r.packed, r.bytes, r.ready = p, p.Bytes(), true

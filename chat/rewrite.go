@@ -171,7 +171,7 @@ func rewriteGroup(t jinjaToken, after, before bool) string {
 	case t.text == "(" && after:
 		return "(" + rewrite(t.inner) + ")"
 	case t.text == "(" && before:
-		return "[(" + rewrite(t.inner) + ")][0]" // gonja forgets what a method after ")" is called on
+		return "[(" + rewrite(t.inner) + ")][0]" // gonja loses what a method after ")" is called on
 	case t.text == "(":
 		s := rewrite(t.inner)
 		if len(t.inner) > 0 && t.inner[len(t.inner)-1].is(tokenOperator, ",") {
@@ -201,7 +201,7 @@ func rewriteGroup(t jinjaToken, after, before bool) string {
 // literal is a list or dict that is looked at when it is made. before says that a call or an index follows on it.
 func literal(s string, before bool) string {
 	if before {
-		return "[(" + s + ")|__literal][0]" // gonja forgets what a method after ")" is called on
+		return "[(" + s + ")|__literal][0]" // gonja loses what a method after ")" is called on
 	}
 	return "((" + s + ")|__literal)"
 }

@@ -47,7 +47,7 @@ type ServerInterface interface {
 	// ResumeTraining Queue a failed or cancelled job again; it goes on from its last checkpoint.
 	// (POST /adapters/train/{id}/resume)
 	ResumeTraining(c *fiber.Ctx, id JobID) error
-	// DeleteAdapter Forget an adapter and its versions.
+	// DeleteAdapter Delete an adapter and its versions.
 	// (DELETE /adapters/{name})
 	DeleteAdapter(c *fiber.Ctx, name AdapterName) error
 	// GetAdapter One adapter.
@@ -155,7 +155,7 @@ type ServerInterface interface {
 	// CreateFile Upload a dataset for jobs to name.
 	// (POST /v1/files)
 	CreateFile(c *fiber.Ctx) error
-	// DeleteFile Forget a file. Jobs keep the copy they were made with.
+	// DeleteFile Delete a file. Jobs keep the copy they were made with.
 	// (DELETE /v1/files/{id})
 	DeleteFile(c *fiber.Ctx, id FileID) error
 	// GetFile A file.
@@ -194,7 +194,7 @@ type ServerInterface interface {
 	// ListModels The base model and every registered adapter, whether it is in memory or not.
 	// (GET /v1/models)
 	ListModels(c *fiber.Ctx) error
-	// DeleteModel Forget an adapter, in OpenAI's words.
+	// DeleteModel Delete an adapter, in OpenAI's words.
 	// (DELETE /v1/models/{id})
 	DeleteModel(c *fiber.Ctx, id string) error
 	// GetModel The card of the base model, or of an adapter.
@@ -203,7 +203,7 @@ type ServerInterface interface {
 	// CreateResponse Answer a conversation, in the shape of OpenAI's Responses API.
 	// (POST /v1/responses)
 	CreateResponse(c *fiber.Ctx) error
-	// DeleteResponse Forget a response. Those that go on from it can no longer be gone on from.
+	// DeleteResponse Delete a response. Those that continue it can no longer be continued.
 	// (DELETE /v1/responses/{id})
 	DeleteResponse(c *fiber.Ctx, id ResponseID) error
 	// GetResponse A kept response.
@@ -212,7 +212,7 @@ type ServerInterface interface {
 	// ListInputItems The input of a kept response.
 	// (GET /v1/responses/{id}/input_items)
 	ListInputItems(c *fiber.Ctx, id ResponseID, params ListInputItemsParams) error
-	// UnloadLoraAdapter Forget an adapter, in vLLM's words.
+	// UnloadLoraAdapter Delete an adapter, in vLLM's words.
 	// (POST /v1/unload_lora_adapter)
 	UnloadLoraAdapter(c *fiber.Ctx) error
 }

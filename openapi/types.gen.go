@@ -2386,7 +2386,7 @@ type ResponseRequest struct {
 	// ParallelToolCalls As in a chat completion.
 	ParallelToolCalls *bool `json:"parallel_tool_calls,omitempty"`
 
-	// PreviousResponseId The kept response that this one goes on from.
+	// PreviousResponseId The kept response that this one continues.
 	PreviousResponseId *string `json:"previous_response_id,omitempty"`
 
 	// Prompt Not supported: what is not empty is refused.

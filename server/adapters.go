@@ -90,7 +90,7 @@ func (s *Server) pin(c *fiber.Ctx, name, version string, pinned bool) error {
 	return sendJSON(c, http.StatusOK, adapterOf(info))
 }
 
-// DeleteAdapter forgets an adapter.
+// DeleteAdapter deletes an adapter.
 func (s *Server) DeleteAdapter(c *fiber.Ctx, name string) error {
 	name = s.owned(callerOf(c), name)
 	if err := s.remove(name, "name"); err != nil {
@@ -101,7 +101,7 @@ func (s *Server) DeleteAdapter(c *fiber.Ctx, name string) error {
 
 func (s *Server) remove(name, param string) error {
 	if strings.Contains(name, "@") {
-		return refuse(codeValue, param, "has a version: an adapter is forgotten with all its versions")
+		return refuse(codeValue, param, "has a version: an adapter is deleted with all its versions")
 	}
 	err := adapters.CheckName(name)
 	if err == nil {

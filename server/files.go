@@ -102,7 +102,7 @@ func (s *Server) GetFileContent(c *fiber.Ctx, id string) error {
 	return c.SendStream(content, int(f.Bytes)) // which closes it
 }
 
-// DeleteFile forgets a file.
+// DeleteFile deletes a file.
 func (s *Server) DeleteFile(c *fiber.Ctx, id string) error {
 	if _, err := s.queue(); err != nil {
 		return err

@@ -43,7 +43,7 @@ func (s *Server) GetModel(c *fiber.Ctx, id string) error {
 	return sendJSON(c, http.StatusOK, card)
 }
 
-// DeleteModel forgets an adapter as OpenAI's clients forget a fine-tuned model: a name with all its versions, or the one
+// DeleteModel deletes an adapter as OpenAI's clients delete a fine-tuned model: a name with all its versions, or the one
 // version that a job's fine_tuned_model names.
 func (s *Server) DeleteModel(c *fiber.Ctx, id string) error {
 	ref, err := s.resolve(callerOf(c), id)

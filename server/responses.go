@@ -130,7 +130,7 @@ func (s *Server) GetResponse(c *fiber.Ctx, id string, params openapi.GetResponse
 	return sendJSON(c, http.StatusOK, r.Response)
 }
 
-// DeleteResponse forgets a kept response.
+// DeleteResponse deletes a kept response.
 func (s *Server) DeleteResponse(c *fiber.Ctx, id string) error {
 	who := callerOf(c)
 	if _, err := s.response(who, id); err != nil {

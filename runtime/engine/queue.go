@@ -148,7 +148,7 @@ func (q *queue) charge(t *task, cost int) {
 	f.tenant.served += int64(cost)
 }
 
-// dropIfIdle forgets a flow that has no tasks, unless it has been served more than it would start with if it came
+// dropIfIdle drops a flow that has no tasks, unless it has been served more than it would start with if it came
 // back now.
 func (q *queue) dropIfIdle(f *flow) {
 	if len(f.waiting) == 0 && f.running == 0 && f.served <= f.tenant.clock {

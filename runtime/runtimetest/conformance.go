@@ -142,8 +142,8 @@ func (b *bench) place(seq int, mix ...runtime.Term) {
 	b.must(b.device.SetAdapters(seq, mix))
 }
 
-// forget empties a sequence.
-func (b *bench) forget(seq int) {
+// truncateAll empties a sequence.
+func (b *bench) truncateAll(seq int) {
 	b.Helper()
 	kept, err := b.device.Truncate(seq, 0)
 	b.must(err)
@@ -180,7 +180,7 @@ func (b *bench) fresh(seq int, tokens []runtime.Token, mix ...runtime.Term) []ru
 	b.Helper()
 	b.place(seq, mix...)
 	defer b.place(seq)
-	defer b.forget(seq)
+	defer b.truncateAll(seq)
 	return b.answer(seq, tokens)
 }
 

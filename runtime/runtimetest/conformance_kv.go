@@ -25,11 +25,11 @@ func testCopy(b *bench) {
 		b.must(b.device.Copy(2, 1, head))
 		b.lengths[2] = head
 		b.same("behind shared cells", b.answer(1, whole[head:]), want)
-		b.forget(1)
+		b.truncateAll(1)
 		b.same("where they came from", b.answer(0, prefix[head:]), wantPrefix)
-		b.forget(0)
+		b.truncateAll(0)
 		b.same("when all others have gone", b.answer(2, whole[head:]), want)
-		b.forget(2)
+		b.truncateAll(2)
 	}
 }
 
@@ -86,12 +86,12 @@ func testNoRoom(b *bench) {
 		}
 		b.lengths[0] = before
 	}
-	b.forget(1)
+	b.truncateAll(1)
 	b.same("after the cache was full", b.answer(0, tokens[last:]), want)
 
 	// Shared cells take no room.
-	b.forget(0)
-	b.forget(2)
+	b.truncateAll(0)
+	b.truncateAll(2)
 	b.decode(part{0, tokens[:last], nil})
 	b.must(b.device.Copy(1, 0, last))
 	b.lengths[1] = last
@@ -105,14 +105,14 @@ func hot(seed uint64) runtime.Sampling { return runtime.Sampling{Temperature: 2,
 func testSeeds(b *bench) {
 	tokens := b.tokens(prompts[2])
 	want := b.draw(0, tokens, hot(1))
-	b.forget(0)
+	b.truncateAll(0)
 	b.same("the same seed", b.draw(0, tokens, hot(1)), want)
-	b.forget(0)
+	b.truncateAll(0)
 
 	different := false
 	for seed := range uint64(4) {
 		different = different || !slices.Equal(b.draw(0, tokens, hot(2+seed)), want)
-		b.forget(0)
+		b.truncateAll(0)
 	}
 	if !different {
 		b.Error("no other seed draws other tokens")
@@ -123,7 +123,7 @@ func testSeeds(b *bench) {
 func testSeedsBesideOthers(b *bench) {
 	tokens := b.tokens(prompts[2])
 	want := b.draw(0, tokens, hot(1))
-	b.forget(0)
+	b.truncateAll(0)
 	one, other := b.sampler(hot(1), tokens), b.sampler(hot(9), tokens)
 	next, nextOther := tokens, b.tokens(prompts[0])
 	var answer []runtime.Token

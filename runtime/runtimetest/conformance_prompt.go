@@ -27,7 +27,7 @@ func testScores(b *bench) {
 			c.Top = slices.Clone(c.Top)
 			sampled, tokens = append(sampled, c), []runtime.Token{c.Token}
 		}
-		b.forget(0)
+		b.truncateAll(0)
 
 		whole := slices.Clone(prompt)
 		for _, c := range sampled {
@@ -47,7 +47,7 @@ func testScores(b *bench) {
 				b.Errorf("the alternatives of token %d are %+v, want %+v", k, got.Top, want.Top)
 			}
 		}
-		b.forget(1)
+		b.truncateAll(1)
 		b.place(0)
 		b.place(1)
 	}
@@ -79,7 +79,7 @@ func (b *bench) score(seq int, tokens []runtime.Token) []runtime.Choice {
 			scores = append(scores, c)
 		}
 		b.same("beside scored rows", []runtime.Token{choices[asked].Token}, want)
-		b.forget(2)
+		b.truncateAll(2)
 	}
 	return scores
 }
@@ -91,13 +91,13 @@ func testHidden(b *bench) {
 	for i, mix := range b.mixes()[:2] {
 		b.place(0, mix...)
 		alone := b.hidden(len(tokens), part{0, tokens, nil})
-		b.forget(0)
+		b.truncateAll(0)
 		other := b.tokens(prompts[2])
 		cut := len(tokens) / 2
 		pieces := b.hidden(cut, part{0, tokens[:cut], nil}, part{1, other, b.sampler(runtime.Sampling{}, other)})
 		pieces = append(pieces, b.hidden(len(tokens)-cut, part{0, tokens[cut:], nil})...)
-		b.forget(0)
-		b.forget(1)
+		b.truncateAll(0)
+		b.truncateAll(1)
 		for k := range alone {
 			if c := cosine(alone[k], pieces[k]); c < 0.999 {
 				b.Errorf("mix %d: the hidden states of token %d alone and beside others have a cosine of %g", i, k, c)
