@@ -109,10 +109,13 @@ func resumeCrashed(t *testing.T, url string) {
 }
 
 // upload sends a file and returns its id, "" where that was not acknowledged.
-func upload(url, content string) string {
+func upload(url, content string) string { return uploadFor(url, "fine-tune", content) }
+
+// uploadFor is upload of a file for a purpose.
+func uploadFor(url, purpose, content string) string {
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
-	_ = form.WriteField("purpose", "fine-tune") // a buffer takes everything
+	_ = form.WriteField("purpose", purpose) // a buffer takes everything
 	if part, err := form.CreateFormFile("file", "a.jsonl"); err == nil {
 		_, _ = io.WriteString(part, content)
 	}
