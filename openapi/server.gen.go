@@ -128,6 +128,9 @@ type ServerInterface interface {
 	// Tokenize Split a text, or a rendered conversation, into tokens.
 	// (POST /tokenize)
 	Tokenize(c *fiber.Ctx) error
+	// GetTokenizerInfo What the model's tokenizer is, as vLLM tells it.
+	// (GET /tokenizer_info)
+	GetTokenizerInfo(c *fiber.Ctx) error
 	// ListBatches The batches, newest first.
 	// (GET /v1/batches)
 	ListBatches(c *fiber.Ctx, params ListBatchesParams) error
@@ -1164,6 +1167,24 @@ func (siw *ServerInterfaceWrapper) Tokenize(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// GetTokenizerInfo operation middleware
+func (siw *ServerInterfaceWrapper) GetTokenizerInfo(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.GetTokenizerInfo(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // ListBatches operation middleware
 func (siw *ServerInterfaceWrapper) ListBatches(c *fiber.Ctx) error {
 
@@ -2173,6 +2194,8 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Get(options.BaseURL+"/v1/fine_tuning/jobs/:id/checkpoints", wrapper.ListFineTuningCheckpoints)
 
 	router.Post(options.BaseURL+"/tokenize", wrapper.Tokenize)
+
+	router.Get(options.BaseURL+"/tokenizer_info", wrapper.GetTokenizerInfo)
 
 	router.Post(options.BaseURL+"/detokenize", wrapper.Detokenize)
 

@@ -2516,6 +2516,9 @@ type Status struct {
 type Text struct {
 	// Content The text; bytes that are not whole characters become U+FFFD.
 	Content string `json:"content"`
+
+	// Prompt The same, under vLLM's name.
+	Prompt string `json:"prompt"`
 }
 
 // TextPart defines model for TextPart.
@@ -2594,6 +2597,24 @@ type TokenizerFacts struct {
 
 	// Proven Whether this family is tested to give the tokens of the original library. Where it is not, texts are treated as llama.cpp does.
 	Proven bool `json:"proven"`
+}
+
+// TokenizerInfo defines model for TokenizerInfo.
+type TokenizerInfo struct {
+	// TokenizerClass The family of the tokenizer.
+	TokenizerClass string `json:"tokenizer_class"`
+
+	// BosToken The token that begins a text; null for none.
+	BosToken *string `json:"bos_token"`
+
+	// EosToken The token that ends a text; null for none.
+	EosToken *string `json:"eos_token"`
+
+	// ChatTemplate The chat template's source; null for none.
+	ChatTemplate *string `json:"chat_template"`
+
+	// ModelMaxLength Tokens that prompt and answer may have together.
+	ModelMaxLength int `json:"model_max_length"`
 }
 
 // Tokens defines model for Tokens.

@@ -13,7 +13,8 @@ type Request struct {
 	MaxTokens     int      // tokens of the answer; 0: as many as the context allows
 	Stop          []string // the answer ends before the first of these, which is not part of it
 	Top           int      // logprobs per token besides the chosen one's; -1: no logprobs
-	// Score asks for the log-probabilities of the prompt's tokens, too, each with Top alternatives.
+	// Score asks for the log-probabilities of the prompt's tokens, too, each with Top alternatives, and for the token that
+	// ends the answer among its tokens.
 	Score bool
 	// PromptOnly ends the answer with the prompt: no token is sampled, and Sampling, MaxTokens and Stop are not read. The
 	// prompt may then fill the context.

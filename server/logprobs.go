@@ -43,7 +43,7 @@ func (s *Server) textLogprobs(tokens []runtime.TokenText, offset, top int) *open
 	var open []byte // what there is of a character that is not whole yet
 	for i, t := range tokens {
 		p := logprob(t.Logprob)
-		l.Tokens[i], l.TokenLogprobs[i], l.TextOffset[i] = pieceName(t.Bytes), &p, offset
+		l.Tokens[i], l.TokenLogprobs[i], l.TextOffset[i] = s.tokenName(t), &p, offset
 		for open = append(open, t.Bytes...); utf8.FullRune(open); offset++ {
 			_, n := utf8.DecodeRune(open)
 			open = open[n:]
@@ -100,6 +100,15 @@ func tokenOffsets(text string, tokens []runtime.TokenText) []int {
 		}
 	}
 	return offsets
+}
+
+// tokenName is the name of a token in completions. One without bytes, such as the one that ends an answer, has the name of
+// the control token that it is.
+func (s *Server) tokenName(t runtime.TokenText) string {
+	if len(t.Bytes) == 0 {
+		return pieceName(s.model.Piece(t.Token, true))
+	}
+	return pieceName(t.Bytes)
 }
 
 // pieceName is the name of a token in completions: bytes that are not valid UTF-8 by themselves are written as escapes.

@@ -146,3 +146,18 @@ func TestTokenOffsets(t *testing.T) {
 		}
 	}
 }
+
+// The token that ends an answer is among those of a prompt's request: evaluations leave the last token out.
+func TestLogprobsOfAnAnswersEnd(t *testing.T) {
+	h := open(t, saying("x"))
+	var got openapi.Completion
+	h.post("/v1/completions", `{"echo":true,"logprobs":1,"max_tokens":1,"prompt":"assistant\nx"}`, &got)
+	l := got.Choices[0].Logprobs
+	if n := len(l.Tokens); got.Choices[0].Text != "assistant\nx" || n != 12 || l.Tokens[n-1] != "<|im_end|>" || l.TokenLogprobs[n-1] == nil || l.TextOffset[n-1] != 11 {
+		t.Errorf("%+v", l)
+	}
+	h.post("/v1/completions", `{"logprobs":1,"max_tokens":1,"prompt":"assistant\nx"}`, &got)
+	if l := got.Choices[0].Logprobs; len(l.Tokens) != 0 {
+		t.Errorf("without echo: %+v", l)
+	}
+}

@@ -73,5 +73,15 @@ func (s *Server) Detokenize(c *fiber.Ctx) error {
 	if err := s.checkTokens(req.Tokens, "tokens"); err != nil {
 		return err
 	}
-	return sendJSON(c, http.StatusOK, openapi.Text{Content: s.text(req.Tokens)})
+	content := s.text(req.Tokens)
+	return sendJSON(c, http.StatusOK, openapi.Text{Content: content, Prompt: content})
+}
+
+// GetTokenizerInfo tells what the tokenizer is, as vLLM does: evaluations tokenize with it.
+func (s *Server) GetTokenizerInfo(c *fiber.Ctx) error {
+	f := s.model.Facts()
+	return sendJSON(c, http.StatusOK, openapi.TokenizerInfo{
+		TokenizerClass: f.Tokenizer, BosToken: nullable(f.BOSText), EosToken: nullable(f.EOSText), ChatTemplate: nullable(s.template.Source()),
+		ModelMaxLength: s.context,
+	})
 }
