@@ -61,6 +61,9 @@ func (s *Server) CreateBatch(c *fiber.Ctx) error {
 	if f.Purpose != batchPurpose {
 		return refuse(codeValue, "input_file_id", "is a file of the purpose %s, it must be %s", f.Purpose, batchPurpose)
 	}
+	if err := s.files.Room(f.Bytes); err != nil { // for its answers
+		return withParam("input_file_id", err)
+	}
 	b, err := q.Create(batches.Spec{
 		Endpoint: req.Endpoint, InputFile: f.ID, Owner: who.tenant.Owner(), Window: 24 * time.Hour, Metadata: req.Metadata,
 	}, content)

@@ -98,6 +98,7 @@ var errorTable = []errorEntry{
 	{training.ErrDataset, http.StatusBadRequest, requestFault, training.CodeDataset, "training_file"},
 	{training.ErrUnknown, http.StatusNotFound, requestFault, "training_job_not_found", "id"},
 	{training.ErrFile, http.StatusNotFound, requestFault, "file_not_found", "id"},
+	{training.ErrFilesFull, http.StatusInsufficientStorage, serverFault, "files_full", "file"},
 	{training.ErrState, http.StatusConflict, requestFault, "wrong_state", "id"},
 	{training.ErrTooLarge, http.StatusRequestEntityTooLarge, requestFault, "dataset_too_large", "training_file"},
 	{training.ErrQueueFull, http.StatusTooManyRequests, rateFault, "training_queue_full", ""},
@@ -211,7 +212,7 @@ func paramOf(err error, r errorEntry) string {
 // exposed reports whether a client is sent the whole error message: for errors that the client caused, for those that say
 // how much memory there is, and for failures of another server, whose messages package fetch keeps free of secrets.
 func (r errorEntry) exposed() bool {
-	return r.status < 500 || errors.Is(r.is, runtime.ErrMemory) || strings.HasPrefix(r.code, "source_")
+	return r.status < 500 || errors.Is(r.is, runtime.ErrMemory) || errors.Is(r.is, training.ErrFilesFull) || strings.HasPrefix(r.code, "source_")
 }
 
 // messageOf returns the whole message of an error that may be exposed, and only the name of any other.

@@ -39,14 +39,15 @@ type testServer struct {
 
 // setup is what a test changes before the server is built.
 type setup struct {
-	options Options
-	engine  engine.Options
-	limits  runtime.Limits
-	answer  func(text string) (runtime.Token, bool)
-	before  func([]runtime.Row) error
-	facts   func(*runtime.Facts)
-	budget  int64
-	pack    func(*runtime.LoRA) (runtime.Packed, error)
+	fileBytes int64 // bytes of all uploaded files; 0: no bound that a test meets
+	options   Options
+	engine    engine.Options
+	limits    runtime.Limits
+	answer    func(text string) (runtime.Token, bool)
+	before    func([]runtime.Row) error
+	facts     func(*runtime.Facts)
+	budget    int64
+	pack      func(*runtime.LoRA) (runtime.Packed, error)
 
 	training func(*testServer, *Options) // adds the training
 }

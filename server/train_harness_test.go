@@ -36,7 +36,7 @@ func openTraining(t testing.TB, held bool, change ...func(*setup)) *trainingServ
 		p.training = func(h *testServer, o *Options) {
 			dir := t.TempDir()
 			var err error
-			if o.Files, err = training.OpenFiles(training.FilesOptions{Dir: filepath.Join(dir, "files"), MaxBytes: 64 << 10}); err != nil {
+			if o.Files, err = training.OpenFiles(training.FilesOptions{Dir: filepath.Join(dir, "files"), MaxBytes: 64 << 10, MaxTotal: p.fileBytes}); err != nil {
 				t.Fatal(err)
 			}
 			o.MaxData = 64 << 10

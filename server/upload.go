@@ -18,6 +18,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/training"
 )
 
 const (
@@ -133,7 +134,7 @@ func refuseUpload(c *fiber.Ctx, body *idleTimeoutReader, err error, limit int64)
 	switch {
 	case errors.Is(err, errUploadSize):
 		return tooLarge(c, body, limit)
-	case errors.Is(err, disk.ErrBusy), errors.Is(err, disk.ErrNoSpace):
+	case errors.Is(err, disk.ErrBusy), errors.Is(err, disk.ErrNoSpace), errors.Is(err, training.ErrFilesFull):
 		_ = tooLarge(c, body, limit)
 	}
 	return err

@@ -13,6 +13,7 @@ var (
 	ErrDataset   = dataset.ErrInvalid
 	ErrUnknown   = errors.New("unknown training job")
 	ErrFile      = errors.New("unknown file")
+	ErrFilesFull = errors.New("the server keeps as many files as it may")
 	ErrState     = errors.New("the state of the job does not allow this")
 	ErrTooLarge  = errors.New("too large")
 	ErrQueueFull = errors.New("the training queue is full")

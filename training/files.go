@@ -20,6 +20,8 @@ import (
 type FilesOptions struct {
 	Dir      string       // made where it does not exist
 	MaxBytes int64        // of one file; 0: 256 MiB
+	MaxFiles int          // that are kept; 0: 10,000
+	MaxTotal int64        // bytes of all of them; 0: 16 GiB
 	Warn     func(string) // called with warnings for the operator; may be nil
 }
 
@@ -47,6 +49,8 @@ type File struct {
 	Created time.Time `json:"created_at"`
 	Owner   string    `json:"owner,omitempty"`     // the tenant that uploaded it
 	Expires time.Time `json:"expires_at,omitzero"` // when it is removed; zero: never
+
+	limited bool // it is stored only where there is room
 }
 
 // expired reports whether a file's time is over.
@@ -62,6 +66,8 @@ const (
 // OpenFiles opens the folder o.Dir and removes what an interrupted upload has left there.
 func OpenFiles(o FilesOptions) (*Files, error) {
 	o.MaxBytes = cmp.Or(o.MaxBytes, 256<<20)
+	o.MaxFiles = cmp.Or(o.MaxFiles, 10_000)
+	o.MaxTotal = cmp.Or(o.MaxTotal, 16<<30)
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}
@@ -104,9 +110,30 @@ func (f *Files) recover() error {
 }
 
 // Put stores what body holds. When it has been read, describe says what the file is for and when it expires, or refuses
-// it. The error wraps ErrTooLarge or ErrClosed, or is body's, ctx's or describe's.
+// it. The error wraps ErrTooLarge, ErrFilesFull or ErrClosed, or is body's, ctx's or describe's.
 func (f *Files) Put(ctx context.Context, body io.Reader, name, owner string, describe func(*File) error) (File, error) {
-	return f.put(ctx, newID(filePrefix), body, f.o.MaxBytes, name, owner, describe)
+	if err := f.Room(1); err != nil { // before the body is read
+		return File{}, err
+	}
+	file := File{ID: newID(filePrefix), Name: shorten(name), Created: now(), Owner: owner, limited: true}
+	return f.put(ctx, file, body, f.o.MaxBytes, describe)
+}
+
+// Room returns an error that wraps ErrFilesFull where no further file of so many bytes may be stored. What the server makes
+// itself is stored all the same, and counts.
+func (f *Files) Room(bytes int64) error {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for _, file := range f.files {
+		bytes += file.Bytes
+	}
+	switch {
+	case len(f.files) >= f.o.MaxFiles:
+		return fmt.Errorf("%w: %d of %d files are kept; delete some, or raise --max-files", ErrFilesFull, len(f.files), f.o.MaxFiles)
+	case bytes > f.o.MaxTotal:
+		return fmt.Errorf("%w: they would have %d bytes, %d are allowed; delete some, or raise --max-file-data", ErrFilesFull, bytes, f.o.MaxTotal)
+	}
+	return nil
 }
 
 // NewFileID returns an id that no file has.
@@ -124,16 +151,13 @@ func (f *Files) PutAs(ctx context.Context, id string, body io.Reader, name, purp
 	if _, err := f.Get(id); err == nil {
 		return nil
 	}
-	_, err := f.put(ctx, id, body, maxResults, name, owner, func(file *File) error {
-		file.Purpose = purpose
-		return nil
-	})
+	file := File{ID: id, Name: shorten(name), Purpose: purpose, Created: now(), Owner: owner}
+	_, err := f.put(ctx, file, body, maxResults, func(*File) error { return nil })
 	return err
 }
 
-// put stores a file of at most so many bytes under an id.
-func (f *Files) put(ctx context.Context, id string, body io.Reader, most int64, name, owner string, describe func(*File) error) (File, error) {
-	file := File{ID: id, Name: shorten(name), Created: now(), Owner: owner}
+// put stores a file of at most so many bytes.
+func (f *Files) put(ctx context.Context, file File, body io.Reader, most int64, describe func(*File) error) (File, error) {
 	tmp := f.disk.path("tmp", file.ID)
 	if err := f.disk.mkdir(tmp); err != nil {
 		return File{}, err
@@ -148,6 +172,11 @@ func (f *Files) put(ctx context.Context, id string, body io.Reader, most int64, 
 	}
 	f.commit.Lock()
 	defer f.commit.Unlock()
+	if file.limited {
+		if err := f.Room(file.Bytes); err != nil { // others may have come meanwhile
+			return File{}, err
+		}
+	}
 	f.mu.RLock()
 	closed := f.closed
 	f.mu.RUnlock()

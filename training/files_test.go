@@ -270,3 +270,46 @@ func TestFilesPutAs(t *testing.T) {
 		t.Errorf("after Close: %v", err)
 	}
 }
+
+// Uploads are bounded in number and in bytes, also those that come at once; what the server makes itself is stored and counts.
+func TestFilesAreBounded(t *testing.T) {
+	f := openFiles(t, t.TempDir(), func(o *FilesOptions) { o.MaxFiles, o.MaxTotal = 3, 50 })
+	put := func(text string) (File, error) {
+		return f.Put(t.Context(), strings.NewReader(text), "a", "", forTraining)
+	}
+	first, err := put(strings.Repeat("x", 30))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := put(strings.Repeat("y", 21)); !errors.Is(err, ErrFilesFull) || !strings.Contains(err.Error(), "51 bytes, 50 are allowed") {
+		t.Errorf("51 bytes: %v", err)
+	}
+	if err := errors.Join(f.Room(20), f.PutAs(t.Context(), f.NewFileID(), strings.NewReader(strings.Repeat("r", 40)), "r", "batch_output", "")); err != nil {
+		t.Error(err)
+	}
+	if _, err := put(""); !errors.Is(err, ErrFilesFull) {
+		t.Errorf("beside 70 bytes: %v", err)
+	}
+	if err := f.Delete(first.ID); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if _, err := put("z"); err != nil && !errors.Is(err, ErrFilesFull) {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if list, _, _ := f.List("", 0); len(list) != 3 {
+		t.Errorf("%d files are kept, 3 are allowed", len(list))
+	}
+	if _, err := put("z"); !errors.Is(err, ErrFilesFull) || !strings.Contains(err.Error(), "3 of 3 files") {
+		t.Errorf("a fourth file: %v", err)
+	}
+	left, err := os.ReadDir(filepath.Join(f.o.Dir, "tmp"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+}

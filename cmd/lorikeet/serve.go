@@ -54,6 +54,8 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	flags.Float64Var(&c.TrainShare, "train-share", 0.5, "share of the time that training gets while requests are answered; without requests it gets all")
 	flags.IntVar(&c.MaxJobs, "max-jobs", 1000, "training jobs that are kept; the oldest that have ended are removed with their data")
 	sizeFlag(flags, (*size)(&c.MaxJobData), "max-job-data", 16<<30, "space on disk that training jobs may take; the oldest that have ended are removed")
+	flags.IntVar(&c.MaxFiles, "max-files", 10_000, "uploaded files and batches' results that are kept; further uploads are refused with 507")
+	sizeFlag(flags, (*size)(&c.MaxFileData), "max-file-data", 16<<30, "space on disk that uploaded files and batches' results may take; further uploads are refused with 507")
 
 	flags.IntVarP(&c.Parallel, "parallel", "p", 16, "requests that are answered at once")
 	flags.IntVarP(&c.Context, "ctx", "c", 0, fmt.Sprintf("tokens in the KV cache, which all requests share; 0: parallel times the model's context, at most %d", program.MaxContext))

@@ -50,7 +50,7 @@ func (c *serveFlags) checkValues() error {
 	}{
 		{"parallel", c.Parallel, 1, 256}, {"ctx", c.Context, 0, 1 << 26}, {"chunk", c.Chunk, 1, 1 << 16},
 		{"batch", c.Batch, 0, 1 << 16}, {"ubatch", c.UBatch, 1, 1 << 16}, {"threads", c.Threads, 0, 512}, {"max-queue", c.MaxQueue, 0, 1 << 20},
-		{"max-jobs", c.MaxJobs, 1, 1 << 20},
+		{"max-jobs", c.MaxJobs, 1, 1 << 20}, {"max-files", c.MaxFiles, 1, 1 << 20},
 	} {
 		if n.value < n.least || n.value > n.top {
 			return fmt.Errorf("%w: --%s is %d, not between %d and %d", errUsage, n.flag, n.value, n.least, n.top)
@@ -65,6 +65,8 @@ func (c *serveFlags) checkValues() error {
 		return fmt.Errorf("%w: --train-share is %g, not above 0 and at most 0.95", errUsage, c.TrainShare)
 	case c.MaxJobData <= 0:
 		return fmt.Errorf("%w: --max-job-data is 0: no training job could be kept", errUsage)
+	case c.MaxFileData <= 0:
+		return fmt.Errorf("%w: --max-file-data is 0: no file could be uploaded", errUsage)
 	case c.AdapterBytes <= 0:
 		return fmt.Errorf("%w: --adapter-memory is 0: no adapter could be loaded", errUsage)
 	case c.KeepResponses < 0:

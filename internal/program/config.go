@@ -34,6 +34,8 @@ type Config struct {
 	TrainShare    float64       // of the time, for training while requests are answered
 	MaxJobs       int           // training jobs that are kept; the oldest that have ended are removed
 	MaxJobData    int64         // bytes that they may have, likewise
+	MaxFiles      int           // uploaded files that are kept
+	MaxFileData   int64         // bytes that they may have
 
 	Parallel int // sequences that run at once
 	Context  int // tokens in the KV cache; 0: auto

@@ -36,7 +36,7 @@ func (p *Program) openTraining() (err error) {
 	warn := func(s string) { p.log.Warn().Msg(s) }
 	dir := filepath.Join(p.config.Data, "training")
 	t := &p.training
-	if t.files, err = training.OpenFiles(training.FilesOptions{Dir: filepath.Join(dir, "uploads"), Warn: warn}); err != nil {
+	if t.files, err = training.OpenFiles(training.FilesOptions{Dir: filepath.Join(dir, "uploads"), MaxFiles: p.config.MaxFiles, MaxTotal: p.config.MaxFileData, Warn: warn}); err != nil {
 		return fmt.Errorf("--data %s: %w", p.config.Data, err)
 	}
 	p.onClose(t.files.Close)
