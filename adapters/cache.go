@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -18,7 +19,7 @@ type CacheOptions struct {
 	Budget   int64                                       // bytes that packed adapters may hold
 	Pack     func(*runtime.LoRA) (runtime.Packed, error) // runtime.Model.Pack
 	Estimate func(Info) int64                            // bytes an adapter will hold, packed; nil: 4 per parameter, 2 where rows are whole
-	Loaders  int                                         // loads at a time; 0: 2
+	Loaders  int                                         // loads at a time, fewer where their copies would be large; 0: 2
 	Observe  func(Load)                                  // is called after every load; must not block; may be nil
 }
 
@@ -67,6 +68,7 @@ type Cache struct {
 	o        CacheOptions
 	versions versionStore
 	slots    chan struct{}  // one taken by each load
+	copies   *disk.Budget   // bytes that adapters under way take besides, as they are read
 	loads    sync.WaitGroup // goroutines that load
 
 	mu        sync.Mutex
@@ -110,6 +112,10 @@ type deferred struct {
 	start []*resident
 }
 
+// copiesPart is the part of the budget, one of so many, that the float32 copies of adapters which are being loaded may take
+// beside it. One that takes more is loaded by itself.
+const copiesPart = 4
+
 // NewCache returns an empty Cache over o.Store, whose Infos say from now on what is loaded.
 func NewCache(o CacheOptions) *Cache {
 	c := newCache(o, o.Store)
@@ -132,7 +138,7 @@ func newCache(o CacheOptions, v versionStore) *Cache {
 	if err != nil {
 		panic(err) // it refuses sizes under 1 only
 	}
-	return &Cache{o: o, versions: v, slots: make(chan struct{}, o.Loaders), idle: idle,
+	return &Cache{o: o, versions: v, slots: make(chan struct{}, o.Loaders), copies: disk.NewBudget(max(o.Budget/copiesPart, 1)), idle: idle,
 		residents: make(map[string]*resident), sizes: make(map[string]int64)}
 }
 

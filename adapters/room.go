@@ -1,6 +1,7 @@
 package adapters
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -123,7 +124,10 @@ func (c *Cache) load(r *resident) {
 	began := time.Now()
 	c.slots <- struct{}{}
 	if !c.abandoned(r) {
+		copies := c.copies.Share()
+		_ = copies.Wait(context.Background(), 4*r.info.Parameters) // which does not end
 		p, err := c.pack(r.info.Digest)
+		copies.Release()
 		c.finishLoad(r, p, err, time.Since(began))
 	}
 	<-c.slots
