@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// publicHeaders are the C headers that other rooms may include: room by room, what a room offers. All other headers
-// belong to the room that they lie in.
+// publicHeaders are the C headers that other packages may include: package by package, what a package offers. All other headers
+// belong to the package that they lie in.
 var publicHeaders = map[string][]string{
 	"runtime/kernels": {"kernels.h", "layout.h"},
 	"runtime/qlora":   {"read.h"},
@@ -28,41 +28,41 @@ type include struct {
 	target       string // the header's path in the module, or "" where it is not a file of ours
 }
 
-// TestIncludesFollowTheArrows holds the #include lines of C and C++ to the arrows between rooms: a room includes its own
-// headers, the public ones of rooms that it may import, and those of llama.cpp and ggml. The test helpers of a room, as
-// runtime/llama/llamatest, include all of its headers, and what the room may.
+// TestIncludesFollowTheArrows holds the #include lines of C and C++ to the arrows between packages: a package includes its own
+// headers, the public ones of packages that it may import, and those of llama.cpp and ggml. The test helpers of a package, as
+// runtime/llama/llamatest, include all of its headers, and what the package may.
 func TestIncludesFollowTheArrows(t *testing.T) {
-	all := includesOfHouse(t)
+	all := includesOfProject(t)
 	crossing := 0
 	for _, in := range all {
-		room := path.Dir(in.file)
+		pkg := path.Dir(in.file)
 		if in.target == "" {
 			if !outsideHeaders.MatchString(path.Base(in.header)) {
 				t.Errorf("%s includes %q, which is neither a file beside it nor a header of llama.cpp or ggml", in.file, in.header)
 			}
 			continue
 		}
-		if strings.HasSuffix(room, "test") {
-			room = path.Dir(room) // a room's own test helpers look inside it, and include what it may
+		if strings.HasSuffix(pkg, "test") {
+			pkg = path.Dir(pkg) // a package's own test helpers look inside it, and include what it may
 		}
 		target := path.Dir(in.target)
-		if target == room || target == path.Dir(in.file) {
+		if target == pkg || target == path.Dir(in.file) {
 			continue
 		}
 		crossing++
-		if !slices.Contains(arrows[room], target) {
-			t.Errorf("%s: room %q must not include %q of room %q", in.file, room, in.header, target)
+		if !slices.Contains(arrows[pkg], target) {
+			t.Errorf("%s: package %q must not include %q of package %q", in.file, pkg, in.header, target)
 		} else if !slices.Contains(publicHeaders[target], path.Base(in.target)) {
-			t.Errorf("%s includes %q, which room %q keeps to itself: it offers %v", in.file, in.header, target, publicHeaders[target])
+			t.Errorf("%s includes %q, which package %q keeps to itself: it offers %v", in.file, in.header, target, publicHeaders[target])
 		}
 	}
 	if crossing == 0 {
-		t.Error("no include crosses from one room to another: the test does not see them")
+		t.Error("no include crosses from one package to another: the test does not see them")
 	}
 }
 
-// includesOfHouse reads the quoted includes of every C and C++ file, and those of the C preambles of Go files.
-func includesOfHouse(t *testing.T) []include {
+// includesOfProject reads the quoted includes of every C and C++ file, and those of the C preambles of Go files.
+func includesOfProject(t *testing.T) []include {
 	t.Helper()
 	var all []include
 	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {

@@ -19,7 +19,7 @@ import (
 
 const module = "github.com/lorikeet-ai/lorikeet"
 
-// arrows are the imports that a room may have of other rooms. A new arrow is drawn here before it is used, and
+// arrows are the imports that a package may have of other packages. A new arrow is drawn here before it is used, and
 // ARCHITECTURE.md shows them (go test ./e2e -run Architecture -update writes them there). All of them point down:
 // cmd -> internal/program -> server -> training -> adapters -> runtime -> quant.
 var arrows = map[string][]string{
@@ -62,10 +62,10 @@ var arrows = map[string][]string{
 	"adapters/peft/pefttest":   {"quant", "runtime"},         // small adapters for tests
 }
 
-// helpers are small packages that every room may import; they import nothing of ours.
+// helpers are small packages that every package may import; they import nothing of ours.
 var helpers = []string{"internal/bytesize", "internal/disk", "internal/gitlfs", "internal/jsonvalue", "internal/parallel"}
 
-// testArrows are further imports that the tests of a room may have: tests use the real packages beside them.
+// testArrows are further imports that the tests of a package may have: tests use the real packages beside them.
 var testArrows = map[string][]string{
 	"e2e":            {"bench/hostile", "bench/stress", "internal/diskfaults", "internal/testtools", "bench/randmodel", "openapi", "demo", "quant", "quant/huggingface/hftest", "runtime/llama"},
 	"cmd/lorikeet":   {"internal/testtools"},
@@ -87,35 +87,35 @@ var testArrows = map[string][]string{
 	"training/dataset":  {"runtime/runtimetest", "runtime/llama", "demo"},
 }
 
-// Imports of the outside world that one room alone may have.
+// Imports of the outside world that one package alone may have.
 var (
-	cRooms     = []string{"runtime/kernels", "runtime/llama", "runtime/llama/llamatest", "runtime/qlora", "runtime/qlora/qloratest"}
-	fiberRooms = []string{"server", "openapi"} // openapi: the interface generated for Fiber
+	cPackages     = []string{"runtime/kernels", "runtime/llama", "runtime/llama/llamatest", "runtime/qlora", "runtime/qlora/qloratest"}
+	fiberPackages = []string{"server", "openapi"} // openapi: the interface generated for Fiber
 )
 
-type imported struct{ room, file, path string }
+type imported struct{ pkg, file, path string }
 
 func TestArrowsPointDown(t *testing.T) {
-	for _, im := range importsOfHouse(t) {
+	for _, im := range importsOfProject(t) {
 		target, ours := strings.CutPrefix(im.path, module)
 		target = strings.TrimPrefix(target, "/")
-		if !ours || target == im.room || strings.HasPrefix(im.room, "bench") {
+		if !ours || target == im.pkg || strings.HasPrefix(im.pkg, "bench") {
 			continue // bench measures whatever main may use
 		}
 		if slices.Contains(helpers, target) {
 			continue
 		}
-		allowed, known := arrows[im.room]
-		known = known || slices.Contains(helpers, im.room) || testArrows[im.room] != nil
+		allowed, known := arrows[im.pkg]
+		known = known || slices.Contains(helpers, im.pkg) || testArrows[im.pkg] != nil
 		if !known {
-			t.Errorf("%s: room %q is not in the house: add it to arrows", im.file, im.room)
+			t.Errorf("%s: package %q is not in the table: add it to arrows", im.file, im.pkg)
 			continue
 		}
 		if strings.HasSuffix(im.file, "_test.go") {
-			allowed = slices.Concat(allowed, testArrows[im.room])
+			allowed = slices.Concat(allowed, testArrows[im.pkg])
 		}
 		if !slices.Contains(allowed, target) {
-			t.Errorf("%s: room %q must not import %q", im.file, im.room, target)
+			t.Errorf("%s: package %q must not import %q", im.file, im.pkg, target)
 		}
 	}
 }
@@ -123,8 +123,8 @@ func TestArrowsPointDown(t *testing.T) {
 // What exists for tests is not part of the program: a package whose path ends in "test" is imported by tests, by
 // such packages, and by the measuring programs of bench alone.
 func TestTheProgramHasNoTestPackages(t *testing.T) {
-	for _, im := range importsOfHouse(t) {
-		ofTests := strings.HasSuffix(im.file, "_test.go") || strings.HasPrefix(im.room, "bench") || strings.Contains(im.room+"/", "test/")
+	for _, im := range importsOfProject(t) {
+		ofTests := strings.HasSuffix(im.file, "_test.go") || strings.HasPrefix(im.pkg, "bench") || strings.Contains(im.pkg+"/", "test/")
 		if strings.HasPrefix(im.path, module) && strings.HasSuffix(im.path, "test") && !ofTests {
 			t.Errorf("%s imports %s, which is for tests", im.file, im.path)
 		}
@@ -132,19 +132,19 @@ func TestTheProgramHasNoTestPackages(t *testing.T) {
 }
 
 func TestOnlyTheBindingsImportC(t *testing.T) {
-	for _, im := range importsOfHouse(t) {
-		if im.path == "C" && !slices.Contains(cRooms, im.room) {
-			t.Errorf("%s imports \"C\": that belongs to %v", im.file, cRooms)
+	for _, im := range importsOfProject(t) {
+		if im.path == "C" && !slices.Contains(cPackages, im.pkg) {
+			t.Errorf("%s imports \"C\": that belongs to %v", im.file, cPackages)
 		}
-		if strings.HasPrefix(im.path, "github.com/gofiber/fiber") && !slices.Contains(fiberRooms, im.room) &&
+		if strings.HasPrefix(im.path, "github.com/gofiber/fiber") && !slices.Contains(fiberPackages, im.pkg) &&
 			!strings.HasSuffix(im.file, "_test.go") {
-			t.Errorf("%s imports Fiber: that belongs to %v", im.file, fiberRooms)
+			t.Errorf("%s imports Fiber: that belongs to %v", im.file, fiberPackages)
 		}
 	}
 }
 
-// importsOfHouse reads the imports of every Go file, whatever its build tags.
-func importsOfHouse(t *testing.T) []imported {
+// importsOfProject reads the imports of every Go file, whatever its build tags.
+func importsOfProject(t *testing.T) []imported {
 	t.Helper()
 	var all []imported
 	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
@@ -166,7 +166,7 @@ func importsOfHouse(t *testing.T) []imported {
 			if err != nil {
 				return err
 			}
-			all = append(all, imported{room: path.Dir(filepath.ToSlash(file)), file: file, path: p})
+			all = append(all, imported{pkg: path.Dir(filepath.ToSlash(file)), file: file, path: p})
 		}
 		return nil
 	})
@@ -182,23 +182,23 @@ func importsOfHouse(t *testing.T) []imported {
 // TestArchitectureShowsTheArrows holds the picture in ARCHITECTURE.md against the table above.
 func TestArchitectureShowsTheArrows(t *testing.T) {
 	var picture strings.Builder
-	for _, room := range slices.Sorted(maps.Keys(arrows)) {
-		if list := slices.Sorted(slices.Values(arrows[room])); len(list) > 0 {
-			fmt.Fprintf(&picture, "%-24s -> %s\n", room, strings.Join(list, ", "))
+	for _, pkg := range slices.Sorted(maps.Keys(arrows)) {
+		if list := slices.Sorted(slices.Values(arrows[pkg])); len(list) > 0 {
+			fmt.Fprintf(&picture, "%-24s -> %s\n", pkg, strings.Join(list, ", "))
 		}
 	}
 	testtools.CheckSection(t, "ARCHITECTURE.md", "arrows", "```\n"+picture.String()+"```\n")
 }
 
-// TestArchitectureNamesEveryRoom finds each room in the list of rooms.
-func TestArchitectureNamesEveryRoom(t *testing.T) {
+// TestArchitectureNamesEveryPackage finds each package in the list of packages.
+func TestArchitectureNamesEveryPackage(t *testing.T) {
 	text, err := os.ReadFile("ARCHITECTURE.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for room := range arrows {
-		if name := path.Base(room); !strings.Contains(string(text), name+"/") && !strings.Contains(string(text), "`"+room) {
-			t.Errorf("ARCHITECTURE.md does not name %s", room)
+	for pkg := range arrows {
+		if name := path.Base(pkg); !strings.Contains(string(text), name+"/") && !strings.Contains(string(text), "`"+pkg) {
+			t.Errorf("ARCHITECTURE.md does not name %s", pkg)
 		}
 	}
 }
