@@ -93,7 +93,7 @@ generate: ## openapi/*.gen.go, demo/demo-base.nf4.gguf, docs/batch.svg and the t
 	$(GO) generate ./openapi ./demo ./docs/draw
 	$(GO) test ./cmd/lorikeet -run '^TestConfigurationTable$$' -update
 	$(GO) test ./openapi -run '^TestEndpointTable$$' -update
-	$(GO) test ./e2e -run '^TestArchitectureShowsTheArrows$$' -update
+	$(GO) test ./e2e -run '^(TestArchitectureShowsTheArrows|TestClientTable)$$' -update
 
 env: ## the C flags for an editor or a shell: eval "$(make -s env)"
 	@echo 'export CGO_CPPFLAGS="$(CGO_CPPFLAGS)"'

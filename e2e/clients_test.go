@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"embed"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,17 +22,20 @@ var clientScripts embed.FS
 // shows: only the address, the key and the name of the model are ours. A script fails where an answer is not right.
 var clients = []struct {
 	script   string
+	tested   string // in words, for the README
 	packages []string
 }{
-	{"openai.py", []string{"openai==3.57.0", "pydantic==2.14.4"}},
-	{"anthropic.py", []string{"anthropic==2.14.0"}},
-	{"llamaindex.py", []string{"llama-index-core==0.14.25", "llama-index-llms-openai-like==0.8.1"}},
-	{"litellm.py", []string{"litellm==1.110.2"}},
-	{"huggingface.py", []string{"huggingface_hub==2.4.0"}},
-	{"openai.mjs", []string{"openai@7.59.0", "zod@4.6.7"}},
-	{"openai.go", []string{"github.com/openai/openai-go/v3@v3.99.0", "github.com/sashabaranov/go-openai@v1.43.0"}},
-	{"anthropic.mjs", []string{"@anthropic-ai/sdk@1.14.0"}},
-	{"langchain.mjs", []string{"@langchain/openai@1.6.0", "@langchain/core@1.4.0", "zod@4.6.7"}},
+	{"openai.py", "chat, streams, logprobs, many at once, typed answers with pydantic, models, errors, files, fine-tuning", []string{"openai==3.57.0", "pydantic==2.14.4"}},
+	{"anthropic.py", "messages, streams, stop sequences, counting tokens, errors", []string{"anthropic==2.14.0"}},
+	{"ollama.py", "chat, generate, streams, lists of models, typed answers, errors", []string{"ollama==0.6.3"}},
+	{"llamaindex.py", "chat, streams, completions", []string{"llama-index-core==0.14.25", "llama-index-llms-openai-like==0.8.1"}},
+	{"litellm.py", "chat, streams, errors", []string{"litellm==1.110.2"}},
+	{"huggingface.py", "chat, streams", []string{"huggingface_hub==2.4.0"}},
+	{"openai.mjs", "chat, streams, typed answers with zod, models, errors, files, fine-tuning", []string{"openai@7.59.0", "zod@4.6.7"}},
+	{"openai.go", "chat, streams, typed answers, models, errors", []string{"github.com/openai/openai-go/v3@v3.99.0", "github.com/sashabaranov/go-openai@v1.43.0"}},
+	{"anthropic.mjs", "messages, streams with all their events, counting tokens, errors", []string{"@anthropic-ai/sdk@1.14.0"}},
+	{"ollama.mjs", "chat, generate, streams, lists of models, errors", []string{"ollama@0.6.4"}},
+	{"langchain.mjs", "chat, streams, batches, typed answers with zod", []string{"@langchain/openai@1.6.0", "@langchain/core@1.4.0", "zod@4.6.7"}},
 }
 
 // TestClients runs the scripts against one server with an API key.
@@ -75,4 +80,20 @@ func runClient(t *testing.T, url, script string, packages []string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+// TestClientTable holds the README's table against the list.
+func TestClientTable(t *testing.T) {
+	languages := map[string]string{".py": "Python", ".mjs": "Node", ".go": "Go"}
+	table := "| client | version | what is tested |\n|---|---|---|\n"
+	for _, client := range clients {
+		var names, versions []string
+		for _, p := range client.packages {
+			i := max(strings.LastIndex(p, "@"), strings.LastIndex(p, "="))
+			names = append(names, "`"+strings.TrimRight(p[:i], "=")+"`")
+			versions = append(versions, strings.TrimPrefix(p[i+1:], "v"))
+		}
+		table += fmt.Sprintf("| %s (%s) | %s | %s |\n", strings.Join(names, ", "), languages[filepath.Ext(client.script)], strings.Join(versions, ", "), client.tested)
+	}
+	testtools.CheckSection(t, "README.md", "clients", table)
 }
