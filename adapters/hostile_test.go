@@ -78,9 +78,8 @@ func hostileGGUFs(t *testing.T) map[string]refusal {
 	}
 }
 
-// Whatever comes in at whatever door, as an upload, an archive, a path of a folder or for a merge, is refused by the
-// same words, in little memory, and leaves nothing behind.
-func TestHostileAdaptersAtEveryDoor(t *testing.T) {
+// // same words, in little memory, and leaves nothing behind.
+func TestHostileAdaptersAtEveryEntryPoint(t *testing.T) {
 	const limit = 32 << 20
 	dir := t.TempDir()
 	s, err := Open(Options{Dir: dir, Facts: pefttest.Facts()})
@@ -109,23 +108,23 @@ func TestHostileAdaptersAtEveryDoor(t *testing.T) {
 				path = filepath.Join(folder, p.Name)
 			}
 		}
-		doors := map[string]func() error{
+		entryPoints := map[string]func() error{
 			"upload": func() error { _, err := s.PutUpload(t.Context(), "x", c.parts, Note{}); return err },
 			"path":   func() error { _, err := s.PutPath(t.Context(), "x", path, Note{}); return err },
 			"merge":  func() error { return openAndRead(path) },
 		}
 		if len(c.parts) == 2 {
-			doors["zip"] = func() error {
+			entryPoints["zip"] = func() error {
 				_, err := s.PutUpload(t.Context(), "x", []Part{part("x.zip", zipOf(t, files...))}, Note{})
 				return err
 			}
-			doors["tar.gz"] = func() error {
+			entryPoints["tar.gz"] = func() error {
 				_, err := s.PutUpload(t.Context(), "x", []Part{part("x.tar.gz", gzipOf(t, tarOf(t, files...)))}, Note{})
 				return err
 			}
 		}
-		for door, enter := range doors {
-			t.Run(name+"/"+door, func(t *testing.T) {
+		for entry, enter := range entryPoints {
+			t.Run(name+"/"+entry, func(t *testing.T) {
 				var before, after goruntime.MemStats
 				goruntime.ReadMemStats(&before)
 				err := enter()

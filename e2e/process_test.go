@@ -120,8 +120,8 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// TestHangUp sends SIGHUP, which a terminal does that is closed: the server finishes what it has, as at SIGTERM.
-func TestHangUp(t *testing.T) {
+// TestSIGHUP sends SIGHUP, which a terminal does that is closed: the server finishes what it has, as at SIGTERM.
+func TestSIGHUP(t *testing.T) {
 	p := startProcess(t, "--threads", "1")
 	resp, lines, err := openStream(context.Background(), p.url(), longAnswer(450))
 	if err != nil {
@@ -140,8 +140,8 @@ func TestHangUp(t *testing.T) {
 	}
 }
 
-// TestHangUpReopensTheLog sends SIGHUP to a server whose log is a file, as logrotate does after it has moved the file.
-func TestHangUpReopensTheLog(t *testing.T) {
+// TestSIGHUPReopensTheLog sends SIGHUP to a server whose log is a file, as logrotate does after it has moved the file.
+func TestSIGHUPReopensTheLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lorikeet.log")
 	p := startProcess(t, "--log-file", path, "--log-level", "info")
 	if err := os.Rename(path, path+".1"); err != nil {

@@ -110,9 +110,9 @@ func TestMemorisedThroughTheServer(t *testing.T) {
 	}
 }
 
-// TestKillDashNine kills the server in the middle of a job, twice. On one thread the job ends with the bytes of a
+// TestSIGKILL kills the server in the middle of a job, twice. On one thread the job ends with the bytes of a
 // run without interruption; another seed gives others.
-func TestKillDashNine(t *testing.T) {
+func TestSIGKILL(t *testing.T) {
 	examples, _, _ := secrets(12, 12)
 	body := map[string]any{"name": "pupil", "examples": examples, "max_steps": 120, "save_steps": 10, "per_device_train_batch_size": 4,
 		"lora_dropout": 0.1, "r": 8, "validation_split": 0.2, "seed": 7}

@@ -205,7 +205,7 @@ func TestTriesAreBounded(t *testing.T) {
 	}
 }
 
-func TestSilenceIsCut(t *testing.T) {
+func TestStalledTransfersAreCancelled(t *testing.T) {
 	h := newTestHub(t, oneModel(100_000))
 	quiet := make(chan struct{})
 	defer close(quiet)

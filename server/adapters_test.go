@@ -206,7 +206,7 @@ func TestImport(t *testing.T) {
 }
 
 // Which adapter answers, by every way of asking.
-func TestWhoAnswers(t *testing.T) {
+func TestWhichAdapterAnswers(t *testing.T) {
 	h := open(t)
 	old := h.add("pirate", 1)
 	pirate, shout := h.add("pirate", 2), h.add("shout", 3)
@@ -297,7 +297,7 @@ func TestModels(t *testing.T) {
 	}
 }
 
-func TestFallbackOfTheTemplateIsSaid(t *testing.T) {
+func TestFallbackOfTheTemplateIsReported(t *testing.T) {
 	h := open(t, func(p *setup) { p.facts = noTemplate })
 	var m openapi.Model
 	h.get("/v1/models/fake", &m)

@@ -218,7 +218,7 @@ func textOf(t *testing.T, chunks []string) (text string) {
 }
 
 // A stream of HTTP/1.0 whose client goes ends with it.
-func TestHTTP10ClientGoes(t *testing.T) {
+func TestHTTP10ClientDisconnects(t *testing.T) {
 	h := open(t, slowly(5*time.Millisecond))
 	conn, err := net.Dial("tcp", h.address)
 	if err != nil {

@@ -73,7 +73,7 @@ func TestBodyLimits(t *testing.T) {
 }
 
 // A client that announces too large a body and stalls is answered 413.
-func TestTooLargeIsSaidBeforeTheBodyHasCome(t *testing.T) {
+func TestTooLargeIsRefusedBeforeTheBodyIsRead(t *testing.T) {
 	h := open(t)
 	c, err := net.Dial("tcp", h.address)
 	if err != nil {

@@ -128,8 +128,8 @@ func TestValidationData(t *testing.T) {
 	}
 }
 
-// TestTruncationIsTold wants a warning with the counts among the events.
-func TestTruncationIsTold(t *testing.T) {
+// TestTruncationIsReported wants a warning with the counts among the events.
+func TestTruncationIsReported(t *testing.T) {
 	h := openFixture(t, t.TempDir(), nil)
 	c := smallConfig()
 	c.MaxLength = 45

@@ -44,7 +44,7 @@ func TestQueueServesFlowsEqually(t *testing.T) {
 }
 
 // A flow is kept while it has used more than others had, and no longer: accounts do not pile up.
-func TestQueueForgetsFlows(t *testing.T) {
+func TestQueueDropsIdleFlows(t *testing.T) {
 	q := newQueue()
 	always := &task{id: 1, flow: "always"}
 	q.push(always)

@@ -111,8 +111,8 @@ var textsToTokenize = []string{
 	"<|im_start|>user\nhi<|im_end|>", "<|im_start|", strings.Repeat("word ", 50), "camelCaseAndHTTPServer_snake_case", "ﬁ ligature e\u0301 combining",
 }
 
-// TestImportedEnds: every token that generation_config.json lists ends an answer, whatever its text.
-func TestImportedEnds(t *testing.T) {
+// TestImportedEndTokens: every token that generation_config.json lists ends an answer, whatever its text.
+func TestImportedEndTokens(t *testing.T) {
 	files := hftest.Random("llama", 1).Files()
 	files["generation_config.json"] = []byte(`{"eos_token_id": [258, 259, 7]}`)
 	dir := t.TempDir()

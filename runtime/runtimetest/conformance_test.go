@@ -25,7 +25,7 @@ func TestConformance(t *testing.T) {
 	Conformance(t, open(runtime.Limits{Sequences: 4, Cells: 512, Batch: 256, CanTruncate: true}))
 }
 
-func TestConformanceWithoutCut(t *testing.T) {
+func TestConformanceWithoutTruncation(t *testing.T) {
 	Conformance(t, open(runtime.Limits{Sequences: 4, Cells: 512, Batch: 256}))
 }
 

@@ -191,8 +191,8 @@ func TestUnknownRoles(t *testing.T) {
 	}
 }
 
-// TestDigitsStay wants numbers to come to the template with the digits of the line.
-func TestDigitsStay(t *testing.T) {
+// TestNumbersKeepTheirDigits wants numbers to come to the template with the digits of the line.
+func TestNumbersKeepTheirDigits(t *testing.T) {
 	const big = "98765432109876543210"
 	line := `{"tools": [{"type": "function", "function": {"name": "f", "maximum": ` + big + `}}], "messages": [{"role": "user", "content": "q"},
 		{"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": {"n": ` + big + `}}}]}]}`

@@ -104,9 +104,9 @@ func TestScheduleCountsSteps(t *testing.T) {
 	}
 }
 
-// TestShuffledStays holds the order against numbers that other versions have given: a run that goes on after an
+// TestShuffledIsStable holds the order against numbers that other versions have given: a run that goes on after an
 // update must be the same run.
-func TestShuffledStays(t *testing.T) {
+func TestShuffledIsStable(t *testing.T) {
 	if got, want := Shuffled(10, 42, 0), []int{6, 2, 5, 3, 4, 7, 0, 1, 9, 8}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
