@@ -103,9 +103,6 @@ func (q *chatRequest) constrain(r *reply, f *calls.Format, c calls.Constraint) e
 	if r.sampling.Grammar != "" && q.schema == nil {
 		return refuse(codeValue, "grammar", "cannot be given together with tools: calls have a grammar of their own")
 	}
-	if q.options.Continue {
-		return refuse(codeValue, "continue_final_message", "cannot be given together with tools")
-	}
 	text, err := f.Grammar(c)
 	var e *grammar.Error
 	switch {

@@ -39,10 +39,10 @@ func (b *braces) scan(s string) (n int, end bool) {
 // params is where a parser is among arguments that are written one by one.
 type params struct {
 	tool, name string
-	count      int  // that have begun
-	text       bool // the value is a text
-	begun      bool // and a piece of it is in a part
-	searched   int  // how much of what is held has no end of the value in it
+	count      int    // that have begun
+	text       bool   // the value is a text
+	begun      bool   // and a piece of it is in a part
+	value      []byte // what was read of one that is no text
 }
 
 // maxParameter bounds the name of a parameter.
@@ -108,7 +108,7 @@ func (p *Parser) parameterName() bool {
 		key = ", " + key
 	}
 	p.emit(Arguments, key)
-	p.params.begun, p.params.searched = false, 0
+	p.params.begun, p.params.value = false, nil
 	return p.become((*Parser).value)
 }
 
@@ -117,25 +117,24 @@ func (p *Parser) value() bool {
 	f := p.format.Parameters
 	lead := f.Close[:spaces(f.Close)]
 	core := strings.TrimSpace(f.Close)
-	from := max(p.params.searched-len(core)+1, 0)
-	at := strings.Index(p.held[from:], core)
-	if at >= 0 {
-		p.endValue(strings.TrimSuffix(p.take(from+at), lead))
+	if at := strings.Index(p.held, core); at >= 0 {
+		p.endValue(strings.TrimSuffix(p.take(at), lead))
 		p.take(len(core))
 		return p.become((*Parser).parameter)
 	}
-	if p.params.text {
-		keep := len(core) + len(lead) - 1
-		if p.whole {
-			keep = 0
-		}
-		n := max(len(p.held)-keep, 0)
-		for n > 0 && n < len(p.held) && !utf8.RuneStart(p.held[n]) {
-			n--
-		}
-		p.quote(p.take(n), false)
+	keep := len(core) + len(lead) - 1
+	if p.whole {
+		keep = 0
 	}
-	p.params.searched = len(p.held)
+	n := max(len(p.held)-keep, 0)
+	for n > 0 && n < len(p.held) && !utf8.RuneStart(p.held[n]) {
+		n--
+	}
+	if p.params.text {
+		p.quote(p.take(n), false)
+	} else {
+		p.params.value = append(p.params.value, p.take(n)...)
+	}
 	return false
 }
 
@@ -145,7 +144,7 @@ func (p *Parser) endValue(s string) {
 		p.quote(s, true)
 		return
 	}
-	s = strings.TrimSpace(s)
+	s = strings.TrimSpace(string(p.params.value) + s)
 	switch s {
 	case "True", "False":
 		s = strings.ToLower(s)

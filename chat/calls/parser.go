@@ -242,6 +242,7 @@ func (p *Parser) arguments() bool {
 
 // endCall is after the arguments.
 func (p *Parser) endCall() bool {
+	p.take(spaces(p.held))
 	switch o := p.expect(p.format.Finish); {
 	case o == begins && !p.whole:
 		return false
