@@ -78,7 +78,8 @@ func hostileGGUFs(t *testing.T) map[string]refusal {
 	}
 }
 
-// // same words, in little memory, and leaves nothing behind.
+// A hostile adapter is refused with the same error at every entry point, as an upload, an archive, a path of a folder or for
+// a merge, in little memory, and leaves nothing behind.
 func TestHostileAdaptersAtEveryEntryPoint(t *testing.T) {
 	const limit = 32 << 20
 	dir := t.TempDir()

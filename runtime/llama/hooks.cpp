@@ -133,13 +133,13 @@ void Rows::fill(Span & s) {
 // What the workers need to know of the head's replaced rows, so that they find it without allocating.
 void Rows::fill_replaced(Span & s) {
     s.replaced.clear();
-    s.halved.assign(s.seq.size(), 0);
+    s.needs_f16.assign(s.seq.size(), 0);
     for (size_t i = 0; mixes.model->head >= 0 && i < s.seq.size(); i++) {
         for (const Term & term : mixes.terms(s.seq[i])) {
             const auto r = term.pack->rows.find(mixes.model->head);
             if (r != term.pack->rows.end()) {
                 s.replaced.push_back({&r->second, term.scale, (int) i});
-                s.halved[i] |= !r->second.f32;
+                s.needs_f16[i] |= !r->second.f32;
             }
         }
     }

@@ -70,22 +70,22 @@ public:
         std::vector<lk_row> rows;     // fused: (targets, n)
         std::vector<char> used;       // fused: (targets) whether any row has a term
         std::vector<ReplacedRow> replaced; // of the head, the rows of a set together
-        std::vector<char> halved;     // (n) whether a set in F16 is multiplied with the row
+        std::vector<char> needs_f16;     // (n) whether a set in F16 is multiplied with the row
         ggml_tensor * slots = nullptr; // mmid: I32 (1, n)
     };
-    // The products that share their activations: q, k and v, or gate and up. One node readies the activations for all
+    // The products that share their activations: q, k and v, or gate and up. One node prepares the activations for all
     // of them. Lives as long as the graph.
     struct Group {
         const Rows * rows = nullptr;
         const Span * span = nullptr;
         int mode = -1;                 // of the NF4 products whose activations the node prepares; -1: none
-        ggml_tensor * ready = nullptr;
+        ggml_tensor * prepared = nullptr;
         std::vector<int> targets;      // each has its own slot of hidden rows
         const Group * next = nullptr;  // the group that runs after it
 
         void shrink(const ggml_tensor * x, int ith, int nth) const;
         // What thread ith reads of the adapters when the next group shrinks, by the slots of this one.
-        int ahead(int slot, int ith, int nth, lk_piece * out, int capacity) const;
+        int prefetch_pieces(int slot, int ith, int nth, lk_piece * out, int capacity) const;
     };
     // What a node needs when it runs. Lives as long as the graph.
     struct Node {
@@ -194,7 +194,7 @@ ggml_tensor * add_rows(ggml_context * ctx, Rows & rows, int target, ggml_tensor 
 ggml_tensor * add_embedding(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * ids);
 // Where a node's rows begin: ggml aligns tensors to 32 bytes, the kernels' rows begin on 64.
 inline char * aligned(const ggml_tensor * t) { return (char *) (((uintptr_t) t->data + 63)/64*64); }
-// The product with an NF4 weight. prepared is the node that readies x; null: it is made, and shared by the
+// The product with an NF4 weight. prepared is the node that prepares x; null: it is made, and shared by the
 // other products with the same x.
 ggml_tensor * nf4_product(ggml_context * ctx, const lk_nf4 * w, int mode, int n_out, ggml_tensor * x, ggml_tensor *& prepared);
 // The same with an integer weight.

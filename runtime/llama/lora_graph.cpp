@@ -19,7 +19,7 @@ void Rows::Group::shrink(const ggml_tensor * x, int ith, int nth) const {
     }
 }
 
-int Rows::Group::ahead(int slot, int ith, int nth, lk_piece * out, int capacity) const {
+int Rows::Group::prefetch_pieces(int slot, int ith, int nth, lk_piece * out, int capacity) const {
     enum { FEW = 64 }; // rows beyond that hardly wait for the adapters' memory
     int n = 0;
     for (size_t i = 0; next && next->span->n <= FEW && i < next->targets.size(); i++) {
@@ -47,10 +47,10 @@ static void expand(ggml_tensor * dst, int ith, int nth, void * data) {
 
 ggml_tensor * add_fused(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x) {
     Rows::Group & g = rows.group(x);
-    if (!g.ready) {
-        g.ready = ggml_custom_4d(ctx, GGML_TYPE_F32, 1, 1, 1, 1, &x, 1, shrink, GGML_N_TASKS_MAX, &g);
+    if (!g.prepared) {
+        g.prepared = ggml_custom_4d(ctx, GGML_TYPE_F32, 1, 1, 1, 1, &x, 1, shrink, GGML_N_TASKS_MAX, &g);
     }
-    return ggml_custom_inplace(ctx, y, &g.ready, 1, expand, GGML_N_TASKS_MAX, rows.node(g, target));
+    return ggml_custom_inplace(ctx, y, &g.prepared, 1, expand, GGML_N_TASKS_MAX, rows.node(g, target));
 }
 
 static void prepare_and_shrink(ggml_tensor * dst, int ith, int nth, void * data) {
@@ -68,25 +68,25 @@ static void multiply_and_expand(ggml_tensor * dst, int ith, int nth, void * data
     const Rows::Span & s = *node->span;
     const ggml_tensor * xq = dst->src[0];
     lk_piece ahead[CAPACITY];
-    const int n = node->group->ahead(node->slot, ith, nth, ahead, CAPACITY);
+    const int n = node->group->prefetch_pieces(node->slot, ith, nth, ahead, CAPACITY);
     lk_nf4_matmul_lora(node->weight, aligned(xq), xq->nb[1], &s.rows[(size_t) node->target*s.n], (int) s.n, node->rows->hidden_of(node->slot),
         node->rows->hidden_stride*sizeof(float), (float *) dst->data, dst->nb[1], ahead, n, ith, nth);
 }
 
 ggml_tensor * nf4_fused(ggml_context * ctx, Rows & rows, int target, const lk_nf4 * w, int mode, int n_out, ggml_tensor * x) {
     Rows::Group & g = rows.group(x);
-    if (mode == LK_NF4_F32 || (g.ready && g.mode != mode)) {
+    if (mode == LK_NF4_F32 || (g.prepared && g.mode != mode)) {
         return nullptr;
     }
-    if (!g.ready) {
+    if (!g.prepared) {
         g.mode = mode;
         // One row more than there are: space to begin at a multiple of 64 bytes.
         const int64_t row = (int64_t) lk_nf4_activation_bytes(mode, (int) x->ne[0]);
-        g.ready = ggml_custom_4d(ctx, GGML_TYPE_I8, row, x->ne[1] + 1, 1, 1, &x, 1, prepare_and_shrink, GGML_N_TASKS_MAX, &g);
+        g.prepared = ggml_custom_4d(ctx, GGML_TYPE_I8, row, x->ne[1] + 1, 1, 1, &x, 1, prepare_and_shrink, GGML_N_TASKS_MAX, &g);
     }
     Rows::Node * node = rows.node(g, target);
     node->weight = w;
-    return ggml_custom_4d(ctx, GGML_TYPE_F32, n_out, x->ne[1], 1, 1, &g.ready, 1, multiply_and_expand, GGML_N_TASKS_MAX, node);
+    return ggml_custom_4d(ctx, GGML_TYPE_F32, n_out, x->ne[1], 1, 1, &g.prepared, 1, multiply_and_expand, GGML_N_TASKS_MAX, node);
 }
 
 // ---- mmid ------------------------------------------------------------------------------------------

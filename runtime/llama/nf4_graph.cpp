@@ -1,4 +1,4 @@
-// The nodes of a product with an NF4 weight: activations are readied once, then multiplied.
+// The nodes of a product with an NF4 weight: activations are prepared once, then multiplied.
 #include "hooks.h"
 
 namespace lorikeet {

@@ -108,11 +108,11 @@ void Pack::add_rows(int target, const int32_t * ids, int n, const float * values
 namespace {
 
 // xh (n_in, rows) F16 = the rows of x that are multiplied with a set in F16. The others are not read.
-void halve(ggml_tensor * xh, int ith, int nth, void * data) {
+void to_f16(ggml_tensor * xh, int ith, int nth, void * data) {
     const Rows::Span & s = *((const Rows::Node *) data)->span;
     const ggml_tensor * x = xh->src[0];
-    for (size_t i = (size_t) ith; i < s.halved.size(); i += (size_t) nth) {
-        if (s.halved[i]) {
+    for (size_t i = (size_t) ith; i < s.needs_f16.size(); i += (size_t) nth) {
+        if (s.needs_f16[i]) {
             ggml_fp32_to_fp16_row((const float *) ((const char *) x->data + i*x->nb[1]), (ggml_fp16_t *) ((char *) xh->data + i*xh->nb[1]), x->ne[0]);
         }
     }
@@ -149,7 +149,7 @@ void run_rows(ggml_tensor * dst, int ith, int nth, void * data) {
 
 ggml_tensor * add_rows(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x) {
     Rows::Node * node = rows.node(rows.span(x->ne[1]), target);
-    ggml_tensor * args[] = {x, ggml_custom_4d(ctx, GGML_TYPE_F16, x->ne[0], x->ne[1], 1, 1, &x, 1, halve, GGML_N_TASKS_MAX, node)};
+    ggml_tensor * args[] = {x, ggml_custom_4d(ctx, GGML_TYPE_F16, x->ne[0], x->ne[1], 1, 1, &x, 1, to_f16, GGML_N_TASKS_MAX, node)};
     return ggml_custom_inplace(ctx, y, args, 2, run_rows, GGML_N_TASKS_MAX, node);
 }
 
