@@ -25,17 +25,20 @@ var clients = []struct {
 	tested   string // in words, for the README
 	packages []string
 }{
-	{"openai.py", "chat, streams, logprobs, many at once, typed answers with pydantic, models, errors, files, fine-tuning", []string{"openai==3.57.0", "pydantic==2.14.4"}},
-	{"anthropic.py", "messages, streams, stop sequences, counting tokens, errors", []string{"anthropic==2.14.0"}},
-	{"ollama.py", "chat, generate, streams, lists of models, typed answers, errors", []string{"ollama==0.6.3"}},
+	{"openai.py", "chat, streams, logprobs, many at once, typed answers with pydantic, tools, models, errors, files, fine-tuning, embeddings, batches", []string{"openai==3.57.0", "pydantic==2.14.4"}},
+	{"responses.py", "Responses: whole, streams, kept conversations, typed answers with pydantic, tools, errors", []string{"openai==3.57.0", "pydantic==2.14.4"}},
+	{"anthropic.py", "messages, streams, tools, stop sequences, counting tokens, errors", []string{"anthropic==2.14.0"}},
+	{"ollama.py", "chat, generate, streams, typed answers, tools, embeddings, lists of models, errors", []string{"ollama==0.6.3"}},
 	{"llamaindex.py", "chat, streams, completions", []string{"llama-index-core==0.14.25", "llama-index-llms-openai-like==0.8.1"}},
-	{"litellm.py", "chat, streams, errors", []string{"litellm==1.110.2"}},
+	{"litellm.py", "chat, streams, tools, Responses, embeddings, errors; as OpenAI's, Anthropic's and Ollama's API", []string{"litellm==1.110.2"}},
 	{"huggingface.py", "chat, streams", []string{"huggingface_hub==2.4.0"}},
-	{"openai.mjs", "chat, streams, typed answers with zod, models, errors, files, fine-tuning", []string{"openai@7.59.0", "zod@4.6.7"}},
+	{"openai.mjs", "chat, streams, typed answers with zod, tools with runTools, models, errors, files, fine-tuning, embeddings", []string{"openai@7.59.0", "zod@4.6.7"}},
+	{"responses.mjs", "Responses: whole, streams, kept conversations, typed answers with zod, tools, errors", []string{"openai@7.59.0", "zod@4.6.7"}},
+	{"ai.mjs", "the default mode: text, streams, typed answers with zod, tools over several steps, embeddings, errors", []string{"ai@7.0.173", "@ai-sdk/openai@4.0.118", "zod@4.6.7"}},
 	{"openai.go", "chat, streams, typed answers, models, errors", []string{"github.com/openai/openai-go/v3@v3.99.0", "github.com/sashabaranov/go-openai@v1.43.0"}},
-	{"anthropic.mjs", "messages, streams with all their events, counting tokens, errors", []string{"@anthropic-ai/sdk@1.14.0"}},
-	{"ollama.mjs", "chat, generate, streams, lists of models, errors", []string{"ollama@0.6.4"}},
-	{"langchain.mjs", "chat, streams, batches, typed answers with zod", []string{"@langchain/openai@1.6.0", "@langchain/core@1.4.0", "zod@4.6.7"}},
+	{"anthropic.mjs", "messages, streams with all their events, tools, counting tokens, errors", []string{"@anthropic-ai/sdk@1.14.0"}},
+	{"ollama.mjs", "chat, generate, streams, embeddings, lists of models, errors", []string{"ollama@0.6.4"}},
+	{"langchain.mjs", "chat, streams, batches, typed answers with zod, tools", []string{"@langchain/openai@1.6.0", "@langchain/core@1.4.0", "zod@4.6.7"}},
 }
 
 // TestClients runs the scripts against one server with an API key.

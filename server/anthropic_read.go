@@ -12,7 +12,7 @@ import (
 // messageNames are the chat API's fields by which errors may name one of the Messages API.
 var messageNames = map[string]string{
 	"max_tokens": "max_tokens", "stop": "stop_sequences", "response_format.json_schema.schema": "output_config.format.schema",
-	"response_format": "output_config.format",
+	"response_format": "output_config.format", "continue_final_message": "messages", "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
 }
 
 // translateMessages turns a request of the Messages API into a chat request.
@@ -284,6 +284,10 @@ func (t *translation) messageChoice(raw json.RawMessage) error {
 	}
 	if err := objectField(raw, "tool_choice", &choice); err != nil {
 		return err
+	}
+	if flag(choice.DisableParallel, false) {
+		parallel := false
+		t.request.ParallelToolCalls = &parallel
 	}
 	switch choice.Type {
 	case "auto", "none":

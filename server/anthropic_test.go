@@ -109,7 +109,7 @@ func TestMessageHistory(t *testing.T) {
 			{"type":"tool_use","id":"t1","name":"weather","input":{"city":"Köln"}},{"type":"tool_use","id":"t2","name":"time"}]},
 		{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"rain"},{"type":"tool_result","tool_use_id":"t2"}]}],
 		"tools":[{"name":"weather","description":"d","input_schema":{"type":"object"}},{"type":"custom","name":"time","input_schema":{}}],
-		"tool_choice":{"type":"tool","name":"time"},"thinking":{"type":"enabled","budget_tokens":1024},
+		"tool_choice":{"type":"tool","name":"time","disable_parallel_tool_use":true},"thinking":{"type":"enabled","budget_tokens":1024},
 		"output_config":{"format":{"type":"json_schema","schema":{"type":"object"}}}}`), &req)
 	if err != nil {
 		t.Fatal(err)
@@ -138,7 +138,7 @@ func TestMessageHistory(t *testing.T) {
 	if format := string(got.request.ResponseFormat); format != `{"json_schema":{"name":"answer","schema":{"type":"object"}},"type":"json_schema"}` {
 		t.Errorf("the format is %s", format)
 	}
-	if string(got.request.ChatTemplateKwargs["enable_thinking"]) != "true" || got.request.ContinueFinalMessage != nil {
+	if flag(got.request.ParallelToolCalls, true) || string(got.request.ChatTemplateKwargs["enable_thinking"]) != "true" || got.request.ContinueFinalMessage != nil {
 		t.Errorf("%+v", got.request)
 	}
 }

@@ -19,7 +19,7 @@ var ollamaNames = map[string]string{
 	"top_k": "options.top_k", "min_p": "options.min_p", "typical_p": "options.typical_p", "seed": "options.seed",
 	"repeat_penalty": "options.repeat_penalty", "repeat_last_n": "options.repeat_last_n",
 	"presence_penalty": "options.presence_penalty", "frequency_penalty": "options.frequency_penalty",
-	"response_format.json_schema.schema": "format", "response_format": "format",
+	"response_format.json_schema.schema": "format", "response_format": "format", "reasoning_effort": "think",
 }
 
 // ollamaOptions are the options of a request that mean something here. Others, such as num_ctx, are the server's business
@@ -120,7 +120,11 @@ func newOllama(model string, adapter, lora, rawOptions, format, think json.RawMe
 		t.think(string(think) == "true")
 	case "string":
 		t.think(true)
-		t.request.ChatTemplateKwargs["reasoning_effort"] = think
+		var effort string
+		if err := decodeField(think, "think", &effort); err != nil {
+			return nil, err
+		}
+		t.request.ReasoningEffort = &effort
 	default:
 		return nil, refuse(codeType, "think", "must be a boolean or a string, not %s", jsonvalue.Article(jsonvalue.Kind(think)))
 	}

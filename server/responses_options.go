@@ -89,14 +89,9 @@ func (t *translation) responseOptions(req *openapi.ResponseRequest) error {
 		if err := objectField(req.Reasoning, "reasoning", &reasoning); err != nil {
 			return err
 		}
-		if effort := text(reasoning.Effort); effort != "" {
-			if t.request.ChatTemplateKwargs == nil {
-				t.request.ChatTemplateKwargs = make(map[string]json.RawMessage)
-			}
-			t.request.ChatTemplateKwargs["reasoning_effort"] = asJSON(effort)
-			if effort == "none" {
-				t.think(false)
-			}
+		t.request.ReasoningEffort = reasoning.Effort
+		if text(reasoning.Effort) == "none" {
+			t.think(false)
 		}
 	}
 	if jsonvalue.Kind(req.Text) == "null" {

@@ -37,7 +37,7 @@ func (s *Server) translateResponse(who caller, req *openapi.ResponseRequest, his
 		Model: req.Model, Adapter: req.Adapter, Lora: req.Lora, Temperature: req.Temperature, TopP: req.TopP,
 		Stream: req.Stream, Seed: req.Seed,
 	}
-	t.request.MaxCompletionTokens = req.MaxOutputTokens
+	t.request.MaxCompletionTokens, t.request.ParallelToolCalls = req.MaxOutputTokens, req.ParallelToolCalls
 	turns := &turnList{t: t, names: map[string]string{}}
 	if instructions := text(req.Instructions); instructions != "" {
 		turns.system("instructions", instructions)

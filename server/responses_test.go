@@ -230,7 +230,7 @@ func TestResponseHistory(t *testing.T) {
 		{"type":"message","role":"assistant","content":"done"}],
 		"tools":[{"type":"function","name":"weather","parameters":{"type":"object"},"strict":true},{"type":"function","name":"time","parameters":null}],
 		"tool_choice":{"type":"allowed_tools","mode":"required","tools":[{"type":"function","name":"time"}]},
-		"text":{"format":{"type":"json_schema","name":"n","schema":{"type":"object"},"strict":true}},"reasoning":{"effort":"none"}}`), &req)
+		"parallel_tool_calls":false,"text":{"format":{"type":"json_schema","name":"n","schema":{"type":"object"},"strict":true}},"reasoning":{"effort":"none"}}`), &req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,6 +258,9 @@ func TestResponseHistory(t *testing.T) {
 	}
 	if choice := string(got.request.ToolChoice); choice != `{"allowed_tools":{"mode":"required","tools":[{"function":{"name":"time"},"type":"function"}]},"type":"allowed_tools"}` {
 		t.Errorf("the choice is %s", choice)
+	}
+	if flag(got.request.ParallelToolCalls, true) || text(got.request.ReasoningEffort) != "none" || string(got.request.ChatTemplateKwargs["enable_thinking"]) != "false" {
+		t.Errorf("%s", asJSON(got.request))
 	}
 	if format := string(got.request.ResponseFormat); format != `{"json_schema":{"name":"n","schema":{"type":"object"},"strict":true},"type":"json_schema"}` {
 		t.Errorf("the format is %s", format)

@@ -25,3 +25,16 @@ for (const kind of ["message_start", "content_block_start", "content_block_delta
 assert.ok((await client.messages.countTokens({ model: "pirate", messages })).input_tokens > 5);
 await assert.rejects(ask("nobody"), Anthropic.NotFoundError);
 await assert.rejects(ask("pirate", { temperature: 9 }), Anthropic.BadRequestError);
+
+// A tool that must be called.
+const tools = [{
+  name: "weather",
+  input_schema: { type: "object", properties: { city: { type: "string", enum: ["Paris", "Rome"] } }, required: ["city"], additionalProperties: false },
+}];
+for (const called of [
+  await ask("lorikeet-demo", { max_tokens: 100, tools, tool_choice: { type: "any" } }),
+  await client.messages.stream({ model: "lorikeet-demo", max_tokens: 100, messages, temperature: 0, tools, tool_choice: { type: "any" } }).finalMessage(),
+]) {
+  assert.equal(called.stop_reason, "tool_use");
+  assert.ok(["Paris", "Rome"].includes(called.content.find((b) => b.type === "tool_use").input.city), JSON.stringify(called));
+}

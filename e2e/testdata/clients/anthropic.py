@@ -40,3 +40,18 @@ for wrong, kind in (
         assert e.body["type"] == "error" and e.body["error"]["message"], e.body
     else:
         raise AssertionError(f"expected {kind}")
+
+# A tool that must be called, whole and streamed, and its result.
+tools = [{"name": "weather", "description": "The weather of a city", "input_schema": {
+    "type": "object", "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]}}, "required": ["city"], "additionalProperties": False}}]
+called = client.messages.create(model="lorikeet-demo", max_tokens=100, messages=messages, tools=tools, tool_choice={"type": "any"}, **greedy)
+use = [b for b in called.content if b.type == "tool_use"][0]
+assert called.stop_reason == "tool_use" and use.name == "weather" and use.input["city"] in ("Paris", "Rome"), called
+with client.messages.stream(model="lorikeet-demo", max_tokens=100, messages=messages, tools=tools,
+                            tool_choice={"type": "tool", "name": "weather"}, **greedy) as stream:
+    final = stream.get_final_message()
+    assert [b.input for b in final.content if b.type == "tool_use"] == [use.input], final
+told = client.messages.create(model="lorikeet-demo", max_tokens=40, tools=tools, **greedy, messages=messages + [
+    {"role": "assistant", "content": called.content},
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": use.id, "content": "rain"}]}])
+assert told.type == "message", told

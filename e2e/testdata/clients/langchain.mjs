@@ -22,3 +22,10 @@ const city = await chat("json")
   .withStructuredOutput(z.object({ name: z.string(), country: z.string() }), { method: "jsonSchema" })
   .invoke(messages);
 assert.equal(typeof city.country, "string");
+
+// Tools.
+const weather = { name: "weather", description: "The weather of a city", schema: z.object({ city: z.enum(["Paris", "Rome"]) }) };
+const called = await new ChatOpenAI({ model: "lorikeet-demo", temperature: 0, maxTokens: 100, apiKey, maxRetries: 0, configuration: { baseURL: url + "/v1" } })
+  .bindTools([weather], { tool_choice: "weather" }).invoke(messages);
+assert.equal(called.tool_calls[0].name, "weather");
+assert.ok(["Paris", "Rome"].includes(called.tool_calls[0].args.city), JSON.stringify(called.tool_calls));

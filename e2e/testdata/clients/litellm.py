@@ -20,3 +20,16 @@ except litellm.NotFoundError:
     pass
 else:
     raise AssertionError("an unknown model was answered")
+
+# A tool that must be called, and the same server through the other providers that litellm has.
+import json
+
+tools = [{"type": "function", "function": {"name": "weather", "parameters": {
+    "type": "object", "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]}}, "required": ["city"], "additionalProperties": False}}}]
+called = litellm.completion(model="openai/lorikeet-demo", messages=messages, tools=tools, tool_choice="required", max_tokens=100, **where)
+assert json.loads(called.choices[0].message.tool_calls[0].function.arguments)["city"] in ("Paris", "Rome"), called
+elsewhere = {"api_base": os.environ["LORIKEET_URL"], "api_key": os.environ["LORIKEET_API_KEY"], "num_retries": 0}
+for name in ("anthropic/pirate", "ollama_chat/pirate"):
+    assert litellm.completion(model=name, messages=messages, max_tokens=64, temperature=0, **elsewhere).choices[0].message.content == pirate, name
+assert litellm.responses(model="openai/pirate", input=messages[0]["content"], **where).output[0].content[0].text == pirate
+assert len(litellm.embedding(model="openai/lorikeet-demo", input=["a"], api_base=where["api_base"], api_key=where["api_key"]).data) == 1

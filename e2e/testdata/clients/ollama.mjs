@@ -1,8 +1,9 @@
-// The ollama package for Node, used as its documentation shows.
+// The ollama package for Node, pointed at another host.
 import assert from "node:assert/strict";
 import { Ollama } from "ollama";
 
-const client = new Ollama({ host: process.env.LORIKEET_URL, headers: { Authorization: "Bearer " + process.env.LORIKEET_API_KEY } });
+const { LORIKEET_URL: host, LORIKEET_API_KEY: apiKey } = process.env;
+const client = new Ollama({ host, headers: { Authorization: "Bearer " + apiKey } });
 const messages = [{ role: "user", content: "What is the capital of France?" }];
 const options = { temperature: 0 };
 
@@ -14,5 +15,8 @@ let text = "";
 for await (const part of await client.chat({ model: "pirate", messages, options, stream: true })) text += part.message.content;
 assert.equal(text, pirate);
 assert.equal((await client.generate({ model: "pirate", prompt: messages[0].content, options })).response, pirate);
-assert.ok((await client.list()).models.some((m) => m.model.startsWith("pirate")));
-await assert.rejects(client.chat({ model: "nobody", messages }));
+const names = (await client.list()).models.map((m) => m.name);
+assert.ok(names.includes("pirate:latest"), String(names));
+assert.equal((await client.show({ model: "pirate" })).details.parent_model, "lorikeet-demo");
+assert.equal((await client.embed({ model: "lorikeet-demo", input: "a" })).embeddings.length, 1);
+await assert.rejects(client.chat({ model: "nobody", messages }), /nobody/);

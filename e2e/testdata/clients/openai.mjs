@@ -48,3 +48,27 @@ assert.equal((await client.fineTuning.jobs.retrieve(job.id)).status, "cancelled"
 assert.ok((await client.fineTuning.jobs.listEvents(job.id)).data.length > 0);
 assert.equal(await (await client.files.content(file.id)).text(), fs.readFileSync(dataset, "utf8"));
 assert.ok((await client.files.delete(file.id)).deleted);
+
+// Tools: the package calls them and goes on with their results.
+let seen;
+const weather = {
+  type: "function",
+  function: {
+    name: "weather", parse: JSON.parse, function: ({ city }) => { seen = city; return "rain"; },
+    parameters: { type: "object", properties: { city: { type: "string", enum: ["Paris", "Rome"] } }, required: ["city"], additionalProperties: false },
+  },
+};
+for (const stream of [false, true]) {
+  seen = undefined;
+  const run = client.chat.completions.runTools({
+    model: "lorikeet-demo", messages, temperature: 0, max_tokens: 100, stream, tools: [weather],
+    tool_choice: { type: "function", function: { name: "weather" } },
+  });
+  await run.done();
+  assert.ok(["Paris", "Rome"].includes(seen), String(seen));
+  assert.equal(run.messages.filter((m) => m.role === "tool")[0].content, "rain");
+}
+
+// Embeddings and models.
+assert.equal((await client.embeddings.create({ model: "lorikeet-demo", input: ["a", "b"] })).data.length, 2);
+assert.equal((await client.models.retrieve("pirate")).id, "pirate");

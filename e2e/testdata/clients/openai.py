@@ -77,3 +77,41 @@ assert client.fine_tuning.jobs.retrieve(job.id).status == "cancelled"
 assert client.fine_tuning.jobs.list_events(job.id).data
 assert client.files.content(file.id).read() == open(dataset, "rb").read()
 assert client.files.delete(file.id).deleted
+
+# Tools: one that must be called, whole and streamed, and its result.
+import json
+
+tools = [{"type": "function", "function": {"name": "weather", "strict": True, "parameters": {
+    "type": "object", "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]}}, "required": ["city"], "additionalProperties": False}}}]
+called = client.chat.completions.create(model="lorikeet-demo", messages=question, tools=tools, tool_choice="required", temperature=0, max_tokens=100)
+call = called.choices[0].message.tool_calls[0]
+assert called.choices[0].finish_reason == "tool_calls" and json.loads(call.function.arguments)["city"] in ("Paris", "Rome"), called
+with client.chat.completions.stream(model="lorikeet-demo", messages=question, tools=tools, tool_choice="required", temperature=0, max_tokens=100) as stream:
+    final = stream.get_final_completion().choices[0].message.tool_calls[0].function
+    assert final.arguments == call.function.arguments and final.parsed_arguments["city"] in ("Paris", "Rome"), final
+told = client.chat.completions.create(model="lorikeet-demo", temperature=0, max_tokens=40, messages=question + [
+    called.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "rain"}])
+assert told.choices[0].finish_reason in ("stop", "length"), told
+
+# Embeddings, which the package asks for in base64.
+vectors = client.embeddings.create(model="lorikeet-demo", input=["a cat", "a dog"]).data
+assert len(vectors) == 2 and abs(sum(v * v for v in vectors[0].embedding) - 1) < 1e-3, vectors
+
+# Batches.
+import io
+import time
+
+lines = "".join(json.dumps({"custom_id": str(i), "method": "POST", "url": "/v1/chat/completions", "body": {
+    "model": name, "messages": question, "temperature": 0}}) + "\n" for i, name in enumerate(["lorikeet-demo", "pirate", "nobody"]))
+uploaded = client.files.create(file=io.BytesIO(lines.encode()), purpose="batch")
+batch = client.batches.create(input_file_id=uploaded.id, endpoint="/v1/chat/completions", completion_window="24h")
+for _ in range(300):
+    batch = client.batches.retrieve(batch.id)
+    if batch.status in ("completed", "failed"):
+        break
+    time.sleep(0.2)
+assert batch.status == "completed", batch
+results = {r["custom_id"]: r for r in map(json.loads, client.files.content(batch.output_file_id).text.splitlines())}
+assert results["1"]["response"]["body"]["choices"][0]["message"]["content"] == pirate, results
+assert batch.request_counts.total == 3 and batch.request_counts.failed == 1 and batch.error_file_id, batch
+assert batch.id in [b.id for b in client.batches.list(limit=5)]
