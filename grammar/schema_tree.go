@@ -15,6 +15,7 @@ import (
 
 // node is a JSON value.
 type node struct {
+	id     int // of its own
 	raw    json.RawMessage
 	kind   string           // as jsonvalue.Kind has it
 	keys   []string         // of an object, in their order
@@ -105,7 +106,7 @@ func (r *treeReader) value(at *path, depth int) (*node, error) {
 	if err != nil {
 		return nil, refuse(BadType, at, "cannot be read: %v", err)
 	}
-	n := &node{kind: jsonvalue.Kind(bytes.TrimLeft(r.text[before:r.tokens.InputOffset()], " \t\r\n,:"))}
+	n := &node{id: firstID + r.values, kind: jsonvalue.Kind(bytes.TrimLeft(r.text[before:r.tokens.InputOffset()], " \t\r\n,:"))}
 	switch token {
 	case json.Delim('{'):
 		err = r.object(n, at, depth)

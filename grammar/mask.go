@@ -1,0 +1,271 @@
+package grammar
+
+import (
+	"slices"
+
+	"github.com/lorikeet-ai/lorikeet/grammar/automaton"
+)
+
+// This file finds the tokens that may come next. A walk through the tree of all tokens follows only beginnings that are
+// possible: few, at most places. Within a string or free text they are many, but nearly all of them stay in it: those are
+// found once for each state of the text, for all answers, and only what follows the end of the text depends on what
+// stands around it.
+
+// manyBytes is from how many possible next bytes on the tokens of a state are found once.
+const manyBytes = 24
+
+// Mask sets the bits of the tokens that may come next, token t at bit t%64 of word t/64, and clears all others. bits has
+// Tokens.Words() words.
+func (m *Matcher) Mask(bits []uint64) error {
+	clear(bits)
+	m.steps = 0
+	var walked, special []thread
+	for i := range m.threads {
+		t := &m.threads[i]
+		if t.phase == inText && t.element.control {
+			special = append(special, *t)
+		}
+		if m.cacheable(t) {
+			m.useCached(t, bits)
+		} else {
+			walked = append(walked, *t)
+		}
+	}
+	m.walk(m.tokens.plain, walked, bits)
+	m.control = true
+	m.walk(m.tokens.control, special, bits)
+	m.control = false
+	if m.CanEnd() {
+		for _, t := range m.tokens.ends {
+			set(bits, t)
+		}
+	}
+	return m.check()
+}
+
+func set(bits []uint64, t int32) { bits[t/64] |= 1 << (t % 64) }
+
+// walk sets the bits of the tokens of a tree that can follow threads.
+func (m *Matcher) walk(t *tree, threads []thread, bits []uint64) {
+	if len(threads) > 0 {
+		m.walkNodes(t, 0, int32(len(t.nodes)), threads, 0, bits)
+	}
+}
+
+func (m *Matcher) walkNodes(t *tree, from, to int32, threads []thread, depth int, bits []uint64) {
+	length := len(m.text)
+	for i := from; i < to; {
+		n := &t.nodes[i]
+		next := m.advance(threads, n.byte, depth)
+		if len(next) > 0 {
+			for _, token := range t.tokens[n.from:n.to] {
+				set(bits, token)
+			}
+			if n.end > i+1 {
+				m.walkNodes(t, i+1, n.end, next, depth+1, bits)
+			}
+		}
+		m.text = m.text[:length]
+		if i = n.end; m.steps > maxSteps {
+			return
+		}
+	}
+}
+
+// cacheable reports whether many tokens can follow a thread, and most of them do not depend on what is below it.
+func (m *Matcher) cacheable(t *thread) bool {
+	return (t.phase == inText || t.phase == inFreeKey) && t.lexer().Fanout(t.state) >= manyBytes
+}
+
+// lexer is that of a thread in a text.
+func (t *thread) lexer() *automaton.Lexer {
+	if t.phase == inFreeKey {
+		return t.element.object.free[t.count].keys
+	}
+	return t.element.lexer
+}
+
+// counted reports whether the number of a text's characters has bounds.
+func (t *thread) counted() bool { return t.phase == inText && t.element.most > 0 }
+
+// remembered reports whether a text is compared with others when it is complete.
+func (t *thread) remembered() bool {
+	return t.phase == inFreeKey || slices.ContainsFunc(t.below, func(f *frame) bool {
+		return f.element != nil && f.element.kind == kindArray && f.element.array.unique
+	})
+}
+
+// useCached sets the bits of the tokens that can follow a thread in a text.
+func (m *Matcher) useCached(t *thread, bits []uint64) {
+	key := maskKey{lexer: t.lexer(), state: t.state, slack: -1}
+	if t.counted() {
+		key.slack = min(t.element.most-t.count, m.tokens.longest+key.lexer.MostLeast)
+		key.need = min(max(t.element.least-t.count, 0), m.tokens.longest)
+	}
+	var labels []int32
+	if t.phase == inText {
+		labels = t.element.labels
+	}
+	mask, ok := m.tokens.masks.Get(key)
+	if !ok {
+		mask = m.tokens.lexicalMask(key, t.counted(), labels)
+		m.steps += len(m.tokens.plain.nodes) / 4
+		m.tokens.masks.Add(key, mask)
+	}
+	for i, w := range mask.within {
+		bits[i] |= w
+	}
+	if t.remembered() {
+		m.refine(t, mask, bits)
+		return
+	}
+	for _, a := range mask.after {
+		if a.label >= 0 {
+			m.walk(a.rest, m.start(t.element.then[a.label], t.below, nil), bits)
+		} else {
+			m.walk(a.rest, m.complete(t, nil), bits)
+		}
+	}
+}
+
+// refine tries the tokens that end a text which is compared with others, and those that others begin with.
+func (m *Matcher) refine(t *thread, mask *lexicalMask, bits []uint64) {
+	for _, a := range mask.after {
+		for _, token := range a.rest.tokens {
+			m.setTried(token, bits)
+		}
+	}
+	plain := m.tokens.plain
+	for _, text := range t.used[t.low:t.high] {
+		at, end := int32(0), int32(len(plain.nodes))
+		for _, b := range []byte(text[len(m.text)-int(t.from):]) {
+			for at < end && plain.nodes[at].byte != b {
+				at = plain.nodes[at].end
+			}
+			if at >= end {
+				break
+			}
+			for _, token := range plain.tokens[plain.nodes[at].from:plain.nodes[at].to] {
+				m.setTried(token, bits)
+			}
+			at, end = at+1, plain.nodes[at].end
+		}
+	}
+}
+
+// setTried sets or clears the bit of a token by reading it.
+func (m *Matcher) setTried(token int32, bits []uint64) {
+	bits[token/64] &^= 1 << (token % 64)
+	if threads, _ := m.try(token); len(threads) > 0 {
+		set(bits, token)
+	}
+}
+
+// lexicalMask finds the tokens that are possible in a state of a lexer.
+func (t *Tokens) lexicalMask(key maskKey, counted bool, labels []int32) *lexicalMask {
+	b := maskBuilder{tokens: t, key: key, counted: counted, labels: labels, rests: make(map[int32][]int32), ends: make(map[int32][]int)}
+	b.mask.within = make([]uint64, t.Words())
+	b.walk(0, int32(len(t.plain.nodes)), key.state, 0, 0)
+	for label, tokens := range b.rests {
+		texts := make(restTexts, len(tokens))
+		for i, token := range tokens {
+			texts[i] = t.pieces[token][b.ends[label][i]:]
+		}
+		b.mask.after = append(b.mask.after, &after{label, newRestTree(tokens, texts)})
+	}
+	return &b.mask
+}
+
+type maskBuilder struct {
+	tokens  *Tokens
+	key     maskKey
+	counted bool
+	labels  []int32
+	mask    lexicalMask
+	rests   map[int32][]int32 // by label: tokens that go on after the end
+	ends    map[int32][]int   // and how many bytes of each are before it
+}
+
+func (b *maskBuilder) walk(from, to, state, count int32, depth int) {
+	lexer, tree := b.key.lexer, b.tokens.plain
+	for i := from; i < to; {
+		n := &tree.nodes[i]
+		next, now := lexer.Next(state, n.byte), count
+		if next >= 0 && b.counted {
+			if lexer.Boundary[next] && state != 0 {
+				now++
+			}
+			if int64(now)+int64(lexer.Least[next]) > int64(b.key.slack) && b.key.slack < b.tokens.longest+lexer.MostLeast || lexer.Accept[next] && now < b.key.need {
+				next = -1
+			}
+		}
+		if next < 0 {
+			i = n.end
+			continue
+		}
+		for _, token := range tree.tokens[n.from:n.to] {
+			set(b.mask.within, token)
+		}
+		if lexer.Accept[next] {
+			label := int32(-1)
+			if b.labels != nil {
+				label = b.labels[next]
+			}
+			for _, token := range tree.tokens[n.to:b.lastToken(i)] {
+				b.rests[label] = append(b.rests[label], token)
+				b.ends[label] = append(b.ends[label], depth+1)
+			}
+		}
+		if n.end > i+1 && !lexer.Ends(next) {
+			b.walk(i+1, n.end, next, now, depth+1)
+		}
+		i = n.end
+	}
+}
+
+// lastToken returns the index after the last token that begins with a node.
+func (b *maskBuilder) lastToken(node int32) int32 {
+	if end := b.tokens.plain.nodes[node].end; int(end) < len(b.tokens.plain.nodes) {
+		return b.tokens.plain.nodes[end].from
+	}
+	return int32(len(b.tokens.plain.tokens))
+}
+
+// restTexts are what follows in some tokens.
+type restTexts [][]byte
+
+// newRestTree makes the tree of what follows in tokens.
+func newRestTree(tokens []int32, texts restTexts) *tree {
+	order := make([]int32, len(tokens))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	t := newTree(order, texts)
+	for i, at := range t.tokens {
+		t.tokens[i] = tokens[at]
+	}
+	return t
+}
+
+// Size is about how many bytes of memory the automata of a constraint take.
+func (c *Constraint) Size() int {
+	size := 0
+	seen := map[*automaton.Lexer]bool{}
+	c.root.each(func(e *element) {
+		size += 200
+		lexers := []*automaton.Lexer{e.lexer}
+		if e.object != nil {
+			for _, f := range e.object.free {
+				lexers = append(lexers, f.keys)
+			}
+			for _, n := range e.object.names {
+				size += 64 + len(n.key)
+			}
+		}
+		for _, l := range slices.DeleteFunc(lexers, func(l *automaton.Lexer) bool { return l == nil || seen[l] }) {
+			seen[l] = true
+			size += l.Size()
+		}
+	})
+	return size
+}

@@ -1,0 +1,437 @@
+package grammar
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// A Matcher reads an answer byte by byte. What is left of a constraint at a place of the answer is a thread: a text that
+// has been read up to some state, or what comes next in an object or an array, and below it the frames of what it is a
+// part of. Where the answer so far can be read in several ways there are as many threads; threads at the same place in
+// the same text are one, with all their frames, so that their number is bounded by the schema and not by the answer.
+//
+// No thread stands where nothing can follow: automata have no such states, counts are checked before a step, and what
+// cannot be met at all was refused when the schema was compiled.
+
+// ErrCost says that following a constraint takes too much work for one token.
+var ErrCost = errors.New("following the constraint takes too much work for one token")
+
+// maxSteps is how many steps of a thread by a byte one token may take, each some 20 ns.
+const maxSteps = 20_000_000
+
+// maxThreads is how many ways of reading an answer are followed.
+const maxThreads = 4096
+
+// Matcher follows one answer. One goroutine at a time.
+type Matcher struct {
+	tokens  *Tokens
+	threads []thread
+	text    []byte // of the answer so far, and of the token that is tried
+	steps   int
+	control bool // whether a control token is tried
+
+	levels  [][]thread // threads after each byte of the tokens that are tried
+	scratch []thread
+}
+
+// phase is what a thread does next.
+type phase uint8
+
+const (
+	inText        phase = iota // reads on in its element's lexer
+	inFreeKey                  // the same, in the key of a property without a name
+	atValue                    // reads white space, then begins its element
+	atEnd                      // the answer is complete
+	atOpening                  // reads the bracket that opens its element
+	atFirstKey                 // reads white space, then a key or the end of the object
+	atKey                      // reads white space, then a key
+	inKey                      // reads the key of one of the names low to high
+	atColon                    // reads white space, then the colon before its element
+	afterProperty              // reads white space, then a comma or the end of the object
+	atFirstItem                // reads white space, then an item or the end of the array
+	atItem                     // reads white space, then begins its element, an item
+	afterItem                  // reads white space, then a comma or the end of the array
+)
+
+// thread is one way to read the answer so far.
+type thread struct {
+	phase     phase
+	space     uint8 // white space so far, see spaceAfter
+	element   *element
+	state     int32 // of the lexer
+	count     int32 // characters of a JSON string so far; bytes of a key
+	low, high int32 // inKey: of objectRules.sorted; inText and inFreeKey: of used
+	from      int32 // where the text begins in Matcher.text, where used matters
+	used      []string
+	below     []*frame // what the thread is a part of, in phases of objects and arrays their own
+}
+
+// frame is something that has begun. It never changes.
+type frame struct {
+	element *element // nil: the whole answer
+	index   int32    // of a sequence, the part; of an object, the last name, -1 for none
+	count   int32    // of a repetition, an object or an array: how many have begun
+	at      int32    // of a repetition: where in the answer this one began
+	used    []string // sorted texts of keys without a name, or of unique items
+	below   []*frame
+	self    [1]*frame
+}
+
+func newFrame(f frame) *frame {
+	out := &f
+	out.self[0] = out
+	return out
+}
+
+// NewMatcher begins an answer.
+func (c *Constraint) NewMatcher(t *Tokens) *Matcher {
+	m := &Matcher{tokens: t, levels: make([][]thread, t.longest+2)}
+	root := newFrame(frame{})
+	m.threads = m.start(c.root, root.self[:], nil)
+	return m
+}
+
+// step appends what a thread becomes by a byte.
+func (m *Matcher) step(t *thread, b byte, out []thread) []thread {
+	m.steps++
+	switch t.phase {
+	case inText, inFreeKey:
+		return m.stepText(t, b, out)
+	case inKey:
+		return m.stepKey(t, b, out)
+	case atEnd:
+		return out
+	case atOpening:
+		return m.open(t, b, out)
+	}
+	if m.control {
+		return out
+	}
+	if space, ok := spaceAfter(t.space, b); ok {
+		next := *t
+		next.space = space
+		return append(out, next)
+	}
+	switch t.phase {
+	case atValue:
+		return m.begin(t.element, t.below, b, out)
+	case atItem:
+		return m.beginItem(t.below[0], t.element, b, out)
+	case atColon:
+		if b == ':' {
+			out = append(out, thread{phase: atValue, element: t.element, below: t.below})
+		}
+		return out
+	case atFirstKey, atKey, afterProperty:
+		return m.stepObject(t, b, out)
+	}
+	return m.stepArray(t, b, out)
+}
+
+// spaceAfter counts white space: one blank, or one or two ends of line and an indentation.
+func spaceAfter(space uint8, b byte) (uint8, bool) {
+	const blank, line, secondLine, deepest = 1, 2, 3, 40
+	switch {
+	case b == ' ' && space == 0:
+		return blank, true
+	case b == '\n' && space == 0:
+		return line, true
+	case b == '\n' && space == line:
+		return secondLine, true
+	case (b == ' ' || b == '\t') && space >= line && space < deepest:
+		return max(space, secondLine) + 1, true
+	}
+	return 0, false
+}
+
+// begin appends what an element becomes by its first byte.
+func (m *Matcher) begin(e *element, below []*frame, b byte, out []thread) []thread {
+	if !e.begins(b) {
+		return out
+	}
+	mark := len(m.scratch)
+	m.scratch = m.start(e, below, m.scratch)
+	for i := mark; i < len(m.scratch); i++ {
+		t := m.scratch[i]
+		out = m.step(&t, b, out)
+	}
+	m.scratch = m.scratch[:mark]
+	return out
+}
+
+// start appends the threads that stand at the beginning of an element.
+func (m *Matcher) start(e *element, below []*frame, out []thread) []thread {
+	switch e.kind {
+	case kindLexical:
+		t := thread{phase: inText, element: e, below: below}
+		if e.lexer.Accept[0] {
+			out = m.complete(&t, out)
+		}
+		return append(out, t)
+	case kindSequence:
+		if len(e.parts) == 0 {
+			return m.complete(&thread{below: below}, out)
+		}
+		return m.start(e.parts[0], newFrame(frame{element: e, below: below}).self[:], out)
+	case kindChoice:
+		for _, p := range e.parts {
+			out = m.start(p, below, out)
+		}
+		return out
+	case kindRepeat:
+		if e.least == 0 {
+			out = m.complete(&thread{below: below}, out)
+		}
+		if e.most > 0 {
+			f := newFrame(frame{element: e, count: 1, at: int32(len(m.text)), below: below})
+			out = m.start(e.parts[0], f.self[:], out)
+		}
+		return out
+	}
+	return append(out, thread{phase: atOpening, element: e, below: below})
+}
+
+// complete appends the threads that go on after the text of a thread, whose element is complete.
+func (m *Matcher) complete(t *thread, out []thread) []thread {
+	for _, f := range t.below {
+		out = m.resume(f, t, out)
+	}
+	return out
+}
+
+func (m *Matcher) resume(f *frame, t *thread, out []thread) []thread {
+	e := f.element
+	if e == nil {
+		return append(out, thread{phase: atEnd})
+	}
+	switch e.kind {
+	case kindSequence:
+		if int(f.index)+1 == len(e.parts) {
+			return m.complete(&thread{below: f.below}, out)
+		}
+		return m.start(e.parts[f.index+1], newFrame(frame{element: e, index: f.index + 1, below: f.below}).self[:], out)
+	case kindRepeat:
+		empty := f.at == int32(len(m.text))
+		if f.count >= e.least || empty {
+			out = m.complete(&thread{below: f.below}, out)
+		}
+		if f.count < e.most && !empty {
+			next := newFrame(frame{element: e, count: min(f.count+1, unbounded-1), at: int32(len(m.text)), below: f.below})
+			out = m.start(e.parts[0], next.self[:], out)
+		}
+		return out
+	case kindObject:
+		return append(out, thread{phase: afterProperty, below: f.self[:]})
+	case kindArray:
+		if e.array.unique {
+			next := *f
+			next.used = insert(f.used, string(m.text[t.from:]))
+			f = newFrame(next)
+		}
+		return append(out, thread{phase: afterItem, below: f.self[:]})
+	}
+	return out
+}
+
+// insert returns sorted texts with one more.
+func insert(sorted []string, text string) []string {
+	at, _ := slices.BinarySearch(sorted, text)
+	return slices.Insert(slices.Clone(sorted), at, text)
+}
+
+// stepText reads on in a lexer.
+func (m *Matcher) stepText(t *thread, b byte, out []thread) []thread {
+	e := t.element
+	lexer := e.lexer
+	if t.phase == inFreeKey {
+		lexer = e.object.free[t.count].keys
+	} else if m.control && !e.control {
+		return out
+	}
+	state := lexer.Next(t.state, b)
+	if state < 0 {
+		return out
+	}
+	next := *t
+	next.state = state
+	if e.most > 0 && e.kind == kindLexical {
+		if lexer.Boundary[state] && t.state != 0 {
+			next.count++
+		}
+		if int64(next.count)+int64(lexer.Least[state]) > int64(e.most) {
+			return out
+		}
+	}
+	if next.low < next.high {
+		next.low, next.high = narrowed(next.used, next.low, next.high, len(m.text)-1-int(next.from), b)
+		if lexer.Words[state] <= uint32(next.high-next.low) {
+			return out
+		}
+	}
+	if lexer.Accept[state] {
+		switch taken := next.low < next.high && len(next.used[next.low]) == len(m.text)-int(next.from); {
+		case taken:
+		case e.kind == kindLexical && next.count < e.least:
+			return out // the text would have ended, and can be written longer
+		case t.phase == inFreeKey:
+			out = m.endFreeKey(&next, out)
+		case e.labels != nil:
+			out = m.start(e.then[e.labels[state]], next.below, out)
+		default:
+			out = m.complete(&next, out)
+		}
+	}
+	if lexer.Ends(state) {
+		return out
+	}
+	return append(out, next)
+}
+
+// narrowed returns which of sorted texts, that are equal in their first bytes, have a given byte next.
+func narrowed(texts []string, low, high int32, at int, b byte) (int32, int32) {
+	for low < high && (len(texts[low]) <= at || texts[low][at] < b) {
+		low++
+	}
+	end := low
+	for end < high && texts[end][at] == b {
+		end++
+	}
+	return low, end
+}
+
+// merge makes one of threads that stand at the same place.
+func merge(threads []thread) []thread {
+	if len(threads) < 2 {
+		return threads
+	}
+	out := threads[:0]
+next:
+	for _, t := range threads {
+		for i := range out {
+			if out[i].mergeable(&t) {
+				out[i].below = mergeFrames(out[i].below, t.below)
+				continue next
+			}
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+func (t *thread) mergeable(o *thread) bool {
+	return t.phase == o.phase && t.space == o.space && t.element == o.element && t.state == o.state && t.count == o.count &&
+		t.low == o.low && t.high == o.high && t.from == o.from && sameTexts(t.used, o.used) && (!t.ownFrame() || sameFrame(t.below[0], o.below[0]))
+}
+
+// ownFrame reports whether the frame of a thread is that of the object or array which it reads.
+func (t *thread) ownFrame() bool {
+	return t.phase == inFreeKey || t.phase >= atFirstKey
+}
+
+func sameTexts(a, b []string) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
+}
+
+// sameFrame reports whether two frames differ in what is below them alone.
+func sameFrame(a, b *frame) bool {
+	return a == b || a.element == b.element && a.index == b.index && a.count == b.count && a.at == b.at && sameTexts(a.used, b.used)
+}
+
+// mergeFrames joins two sets of frames; those that differ in what is below them become one.
+func mergeFrames(a, b []*frame) []*frame {
+	if len(b) == 0 || len(a) == len(b) && &a[0] == &b[0] {
+		return a
+	}
+	out := slices.Clone(a)
+	for _, f := range b {
+		i := slices.IndexFunc(out, func(o *frame) bool { return sameFrame(o, f) })
+		switch {
+		case i < 0:
+			out = append(out, f)
+		case out[i] != f:
+			both := *f
+			both.below = mergeFrames(out[i].below, f.below)
+			out[i] = newFrame(both)
+		}
+	}
+	return out
+}
+
+// check is the error for too much work so far.
+func (m *Matcher) check() error {
+	if m.steps > maxSteps {
+		return ErrCost
+	}
+	return nil
+}
+
+// Accept reads a token. An error that is not ErrCost says that the constraint does not admit it.
+func (m *Matcher) Accept(token int32) error {
+	m.steps = 0
+	if slices.Contains(m.tokens.ends, token) {
+		return nil
+	}
+	threads, err := m.try(token)
+	if err != nil {
+		return err
+	}
+	if len(threads) == 0 {
+		return fmt.Errorf("token %d is not one that the constraint admits", token)
+	}
+	m.threads = slices.Clone(threads)
+	m.text = append(m.text, m.tokens.pieces[token]...)
+	return nil
+}
+
+// Admits reports whether a token may come next.
+func (m *Matcher) Admits(token int32) (bool, error) {
+	m.steps = 0
+	if slices.Contains(m.tokens.ends, token) {
+		return m.CanEnd(), nil
+	}
+	threads, err := m.try(token)
+	return len(threads) > 0, err
+}
+
+// CanEnd reports whether the answer may end here.
+func (m *Matcher) CanEnd() bool {
+	return slices.ContainsFunc(m.threads, func(t thread) bool { return t.phase == atEnd || t.phase == inText && t.element.mayEnd })
+}
+
+// try returns the threads after a token. They are valid until the next call of any method.
+func (m *Matcher) try(token int32) ([]thread, error) {
+	if token < 0 || int(token) >= len(m.tokens.pieces) {
+		return nil, nil
+	}
+	piece := m.tokens.pieces[token]
+	if len(piece) == 0 {
+		return nil, nil
+	}
+	m.control = m.tokens.isControl[token]
+	length := len(m.text)
+	threads := m.threads
+	for i, b := range piece {
+		threads = m.advance(threads, b, i)
+		if len(threads) == 0 || m.steps > maxSteps {
+			break
+		}
+	}
+	m.text, m.control = m.text[:length], false
+	if len(threads) > maxThreads {
+		return nil, ErrCost
+	}
+	return threads, m.check()
+}
+
+// advance steps threads by a byte into the memory for a depth.
+func (m *Matcher) advance(threads []thread, b byte, depth int) []thread {
+	m.text = append(m.text, b)
+	out := m.levels[depth][:0]
+	for i := range threads {
+		out = m.step(&threads[i], b, out)
+	}
+	out = merge(out)
+	m.levels[depth] = out
+	return out
+}

@@ -1,0 +1,465 @@
+package grammar
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/lorikeet-ai/lorikeet/grammar/automaton"
+)
+
+// Bounds of a schema.
+const (
+	maxSchemaBytes   = 1 << 20
+	maxSchemaValues  = 50_000  // of any kind, keywords' values among them
+	maxSchemaNesting = 400     // of values
+	maxSchemaStates  = 400_000 // of all automata together
+)
+
+// anySchema and noSchema are schemas that all values, and none, are valid under.
+var (
+	anySchema = &node{id: 0, kind: "boolean", raw: json.RawMessage("true")}
+	noSchema  = &node{id: 1, kind: "boolean", raw: json.RawMessage("false")}
+)
+
+// firstID is that of the first node of a tree, constantID is added to that of a value for the schema of that value alone.
+const (
+	firstID    = 2
+	constantID = 1 << 20
+)
+
+// constant is a schema that a value alone is valid under.
+func constant(v *node) *node {
+	return &node{id: v.id + constantID, kind: "object", keys: []string{"const"}, fields: map[string]*node{"const": v}}
+}
+
+// schemaCompiler makes the elements of one schema.
+type schemaCompiler struct {
+	root       *node
+	at         *path
+	patterns   map[string]*automaton.DFA
+	shapes     map[string]*shape
+	order      []*shape
+	expansions int
+	states     int
+}
+
+// shape is the values under some terms.
+type shape struct {
+	terms    []term
+	at       *path
+	words    wordSet // that are left out
+	strings  []stringSet
+	numbers  []numberSet
+	scalars  []*element // of words, strings and numbers
+	arrays   []*arrayShape
+	objects  []*objectShape
+	possible bool
+	element  *element
+}
+
+type arrayShape struct {
+	set    arraySet
+	prefix []*shape
+	rest   *shape
+}
+
+type objectShape struct {
+	names       []nameShape
+	free        []freeShape
+	least, most int32
+}
+
+type nameShape struct {
+	name     string
+	value    *shape
+	required bool
+}
+
+type freeShape struct {
+	keys  *automaton.DFA
+	value *shape
+}
+
+// compileSchema returns the element of the values under a schema.
+func compileSchema(param string, schema json.RawMessage) (*element, error) {
+	at := &path{step: param}
+	root, err := readTree(schema, at)
+	if err != nil {
+		return nil, err
+	}
+	c := &schemaCompiler{root: root, at: at, patterns: make(map[string]*automaton.DFA), shapes: make(map[string]*shape)}
+	top := c.shape([]term{{root, at, false}}, at)
+	for i := 0; i < len(c.order); i++ {
+		if len(c.order) > maxShapes {
+			return nil, refuse(Unsupported, at, "has more than %d different values", maxShapes)
+		}
+		if err := c.expand(c.order[i]); err != nil {
+			return nil, err
+		}
+	}
+	c.findPossible()
+	if !top.possible {
+		return nil, refuse(BadValue, at, "admits no value")
+	}
+	for _, s := range c.order {
+		if err := c.emit(s); err != nil {
+			return nil, err
+		}
+	}
+	return top.element, nil
+}
+
+// shape returns the shape of some terms. at is where it is needed.
+func (c *schemaCompiler) shape(terms []term, at *path) *shape {
+	terms = slices.DeleteFunc(slices.Clone(terms), func(t term) bool {
+		return t.schema.kind == "boolean" && (string(t.schema.raw) == "true") != t.not
+	})
+	key := termsKey(terms)
+	if s, ok := c.shapes[key]; ok {
+		return s
+	}
+	if len(terms) > 0 {
+		at = terms[0].at
+	}
+	s := &shape{terms: terms, at: at, element: &element{kind: kindChoice}}
+	c.shapes[key] = s
+	c.order = append(c.order, s)
+	return s
+}
+
+func expand[S any](c *schemaCompiler, a algebra[S], terms []term) ([]S, error) {
+	x := &expansion[S]{c: c, algebra: a, open: make(map[int]bool)}
+	return x.all(terms)
+}
+
+// expand finds the alternatives of a shape.
+func (c *schemaCompiler) expand(s *shape) error {
+	words, err := expand(c, wordAlgebra(), s.terms)
+	if err != nil {
+		return err
+	}
+	s.words = 7
+	for _, w := range words {
+		s.words &= w
+	}
+	if s.strings, err = expand(c, c.stringAlgebra(), s.terms); err != nil {
+		return err
+	}
+	if s.numbers, err = expand(c, c.numberAlgebra(), s.terms); err != nil {
+		return err
+	}
+	if s.scalars, err = c.scalars(s); err != nil {
+		return err
+	}
+	arrays, err := expand(c, c.arrayAlgebra(), s.terms)
+	if err != nil {
+		return err
+	}
+	for _, a := range arrays {
+		s.arrays = append(s.arrays, c.arrayShape(a, s.at))
+	}
+	x := &expansion[objectSet]{c: c, algebra: c.objectAlgebra(), open: make(map[int]bool), with: withProperty, sans: sansProperty}
+	objects, err := x.all(s.terms)
+	if err != nil {
+		return err
+	}
+	for _, o := range objects {
+		shape, err := c.objectShape(o, s.at)
+		if err != nil {
+			return err
+		}
+		if shape != nil {
+			s.objects = append(s.objects, shape)
+		}
+	}
+	return nil
+}
+
+func (c *schemaCompiler) arrayShape(a arraySet, at *path) *arrayShape {
+	out := &arrayShape{set: a}
+	if a.most > 0 && len(a.prefix) >= a.most {
+		a.prefix = a.prefix[:a.most-1]
+	}
+	for _, terms := range a.prefix {
+		out.prefix = append(out.prefix, c.shape(terms, at))
+	}
+	if a.most == 0 || a.most-1 > len(a.prefix) {
+		out.rest = c.shape(a.rest, at)
+	}
+	return out
+}
+
+func (a *arrayShape) item(i int) *shape {
+	if i < len(a.prefix) {
+		return a.prefix[i]
+	}
+	return a.rest
+}
+
+// objectShape returns nil where an object lacks a key that it must have.
+func (c *schemaCompiler) objectShape(o objectSet, at *path) (*objectShape, error) {
+	out := &objectShape{least: int32(o.least), most: unbounded}
+	if o.most > 0 {
+		out.most = int32(o.most - 1)
+	}
+	keys, err := c.keys(o.names)
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	add := func(name string) bool {
+		if seen[name] {
+			return true
+		}
+		seen[name] = true
+		required := slices.Contains(o.required, name)
+		if o.forbidden[name] || keys != nil && !keys.Accepts(name) {
+			return !required
+		}
+		out.names = append(out.names, nameShape{name, c.shape(o.terms(name), at), required})
+		return true
+	}
+	open := true // whether no schema names properties
+	for _, p := range o.parts {
+		for _, name := range p.order {
+			open = false
+			if !add(name) {
+				return nil, nil
+			}
+		}
+	}
+	for _, name := range o.required {
+		if !add(name) {
+			return nil, nil
+		}
+	}
+	for name := range o.forbidden {
+		seen[name] = true
+	}
+	return out, c.freeShapes(o, out, keys, seen, open, at)
+}
+
+// keys returns the automaton of the keys that are under terms; nil for all.
+func (c *schemaCompiler) keys(terms []term) (*automaton.DFA, error) {
+	if len(terms) == 0 {
+		return nil, nil
+	}
+	sets, err := expand(c, c.stringAlgebra(), terms)
+	if err != nil {
+		return nil, err
+	}
+	var n automaton.NFA
+	from, to := n.State(), n.State()
+	for _, s := range sets {
+		d, err := s.automaton(true)
+		if err != nil {
+			return nil, c.automatonError(terms[0].at, err)
+		}
+		n.Embed(d, from, to)
+	}
+	d, err := n.Determinize(from, to)
+	return d, c.automatonError(terms[0].at, err)
+}
+
+// keyClass is keys that the same patterns match, and what their values are under.
+type keyClass struct {
+	keys   *automaton.DFA
+	terms  []term
+	asked  bool // a schema says something about them alone
+	inPart bool // a pattern of the part that is being read matches
+}
+
+// maxKeyClasses bounds what patterns divide keys into.
+const maxKeyClasses = 64
+
+// freeShapes adds the properties that no name is given for. They come after the named ones, and are written where a schema
+// says something about them, where none names any, or where there must be more. keys, where not nil, are those that there
+// may be at all, taken those that there are already.
+func (c *schemaCompiler) freeShapes(o objectSet, out *objectShape, keys *automaton.DFA, taken map[string]bool, open bool, at *path) error {
+	if keys == nil {
+		keys = automaton.Anything()
+	}
+	classes := []keyClass{{keys: keys, asked: len(o.names) > 0}}
+	var err error
+	for _, p := range o.parts {
+		if classes, err = divide(classes, p); err != nil {
+			return c.automatonError(at, err)
+		}
+		if len(classes) > maxKeyClasses {
+			return refuse(Unsupported, at, "has too many patternProperties at once")
+		}
+	}
+	names, err := automaton.Words(slices.Collect(func(yield func(string) bool) {
+		for name := range taken {
+			if !yield(name) {
+				return
+			}
+		}
+	}))
+	for _, class := range classes {
+		if err == nil {
+			class.keys, err = automaton.Subtract(class.keys, names)
+		}
+		if err != nil {
+			return c.automatonError(at, err)
+		}
+		if class.keys.Empty() || !class.asked && !open && len(out.names) >= o.least {
+			continue
+		}
+		value := c.shape(class.terms, at)
+		if words := class.keys.Finite(maxListedKeys); words != nil {
+			for _, name := range words {
+				out.names = append(out.names, nameShape{name, value, false})
+			}
+			continue
+		}
+		out.free = append(out.free, freeShape{class.keys, value})
+	}
+	return nil
+}
+
+// maxListedKeys is up to how many keys that a pattern or propertyNames leaves are treated like names.
+const maxListedKeys = 4096
+
+// divide splits classes of keys by the patterns of a part.
+func divide(classes []keyClass, p *objectPart) ([]keyClass, error) {
+	for i := range classes {
+		classes[i].inPart = false
+	}
+	for _, k := range p.patterns {
+		var next []keyClass
+		for _, class := range classes {
+			in, err := automaton.Intersect(class.keys, k.keys)
+			if err != nil {
+				return nil, err
+			}
+			if !in.Empty() {
+				next = append(next, keyClass{in, append(slices.Clone(class.terms), k.term), true, true})
+			}
+			if class.keys, err = automaton.Subtract(class.keys, k.keys); err != nil {
+				return nil, err
+			}
+			if !class.keys.Empty() {
+				next = append(next, class)
+			}
+		}
+		classes = next
+	}
+	for i := range classes {
+		if class := &classes[i]; p.others != nil && !class.inPart {
+			class.terms, class.asked = append(slices.Clone(class.terms), *p.others), true
+		}
+	}
+	return classes, nil
+}
+
+// findPossible finds the shapes that have values, from those without items and properties up.
+func (c *schemaCompiler) findPossible() {
+	for changed := true; changed; {
+		changed = false
+		for _, s := range c.order {
+			if s.possible {
+				continue
+			}
+			s.possible = len(s.scalars) > 0 || slices.ContainsFunc(s.arrays, (*arrayShape).possible) || slices.ContainsFunc(s.objects, (*objectShape).possible)
+			changed = changed || s.possible
+		}
+	}
+}
+
+func (a *arrayShape) possible() bool {
+	for i := range min(a.set.least, len(a.prefix)+1) {
+		if s := a.item(i); s == nil || !s.possible {
+			return false
+		}
+	}
+	return true
+}
+
+func (o *objectShape) possible() bool {
+	count, required := int32(0), int32(0)
+	for _, n := range o.names {
+		switch {
+		case n.value.possible:
+			count++
+		case n.required:
+			return false
+		}
+		if n.required {
+			required++
+		}
+	}
+	if slices.ContainsFunc(o.free, func(f freeShape) bool { return f.value.possible }) {
+		count = math.MaxInt32
+	}
+	return count >= o.least && required <= o.most
+}
+
+// find returns what a $ref refers to: a pointer such as #/$defs/item, or an anchor.
+func (c *schemaCompiler) find(t term) (term, error) {
+	at := t.at.field("$ref")
+	var pointer string
+	if err := decodeField(t.schema.fields["$ref"], at, &pointer); err != nil {
+		return term{}, err
+	}
+	own := ""
+	if c.root.kindOf("$id") == "string" {
+		own = strings.TrimSuffix(text(c.root.fields["$id"]), "#")
+	}
+	rest, ok := strings.CutPrefix(strings.TrimPrefix(pointer, own), "#")
+	if pointer == own {
+		rest, ok = "", true
+	}
+	if !ok {
+		return term{}, refuse(Unsupported, at, "is %q: pointers into the schema are supported, such as #/$defs/item", shortened(pointer))
+	}
+	if rest != "" && rest[0] != '/' {
+		if n, where := findAnchor(c.root, c.at, rest); n != nil {
+			return term{n, where, false}, nil
+		}
+		return term{}, refuse(BadValue, at, "is %q, which the schema does not have", shortened(pointer))
+	}
+	n, where := c.root, c.at
+	for _, step := range strings.Split(rest, "/")[1:] {
+		step = strings.NewReplacer("~1", "/", "~0", "~").Replace(step)
+		next, to := n.fields[step], where.field(step)
+		if i, err := strconv.Atoi(step); err == nil && i >= 0 && i < len(n.list) {
+			next, to = n.list[i], where.index(i)
+		}
+		if next == nil {
+			return term{}, refuse(BadValue, at, "is %q, which the schema does not have", shortened(pointer))
+		}
+		n, where = next, to
+	}
+	return term{n, where, false}, nil
+}
+
+// findAnchor looks for a schema with an $anchor.
+func findAnchor(n *node, at *path, name string) (*node, *path) {
+	if n.kindOf("$anchor") == "string" && text(n.fields["$anchor"]) == name {
+		return n, at
+	}
+	for _, key := range n.keys {
+		if found, where := findAnchor(n.fields[key], at.field(key), name); found != nil {
+			return found, where
+		}
+	}
+	for i, v := range n.list {
+		if found, where := findAnchor(v, at.index(i), name); found != nil {
+			return found, where
+		}
+	}
+	return nil, nil
+}
+
+// automatonError makes an error of package automaton one that names a place in the schema.
+func (c *schemaCompiler) automatonError(at *path, err error) error {
+	if errors.Is(err, automaton.ErrTooLarge) {
+		return refuse(Unsupported, at, "%v", err)
+	}
+	return err
+}

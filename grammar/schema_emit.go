@@ -1,0 +1,408 @@
+package grammar
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/lorikeet-ai/lorikeet/grammar/automaton"
+)
+
+// This file makes elements of shapes.
+
+// ---- strings and numbers ---------------------------------------------------------------------------
+
+// maxSpelledLength is up to how many characters a bound of a pattern's length becomes a part of its automaton. Longer ones
+// are counted.
+const maxSpelledLength = 1024
+
+// The lexers of what nothing bounds.
+var (
+	anyStringLexer = sync.OnceValue(func() *automaton.Lexer { return automaton.NewStringLexer(automaton.EncodeAny()) })
+	anyNumberLexer = sync.OnceValue(func() *automaton.Lexer { return automaton.NewLexer(automaton.AnyNumber) })
+	anyWholeLexer  = sync.OnceValue(func() *automaton.Lexer { return automaton.NewLexer(automaton.AnyWhole) })
+	anyKeyLexer    = sync.OnceValue(func() *automaton.Lexer { return mustEncode(automaton.Anything()) })
+)
+
+func mustEncode(d *automaton.DFA) *automaton.Lexer {
+	e, err := automaton.Encode(d)
+	if err != nil {
+		panic("grammar: " + err.Error())
+	}
+	return automaton.NewStringLexer(e)
+}
+
+// formatLexers are those of single formats, which many schemas have.
+var formatLexers sync.Map // *automaton.DFA -> *automaton.Lexer
+
+// numberLexers are those of the ranges that were asked for last.
+var numberLexers, _ = lru.New[string, *automaton.Lexer](256) // the error is for sizes below 1
+
+// automaton returns the characters of the strings of a set. Where long upper bounds are left out, because they are
+// counted, all is false.
+func (s stringSet) automaton(all bool) (*automaton.DFA, error) {
+	if s.listed {
+		return automaton.Words(s.list)
+	}
+	d := automaton.Anything()
+	var err error
+	for i, other := range s.dfas {
+		if i == 0 {
+			d = other
+		} else if d, err = automaton.Intersect(d, other); err != nil {
+			return nil, err
+		}
+	}
+	most := s.most - 1
+	if !all && most > maxSpelledLength {
+		most = -1
+	}
+	if s.least == 0 && most < 0 {
+		return d, nil
+	}
+	return automaton.OfLength(d, s.least, most)
+}
+
+// scalars returns the elements of the strings, numbers and other scalars of a shape; none where it has none.
+func (c *schemaCompiler) scalars(s *shape) (out []*element, err error) {
+	var listed []string
+	for i, w := range words3 {
+		if s.words>>i&1 == 0 {
+			listed = append(listed, w)
+		}
+	}
+	for _, n := range s.numbers {
+		for _, v := range n.list {
+			listed = append(listed, strings.TrimSpace(string(v.raw)))
+		}
+		if !n.listed {
+			lexer, err := numberLexer(n)
+			if err != nil {
+				return nil, c.automatonError(s.at, err)
+			}
+			out = c.addLexer(out, lexer)
+		}
+	}
+	var together []*automaton.DFA // strings whose characters need not be counted
+	for _, set := range s.strings {
+		switch {
+		case set.listed:
+			for _, text := range set.list {
+				listed = append(listed, string(automaton.AppendString(nil, text)))
+			}
+		case len(set.dfas) == 0 && set.least == 0 && set.most == 0:
+			out = c.addLexer(out, anyStringLexer())
+		case len(set.dfas) == 0 && set.most != 1:
+			e := &element{kind: kindLexical, lexer: anyStringLexer(), least: int32(set.least), most: unbounded}
+			if set.most > 0 {
+				e.most = int32(set.most - 1)
+			}
+			out = append(out, e)
+		case set.most-1 > maxSpelledLength:
+			if out, err = c.addCounted(out, set); err != nil {
+				return nil, c.automatonError(s.at, err)
+			}
+		default:
+			d, err := set.automaton(true)
+			if err != nil {
+				return nil, c.automatonError(s.at, err)
+			}
+			together = append(together, d)
+		}
+	}
+	if out, err = c.addStrings(out, together); err != nil {
+		return nil, c.automatonError(s.at, err)
+	}
+	if len(listed) > 0 {
+		out = c.addLexer(out, automaton.NewLexer(automaton.ByteWords(listed)))
+	}
+	if c.states > maxSchemaStates {
+		return nil, refuse(Unsupported, s.at, "and what stands before it need automata of more than %d states", maxSchemaStates)
+	}
+	return out, nil
+}
+
+// addLexer adds an element for a lexer, unless it accepts nothing.
+func (c *schemaCompiler) addLexer(out []*element, l *automaton.Lexer) []*element {
+	if l.Words[0] == 0 {
+		return out
+	}
+	c.states += len(l.Accept)
+	return append(out, &element{kind: kindLexical, lexer: l})
+}
+
+// addCounted adds strings with a long upper bound: the lexer knows how many characters each state still needs.
+func (c *schemaCompiler) addCounted(out []*element, s stringSet) ([]*element, error) {
+	d, err := s.automaton(false)
+	if err != nil || d.Empty() {
+		return out, err
+	}
+	encoded, err := automaton.Encode(d)
+	if err != nil {
+		return out, err
+	}
+	l := automaton.NewStringLexer(encoded)
+	c.states += len(l.Accept)
+	if l.Least[0] > int32(s.most-1) {
+		return out, nil
+	}
+	return append(out, &element{kind: kindLexical, lexer: l, most: int32(s.most - 1)}), nil
+}
+
+// addStrings adds strings that one of several automata accepts.
+func (c *schemaCompiler) addStrings(out []*element, dfas []*automaton.DFA) ([]*element, error) {
+	dfas = slices.DeleteFunc(dfas, (*automaton.DFA).Empty)
+	if len(dfas) == 0 {
+		return out, nil
+	}
+	d := dfas[0]
+	if l, ok := formatLexers.Load(d); ok && len(dfas) == 1 {
+		return c.addLexer(out, l.(*automaton.Lexer)), nil
+	}
+	var err error
+	for _, other := range dfas[1:] {
+		if d, err = automaton.Union(d, other); err != nil {
+			return out, err
+		}
+	}
+	encoded, err := automaton.Encode(d)
+	if err != nil {
+		return out, err
+	}
+	l := automaton.NewStringLexer(encoded)
+	if len(dfas) == 1 && automaton.IsFormat(d) {
+		formatLexers.Store(d, l)
+	}
+	return c.addLexer(out, l), nil
+}
+
+func (s numberSet) automaton() (*automaton.DFA, error) {
+	d := automaton.Numbers
+	if s.whole {
+		d = automaton.Whole
+	}
+	var err error
+	if s.low != nil || s.high != nil {
+		between, err := automaton.Between(s.low, s.high)
+		if err != nil {
+			return nil, err
+		}
+		if d, err = automaton.Intersect(d, between); err != nil {
+			return nil, err
+		}
+	}
+	for _, other := range s.dfas {
+		if d, err = automaton.Intersect(d, other); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+func numberLexer(s numberSet) (*automaton.Lexer, error) {
+	if s.low == nil && s.high == nil && len(s.dfas) == 0 {
+		if s.whole {
+			return anyWholeLexer(), nil
+		}
+		return anyNumberLexer(), nil
+	}
+	key := ""
+	if len(s.dfas) == 0 {
+		for _, b := range []*automaton.Bound{s.low, s.high} {
+			if b != nil {
+				key += b.String()
+				if b.Exclusive {
+					key += "x"
+				}
+			}
+			key += ","
+		}
+		if s.whole {
+			key += "whole"
+		}
+		if l, ok := numberLexers.Get(key); ok {
+			return l, nil
+		}
+	}
+	d, err := s.automaton()
+	if err != nil {
+		return nil, err
+	}
+	if d, err = automaton.Spelled(d); err != nil {
+		return nil, err
+	}
+	l := automaton.NewLexer(d)
+	if key != "" {
+		numberLexers.Add(key, l)
+	}
+	return l, nil
+}
+
+// ---- elements --------------------------------------------------------------------------------------
+
+// emit fills the element of a shape with its alternatives.
+func (c *schemaCompiler) emit(s *shape) error {
+	s.element.parts = append(s.element.parts, s.scalars...)
+	for _, a := range s.arrays {
+		if !a.possible() {
+			continue
+		}
+		e, err := c.emitArray(a, s.at)
+		if err != nil {
+			return err
+		}
+		s.element.parts = append(s.element.parts, e)
+	}
+	for _, o := range s.objects {
+		if o.possible() {
+			s.element.parts = append(s.element.parts, o.emit())
+		}
+	}
+	return nil
+}
+
+func (o *objectShape) emit() *element {
+	r := &objectRules{least: o.least, most: o.most}
+	for _, n := range o.names {
+		if n.value.possible {
+			key := string(automaton.AppendString(nil, n.name))[1:]
+			r.names = append(r.names, propertyRule{key, n.value.element, n.required})
+			r.sorted = append(r.sorted, int32(len(r.sorted)))
+		}
+	}
+	slices.SortFunc(r.sorted, func(a, b int32) int { return cmp.Compare(r.names[a].key, r.names[b].key) })
+	r.nextRequired = make([]int32, len(r.names)+1)
+	r.requiredFrom = make([]int32, len(r.names)+1)
+	r.nextRequired[len(r.names)] = int32(len(r.names))
+	for i := len(r.names) - 1; i >= 0; i-- {
+		r.nextRequired[i], r.requiredFrom[i] = r.nextRequired[i+1], r.requiredFrom[i+1]
+		if r.names[i].required {
+			r.nextRequired[i] = int32(i)
+			r.requiredFrom[i]++
+		}
+	}
+	for _, f := range o.free {
+		if f.value.possible {
+			r.free = append(r.free, freeRule{keyLexer(f.keys), f.value.element})
+		}
+	}
+	return &element{kind: kindObject, object: r}
+}
+
+// keyLexer returns the lexer of keys.
+func keyLexer(keys *automaton.DFA) *automaton.Lexer {
+	if keys.All() {
+		return anyKeyLexer()
+	}
+	return mustEncode(keys)
+}
+
+func (c *schemaCompiler) emitArray(a *arrayShape, at *path) (*element, error) {
+	r := &arrayRules{least: int32(a.set.least), most: unbounded, unique: a.set.unique != nil}
+	if a.set.most > 0 {
+		r.most = int32(a.set.most - 1)
+	}
+	itemOf := func(s *shape) (*element, error) {
+		if r.unique && r.most > 1 {
+			return c.uniqueItem(s, a.set.unique)
+		}
+		return s.element, nil
+	}
+	for i, p := range a.prefix {
+		if !p.possible {
+			r.most = min(r.most, int32(i))
+			break
+		}
+		e, err := itemOf(p)
+		if err != nil {
+			return nil, err
+		}
+		r.prefix = append(r.prefix, e)
+	}
+	if a.rest != nil && a.rest.possible && r.most > int32(len(r.prefix)) {
+		var err error
+		if r.rest, err = itemOf(a.rest); err != nil {
+			return nil, err
+		}
+	}
+	if r.unique = r.unique && r.most > 1; r.unique {
+		for i, e := range append(slices.Clone(r.prefix), r.rest) {
+			switch {
+			case e == nil || e.lexer.Words[0] == math.MaxUint32:
+			case len(r.prefix) > 0:
+				return nil, refuse(Unsupported, a.set.unique, "is not supported beside prefixItems where an item has few values")
+			case i == 0 && e.lexer.Words[0] < uint32(r.least):
+				return nil, refuse(BadValue, at.field("minItems"), "is %d, but there are only %d different items", r.least, e.lexer.Words[0])
+			}
+		}
+	}
+	return &element{kind: kindArray, array: r}, nil
+}
+
+// uniqueItem returns an element of the scalars of a shape in which every value has one text.
+func (c *schemaCompiler) uniqueItem(s *shape, unique *path) (*element, error) {
+	if len(s.scalars) == 0 {
+		return nil, refuse(Unsupported, unique, "is supported for items that are strings, numbers, booleans or null, not for objects and arrays alone")
+	}
+	var n automaton.NFA
+	from, to := n.State(), n.State()
+	var words []string
+	for i, w := range words3 {
+		if s.words>>i&1 == 0 {
+			words = append(words, w)
+		}
+	}
+	for _, set := range s.strings {
+		d, err := set.automaton(true)
+		if err == nil {
+			d, err = automaton.Encode(d)
+		}
+		if err != nil {
+			return nil, c.automatonError(unique, err)
+		}
+		n.Embed(d, from, to)
+	}
+	for _, set := range s.numbers {
+		if set.listed {
+			for _, v := range set.list {
+				if d, ok, _ := automaton.ParseDecimal(string(v.raw)); ok {
+					words = append(words, d.String())
+				}
+			}
+			continue
+		}
+		d, err := set.automaton()
+		if err == nil {
+			d, err = automaton.Usual(d)
+		}
+		if err != nil {
+			return nil, c.automatonError(unique, err)
+		}
+		n.Embed(d, from, to)
+	}
+	if len(words) > 0 {
+		n.Embed(automaton.ByteWords(words), from, to)
+	}
+	d, err := n.Determinize(from, to)
+	if err != nil {
+		return nil, c.automatonError(unique, err)
+	}
+	c.states += len(d.Edges)
+	e := &element{kind: kindLexical, lexer: automaton.NewLexer(d)}
+	e.prepare()
+	return e, nil
+}
+
+// anyObject is the element of any JSON object.
+var anyObject = sync.OnceValue(func() *element {
+	e, err := compileSchema("", []byte(`{"type":"object"}`))
+	if err != nil {
+		panic("grammar: " + err.Error())
+	}
+	e.prepare()
+	return e
+})
