@@ -99,7 +99,7 @@ func (t *thread) remembered() bool {
 func (m *Matcher) useCached(t *thread, bits []uint64) {
 	key := maskKey{lexer: t.lexer(), state: t.state, slack: -1}
 	if t.counted() {
-		key.slack = min(t.element.most-t.count, m.tokens.longest+key.lexer.MostLeast)
+		key.slack = min(t.element.most-t.units, m.tokens.longest+key.lexer.MostLeast)
 		key.need = min(max(t.element.least-t.count, 0), m.tokens.longest)
 	}
 	var labels []int32
@@ -165,7 +165,7 @@ func (m *Matcher) setTried(token int32, bits []uint64) {
 func (t *Tokens) lexicalMask(key maskKey, counted bool, labels []int32) *lexicalMask {
 	b := maskBuilder{tokens: t, key: key, counted: counted, labels: labels, rests: make(map[int32][]int32), ends: make(map[int32][]int)}
 	b.mask.within = make([]uint64, t.Words())
-	b.walk(0, int32(len(t.plain.nodes)), key.state, 0, 0)
+	b.walk(0, int32(len(t.plain.nodes)), key.state, 0, 0, 0)
 	for label, tokens := range b.rests {
 		texts := make(restTexts, len(tokens))
 		for i, token := range tokens {
@@ -186,16 +186,15 @@ type maskBuilder struct {
 	ends    map[int32][]int   // and how many bytes of each are before it
 }
 
-func (b *maskBuilder) walk(from, to, state, count int32, depth int) {
+func (b *maskBuilder) walk(from, to, state, count, used int32, depth int) {
 	lexer, tree := b.key.lexer, b.tokens.plain
 	for i := from; i < to; {
 		n := &tree.nodes[i]
-		next, now := lexer.Next(state, n.byte), count
+		next, now, units := lexer.Next(state, n.byte), count, used
 		if next >= 0 && b.counted {
-			if lexer.Boundary[next] && state != 0 {
-				now++
-			}
-			if int64(now)+int64(lexer.Least[next]) > int64(b.key.slack) && b.key.slack < b.tokens.longest+lexer.MostLeast || lexer.Accept[next] && now < b.key.need {
+			c, u := lexer.Completes(state, next)
+			now, units = now+c, units+u
+			if int64(units)+int64(lexer.Least[next]) > int64(b.key.slack) && b.key.slack < b.tokens.longest+lexer.MostLeast || lexer.Accept[next] && now < b.key.need {
 				next = -1
 			}
 		}
@@ -217,7 +216,7 @@ func (b *maskBuilder) walk(from, to, state, count int32, depth int) {
 			}
 		}
 		if n.end > i+1 && !lexer.Ends(next) {
-			b.walk(i+1, n.end, next, now, depth+1)
+			b.walk(i+1, n.end, next, now, units, depth+1)
 		}
 		i = n.end
 	}

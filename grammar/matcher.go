@@ -61,6 +61,7 @@ type thread struct {
 	element   *element
 	state     int32 // of the lexer
 	count     int32 // characters of a JSON string so far; bytes of a key
+	units     int32 // of UTF-16, of a JSON string so far
 	low, high int32 // inKey: of objectRules.sorted; inText and inFreeKey: of used
 	from      int32 // where the text begins in Matcher.text, where used matters
 	used      []string
@@ -246,7 +247,8 @@ func (m *Matcher) stepText(t *thread, b byte, out []thread) []thread {
 	lexer := e.lexer
 	if t.phase == inFreeKey {
 		lexer = e.object.free[t.count].keys
-	} else if m.control && !e.control {
+	}
+	if m.control && !e.control {
 		return out
 	}
 	state := lexer.Next(t.state, b)
@@ -256,10 +258,9 @@ func (m *Matcher) stepText(t *thread, b byte, out []thread) []thread {
 	next := *t
 	next.state = state
 	if e.most > 0 && e.kind == kindLexical {
-		if lexer.Boundary[state] && t.state != 0 {
-			next.count++
-		}
-		if int64(next.count)+int64(lexer.Least[state]) > int64(e.most) {
+		characters, units := lexer.Completes(t.state, state)
+		next.count, next.units = t.count+characters, t.units+units
+		if int64(next.units)+int64(lexer.Least[state]) > int64(e.most) {
 			return out
 		}
 	}
@@ -320,7 +321,7 @@ next:
 }
 
 func (t *thread) mergeable(o *thread) bool {
-	return t.phase == o.phase && t.space == o.space && t.element == o.element && t.state == o.state && t.count == o.count &&
+	return t.phase == o.phase && t.space == o.space && t.element == o.element && t.state == o.state && t.count == o.count && t.units == o.units &&
 		t.low == o.low && t.high == o.high && t.from == o.from && sameTexts(t.used, o.used) && (!t.ownFrame() || sameFrame(t.below[0], o.below[0]))
 }
 

@@ -156,6 +156,12 @@ func readArray(t term) (s arraySet, err error) {
 			s.most = len(s.prefix) + 1
 		}
 	}
+	// And it has all of them, unless minItems says how many it must have.
+	if !t.not && !t.schema.has("minItems") {
+		for s.least < len(s.prefix) && (s.most == 0 || s.least+1 < s.most) && string(s.prefix[s.least][0].schema.raw) != "false" {
+			s.least++
+		}
+	}
 	return s, nil
 }
 

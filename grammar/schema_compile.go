@@ -16,7 +16,7 @@ const (
 	maxSchemaBytes   = 1 << 20
 	maxSchemaValues  = 50_000  // of any kind, keywords' values among them
 	maxSchemaNesting = 400     // of values
-	maxSchemaStates  = 400_000 // of all automata together
+	maxSchemaStates  = 120_000 // of all automata together
 )
 
 // anySchema and noSchema are schemas that all values, and none, are valid under.
@@ -210,13 +210,13 @@ func (c *schemaCompiler) objectShape(o objectSet, at *path) (*objectShape, error
 	if err != nil {
 		return nil, err
 	}
-	seen := map[string]bool{}
+	seen, needed := map[string]bool{}, setOf(o.required)
 	add := func(name string) bool {
 		if seen[name] {
 			return true
 		}
 		seen[name] = true
-		required := slices.Contains(o.required, name)
+		required := needed[name]
 		if o.forbidden[name] || keys != nil && !keys.Accepts(name) {
 			return !required
 		}
@@ -301,13 +301,16 @@ func (c *schemaCompiler) freeShapes(o objectSet, out *objectShape, keys *automat
 		}
 	}))
 	for _, class := range classes {
+		if !class.asked && !open && len(out.names) >= o.least {
+			continue
+		}
 		if err == nil {
 			class.keys, err = automaton.Subtract(class.keys, names)
 		}
 		if err != nil {
 			return c.automatonError(at, err)
 		}
-		if class.keys.Empty() || !class.asked && !open && len(out.names) >= o.least {
+		if class.keys.Empty() {
 			continue
 		}
 		value := c.shape(class.terms, at)

@@ -25,16 +25,14 @@ var (
 	anyStringLexer = sync.OnceValue(func() *automaton.Lexer { return automaton.NewStringLexer(automaton.EncodeAny()) })
 	anyNumberLexer = sync.OnceValue(func() *automaton.Lexer { return automaton.NewLexer(automaton.AnyNumber) })
 	anyWholeLexer  = sync.OnceValue(func() *automaton.Lexer { return automaton.NewLexer(automaton.AnyWhole) })
-	anyKeyLexer    = sync.OnceValue(func() *automaton.Lexer { return mustEncode(automaton.Anything()) })
+	anyKeyLexer    = sync.OnceValue(func() *automaton.Lexer {
+		e, err := automaton.Encode(automaton.Anything())
+		if err != nil {
+			panic("grammar: " + err.Error()) // it has one state
+		}
+		return automaton.NewStringLexer(e)
+	})
 )
-
-func mustEncode(d *automaton.DFA) *automaton.Lexer {
-	e, err := automaton.Encode(d)
-	if err != nil {
-		panic("grammar: " + err.Error())
-	}
-	return automaton.NewStringLexer(e)
-}
 
 // formatLexers are those of single formats, which many schemas have.
 var formatLexers sync.Map // *automaton.DFA -> *automaton.Lexer
@@ -259,13 +257,17 @@ func (c *schemaCompiler) emit(s *shape) error {
 	}
 	for _, o := range s.objects {
 		if o.possible() {
-			s.element.parts = append(s.element.parts, o.emit())
+			e, err := o.emit()
+			if err != nil {
+				return c.automatonError(s.at, err)
+			}
+			s.element.parts = append(s.element.parts, e)
 		}
 	}
 	return nil
 }
 
-func (o *objectShape) emit() *element {
+func (o *objectShape) emit() (*element, error) {
 	r := &objectRules{least: o.least, most: o.most}
 	for _, n := range o.names {
 		if n.value.possible {
@@ -287,18 +289,26 @@ func (o *objectShape) emit() *element {
 	}
 	for _, f := range o.free {
 		if f.value.possible {
-			r.free = append(r.free, freeRule{keyLexer(f.keys), f.value.element})
+			keys, err := keyLexer(f.keys)
+			if err != nil {
+				return nil, err
+			}
+			r.free = append(r.free, freeRule{keys, f.value.element})
 		}
 	}
-	return &element{kind: kindObject, object: r}
+	return &element{kind: kindObject, object: r}, nil
 }
 
 // keyLexer returns the lexer of keys.
-func keyLexer(keys *automaton.DFA) *automaton.Lexer {
+func keyLexer(keys *automaton.DFA) (*automaton.Lexer, error) {
 	if keys.All() {
-		return anyKeyLexer()
+		return anyKeyLexer(), nil
 	}
-	return mustEncode(keys)
+	encoded, err := automaton.Encode(keys)
+	if err != nil {
+		return nil, err
+	}
+	return automaton.NewStringLexer(encoded), nil
 }
 
 func (c *schemaCompiler) emitArray(a *arrayShape, at *path) (*element, error) {

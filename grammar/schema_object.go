@@ -27,6 +27,9 @@ type objectPart struct {
 	others   *term // nil: anything
 }
 
+// maxNames is how many properties a schema may name or require.
+const maxNames = 10_000
+
 type keyPattern struct {
 	keys *automaton.DFA
 	term term
@@ -66,9 +69,13 @@ func (c *schemaCompiler) meetObjects(a, b objectSet) (objectSet, bool) {
 		out.forbidden = maps.Clone(b.forbidden)
 		maps.Copy(out.forbidden, a.forbidden)
 	}
-	for _, name := range b.required {
-		if !slices.Contains(out.required, name) {
-			out.required = append(out.required, name)
+	if len(b.required) > 0 {
+		known := setOf(a.required)
+		for _, name := range b.required {
+			if !known[name] {
+				known[name] = true
+				out.required = append(out.required, name)
+			}
 		}
 	}
 	if b.most != 0 && (out.most == 0 || b.most < out.most) {
@@ -87,6 +94,14 @@ func (c *schemaCompiler) meetObjects(a, b objectSet) (objectSet, bool) {
 
 func (s objectSet) free() bool {
 	return len(s.parts) == 0 && len(s.required) == 0 && len(s.forbidden) == 0 && len(s.names) == 0 && s.least == 0 && s.most == 0
+}
+
+func setOf(names []string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, name := range names {
+		set[name] = true
+	}
+	return set
 }
 
 func withProperty(name string) objectSet { return objectSet{required: []string{name}} }
@@ -178,6 +193,9 @@ func (c *schemaCompiler) readObject(t term) (s objectSet, err error) {
 			value = anySchema
 		}
 		p.named[name] = term{value, at.field(name), false}
+	}
+	if n := len(properties.keys) + len(s.required); n > maxNames {
+		return s, refuse(BadValue, t.at, "names %d properties, at most %d are supported", n, maxNames)
 	}
 	patterns, at, err := fieldsOf(t, "patternProperties")
 	if err != nil {

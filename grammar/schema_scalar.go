@@ -3,6 +3,7 @@ package grammar
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -283,10 +284,9 @@ func (c *schemaCompiler) stringParts(t term) (out []stringSet, err error) {
 	if least > 0 || most >= 0 {
 		out = append(out, stringSet{least: least, most: most + 1})
 	}
+	var format *automaton.DFA
 	if t.schema.kindOf("format") == "string" {
-		if d := automaton.Format(text(t.schema.fields["format"])); d != nil {
-			out = append(out, stringSet{dfas: []*automaton.DFA{d}})
-		}
+		format = automaton.Format(text(t.schema.fields["format"]))
 	}
 	if t.schema.has("pattern") {
 		at := t.at.field("pattern")
@@ -298,7 +298,23 @@ func (c *schemaCompiler) stringParts(t term) (out []stringSet, err error) {
 		if err != nil {
 			return nil, err
 		}
+		// A pattern binds, a format is what a library says about it: where both contradict each other, or are
+		// too much together, the pattern counts.
+		if format != nil {
+			both, err := automaton.Intersect(format, d)
+			switch {
+			case errors.Is(err, automaton.ErrTooLarge):
+			case err != nil:
+				return nil, err
+			case !both.Empty():
+				d = both
+			}
+			format = nil
+		}
 		out = append(out, stringSet{dfas: []*automaton.DFA{d}})
+	}
+	if format != nil {
+		out = append(out, stringSet{dfas: []*automaton.DFA{format}})
 	}
 	return out, nil
 }
@@ -525,7 +541,8 @@ func (c *schemaCompiler) numberBound(t term, key string) (numberSet, error) {
 	if !ok {
 		_, _, huge := automaton.ParseDecimal(string(n.raw))
 		if huge && (string(n.raw)[0] == '-') == lower {
-			return numberSet{}, nil // no number that is written here is beyond it
+			// No number that is written without an exponent is beyond it.
+			return numberSet{dfas: []*automaton.DFA{automaton.Numbers}}, nil
 		}
 		return numberSet{}, refuse(Unsupported, at, "is %s, which has too many digits", shortened(string(n.raw)))
 	}

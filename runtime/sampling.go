@@ -1,5 +1,7 @@
 package runtime
 
+import "github.com/lorikeet-ai/lorikeet/grammar"
+
 // Sampling says how the next token is drawn. The zero value of a field switches it off, but Seed.
 type Sampling struct {
 	Temperature      float32 // <= 0: greedy
@@ -12,7 +14,11 @@ type Sampling struct {
 	PresencePenalty  float32 // of the answer's tokens
 	FrequencyPenalty float32 // of the answer's tokens
 	LogitBias        map[Token]float32
-	Seed             uint64 // the caller draws one where the user gave none
-	Grammar          string // GBNF with a rule named root; "" for none
-	IgnoreEOS        bool   // end-of-generation tokens are never drawn
+	Seed             uint64              // the caller draws one where the user gave none
+	Grammar          string              // GBNF with a rule named root; "" for none
+	Constraint       *grammar.Constraint // what the answer has to be; nil for anything. Not beside Grammar
+	IgnoreEOS        bool                // end-of-generation tokens are never drawn
 }
+
+// Constrained reports whether the answer is held to a grammar or a constraint.
+func (s *Sampling) Constrained() bool { return s.Grammar != "" || s.Constraint != nil }

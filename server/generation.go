@@ -28,7 +28,7 @@ const smallestP = 1e-6
 // generation has the checked parameters that apply to every answer of a request.
 type generation struct {
 	sampling     runtime.Sampling // the seed is choice 0's
-	formatted    bool             // the grammar is response_format's
+	formatted    bool             // it is held to response_format
 	stop         []string
 	n            int
 	maxTokens    int  // 0: as many as there is room for
@@ -64,7 +64,7 @@ func newGeneration(p *openapi.GenerationParameters) (generation, error) {
 	}
 	c.repeat(p, &g.sampling)
 	c.format(p.ResponseFormat, &g.sampling)
-	g.formatted = g.sampling.Grammar != "" && p.Grammar == nil
+	g.formatted = g.sampling.Constraint != nil
 	if p.Seed != nil {
 		g.sampling.Seed = uint64(*p.Seed)
 	} else {
@@ -115,7 +115,7 @@ func (c *checker) bias(m *map[string]float32) map[runtime.Token]float32 {
 	return bias
 }
 
-// format reads response_format; json_object and json_schema are grammars.
+// format reads response_format; json_object and json_schema are constraints.
 func (c *checker) format(raw json.RawMessage, s *runtime.Sampling) {
 	if jsonvalue.Kind(raw) == "null" {
 		return
@@ -153,20 +153,22 @@ func (c *checker) format(raw json.RawMessage, s *runtime.Sampling) {
 	c.schema(schema, param, f.Type == "json_schema", s)
 }
 
-// schema sets the grammar of a JSON schema; without one, which only json_object may be, that of any object.
+// schema sets the constraint of a JSON schema; without one, which only json_object may be, that of any object.
 func (c *checker) schema(schema json.RawMessage, param string, needed bool, s *runtime.Sampling) {
 	if jsonvalue.Kind(schema) == "null" {
 		if needed {
 			c.refuse(codeMissing, param, "is missing")
 		}
-		s.Grammar = grammar.JSONObject
+		s.Constraint = grammar.New(grammar.Object())
 		return
 	}
-	text, err := grammar.FromSchema(param, schema)
+	part, err := grammar.Schema(param, schema)
 	if err != nil && c.err == nil {
 		c.err = schemaRefusal(err)
 	}
-	s.Grammar = text
+	if c.err == nil {
+		s.Constraint = grammar.New(part)
+	}
 }
 
 // schemaRefusal turns an error of package grammar about a schema into a 400.

@@ -418,21 +418,34 @@ func (d *DFA) All() bool {
 	return len(d.Edges) == 1 && d.Accept[0] && slices.Equal(d.Edges[0], Anything().Edges[0])
 }
 
-// OfLength accepts the words of d with least to most symbols; most is -1 for no bound.
+// OfLength accepts the words of d with at least some number of characters, and at most some number of units of UTF-16: see
+// Lexer.Completes. most is -1 for no bound.
 func OfLength(d *DFA, least, most int) (*DFA, error) {
-	n := max(least, most) + 1
-	lengths := &DFA{Edges: make([][]Edge, n), Accept: make([]bool, n)}
-	for i := range n {
-		lengths.Accept[i] = i >= least
-		to := int32(i + 1)
-		if i == n-1 {
-			if to = int32(i); most >= 0 {
-				break
-			}
+	var err error
+	if least > 0 {
+		long := &DFA{Edges: make([][]Edge, least+1), Accept: make([]bool, least+1)}
+		for i := range least + 1 {
+			long.Edges[i] = []Edge{{0, 0x10ffff, int32(min(i+1, least))}}
 		}
-		lengths.Edges[i] = []Edge{{0, 0x10ffff, to}}
+		long.Accept[least] = true
+		if d, err = Intersect(d, long); err != nil {
+			return nil, err
+		}
 	}
-	return Intersect(d, lengths)
+	if most < 0 {
+		return d, nil
+	}
+	short := &DFA{Edges: make([][]Edge, most+1), Accept: make([]bool, most+1)}
+	for i := range most + 1 {
+		short.Accept[i] = true
+		if i < most {
+			short.Edges[i] = []Edge{{0, 0xffff, int32(i + 1)}}
+		}
+		if i+1 < most {
+			short.Edges[i] = append(short.Edges[i], Edge{0x10000, 0x10ffff, int32(i + 2)})
+		}
+	}
+	return Intersect(d, short)
 }
 
 // ByteWords accepts the bytes of the given texts and no other.

@@ -8,9 +8,10 @@ type Lexer struct {
 	Accept []bool
 	// Words is how many words lead from a state to an accepting one, at most Many.
 	Words []uint32
-	// Boundary and Least are for JSON strings: whether no character is incomplete in a state, and how many characters at
-	// least must be completed from there before the string can end.
+	// Boundary and Least are for JSON strings: whether no character is incomplete in a state, and how many units of
+	// UTF-16 must at least be completed from there before the string can end.
 	Boundary  []bool
+	astral    []bool // whether the next byte completes a character beyond U+FFFF
 	Least     []int32
 	MostLeast int32 // the largest of Least
 
@@ -71,6 +72,19 @@ func NewStringLexer(d *DFA) *Lexer {
 	l.findBoundaries()
 	l.findLeast()
 	return l
+}
+
+// Completes returns how many characters of a JSON string a step from one state to the next completes, 0 or 1, and how many
+// units of UTF-16 they are. JSON schemas count the first, JavaScript the second: a string that is not too short by the
+// first and not too long by the second is right for both.
+func (l *Lexer) Completes(from, to int32) (characters, units int32) {
+	switch {
+	case from == 0 || !l.Boundary[to]:
+		return 0, 0
+	case l.astral[from]:
+		return 1, 2
+	}
+	return 1, 1
 }
 
 // Size is about how many bytes the lexer takes.
@@ -155,23 +169,24 @@ func countWords(d *DFA) []uint32 {
 // What a state of a JSON string stands in.
 const (
 	inUnknown   = iota
-	inCharacter              // at a boundary
-	inEscape                 // after a backslash
-	inCode                   // after \u and some digits: inCode + how many are missing
-	inBytes     = inCode + 5 // in UTF-8: inBytes + how many bytes are missing
-	inEnd       = inBytes + 4
+	inCharacter               // at a boundary
+	inEscape                  // after a backslash
+	inCode                    // after \u and some digits: inCode + how many are missing
+	inBytes     = inCode + 5  // in UTF-8 of up to three bytes: inBytes + how many are missing
+	inAstral    = inBytes + 4 // in UTF-8 of four bytes, in the same way
+	inEnd       = inAstral + 4
 )
 
 // findBoundaries follows the automaton from its beginning: what a byte does to the place in a string does not depend on
 // the automaton.
 func (l *Lexer) findBoundaries() {
 	place := make([]int, len(l.Accept))
-	l.Boundary = make([]bool, len(l.Accept))
+	l.Boundary, l.astral = make([]bool, len(l.Accept)), make([]bool, len(l.Accept))
 	var queue []int32
 	reach := func(s int32, where int) {
 		if place[s] == inUnknown && s != 0 {
 			place[s] = where
-			l.Boundary[s] = where == inCharacter
+			l.Boundary[s], l.astral[s] = where == inCharacter, where == inAstral+1
 			queue = append(queue, s)
 		}
 	}
@@ -194,14 +209,14 @@ func placeAfter(place int, b byte) int {
 	case place == inCharacter && b == '\\':
 		return inEscape
 	case place == inCharacter && b >= 0xf0:
-		return inBytes + 3
+		return inAstral + 3
 	case place == inCharacter && b >= 0xe0:
 		return inBytes + 2
 	case place == inCharacter && b >= 0xc0:
 		return inBytes + 1
 	case place == inEscape && b == 'u':
 		return inCode + 4
-	case place > inCode+1 && place < inBytes, place > inBytes+1 && place < inEnd:
+	case place > inCode+1 && place < inBytes, place > inBytes+1 && place < inAstral, place > inAstral+1 && place < inEnd:
 		return place - 1
 	}
 	return inCharacter
@@ -230,13 +245,11 @@ func (l *Lexer) findLeast() {
 		queue = queue[:len(queue)-1]
 		for _, p := range back[s] {
 			cost := l.Least[s]
-			if l.Boundary[s] && p != 0 {
-				cost++
-			}
-			if cost >= l.Least[p] {
+			_, units := l.Completes(p, s)
+			if cost += units; cost >= l.Least[p] {
 				continue
 			}
-			if l.Least[p] = cost; cost == l.Least[s] {
+			if l.Least[p] = cost; units == 0 {
 				queue = append(queue, p)
 			} else {
 				later = append(later, p)

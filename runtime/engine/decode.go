@@ -164,7 +164,7 @@ func (e *Engine) endWithoutToken(t *task, err error) {
 		e.end(t, err)
 		return
 	}
-	if s := &t.request.Sampling; !s.IgnoreEOS || s.Grammar == "" || len(t.tokens) == t.prompt {
+	if s := &t.request.Sampling; !s.IgnoreEOS || !s.Constrained() || len(t.tokens) == t.prompt {
 		e.end(t, fmt.Errorf("%w: %w", runtime.ErrNoToken, err))
 		return
 	}

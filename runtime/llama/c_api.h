@@ -195,6 +195,10 @@ typedef struct {
 // One crossing per turn: decodes rows [0, n), and makes the choices of the rows that have one, in the rows' order. The
 // results hold until the next call.
 int ll_device_decode(ll_device * d, int n, ll_results * out, ll_error * err);
+typedef struct { int32_t choice, row; } ll_redraw; // numbers in the results and the rows of the last decode
+// Draws the tokens of some choices again, each among those of its mask: masks is (n, words), a bit for each token. The
+// tokens that the samplers have drawn first do not count. The results are those of the last decode, changed.
+int ll_device_redraw(ll_device * d, int n, const ll_redraw * redraws, const uint64_t * masks, int64_t words, ll_results * out, ll_error * err);
 const float * ll_device_logits(ll_device * d, int row, int32_t * n); // of the last decode; NULL: none for that row
 int64_t ll_device_graph_builds(const ll_device * d);
 

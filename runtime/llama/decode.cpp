@@ -30,7 +30,7 @@ static bool no_numbers(const float * logits, int n) {
 static void choose_token(ll_device & d, const ll_row & r, const float * logits, ll_choice & c) {
     const int n_vocab = d.model->n_vocab();
     if (r.sampler) {
-        c.token = draw_or_code(r.sampler->sampler, logits, d.scratch, c.error, sizeof c.error);
+        c.token = draw_or_code(r.sampler->sampler, logits, nullptr, d.scratch, c.error, sizeof c.error);
     } else {
         c.token = r.next;
     }
@@ -118,6 +118,37 @@ int ll_device_decode(ll_device * d, int n, ll_results * out, ll_error * err) {
         choose(*d, n);
         *out = {d->choices.data(), d->alternatives.data(), d->hidden.values.data(), (int32_t) d->choices.size(),
                 (int32_t) d->alternatives.size(), (int32_t) (d->hidden.values.size()/d->hidden.width), (int32_t) d->hidden.width};
+        return (int) LL_OK;
+    });
+}
+
+static void redraw(ll_device & d, const ll_redraw & again, const uint64_t * mask) {
+    if (again.choice < 0 || (size_t) again.choice >= d.choices.size() || again.row < 0 || (size_t) again.row >= d.rows.size()) {
+        throw std::runtime_error("choice " + std::to_string(again.choice) + " of row " + std::to_string(again.row) + " is not one of the last decode");
+    }
+    const ll_row & r = d.rows[(size_t) again.row];
+    ll_choice & c = d.choices[(size_t) again.choice];
+    const float * logits = llama_get_logits_ith(d.context.get(), again.row);
+    if (!r.sampler || !logits) {
+        throw std::runtime_error("row " + std::to_string(again.row) + " has no sampler or no logits");
+    }
+    c.token = draw_or_code(r.sampler->sampler, logits, mask, d.scratch, c.error, sizeof c.error);
+    if (r.top >= 0) { // its alternatives are the model's own and stay
+        c.logprob = log_probabilities(logits, d.model->n_vocab(), c.token, 0, d.alternatives);
+    }
+}
+
+int ll_device_redraw(ll_device * d, int n, const ll_redraw * redraws, const uint64_t * masks, int64_t words, ll_results * out, ll_error * err) {
+    Call call(d->model->log);
+    return guarded(err, (int) LL_FAILED, [&] {
+        if (words < (d->model->n_vocab() + 63)/64) {
+            throw std::runtime_error("a mask of " + std::to_string(words) + " words is too short for the vocabulary");
+        }
+        for (int i = 0; i < n; i++) {
+            redraw(*d, redraws[i], masks + i*words);
+        }
+        out->choices = d->choices.data();
+        out->alternatives = d->alternatives.data();
         return (int) LL_OK;
     });
 }

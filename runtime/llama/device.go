@@ -30,6 +30,7 @@ type Device struct {
 	results C.ll_results // of the last Decode
 	failure C.ll_error
 
+	masks   []uint64 // of constraints, used by one Decode at a time
 	choices []runtime.Choice
 	tops    []runtime.TokenLogprob
 	hidden  []float32
@@ -213,7 +214,15 @@ func (d *Device) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 	}
 	switch C.ll_device_decode(d.ptr, C.int(len(rows)), &d.results, &d.failure) {
 	case C.LL_OK:
-		return d.collect(), nil
+		failed, err := d.constrain(rows)
+		if err != nil {
+			return nil, err
+		}
+		choices := d.collect()
+		for i, err := range failed {
+			choices[i].Token, choices[i].Err = d.model.facts.EOS, err
+		}
+		return choices, nil
 	case C.LL_NO_CELLS:
 		return nil, runtime.ErrNoRoom
 	default:

@@ -13,6 +13,19 @@ import (
 	"github.com/lorikeet-ai/lorikeet/grammar"
 )
 
+var errNoVocabulary = errors.New("the model has no tokens to write it with, or none to end it")
+
+// vocabulary returns the model's tokens as matchers need them, made by the first caller.
+func (m *Model) vocabulary() *grammar.Tokens {
+	m.constraints.Do(func() {
+		m.tokens = grammar.NewTokens(m.facts.VocabSize, func(t int32) ([]byte, bool) {
+			text := m.tokenizer.Piece(t, true)
+			return text, len(text) > 0 && len(m.tokenizer.Piece(t, false)) == 0
+		}, m.EndOfGeneration)
+	})
+	return m.tokens
+}
+
 // compileGrammar returns the rules of a grammar; nil for none. llama.cpp never sees the text: its parser and what
 // follows a grammar there have no bounds. package grammar reads it, and grammar.cpp follows the rules.
 func (m *Model) compileGrammar(text string) (*grammar.Program, error) {
@@ -20,7 +33,7 @@ func (m *Model) compileGrammar(text string) (*grammar.Program, error) {
 		return nil, nil
 	}
 	if m.tokenizer == nil || len(m.ends) == 0 {
-		return nil, errors.New("the model has no tokens to write it with, or none to end it")
+		return nil, errNoVocabulary
 	}
 	g, err := grammar.Parse(text, vocabulary{m})
 	if err != nil {

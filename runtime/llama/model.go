@@ -39,6 +39,7 @@ import (
 	_ "github.com/ollama/ollama/llama/llama.cpp/src" // llama.cpp itself
 	"golang.org/x/sys/unix"
 
+	"github.com/lorikeet-ai/lorikeet/grammar"
 	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/quant/modelfile"
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -60,6 +61,9 @@ type Model struct {
 	keepPlain   bool
 
 	pieces atomic.Pointer[tokenizer.Tokenizer] // the same for Piece, which does not wait for mu; nil after Close
+
+	constraints sync.Once // makes tokens
+	tokens      *grammar.Tokens
 
 	mu  sync.RWMutex // held for reading during calls, for writing in Close
 	ptr *C.ll_model

@@ -108,6 +108,9 @@ llama_token Sampler::draw(const float * logits, Scratch & scratch) {
     if (grammar) {
         grammar->begin_token();
     }
+    if (last >= 0) {
+        penalties.accept(last);
+    }
     if (shaped()) {
         logits = shape(logits, scratch);
     }
@@ -118,13 +121,29 @@ llama_token Sampler::draw(const float * logits, Scratch & scratch) {
     if (grammar && token >= 0 && !grammar->admits(token)) {
         token = choose_admitted(logits, scratch);
     }
-    if (token >= 0) {
-        penalties.accept(token);
-        if (grammar) {
-            grammar->accept(token);
+    if (token >= 0 && grammar) {
+        grammar->accept(token);
+    }
+    last = token;
+    return token;
+}
+
+llama_token Sampler::redraw(const float * logits, const uint64_t * mask, Scratch & scratch) {
+    if (shaped()) {
+        logits = shape(logits, scratch);
+    }
+    std::vector<llama_token_data> & c = scratch.candidates;
+    c.clear();
+    for (llama_token from = 0; from < n_vocab; from += 64) {
+        for (uint64_t bits = mask[from/64]; bits != 0; bits &= bits - 1) {
+            const llama_token t = from + __builtin_ctzll(bits);
+            if (t < n_vocab && logits[t] > -INFINITY) {
+                c.push_back({t, logits[t], 0});
+            }
         }
     }
-    return token;
+    last = choose_among(c);
+    return last;
 }
 
 // Under a temperature T, a logit that is 40*max(T, 1) below the best has a probability below 1e-17 of the
@@ -163,6 +182,10 @@ llama_token Sampler::choose_admitted(const float * logits, Scratch & scratch) {
             c.push_back({t, logits[t], 0});
         }
     }
+    return choose_among(c);
+}
+
+llama_token Sampler::choose_among(std::vector<llama_token_data> & c) {
     const auto better = [](const llama_token_data & a, const llama_token_data & b) { return a.logit > b.logit || (a.logit == b.logit && a.id < b.id); };
     if (c.empty()) {
         return -1;
@@ -206,9 +229,9 @@ llama_token Sampler::run_chain(std::vector<llama_token_data> & candidates, bool 
     return array.selected >= 0 && (size_t) array.selected < array.size ? array.data[array.selected].id : -1;
 }
 
-int32_t draw_or_code(Sampler & s, const float * logits, Scratch & scratch, char * error, size_t size) {
+int32_t draw_or_code(Sampler & s, const float * logits, const uint64_t * mask, Scratch & scratch, char * error, size_t size) {
     try {
-        return s.draw(logits, scratch);
+        return mask ? s.redraw(logits, mask, scratch) : s.draw(logits, scratch);
     } catch (const GrammarCost & e) {
         snprintf(error, size, "%s", e.what());
         return LL_GRAMMAR_COST;

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"unsafe"
 
+	"github.com/lorikeet-ai/lorikeet/grammar"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -25,7 +26,8 @@ const defaultRepeatLastN = 64
 // grammar, top_k, typical_p, top_p, min_p, temperature, and the draw. The token is drawn first and the
 // grammar applied to all candidates only where it rejects that one, which has the same distribution.
 type Sampler struct {
-	ptr *C.ll_sampler
+	ptr        *C.ll_sampler
+	constraint *grammar.Matcher // nil for none; the device follows it
 }
 
 var _ runtime.Sampler = (*Sampler)(nil)
@@ -36,6 +38,9 @@ func (m *Model) NewSampler(s runtime.Sampling, prompt []runtime.Token) (runtime.
 		return nil, fmt.Errorf("%w: %w", runtime.ErrSampling, err)
 	}
 	program, err := m.compileGrammar(s.Grammar)
+	if err == nil && s.Constraint != nil && (m.tokenizer == nil || len(m.ends) == 0) {
+		err = errNoVocabulary
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: grammar: %w", runtime.ErrSampling, err)
 	}
@@ -47,20 +52,24 @@ func (m *Model) NewSampler(s runtime.Sampling, prompt []runtime.Token) (runtime.
 	w := cSampling(s)
 	var pinner goruntime.Pinner
 	defer pinner.Unpin()
-	grammar := cGrammar(program, &pinner)
+	rules := cGrammar(program, &pinner)
 	tokens := slices.Sorted(maps.Keys(s.LogitBias))
 	biases := make([]float32, len(tokens))
 	for i, t := range tokens {
 		biases[i] = s.LogitBias[t]
 	}
 	var e C.ll_error
-	sampler := C.ll_sampler_new(ptr, &w, grammar,
+	sampler := C.ll_sampler_new(ptr, &w, rules,
 		(*C.int32_t)(unsafe.SliceData(tokens)), (*C.float)(unsafe.SliceData(biases)), C.int32_t(len(tokens)),
 		(*C.int32_t)(unsafe.SliceData(prompt)), C.int32_t(len(prompt)), &e)
 	if sampler == nil {
 		return nil, fmt.Errorf("%w: %w", runtime.ErrSampling, cError(&e))
 	}
-	return &Sampler{ptr: sampler}, nil
+	out := &Sampler{ptr: sampler}
+	if s.Constraint != nil {
+		out.constraint = s.Constraint.NewMatcher(m.vocabulary())
+	}
+	return out, nil
 }
 
 // check returns an error that names the first field out of range.

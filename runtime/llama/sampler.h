@@ -47,11 +47,15 @@ public:
     // the grammar takes too much work; the sampler cannot be used after that.
     llama_token draw(const float * logits, Scratch & scratch);
 
+    // Draws again from the same logits, in place of the last draw, among the tokens whose bits are set in mask.
+    llama_token redraw(const float * logits, const uint64_t * mask, Scratch & scratch);
+
 private:
     bool shaped() const { return !bias.empty() || ignore_eos || penalties.on(); }
     const float * shape(const float * logits, Scratch & scratch) const;
     llama_token choose(const float * logits, Scratch & scratch);
     llama_token choose_admitted(const float * logits, Scratch & scratch);
+    llama_token choose_among(std::vector<llama_token_data> & candidates);
     float negligible() const;
     void prepare(std::vector<llama_token_data> & candidates) const;
     llama_token run_chain(std::vector<llama_token_data> & candidates, bool sorted);
@@ -63,12 +67,14 @@ private:
     const bool ignore_eos;
     const std::vector<llama_logit_bias> bias;
     Penalties penalties;
+    llama_token last = -1; // the last draw, which the penalties have not seen yet; -1: none
     LlamaSampler chain;   // typical, top_p, min_p, temperature, dist; null: greedy
     std::unique_ptr<Matcher> grammar; // may be null
 };
 
 // Draws; an exception becomes an enum ll_no_token, its text in error (size).
-int32_t draw_or_code(Sampler & s, const float * logits, Scratch & scratch, char * error, size_t size);
+// Draws again where mask is not null.
+int32_t draw_or_code(Sampler & s, const float * logits, const uint64_t * mask, Scratch & scratch, char * error, size_t size);
 
 // The most likely of n logits; -1 where none is a number. Of equal ones, the first.
 llama_token argmax(const float * logits, int n);

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/lorikeet-ai/lorikeet/grammar"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -46,6 +47,7 @@ const chatML = `{% for message in messages %}<|im_start|>{{ message['role'] }}
 type Model struct {
 	facts    runtime.Facts
 	samplers atomic.Int64 // made and not closed
+	tokens   *grammar.Tokens
 }
 
 // NewModel returns a model with a context of 4096 tokens. Its facts may be changed until it is used.
@@ -70,6 +72,7 @@ func NewModel() *Model {
 		}
 	}
 	m.facts.Bytes, m.facts.BitsPerWeight = 4*m.facts.Parameters, 32
+	m.tokens = grammar.NewTokens(int(vocabSize), func(t int32) ([]byte, bool) { return m.Piece(t, true), t >= 256 }, m.EndOfGeneration)
 	return m
 }
 
@@ -133,6 +136,7 @@ type sampler struct {
 	sampling runtime.Sampling
 	drawn    int
 	model    *Model
+	matcher  *grammar.Matcher // of the constraint; nil for none
 	closed   atomic.Bool
 }
 
@@ -155,7 +159,11 @@ func (m *Model) NewSampler(s runtime.Sampling, prompt []runtime.Token) (runtime.
 		return nil, fmt.Errorf("%w: grammar has no rule named root", runtime.ErrSampling)
 	}
 	m.samplers.Add(1)
-	return &sampler{sampling: s, model: m}, nil
+	out := &sampler{sampling: s, model: m}
+	if s.Constraint != nil {
+		out.matcher = s.Constraint.NewMatcher(m.tokens)
+	}
+	return out, nil
 }
 
 // packed is a fake adapter: a number that the hash of what is decoded with it depends on.

@@ -64,7 +64,10 @@ func (d *Device) draw(s *sequence, r runtime.Row) runtime.Choice {
 	}
 	sm.drawn++
 	choice := runtime.Choice{Token: d.next(s, sum, sm.sampling.IgnoreEOS), Logprob: greedyLogprob(sum)}
-	if choice.Token < 0 {
+	if choice.Token >= 0 && sm.matcher != nil {
+		choice.Token, choice.Err = sm.held(choice.Token, sum)
+	}
+	if choice.Token < 0 && choice.Err == nil {
 		choice.Err = errors.New("none is possible")
 	}
 	if choice.Token < -1 {
@@ -72,6 +75,43 @@ func (d *Device) draw(s *sequence, r runtime.Row) runtime.Choice {
 	}
 	choice.Top = alternatives(choice.Token, choice.Logprob, r.Top)
 	return choice
+}
+
+// longAnswer is after how many tokens an answer under a constraint is brought to its end.
+const longAnswer = 48
+
+// held returns a token that the sampler's constraint admits: the given one, or another that the number chooses.
+func (s *sampler) held(token runtime.Token, number uint64) (runtime.Token, error) {
+	admitted, err := s.matcher.Admits(token)
+	if err != nil {
+		return -1, err
+	}
+	if !admitted {
+		mask := make([]uint64, s.model.tokens.Words())
+		if err := s.matcher.Mask(mask); err != nil {
+			return -1, err
+		}
+		var list []runtime.Token
+		closing := runtime.Token(-1)
+		for t := range runtime.Token(vocabSize) {
+			if mask[t/64]>>(t%64)&1 == 0 || s.sampling.IgnoreEOS && s.model.EndOfGeneration(t) {
+				continue
+			}
+			list = append(list, t)
+			if t == '"' || t == '}' || t == ']' || s.model.EndOfGeneration(t) {
+				closing = t
+			}
+		}
+		switch {
+		case len(list) == 0:
+			return -1, nil
+		case closing >= 0 && s.drawn > longAnswer:
+			token = closing
+		default:
+			token = list[number%uint64(len(list))]
+		}
+	}
+	return token, s.matcher.Accept(token)
 }
 
 func (d *Device) next(s *sequence, sum uint64, ignoreEOS bool) runtime.Token {

@@ -1,0 +1,149 @@
+package grammar
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestSchemasAreRefusedByPath(t *testing.T) {
+	for schema, want := range map[string][2]string{
+		`7`:                                     {"p", "must be a schema, not a number"},
+		`false`:                                 {"p", "admits no value"},
+		`{"type":"strin"}`:                      {"p.type", `"strin"`},
+		`{"type":7}`:                            {"p.type", "must be"},
+		`{"type":[]}`:                           {"p.type", "empty"},
+		`{"enum":[]}`:                           {"p.enum", "empty"},
+		`{"enum":7}`:                            {"p.enum", "must be an array"},
+		`{"type":"string","pattern":"(?<=a)b"}`: {"p.pattern", "looks behind, which is not supported"},
+		`{"properties":{"a":{"pattern":"^(a)\\1$"}}}`:                                 {"p.properties.a.pattern", "refers back to a group"},
+		`{"patternProperties":{"[":{}}}`:                                              {"p.patternProperties.[", "not closed"},
+		`{"properties":{"a":{"items":{"$dynamicRef":"#x"}}}}`:                         {"p.properties.a.items.$dynamicRef", "not supported"},
+		`{"properties":[]}`:                                                           {"p.properties", "an object"},
+		`{"required":[1]}`:                                                            {"p.required", "string"},
+		`{"items":7}`:                                                                 {"p.items", "must be a schema"},
+		`{"items":[{}],"prefixItems":[{}]}`:                                           {"p.items", "beside prefixItems"},
+		`{"type":"array","uniqueItems":1}`:                                            {"p.uniqueItems", "boolean"},
+		`{"type":"array","uniqueItems":true,"items":{"type":"object"}}`:               {"p.uniqueItems", "not for objects and arrays alone"},
+		`{"type":"array","uniqueItems":true,"minItems":3,"items":{"type":"boolean"}}`: {"p.minItems", "only 2 different items"},
+		`{"type":"array","minItems":3,"maxItems":2}`:                                  {"p.maxItems", "less than minItems"},
+		`{"type":"array","minItems":100000}`:                                          {"p.minItems", "between 0 and 65536"},
+		`{"type":"array","items":false,"minItems":1}`:                                 {"p", "admits no value"},
+		`{"type":"string","minLength":-1}`:                                            {"p.minLength", "whole number"},
+		`{"type":"string","minLength":1.5}`:                                           {"p.minLength", "whole number"},
+		`{"anyOf":{}}`:                                                                {"p.anyOf", "must be an array"},
+		`{"allOf":[]}`:                                                                {"p.allOf", "empty"},
+		`{"type":"integer","multipleOf":0}`:                                           {"p.multipleOf", "greater than 0"},
+		`{"type":"integer","multipleOf":1234567}`:                                     {"p.multipleOf", "too large an automaton"},
+		`{"type":"integer","minimum":"a"}`:                                            {"p.minimum", "must be a number"},
+		`{"type":"integer","minimum":5,"maximum":4}`:                                  {"p", "admits no value"},
+		`{"type":"integer","minimum":0.2,"maximum":0.9}`:                              {"p", "admits no value"},
+		`{"type":"object","required":["a"],"properties":{"a":false}}`:                 {"p", "admits no value"},
+		`{"allOf":[{"type":"string"},{"type":"integer"}]}`:                            {"p", "admits no value"},
+		`{"type":"object","unevaluatedProperties":false,"allOf":[{}]}`:                {"p.unevaluatedProperties", "beside allOf"},
+		`{"not":{"uniqueItems":true,"type":"array"},"type":"array"}`:                  {"p.not.uniqueItems", "negated"},
+		`{"type":"object","properties":{"a":{"$ref":"#/x"}}}`:                         {"p.properties.a.$ref", "does not have"},
+		`{"$ref":"#/a"}`:                                                              {"p.$ref", "does not have"},
+		`{"$ref":"http://x/y"}`:                                                       {"p.$ref", "pointers into the schema"},
+		`{"$ref":"#"}`:                                                                {"p.$ref", "itself alone"},
+		`{"$ref":"#/$defs/a","$defs":{"a":{"anyOf":[{"$ref":"#/$defs/b"}]},"b":{"allOf":[{"$ref":"#/$defs/a"}]}}}`: {"p.$defs.b.allOf[0].$ref", "itself alone"},
+		`{"type":"array","items":{"$ref":"#"},"minItems":1}`:                                                       {"p", "admits no value"},
+	} {
+		_, err := Schema("p", []byte(schema))
+		var r *SchemaError
+		if !errors.As(err, &r) || r.Param != want[0] || !strings.Contains(r.Reason, want[1]) {
+			t.Errorf("%.80s: %v; want %s %s", schema, err, want[0], want[1])
+		}
+	}
+}
+
+// Whatever a schema asks for, it is answered soon: it is compiled, or what is too large is named.
+func TestLargeSchemas(t *testing.T) {
+	nested := func(n int, open, inner, end string) string {
+		return strings.Repeat(open, n) + inner + strings.Repeat(end, n)
+	}
+	for name, c := range map[string]struct{ schema, param, reason string }{
+		"required":          {`{"type":"object","required":[` + manyParts(40000, `"a@"`) + `]}`, "", ""},
+		"references":        {`{"$defs":{` + manyParts(2000, `"d@":{"type":"string"}`) + `},"anyOf":[` + manyParts(2000, `{"$ref":"#/$defs/d@"}`) + `]}`, "", ""},
+		"one target":        {`{"$defs":{"d":{"type":"string"}},"anyOf":[` + manyParts(9000, `{"$ref":"#/$defs/d"}`) + `]}`, "", ""},
+		"types":             {nested(20, `{"type":["object","object","object","object"],"properties":{"a":`, "{}", "}}"), "", ""},
+		"others":            {`{"required":[` + manyParts(20000, `"a@"`) + `],"additionalProperties":{"enum":[1,2,3]}}`, "", ""},
+		"values":            {`{"enum":[` + manyParts(60000, `1@`) + `]}`, "p.enum[49998]", "more than 50000 values"},
+		"bytes":             {`{"description":"` + strings.Repeat("a", 2<<20) + `"}`, "p", "at most 1048576 are read"},
+		"deep const":        {`{"const":` + nested(5000, "[", "", "]") + `}`, "p.const" + strings.Repeat("[0]", 400), "nested deeper than 400 values"},
+		"deep":              {nested(3000, `{"items":`, "{}", "}"), "p" + strings.Repeat(".items", 401), "nested deeper than 400 values"},
+		"long names":        {`{"properties":{"` + strings.Repeat("x", 100_000) + `":{"anyOf":[` + manyParts(20000, `{"$dynamicRef":"#"}`) + `]}}}`, "p.properties." + strings.Repeat("x", 79) + "....anyOf[0].$dynamicRef", "is not supported"},
+		"a long type":       {`{"type":"` + strings.Repeat("x", 100_000) + `"}`, "p.type", `is "` + strings.Repeat("x", 80) + `...", which`},
+		"optional":          {`{"properties":{` + manyParts(3000, `"a@":{}`) + `}}`, "", ""},
+		"array":             {`{"prefixItems":[` + manyParts(5000, `{"type":"string","maxLength":2000}`) + `]}`, "", ""},
+		"not JSON":          {`{"type":}`, "p.type", "cannot be read"},
+		"two values":        {`{} {}`, "p", "not one JSON value"},
+		"conditions":        {`{"allOf":[` + manyParts(30, `{"if":{"properties":{"a@":{"const":1}}},"then":{"required":["b@"]}}`) + `],"type":"object"}`, "p.allOf", "ways to put a value together"},
+		"one of many":       {`{"oneOf":[` + manyParts(60, `{"type":"object","properties":{"a@":{"type":"integer"}},"required":["a@"]}`) + `]}`, "", ""},
+		"a long repetition": {`{"pattern":"^((a|b){1,60000}c){1,60000}$"}`, "p.pattern", "needs too large an automaton"},
+		"products":          {`{"allOf":[{"pattern":"^(.{997})*$"},{"pattern":"^(.{991})*$"}],"type":"string"}`, "p", "needs too large an automaton"},
+		"long patterns":     {`{"type":"object","properties":{` + manyParts(200, `"a@":{"pattern":"^x@.{3000}$"}`) + `}}`, "", "states"},
+	} {
+		start := time.Now()
+		_, err := Schema("p", []byte(c.schema))
+		var e *SchemaError
+		switch {
+		case c.reason == "" && err == nil:
+		case !errors.As(err, &e) || c.param != "" && !strings.HasPrefix(e.Param, c.param) || !strings.Contains(e.Reason, c.reason):
+			t.Errorf("%s: %.300v; want %s %s", name, err, c.param, c.reason)
+		}
+		took := time.Since(start)
+		t.Log(name, took)
+		if took > 2*time.Second { // some of it is the work of tests beside this one
+			t.Errorf("%s takes %v", name, took)
+		}
+	}
+}
+
+// A schema is refused with a path, or compiled. Neither takes long.
+func FuzzSchema(f *testing.F) {
+	for _, schema := range []string{
+		`{"type":"object","properties":{"a":{"type":["string","null"],"minLength":1,"maxLength":3}},"required":["a","b"],"additionalProperties":{"enum":[1,"x"]}}`,
+		`{"$ref":"#/$defs/a~1b","$defs":{"a/b":{"type":"array","items":{"$ref":"#/$defs/a~1b"},"minItems":1}}}`,
+		`{"anyOf":[{"const":{"a":[1, 2]}},{"prefixItems":[{},true],"items":false,"maxItems":2},{"type":"string","format":"date-time"}]}`,
+		`{"allOf":[{"oneOf":[{"type":"integer"}]}],"description":"é\u00e9"}`, `{"$ref":"#"}`, `7`, `{"type":}`, "", `{"a":1}{}`,
+		`{"type":"array","uniqueItems":true,"items":{"pattern":"^(a|b){2,3}$"},"contains":{"const":"aa"}}`,
+		`{"patternProperties":{"^a":{"minimum":3.5}},"propertyNames":{"maxLength":3},"if":{"required":["a"]},"then":{"minProperties":2}}`,
+	} {
+		f.Add([]byte(schema))
+	}
+	tokens := newVocabulary(300).tokens()
+	f.Fuzz(func(t *testing.T, schema []byte) {
+		start := time.Now()
+		part, err := Schema("p", schema)
+		if took := time.Since(start); took > 5*time.Second {
+			t.Fatalf("it takes %v", took)
+		}
+		if e := (*SchemaError)(nil); err != nil {
+			if !errors.As(err, &e) || !strings.HasPrefix(e.Param, "p") || e.Reason == "" {
+				t.Fatalf("error %v", err)
+			}
+			return
+		}
+		m := New(part).NewMatcher(tokens)
+		bits := make([]uint64, tokens.Words())
+		for range 20 {
+			if err := m.Mask(bits); err != nil {
+				t.Fatal(err)
+			}
+			last := int32(-1)
+			for i := range int32(len(tokens.pieces)) {
+				if bits[i/64]>>(i%64)&1 != 0 {
+					last = i
+				}
+			}
+			if last < 0 {
+				t.Fatalf("after %q no token is possible", m.text)
+			}
+			if err := m.Accept(last); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
