@@ -3,6 +3,7 @@ package grammar
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"github.com/lorikeet-ai/lorikeet/grammar/automaton"
 )
@@ -34,6 +35,22 @@ func Schema(param string, schema json.RawMessage) (Part, error) {
 
 // Object is any JSON object.
 func Object() Part { return Part{anyObject()} }
+
+// Value is any JSON value.
+func Value() Part { return Part{anyValue()} }
+
+// Pattern is a text that a regular expression of ECMA-262 matches as a whole. It is for expressions that are known to be
+// good: a bad one panics.
+func Pattern(text string) Part {
+	d, err := automaton.Regexp("^(?:" + text + ")$")
+	if err == nil {
+		d, err = automaton.EncodePlain(d)
+	}
+	if err != nil {
+		panic("grammar: the pattern " + text + " " + err.Error())
+	}
+	return Part{&element{kind: kindLexical, lexer: automaton.NewLexer(d), control: true}}
+}
 
 // Sequence is its parts, one after the other.
 func Sequence(parts ...Part) Part {
@@ -81,6 +98,30 @@ func Text(triggers ...Trigger) Part { return freeText(triggers, true) }
 
 // TextBefore is Text in which the answer cannot end: a marker must come.
 func TextBefore(triggers ...Trigger) Part { return freeText(triggers, false) }
+
+// TextNotBeginning is free text that does not begin with a prefix, white space before it left out. The answer may end
+// anywhere in it.
+func TextNotBeginning(prefix string) Part {
+	prefix = strings.TrimLeft(prefix, " \t\r\n")
+	n := len(prefix)
+	d := &automaton.DFA{Edges: make([][]automaton.Edge, n+1), Accept: make([]bool, n+1)}
+	for s := range n {
+		for b := range int32(256) {
+			to := int32(n) // anything from here on
+			switch {
+			case s == 0 && strings.IndexByte(" \t\r\n", byte(b)) >= 0:
+				to = 0
+			case b == int32(prefix[s]) && s+1 == n:
+				continue
+			case b == int32(prefix[s]):
+				to = int32(s + 1)
+			}
+			d.Edges[s] = append(d.Edges[s], automaton.Edge{Lo: b, Hi: b, To: to})
+		}
+	}
+	d.Edges[n] = []automaton.Edge{{Lo: 0, Hi: 255, To: int32(n)}}
+	return Part{&element{kind: kindLexical, lexer: automaton.NewLexer(d), control: true, mayEnd: true}}
+}
 
 // freeText makes an automaton of the search for several words: its states are the beginnings of markers.
 func freeText(triggers []Trigger, mayEnd bool) Part {

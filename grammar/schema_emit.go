@@ -407,12 +407,18 @@ func (c *schemaCompiler) uniqueItem(s *shape, unique *path) (*element, error) {
 	return e, nil
 }
 
-// anyObject is the element of any JSON object.
-var anyObject = sync.OnceValue(func() *element {
-	e, err := compileSchema("", []byte(`{"type":"object"}`))
+// The elements of any JSON object and of any JSON value.
+var (
+	anyObject = sync.OnceValue(func() *element { return known(`{"type":"object"}`) })
+	anyValue  = sync.OnceValue(func() *element { return known(`true`) })
+)
+
+// known compiles a schema that is known to be good.
+func known(schema string) *element {
+	e, err := compileSchema("", []byte(schema))
 	if err != nil {
 		panic("grammar: " + err.Error())
 	}
 	e.prepare()
 	return e
-})
+}

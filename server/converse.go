@@ -2,7 +2,6 @@ package server
 
 import (
 	"encoding/json"
-	"errors"
 	"strings"
 
 	"github.com/lorikeet-ai/lorikeet/chat"
@@ -98,19 +97,15 @@ func (s *Server) conversationReply(q *chatRequest, template *chat.Template) (*re
 	return r, nil
 }
 
-// constrain sets the grammar of an answer that may call tools.
+// constrain sets the constraint of an answer that may call tools.
 func (q *chatRequest) constrain(r *reply, f *calls.Format, c calls.Constraint) error {
-	if r.sampling.Grammar != "" && q.schema == nil {
+	if r.sampling.Grammar != "" {
 		return refuse(codeValue, "grammar", "cannot be given together with tools: calls have a grammar of their own")
 	}
-	text, err := f.Grammar(c)
-	var e *grammar.Error
-	switch {
-	case errors.As(err, &e):
-		return refuse(codeValue, "tools", "make a grammar that cannot be followed: %v", e)
-	case err != nil:
+	part, err := f.Part(c)
+	if err != nil {
 		return schemaRefusal(err)
 	}
-	r.sampling.Grammar = text
+	r.sampling.Constraint = grammar.New(part)
 	return nil
 }

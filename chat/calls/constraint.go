@@ -24,93 +24,77 @@ type Constraint struct {
 // maxCalls bounds the calls of one answer.
 const maxCalls = 64
 
-// Grammar returns the grammar of the answers, in GBNF. Errors are those of package grammar; *grammar.SchemaError names the
-// keyword of a tool's schema that cannot be enforced. Where a tool is neither strict nor required, its arguments are then
-// any object instead.
-func (f *Format) Grammar(c Constraint) (string, error) {
-	w := &writer{format: f}
-	var tools []string
-	for i, tool := range c.Tools {
-		arguments, err := w.arguments(tool, c.Required || tool.Strict)
+// Part returns what the answers are. Errors are *grammar.SchemaError, which names the keyword of a tool's schema that
+// cannot be held to. Where a tool is neither strict nor required, its arguments are then any object instead.
+func (f *Format) Part(c Constraint) (grammar.Part, error) {
+	var tools []grammar.Part
+	for _, tool := range c.Tools {
+		arguments, err := f.arguments(tool, c.Required || tool.Strict)
 		if err != nil {
-			return "", err
+			return grammar.Part{}, err
 		}
-		name := fmt.Sprintf("tool%d", i+1)
-		w.Define(name, sequence(grammar.Literal(tool.Name), literal(f.Middle), arguments, literal(f.Finish)))
-		tools = append(tools, name)
+		tools = append(tools, grammar.Sequence(grammar.Literal(tool.Name), literal(f.Middle), arguments, literal(f.Finish)))
 	}
-	w.Define("tool", strings.Join(tools, " | "))
-	further := ""
+	tool := grammar.Choice(tools...)
+	var further grammar.Part
 	if c.Parallel && f.Parallel {
-		further = fmt.Sprintf("( %s ){0,%d}", sequence(literal(f.Separator+f.Begin), "tool"), maxCalls-1)
+		further = grammar.Repeat(grammar.Sequence(literal(f.Separator+f.Begin), tool), 0, maxCalls-1)
 	}
-	w.Define("calls", sequence(literal(strings.TrimLeft(f.opening(), whiteSpace)), "tool", further, literal(f.Section.Close)))
-	answer := "calls"
-	if !c.Required {
-		var err error
-		if answer, err = w.free(c); err != nil {
-			return "", err
-		}
+	calls := grammar.Sequence(tool, further, literal(f.Section.Close)) // after what the first begins with
+	opening := strings.TrimLeft(f.opening(), whiteSpace)
+	whole := grammar.Sequence(literal(opening), calls)
+	if c.Required {
+		return f.thoughtful(whole, c), nil
 	}
-	return w.Grammar(w.thoughtful(answer, c))
-}
-
-// writer makes a grammar.
-type writer struct {
-	grammar.Composer
-	format *Format
-}
-
-// free is an answer that may call tools.
-func (w *writer) free(c Constraint) (string, error) {
 	switch {
 	case c.Schema != nil:
-		rule, err := w.Schema(c.Param, c.Schema)
-		w.Define("answer", "calls | space "+rule)
-		return "answer", err
-	case w.format.Marker == "":
-		w.Define("answer", "space calls | "+w.TextNotBeginning(w.format.opening()))
-	default:
-		w.Define("answer", w.TextWithout(w.format.Marker)+" calls?")
+		answer, err := grammar.Schema(c.Param, c.Schema)
+		return f.thoughtful(grammar.Choice(whole, grammar.Sequence(blanks, answer)), c), err
+	case f.Marker == "":
+		return f.thoughtful(grammar.Choice(grammar.Sequence(blanks, whole), grammar.TextNotBeginning(f.opening())), c), nil
 	}
-	return "answer", nil
+	begun := grammar.Sequence(literal(strings.TrimPrefix(opening, f.Marker)), calls)
+	return f.thoughtful(grammar.Text(grammar.Trigger{Marker: f.Marker, Then: begun}), c), nil
 }
 
+// blanks are white space that a model may write before its answer.
+var blanks = grammar.Pattern(`[ \t\n]{0,12}`)
+
 // thoughtful is an answer with the reasoning before it.
-func (w *writer) thoughtful(answer string, c Constraint) string {
-	end := strings.TrimSpace(w.format.Think.Close)
+func (f *Format) thoughtful(answer grammar.Part, c Constraint) grammar.Part {
+	end := strings.TrimSpace(f.Think.Close)
 	if end == "" || !c.Thinking && !c.Thinks {
 		return answer
 	}
-	thought := sequence(w.TextWithout(end), literal(end), "space", answer)
+	thought := grammar.TextBefore(grammar.Trigger{Marker: end, Then: grammar.Sequence(blanks, answer)})
 	if c.Thinking {
 		return thought
 	}
-	return sequence(literal(strings.TrimSpace(w.format.Think.Open)), thought) + " | " + answer
+	return grammar.Choice(grammar.Sequence(literal(strings.TrimSpace(f.Think.Open)), thought), answer)
 }
 
-// arguments is a rule for the arguments of a tool.
-func (w *writer) arguments(t Tool, strict bool) (string, error) {
-	if w.format.Parameters != nil {
-		return w.parameters(t, strict)
+// arguments are those of a tool.
+func (f *Format) arguments(t Tool, strict bool) (grammar.Part, error) {
+	if f.Parameters != nil {
+		return f.parameters(t, strict)
 	}
 	if len(t.Parameters) == 0 {
 		return grammar.Literal("{}"), nil
 	}
 	if err := describesObject(t); err != nil {
-		return "", err
+		return grammar.Part{}, err
 	}
 	if isEmptySchema(t.Parameters) {
-		return w.Object(), nil
+		return grammar.Object(), nil
 	}
-	rule, err := w.Schema(t.Param, t.Parameters)
+	part, err := grammar.Schema(t.Param, t.Parameters)
 	if !strict && unsupported(err) {
-		return w.Object(), nil
+		return grammar.Object(), nil
 	}
-	return rule, err
+	return part, err
 }
 
-// unsupported reports whether a schema is a good one that a grammar cannot express.
+// unsupported reports whether a schema is a good one that an answer cannot be held to.
 func unsupported(err error) bool {
 	var e *grammar.SchemaError
 	return errors.As(err, &e) && e.Problem == grammar.Unsupported
@@ -132,73 +116,75 @@ func describesObject(t Tool) error {
 	return nil
 }
 
-// parameters is a rule for arguments that are written one by one.
-func (w *writer) parameters(t Tool, strict bool) (string, error) {
+// parameters are arguments that are written one by one.
+func (f *Format) parameters(t Tool, strict bool) (grammar.Part, error) {
 	if err := describesObject(t); err != nil && len(t.Parameters) > 0 {
-		return "", err
+		return grammar.Part{}, err
 	}
-	f := w.format.Parameters
 	all := parametersOf(t.Parameters)
-	anyText := func() string { return w.TextWithout(strings.TrimSpace(f.Close)) }
 	if all.free {
 		if strict {
-			return "", &grammar.SchemaError{Problem: grammar.Unsupported, Param: t.Param,
+			return grammar.Part{}, &grammar.SchemaError{Problem: grammar.Unsupported, Param: t.Param,
 				Reason: "has its parameters not in properties: this model writes them one by one, and they cannot be enforced"}
 		}
-		return fmt.Sprintf("( %s [a-zA-Z0-9_-]{1,64} %s )*", literal(f.Open), sequence(literal(f.Middle), anyText(), literal(f.Close))), nil
+		one := grammar.Sequence(literal(f.Parameters.Open), grammar.Pattern(`[a-zA-Z0-9_-]{1,64}`), literal(f.Parameters.Middle), f.anyText())
+		return grammar.Repeat(one, 0, -1), nil
 	}
-	var rules []string
+	var list []grammar.Part
 	for _, p := range all.list {
-		value := ""
-		switch {
-		case p.text && p.values != nil:
-			choices := make([]string, len(p.values))
-			for i, v := range p.values {
-				choices[i] = grammar.Literal(v)
-			}
-			value = "( " + strings.Join(choices, " | ") + " )"
-		case p.text:
-			value = anyText()
-		default:
-			var err error
-			if value, err = w.Schema(t.Param+".properties."+p.name, p.schema); !strict && unsupported(err) {
-				value = w.Value()
-			} else if err != nil {
-				return "", err
-			}
+		value, err := f.parameter(t, p, strict)
+		if err != nil {
+			return grammar.Part{}, err
 		}
-		rule := sequence(literal(f.Separator), literal(f.Open), grammar.Literal(p.name), literal(f.Middle), value, literal(f.Close))
+		part := grammar.Sequence(literal(f.Parameters.Separator), literal(f.Parameters.Open), grammar.Literal(p.name), literal(f.Parameters.Middle), value)
 		if !p.required {
-			rule = "( " + rule + " )?"
+			part = grammar.Repeat(part, 0, 1)
 		}
-		rules = append(rules, rule)
+		list = append(list, part)
 	}
-	return sequence(rules...), nil
+	return grammar.Sequence(list...), nil
 }
 
-// sequence joins expressions, leaving out empty ones.
-func sequence(list ...string) string {
-	var kept []string
-	for _, e := range list {
-		if e != "" {
-			kept = append(kept, e)
+// parameter is the value of a parameter and what closes it.
+func (f *Format) parameter(t Tool, p parameter, strict bool) (grammar.Part, error) {
+	switch {
+	case p.text && p.values != nil:
+		choices := make([]grammar.Part, len(p.values))
+		for i, v := range p.values {
+			choices[i] = grammar.Literal(v)
 		}
+		return grammar.Sequence(grammar.Choice(choices...), literal(f.Parameters.Close)), nil
+	case p.text:
+		return f.anyText(), nil
 	}
-	return strings.Join(kept, " ")
+	value, err := grammar.Schema(t.Param+".properties."+p.name, p.schema)
+	if !strict && unsupported(err) {
+		value, err = grammar.Value(), nil
+	}
+	return grammar.Sequence(value, literal(f.Parameters.Close)), err
 }
 
-// literal is a text of a format as an expression, "" for the empty text.
-func literal(text string) string {
-	var list []string
+// anyText is a text up to what closes a parameter. White space before that is a part of the text here, and is left out
+// where the answer is read.
+func (f *Format) anyText() grammar.Part {
+	text := strings.TrimLeft(f.Parameters.Close, whiteSpace)
+	marker := strings.TrimRight(text, whiteSpace)
+	return grammar.TextBefore(grammar.Trigger{Marker: marker, Then: literal(text[len(marker):])})
+}
+
+// identifier is what stands for idHole.
+var identifier = grammar.Pattern(fmt.Sprintf("[a-zA-Z0-9]{%d}", idLength))
+
+// literal is a text of a format.
+func literal(text string) grammar.Part {
+	var list []grammar.Part
 	for i, piece := range strings.Split(text, string(idHole)) {
 		if i > 0 {
-			list = append(list, fmt.Sprintf("[a-zA-Z0-9]{%d}", idLength))
+			list = append(list, identifier)
 		}
-		if piece != "" {
-			list = append(list, grammar.Literal(piece))
-		}
+		list = append(list, grammar.Literal(piece))
 	}
-	return strings.Join(list, " ")
+	return grammar.Sequence(list...)
 }
 
 // keysOf are the different keys of a JSON object in their order.

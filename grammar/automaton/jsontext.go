@@ -37,6 +37,7 @@ func appendCharacter(to []byte, c int32) []byte {
 
 // encoder writes the edges of an automaton over characters as paths of bytes.
 type encoder struct {
+	plain bool // characters stand for themselves, as they do outside of JSON
 	nfa   NFA
 	nodes map[string]int32 // what has been read since the state `from` -> the state for it
 	from  int32
@@ -74,6 +75,10 @@ func (e *encoder) path(ranges [][2]byte, to int32) {
 
 // character makes the characters of a range lead to a state.
 func (e *encoder) character(lo, hi, to int32) {
+	if e.plain {
+		e.multibyte(lo, hi, to)
+		return
+	}
 	for ; lo <= min(hi, '\\'); lo++ {
 		if _, short := shortEscapes[lo]; !short && lo >= 0x20 {
 			end := min(hi, 0x7f)
@@ -101,7 +106,7 @@ func (e *encoder) character(lo, hi, to int32) {
 
 // multibyte splits a range until its UTF-8 is one range for each byte.
 func (e *encoder) multibyte(lo, hi, to int32) {
-	for _, last := range []int32{0x7ff, 0xffff} {
+	for _, last := range []int32{0x7f, 0x7ff, 0xffff} {
 		if lo <= last && hi > last {
 			e.multibyte(lo, last, to)
 			lo = last + 1
@@ -136,13 +141,22 @@ func (e *encoder) multibyte(lo, hi, to int32) {
 }
 
 // Encode returns the automaton, over bytes, of the JSON strings whose characters d accepts, with their quotes.
-func Encode(d *DFA) (*DFA, error) {
-	e := &encoder{}
+func Encode(d *DFA) (*DFA, error) { return encode(d, false) }
+
+// EncodePlain returns the automaton, over bytes, of the texts that d accepts.
+func EncodePlain(d *DFA) (*DFA, error) { return encode(d, true) }
+
+func encode(d *DFA, plain bool) (*DFA, error) {
+	e := &encoder{plain: plain}
 	for range d.Edges {
 		e.nfa.State()
 	}
 	before, after := e.nfa.State(), e.nfa.State()
-	e.nfa.Add(before, '"', '"', 0)
+	if plain {
+		e.nfa.Skip(before, 0)
+	} else {
+		e.nfa.Add(before, '"', '"', 0)
+	}
 	for s, edges := range d.Edges {
 		e.from, e.nodes = int32(s), make(map[string]int32)
 		for _, x := range edges {
@@ -152,7 +166,10 @@ func Encode(d *DFA) (*DFA, error) {
 			}
 			e.character(x.Lo, x.Hi, x.To)
 		}
-		if d.Accept[s] {
+		switch {
+		case d.Accept[s] && plain:
+			e.nfa.Skip(int32(s), after)
+		case d.Accept[s]:
 			e.nfa.Add(int32(s), '"', '"', after)
 		}
 		if e.nfa.Size() > 4*MaxStates {
