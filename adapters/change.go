@@ -48,8 +48,8 @@ func (s *Store) Pin(ref Ref, pinned bool, by Origin) (Info, error) {
 	if isLabel(ref.Version) {
 		return Info{}, fmt.Errorf("%w: %s is a checkpoint, which its job keeps and removes", ErrReference, ref)
 	}
-	s.life.RLock()
-	defer s.life.RUnlock()
+	s.lifecycle.RLock()
+	defer s.lifecycle.RUnlock()
 	if s.closed {
 		return Info{}, ErrClosed
 	}
@@ -92,8 +92,8 @@ func (s *Store) Pin(ref Ref, pinned bool, by Origin) (Info, error) {
 // newest of the others; the last version goes with its name. Requests that have selected it still get it. Checkpoints are
 // their job's: the error wraps ErrReference. Other errors are those of Get, and ErrClosed.
 func (s *Store) DeleteVersion(ref Ref, by Origin) error {
-	s.life.RLock()
-	defer s.life.RUnlock()
+	s.lifecycle.RLock()
+	defer s.lifecycle.RUnlock()
 	if s.closed {
 		return ErrClosed
 	}

@@ -77,8 +77,8 @@ func (s *Store) DropCheckpoints(name string) error {
 	if err := CheckName(name); err != nil {
 		return err
 	}
-	s.life.RLock()
-	defer s.life.RUnlock()
+	s.lifecycle.RLock()
+	defer s.lifecycle.RUnlock()
 	if s.closed {
 		return ErrClosed
 	}

@@ -70,8 +70,8 @@ func (s *Store) Export(ctx context.Context, ref Ref, format Format) (_ *Export, 
 	if err := CheckFormat(format); err != nil {
 		return nil, err
 	}
-	s.life.RLock()
-	defer s.life.RUnlock()
+	s.lifecycle.RLock()
+	defer s.lifecycle.RUnlock()
 	if s.closed {
 		return nil, ErrClosed
 	}

@@ -45,17 +45,17 @@ func (s *Store) drop(digest string) {
 	v.holds--
 	gone := v.holds == 0 && v.refs == 0
 	s.mu.Unlock()
-	if !gone || !s.life.TryRLock() {
+	if !gone || !s.lifecycle.TryRLock() {
 		return
 	}
-	defer s.life.RUnlock()
+	defer s.lifecycle.RUnlock()
 	if !s.closed {
 		s.dropped.Store(true)
 		s.sweepIfIdle()
 	}
 }
 
-// sweepIfIdle sweeps after drops, unless a change is under way: done calls it again at the end of that. s.life is held.
+// sweepIfIdle sweeps after drops, unless a change is under way: done calls it again at the end of that. s.lifecycle is held.
 func (s *Store) sweepIfIdle() {
 	for s.dropped.Load() && s.commit.TryLock() {
 		s.dropped.Store(false)

@@ -96,8 +96,8 @@ func (s *Store) build(ctx context.Context, name string, n Note, open func(*opene
 	if slices.Contains(s.o.Reserved, name) {
 		return Info{}, fmt.Errorf("%w: the name %q stands for something else here", ErrName, name)
 	}
-	s.life.RLock()
-	defer s.life.RUnlock()
+	s.lifecycle.RLock()
+	defer s.lifecycle.RUnlock()
 	if s.closed {
 		return Info{}, ErrClosed
 	}
@@ -289,8 +289,8 @@ func (s *Store) replaceJSON(folder string, r *nameRecord) error {
 // Delete removes a name and the versions that no other name refers to, also pinned ones. Requests that have selected one
 // of them still get it. The error is an UnknownError where there is no such name.
 func (s *Store) Delete(name string, by Origin) error {
-	s.life.RLock()
-	defer s.life.RUnlock()
+	s.lifecycle.RLock()
+	defer s.lifecycle.RUnlock()
 	if s.closed {
 		return ErrClosed
 	}

@@ -42,8 +42,8 @@ type Store struct {
 	closing context.Context // ends when Close begins, by end
 	end     context.CancelFunc
 
-	life   sync.RWMutex // held for reading by what changes files, for writing by Close
-	closed bool         // guarded by life
+	lifecycle sync.RWMutex // held for reading by what changes files, for writing by Close
+	closed    bool         // guarded by lifecycle
 
 	commit  sync.Mutex  // held while versions and names change on disk; taken before mu, and given back by done
 	dropped atomic.Bool // the last hold of a version was dropped: a sweep is due
@@ -176,8 +176,8 @@ func (s *Store) refer(r *nameRecord) {
 // process open the folder. It may be called twice.
 func (s *Store) Close() error {
 	s.end()
-	s.life.Lock()
-	defer s.life.Unlock()
+	s.lifecycle.Lock()
+	defer s.lifecycle.Unlock()
 	if s.closed {
 		return nil
 	}

@@ -22,7 +22,7 @@ import (
 //
 //	new [sequences=4] [cells=256] [batch=32] [chunk=16] [parallel=N] [queue=8] [context=N] [notruncate] [grouped]
 //	adapter NAME [absent]          register an adapter, in memory or not; again: its next version
-//	stubborn                       loads come to their end even when they are called off
+//	uncancellable                  loads go on when their context is cancelled
 //	evict NAME                     drop it from memory
 //	answer prompt=.. text=..       what the Device answers to a prompt
 //	submit NAME prompt=(..) [adapter=SPEC] [max=N] [stop=(..)] [temperature=F] [seed=N] [deadline=DUR] [private] [top=N] [score] [only] [pooling=1|2|3]
@@ -58,24 +58,24 @@ func TestScripts(t *testing.T) {
 }
 
 type script struct {
-	model    *runtimetest.Model
-	device   *runtimetest.Device
-	limits   runtime.Limits
-	library  *runtimetest.Library
-	engine   *engine.Engine
-	options  engine.Options
-	now      time.Time
-	loads    map[string]chan error
-	loading  atomic.Int32 // goroutines that load
-	stubborn bool         // loads do not heed their context
-	adapters int          // registered so far: every version is another adapter
-	answers  map[string]string
-	refusals map[string]int // how often a call is to fail yet
-	faults   []error
-	names    []string // by id - 1
-	streams  map[string]*client
-	heard    []string // by the Observer, since stats
-	out      strings.Builder
+	model         *runtimetest.Model
+	device        *runtimetest.Device
+	limits        runtime.Limits
+	library       *runtimetest.Library
+	engine        *engine.Engine
+	options       engine.Options
+	now           time.Time
+	loads         map[string]chan error
+	loading       atomic.Int32 // goroutines that load
+	uncancellable bool         // loads ignore their context
+	adapters      int          // registered so far: every version is another adapter
+	answers       map[string]string
+	refusals      map[string]int // how often a call is to fail yet
+	faults        []error
+	names         []string // by id - 1
+	streams       map[string]*client
+	heard         []string // by the Observer, since stats
+	out           strings.Builder
 }
 
 func newScript(d *datadriven.TestData) *script {
@@ -95,7 +95,7 @@ func newScript(d *datadriven.TestData) *script {
 	s.library.Load = func(ctx context.Context, name string) error {
 		s.loading.Add(1)
 		defer s.loading.Add(-1)
-		if s.stubborn {
+		if s.uncancellable {
 			return <-s.loads[name]
 		}
 		select {
@@ -192,8 +192,8 @@ func (s *script) command(t *testing.T, d *datadriven.TestData) {
 		s.library.Evict(first(d))
 	case "answer":
 		s.answers[prompt(d, "prompt")] = prompt(d, "text")
-	case "stubborn":
-		s.stubborn = true
+	case "uncancellable":
+		s.uncancellable = true
 	case "submit":
 		s.submit(t, d)
 	case "turn":

@@ -56,10 +56,10 @@ func TestMemoryUnderAdapterChurn(t *testing.T) {
 		}
 		resident, held = append(resident, p), held+p.Bytes()
 		for held > budget {
-			victim := rng.IntN(len(resident))
-			held -= resident[victim].Bytes()
-			resident[victim].Close()
-			resident = slices.Delete(resident, victim, victim+1)
+			i := rng.IntN(len(resident))
+			held -= resident[i].Bytes()
+			resident[i].Close()
+			resident = slices.Delete(resident, i, i+1)
 		}
 		if i%25 == 24 {
 			over := residentMemory(t) - before - held

@@ -213,8 +213,8 @@ func TestDoRAEqualsMergedWeights(t *testing.T) {
 func TestDoRAOnQuantizedBases(t *testing.T) {
 	s := tiny
 	s.layers, s.vocab = 2, 512
-	nf4, twin := s.nf4(t)
-	q4, q4twin := withQ4(t, s)
+	nf4, inF32 := s.nf4(t)
+	q4, q4decoded := withQ4(t, s)
 	half := filepath.Join(t.TempDir(), "f16.gguf")
 	if err := Quantize(t.Context(), s.file(t), half, "f16", 1, nil); err != nil {
 		t.Fatal(err)
@@ -223,17 +223,17 @@ func TestDoRAOnQuantizedBases(t *testing.T) {
 	if err := Quantize(t.Context(), s.file(t), q8, "q8_0", 1, nil); err != nil {
 		t.Fatal(err)
 	}
-	q4k, q4ktwin := withKQuants(t, s)
+	q4k, q4kdecoded := withKQuants(t, s)
 	for name, c := range map[string]struct {
 		o    Options
-		twin string
+		inF32 string
 	}{
-		"nf4-float": {Options{Path: nf4, NF4: NF4Float}, twin}, "nf4-int16": {Options{Path: nf4}, twin},
-		"q4_0": {Options{Path: q4}, q4twin}, "f16": {Options{Path: half}, half}, "q8_0": {Options{Path: q8}, q8},
-		"q4_k_m": {Options{Path: q4k}, q4ktwin},
+		"nf4-float": {Options{Path: nf4, NF4: NF4Float}, inF32}, "nf4-int16": {Options{Path: nf4}, inF32},
+		"q4_0": {Options{Path: q4}, q4decoded}, "f16": {Options{Path: half}, half}, "q8_0": {Options{Path: q8}, q8},
+		"q4_k_m": {Options{Path: q4k}, q4kdecoded},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f, m := openQuant(t, c.twin), openModel(t, c.o)
+			f, m := openQuant(t, c.inF32), openModel(t, c.o)
 			adapters, ss := doraAdapters(t, m, f, isLinear), doraStreams(s.vocab)
 			want := mergedLogits(t, f, s.arch, adapters, ss)
 			got := ourLogits(t, m, openDevice(t, m, proofDevice(Fused, 512)), adapters, ss)
@@ -248,10 +248,10 @@ func TestDoRAOnQuantizedBases(t *testing.T) {
 
 // withKQuants returns the path of the model as Q4_K_M, whose layers are Q4_K and Q6_K, and of the same weights in F32, decoded
 // by ggml's own decoders.
-func withKQuants(t testing.TB, s sizes) (coded, twin string) {
+func withKQuants(t testing.TB, s sizes) (coded, inF32 string) {
 	t.Helper()
 	dir := t.TempDir()
-	coded, twin = filepath.Join(dir, "q4_k_m.gguf"), filepath.Join(dir, "twin.gguf")
+	coded, inF32 = filepath.Join(dir, "q4_k_m.gguf"), filepath.Join(dir, "f32.gguf")
 	if err := Quantize(t.Context(), s.file(t), coded, "q4_k_m", 1, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -263,21 +263,21 @@ func withKQuants(t testing.TB, s sizes) (coded, twin string) {
 	if !types["Q4_K"] || !types["Q6_K"] {
 		t.Fatalf("the layers are %v", types)
 	}
-	err := quant.Rewrite(t.Context(), coded, twin, quant.Rewriting{
+	err := quant.Rewrite(t.Context(), coded, inF32, quant.Rewriting{
 		Changes: func(string) bool { return false }, Plain: true, Codec: Codec,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return coded, twin
+	return coded, inF32
 }
 
 // withQ4 returns the path of the model with its layers in Q4_0, which ggml repacks at load, and of the same weights in F32.
-func withQ4(t testing.TB, s sizes) (coded, twin string) {
+func withQ4(t testing.TB, s sizes) (coded, inF32 string) {
 	t.Helper()
 	f := openQuant(t, s.file(t))
 	dir := t.TempDir()
-	coded, twin = filepath.Join(dir, "q4.gguf"), filepath.Join(dir, "twin.gguf")
+	coded, inF32 = filepath.Join(dir, "q4.gguf"), filepath.Join(dir, "f32.gguf")
 	plain := append([]quant.Tensor(nil), f.Tensors...)
 	four := append([]quant.Tensor(nil), f.Tensors...)
 	for i := range four {
@@ -303,8 +303,8 @@ func withQ4(t testing.TB, s sizes) (coded, twin string) {
 		}
 	}
 	write(coded, four, false)
-	write(twin, plain, true)
-	return coded, twin
+	write(inF32, plain, true)
+	return coded, inF32
 }
 
 // q4_0 codes x in blocks of 32 and returns what they decode to: code-8 times a half-precision scale.

@@ -164,17 +164,17 @@ func (s sizes) file(t testing.TB) string {
 
 // nf4 returns the path of the model quantized to NF4 in blocks of 32, its embeddings and head left in F32, and of
 // a file in F32 that holds the weights which the NF4 file decodes to.
-func (s sizes) nf4(t testing.TB) (coded, twin string) {
+func (s sizes) nf4(t testing.TB) (coded, inF32 string) {
 	t.Helper()
 	return s.quantized(t, quant.Options{Type: "nf4", Block: 32})
 }
 
 // quantized is nf4 in whatever way o asks for.
-func (s sizes) quantized(t testing.TB, o quant.Options) (coded, twin string) {
+func (s sizes) quantized(t testing.TB, o quant.Options) (coded, inF32 string) {
 	t.Helper()
 	o.Head = "keep"
 	dir := t.TempDir()
-	coded, twin = filepath.Join(dir, "nf4.gguf"), filepath.Join(dir, "twin.gguf")
+	coded, inF32 = filepath.Join(dir, "nf4.gguf"), filepath.Join(dir, "f32.gguf")
 	if _, err := quant.Quantize(context.Background(), s.file(t), coded, o); err != nil {
 		t.Fatal(err)
 	}
@@ -183,8 +183,8 @@ func (s sizes) quantized(t testing.TB, o quant.Options) (coded, twin string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	rewrite(t, f, twin, s.arch, func(t *quant.Tensor) { t.Type = quant.F32 })
-	return coded, twin
+	rewrite(t, f, inF32, s.arch, func(t *quant.Tensor) { t.Type = quant.F32 })
+	return coded, inF32
 }
 
 // rewrite writes a copy of f whose tensors are as change makes them: F32 or NF4.

@@ -263,8 +263,8 @@ func TestNF4AgainstDecodedWeights(t *testing.T) {
 		{"nf4 mixed with nf4-dq", odd, quant.Options{Type: "nf4-dq"}, "NF4"},
 	} {
 		t.Run(form.name, func(t *testing.T) {
-			coded, twin := form.sizes.quantized(t, form.o)
-			plain := openModel(t, Options{Path: twin})
+			coded, inF32 := form.sizes.quantized(t, form.o)
+			plain := openModel(t, Options{Path: inF32})
 			adapters, ss := proofAdapters(t, plain), streams(form.sizes.vocab)
 			want := stockLogits(t, plain, adapters, ss)
 			for _, c := range []struct {

@@ -47,9 +47,9 @@ type cell struct {
 }
 
 type sequence struct {
-	cells  []*cell
-	mix    []runtime.Term
-	spoilt bool // a Decode failed, and its content is undefined
+	cells     []*cell
+	mix       []runtime.Term
+	undefined bool // a Decode failed, and its content is undefined
 }
 
 // NewDevice returns a Device with the given sizes.
@@ -152,7 +152,7 @@ func (d *Device) Copy(dst, src, n int) error {
 		return d.breach("Copy of %d cells of sequence %d, which has %d", n, src, len(d.seqs[src].cells))
 	case !d.limits.CanTruncate && n != len(d.seqs[src].cells):
 		return d.breach("Copy of a part of sequence %d on a Device that cannot cut", src)
-	case d.seqs[src].spoilt:
+	case d.seqs[src].undefined:
 		return d.breach("Copy of sequence %d, whose last Decode failed", src)
 	}
 	if err := d.refuse("Copy", dst); err != nil {
@@ -181,11 +181,11 @@ func (d *Device) Truncate(seq, from int) (int, error) {
 	s := &d.seqs[seq]
 	switch {
 	case from == 0:
-		s.spoilt = false
+		s.undefined = false
 	case from >= len(s.cells):
 		return len(s.cells), nil
 	case !d.limits.CanTruncate:
-		from, s.spoilt = 0, false
+		from, s.undefined = 0, false
 	}
 	for _, c := range s.cells[from:] {
 		if d.refs[c]--; d.refs[c] == 0 {
@@ -210,7 +210,7 @@ func (d *Device) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 		if err := d.Before(rows); err != nil {
 			if !errors.Is(err, runtime.ErrNoRoom) {
 				for _, r := range rows {
-					d.seqs[r.Seq].spoilt = true
+					d.seqs[r.Seq].undefined = true
 				}
 			}
 			return nil, err
@@ -261,7 +261,7 @@ func (d *Device) check(rows []runtime.Row) error {
 		if r.Token < 0 || r.Token >= vocabSize {
 			return d.breach("row %d has token %d of %d", i, r.Token, vocabSize)
 		}
-		if s.spoilt {
+		if s.undefined {
 			return d.breach("row %d is of sequence %d, whose last Decode failed", i, r.Seq)
 		}
 		if r.Scored && (r.Sampler != nil || r.Next < 0 || r.Next >= vocabSize) {
