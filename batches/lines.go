@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
@@ -142,7 +143,7 @@ func (c *checker) check(n int, text []byte) {
 	default:
 		c.seen[l.CustomID] = n
 	}
-	if l.Method != "POST" {
+	if l.Method != http.MethodPost {
 		c.fault(n, "invalid_method", "method", "method is %q, it must be POST.", l.Method)
 	}
 	if l.URL != c.endpoint {

@@ -89,7 +89,7 @@ func (b *booted) holdings() string {
 		list = append(list, "file "+f.Id+" "+b.content(f.Id))
 	}
 	for _, j := range jobs.Data {
-		list = append(list, "job "+j.Id+" "+string(j.Status))
+		list = append(list, "job "+j.Id+" "+j.Status)
 	}
 	slices.Sort(list)
 	return strings.Join(list, "\n")

@@ -229,7 +229,8 @@ func (u *toolUse) read(list []json.RawMessage, param string) error {
 		raw = append(raw, entry...)
 	}
 	if len(list) > 0 {
-		u.raw = append(raw, ']')
+		raw = append(raw, ']')
+		u.raw = raw
 	}
 	return nil
 }

@@ -172,8 +172,8 @@ func TestServeFlags(t *testing.T) {
 	}{
 		{"keys", strings.Join(c.Keys, " "), "a b,c"},
 		{"aliases", strings.Join(c.Aliases, " "), "one two"},
-		{"drain", time.Duration(c.Drain), 2500 * time.Millisecond},
-		{"deadline", time.Duration(c.Deadline), time.Minute},
+		{"drain", c.Drain, 2500 * time.Millisecond},
+		{"deadline", c.Deadline, time.Minute},
 		{"adapter memory", int64(c.AdapterBytes), int64(3 << 29)},
 		{"max upload", int64(c.MaxUpload), int64(10_000_000)},
 		{"listen", c.Listen, "0.0.0.0:9000"},

@@ -225,7 +225,7 @@ func TestDoRAOnQuantizedBases(t *testing.T) {
 	}
 	q4k, q4kdecoded := withKQuants(t, s)
 	for name, c := range map[string]struct {
-		o    Options
+		o     Options
 		inF32 string
 	}{
 		"nf4-float": {Options{Path: nf4, NF4: NF4Float}, inF32}, "nf4-int16": {Options{Path: nf4}, inF32},
