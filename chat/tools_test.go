@@ -44,9 +44,9 @@ var toolFamilies = []toolFamily{
 		`<arg_key>{{ k }}</arg_key>{{ '\n' }}<arg_value>{{ v if v is string else v | tojson }}</arg_value>{{ '\n' }}{% endfor %}</tool_call>{% endfor %}`, "<|user|>"),
 		calls.Format{Marker: "<tool_call>", Begin: "<tool_call>", Middle: "\n", Finish: "</tool_call>", Separator: "\n", Parallel: true,
 			Parameters: &calls.Parameters{Open: "<arg_key>", Middle: "</arg_key>\n<arg_value>", Close: "</arg_value>\n"}}},
-	{"llama-3", "<|eot_id|>", turns(listTools, `{% if m.tool_calls | length != 1 %}{{ raise_exception('one call at a time') }}{% endif %}`+
+	{"llama-3", "<|eot_id|>", turns(listTools+`{# <|python_tag|> #}`, `{% if m.tool_calls | length != 1 %}{{ raise_exception('one call at a time') }}{% endif %}`+
 		`{"name": "{{ m.tool_calls[0].function.name }}", "parameters": {{ m.tool_calls[0].function.arguments | tojson }}}`, "<|eot_id|>"),
-		calls.Format{Begin: `{"name": "`, Middle: `", "parameters": `, Finish: "}"}},
+		calls.Format{Begin: `{"name": "`, Middle: `", "parameters": `, Finish: "}", Tag: "<|python_tag|>"}},
 	{"mistral", "</s>", `{{ bos_token }}{% if tools %}[AVAILABLE_TOOLS] {{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif %}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }}[/INST]` +
 		`{% elif m.role == 'tool' %}[TOOL_RESULTS] {"content": {{ m.content | tojson }}, "call_id": "{{ m.tool_call_id }}"}[/TOOL_RESULTS]{% elif m.tool_calls %}` +
 		`{{ m.content or '' }}[TOOL_CALLS] [{% for c in m.tool_calls %}{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}, "id": "{{ c.id }}"}{{ ', ' if not loop.last }}{% endfor %}]</s>` +
@@ -67,6 +67,16 @@ var toolFamilies = []toolFamily{
 			Begin: "<" + bar + "tool▁call▁begin" + bar + ">", Middle: "<" + bar + "tool▁sep" + bar + ">", Finish: "<" + bar + "tool▁call▁end" + bar + ">", Parallel: true}},
 	{"functionary", "<|eot_id|>", turns(listTools, `{% for c in m.tool_calls %}<function={{ c.function.name }}>{{ c.function.arguments | tojson }}</function>{% endfor %}`, "<|eot_id|>"),
 		calls.Format{Marker: "<function=", Begin: "<function=", Middle: ">", Finish: "</function>", Parallel: true}},
+	{"functionary", "<|eot_id|>", `{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>` + "\n\n" +
+		`{% if m.role == 'assistant' %}{% if m.content %}>>>all` + "\n" + `{{ m.content }}{% endif %}{% for c in m.tool_calls %}>>>{{ c.function.name }}` + "\n" + `{{ c.function.arguments | tojson }}{% endfor %}` +
+		`{% else %}{{ m.content }}{% endif %}<|eot_id|>{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>` + "\n\n" + `>>>{% endif %}`,
+		calls.Format{TextOpen: "all\n", Marker: ">>>", Middle: "\n", Separator: ">>>", Parallel: true}},
+	{"gpt-oss", "<|call|>", `{% if tools %}<|start|>developer<|message|>{{ tools | tojson }}<|end|>{% endif %}{% for m in messages %}{% if m.role == 'assistant' %}` +
+		`{% if m.content %}<|start|>assistant<|channel|>commentary<|message|>{{ m.content }}<|end|>{% endif %}{% for c in m.tool_calls %}<|start|>assistant to=functions.{{ c.function.name }}` +
+		`<|channel|>commentary json<|message|>{{ c.function.arguments | tojson }}<|call|>{% endfor %}{% else %}<|start|>{{ m.role }}<|message|>{{ m.content }}<|end|>{% endif %}{% endfor %}` +
+		`{% if add_generation_prompt %}<|start|>assistant{% endif %}`,
+		calls.Format{Think: calls.Pair{Open: "<|channel|>analysis<|message|>", Close: "<|end|>"}, Channels: true, Marker: "<|channel|>commentary to=functions.",
+			Begin: "<|channel|>commentary to=functions.", Middle: " <|constrain|>json<|message|>"}},
 	{"json", "<|im_end|>", turns(listTools, `[{% for c in m.tool_calls %}{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}{{ ', ' if not loop.last }}{% endfor %}]`, "<|im_end|>"),
 		calls.Format{Section: calls.Pair{Open: "[", Close: "]"}, Begin: `{"name": "`, Middle: `", "arguments": `, Finish: "}", Separator: ", ", Parallel: true}},
 }

@@ -86,7 +86,7 @@ func (s *Server) conversationReply(q *chatRequest, template *chat.Template) (*re
 			return nil, err
 		}
 	}
-	if hasTools || thinks {
+	if hasTools || thinks || format.Always() {
 		f := *format
 		if !thinks {
 			f.Think = calls.Pair{}

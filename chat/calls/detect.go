@@ -40,6 +40,9 @@ type Probes struct {
 	Source  string // of the template, which tells of reasoning that is not written again
 }
 
+// pythonTag is what Llama's models may write before a call.
+const pythonTag = "<|python_tag|>"
+
 // errNoCalls is why a template has no format of calls.
 var errNoCalls = errors.New("the template does not write calls of tools in a way that could be read back")
 
@@ -47,6 +50,9 @@ var errNoCalls = errors.New("the template does not write calls of tools in a way
 // the format has no calls; its reasoning is detected all the same.
 func Detect(p Probes, ends []string) (Format, error) {
 	f := Format{Think: thinking(p)}
+	if channels(p) {
+		return harmony(), nil
+	}
 	one, ok := answerOf(p.One, p.Prompt, ends)
 	if !ok || !strings.Contains(one, ProbeTool) {
 		return f, errNoCalls
@@ -55,11 +61,22 @@ func Detect(p Probes, ends []string) (Format, error) {
 		one = strings.TrimLeft(one[i+len(strings.TrimSpace(f.Think.Close)):], whiteSpace) // an empty block of reasoning
 	}
 	two, _ := answerOf(p.Two, p.Prompt, ends)
+	if said, _ := answerOf(p.Said, p.Prompt, ends); strings.HasPrefix(one, ProbeTool) {
+		if open, _, found := strings.Cut(said, ProbeSaid); found && nameLength(open) > 0 {
+			f.TextOpen = open
+		}
+	}
 	if !f.detectJSON(one, two) && !f.detectParameters(one, two) || !f.usable() {
 		return Format{Think: f.Think}, errNoCalls
 	}
 	f.Calls = true
 	f.mark()
+	if f.TextOpen != "" {
+		f.Marker = f.Separator
+	}
+	if strings.Contains(p.Source, pythonTag) && f.Marker == "" {
+		f.Tag = pythonTag
+	}
 	f.Family = familyOf(&f)
 	return f, nil
 }
@@ -242,7 +259,7 @@ func (f *Format) detectParameters(one, two string) bool {
 
 // usable reports whether answers in the format can be divided again.
 func (f *Format) usable() bool {
-	if nameLength(f.Middle) > 0 || f.Middle == "" || f.opening() == "" || strings.Contains(f.opening(), ProbeID) {
+	if nameLength(f.Middle) > 0 || f.Middle == "" || f.opening() == "" && (f.TextOpen == "" || f.Separator == "") || strings.Contains(f.opening(), ProbeID) {
 		return false
 	}
 	if p := f.Parameters; p != nil {
@@ -269,7 +286,7 @@ var families = []struct {
 	{"granite", func(f *Format) bool { return strings.HasPrefix(f.opening(), "<|tool_call|>") }},
 	{"mistral", func(f *Format) bool { return strings.HasPrefix(f.opening(), "[TOOL_CALLS]") }},
 	{"deepseek", func(f *Format) bool { return strings.Contains(f.opening(), "tool▁call") }},
-	{"functionary", func(f *Format) bool { return strings.HasPrefix(f.Begin, "<function=") }},
+	{"functionary", func(f *Format) bool { return strings.HasPrefix(f.Begin, "<function=") || f.TextOpen == "all\n" }},
 	{"llama-3", func(f *Format) bool { return strings.Contains(f.Middle, `"parameters": `) }},
 	{"json", func(f *Format) bool {
 		return f.Parameters == nil && f.Marker == "" && strings.HasPrefix(strings.TrimLeft(f.opening(), "["), "{")

@@ -28,6 +28,9 @@ type Format struct {
 	Finish     string
 	Separator  string
 	Parallel   bool        // an answer may have several calls
+	Tag        string      // what may stand before a call at the beginning of an answer
+	TextOpen   string      // what a text begins with where a call has no Begin: the Marker ends it
+	Channels   bool        // the answer is in messages of channels, see channels.go; Begin is the header of one with a call
 	Parameters *Parameters // nil: the arguments are a JSON object
 }
 
@@ -53,7 +56,11 @@ func (f *Format) opening() string { return f.Section.Open + f.Begin }
 // Texts are all texts of the format, white space and holes included.
 func (f *Format) Texts() []string {
 	texts := []string{f.Think.Open, f.Think.Close}
+	if f.Channels {
+		texts = append(texts, channelTexts...)
+	}
 	if f.Calls {
+		texts = append(texts, f.Tag, f.Marker)
 		texts = append(texts, f.Section.Open, f.Section.Close, f.Begin, f.Middle, f.Finish, f.Separator)
 	}
 	if p := f.Parameters; p != nil {
@@ -61,6 +68,9 @@ func (f *Format) Texts() []string {
 	}
 	return texts
 }
+
+// Always reports whether answers are to be parsed also where there are no tools and no reasoning.
+func (f *Format) Always() bool { return f.Channels || f.TextOpen != "" }
 
 // mark sets what tells calls from text: the tag that they begin with, where there is one.
 func (f *Format) mark() {

@@ -15,6 +15,7 @@ type Parser struct {
 	calls   int    // that have begun
 	open    bool   // the last of them has not ended
 	thought bool   // there was reasoning
+	channel Kind   // of the message, where there are channels
 	braces  braces
 	params  params
 }
@@ -34,7 +35,10 @@ func NewParser(f *Format, tools Tools, thinking bool) *Parser {
 	if !f.Calls {
 		p.tools = nil
 	}
-	if thinking {
+	switch {
+	case f.Channels:
+		p.state = (*Parser).header
+	case thinking:
 		p.state = (*Parser).beginThought
 	}
 	return p
@@ -96,6 +100,18 @@ func (p *Parser) start() bool {
 	if rest == "" && n <= maxSpaces && !p.whole {
 		return false
 	}
+	if tag := p.format.Tag; p.tools != nil && tag != "" && rest != "" {
+		switch size, o := match(rest, tag); {
+		case o == equal:
+			p.take(n + size)
+			return true
+		case o == begins && !p.whole:
+			return false
+		}
+	}
+	if p.format.TextOpen != "" {
+		return p.startOpened()
+	}
 	thinks, calls := differs, differs
 	size := 0
 	if open := strings.TrimSpace(p.format.Think.Open); open != "" && rest != "" {
@@ -118,6 +134,21 @@ func (p *Parser) start() bool {
 		p.take(n)
 	}
 	return p.become((*Parser).say)
+}
+
+// startOpened is start where a text has an opening of its own and a call has none.
+func (p *Parser) startOpened() bool {
+	open := p.format.TextOpen
+	switch {
+	case strings.HasPrefix(p.held, open):
+		p.take(len(open))
+		return p.become((*Parser).say)
+	case strings.HasPrefix(open, p.held) && !p.whole:
+		return false
+	case p.tools == nil:
+		return p.become((*Parser).say)
+	}
+	return p.become((*Parser).name)
 }
 
 // beginThought is after the opening of reasoning.
@@ -176,9 +207,8 @@ func (p *Parser) say() bool {
 // notCall makes text of what looked like a call.
 func (p *Parser) notCall() bool {
 	raw := p.raw
-	if len(raw) == 0 || spaces(raw) == len(raw) { // the marker itself is still held
-		n := max(len(p.format.Marker), 1)
-		raw += p.take(min(n, len(p.held)))
+	if marker := p.format.Marker; spaces(raw) == len(raw) && strings.HasPrefix(p.held, marker) { // it is found no second time
+		raw += p.take(len(marker))
 	}
 	p.raw = ""
 	p.emit(Text, raw)
@@ -196,7 +226,11 @@ func (p *Parser) expect(want string) outcome {
 
 // beginCall is where the first call begins.
 func (p *Parser) beginCall() bool {
-	switch p.expect(strings.TrimLeft(p.format.opening(), whiteSpace)) {
+	opening := strings.TrimLeft(p.format.opening(), whiteSpace)
+	if p.format.TextOpen != "" {
+		opening = p.format.Marker
+	}
+	switch p.expect(opening) {
 	case equal:
 		return p.become((*Parser).name)
 	case differs:
@@ -212,7 +246,7 @@ func (p *Parser) name() bool {
 	switch {
 	case (o == begins || n == len(p.held)) && n <= maxName && !p.whole:
 		return false
-	case o != equal || n == len(p.held) || !p.tools.Has(p.held[:n]):
+	case o != equal || n == len(p.held) || space(p.format.Middle[0]) && !space(p.held[n]) || !p.tools.Has(p.held[:n]):
 		return p.notCall()
 	}
 	tool := p.take(n)
@@ -251,6 +285,9 @@ func (p *Parser) endCall() bool {
 	}
 	p.raw = ""
 	p.done()
+	if p.format.Channels {
+		return p.become((*Parser).message) // up to its end
+	}
 	return p.become((*Parser).afterCall)
 }
 

@@ -16,7 +16,9 @@ var (
 		Finish: ", \"id\": \"\x00\"}", Separator: ", ", Parallel: true}
 	coder = Format{Calls: true, Marker: "<tool_call>", Begin: "<tool_call>\n<function=", Middle: ">\n", Finish: "</function>\n</tool_call>", Separator: "\n",
 		Parallel: true, Parameters: &Parameters{Open: "<parameter=", Middle: ">\n", Close: "\n</parameter>\n"}}
-	llama = Format{Calls: true, Begin: `{"name": "`, Middle: `", "parameters": `, Finish: "}"}
+	llama    = Format{Calls: true, Begin: `{"name": "`, Middle: `", "parameters": `, Finish: "}", Tag: "<|python_tag|>"}
+	oss      = harmony()
+	prefixed = Format{Calls: true, TextOpen: "all\n", Marker: ">>>", Middle: "\n", Separator: ">>>", Parallel: true}
 )
 
 func withThink(f Format, open, end string) Format {
@@ -107,6 +109,16 @@ func TestParser(t *testing.T) {
 			`0 g {"a": true, "b": null, "c": "x y"} | done`},
 		{"cut in a parameter", &coder, false, "<tool_call>\n<function=f>\n<parameter=text>\nabc", `0 f {"text": "abc | done`},
 		{"a call that begins the answer", &llama, false, "\n{\"name\": \"g\", \"parameters\": {}}", "0 g {} | done"},
+		{"a call after a tag", &llama, false, "<|python_tag|>{\"name\": \"g\", \"parameters\": {}}", "0 g {} | done"},
+		{"channels", &oss, false, "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Yes <b>.", "thought Hm. | text Yes <b>."},
+		{"a call in a channel", &oss, false, "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary to=functions.g <|constrain|>json<|message|>{\"a\": \"<|end|>\"}", `thought Hm. | 0 g {"a": "<|end|>"} | done`},
+		{"a call before its channel", &oss, false, " to=functions.g<|channel|>commentary json<|message|>{}<|call|>", "0 g {} | done"},
+		{"text before a call", &oss, false, "<|channel|>commentary<|message|>I look.<|end|><|start|>assistant<|channel|>commentary to=functions.g <|constrain|>json<|message|>{}", "text I look. | 0 g {} | done"},
+		{"text without a channel", &oss, false, `{"a": 1}`, `text {"a": 1}`},
+		{"cut in a header", &oss, false, "<|channel|>analysis<|message|>Hm.<|end|><|start|>assist", "thought Hm."},
+		{"text with an opening", &prefixed, false, "all\nHello > you", "text Hello > you"},
+		{"calls without one", &prefixed, false, "g\n{}>>>f\n{\"n\": 1}", `0 g {} | done | 1 f {"n": 1} | done`},
+		{"text and a call", &prefixed, false, "all\nI look.>>>g\n{}", "text I look. | 0 g {} | done"},
 		{"JSON that is no call", &llama, false, `{"name": "x"}`, `text {"name": "x"}`},
 		{"a call after text is text", &llama, false, `So {"name": "g", "parameters": {}}`, `text So {"name": "g", "parameters": {}}`},
 	} {
@@ -141,10 +153,10 @@ func TestParserHoldsBackNoMore(t *testing.T) {
 // Any text, however it is cut, gives the same parts; text without a marker stays as it is.
 func TestParserOfNoise(t *testing.T) {
 	words := []string{"<tool_call>", "<tool_", "\n", " ", `{"name": "`, "g", "f", `", "arguments": `, "{", "}", `"`, `\`, "</tool_call>", "<think>", "</think>", "é", "[TOOL_CALLS]", " [",
-		`, "id": "abcdefgh1"}`, "]", "<function=", ">", "<parameter=", "text", "</parameter>", "</function>", `", "parameters": `, "1"}
+		`, "id": "abcdefgh1"}`, "]", "<function=", ">", "<parameter=", "text", "</parameter>", "</function>", `", "parameters": `, "1", "<|python_tag|>", "<|channel|>", "analysis", "<|message|>", "<|end|>", "<|start|>", "assistant", "to=functions.g", ">>>", "all\n"}
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 20_000 {
-		f := []*Format{&hermes, &mistral, &coder, &llama}[r.IntN(4)]
+		f := []*Format{&hermes, &mistral, &coder, &llama, &oss, &prefixed}[r.IntN(6)]
 		var pieces []string
 		for range 1 + r.IntN(12) {
 			pieces = append(pieces, words[r.IntN(len(words))])
@@ -155,6 +167,9 @@ func TestParserOfNoise(t *testing.T) {
 			if got := show(parse(f, testTools(), false, cut...)); got != want {
 				t.Fatalf("%q gives\n%s, and in pieces %q\n%s", text, want, cut, got)
 			}
+		}
+		if f.Always() {
+			continue
 		}
 		if plain := show(parse(f, nil, false, "x"+text)); plain != "text x"+text {
 			t.Fatalf("%q gives %s without tools", text, plain)
@@ -168,7 +183,7 @@ func TestParserIsLinear(t *testing.T) {
 		"spaces": " ", "markers": "<tool_call>", "beginnings": "<", "quotes": `"`, "calls": "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>",
 		"parameters": "<tool_call>\n<function=f>\n<parameter=text>\n", "names": "<tool_call>\n{\"name\": \"gggg", "numbers": "<tool_call>\n<function=f>\n<parameter=n>\n1",
 	} {
-		for _, f := range []*Format{&hermes, &coder, &llama} {
+		for _, f := range []*Format{&hermes, &coder, &llama, &oss, &prefixed} {
 			start := time.Now()
 			p := NewParser(f, testTools(), false)
 			for range 100_000 {
