@@ -99,27 +99,38 @@ func Text(triggers ...Trigger) Part { return freeText(triggers, true) }
 // TextBefore is Text in which the answer cannot end: a marker must come.
 func TextBefore(triggers ...Trigger) Part { return freeText(triggers, false) }
 
-// TextNotBeginning is free text that does not begin with a prefix, white space before it left out. The answer may end
-// anywhere in it.
-func TextNotBeginning(prefix string) Part {
-	prefix = strings.TrimLeft(prefix, " \t\r\n")
-	n := len(prefix)
+// TextNotBeginning is free text that begins with none of some prefixes, white space before them left out. The answer may
+// end anywhere in it.
+func TextNotBeginning(prefixes ...string) Part {
+	known := map[string]int32{"": 0}
+	states, whole := []string{""}, map[string]bool{}
+	for _, p := range prefixes {
+		p = strings.TrimLeft(p, " \t\r\n")
+		whole[p] = true
+		for i := range len(p) - 1 {
+			if read := p[:i+1]; known[read] == 0 {
+				known[read] = int32(len(states))
+				states = append(states, read)
+			}
+		}
+	}
+	n := int32(len(states)) // anything from here on
 	d := &automaton.DFA{Edges: make([][]automaton.Edge, n+1), Accept: make([]bool, n+1)}
-	for s := range n {
+	for s, text := range states {
 		for b := range int32(256) {
-			to := int32(n) // anything from here on
+			to, read := n, text+string([]byte{byte(b)})
 			switch {
+			case whole[read]:
+				continue
+			case known[read] != 0:
+				to = known[read]
 			case s == 0 && strings.IndexByte(" \t\r\n", byte(b)) >= 0:
 				to = 0
-			case b == int32(prefix[s]) && s+1 == n:
-				continue
-			case b == int32(prefix[s]):
-				to = int32(s + 1)
 			}
 			d.Edges[s] = append(d.Edges[s], automaton.Edge{Lo: b, Hi: b, To: to})
 		}
 	}
-	d.Edges[n] = []automaton.Edge{{Lo: 0, Hi: 255, To: int32(n)}}
+	d.Edges[n] = []automaton.Edge{{Lo: 0, Hi: 255, To: n}}
 	return Part{&element{kind: kindLexical, lexer: automaton.NewLexer(d), control: true, mayEnd: true}}
 }
 

@@ -72,17 +72,16 @@ func (s *Server) conversationReply(q *chatRequest, template *chat.Template) (*re
 	}
 	r := &reply{generation: q.generation, prompts: []prompt{{tokens: tokens}}, tooled: hasTools, legacyCalls: q.tools.legacy}
 	format := template.Format(hasTools)
-	thinks := format.Think.Open != "" && s.reasoning
+	thinks := format.Think.Open != "" && s.reasoning && q.sampling.Grammar == "" // a client's grammar says all of the answer
 	thinking := thinks && strings.HasSuffix(strings.TrimRight(text, " \t\r\n"), strings.TrimSpace(format.Think.Open))
 	var set calls.Tools
+	c := calls.Constraint{Required: q.tools.required, Parallel: !q.tools.single, Thinking: thinking, Schema: q.schema, Param: q.schemaParam}
 	if hasTools {
-		list := q.tools.callable()
-		set = calls.NewSet(list)
-		err = q.constrain(r, format, calls.Constraint{
-			Tools: list, Required: q.tools.required, Parallel: !q.tools.single, Thinking: thinking, Thinks: thinks,
-			Schema: q.schema, Param: q.schemaParam,
-		})
-		if err != nil {
+		c.Tools, c.Thinks = q.tools.callable(), thinks
+		set = calls.NewSet(c.Tools)
+	}
+	if hasTools || q.schema != nil && (thinking || format.Always()) {
+		if err := q.constrain(r, format, c); err != nil {
 			return nil, err
 		}
 	}

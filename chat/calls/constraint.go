@@ -12,7 +12,7 @@ import (
 
 // Constraint says what an answer may be.
 type Constraint struct {
-	Tools    []Tool          // those that may be called, at least one
+	Tools    []Tool          // those that may be called; where there are none, Schema is given
 	Required bool            // the answer is calls and nothing else
 	Parallel bool            // it may have several, where the format can
 	Thinking bool            // the prompt ends within a block of reasoning
@@ -42,19 +42,40 @@ func (f *Format) Part(c Constraint) (grammar.Part, error) {
 	}
 	calls := grammar.Sequence(tool, further, literal(f.Section.Close)) // after what the first begins with
 	opening := strings.TrimLeft(f.opening(), whiteSpace)
-	whole := grammar.Sequence(literal(opening), calls)
-	if c.Required {
-		return f.thoughtful(whole, c), nil
-	}
+	whole := grammar.Sequence(grammar.Repeat(literal(f.Tag), 0, 1), literal(opening), calls)
+	text := grammar.Trigger{Marker: f.Marker, Then: grammar.Sequence(literal(strings.TrimPrefix(opening, f.Marker)), calls)}
 	switch {
+	case c.Required:
+		return f.thoughtful(whole, c), nil
 	case c.Schema != nil:
 		answer, err := grammar.Schema(c.Param, c.Schema)
-		return f.thoughtful(grammar.Choice(whole, grammar.Sequence(blanks, answer)), c), err
+		if answer = f.said(answer); len(c.Tools) > 0 {
+			answer = grammar.Choice(whole, answer)
+		}
+		return f.thoughtful(answer, c), err
+	case f.TextOpen != "":
+		return grammar.Choice(whole, grammar.Sequence(literal(f.TextOpen), grammar.Text(text))), nil
 	case f.Marker == "":
-		return f.thoughtful(grammar.Choice(grammar.Sequence(blanks, whole), grammar.TextNotBeginning(f.opening())), c), nil
+		other := []string{opening}
+		if f.Tag != "" {
+			other = append(other, f.Tag)
+		}
+		return f.thoughtful(grammar.Choice(grammar.Sequence(blanks, whole), grammar.TextNotBeginning(other...)), c), nil
+	case f.Channels:
+		return grammar.Text(text), nil // whatever the channels
 	}
-	begun := grammar.Sequence(literal(strings.TrimPrefix(opening, f.Marker)), calls)
-	return f.thoughtful(grammar.Text(grammar.Trigger{Marker: f.Marker, Then: begun}), c), nil
+	return f.thoughtful(grammar.Text(text), c), nil
+}
+
+// said is a text that is the whole answer but for reasoning.
+func (f *Format) said(text grammar.Part) grammar.Part {
+	switch {
+	case f.Channels:
+		return grammar.Sequence(grammar.Literal(channelMark+"final"+channelMessage), text)
+	case f.TextOpen != "":
+		return grammar.Sequence(grammar.Literal(f.TextOpen), text)
+	}
+	return grammar.Sequence(blanks, text)
 }
 
 // blanks are white space that a model may write before its answer.
@@ -66,7 +87,11 @@ func (f *Format) thoughtful(answer grammar.Part, c Constraint) grammar.Part {
 	if end == "" || !c.Thinking && !c.Thinks {
 		return answer
 	}
-	thought := grammar.TextBefore(grammar.Trigger{Marker: end, Then: grammar.Sequence(blanks, answer)})
+	after := grammar.Sequence(blanks, answer)
+	if f.Channels {
+		after = grammar.Sequence(grammar.Literal(channelStart), answer)
+	}
+	thought := grammar.TextBefore(grammar.Trigger{Marker: end, Then: after})
 	if c.Thinking {
 		return thought
 	}

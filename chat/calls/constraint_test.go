@@ -1,0 +1,177 @@
+package calls
+
+import (
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/grammar"
+)
+
+// byteTokens is a vocabulary of bytes and some words, whose last token ends an answer.
+func byteTokens(words ...string) (*grammar.Tokens, []string) {
+	var pieces []string
+	for b := range 256 {
+		pieces = append(pieces, string([]byte{byte(b)}))
+	}
+	pieces = append(append(pieces, words...), "")
+	return grammar.NewTokens(len(pieces), func(t int32) ([]byte, bool) { return []byte(pieces[t]), false },
+		func(t int32) bool { return int(t) == len(pieces)-1 }), pieces
+}
+
+// wander draws an answer at random of what a constraint admits, texts of ASCII mostly; whole says that it came to an end.
+func wander(t *testing.T, c *grammar.Constraint, tokens *grammar.Tokens, pieces []string, r *rand.Rand) (answer string, whole bool) {
+	t.Helper()
+	m := c.NewMatcher(tokens)
+	bits := make([]uint64, tokens.Words())
+	for range 600 {
+		if err := m.Mask(bits); err != nil {
+			t.Fatal(err)
+		}
+		var admitted []int32
+		for i := range pieces {
+			if bits[i/64]>>(i%64)&1 == 1 && (i < 127 && i >= 32 || i >= 256 || i == '\n' || r.IntN(50) == 0) {
+				admitted = append(admitted, int32(i))
+			}
+		}
+		if m.CanEnd() && (len(admitted) == 0 || r.IntN(4) == 0) {
+			return answer, true
+		}
+		if len(admitted) == 0 {
+			continue
+		}
+		token := admitted[r.IntN(len(admitted))]
+		if likely := slices.DeleteFunc(slices.Clone(admitted), func(i int32) bool { return i < 256 && !strings.ContainsRune(`"}]<`, rune(i)) }); len(likely) > 0 && r.IntN(3) > 0 {
+			token = likely[r.IntN(len(likely))]
+		}
+		if int(token) == len(pieces)-1 {
+			return answer, true
+		}
+		if err := m.Accept(token); err != nil {
+			t.Fatalf("%q after %q: %v", pieces[token], answer, err)
+		}
+		answer += pieces[token]
+	}
+	return answer, false
+}
+
+// Every answer that is admitted is read as it is meant: calls of the tools that there are, with arguments that are valid.
+func TestAdmittedAnswersAreRead(t *testing.T) {
+	tools := []Tool{
+		{Name: "get_weather", Param: "t", Parameters: json.RawMessage(`{"type": "object", "properties": {"text": {"type": "string"}, "unit": {"type": "string", "enum": ["C", "F"]}, "n": {"type": "integer"}, "list": {"type": "array", "items": {"$ref": "#/$defs/b"}, "maxItems": 2}}, "required": ["text", "n"], "additionalProperties": false, "$defs": {"b": {"type": "boolean"}}}`)},
+		{Name: "get", Param: "u"},
+	}
+	valid := func(name, arguments string) bool {
+		var o map[string]any
+		if json.Unmarshal([]byte(arguments), &o) != nil {
+			return false
+		}
+		if name == "get" {
+			return len(o) == 0
+		}
+		for key, v := range o {
+			switch v := v.(type) {
+			case string:
+				if key != "text" && (key != "unit" || v != "C" && v != "F") {
+					return false
+				}
+			case float64:
+				if key != "n" || v != float64(int64(v)) {
+					return false
+				}
+			case []any:
+				if key != "list" || len(v) > 2 || slices.ContainsFunc(v, func(e any) bool { _, is := e.(bool); return !is }) {
+					return false
+				}
+			default:
+				return false
+			}
+		}
+		_, text := o["text"].(string)
+		_, n := o["n"].(float64)
+		return name == "get_weather" && text && n
+	}
+	tokens, pieces := byteTokens("<tool_call>", "<tool", "[TOOL_CALLS]", `{"`, `"name": "`, "</think>", "</parameter>", "</function>", "get_weather", "arguments", "\n</",
+		"<|python_tag|>", "<|channel|>", "<|message|>", "<|end|>", "analysis", ">>>", "all\n")
+	r := rand.New(rand.NewPCG(5, 6))
+	set := NewSet(tools)
+	for name, f := range map[string]*Format{"hermes": &hermes, "mistral": &mistral, "coder": &coder, "llama": &llama, "channels": &oss, "prefixed": &prefixed} {
+		for mode, c := range map[string]Constraint{
+			"auto": {Parallel: true}, "required": {Required: true, Parallel: true}, "one": {Required: true},
+			"thinking": {Required: true, Thinking: true}, "thinks": {Thinks: true, Parallel: true},
+			"thinking, then a schema": {Thinking: true, Schema: json.RawMessage(`{"type": "array", "maxItems": 2, "items": {"type": "boolean"}}`), Param: "s"},
+			"schema":                  {Schema: json.RawMessage(`{"type": "array", "maxItems": 2, "items": {"type": "boolean"}}`), Param: "s"},
+		} {
+			if (f.Think.Open == "" || f.Channels) && strings.HasPrefix(mode, "think") {
+				continue
+			}
+			c.Tools = tools
+			part, err := f.Part(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			constraint := grammar.New(part)
+			ended, called := 0, 0
+			for range 150 {
+				answer, whole := wander(t, constraint, tokens, pieces, r)
+				if !whole {
+					continue
+				}
+				ended++
+				count, text := 0, ""
+				list := map[int]*[2]string{}
+				for _, p := range parse(f, set, c.Thinking, answer) {
+					switch p.Kind {
+					case Call:
+						list[p.Index], count = &[2]string{p.Name, ""}, count+1
+					case Arguments:
+						list[p.Index][1] += p.Text
+					case Text:
+						text += p.Text
+					}
+				}
+				for _, call := range list {
+					if !valid(call[0], call[1]) {
+						t.Fatalf("%s, %s: %q calls %s with %s", name, mode, answer, call[0], call[1])
+					}
+				}
+				called += count
+				switch {
+				case c.Required && (count == 0 || strings.TrimSpace(text) != ""), !c.Parallel && count > 1:
+					t.Fatalf("%s, %s: %q has %d calls and says %q", name, mode, answer, count, text)
+				case c.Schema != nil && count == 0 && !json.Valid([]byte(text)):
+					t.Fatalf("%s, %s: %q", name, mode, answer)
+				}
+			}
+			if ended < 20 || c.Required && called < 20 {
+				t.Errorf("%s, %s: %d of 150 answers came to an end, with %d calls", name, mode, ended, called)
+			}
+		}
+	}
+}
+
+// What cannot be enforced is refused where it must be, and is any object elsewhere.
+func TestWhatCannotBeEnforced(t *testing.T) {
+	odd := Tool{Name: "f", Param: "tools[0].parameters", Parameters: json.RawMessage(`{"type": "object", "properties": {"a": {"$dynamicRef": "#x"}}}`)}
+	for _, f := range []*Format{&hermes, &coder} {
+		for _, c := range []struct {
+			tool     Tool
+			required bool
+			param    string
+		}{
+			{odd, false, ""}, {odd, true, "tools[0].parameters.properties.a"},
+			{Tool{Name: "f", Param: "p", Parameters: odd.Parameters, Strict: true}, false, "p.properties.a"},
+			{Tool{Name: "f", Param: "p", Parameters: json.RawMessage(`{"type": "array"}`)}, false, "p.type"},
+			{Tool{Name: "f", Param: "p", Parameters: json.RawMessage(`{"properties": {"a": {"type": "x"}}}`)}, false, "p.properties.a.type"},
+		} {
+			_, err := f.Part(Constraint{Tools: []Tool{c.tool}, Required: c.required})
+			var e *grammar.SchemaError
+			if errors.As(err, &e) != (c.param != "") || c.param != "" && !strings.HasPrefix(e.Param, c.param) {
+				t.Errorf("%s, required %v: %v, want one at %q", c.tool.Parameters, c.required, err, c.param)
+			}
+		}
+	}
+}
