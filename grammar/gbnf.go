@@ -1,8 +1,6 @@
 package grammar
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // This file has the types of a parsed GBNF grammar and the bounds that it is held to. The syntax is that of llama.cpp:
 //

@@ -1,8 +1,6 @@
 package grammar
 
-import (
-	"slices"
-)
+import "slices"
 
 // This file finds contradictions that are plain to see, so that a choice by one property, the usual one, does not become a
 // choice by everything that the alternatives say.
