@@ -56,6 +56,7 @@ var arrows = map[string][]string{
 	"docs/draw":           {},
 
 	"quant/huggingface/hftest": {"quant"},                    // model folders for tests
+	"grammar/grammartest":      {},                           // JSON schemas for tests
 	"runtime/llama/llamatest":  {"runtime"},                  // C++ for tests
 	"runtime/qlora/qloratest":  {"runtime", "runtime/qlora"}, // C++ for tests
 	"internal/testtools":       {},                           // Python and Node with packages, sections of documents: for tests
@@ -71,7 +72,7 @@ var testArrows = map[string][]string{
 	"e2e":            {"bench/hostile", "bench/stress", "internal/diskfaults", "internal/testtools", "bench/randmodel", "openapi", "demo", "quant", "quant/huggingface/hftest", "runtime/llama"},
 	"cmd/lorikeet":   {"internal/testtools"},
 	"openapi":        {"internal/testtools"},
-	"grammar":        {"internal/testtools"},
+	"grammar":        {"grammar/grammartest", "internal/testtools"},
 	"server":         {"runtime/runtimetest", "quant"},
 	"training":       {"runtime/runtimetest"},
 	"adapters":       {"runtime/runtimetest", "demo", "quant", "adapters/peft/pefttest"},

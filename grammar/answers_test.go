@@ -9,6 +9,8 @@ import (
 
 	"github.com/dlclark/regexp2"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/lorikeet-ai/lorikeet/grammar/grammartest"
 )
 
 // validator compiles a schema with another project's validator, which also holds the formats.
@@ -52,7 +54,7 @@ func (e ecmaRegexp) MatchString(text string) bool {
 func TestAnswersAreValid(t *testing.T) {
 	v := newVocabulary(1200)
 	tokens := v.tokens()
-	set := schemaSet()
+	set := grammartest.Schemas()
 	t.Logf("%d schemas", len(set))
 	for name, schema := range set {
 		t.Run(name, func(t *testing.T) {
@@ -92,7 +94,7 @@ func TestMasksAgreeWithReadingByteByByte(t *testing.T) {
 	tokens := v.tokens()
 	r := rand.New(rand.NewPCG(5, 6))
 	checked := 0
-	for name, schema := range schemaSet() {
+	for name, schema := range grammartest.Schemas() {
 		part, err := Schema("p", json.RawMessage(schema))
 		if err != nil {
 			t.Fatal(name, err)
@@ -128,7 +130,7 @@ func TestJoinedReadings(t *testing.T) {
 	v := newVocabulary(500)
 	tokens := v.tokens()
 	r := rand.New(rand.NewPCG(7, 8))
-	for name, schema := range schemaSet() {
+	for name, schema := range grammartest.Schemas() {
 		if strings.HasPrefix(name, "large/") {
 			continue
 		}

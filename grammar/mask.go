@@ -1,6 +1,7 @@
 package grammar
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/lorikeet-ai/lorikeet/grammar/automaton"
@@ -115,30 +116,34 @@ func (m *Matcher) useCached(t *thread, bits []uint64) {
 	for i, w := range mask.within {
 		bits[i] |= w
 	}
-	if t.remembered() {
-		m.refine(t, mask, bits)
-		return
-	}
 	for _, a := range mask.after {
-		if a.label >= 0 {
+		switch {
+		case a.label >= 0:
 			m.walk(a.rest, m.start(t.element.then[a.label], t.below, nil), bits)
-		} else {
+		case t.phase == inFreeKey:
+			m.walk(a.rest, m.endFreeKey(t, nil), bits)
+		default:
 			m.walk(a.rest, m.complete(t, nil), bits)
 		}
 	}
+	if t.remembered() {
+		m.refine(t, mask, bits)
+	}
 }
 
-// refine tries the tokens that end a text which is compared with others, and those that others begin with.
+// refine tries the tokens whose bits depend on what a text is compared with: those in which another one can end too, and
+// those that begin as others do.
 func (m *Matcher) refine(t *thread, mask *lexicalMask, bits []uint64) {
 	for _, a := range mask.after {
-		for _, token := range a.rest.tokens {
+		for _, token := range a.several {
 			m.setTried(token, bits)
 		}
 	}
 	plain := m.tokens.plain
 	for _, text := range t.used[t.low:t.high] {
 		at, end := int32(0), int32(len(plain.nodes))
-		for _, b := range []byte(text[len(m.text)-int(t.from):]) {
+		rest, read := text[len(m.text)-int(t.from):], 0
+		for _, b := range []byte(rest) {
 			for at < end && plain.nodes[at].byte != b {
 				at = plain.nodes[at].end
 			}
@@ -149,6 +154,14 @@ func (m *Matcher) refine(t *thread, mask *lexicalMask, bits []uint64) {
 				m.setTried(token, bits)
 			}
 			at, end = at+1, plain.nodes[at].end
+			read++
+		}
+		if read == len(rest) { // the tokens in which the whole text is
+			for ; at < end; at++ {
+				for _, token := range plain.tokens[plain.nodes[at].from:plain.nodes[at].to] {
+					m.setTried(token, bits)
+				}
+			}
 		}
 	}
 }
@@ -171,9 +184,19 @@ func (t *Tokens) lexicalMask(key maskKey, counted bool, labels []int32) *lexical
 		for i, token := range tokens {
 			texts[i] = t.pieces[token][b.ends[label][i]:]
 		}
-		b.mask.after = append(b.mask.after, &after{label, newRestTree(tokens, texts)})
+		b.mask.after = append(b.mask.after, &after{label, newRestTree(slices.Clone(tokens), texts), several(tokens, texts)})
 	}
 	return &b.mask
+}
+
+// several returns the tokens in which another key or item can end after a text.
+func several(tokens []int32, rests restTexts) (out []int32) {
+	for i, rest := range rests {
+		if bytes.Count(rest, []byte{'"'}) > 1 || bytes.Count(rest, []byte{','}) > 1 {
+			out = append(out, tokens[i])
+		}
+	}
+	return out
 }
 
 type maskBuilder struct {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/lorikeet-ai/lorikeet/grammar/automaton"
 )
@@ -41,10 +42,12 @@ type schemaCompiler struct {
 	root       *node
 	at         *path
 	patterns   map[string]*automaton.DFA
+	outlines   map[*node]*outline
 	shapes     map[string]*shape
 	order      []*shape
 	expansions int
 	states     int
+	started    time.Time
 }
 
 // shape is the values under some terms.
@@ -91,7 +94,8 @@ func compileSchema(param string, schema json.RawMessage) (*element, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &schemaCompiler{root: root, at: at, patterns: make(map[string]*automaton.DFA), shapes: make(map[string]*shape)}
+	c := &schemaCompiler{started: time.Now(), root: root, at: at, patterns: make(map[string]*automaton.DFA),
+		outlines: make(map[*node]*outline), shapes: make(map[string]*shape)}
 	top := c.shape([]term{{root, at, false}}, at)
 	for i := 0; i < len(c.order); i++ {
 		if len(c.order) > maxShapes {
@@ -136,8 +140,14 @@ func expand[S any](c *schemaCompiler, a algebra[S], terms []term) ([]S, error) {
 	return x.all(terms)
 }
 
+// maxCompileTime ends what the other bounds let through: hundreds of automata that each are just small enough.
+const maxCompileTime = 3 * time.Second
+
 // expand finds the alternatives of a shape.
 func (c *schemaCompiler) expand(s *shape) error {
+	if time.Since(c.started) > maxCompileTime {
+		return refuse(Unsupported, s.at, "and what stands before it take more than %v to compile", maxCompileTime)
+	}
 	words, err := expand(c, wordAlgebra(), s.terms)
 	if err != nil {
 		return err

@@ -8,6 +8,9 @@ import "slices"
 // maxLookDepth is how many references and properties deep contradictions are looked for.
 const maxLookDepth = 8
 
+// maxCompared is how many pairs of values are compared.
+const maxCompared = 10_000
+
 // resolved follows references that stand alone; ok is false where there is more to a schema than can be seen.
 func (c *schemaCompiler) resolved(t term, depth int) (term, bool) {
 	for ; depth < maxLookDepth; depth++ {
@@ -29,44 +32,68 @@ func (c *schemaCompiler) resolved(t term, depth int) (term, bool) {
 	return t, false
 }
 
+// outline is what is plain to see of a schema.
+type outline struct {
+	known    bool     // there is no more to it than can be seen
+	types    []string // of its values, integers as numbers; nil where they are not named
+	values   []*node  // the values themselves; nil where they are not named
+	required []string
+	named    *node // properties
+	closed   bool  // it has no others
+}
+
+// outline returns what is plain to see of a schema, found once.
+func (c *schemaCompiler) outline(t term) *outline {
+	if o, ok := c.outlines[t.schema]; ok {
+		return o
+	}
+	o := &outline{}
+	c.outlines[t.schema] = o
+	r, known := c.resolved(t, 0)
+	if !known || r.schema.kind != "object" {
+		return o
+	}
+	o.types, o.values = c.values(r)
+	if r.schema.has("required") && decodeField(r.schema.fields["required"], r.at, &o.required) != nil {
+		o.required = nil
+	}
+	named, _, err := fieldsOf(r, "properties")
+	if err != nil {
+		return &outline{}
+	}
+	o.known, o.named = true, named
+	o.closed = r.schema.has("additionalProperties") && string(r.schema.fields["additionalProperties"].raw) == "false" && !r.schema.has("patternProperties")
+	return o
+}
+
 // disjoint reports whether no value is under both schemas; false where that is not plain to see.
 func (c *schemaCompiler) disjoint(a, b term, depth int) bool {
-	a, okA := c.resolved(a, depth)
-	b, okB := c.resolved(b, depth)
-	if !okA || !okB || a.schema.kind != "object" || b.schema.kind != "object" || depth > maxLookDepth {
+	x, y := c.outline(a), c.outline(b)
+	if !x.known || !y.known || depth > maxLookDepth {
 		return false
 	}
-	typesA, valuesA := c.values(a)
-	typesB, valuesB := c.values(b)
-	if valuesA != nil && valuesB != nil {
-		return !slices.ContainsFunc(valuesA, func(v *node) bool {
-			return slices.ContainsFunc(valuesB, func(w *node) bool { return equal(v, w) })
+	if len(x.values)*len(y.values) > maxCompared {
+		return false
+	}
+	if x.values != nil && y.values != nil {
+		return !slices.ContainsFunc(x.values, func(v *node) bool {
+			return slices.ContainsFunc(y.values, func(w *node) bool { return equal(v, w) })
 		})
 	}
-	if typesA != nil && typesB != nil && !slices.ContainsFunc(typesA, func(t string) bool { return slices.Contains(typesB, t) }) {
+	if x.types != nil && y.types != nil && !slices.ContainsFunc(x.types, func(t string) bool { return slices.Contains(y.types, t) }) {
 		return true
 	}
-	if !slices.Equal(typesA, []string{"object"}) || !slices.Equal(typesB, []string{"object"}) {
+	if len(x.types) != 1 || x.types[0] != "object" || len(y.types) != 1 || y.types[0] != "object" {
 		return false
 	}
-	return c.disjointObjects(a, b, depth) || c.disjointObjects(b, a, depth)
+	return c.disjointObjects(x, y, a.at, depth) || c.disjointObjects(y, x, a.at, depth)
 }
 
 // disjointObjects reports whether a requires a property that b does not have, or not with such a value.
-func (c *schemaCompiler) disjointObjects(a, b term, depth int) bool {
-	var required []string
-	if !a.schema.has("required") || decodeField(a.schema.fields["required"], a.at, &required) != nil {
-		return false
-	}
-	propertiesA, _, errA := fieldsOf(a, "properties")
-	propertiesB, _, errB := fieldsOf(b, "properties")
-	if errA != nil || errB != nil {
-		return false
-	}
-	closed := b.schema.has("additionalProperties") && string(b.schema.fields["additionalProperties"].raw) == "false" && !b.schema.has("patternProperties")
-	for _, name := range required {
-		x, y := propertiesA.fields[name], propertiesB.fields[name]
-		if y == nil && closed || x != nil && y != nil && c.disjoint(term{x, a.at, false}, term{y, b.at, false}, depth+1) {
+func (c *schemaCompiler) disjointObjects(a, b *outline, at *path, depth int) bool {
+	for _, name := range a.required {
+		x, y := a.named.fields[name], b.named.fields[name]
+		if y == nil && b.closed || x != nil && y != nil && c.disjoint(term{x, at, false}, term{y, at, false}, depth+1) {
 			return true
 		}
 	}
@@ -109,7 +136,7 @@ func (c *schemaCompiler) contradict(terms []term) bool {
 			continue
 		}
 		_, values := c.values(r)
-		if values == nil {
+		if values == nil || len(values)*len(terms) > maxCompared {
 			continue
 		}
 		left := slices.DeleteFunc(slices.Clone(values), func(v *node) bool {
@@ -132,6 +159,9 @@ func (c *schemaCompiler) excludes(t term, v *node) bool {
 		return false
 	}
 	types, values := c.values(r)
+	if len(values) > maxCompared/100 {
+		return false
+	}
 	if values != nil {
 		return !slices.ContainsFunc(values, func(w *node) bool { return equal(v, w) })
 	}
@@ -157,7 +187,7 @@ func (c *schemaCompiler) holds(t term, v *node) bool {
 	}
 	types, err := typesOf(t)
 	values, given, err2 := valuesOf(t)
-	if err != nil || err2 != nil || !given && (types == nil || v.kind == "number") {
+	if err != nil || err2 != nil || len(values) > maxCompared/100 || !given && (types == nil || v.kind == "number") {
 		return false
 	}
 	inType := types == nil || slices.Contains(types, v.kind)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lorikeet-ai/lorikeet/grammar/grammartest"
 )
 
 func TestSchemasAreRefusedByPath(t *testing.T) {
@@ -64,26 +66,28 @@ func TestLargeSchemas(t *testing.T) {
 		return strings.Repeat(open, n) + inner + strings.Repeat(end, n)
 	}
 	for name, c := range map[string]struct{ schema, param, reason string }{
-		"required":          {`{"type":"object","required":[` + manyParts(40000, `"a@"`) + `]}`, "", ""},
-		"references":        {`{"$defs":{` + manyParts(2000, `"d@":{"type":"string"}`) + `},"anyOf":[` + manyParts(2000, `{"$ref":"#/$defs/d@"}`) + `]}`, "", ""},
-		"one target":        {`{"$defs":{"d":{"type":"string"}},"anyOf":[` + manyParts(9000, `{"$ref":"#/$defs/d"}`) + `]}`, "", ""},
-		"types":             {nested(20, `{"type":["object","object","object","object"],"properties":{"a":`, "{}", "}}"), "", ""},
-		"others":            {`{"required":[` + manyParts(20000, `"a@"`) + `],"additionalProperties":{"enum":[1,2,3]}}`, "", ""},
-		"values":            {`{"enum":[` + manyParts(60000, `1@`) + `]}`, "p.enum[49998]", "more than 50000 values"},
-		"bytes":             {`{"description":"` + strings.Repeat("a", 2<<20) + `"}`, "p", "at most 1048576 are read"},
-		"deep const":        {`{"const":` + nested(5000, "[", "", "]") + `}`, "p.const" + strings.Repeat("[0]", 400), "nested deeper than 400 values"},
-		"deep":              {nested(3000, `{"items":`, "{}", "}"), "p" + strings.Repeat(".items", 401), "nested deeper than 400 values"},
-		"long names":        {`{"properties":{"` + strings.Repeat("x", 100_000) + `":{"anyOf":[` + manyParts(20000, `{"$dynamicRef":"#"}`) + `]}}}`, "p.properties." + strings.Repeat("x", 79) + "....anyOf[0].$dynamicRef", "is not supported"},
-		"a long type":       {`{"type":"` + strings.Repeat("x", 100_000) + `"}`, "p.type", `is "` + strings.Repeat("x", 80) + `...", which`},
-		"optional":          {`{"properties":{` + manyParts(3000, `"a@":{}`) + `}}`, "", ""},
-		"array":             {`{"prefixItems":[` + manyParts(5000, `{"type":"string","maxLength":2000}`) + `]}`, "", ""},
-		"not JSON":          {`{"type":}`, "p.type", "cannot be read"},
-		"two values":        {`{} {}`, "p", "not one JSON value"},
-		"conditions":        {`{"allOf":[` + manyParts(30, `{"if":{"properties":{"a@":{"const":1}}},"then":{"required":["b@"]}}`) + `],"type":"object"}`, "p.allOf", "ways to put a value together"},
-		"one of many":       {`{"oneOf":[` + manyParts(60, `{"type":"object","properties":{"a@":{"type":"integer"}},"required":["a@"]}`) + `]}`, "", ""},
-		"a long repetition": {`{"pattern":"^((a|b){1,60000}c){1,60000}$"}`, "p.pattern", "needs too large an automaton"},
-		"products":          {`{"allOf":[{"pattern":"^(.{997})*$"},{"pattern":"^(.{991})*$"}],"type":"string"}`, "p", "needs too large an automaton"},
-		"long patterns":     {`{"type":"object","properties":{` + manyParts(200, `"a@":{"pattern":"^x@.{3000}$"}`) + `}}`, "", "states"},
+		"required":                     {`{"type":"object","required":[` + grammartest.ManyParts(40000, `"a@"`) + `]}`, "", ""},
+		"references":                   {`{"$defs":{` + grammartest.ManyParts(2000, `"d@":{"type":"string"}`) + `},"anyOf":[` + grammartest.ManyParts(2000, `{"$ref":"#/$defs/d@"}`) + `]}`, "", ""},
+		"one target":                   {`{"$defs":{"d":{"type":"string"}},"anyOf":[` + grammartest.ManyParts(9000, `{"$ref":"#/$defs/d"}`) + `]}`, "", ""},
+		"types":                        {nested(20, `{"type":["object","object","object","object"],"properties":{"a":`, "{}", "}}"), "", ""},
+		"others":                       {`{"required":[` + grammartest.ManyParts(20000, `"a@"`) + `],"additionalProperties":{"enum":[1,2,3]}}`, "", ""},
+		"values":                       {`{"enum":[` + grammartest.ManyParts(60000, `1@`) + `]}`, "p.enum[49998]", "more than 50000 values"},
+		"bytes":                        {`{"description":"` + strings.Repeat("a", 2<<20) + `"}`, "p", "at most 1048576 are read"},
+		"deep const":                   {`{"const":` + nested(5000, "[", "", "]") + `}`, "p.const" + strings.Repeat("[0]", 400), "nested deeper than 400 values"},
+		"deep":                         {nested(3000, `{"items":`, "{}", "}"), "p" + strings.Repeat(".items", 401), "nested deeper than 400 values"},
+		"long names":                   {`{"properties":{"` + strings.Repeat("x", 100_000) + `":{"anyOf":[` + grammartest.ManyParts(20000, `{"$dynamicRef":"#"}`) + `]}}}`, "p.properties." + strings.Repeat("x", 79) + "....anyOf[0].$dynamicRef", "is not supported"},
+		"a long type":                  {`{"type":"` + strings.Repeat("x", 100_000) + `"}`, "p.type", `is "` + strings.Repeat("x", 80) + `...", which`},
+		"optional":                     {`{"properties":{` + grammartest.ManyParts(3000, `"a@":{}`) + `}}`, "", ""},
+		"array":                        {`{"prefixItems":[` + grammartest.ManyParts(5000, `{"type":"string","maxLength":2000}`) + `]}`, "", ""},
+		"not JSON":                     {`{"type":}`, "p.type", "cannot be read"},
+		"two values":                   {`{} {}`, "p", "not one JSON value"},
+		"conditions":                   {`{"allOf":[` + grammartest.ManyParts(30, `{"if":{"properties":{"a@":{"const":1}}},"then":{"required":["b@"]}}`) + `],"type":"object"}`, "p.allOf", "ways to put a value together"},
+		"one of many":                  {`{"oneOf":[` + grammartest.ManyParts(60, `{"type":"object","properties":{"a@":{"type":"integer"}},"required":["a@"]}`) + `]}`, "", ""},
+		"a long repetition":            {`{"pattern":"^((a|b){1,60000}c){1,60000}$"}`, "p.pattern", "needs too large an automaton"},
+		"products":                     {`{"allOf":[{"pattern":"^(.{997})*$"},{"pattern":"^(.{991})*$"}],"type":"string"}`, "p", "needs too large an automaton"},
+		"two enumerations":             {`{"allOf":[{"enum":[` + grammartest.ManyParts(20000, `1@`) + `]},{"enum":[` + grammartest.ManyParts(20000, `1@1`) + `]}]}`, "", ""},
+		"alternatives of enumerations": {`{"oneOf":[` + grammartest.ManyParts(20, `{"enum":[`+grammartest.ManyParts(1000, `"a#@"`)+`]}`) + `]}`, "", ""},
+		"long patterns":                {`{"type":"object","properties":{` + grammartest.ManyParts(200, `"a@":{"pattern":"^x@.{3000}$"}`) + `}}`, "", "states"},
 	} {
 		start := time.Now()
 		_, err := Schema("p", []byte(c.schema))

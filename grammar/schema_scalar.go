@@ -163,9 +163,10 @@ type stringSet struct {
 	most   int // plus one; 0 for no bound
 }
 
+// contains reports whether a text is under the bounds of a set that is not listed.
 func (s stringSet) contains(text string) bool {
 	n := utf8.RuneCountInString(text)
-	return n >= s.least && (s.most == 0 || n < s.most) && (!s.listed || slices.Contains(s.list, text)) &&
+	return n >= s.least && (s.most == 0 || n < s.most) &&
 		!slices.ContainsFunc(s.dfas, func(d *automaton.DFA) bool { return !d.Accepts(text) })
 }
 
@@ -174,13 +175,8 @@ func meetStrings(a, b stringSet) (stringSet, bool) {
 		a, b = b, a
 	}
 	if a.listed {
-		kept := slices.Collect(func(yield func(string) bool) {
-			for _, text := range a.list {
-				if b.contains(text) && !yield(text) {
-					return
-				}
-			}
-		})
+		listed := setOf(b.list)
+		kept := slices.DeleteFunc(slices.Clone(a.list), func(text string) bool { return b.listed && !listed[text] || !b.contains(text) })
 		return stringSet{listed: true, list: kept}, len(kept) > 0
 	}
 	out := stringSet{dfas: slices.Concat(a.dfas, b.dfas), least: max(a.least, b.least), most: a.most}
@@ -343,6 +339,7 @@ type numberSet struct {
 	dfas      []*automaton.DFA
 }
 
+// contains reports whether a number is under the bounds of a set that is not listed.
 func (s numberSet) contains(v *node) bool {
 	d, ok, _ := automaton.ParseDecimal(string(v.raw))
 	if !ok || s.whole && d.Fraction != "" {
@@ -359,8 +356,7 @@ func (s numberSet) contains(v *node) bool {
 			return false
 		}
 	}
-	return (!s.listed || slices.ContainsFunc(s.list, func(o *node) bool { return equal(o, v) })) &&
-		!slices.ContainsFunc(s.dfas, func(a *automaton.DFA) bool { return !a.Accepts(d.String()) })
+	return !slices.ContainsFunc(s.dfas, func(a *automaton.DFA) bool { return !a.Accepts(d.String()) })
 }
 
 func meetNumbers(a, b numberSet) (numberSet, bool) {
@@ -368,7 +364,15 @@ func meetNumbers(a, b numberSet) (numberSet, bool) {
 		a, b = b, a
 	}
 	if a.listed {
-		a.list = slices.DeleteFunc(slices.Clone(a.list), func(v *node) bool { return !b.contains(v) })
+		listed := make(map[automaton.Decimal]bool, len(b.list))
+		for _, v := range b.list {
+			d, _, _ := automaton.ParseDecimal(string(v.raw))
+			listed[d] = true
+		}
+		a.list = slices.DeleteFunc(slices.Clone(a.list), func(v *node) bool {
+			d, _, _ := automaton.ParseDecimal(string(v.raw))
+			return b.listed && !listed[d] || !b.contains(v)
+		})
 		return a, len(a.list) > 0
 	}
 	out := numberSet{whole: a.whole || b.whole, dfas: slices.Concat(a.dfas, b.dfas), low: a.low, high: a.high}

@@ -112,4 +112,6 @@ type lexicalMask struct {
 type after struct {
 	label int32 // -1 for none
 	rest  *tree // of the bytes that follow
+
+	several []int32 // those in which another text of its kind can end too
 }

@@ -1,13 +1,13 @@
-package grammar
+// Package grammartest has the JSON schemas that tests and measurements of package grammar are made with.
+package grammartest
 
 import (
 	"fmt"
 	"strings"
 )
 
-// schemaSet are schemas of every keyword, alone and together. Answers to each are checked with another project's
-// validator.
-func schemaSet() map[string]string {
+// Schemas returns schemas of every keyword, alone, together, and of the sizes that applications come to, by name.
+func Schemas() map[string]string {
 	set := map[string]string{}
 	for group, list := range map[string][]string{
 		"types": {
@@ -111,8 +111,8 @@ func schemaSet() map[string]string {
 	return set
 }
 
-// manyParts writes n parts, with commas between them, made from a format that has their number where it has @.
-func manyParts(n int, format string) string {
+// ManyParts writes n parts, with commas between them, made from a format that has their number where it has @.
+func ManyParts(n int, format string) string {
 	parts := make([]string, n)
 	for i := range parts {
 		parts[i] = strings.ReplaceAll(format, "@", fmt.Sprint(i))
@@ -128,23 +128,23 @@ func largeSchemas() map[string]string {
 		nested = fmt.Sprintf(`{"type":"object","properties":{"level%d":%s,"note":{"type":"string","maxLength":5}},"required":["level%d"],"additionalProperties":false}`, i, nested, i)
 	}
 	return map[string]string{
-		"enum words":      `{"enum":[` + manyParts(5000, `"word number @ of many"`) + `]}`,
-		"enum numbers":    `{"enum":[` + manyParts(3000, `1@`) + `]}`,
-		"optional":        `{"type":"object","properties":{` + manyParts(400, `"property @":{"type":"integer"}`) + `},"additionalProperties":false,"maxProperties":20}`,
-		"required":        `{"type":"object","properties":{` + manyParts(150, `"p@":{"type":"boolean"}`) + `},"required":[` + manyParts(150, `"p@"`) + `]}`,
-		"half required":   `{"type":"object","properties":{` + manyParts(200, `"q@":{"enum":[@]}`) + `},"required":[` + manyParts(60, `"q@0"`) + `],"additionalProperties":{"type":"null"},"maxProperties":210}`,
-		"tuple":           `{"type":"array","prefixItems":[` + manyParts(100, `{"const":@}`) + `],"minItems":100}`,
-		"choice of types": `{"oneOf":[` + manyParts(120, `{"type":"object","properties":{"type":{"const":"event_@"},"v@":{"type":"integer"}},"required":["type","v@"],"additionalProperties":false}`) + `]}`,
-		"definitions":     `{"type":"object","properties":{` + manyParts(60, `"r@":{"$ref":"#/$defs/d@"}`) + `},"required":["r3"],"maxProperties":6,"$defs":{` + manyParts(60, `"d@":{"type":"object","properties":{"x":{"type":"integer","minimum":@},"y":{"type":"string","maxLength":9}},"required":["x"]}`) + `}}`,
+		"enum words":      `{"enum":[` + ManyParts(5000, `"word number @ of many"`) + `]}`,
+		"enum numbers":    `{"enum":[` + ManyParts(3000, `1@`) + `]}`,
+		"optional":        `{"type":"object","properties":{` + ManyParts(400, `"property @":{"type":"integer"}`) + `},"additionalProperties":false,"maxProperties":20}`,
+		"required":        `{"type":"object","properties":{` + ManyParts(150, `"p@":{"type":"boolean"}`) + `},"required":[` + ManyParts(150, `"p@"`) + `]}`,
+		"half required":   `{"type":"object","properties":{` + ManyParts(200, `"q@":{"enum":[@]}`) + `},"required":[` + ManyParts(60, `"q@0"`) + `],"additionalProperties":{"type":"null"},"maxProperties":210}`,
+		"tuple":           `{"type":"array","prefixItems":[` + ManyParts(100, `{"const":@}`) + `],"minItems":100}`,
+		"choice of types": `{"oneOf":[` + ManyParts(120, `{"type":"object","properties":{"type":{"const":"event_@"},"v@":{"type":"integer"}},"required":["type","v@"],"additionalProperties":false}`) + `]}`,
+		"definitions":     `{"type":"object","properties":{` + ManyParts(60, `"r@":{"$ref":"#/$defs/d@"}`) + `},"required":["r3"],"maxProperties":6,"$defs":{` + ManyParts(60, `"d@":{"type":"object","properties":{"x":{"type":"integer","minimum":@},"y":{"type":"string","maxLength":9}},"required":["x"]}`) + `}}`,
 		"order":           order,
 		"orders":          `{"type":"array","items":` + order + `,"maxItems":2}`,
 		"nested":          nested,
-		"patterns":        `{"type":"object","properties":{` + manyParts(40, `"c@":{"type":"string","pattern":"^K@-[A-Z]{2,5}(-\\d+)?$"}`) + `},"required":["c1","c2"],"maxProperties":5}`,
+		"patterns":        `{"type":"object","properties":{` + ManyParts(40, `"c@":{"type":"string","pattern":"^K@-[A-Z]{2,5}(-\\d+)?$"}`) + `},"required":["c1","c2"],"maxProperties":5}`,
 		"formats":         `{"type":"object","properties":{"a":{"type":"string","format":"date-time"},"b":{"type":"string","format":"uri"},"c":{"type":"string","format":"hostname"},"d":{"type":"string","format":"ipv6"},"e":{"type":"string","format":"duration"},"f":{"type":"string","format":"uuid"}},"required":["a","b","c","d","e","f"]}`,
-		"conditions":      `{"type":"object","properties":{"kind":{"enum":[` + manyParts(12, `"k@"`) + `]},"value":{"type":"integer"}},"required":["kind","value"],"allOf":[` + manyParts(12, `{"if":{"properties":{"kind":{"const":"k@"}},"required":["kind"]},"then":{"properties":{"value":{"minimum":@,"maximum":1@}}}}`) + `]}`,
-		"unique words":    `{"type":"array","uniqueItems":true,"items":{"enum":[` + manyParts(300, `"w@"`) + `]},"minItems":30,"maxItems":40}`,
+		"conditions":      `{"type":"object","properties":{"kind":{"enum":[` + ManyParts(12, `"k@"`) + `]},"value":{"type":"integer"}},"required":["kind","value"],"allOf":[` + ManyParts(12, `{"if":{"properties":{"kind":{"const":"k@"}},"required":["kind"]},"then":{"properties":{"value":{"minimum":@,"maximum":1@}}}}`) + `]}`,
+		"unique words":    `{"type":"array","uniqueItems":true,"items":{"enum":[` + ManyParts(300, `"w@"`) + `]},"minItems":30,"maxItems":40}`,
 		"dictionary":      `{"type":"object","additionalProperties":{"type":"object","additionalProperties":{"type":"array","items":{"type":"integer"},"maxItems":2},"maxProperties":3},"maxProperties":3}`,
 		"long text":       `{"type":"object","properties":{"text":{"type":"string","maxLength":20000},"summary":{"type":"string","minLength":10,"maxLength":500}},"required":["text","summary"]}`,
-		"dependent":       `{"type":"object","properties":{` + manyParts(12, `"p@":{"type":"boolean"}`) + `},"dependentRequired":{"p0":["p1"],"p2":["p3","p4"],"p5":["p6"]},"minProperties":2}`,
+		"dependent":       `{"type":"object","properties":{` + ManyParts(12, `"p@":{"type":"boolean"}`) + `},"dependentRequired":{"p0":["p1"],"p2":["p3","p4"],"p5":["p6"]},"minProperties":2}`,
 	}
 }
