@@ -3,6 +3,7 @@ package batches
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 )
@@ -24,7 +25,7 @@ func (r *run) each(b Batch, f func(line) error) error {
 		}
 		l, err := parseLine(text)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: line %d of its requests: %w", ErrDamaged, lines.n, err) // it was checked before
 		}
 		if r.has(l.CustomID) {
 			continue

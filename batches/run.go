@@ -13,7 +13,7 @@ import (
 var (
 	firstWait   = time.Second      // before a line that could not be answered is asked again; doubled each time
 	longestWait = 30 * time.Second // at most
-	diskWait    = 5 * time.Second  // before a write that failed is tried again
+	diskWait    = time.Second      // before what failed on the disk is tried again
 )
 
 // run takes one batch from where it stands to its end, or until the Queue is closed. It belongs to one goroutine, but for
@@ -57,18 +57,33 @@ func (r *run) run() {
 			}
 			return
 		}
-		if err != nil && !r.closed() && !errors.Is(err, errCancelled) {
+		switch {
+		case err == nil || r.closed() || errors.Is(err, errCancelled):
+		case errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrDamaged):
 			r.fail(err)
+		default: // as a disk that fails for a moment, or too many open files
+			first := true
+			_ = r.persist(r.queue.life, func() error {
+				if first {
+					first = false
+					return err
+				}
+				return nil
+			}) // it returns an error only where the queue is closed
 		}
 	}
 }
 
-// fail ends the batch with an error of the server.
+// fail ends the batch with an error of the server, and keeps the results that there are.
 func (r *run) fail(cause error) {
 	r.queue.o.Warn(fmt.Sprintf("batch %s failed: %v", r.state().ID, cause))
 	_ = r.persist(r.queue.life, func() error {
 		return r.queue.change(r.entry, func(b *Batch) error {
-			b.Status, b.Finished = Failed, now()
+			if b.Status == Finalizing || b.Status == Cancelling { // even these cannot be had
+				b.Status, b.Finished = Failed, now()
+			} else {
+				b.Status, b.Ends, b.Finalized = Finalizing, Failed, now()
+			}
 			b.Faults = append(b.Faults, Fault{Code: "server_error", Message: "The batch failed; the server's log says more."})
 			return nil
 		})
@@ -91,7 +106,7 @@ func (r *run) persist(ctx context.Context, write func() error) error {
 		if isNoSpace(err) {
 			code = "no_space"
 		}
-		r.wait(&Fault{Code: code, Message: "The batch waits, for its results cannot be written to the server's disk: " + reason(code)})
+		r.wait(&Fault{Code: code, Message: "The batch waits, for the server's disk fails: " + reason(code)})
 		if !warned {
 			warned = true
 			r.queue.o.Warn(fmt.Sprintf("batch %s waits: %v", r.state().ID, err))

@@ -4,11 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lorikeet-ai/lorikeet/internal/diskfaults"
 )
 
 // batch is what the tests read of a batch.
@@ -143,5 +147,68 @@ func TestBatchIsKilled(t *testing.T) {
 	}
 	if got["line 9"] != "model_not_found" {
 		t.Errorf("a line at fault is answered %q", got["line 9"])
+	}
+}
+
+// TestBatchOnAFailingDisk has each kind of call fail that a batch makes on the disk. The batch is refused, or it says that it
+// waits, and when the disk has recovered every line has one result.
+func TestBatchOnAFailingDisk(t *testing.T) {
+	b, f := bootOnFailingDisk(t, "--threads", "1", "--adapter-dir", demoAdapters)
+	lines, tried := batchLines(12), 0
+	f.Set(diskfaults.Rule{})
+	file := uploadFor(b.url(), "batch", lines)
+	body := map[string]any{"input_file_id": file, "endpoint": "/v1/completions", "completion_window": "24h"}
+	var want map[string]string
+	for _, r := range []diskfaults.Rule{{Errno: syscall.ENOSPC, Stays: true}, {Errno: syscall.EIO}} {
+		f.Set(diskfaults.Rule{Errno: r.Errno})
+		want = awaitBatch(t, b.url(), createBatch(t, b.url(), lines))
+		calls, _ := f.Calls()
+		for _, r.At = range ofEachKind(calls, r.Errno) {
+			what := fmt.Sprintf("call %d of %d (%s), %v, stays: %v", r.At, len(calls), calls[r.At-1], r.Errno, r.Stays)
+			f.Set(r)
+			status, raw, err := b.post("/v1/batches", body)
+			if err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			if status != http.StatusOK {
+				_, failed := f.Calls()
+				f.Set(diskfaults.Rule{})
+				checkRefusal(t, what, r, failed, status, raw)
+				tried += len(failed)
+				continue
+			}
+			var made batch
+			if err := json.Unmarshal(raw, &made); err != nil {
+				t.Fatal(err)
+			}
+			tried += awaitFault(t, f, b.url(), made.ID, what)
+			got := awaitBatch(t, b.url(), made.ID)
+			if !maps.Equal(got, want) {
+				t.Errorf("%s: results are %v, want %v", what, got, want)
+			}
+		}
+	}
+	t.Logf("%d calls failed", tried)
+}
+
+// awaitFault waits until a batch says that it waits for the disk, or has ended, lets the disk recover, and returns how many
+// calls failed.
+func awaitFault(t *testing.T, f *diskfaults.Faults, url, id, what string) int {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(2 * time.Millisecond) {
+		b := getBatch(t, url, id)
+		waits := string(b.Errors) != "null"
+		if !waits && b.Status != "completed" {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: the batch is %+v", what, b)
+			}
+			continue
+		}
+		_, failed := f.Calls()
+		f.Set(diskfaults.Rule{})
+		if waits && (len(failed) == 0 || !strings.Contains(string(b.Errors), `"no_space"`) && !strings.Contains(string(b.Errors), `"disk_error"`)) {
+			t.Errorf("%s: the batch waits for %s", what, b.Errors)
+		}
+		return len(failed)
 	}
 }
