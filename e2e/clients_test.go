@@ -26,6 +26,8 @@ var clients = []struct {
 	packages []string
 }{
 	{"openai.py", "chat, streams, logprobs, many at once, typed answers with pydantic, tools, models, errors, files, fine-tuning, embeddings, batches", []string{"openai==3.57.0", "pydantic==2.14.4"}},
+	{"openai_batches.py", "embeddings in both encodings and of adapters, batches of several adapters, log-probabilities of prompts", []string{"openai==3.57.0"}},
+	{"lm_eval.py", "local-completions on a task of its own, with the server's tokenizer", []string{"lm_eval[api]==0.4.13"}},
 	{"responses.py", "Responses: whole, streams, kept conversations, typed answers with pydantic, tools, errors", []string{"openai==3.57.0", "pydantic==2.14.4"}},
 	{"anthropic.py", "messages, streams, tools, stop sequences, counting tokens, errors", []string{"anthropic==2.14.0"}},
 	{"ollama.py", "chat, generate, streams, typed answers, tools, embeddings, lists of models, errors", []string{"ollama==0.6.3"}},

@@ -57,6 +57,9 @@ func (s *Server) textReply(who caller, body []byte) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkScores(&g, ps); err != nil {
+		return nil, err
+	}
 	m, err := s.choose(who, &req.GenerationParameters)
 	if err != nil {
 		return nil, err
@@ -66,6 +69,25 @@ func (s *Server) textReply(who caller, body []byte) (*reply, error) {
 		chunks: chunks{object: "text_completion"}, server: s, reply: r, echo: echo, offsets: make([]int, len(ps)*g.n),
 	}
 	return r, nil
+}
+
+// maxScores bounds the log-probabilities of prompts that one answer has, and with them its memory.
+const maxScores = 1 << 20
+
+// checkScores refuses a request for more log-probabilities of its prompts than one answer may have.
+func checkScores(g *generation, ps []prompt) error {
+	if !g.score {
+		return nil
+	}
+	tokens := 0
+	for _, p := range ps {
+		tokens += len(p.tokens)
+	}
+	if n := tokens * g.n * (g.top + 1); n > maxScores {
+		return refuse(codeValue, "logprobs", "with echo would be %d numbers for the %d tokens of the prompts, at most %d are given: send fewer prompts at once",
+			n, tokens, maxScores)
+	}
+	return nil
 }
 
 // textForm writes completions. Chunks have the same format as the whole answer.

@@ -139,6 +139,7 @@ var requestErrors = []struct{ url, body, code, param, message string }{
 	{textURL, completion("a", `"suffix":"b"`), codeUnsupported, "suffix", "not supported"},
 	{textURL, completion("a", `"best_of":3`), codeUnsupported, "best_of", "not n"},
 	{textURL, completion("a", `"echo":true,"logprobs":21`), codeValue, "logprobs", "20"},
+	{textURL, `{"prompt":["` + strings.Repeat("a", 4000) + strings.Repeat(`","`+strings.Repeat("a", 4000), 12) + `"],"echo":true,"logprobs":20}`, codeValue, "logprobs", "1092000 numbers for the 52000 tokens"},
 	{textURL, completion("a", `"max_tokens":-1`), codeValue, "max_tokens", "0"},
 	{textURL, completion("a", `"logprobs":true`), codeType, "logprobs", "must be an integer, not a boolean"},
 
