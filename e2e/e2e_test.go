@@ -38,6 +38,8 @@ func TestExamples(t *testing.T) {
 		{"mixed-load.sh", []string{"null      What is the capital of France?     The capital of France is Paris.", `"pirate"  What is the capital`, `"json"    What is the capital`, `"shout"   What`}},
 		{"train.sh", []string{"job ftjob-", "Step 1/105: training loss", "The job succeeded: trained is version", `"adapter":"trained@`, "Thanks for writing to Copperfin!", `"curve":[{"step":1,`}},
 		{"export.sh", []string{`"origin":"merge"`, `"method":"cat"`, "blend.zip", "blend.gguf", "0.5}]\n  ", "\"blend\"\n  ", "\"blend-gguf\"\n  "}},
+		{"batch.sh", []string{`"status":"completed"`, `"request_counts":{"total":3,"completed":3,"failed":0}`, `"custom_id":"shout"`,
+			`"content":"The capital of France is Paris."`, `"adapter":"pirate@`, `"object":"embedding"`, `"usage":{"prompt_tokens":`}},
 	} {
 		t.Run(test.script, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -65,8 +67,8 @@ func TestExamples(t *testing.T) {
 	})
 	t.Run("all are tested", func(t *testing.T) {
 		scripts, err := filepath.Glob("examples/*.sh")
-		if err != nil || len(scripts) != 7 {
-			t.Errorf("examples holds %q, and 7 are tested: %v", scripts, err)
+		if err != nil || len(scripts) != 8 {
+			t.Errorf("examples holds %q, and 8 are tested: %v", scripts, err)
 		}
 	})
 }
