@@ -7,7 +7,7 @@ type Request struct {
 	Prompt        []Token
 	Adapters      Adapters // nil: the base
 	Tenant        string   // whose request it is: the time is shared fairly between tenants, and then between their adapters
-	Priority      int      // waiting requests of a higher priority are admitted first
+	Priority      int      // requests of a higher priority are admitted, and their prompts read, first
 	MaxConcurrent int      // requests of the tenant that may run at once; further ones wait; 0: no bound
 	Sampling      Sampling
 	MaxTokens     int      // tokens of the answer; 0: as many as the context allows

@@ -33,7 +33,7 @@ type Tenant struct {
 	Name     string   `json:"name"`
 	Roles    []Role   `json:"roles"`
 	Adapters []string `json:"adapters,omitempty"` // patterns of path.Match, over whole names, of others' adapters that it sees
-	Priority int      `json:"priority,omitempty"` // waiting requests of a higher one go first
+	Priority int      `json:"priority,omitempty"` // requests of a higher one go first
 	Quota    Quota    `json:"quota,omitzero"`
 }
 

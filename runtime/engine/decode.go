@@ -31,7 +31,7 @@ func (e *Engine) planBatch() []taskRows {
 	for len(e.running) > 0 {
 		demands := make([]demand, len(e.running))
 		for i, t := range e.running {
-			demands[i] = demand{tenant: t.request.Tenant, flow: t.flow, rows: e.uncachedTokens(t), answering: e.answering(t), outputs: t.needsAllRows(), served: t.served}
+			demands[i] = demand{tenant: t.request.Tenant, flow: t.flow, priority: t.request.Priority, rows: e.uncachedTokens(t), answering: e.answering(t), outputs: t.needsAllRows(), served: t.served}
 		}
 		clock := e.prefillClock
 		var shares []taskRows

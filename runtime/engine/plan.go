@@ -6,6 +6,7 @@ import "cmp"
 type demand struct {
 	tenant    string
 	flow      string
+	priority  int
 	rows      int   // tokens of it that are not in the KV cache
 	answering bool  // its one row makes the next token of an answer
 	outputs   bool  // it asks for something of every row of its prompt
@@ -16,9 +17,11 @@ type demand struct {
 const chunkParts = 4
 
 // plan returns how many rows each of the demands gets in this turn. Answers come first, with one row each. The rest of
-// the batch, up to chunk rows, is divided among prompts in equal parts, round robin over the tenants, within a tenant over
-// its flows, and within a flow over its prompts, so that a short prompt does not wait for a long one and a flow with many prompts does not slow
-// another flow down. Of prompts that ask for something of every row, no more than outputs rows come into one batch. clock counts the parts given out; plan advances it and the demands' place in the round robin.
+// the batch, up to chunk rows, goes to prompts, those of a higher priority first. Prompts of one priority have equal parts,
+// round robin over the tenants, within a tenant over its flows, and within a flow over its prompts, so that a short prompt
+// does not wait for a long one and a flow with many prompts does not slow another flow down. Of prompts that ask for
+// something of every row, no more than outputs rows come into one batch. clock counts the parts given out; plan advances it
+// and the demands' place in the round robin.
 func plan(demands []demand, chunk, batch, outputs int, clock *int64) (rows []int) {
 	rows = make([]int, len(demands))
 	for i, d := range demands {
@@ -36,7 +39,7 @@ func plan(demands []demand, chunk, batch, outputs int, clock *int64) (rows []int
 		}
 	}
 	before := func(a, b demand) bool {
-		return cmp.Or(cmp.Compare(tenants[a.tenant], tenants[b.tenant]),
+		return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(tenants[a.tenant], tenants[b.tenant]),
 			cmp.Compare(flows[flowOf{a.tenant, a.flow}], flows[flowOf{b.tenant, b.flow}]), cmp.Compare(a.served, b.served)) < 0
 	}
 	quantum := max(1, chunk/chunkParts)

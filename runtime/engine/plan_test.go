@@ -33,6 +33,7 @@ func TestPlan(t *testing.T) {
 		{"flows share, not prompts", []demand{{flow: "a", rows: 50}, {flow: "a", rows: 50}, {flow: "b", rows: 50}}, 16, 32, []int{4, 4, 8}},
 		{"the batch bounds it", []demand{{rows: 1, answering: true}, {rows: 50}, {rows: 1, answering: true}}, 16, 8, []int{1, 6, 1}},
 		{"a chunk of one still gets on", []demand{{rows: 50}, {rows: 50}}, 1, 8, []int{1, 0}},
+		{"a higher priority comes first", []demand{{rows: 50, priority: -1}, {rows: 10}, {rows: 50, priority: -1}}, 16, 32, []int{4, 10, 2}},
 		{"rows that ask are bounded", []demand{{rows: 50, outputs: true}, {rows: 50, outputs: true}}, 16, 32, []int{4, 2}},
 		{"and leave their place to others", []demand{{rows: 50, outputs: true}, {rows: 50}}, 16, 32, []int{6, 10}},
 		{"nothing to do", nil, 16, 32, []int{}},
