@@ -121,7 +121,7 @@ func (s *Store) verified(digest string) (m *manifest, dir string, err error) {
 	return m, dir, err
 }
 
-// verify computes the digest of a version's files, once in the life of the process.
+// verify computes the digest of a version's files, once in each process.
 func (s *Store) verify(digest, dir string) error {
 	got, err := digestOf(dir)
 	switch {

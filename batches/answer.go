@@ -108,7 +108,7 @@ func (r *run) expire(b Batch) (late int, err error) {
 	var list []result
 	flush := func() error {
 		late += len(list)
-		err := r.persist(r.queue.life, func() error { return r.write(false, list...) })
+		err := r.persist(r.queue.ctx, func() error { return r.write(false, list...) })
 		list = list[:0]
 		return err
 	}

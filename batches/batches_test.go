@@ -21,8 +21,8 @@ func init() {
 	firstWait, longestWait, diskWait = time.Millisecond, 4*time.Millisecond, time.Millisecond
 }
 
-// shelf keeps files in memory.
-type shelf struct {
+// memoryFiles keeps files in memory.
+type memoryFiles struct {
 	mu    sync.Mutex
 	files map[string]string
 	about map[string]string // name, purpose and owner
@@ -30,11 +30,13 @@ type shelf struct {
 	puts  int
 }
 
-func newShelf() *shelf { return &shelf{files: map[string]string{}, about: map[string]string{}} }
+func newMemoryFiles() *memoryFiles {
+	return &memoryFiles{files: map[string]string{}, about: map[string]string{}}
+}
 
-func (s *shelf) NewFileID() string { return newID("file-") }
+func (s *memoryFiles) NewFileID() string { return newID("file-") }
 
-func (s *shelf) PutAs(_ context.Context, id string, body io.Reader, name, purpose, owner string) error {
+func (s *memoryFiles) PutAs(_ context.Context, id string, body io.Reader, name, purpose, owner string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.puts++
@@ -51,7 +53,7 @@ func (s *shelf) PutAs(_ context.Context, id string, body io.Reader, name, purpos
 }
 
 // results reads a file of results.
-func (s *shelf) results(t *testing.T, id string) (list []result) {
+func (s *memoryFiles) results(t *testing.T, id string) (list []result) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,7 +141,7 @@ func await(t *testing.T, q *Queue, id, what string, is func(Batch) bool) Batch {
 func ended(s Status) func(Batch) bool { return func(b Batch) bool { return b.Status == s } }
 
 func TestBatch(t *testing.T) {
-	files := newShelf()
+	files := newMemoryFiles()
 	var most, now atomic.Int64
 	q := openQueue(t, Options{Dir: filepath.Join(t.TempDir(), "b"), Files: files, Concurrent: 3})
 	q.Start(func(ctx context.Context, r Request) Answer {
@@ -214,7 +216,7 @@ func TestLinesAreChecked(t *testing.T) {
 		{good + "\n" + strings.Repeat("a", 3000) + "\n", "line_too_large", "", 2},
 		{input(numbered(31)...), "too_many_requests", "input_file_id", 31},
 	} {
-		files := newShelf()
+		files := newMemoryFiles()
 		q := openQueue(t, Options{Dir: t.TempDir(), Files: files, MaxLine: 2000, MaxLines: 30})
 		q.Start(func(context.Context, Request) Answer {
 			t.Error("a line was asked")
@@ -232,7 +234,7 @@ func TestLinesAreChecked(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
-	files := newShelf()
+	files := newMemoryFiles()
 	q := openQueue(t, Options{Dir: t.TempDir(), Files: files, Concurrent: 1})
 	q.Start(func(ctx context.Context, r Request) Answer {
 		if bytes.Contains(r.Body, []byte("line 3")) {
@@ -265,7 +267,7 @@ func TestCancel(t *testing.T) {
 }
 
 func TestExpiry(t *testing.T) {
-	files := newShelf()
+	files := newMemoryFiles()
 	q := openQueue(t, Options{Dir: t.TempDir(), Files: files, Concurrent: 2})
 	q.Start(func(ctx context.Context, r Request) Answer {
 		if !bytes.Contains(r.Body, []byte("line 1\"")) {
@@ -285,7 +287,7 @@ func TestExpiry(t *testing.T) {
 
 // Batches of several owners take turns, the oldest first, and no more are under way than may be.
 func TestOwnersTakeTurns(t *testing.T) {
-	q := openQueue(t, Options{Dir: t.TempDir(), Files: newShelf(), Concurrent: 8})
+	q := openQueue(t, Options{Dir: t.TempDir(), Files: newMemoryFiles(), Concurrent: 8})
 	var ids []string
 	for i := range 6 {
 		ids = append(ids, create(t, q, Spec{Owner: "busy", Metadata: map[string]string{"n": fmt.Sprint(i)}}, input("a")).ID)
@@ -311,7 +313,7 @@ func TestOwnersTakeTurns(t *testing.T) {
 }
 
 func TestBoundsAndLists(t *testing.T) {
-	q := openQueue(t, Options{Dir: t.TempDir(), Files: newShelf(), MaxBatches: 3, MaxBytes: 200})
+	q := openQueue(t, Options{Dir: t.TempDir(), Files: newMemoryFiles(), MaxBatches: 3, MaxBytes: 200})
 	if _, err := q.Create(Spec{}, strings.NewReader(strings.Repeat("a", 201))); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("a large file: %v", err)
 	}

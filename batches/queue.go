@@ -63,7 +63,7 @@ type Queue struct {
 	folder folder
 	lock   *os.File
 	slots  chan struct{} // holds one for each line that is being asked
-	life   context.Context
+	ctx    context.Context
 	stop   context.CancelCauseFunc
 	runs   sync.WaitGroup
 
@@ -97,7 +97,7 @@ func Open(o Options) (*Queue, error) {
 		o.Warn = func(string) {}
 	}
 	q := &Queue{o: o, folder: folder(o.Dir), slots: make(chan struct{}, o.Concurrent), entries: map[string]*entry{}}
-	q.life, q.stop = context.WithCancelCause(context.Background())
+	q.ctx, q.stop = context.WithCancelCause(context.Background())
 	var err error
 	if q.lock, err = q.folder.open(); err != nil {
 		return nil, fmt.Errorf("batches: %w", err)
@@ -319,7 +319,7 @@ func (q *Queue) startNext() {
 
 // start runs a batch in a goroutine. The lock is held.
 func (q *Queue) start(e *entry) {
-	ctx, stop := context.WithCancelCause(q.life)
+	ctx, stop := context.WithCancelCause(q.ctx)
 	e.running, e.stop = true, stop
 	q.running++
 	q.runs.Go(func() {

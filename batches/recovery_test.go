@@ -19,7 +19,7 @@ import (
 // A server that stops, or is killed, in the middle: the lines that have results are not asked again, the others are, and
 // every line has one result, also where the crash cut the last one short.
 func TestResumed(t *testing.T) {
-	dir, files := t.TempDir(), newShelf()
+	dir, files := t.TempDir(), newMemoryFiles()
 	names := append(numbered(40), "bad 1")
 	asked := map[string]int{}
 	var mu sync.Mutex
@@ -98,7 +98,7 @@ func tear(t *testing.T, path string) {
 
 // A crash between the steps of the end: the files are stored once.
 func TestFinalizingResumed(t *testing.T) {
-	dir, files := t.TempDir(), newShelf()
+	dir, files := t.TempDir(), newMemoryFiles()
 	q := openQueue(t, Options{Dir: dir, Files: files})
 	b := create(t, q, Spec{}, input("one", "two"))
 	q.Close()
@@ -126,7 +126,7 @@ func TestFinalizingResumed(t *testing.T) {
 // A line that cannot be answered now is asked again. A disk that is full is waited for, and the batch says so.
 func TestWaiting(t *testing.T) {
 	full := disk.NoSpace(fmt.Errorf("put: %w", disk.ErrNoSpace))
-	files := newShelf()
+	files := newMemoryFiles()
 	for range 300 {
 		files.fail = append(files.fail, full)
 	}
@@ -181,7 +181,7 @@ func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 // What is damaged in the folder is said, and does not keep the others from being opened. Another process is kept out.
 func TestDamage(t *testing.T) {
 	dir := t.TempDir()
-	q := openQueue(t, Options{Dir: dir, Files: newShelf()})
+	q := openQueue(t, Options{Dir: dir, Files: newMemoryFiles()})
 	good, bad := create(t, q, Spec{}, input("a")), create(t, q, Spec{}, input("a"))
 	if _, err := Open(Options{Dir: dir}); !errors.Is(err, disk.ErrLocked) {
 		t.Errorf("a second queue: %v", err)
@@ -191,13 +191,13 @@ func TestDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	var warnings []string
-	again := openQueue(t, Options{Dir: dir, Files: newShelf(), Warn: func(s string) { warnings = append(warnings, s) }})
+	again := openQueue(t, Options{Dir: dir, Files: newMemoryFiles(), Warn: func(s string) { warnings = append(warnings, s) }})
 	if _, err := again.Get(bad.ID); !errors.Is(err, ErrUnknown) || len(warnings) != 1 || !strings.Contains(warnings[0], bad.ID) {
 		t.Errorf("a damaged batch: %v, %v", err, warnings)
 	}
 	again.Start(echo)
 	await(t, again, good.ID, "ends", ended(Completed))
-	lost := openQueue(t, Options{Dir: t.TempDir(), Files: newShelf()})
+	lost := openQueue(t, Options{Dir: t.TempDir(), Files: newMemoryFiles()})
 	b := create(t, lost, Spec{}, input("a"))
 	if err := os.Remove(lost.folder.path(b.ID, inputFile)); err != nil {
 		t.Fatal(err)

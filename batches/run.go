@@ -37,7 +37,7 @@ func (r *run) state() Batch {
 }
 
 // closed reports whether the Queue was closed.
-func (r *run) closed() bool { return r.queue.life.Err() != nil }
+func (r *run) closed() bool { return r.queue.ctx.Err() != nil }
 
 // run goes from status to status.
 func (r *run) run() {
@@ -77,7 +77,7 @@ func (r *run) run() {
 // fail ends the batch with an error of the server, and keeps the results that there are.
 func (r *run) fail(cause error) {
 	r.queue.o.Warn(fmt.Sprintf("batch %s failed: %v", r.state().ID, cause))
-	_ = r.persist(r.queue.life, func() error {
+	_ = r.persist(r.queue.ctx, func() error {
 		return r.queue.change(r.entry, func(b *Batch) error {
 			if b.Status == Finalizing || b.Status == Cancelling { // even these cannot be had
 				b.Status, b.Finished = Failed, now()
@@ -146,7 +146,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // move changes the batch, where it still has the status that it was in: it may have been cancelled meanwhile.
 func (r *run) move(from Status, f func(*Batch)) error {
-	return r.persist(r.queue.life, func() error {
+	return r.persist(r.queue.ctx, func() error {
 		return r.queue.change(r.entry, func(b *Batch) error {
 			if b.Status == from {
 				f(b)
@@ -248,7 +248,7 @@ func (r *run) finalize(b Batch) error {
 		if f.id == "" {
 			continue
 		}
-		if err := r.persist(r.queue.life, func() error { return r.put(b, f.id, f.name) }); err != nil {
+		if err := r.persist(r.queue.ctx, func() error { return r.put(b, f.id, f.name) }); err != nil {
 			return err
 		}
 	}
@@ -265,5 +265,5 @@ func (r *run) put(b Batch, id, name string) error {
 		return err
 	}
 	defer f.Close()
-	return r.queue.o.Files.PutAs(r.queue.life, id, f, b.ID+"_"+name, "batch_output", b.Owner)
+	return r.queue.o.Files.PutAs(r.queue.ctx, id, f, b.ID+"_"+name, "batch_output", b.Owner)
 }

@@ -14,8 +14,8 @@ import (
 
 const responsesURL = "/v1/responses"
 
-// keeping gives the server a store of responses.
-func keeping(t *testing.T) func(*setup) {
+// keepingResponses gives the server a store of responses.
+func keepingResponses(t *testing.T) func(*setup) {
 	return func(p *setup) {
 		store, err := responses.Open(responses.Options{Dir: t.TempDir()})
 		if err != nil {
@@ -44,7 +44,7 @@ func saidBy(r *openapi.Response) (text string) {
 }
 
 func TestResponses(t *testing.T) {
-	h := open(t, saying("hello you"), keeping(t))
+	h := open(t, saying("hello you"), keepingResponses(t))
 	pirate := h.add("pirate", 1)
 	var first, second, got openapi.Response
 	h.post(responsesURL, responseBody("hi", `"instructions":"be brief"`, `"metadata":{"a":"b"}`), &first)
@@ -95,7 +95,7 @@ func TestResponsesWithoutStore(t *testing.T) {
 }
 
 func TestInputItems(t *testing.T) {
-	h := open(t, saying("x"), keeping(t))
+	h := open(t, saying("x"), keepingResponses(t))
 	var got openapi.Response
 	h.post(responsesURL, `{"input":[{"role":"user","content":"a"},{"type":"message","role":"user","content":[{"type":"input_text","text":"b"}]},{"id":"mine","role":"user","content":"c"}]}`, &got)
 	read := func(query string) (texts, ids []string, more bool) {
@@ -138,7 +138,7 @@ func TestInputItems(t *testing.T) {
 }
 
 func TestResponseStream(t *testing.T) {
-	h := open(t, saying("hello you"), slowly(time.Millisecond), keeping(t))
+	h := open(t, saying("hello you"), slowly(time.Millisecond), keepingResponses(t))
 	r := h.do("POST", responsesURL, responseBody("hi", `"stream":true`))
 	var types []string
 	var last openapi.ResponseEvent
@@ -268,7 +268,7 @@ func TestResponseHistory(t *testing.T) {
 }
 
 func TestResponseErrors(t *testing.T) {
-	h := open(t, keeping(t))
+	h := open(t, keepingResponses(t))
 	for _, c := range []struct {
 		body, code, param, message string
 		status                     int
@@ -309,7 +309,7 @@ func TestResponseErrors(t *testing.T) {
 
 // Another tenant's response is none.
 func TestResponsesOfOthers(t *testing.T) {
-	s := openTenantServer(t, tenants.Quota{}, keeping(t))
+	s := openTenantServer(t, tenants.Quota{}, keepingResponses(t))
 	var mine openapi.Response
 	s.ok(s.json("shop", "POST", responsesURL, responseBody("hi")), &mine)
 	path, reference := responsesURL+"/"+mine.Id, fmt.Sprintf(`{"input":[{"type":"item_reference","id":%q}]}`, mine.Output[0].Id)

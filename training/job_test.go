@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestTransitions holds every pair of state and signal against a drawing of the job's life.
+// TestTransitions compares every pair of state and signal with a table of a job's transitions.
 func TestTransitions(t *testing.T) {
 	signals := []signal{validated, started, interrupted, finished, failed, cancelled, resumed, restarted}
 	for s, want := range map[Status]string{
