@@ -63,7 +63,7 @@ func (r *run) run() {
 			r.fail(err)
 		default: // as a disk that fails for a moment, or too many open files
 			first := true
-			_ = r.persist(r.queue.life, func() error {
+			_ = r.persist(r.queue.ctx, func() error {
 				if first {
 					first = false
 					return err
