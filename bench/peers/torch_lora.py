@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""LoRA training in PyTorch on the CPU: the peer of bench/train.
+"""LoRA training in PyTorch on the CPU: what bench/train is compared with.
 
 One dense llama-shaped model of random weights, LoRA on its seven linear layers, cross-entropy on every
 token, AdamW, clipping. Written the way a careful user would: bfloat16 weights, no copies, attention through

@@ -32,8 +32,8 @@ func (s *state) ended() bool {
 	return s.Status == "succeeded" || s.Status == "failed" || s.Status == "cancelled"
 }
 
-// work creates the jobs and does things to them until all have ended.
-func (r *run) work(ctx context.Context) ([]*job, error) {
+// runJobs creates the jobs, and cancels and resumes them, until all have ended.
+func (r *run) runJobs(ctx context.Context) ([]*job, error) {
 	var jobs []*job
 	for {
 		if len(jobs) < r.o.Jobs && r.rng.IntN(3) > 0 {
@@ -45,17 +45,17 @@ func (r *run) work(ctx context.Context) ([]*job, error) {
 				jobs = append(jobs, j)
 			}
 		}
-		open := 0
+		unfinished := 0
 		for _, j := range jobs {
-			alive, err := r.disturb(ctx, j)
+			goesOn, err := r.cancelOrResume(ctx, j)
 			if err != nil {
 				return nil, err
 			}
-			if alive {
-				open++
+			if goesOn {
+				unfinished++
 			}
 		}
-		if open == 0 && len(jobs) == r.o.Jobs {
+		if unfinished == 0 && len(jobs) == r.o.Jobs {
 			return jobs, nil
 		}
 		select {
@@ -78,7 +78,7 @@ func (r *run) create(ctx context.Context, n int) (*job, error) {
 		body["learning_rate"], body["lora_alpha"], body["max_grad_norm"] = 1, 1e30, 0
 		j.resumes = r.rng.IntN(3)
 	} else {
-		r.fate(j, steps)
+		r.planCancels(j, steps)
 	}
 	var s state
 	status, err := r.call(ctx, http.MethodPost, "/adapters/train", body, &s)
@@ -96,9 +96,9 @@ func (r *run) create(ctx context.Context, n int) (*job, error) {
 	return j, nil
 }
 
-// fate draws when a job of so many steps is cancelled, if it is, and whether it stays so: half of the jobs run through
+// planCancels draws when a job of so many steps is cancelled, if it is, and whether it stays so: half of the jobs run through
 // from the first, and of the others most are resumed and end well.
-func (r *run) fate(j *job, steps int) {
+func (r *run) planCancels(j *job, steps int) {
 	for range max(0, r.rng.IntN(4)-1) {
 		j.cancels = append(j.cancels, r.rng.IntN(steps)/2*r.rng.IntN(3))
 	}
@@ -116,8 +116,8 @@ func examples() []any {
 	return list
 }
 
-// disturb cancels or resumes a job where that is due, or leaves it alone. It reports whether the job is still to end.
-func (r *run) disturb(ctx context.Context, j *job) (alive bool, err error) {
+// cancelOrResume cancels or resumes a job where that is due, or leaves it alone. It reports whether the job is still to end.
+func (r *run) cancelOrResume(ctx context.Context, j *job) (goesOn bool, err error) {
 	var s state
 	if _, err := r.call(ctx, http.MethodGet, "/adapters/train/"+j.id, nil, &s); err != nil {
 		return false, err
@@ -146,8 +146,8 @@ func (r *run) disturb(ctx context.Context, j *job) (alive bool, err error) {
 	return !s.ended(), nil
 }
 
-// account holds what the server says of its jobs against what is known of them.
-func (r *run) account(jobs []*job) {
+// checkJobs compares what the server says of its jobs with what is known of them.
+func (r *run) checkJobs(jobs []*job) {
 	ctx := context.Background()
 	listed, err := r.list(ctx)
 	if err != nil {
@@ -162,15 +162,15 @@ func (r *run) account(jobs []*job) {
 			r.fault("the job %s: %v", j.id, err)
 			continue
 		}
-		r.judge(ctx, j, &s)
+		r.checkEnd(ctx, j, &s)
 	}
 	if len(listed) != len(jobs) {
 		r.fault("%d jobs are listed, and %d were accepted", len(listed), len(jobs))
 	}
 }
 
-// judge says whether a job ended as it had to.
-func (r *run) judge(ctx context.Context, j *job, s *state) {
+// checkEnd says whether a job ended as it had to.
+func (r *run) checkEnd(ctx context.Context, j *job, s *state) {
 	switch s.Status {
 	case "succeeded":
 		r.report.Succeeded++

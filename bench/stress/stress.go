@@ -52,7 +52,7 @@ type run struct {
 	memory []int64
 }
 
-// Run strains the server until all jobs have ended. The questions' right answers are what the server says before.
+// Run loads the server until all jobs have ended. The questions' right answers are what the server says before.
 func Run(ctx context.Context, o Options, questions []Question) (Report, error) {
 	r := &run{client: client{o.URL}, o: o, rng: rand.New(rand.NewPCG(o.Seed, 1)), answers: map[Question]string{}}
 	for _, q := range questions {
@@ -71,13 +71,13 @@ func Run(ctx context.Context, o Options, questions []Question) (Report, error) {
 	if o.Resident != nil {
 		others.Go(func() { r.watch(ctx) })
 	}
-	jobs, err := r.work(ctx)
+	jobs, err := r.runJobs(ctx)
 	cancel()
 	others.Wait()
 	if err != nil {
 		return r.report, err
 	}
-	r.account(jobs)
+	r.checkJobs(jobs)
 	if n := len(r.memory); n >= 8 {
 		r.report.Early, r.report.Late = median(r.memory[n/4:n/2]), median(r.memory[n-n/4:])
 	}
