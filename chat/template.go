@@ -75,16 +75,33 @@ func (t *Template) Other(source string) (*Template, error) {
 		return t, nil
 	}
 	r, err := compileJinja(t.model.Facts(), source, time.Now)
-	if err == nil {
-		err = probe(r, nil)
-	}
 	if err != nil {
 		return nil, err
 	}
-	other := &Template{model: t.model, masking: t.masking, ends: t.ends, source: source, format: format{render: r, dialect: dialectOf(r)}}
+	limited, late := within(maxTime, r)
+	if err := probe(limited, nil); err != nil {
+		return nil, err
+	}
+	other := &Template{model: t.model, masking: t.masking, ends: t.ends, source: source, format: format{render: limited, dialect: dialectOf(limited)}}
 	other.format.detect(source, t.ends)
+	if late() {
+		return nil, fmt.Errorf("it took longer than %v to render some short conversations", maxTime)
+	}
+	other.format.render = r
 	other.format.setMarkers(t.model)
 	return other, nil
+}
+
+// within is a renderer that refuses to begin after some time has passed, and late reports whether it did: an untrusted template
+// is rendered several times until it is known.
+func within(limit time.Duration, r renderer) (limited renderer, late func() bool) {
+	end, refused := time.Now().Add(limit), false
+	return func(messages []runtime.Message, o Options) (string, error) {
+		if refused = refused || time.Now().After(end); refused {
+			return "", runtime.ErrTemplate
+		}
+		return r(messages, o)
+	}, func() bool { return refused }
 }
 
 // endTexts are the texts of the tokens that end an answer.

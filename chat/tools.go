@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -146,6 +147,11 @@ func (f *format) adapt(list []runtime.Message, o *Options) ([]runtime.Message, e
 			return nil, err
 		}
 	}
+	if f.calls.HasIdentifiers() {
+		for i := range list {
+			identify(&list[i])
+		}
+	}
 	switch {
 	case o.Tools == nil || !f.withoutTools && !f.generic:
 		return list, nil
@@ -234,6 +240,39 @@ func (f *format) rewrite(list []runtime.Message, mask *masker) ([]runtime.Messag
 		out = append(out, m)
 	}
 	return out, nil
+}
+
+// identify gives the calls of a message, or the result that it is, identifiers of the form that the model knows: templates
+// refuse others, and clients bring those that another server gave.
+func identify(m *runtime.Message) {
+	extra := maps.Clone(m.Extra)
+	if raw, ok := extra["tool_call_id"]; ok {
+		extra["tool_call_id"] = identifierOf(raw)
+	}
+	if raw, err := json.Marshal(extra["tool_calls"]); err == nil {
+		var list []map[string]json.RawMessage
+		if json.Unmarshal(raw, &list) == nil && len(list) > 0 {
+			for _, call := range list {
+				if id := call["id"]; id != nil {
+					call["id"], _ = json.Marshal(identifierOf(id)) // of what was JSON before
+				}
+			}
+			if raw, err = json.Marshal(list); err == nil {
+				extra["tool_calls"] = json.RawMessage(raw)
+			}
+		}
+	}
+	m.Extra = extra
+}
+
+// identifierOf is an identifier in the model's form, or the value as it is where it is no text.
+func identifierOf(v any) any {
+	raw, err := json.Marshal(v)
+	var id string
+	if err != nil || json.Unmarshal(raw, &id) != nil || id == "" {
+		return v
+	}
+	return calls.Identifier(id)
 }
 
 // writtenCalls are the calls of a message, masked.

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/lorikeet-ai/lorikeet/chat/calls"
@@ -298,4 +299,55 @@ func countTokens(tokens []runtime.Token, controls []string, text string) (n int)
 		}
 	}
 	return n
+}
+
+// Where a template wants identifiers of nine letters and digits, others are replaced, those of calls and results alike.
+func TestIdentifiers(t *testing.T) {
+	const check = `{% if c.id is not defined or c.id|length != 9 %}{{ raise_exception('ids have 9 characters') }}{% endif %}`
+	var source string
+	for _, f := range toolFamilies {
+		if f.name == "mistral" && f.want.Middle != "[ARGS]" {
+			source = strings.Replace(f.source, `{"name": "{{ c.function`, check+`{"name": "{{ c.function`, 1)
+		}
+	}
+	m := testModel()
+	template := NewTemplate(m, source, func(s string) { t.Error(s) })
+	for id, same := range map[string]bool{"abcdEF012": true, "call_0123456789abcdef": false, "toolu_01": false, "abcd-f012": false} {
+		text, err := template.Render([]runtime.Message{
+			{Role: "user", Content: "a"},
+			{Role: "assistant", Missing: runtime.ContentNull, Extra: map[string]any{"tool_calls": json.RawMessage("[" + probeCall(id, "f", "{}") + "]")}},
+			{Role: "tool", Content: "r", Extra: map[string]any{"tool_call_id": json.RawMessage(`"` + id + `"`)}},
+		}, Options{Tools: probeToolList})
+		want := calls.Identifier(id)
+		if err != nil || (want == id) != same || strings.Count(text, want) != 2 || !same && strings.Contains(text, id) {
+			t.Errorf("%s: %q, %v", id, text, err)
+		}
+	}
+}
+
+// A template of a stranger that is slow is refused in bounded time, and one that cannot be used with its reason.
+func TestOther(t *testing.T) {
+	base := NewTemplate(testModel(), "{{ messages[0].content }}", func(s string) { t.Error(s) })
+	if same, err := base.Other(base.Source()); same != base || err != nil {
+		t.Errorf("%v, %v", same, err)
+	}
+	other, err := base.Other("-{{ messages[0].content }}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := other.Render([]runtime.Message{{Role: "user", Content: "a"}}, Options{}); text != "-a" || err != nil {
+		t.Errorf("%q, %v", text, err)
+	}
+	for source, want := range map[string]string{
+		"{% for %}": "for",
+		"{% for i in range(700) %}{% for j in range(700) %}{% endfor %}{% endfor %}{% for i in range(100000) %}{% endfor %}{{ messages[0].content }}": "took",
+	} {
+		start := time.Now()
+		if _, err := base.Other(source); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", source, err, want)
+		}
+		if took := time.Since(start); took > 4*maxTime {
+			t.Errorf("%s took %v", source, took)
+		}
+	}
 }

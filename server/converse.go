@@ -6,7 +6,6 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/chat/calls"
-	"github.com/lorikeet-ai/lorikeet/grammar"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -81,7 +80,7 @@ func (s *Server) conversationReply(q *chatRequest, template *chat.Template) (*re
 		set = calls.NewSet(c.Tools)
 	}
 	if hasTools || q.schema != nil && (thinking || format.Always()) {
-		if err := q.constrain(r, format, c); err != nil {
+		if err := q.constrain(r, s.kept, format, c); err != nil {
 			return nil, err
 		}
 	}
@@ -91,20 +90,18 @@ func (s *Server) conversationReply(q *chatRequest, template *chat.Template) (*re
 			f.Think = calls.Pair{}
 		}
 		r.parser = func() parser { return calls.NewParser(&f, set, thinking) }
-		r.shown = template.Markers(hasTools)
+		r.shown, r.shortIDs = template.Markers(hasTools), format.HasIdentifiers()
 	}
 	return r, nil
 }
 
 // constrain sets the constraint of an answer that may call tools.
-func (q *chatRequest) constrain(r *reply, f *calls.Format, c calls.Constraint) error {
+func (q *chatRequest) constrain(r *reply, kept constraints, f *calls.Format, c calls.Constraint) (err error) {
 	if r.sampling.Grammar != "" {
 		return refuse(codeValue, "grammar", "cannot be given together with tools: calls have a grammar of their own")
 	}
-	part, err := f.Part(c)
-	if err != nil {
+	if r.sampling.Constraint, err = kept.of(f, c); err != nil {
 		return schemaRefusal(err)
 	}
-	r.sampling.Constraint = grammar.New(part)
 	return nil
 }

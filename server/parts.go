@@ -35,6 +35,7 @@ type parser interface {
 // partReader makes the parts of one choice. The zero value is for answers whose text is all content.
 type partReader struct {
 	parser parser
+	short  bool                // identifiers of calls are nine letters and digits
 	held   []runtime.TokenText // read, and in no part yet
 	found  []calls.Part        // kept for its memory
 	called bool                // there was a call
@@ -71,7 +72,9 @@ func (p *partReader) parse(parts []part, ev runtime.Event) []part {
 		p.held = nil
 		if found.Kind == calls.Call {
 			p.called = true
-			made.id = newID("call_")
+			if made.id = newID("call_"); p.short {
+				made.id = calls.Identifier(made.id)
+			}
 		}
 		parts = append(parts, made)
 	}

@@ -48,6 +48,7 @@ type reply struct {
 	parser      func() parser           // of a choice; nil: its text is all content
 	shown       []runtime.Token         // control tokens that the parser reads
 	tooled      bool                    // the answer may call tools
+	shortIDs    bool                    // identifiers of calls are nine letters and digits, as the model's template wants them
 	legacyCalls bool                    // and has them as function_call, OpenAI's older name
 	streams     []*runtime.Stream       // prompt by prompt, n each
 	scores      [][]runtime.TokenText   // of a stream's choices that have begun: the prompt's tokens from the second on
@@ -59,7 +60,7 @@ func (r *reply) reader() partReader {
 	if r.parser == nil {
 		return partReader{}
 	}
-	return partReader{parser: r.parser()}
+	return partReader{parser: r.parser(), short: r.shortIDs}
 }
 
 // newID returns a random identifier for an answer.

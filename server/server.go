@@ -98,6 +98,7 @@ type Server struct {
 	model    runtime.Model
 	template *chat.Template // of the base
 	own      *templates     // of adapters
+	kept     constraints
 	store    *adapters.Store
 	cache    *adapters.Cache
 	metrics  *Metrics
@@ -179,7 +180,7 @@ func New(o Options) *Server {
 		s.uploads = disk.NewBudget(max(s.maxUpload, s.maxDataset))
 	}
 	s.serving, s.stopServing = context.WithCancel(context.Background())
-	s.own = newTemplates(s.template, s.store)
+	s.own, s.kept = newTemplates(s.template, s.store), newConstraints()
 	s.fingerprint = fingerprint(s.model.Facts())
 	s.metrics.watch(o.Engine.Stats, o.Cache.Stats, func() int { return len(o.Store.List()) }, o.MaxLoRA, o.Version)
 	if s.batches != nil {

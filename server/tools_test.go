@@ -256,3 +256,26 @@ func TestCardOfTools(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// Where the model's template wants identifiers of nine letters and digits, calls are given such.
+func TestShortIdentifiers(t *testing.T) {
+	const source = `{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}` + "\n" + `{{ m.content or '' }}{% if m.tool_calls %}` +
+		`[TOOL_CALLS] [{% for c in m.tool_calls %}{% if c.id|length != 9 %}{{ raise_exception('no') }}{% endif %}{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}, "id": "{{ c.id }}"}{{ ', ' if not loop.last }}{% endfor %}]{% endif %}<|im_end|>` +
+		"\n" + `{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant` + "\n" + `{% endif %}`
+	h := open(t, saying(`[TOOL_CALLS] [{"name": "now", "arguments": {}, "id": "abcdefgh1"}]`), func(p *setup) {
+		p.facts = func(f *runtime.Facts) { f.ChatTemplate = source }
+	})
+	var got openapi.ChatCompletion
+	h.post("/v1/chat/completions", chatBody("a", oneTool), &got)
+	if s := whole(t, got); s != `"" thinking "" tool_calls; function now {}` {
+		t.Fatal(s)
+	}
+	if id := (*got.Choices[0].Message.ToolCalls)[0].Id; len(id) != 9 {
+		t.Errorf("id %q", id)
+	}
+	history := `{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":null,"tool_calls":[{"id":"call_of_another_server","type":"function","function":{"name":"now","arguments":"{}"}}]},` +
+		`{"role":"tool","tool_call_id":"call_of_another_server","content":"noon"}],` + oneTool + `}`
+	if r := h.do("POST", "/v1/chat/completions", history); r.status != 200 {
+		t.Errorf("a history of another server: %d %s", r.status, r.body)
+	}
+}

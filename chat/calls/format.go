@@ -1,6 +1,7 @@
 package calls
 
 import (
+	"crypto/sha256"
 	"strings"
 )
 
@@ -67,6 +68,23 @@ func (f *Format) Texts() []string {
 		texts = append(texts, p.Open, p.Middle, p.Close)
 	}
 	return texts
+}
+
+// HasIdentifiers reports whether calls are written with identifiers, of nine letters and digits.
+func (f *Format) HasIdentifiers() bool { return strings.ContainsRune(f.Middle+f.Finish, idHole) }
+
+// Identifier returns the identifier by which a call is written: id itself where it can be, or else one made of it.
+func Identifier(id string) string {
+	if len(id) == idLength && nameLength(id) == idLength && !strings.ContainsAny(id, "_-.") {
+		return id
+	}
+	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	sum := sha256.Sum256([]byte(id))
+	short := make([]byte, idLength)
+	for i := range short {
+		short[i] = digits[int(sum[i])%len(digits)]
+	}
+	return string(short)
 }
 
 // Always reports whether answers are to be parsed also where there are no tools and no reasoning.
