@@ -67,6 +67,11 @@ type Batch struct {
 	Finished   time.Time `json:"finished_at,omitzero"` // completed, failed, expired or cancelled
 	Cancelling time.Time `json:"cancelling_at,omitzero"`
 
+	// Starts is how often lines have begun to be asked since there were Results results: more than once, where the server has
+	// ended meanwhile and was not stopped.
+	Starts  int `json:"starts,omitempty"`
+	Results int `json:"results,omitempty"`
+
 	// Ends is the status that the batch has when it is finalized, and the ids that its files get.
 	Ends      Status `json:"ends,omitempty"`
 	NewOutput string `json:"new_output_file_id,omitempty"`

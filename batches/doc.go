@@ -10,7 +10,7 @@
 //     success or the line was not asked in time.
 //
 // A result is on the disk before it is counted, and written once: after a crash the lines without a result are asked
-// again, and only those.
+// again, and only those. A batch at which the server ends again and again without a result in between fails.
 package batches
 
 import "errors"

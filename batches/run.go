@@ -59,8 +59,10 @@ func (r *run) run() {
 		}
 		switch {
 		case err == nil || r.closed() || errors.Is(err, errCancelled):
+		case errors.Is(err, errCrashes):
+			r.fail(err, Fault{Code: "server_crashed", Message: "The batch failed: " + err.Error() + "."})
 		case errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrDamaged):
-			r.fail(err)
+			r.fail(err, Fault{Code: "server_error", Message: "The batch failed; the server's log says more."})
 		default: // as a disk that fails for a moment, or too many open files
 			first := true
 			_ = r.persist(r.queue.ctx, func() error {
@@ -75,7 +77,7 @@ func (r *run) run() {
 }
 
 // fail ends the batch with an error of the server, and keeps the results that there are.
-func (r *run) fail(cause error) {
+func (r *run) fail(cause error, fault Fault) {
 	r.queue.o.Warn(fmt.Sprintf("batch %s failed: %v", r.state().ID, cause))
 	_ = r.persist(r.queue.ctx, func() error {
 		return r.queue.change(r.entry, func(b *Batch) error {
@@ -84,7 +86,7 @@ func (r *run) fail(cause error) {
 			} else {
 				b.Status, b.Ends, b.Finalized = Finalizing, Failed, now()
 			}
-			b.Faults = append(b.Faults, Fault{Code: "server_error", Message: "The batch failed; the server's log says more."})
+			b.Faults = append(b.Faults, fault)
 			return nil
 		})
 	}) // it returns an error only where the queue is closed
@@ -182,12 +184,18 @@ func (r *run) execute(b Batch) error {
 		return err
 	}
 	defer r.closeResults()
+	if err := r.countStart(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithDeadlineCause(r.ctx, b.Expires, errExpired)
 	defer cancel()
 	err := r.each(b, func(l line) error { return r.dispatch(ctx, b, l) })
 	r.lines.Wait()
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
+	}
+	if errors.Is(err, ErrClosed) {
+		r.forgetStarts()
 	}
 	ends := Completed
 	if errors.Is(err, errExpired) {
@@ -200,6 +208,41 @@ func (r *run) execute(b Batch) error {
 		return err
 	}
 	return r.move(InProgress, func(b *Batch) { b.Status, b.Ends, b.Finalized = Finalizing, ends, now() })
+}
+
+// maxStarts is how often a batch is taken up without a result in between.
+const maxStarts = 3
+
+// errCrashes is the error of a batch at which the server has ended too often.
+var errCrashes = fmt.Errorf("the server has ended %d times while it answered the batch, without a result in between", maxStarts)
+
+// countStart notes that lines begin to be asked. It returns errCrashes where that has been so too often: a batch that ends the
+// server, as by the memory that it takes, must not do so for ever.
+func (r *run) countStart() error {
+	counts := r.state().Counts
+	crashed := false
+	err := r.move(InProgress, func(b *Batch) {
+		if n := counts.Completed + counts.Failed; n != b.Results {
+			b.Starts, b.Results = 0, n
+		}
+		b.Starts++
+		crashed = b.Starts > maxStarts
+	})
+	if err == nil && crashed {
+		return errCrashes
+	}
+	return err
+}
+
+// forgetStarts notes that the server was stopped, and has not crashed. Where that cannot be written the start counts.
+func (r *run) forgetStarts() {
+	err := r.queue.change(r.entry, func(b *Batch) error {
+		b.Starts = 0
+		return nil
+	})
+	if err != nil {
+		r.queue.o.Warn(fmt.Sprintf("batch %s: %v", r.state().ID, err))
+	}
 }
 
 // openResults opens the files of results and counts what is in them.

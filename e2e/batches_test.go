@@ -121,12 +121,17 @@ func TestBatchIsKilled(t *testing.T) {
 	args := []string{"--threads", "1", "--adapter-dir", demoAdapters, "--data", data}
 	p := startProcess(t, args...)
 	id := createBatch(t, p.url(), batchLines(lines))
-	under := 0
+	under, done := 0, 0
 	for range kills {
-		time.Sleep(time.Duration(50+rng.IntN(250)) * time.Millisecond)
-		if b := getBatch(t, p.url(), id); b.Status == "in_progress" && b.RequestCounts.Completed > 0 {
+		b := getBatch(t, p.url(), id)
+		for ; b.RequestCounts.Completed <= done && b.Status != "completed"; b = getBatch(t, p.url(), id) {
+			time.Sleep(time.Millisecond) // a batch that never gets on fails
+		}
+		time.Sleep(time.Duration(rng.IntN(250)) * time.Millisecond)
+		if b = getBatch(t, p.url(), id); b.Status == "in_progress" {
 			under++
 		}
+		done = b.RequestCounts.Completed
 		_ = p.Process.Kill()
 		_ = p.wait(t) // it was killed
 		p = startProcess(t, args...)

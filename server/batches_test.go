@@ -81,6 +81,7 @@ func TestBatchesOfEveryEndpoint(t *testing.T) {
 		{"/v1/chat/completions", chatBody("hello", `"model":"pirate"`), chatBody("hello", `"temperature":9`), `"content":"Polly wants a cracker."`},
 		{"/v1/completions", completion("assistant\n", `"max_tokens":0`, `"echo":true`), `{"prompt":""}`, `"text":"assistant\n"`},
 		{"/v1/embeddings", `{"input":["a","b"],"adapter":"pirate"}`, `{"input":[]}`, `"prompt_tokens":2`},
+		{"/v1/responses", `{"input":"hello","model":"pirate","store":false}`, `{"input":7}`, `"text":"Polly wants a cracker."`},
 	} {
 		b := s.batch(c.url, requestLine("good", c.url, c.good)+requestLine("bad", c.url, c.bad)+requestLine("nobody", c.url, `{"model":"nobody"}`))
 		if b.Object != "batch" || b.Endpoint != c.url || b.CompletionWindow != "24h" || b.Metadata["a"] != "b" || *b.ExpiresAt-b.CreatedAt != 86400 {
@@ -108,10 +109,10 @@ func TestBatchesOfEveryEndpoint(t *testing.T) {
 		t.Errorf("%+v", list)
 	}
 	after := *list.LastId
-	if s.get("/v1/batches?after="+after, &list); len(list.Data) != 1 || list.HasMore {
+	if s.get("/v1/batches?after="+after, &list); len(list.Data) != 2 || list.HasMore {
 		t.Errorf("%+v", list)
 	}
-	if s.value(`lorikeet_batches{status="completed"}`) != 3 || s.value(`lorikeet_batch_requests_total{outcome="failed"}`) != 6 {
+	if s.value(`lorikeet_batches{status="completed"}`) != 4 || s.value(`lorikeet_batch_requests_total{outcome="failed"}`) != 8 {
 		t.Error("the metrics do not count the batches")
 	}
 }
@@ -130,7 +131,7 @@ func TestBatchesRefuse(t *testing.T) {
 	}{
 		{`{}`, "input_file_id", "missing", 400},
 		{body(batch.Id, "", "24h", ""), "endpoint", "missing", 400},
-		{body(batch.Id, "/v1/models", "24h", ""), "endpoint", "/v1/chat/completions, /v1/completions, /v1/embeddings", 400},
+		{body(batch.Id, "/v1/models", "24h", ""), "endpoint", "/v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses", 400},
 		{body(batch.Id, "/v1/embeddings", "", ""), "completion_window", "missing", 400},
 		{body(batch.Id, "/v1/embeddings", "1h", ""), "completion_window", "24h", 400},
 		{body(batch.Id, "/v1/embeddings", "24h", `,"metadata":{"a":"`+strings.Repeat("b", 600)+`"}`), "metadata", "512", 400},
