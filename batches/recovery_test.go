@@ -207,3 +207,60 @@ func TestDamage(t *testing.T) {
 		t.Errorf("a batch without its requests is %+v", b)
 	}
 }
+
+// A batch at which the server crashes again and again fails, with the results that it has. A server that is stopped, and one
+// that gets on, do not count.
+func TestCrashes(t *testing.T) {
+	dir, files, id := filepath.Join(t.TempDir(), "0"), newMemoryFiles(), ""
+	q := openQueue(t, Options{Dir: dir, Files: files, Concurrent: 1})
+	id = create(t, q, Spec{}, input("good", "deadly")).ID
+	// crash leaves the folder as it is while a line is being asked, and goes on in a copy.
+	crash := func(answers int64) {
+		t.Helper()
+		asked, reached := atomic.Int64{}, make(chan struct{})
+		q.Start(func(ctx context.Context, r Request) Answer {
+			if asked.Add(1) > answers {
+				close(reached)
+				<-ctx.Done()
+			}
+			return echo(ctx, r)
+		})
+		<-reached
+		copied := filepath.Join(t.TempDir(), "copy")
+		if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		q.Close()
+		dir = copied
+		q = openQueue(t, Options{Dir: dir, Files: files, Concurrent: 1})
+	}
+	crash(1) // after the first result
+	for range maxStarts - 1 {
+		crash(0)
+	}
+	crash(0) // the third without a result in between
+	q.Start(echo)
+	b := await(t, q, id, "ends", ended(Failed))
+	if len(b.Faults) != 1 || b.Faults[0].Code != "server_crashed" || len(files.results(t, b.OutputFile)) != 1 || b.Counts != (Counts{2, 1, 0}) {
+		t.Errorf("%+v", b)
+	}
+
+	dir = filepath.Join(t.TempDir(), "stopped")
+	for i := range maxStarts + 2 {
+		q = openQueue(t, Options{Dir: dir, Files: files, Concurrent: 1})
+		if i == 0 {
+			id = create(t, q, Spec{}, input("good")).ID
+		}
+		reached := make(chan struct{})
+		q.Start(func(ctx context.Context, r Request) Answer {
+			close(reached)
+			<-ctx.Done()
+			return Answer{}
+		})
+		<-reached
+		q.Close()
+	}
+	q = openQueue(t, Options{Dir: dir, Files: files})
+	q.Start(echo)
+	await(t, q, id, "ends", ended(Completed))
+}
