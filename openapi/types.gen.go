@@ -544,8 +544,27 @@ type ChatMessage struct {
 	// Content The text, or parts of type `text`, which are joined. Images and audio are refused.
 	Content json.RawMessage `json:"content,omitempty"`
 
+	// FunctionCall The older form of tool_calls.
+	// Deprecated: this property has been marked as deprecated upstream, but no `x-deprecated-reason` was set
+	FunctionCall *struct {
+		// Embedded struct due to allOf(#/components/schemas/MessageFunction)
+		MessageFunction `yaml:",inline"`
+	} `json:"function_call,omitempty"`
+
+	// Name Who speaks, or which function returned the content; for templates that print it.
+	Name *string `json:"name,omitempty"`
+
+	// ReasoningContent What the assistant thought in this turn. Most templates leave it out of earlier turns.
+	ReasoningContent *string `json:"reasoning_content,omitempty"`
+
 	// Role system, developer (read as system), user, assistant, tool, function, or another role that the model's chat template names; other roles are refused.
 	Role string `json:"role"`
+
+	// ToolCallId In a turn of the role tool: the id of the call that the content is the result of.
+	ToolCallId *string `json:"tool_call_id,omitempty"`
+
+	// ToolCalls The calls that the assistant made in this turn.
+	ToolCalls *[]MessageCall `json:"tool_calls,omitempty"`
 }
 
 // ChatTemplate defines model for ChatTemplate.
@@ -1399,6 +1418,17 @@ type MessageBlock struct {
 	Input json.RawMessage `json:"input,omitempty"`
 }
 
+// MessageCall defines model for MessageCall.
+type MessageCall struct {
+	Function MessageFunction `json:"function"`
+
+	// Id Its identifier, as the answer gave it or any other.
+	Id *string `json:"id,omitempty"`
+
+	// Type Functions are supported.
+	Type *string `json:"type,omitempty"`
+}
+
 // MessageEvent An event of a stream.
 type MessageEvent struct {
 	// ContentBlock Of content_block_start: the block, empty.
@@ -1433,6 +1463,15 @@ type MessageEvent struct {
 		// Embedded struct due to allOf(#/components/schemas/MessageUsage)
 		MessageUsage `yaml:",inline"`
 	} `json:"usage,omitempty"`
+}
+
+// MessageFunction defines model for MessageFunction.
+type MessageFunction struct {
+	// Arguments JSON text, as the answer had it, or an object.
+	Arguments json.RawMessage `json:"arguments,omitempty"`
+
+	// Name The function.
+	Name string `json:"name"`
 }
 
 // MessageOutput The form of the answer.

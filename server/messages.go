@@ -151,6 +151,9 @@ func templateOptions(r *openapi.ChatCompletionRequest, list []runtime.Message) (
 		if o.Kwargs["reasoning_effort"] == nil {
 			o.Kwargs["reasoning_effort"] = *r.ReasoningEffort
 		}
+		if *r.ReasoningEffort == "none" && o.Kwargs["enable_thinking"] == nil {
+			o.Kwargs["enable_thinking"] = false
+		}
 	}
 	return o, nil
 }

@@ -211,6 +211,7 @@ func TestReasoning(t *testing.T) {
 		{"it does not think", "assistant\n", " Yes.", `" Yes." thinking "" stop`, nil, false},
 		{"the prompt opens it", opened, "Hm.\n</think>\n\nYes.", `"Yes." thinking "Hm." stop`, []string{`"chat_template_kwargs":{"enable_thinking":true}`}, false},
 		{"the prompt closes it", closed, "Yes.", `"Yes." thinking "" stop`, []string{`"chat_template_kwargs":{"enable_thinking":false}`}, false},
+		{"no effort", closed, "Yes.", `"Yes." thinking "" stop`, []string{`"reasoning_effort":"none"`}, false},
 		{"it never ends", "assistant\n", "<think>Hm", `"" thinking "Hm" stop`, nil, false},
 		{"a call after it", "assistant\n", "<think>\nHm\n</think>\n\n" + genericCall("now", "{}"), `"" thinking "Hm" tool_calls; function now {}`, []string{oneTool}, false},
 		{"a schema after it", opened, "Hm.\n</think>\n\n[1]", `"[1]" thinking "Hm." stop`, []string{`"chat_template_kwargs":{"enable_thinking":true},"response_format":{"type":"json_schema","json_schema":{"schema":{"type":"array"}}}`}, false},

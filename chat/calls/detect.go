@@ -123,7 +123,7 @@ func thinking(p Probes) Pair {
 		}
 	}
 	for _, known := range knownThinking {
-		if strings.Contains(p.Source, known.Close) {
+		if strings.Contains(p.Source, known.Close) || strings.HasSuffix(strings.TrimSpace(p.Prompt), known.Open) {
 			return known
 		}
 	}
