@@ -74,6 +74,7 @@ bench: build ## the side-by-side measurements; each says what it compares
 	$(GO) run ./bench/serve
 	$(GO) run ./bench/step
 	$(GO) run ./bench/switch
+	$(GO) run ./bench/grammar
 	$(GO) run ./bench/http
 	$(GO) run ./bench/demosets
 	$(GO) run ./bench/train

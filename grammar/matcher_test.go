@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/lorikeet-ai/lorikeet/grammar/automaton"
+	"github.com/lorikeet-ai/lorikeet/grammar/grammartest"
 )
 
 // vocabulary is a made one: all bytes, words and pieces of JSON, parts of characters, control tokens and an end.
@@ -18,36 +19,7 @@ type vocabulary struct {
 
 func newVocabulary(size int) *vocabulary {
 	v := &vocabulary{control: map[int32]bool{}}
-	seen := map[string]bool{}
-	add := func(s string) {
-		if !seen[s] && len(v.pieces) < size-6 {
-			seen[s] = true
-			v.pieces = append(v.pieces, s)
-		}
-	}
-	for b := range 256 {
-		add(string([]byte{byte(b)}))
-	}
-	for _, s := range []string{`{"`, `":`, `": "`, `":"`, `",`, `", "`, `","`, `"}`, `"},`, `"]`, `],`, `}}`, `]}`, `{}`, `[]`, `[{"`, `"},{"`, `"}]`, "\n  ", "\n    ", "{\n", "  ", " {",
-		"true", "false", "null", "tru", "nul", `\"`, `\\`, `\n`, `\u00`, "00", "10", "19", "20", "2024-", "12", ":0", "00Z", "e+", ".5", "-1", "0.", "é", "ü", "漢", "字", "\xe6\xbc", "\xa2", "\xf0\x9f", "\xf0\x9f\x98\x80", "😀!",
-		"<tool", "_call>", "<tool_call>", "</", "think>", "</think>", "name", `"name"`, `"name":`, "arguments", "id", "type", "ab", "abc", "abcd", "http", "https://", "://", ".com", "@", "a@b.", "uuid", "-4", "P1", "T0"} {
-		add(s)
-	}
-	r := rand.New(rand.NewPCG(11, 12))
-	for len(v.pieces) < size-6 {
-		letters := "etaoinshrdlucmfwypvbgkjqxz"
-		if r.IntN(6) == 0 {
-			letters = "0123456789\"{}[]():,.-_/\\ "
-		}
-		var b strings.Builder
-		if r.IntN(2) == 0 {
-			b.WriteByte(' ')
-		}
-		for range 1 + r.IntN(9) {
-			b.WriteByte(letters[min(r.IntN(len(letters)), r.IntN(len(letters)))])
-		}
-		add(b.String())
-	}
+	v.pieces = grammartest.Pieces(size - 6)
 	for _, s := range []string{"<|im_start|>", "<tool_call>", "</tool_call>", "<think>", "{", ""} {
 		v.control[int32(len(v.pieces))] = s != ""
 		v.pieces = append(v.pieces, s)

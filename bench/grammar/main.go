@@ -1,0 +1,252 @@
+// Command grammar measures what it costs to hold answers to JSON schemas.
+//
+// It takes the random 0.45B model of bench/serve in NF4, gives it a vocabulary of 32,000 tokens that can write JSON, and
+// decodes 8 streams at once: held to nothing, and each held to a schema. Every token of a random model has to be drawn
+// again, which is the worst case. Modes take turns within each round, so that a slow moment of the machine hits all of
+// them; the median step counts. Then it compiles the 100 longest schemas of the tests' set, each as the first time.
+//
+//	go run ./bench/grammar
+//
+// It prints the throughput of each mode beside that of free text, and how long the slowest schemas take. Run it through
+// make (`make bench`), which sets the C flags. On a shared machine trust ratios, not times.
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/lorikeet-ai/lorikeet/bench/load"
+	"github.com/lorikeet-ai/lorikeet/bench/randmodel"
+	"github.com/lorikeet-ai/lorikeet/grammar"
+	"github.com/lorikeet-ai/lorikeet/grammar/grammartest"
+	"github.com/lorikeet-ai/lorikeet/quant"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/llama"
+)
+
+const (
+	streams  = 8
+	prompt   = 60
+	longest  = 400 // tokens of a stream before it begins anew
+	compiled = 100 // schemas
+)
+
+// modes are the schemas that streams are held to; "" for none.
+var modes = []struct{ name, schema string }{
+	{"free text", ""},
+	{"orders", "large/orders"},
+	{"any object", "types/07"},
+	{"long text", "large/long text"},
+	{"choice of types", "large/choice of types"},
+	{"dictionary", "large/dictionary"},
+	{"enumeration", "large/unique words"},
+}
+
+func main() {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = os.TempDir()
+	}
+	dir := flag.String("dir", filepath.Join(cache, "lorikeet-bench"), "where the models are made and kept (1.5 GB)")
+	steps := flag.Int("steps", 60, "decodes of each mode in each round")
+	rounds := flag.Int("rounds", 5, "rounds")
+	temperature := flag.Float64("temperature", 1, "of the samplers")
+	flag.Parse()
+	if err := run(*dir, *steps, *rounds, float32(*temperature)); err != nil {
+		fmt.Fprintln(os.Stderr, "bench/grammar:", err)
+		os.Exit(1)
+	}
+}
+
+func run(dir string, steps, rounds int, temperature float32) error {
+	if err := compile(); err != nil {
+		return err
+	}
+	path, err := model(dir)
+	if err != nil {
+		return err
+	}
+	m, err := llama.Load(llama.Options{Path: path})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	d, err := llama.NewDevice(m, llama.DeviceOptions{Sequences: streams, Cells: streams * 512, Batch: 1024, UBatch: 512, Threads: goruntime.NumCPU()})
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	times := make([][]time.Duration, len(modes))
+	for range rounds {
+		for i, mode := range modes {
+			s := runtime.Sampling{Temperature: temperature, Seed: uint64(i + 1)}
+			if mode.schema != "" {
+				part, err := grammar.Schema("schema", json.RawMessage(grammartest.Schemas()[mode.schema]))
+				if err != nil {
+					return err
+				}
+				s.Constraint = grammar.New(part)
+			}
+			took, err := decode(m, d, s, steps)
+			if err != nil {
+				return fmt.Errorf("%s: %w", mode.name, err)
+			}
+			times[i] = append(times[i], took...)
+		}
+	}
+	free := load.Quantile(times[0], .5)
+	fmt.Printf("%-16s %12s %12s %12s\n", "held to", "step", "tokens/s", "of free text")
+	for i, mode := range modes {
+		step := load.Quantile(times[i], .5)
+		fmt.Printf("%-16s %9.2f ms %12.1f %12.3f\n", mode.name, float64(step)/1e6, streams/step.Seconds(), free.Seconds()/step.Seconds())
+	}
+	return nil
+}
+
+// compile prints how long the longest schemas take.
+func compile() error {
+	schemas := grammartest.Schemas()
+	names := slices.SortedFunc(maps.Keys(schemas), func(a, b string) int { return cmp.Compare(len(schemas[b]), len(schemas[a])) })
+	took := make(map[string]time.Duration)
+	for _, name := range names[:compiled] {
+		begin := time.Now()
+		if _, err := grammar.Schema("schema", json.RawMessage(schemas[name])); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		took[name] = time.Since(begin)
+	}
+	slowest := slices.SortedFunc(maps.Keys(took), func(a, b string) int { return cmp.Compare(took[b], took[a]) })
+	fmt.Printf("compiled the %d longest of %d schemas; the slowest:\n", compiled, len(schemas))
+	for _, name := range slowest[:5] {
+		fmt.Printf("  %-24s %8d bytes %8.2f ms\n", name, len(schemas[name]), float64(took[name])/1e6)
+	}
+	return nil
+}
+
+// decode decodes the prompts of all streams, then some steps; it returns how long each of these took.
+func decode(m *llama.Model, d *llama.Device, s runtime.Sampling, steps int) (times []time.Duration, err error) {
+	samplers := make([]runtime.Sampler, streams)
+	defer func() {
+		for seq, sampler := range samplers {
+			if sampler != nil {
+				_ = sampler.Close()
+			}
+			_, truncated := d.Truncate(seq, 0)
+			err = cmp.Or(err, truncated)
+		}
+	}()
+	last := make([]runtime.Row, streams)
+	begin := func(seq int) ([]runtime.Row, error) {
+		s.Seed += streams
+		if samplers[seq] != nil {
+			_ = samplers[seq].Close()
+		}
+		if samplers[seq], err = m.NewSampler(s, nil); err != nil {
+			return nil, err
+		}
+		var rows []runtime.Row
+		for pos := range prompt {
+			rows = append(rows, runtime.Row{Token: runtime.Token(300 + (seq*7919+pos*104729)%randmodel.PromptTokens), Seq: seq, Pos: pos, Top: -1})
+		}
+		last[seq] = rows[prompt-1]
+		last[seq].Sampler = samplers[seq]
+		_, err := d.Truncate(seq, 0)
+		return rows[:prompt-1], err
+	}
+	var rows []runtime.Row
+	for seq := range streams {
+		more, err := begin(seq)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, more...)
+	}
+	for step := 0; step < steps; {
+		rows = append(rows, last...)
+		plain := len(rows) == streams
+		start := time.Now()
+		choices, err := d.Decode(rows)
+		if err != nil {
+			return nil, err
+		}
+		if plain { // no prompt is among them
+			times = append(times, time.Since(start))
+			step++
+		}
+		rows = rows[:0]
+		for seq, c := range choices {
+			if c.Err != nil {
+				return nil, c.Err
+			}
+			if m.EndOfGeneration(c.Token) || last[seq].Pos > longest {
+				more, err := begin(seq)
+				if err != nil {
+					return nil, err
+				}
+				rows = append(rows, more...)
+				continue
+			}
+			last[seq] = runtime.Row{Token: c.Token, Seq: seq, Pos: last[seq].Pos + 1, Sampler: samplers[seq], Top: -1}
+		}
+	}
+	return times, nil
+}
+
+// model gives the random model a vocabulary with which JSON can be written.
+func model(dir string) (string, error) {
+	files, err := randmodel.Ensure(context.Background(), dir, func(msg string) { fmt.Fprintln(os.Stderr, msg) })
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "half-json-nf4.gguf")
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	f, err := quant.Open(files.NF4)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	texts, kinds := []string{"<unk>", "<s>", "</s>"}, []int32{2, 3, 3}
+	pieces := grammartest.Pieces(randmodel.Half.Vocab)
+	for b := range 256 {
+		texts, kinds = append(texts, fmt.Sprintf("<0x%02X>", b)), append(kinds, 6)
+	}
+	for _, p := range pieces[256:] {
+		if utf8.ValidString(p) && len(texts) < randmodel.Half.Vocab {
+			texts, kinds = append(texts, strings.ReplaceAll(p, " ", "▁")), append(kinds, 1)
+		}
+	}
+	for i := 0; len(texts) < randmodel.Half.Vocab; i++ {
+		texts, kinds = append(texts, fmt.Sprintf("w%d_", i)), append(kinds, 1)
+	}
+	m := f.Metadata.Clone()
+	for _, key := range []string{"tokenizer.ggml.merges", "tokenizer.ggml.pre"} {
+		m.Delete(key)
+	}
+	m.Set("tokenizer.ggml.model", "llama")
+	m.Set("tokenizer.ggml.tokens", texts)
+	m.Set("tokenizer.ggml.token_type", kinds)
+	m.Set("tokenizer.ggml.scores", make([]float32, len(texts)))
+	m.Set("tokenizer.ggml.bos_token_id", uint32(1))
+	m.Set("tokenizer.ggml.eos_token_id", uint32(2))
+	return path, quant.WriteFile(path, &m, f.Tensors, func(i int, w io.Writer) error {
+		r, err := f.TensorReader(f.Tensors[i].Name)
+		if err == nil {
+			_, err = io.Copy(w, r)
+		}
+		return err
+	})
+}
