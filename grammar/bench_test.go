@@ -60,7 +60,7 @@ func BenchmarkCompile(b *testing.B) {
 		}
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				if _, err := Schema("p", json.RawMessage(schema)); err != nil {
+				if _, err := compileSchema("p", json.RawMessage(schema)); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -269,11 +269,11 @@ func newRestTree(tokens []int32, texts restTexts) *tree {
 	return t
 }
 
-// Size is about how many bytes of memory the automata of a constraint take.
-func (c *Constraint) Size() int {
+// size is about how many bytes of memory an element takes with all below it.
+func (e *element) size() int {
 	size := 0
 	seen := map[*automaton.Lexer]bool{}
-	c.root.each(func(e *element) {
+	e.each(func(e *element) {
 		size += 200
 		lexers := []*automaton.Lexer{e.lexer}
 		if e.object != nil {

@@ -2,8 +2,8 @@ package grammar
 
 import (
 	"encoding/json"
-	"slices"
-	"strings"
+
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/lorikeet-ai/lorikeet/grammar/automaton"
 )
@@ -27,11 +27,31 @@ func Literal(text string) Part {
 }
 
 // Schema is a JSON value that is valid under a JSON schema. param is where the schema stands in the request: errors, which
-// are *SchemaError, name the keyword at fault by its path from there.
+// are *SchemaError, name the keyword at fault by its path from there. The schemas that were asked for last are kept, with
+// the masks of their tokens: applications ask for the same ones again and again.
 func Schema(param string, schema json.RawMessage) (Part, error) {
+	key := param + "\x00" + string(schema)
+	if p, ok := recentSchemas.Get(key); ok {
+		return p, nil
+	}
 	e, err := compileSchema(param, schema)
-	return Part{e}, err
+	if err != nil {
+		return Part{}, err
+	}
+	e.prepare()
+	if len(key)+e.size() <= maxRecentBytes {
+		recentSchemas.Add(key, Part{e})
+	}
+	return Part{e}, nil
 }
+
+// Up to maxRecent schemas are kept, each of at most maxRecentBytes with all of its automata.
+const (
+	maxRecent      = 64
+	maxRecentBytes = 1 << 20
+)
+
+var recentSchemas, _ = lru.New[string, Part](maxRecent) // the error is for sizes below 1
 
 // Object is any JSON object.
 func Object() Part { return Part{anyObject()} }
@@ -98,91 +118,6 @@ func Text(triggers ...Trigger) Part { return freeText(triggers, true) }
 
 // TextBefore is Text in which the answer cannot end: a marker must come.
 func TextBefore(triggers ...Trigger) Part { return freeText(triggers, false) }
-
-// TextNotBeginning is free text that begins with none of some prefixes, white space before them left out. The answer may
-// end anywhere in it.
-func TextNotBeginning(prefixes ...string) Part {
-	known := map[string]int32{"": 0}
-	states, whole := []string{""}, map[string]bool{}
-	for _, p := range prefixes {
-		p = strings.TrimLeft(p, " \t\r\n")
-		whole[p] = true
-		for i := range len(p) - 1 {
-			if read := p[:i+1]; known[read] == 0 {
-				known[read] = int32(len(states))
-				states = append(states, read)
-			}
-		}
-	}
-	n := int32(len(states)) // anything from here on
-	d := &automaton.DFA{Edges: make([][]automaton.Edge, n+1), Accept: make([]bool, n+1)}
-	for s, text := range states {
-		for b := range int32(256) {
-			to, read := n, text+string([]byte{byte(b)})
-			switch {
-			case whole[read]:
-				continue
-			case known[read] != 0:
-				to = known[read]
-			case s == 0 && strings.IndexByte(" \t\r\n", byte(b)) >= 0:
-				to = 0
-			}
-			d.Edges[s] = append(d.Edges[s], automaton.Edge{Lo: b, Hi: b, To: to})
-		}
-	}
-	d.Edges[n] = []automaton.Edge{{Lo: 0, Hi: 255, To: n}}
-	return Part{&element{kind: kindLexical, lexer: automaton.NewLexer(d), control: true, mayEnd: true}}
-}
-
-// freeText makes an automaton of the search for several words: its states are the beginnings of markers.
-func freeText(triggers []Trigger, mayEnd bool) Part {
-	known := map[string]int32{"": 0}
-	states := []string{""}
-	for _, t := range triggers {
-		for i := range len(t.Marker) {
-			if prefix := t.Marker[:i+1]; known[prefix] == 0 {
-				known[prefix] = int32(len(states))
-				states = append(states, prefix)
-			}
-		}
-	}
-	e := &element{kind: kindLexical, control: true, mayEnd: mayEnd, labels: make([]int32, len(states))}
-	d := &automaton.DFA{Edges: make([][]automaton.Edge, len(states)), Accept: make([]bool, len(states))}
-	for s, text := range states {
-		e.labels[s] = int32(slices.IndexFunc(triggers, func(t Trigger) bool { return t.Marker == text }))
-		if d.Accept[s] = e.labels[s] >= 0; d.Accept[s] {
-			continue // the first marker that is complete ends the text
-		}
-		for b := range 256 {
-			read := text + string([]byte{byte(b)})
-			for known[read] == 0 && read != "" {
-				read = read[1:]
-			}
-			if last := len(d.Edges[s]) - 1; last >= 0 && d.Edges[s][last].To == known[read] {
-				d.Edges[s][last].Hi++
-				continue
-			}
-			d.Edges[s] = append(d.Edges[s], automaton.Edge{Lo: int32(b), Hi: int32(b), To: known[read]})
-		}
-	}
-	// A marker that ends inside of another one is found there: its state is one that the search falls back to.
-	for s, text := range states {
-		for rest := text; !d.Accept[s] && rest != ""; rest = rest[1:] {
-			if at, ok := known[rest]; ok && d.Accept[at] {
-				d.Accept[s], d.Edges[s], e.labels[s] = true, nil, e.labels[at]
-			}
-		}
-	}
-	for _, t := range triggers {
-		then := t.Then.element
-		if then == nil {
-			then = &element{kind: kindSequence}
-		}
-		e.then = append(e.then, then)
-	}
-	e.lexer = automaton.NewLexer(d)
-	return Part{e}
-}
 
 // Constraint is what an answer has to be, ready to be followed. It never changes and may be used by any number of answers
 // at once.
