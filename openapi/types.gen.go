@@ -82,21 +82,6 @@ func (e TrainingParametersLrSchedulerType) Valid() bool {
 	}
 }
 
-// Defines values for TrainingParametersTargetModules0.
-const (
-	AllLinear TrainingParametersTargetModules0 = "all-linear"
-)
-
-// Valid indicates whether the value is a known member of the TrainingParametersTargetModules0 enum.
-func (e TrainingParametersTargetModules0) Valid() bool {
-	switch e {
-	case AllLinear:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for TrainingParametersTruncation.
 const (
 	TrainingParametersTruncationDrop        TrainingParametersTruncation = "drop"
@@ -431,10 +416,8 @@ type ChatCompletion struct {
 	Model string `json:"model"`
 
 	// SystemFingerprint Changes with the base model.
-	SystemFingerprint string `json:"system_fingerprint"`
-
-	// Adapter The adapter version that answered, as `name@version`; a list of them for a sum, with `*scale` where it is not 1; null for the base.
-	Adapter *AnsweredBy `json:"adapter"`
+	SystemFingerprint string      `json:"system_fingerprint"`
+	Adapter           *AnsweredBy `json:"adapter"`
 
 	// Choices The n answers.
 	Choices []ChatChoice `json:"choices"`
@@ -446,7 +429,6 @@ type ChatCompletion struct {
 
 // ChatCompletionChunk defines model for ChatCompletionChunk.
 type ChatCompletionChunk struct {
-	// Adapter The adapter version that answered, as `name@version`; a list of them for a sum, with `*scale` where it is not 1; null for the base.
 	Adapter *AnsweredBy `json:"adapter"`
 
 	// Choices One choice, or none in the chunk that carries usage.
@@ -635,10 +617,8 @@ type Completion struct {
 	Model string `json:"model"`
 
 	// SystemFingerprint Changes with the base model.
-	SystemFingerprint string `json:"system_fingerprint"`
-
-	// Adapter The adapter version that answered, as `name@version`; a list of them for a sum, with `*scale` where it is not 1; null for the base.
-	Adapter *AnsweredBy `json:"adapter"`
+	SystemFingerprint string      `json:"system_fingerprint"`
+	Adapter           *AnsweredBy `json:"adapter"`
 
 	// Choices n answers for each prompt, prompt by prompt.
 	Choices []CompletionChoice `json:"choices"`
@@ -771,9 +751,7 @@ type EmbeddingList struct {
 	Data []Embedding `json:"data"`
 
 	// Model What the request named, or the base model's id.
-	Model string `json:"model"`
-
-	// Adapter The adapter version that answered, as `name@version`; a list of them for a sum, with `*scale` where it is not 1; null for the base.
+	Model   string         `json:"model"`
 	Adapter *AnsweredBy    `json:"adapter"`
 	Usage   EmbeddingUsage `json:"usage"`
 }
@@ -1224,7 +1202,7 @@ type GenerationParameters struct {
 	// RepetitionPenalty Another name of repeat_penalty.
 	RepetitionPenalty *float32 `json:"repetition_penalty,omitempty"`
 
-	// ResponseFormat `text`; `json_object`, which holds the answer to a JSON object; or `json_schema`, which holds it to a schema. Every answer that is not cut off is valid under the schema. Held to are type, enum, const, minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf, minLength, maxLength, pattern, format, items, prefixItems, minItems, maxItems, uniqueItems, contains, minContains, maxContains, properties, required, additionalProperties, patternProperties, propertyNames, minProperties, maxProperties, dependentRequired, dependentSchemas, allOf, anyOf, oneOf, not, if, then, else, and $ref within the schema, recursive ones too. Formats: date-time, date, time, duration, email, hostname, ipv4, ipv6, uri (http and https), uuid (also uuid1 to uuid8) and json-pointer; others say nothing. Properties come in the schema's order; those that it does not name come after them, where additionalProperties or patternProperties is given. Patterns are regular expressions of ECMA-262 without back-references, look-behind and word boundaries; uniqueItems is for strings, numbers, booleans and null. What cannot be held to ($dynamicRef, unevaluatedItems, and combinations that need too large an automaton) is refused before the first token, by the path of the keyword.
+	// ResponseFormat `text`, as where it is absent; `json_object`, which holds the answer to a JSON object; or `json_schema`, which holds it to a schema. Every answer that is not cut off is valid under the schema. Held to are type, enum, const, minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf, minLength, maxLength, pattern, format, items, prefixItems, minItems, maxItems, uniqueItems, contains, minContains, maxContains, properties, required, additionalProperties, patternProperties, propertyNames, minProperties, maxProperties, dependentRequired, dependentSchemas, allOf, anyOf, oneOf, not, if, then, else, and $ref within the schema, recursive ones too. Formats: date-time, date, time, duration, email, hostname, ipv4, ipv6, uri (http and https), uuid (also uuid1 to uuid8) and json-pointer; others say nothing. Properties come in the schema's order; those that it does not name come after them, where additionalProperties or patternProperties is given. Patterns are regular expressions of ECMA-262 without back-references, look-behind and word boundaries; uniqueItems is for strings, numbers, booleans and null. What cannot be held to ($dynamicRef, unevaluatedItems, and combinations that need too large an automaton) is refused before the first token, by the path of the keyword.
 	ResponseFormat json.RawMessage `json:"response_format,omitempty"`
 
 	// Seed The same seed gives the same answer to the same request, whatever else is in the batch. Absent draws one. Choice i of n uses seed + i.
@@ -1389,9 +1367,7 @@ type Message struct {
 	// StopSequence The one of stop_sequences that ended it.
 	StopSequence *string      `json:"stop_sequence"`
 	Usage        MessageUsage `json:"usage"`
-
-	// Adapter The adapter version that answered, as `name@version`; a list of them for a sum, with `*scale` where it is not 1; null for the base.
-	Adapter *AnsweredBy `json:"adapter"`
+	Adapter      *AnsweredBy  `json:"adapter"`
 }
 
 // MessageBlock A block of an answer.
@@ -1844,10 +1820,8 @@ type OllamaEmbeddings struct {
 	LoadDuration int64 `json:"load_duration"`
 
 	// PromptEvalCount Tokens of all texts.
-	PromptEvalCount int `json:"prompt_eval_count"`
-
-	// Adapter The adapter version that answered, as `name@version`; a list of them for a sum, with `*scale` where it is not 1; null for the base.
-	Adapter *AnsweredBy `json:"adapter"`
+	PromptEvalCount int         `json:"prompt_eval_count"`
+	Adapter         *AnsweredBy `json:"adapter"`
 }
 
 // OllamaErrorResponse defines model for OllamaErrorResponse.
@@ -2180,9 +2154,7 @@ type Response struct {
 
 	// Metadata As it was sent.
 	Metadata map[string]string `json:"metadata"`
-
-	// Adapter The adapter version that answered, as `name@version`; a list of them for a sum, with `*scale` where it is not 1; null for the base.
-	Adapter *AnsweredBy `json:"adapter"`
+	Adapter  *AnsweredBy       `json:"adapter"`
 }
 
 // ResponseDeleted defines model for ResponseDeleted.
@@ -3118,7 +3090,7 @@ type TrainingParameters_LayersToTransform struct {
 type TrainingParametersLrSchedulerType string
 
 // TrainingParametersTargetModules0 defines model for TrainingParameters.TargetModules.0.
-type TrainingParametersTargetModules0 string
+type TrainingParametersTargetModules0 = string
 
 // TrainingParametersTargetModules1 defines model for TrainingParameters.TargetModules.1.
 type TrainingParametersTargetModules1 = []string

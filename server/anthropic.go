@@ -6,6 +6,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 )
 
@@ -96,9 +97,9 @@ func messagesError(status int, e openapi.Error, id string) openapi.MessagesError
 	return out
 }
 
-// rawOr is raw, or text where it is absent.
+// rawOr is raw, or text where it is absent or null.
 func rawOr(raw json.RawMessage, text string) json.RawMessage {
-	if len(raw) == 0 {
+	if jsonvalue.Kind(raw) == "null" {
 		return json.RawMessage(text)
 	}
 	return raw

@@ -1,0 +1,63 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/lorikeet-ai/lorikeet/internal/testtools"
+)
+
+// The versions that read openapi.yaml.
+var (
+	nodeGenerators   = []string{"@redocly/cli@2.77.0", "openapi-typescript@7.13.0", "@hey-api/openapi-ts@0.99.0", "typescript@5.9.3"}
+	pythonGenerators = []string{"datamodel-code-generator==0.89.0", "pydantic==2.14.4"}
+)
+
+// TestDescription has a linter read openapi.yaml, and three generators make clients out of it: types for TypeScript,
+// functions for TypeScript, and models for Python. What they make is compiled, and used against a server.
+func TestDescription(t *testing.T) {
+	node, packages := testtools.Node(t, nodeGenerators...)
+	python := testtools.Python(t, pythonGenerators...)
+	b := boot(t, "--adapter-dir", demoAdapters, "--api-key", "sesame")
+	dir := t.TempDir()
+	for name, from := range map[string]string{
+		"openapi.yaml": "openapi/openapi.yaml", "check.ts": "e2e/testdata/generated/check.ts", "check.py": "e2e/testdata/generated/check.py",
+	} {
+		text, err := os.ReadFile(from)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), text, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	modules := filepath.Join(packages, "node_modules")
+	if err := os.Symlink(modules, filepath.Join(dir, "node_modules")); err != nil {
+		t.Fatal(err)
+	}
+	run := func(program string, args ...string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, program, args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "LORIKEET_URL="+b.url(), "LORIKEET_API_KEY=sesame", "REDOCLY_TELEMETRY=off", "REDOCLY_SUPPRESS_UPDATE_NOTICE=true")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s %v: %v\n%s", filepath.Base(program), args, err, out[:min(len(out), 8000)])
+		}
+	}
+	bin := func(parts ...string) string { return filepath.Join(append([]string{modules}, parts...)...) }
+	run(node, bin("@redocly", "cli", "bin", "cli.js"), "lint", "openapi.yaml")
+	run(node, bin("openapi-typescript", "bin", "cli.js"), "openapi.yaml", "-o", "types.d.ts", "--default-non-nullable=false")
+	run(node, bin("@hey-api", "openapi-ts", "bin", "run.js"), "-i", "openapi.yaml", "-o", "sdk")
+	run(node, bin("typescript", "bin", "tsc"), "--strict", "--skipLibCheck", "--module", "commonjs", "--moduleResolution", "node10",
+		"--target", "es2022", "--lib", "es2022,dom,dom.iterable", "--outDir", "out", "check.ts")
+	run(node, "out/check.js")
+	run(filepath.Join(filepath.Dir(python), "datamodel-codegen"), "--input", "openapi.yaml", "--input-file-type", "openapi", "--output", "models.py",
+		"--output-model-type", "pydantic_v2.BaseModel", "--strict-nullable")
+	run(python, "check.py")
+}
