@@ -24,6 +24,7 @@ type tooling struct {
 	withoutTools   bool            // the template does not print tools: they are described in the system's turn
 	withoutCalls   bool            // it does not print calls: they are put into the contents of messages
 	withoutResults bool            // it does not print what tools return: that is put into turns of the user
+	withoutOlder   bool            // it does not print function_call and turns of the role function: tool_calls and tool take their place
 	withoutSystem  bool            // it has no turn of the system: descriptions go into the first turn
 }
 
@@ -82,6 +83,7 @@ func (t *Template) formatFor(tools bool) *format {
 
 var (
 	probeToolList = json.RawMessage(`[` + probeTool(calls.ProbeTool) + `, ` + probeTool(calls.ProbeOther) + `]`)
+	probeFunction = fmt.Sprintf(`{"name": %q, "arguments": "{\"%s\": \"%s\"}"}`, calls.ProbeTool, calls.ProbeKey, calls.ProbeValue)
 	probeFirst    = probeCall(calls.ProbeID, calls.ProbeTool, fmt.Sprintf(`{%q: %q, %q: %q, %q: %s}`, calls.ProbeKey, calls.ProbeValue,
 		calls.ProbeKey2, calls.ProbeValue2, calls.ProbeKey3, calls.ProbeNumber))
 	probeSecond = probeCall(calls.ProbeNextID, calls.ProbeOther, fmt.Sprintf(`{%q: %q}`, calls.ProbeKey4, calls.ProbeValue4))
@@ -136,11 +138,17 @@ func (f *format) detect(source string, ends []string) {
 	f.withoutCalls = !printed
 	result := runtime.Message{Role: "tool", Content: calls.ProbeResult, Extra: map[string]any{"tool_call_id": calls.ProbeID, "name": calls.ProbeTool}}
 	f.withoutResults = f.withoutCalls || !strings.Contains(render(tools, user, one, result), calls.ProbeResult)
+	older := render(tools, user, assistant("", map[string]any{"function_call": json.RawMessage(probeFunction)}),
+		runtime.Message{Role: "function", Content: calls.ProbeResult, Extra: map[string]any{"name": calls.ProbeTool}})
+	f.withoutOlder = !strings.Contains(older, calls.ProbeResult) || !strings.Contains(older, calls.ProbeValue)
 	f.withoutSystem = !strings.Contains(render(Options{}, runtime.Message{Role: "system", Content: calls.ProbeSaid}, user), calls.ProbeSaid)
 }
 
 // adapt puts into the messages, whose texts are masked, what the template would leave out. It changes list.
 func (f *format) adapt(list []runtime.Message, o *Options) ([]runtime.Message, error) {
+	if f.withoutOlder {
+		renew(list)
+	}
 	if f.withoutCalls || f.withoutResults {
 		var err error
 		if list, err = f.rewrite(list, o.mask); err != nil {
@@ -207,7 +215,7 @@ func (f *format) rewrite(list []runtime.Message, mask *masker) ([]runtime.Messag
 	out := list[:0]
 	results := false // the last one of out has results
 	for _, m := range list {
-		if f.withoutResults && (m.Role == "tool" || m.Role == "function") {
+		if f.withoutResults && m.Role == "tool" {
 			text := calls.Result(m.Content)
 			if results {
 				out[len(out)-1].Content += "\n" + text
@@ -227,7 +235,7 @@ func (f *format) rewrite(list []runtime.Message, mask *masker) ([]runtime.Messag
 		if len(written) > 0 {
 			extra := make(map[string]any, len(m.Extra))
 			for name, v := range m.Extra {
-				if name != "tool_calls" && name != "function_call" {
+				if name != "tool_calls" {
 					extra[name] = v
 				}
 			}
@@ -240,6 +248,39 @@ func (f *format) rewrite(list []runtime.Message, mask *masker) ([]runtime.Messag
 		out = append(out, m)
 	}
 	return out, nil
+}
+
+// renew writes function_call and the role function, which OpenAI's API had first, as tool_calls and the role tool.
+func renew(list []runtime.Message) {
+	ids := map[string]any{} // of the last call of each function
+	for i := range list {
+		m := &list[i]
+		name, _ := m.Extra["name"].(string)
+		if raw, ok := m.Extra["name"].(json.RawMessage); ok && json.Unmarshal(raw, &name) != nil {
+			name = ""
+		}
+		raw, err := json.Marshal(m.Extra["function_call"])
+		called := err == nil && m.Extra["function_call"] != nil && string(raw) != "null" && m.Extra["tool_calls"] == nil
+		if !called && m.Role != "function" {
+			continue
+		}
+		m.Extra = maps.Clone(m.Extra)
+		if m.Role == "function" {
+			m.Role = "tool"
+			if id := ids[name]; id != nil {
+				m.Extra["tool_call_id"] = id
+			}
+			continue
+		}
+		var call struct{ Name string }
+		if json.Unmarshal(raw, &call) != nil {
+			continue // it stays as it is
+		}
+		id := calls.Identifier(fmt.Sprint(i, call.Name))
+		ids[call.Name] = id
+		delete(m.Extra, "function_call")
+		m.Extra["tool_calls"] = json.RawMessage(fmt.Sprintf(`[{"id": %q, "type": "function", "function": %s}]`, id, raw))
+	}
 }
 
 // identify gives the calls of a message, or the result that it is, identifiers of the form that the model knows: templates
@@ -277,26 +318,16 @@ func identifierOf(v any) any {
 
 // writtenCalls are the calls of a message, masked.
 func writtenCalls(m runtime.Message, mask *masker) ([]calls.Written, error) {
+	if m.Extra["tool_calls"] == nil {
+		return nil, nil
+	}
+	raw, err := json.Marshal(m.Extra["tool_calls"])
 	var list []historyCall
-	for _, name := range []string{"tool_calls", "function_call"} {
-		if m.Extra[name] == nil {
-			continue
-		}
-		raw, err := json.Marshal(m.Extra[name])
-		if err == nil && string(raw) == "null" {
-			continue
-		}
-		if name == "function_call" {
-			raw = []byte(`[{"function": ` + string(raw) + `}]`)
-		}
-		var some []historyCall
-		if err == nil {
-			err = json.Unmarshal(raw, &some)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		list = append(list, some...)
+	if err == nil {
+		err = json.Unmarshal(raw, &list)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("tool_calls: %w", err)
 	}
 	written := make([]calls.Written, len(list))
 	for i, c := range list {

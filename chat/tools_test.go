@@ -351,3 +351,34 @@ func TestOther(t *testing.T) {
 		}
 	}
 }
+
+// OpenAI's older names of calls and results are read as the newer ones where the template does not know them.
+func TestOlderCalls(t *testing.T) {
+	older := []runtime.Message{
+		{Role: "user", Content: "a"},
+		{Role: "assistant", Missing: runtime.ContentNull, Extra: map[string]any{"function_call": json.RawMessage(`{"name": "f", "arguments": "{\"x\": 1}"}`)}},
+		{Role: "function", Content: "r", Extra: map[string]any{"name": json.RawMessage(`"f"`)}},
+	}
+	_, qwen := familyTemplate(t, "qwen3")
+	text, err := qwen.Render(older, Options{Tools: probeToolList})
+	if err != nil || !strings.Contains(text, "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>") || !strings.Contains(text, "<tool_response>\nr\n</tool_response>") {
+		t.Errorf("%q, %v", text, err)
+	}
+	if older[1].Extra["tool_calls"] != nil || older[2].Role != "function" {
+		t.Error("the messages were changed")
+	}
+	_, mistral := familyTemplate(t, "mistral-tools")
+	text, err = mistral.Render(older, Options{Tools: probeToolList})
+	if err != nil || strings.Count(text, calls.Identifier("1f")) != 2 {
+		t.Errorf("%q, %v", text, err)
+	}
+	knows := NewTemplate(testModel(), `{% for m in messages %}{{ m.role }}:{{ m.content or '' }}{% if m.function_call %}{{ m.function_call.name }}{{ m.function_call.arguments | tojson }}{% endif %};{% endfor %}`, nil)
+	if text, err = knows.Render(older, Options{}); err != nil || text != `user:a;assistant:f{"x": 1};function:r;` {
+		t.Errorf("%q, %v", text, err)
+	}
+	_, chatml := familyTemplate(t, "chatml")
+	text, err = chatml.Render(older, Options{})
+	if err != nil || !strings.Contains(text, `{"name": "f", "arguments": {"x":1}}`) || !strings.Contains(text, "<tool_response>\nr\n</tool_response>") {
+		t.Errorf("%q, %v", text, err)
+	}
+}
