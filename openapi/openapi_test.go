@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
+	"go.yaml.in/yaml/v3"
 )
 
 func load(t *testing.T) *openapi3.T {
@@ -162,4 +163,26 @@ func TestGeneratedFilesFollow(t *testing.T) {
 			}
 		}
 	}
+}
+
+// nullable means something beside a type alone (OpenAPI 3.0.3): where there are alternatives it stands in one of them.
+func TestNullStandsBesideAType(t *testing.T) {
+	var root yaml.Node
+	if err := yaml.Unmarshal(YAML, &root); err != nil {
+		t.Fatal(err)
+	}
+	var visit func(n *yaml.Node)
+	visit = func(n *yaml.Node) {
+		keys := map[string]*yaml.Node{}
+		for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+			keys[n.Content[i].Value] = n.Content[i+1]
+		}
+		if v := keys["nullable"]; v != nil && v.Kind == yaml.ScalarNode && keys["type"] == nil {
+			t.Errorf("openapi.yaml:%d: nullable without a type", v.Line)
+		}
+		for _, child := range n.Content {
+			visit(child)
+		}
+	}
+	visit(&root)
 }
