@@ -100,8 +100,11 @@ func (t *thread) remembered() bool {
 func (m *Matcher) useCached(t *thread, bits []uint64) {
 	key := maskKey{lexer: t.lexer(), state: t.state, slack: -1}
 	if t.counted() {
-		key.slack = min(t.element.most-t.units, m.tokens.longest+key.lexer.MostLeast)
-		key.need = min(max(t.element.least-t.count, 0), m.tokens.longest)
+		// One token cannot tell larger numbers from these, as long as their difference is the same.
+		few := m.tokens.longest + key.lexer.MostLeast + 1
+		key.slack, key.need = t.element.most-t.units, max(t.element.least-t.count, 0)
+		key.slack, key.need = key.slack-max(key.need-few, 0), min(key.need, few)
+		key.slack = min(key.slack, key.need+few)
 	}
 	var labels []int32
 	if t.phase == inText {
@@ -217,7 +220,7 @@ func (b *maskBuilder) walk(from, to, state, count, used int32, depth int) {
 		if next >= 0 && b.counted {
 			c, u := lexer.Completes(state, next)
 			now, units = now+c, units+u
-			if int64(units)+int64(lexer.Least[next]) > int64(b.key.slack) && b.key.slack < b.tokens.longest+lexer.MostLeast || lexer.Accept[next] && now < b.key.need {
+			if !lexer.Fits(next, b.key.slack-units, b.key.need-now) {
 				next = -1
 			}
 		}

@@ -260,7 +260,7 @@ func (m *Matcher) stepText(t *thread, b byte, out []thread) []thread {
 	if e.most > 0 && e.kind == kindLexical {
 		characters, units := lexer.Completes(t.state, state)
 		next.count, next.units = t.count+characters, t.units+units
-		if int64(next.units)+int64(lexer.Least[state]) > int64(e.most) {
+		if !lexer.Fits(state, e.most-next.units, e.least-next.count) {
 			return out
 		}
 	}
@@ -273,8 +273,6 @@ func (m *Matcher) stepText(t *thread, b byte, out []thread) []thread {
 	if lexer.Accept[state] {
 		switch taken := next.low < next.high && len(next.used[next.low]) == len(m.text)-int(next.from); {
 		case taken:
-		case e.kind == kindLexical && next.count < e.least:
-			return out // the text would have ended, and can be written longer
 		case t.phase == inFreeKey:
 			out = m.endFreeKey(&next, out)
 		case e.labels != nil:

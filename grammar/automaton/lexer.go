@@ -87,6 +87,18 @@ func (l *Lexer) Completes(from, to int32) (characters, units int32) {
 	return 1, 1
 }
 
+// Fits reports whether a JSON string that has come to a state can end with at least need further characters and at most
+// slack further units.
+func (l *Lexer) Fits(state, slack, need int32) bool {
+	if l.Accept[state] {
+		return need <= 0 && slack >= 0
+	}
+	if !l.Boundary[state] && state != 0 {
+		need-- // the character that has begun
+	}
+	return slack-l.Least[state] >= max(need, 0)
+}
+
 // Size is about how many bytes the lexer takes.
 func (l *Lexer) Size() int {
 	n := 4*len(l.next) + 10*len(l.Accept)

@@ -1,0 +1,125 @@
+package grammar
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// randomSchema puts keywords together at random, on values that are few, so that they often meet.
+func randomSchema(r *rand.Rand, depth int) map[string]any {
+	s := map[string]any{}
+	pick := func(list ...any) any { return list[r.IntN(len(list))] }
+	sub := func() any {
+		if depth <= 0 || r.IntN(8) == 0 {
+			return pick(true, true, map[string]any{"type": "integer"}, map[string]any{"enum": []any{"a", 1, nil}}, map[string]any{"maximum": 3})
+		}
+		return randomSchema(r, depth-1)
+	}
+	subs := func() (out []any) {
+		for range 1 + r.IntN(3) {
+			out = append(out, sub())
+		}
+		return out
+	}
+	names := []any{"a", "b", "c", "ab"}
+	keywords := map[string]func() any{
+		"type": func() any {
+			return pick("integer", "number", "string", "object", "object", "array", "array", []any{"object", "null"}, []any{"string", "integer"})
+		},
+		"enum": func() any {
+			return []any{pick("a", "ab", 1), pick(2, 2.5, nil), pick(true, map[string]any{"a": 1}, []any{1})}
+		},
+		"const":                func() any { return pick("a", 1, 2.5, nil, map[string]any{"a": 1}) },
+		"minimum":              func() any { return pick(-2, 0, 1, 1.5) },
+		"exclusiveMaximum":     func() any { return pick(2, 3.5, 10) },
+		"multipleOf":           func() any { return pick(2, 0.5, 3) },
+		"minLength":            func() any { return pick(0, 1, 2) },
+		"maxLength":            func() any { return pick(2, 3, 5) },
+		"pattern":              func() any { return pick("^a", "b$", "^[ab]*$", "a{2}") },
+		"items":                sub,
+		"prefixItems":          func() any { return subs() },
+		"minItems":             func() any { return pick(0, 1, 2) },
+		"maxItems":             func() any { return pick(1, 2, 3) },
+		"uniqueItems":          func() any { return pick(true, false) },
+		"contains":             sub,
+		"maxContains":          func() any { return pick(1, 2) },
+		"properties":           func() any { return map[string]any{pick(names...).(string): sub(), pick(names...).(string): sub()} },
+		"required":             func() any { return []any{pick(names...)} },
+		"additionalProperties": func() any { return pick(false, true, sub()) },
+		"patternProperties":    func() any { return map[string]any{pick("^a", "b").(string): sub()} },
+		"propertyNames":        func() any { return map[string]any{"maxLength": pick(1, 2)} },
+		"minProperties":        func() any { return pick(0, 1, 2) },
+		"maxProperties":        func() any { return pick(1, 2, 3) },
+		"dependentRequired":    func() any { return map[string]any{pick(names...).(string): []any{pick(names...)}} },
+		"dependentSchemas":     func() any { return map[string]any{pick(names...).(string): sub()} },
+		"allOf":                func() any { return subs() },
+		"anyOf":                func() any { return subs() },
+		"oneOf":                func() any { return subs() },
+		"not":                  sub,
+		"if":                   sub,
+		"then":                 sub,
+		"else":                 sub,
+	}
+	all := slices.Sorted(maps.Keys(keywords))
+	for range 1 + r.IntN(5) {
+		k := all[r.IntN(len(all))]
+		s[k] = keywords[k]()
+	}
+	return s
+}
+
+// Whatever keywords come together: a schema that is accepted has answers, and all of them are valid.
+func TestRandomSchemas(t *testing.T) {
+	v := newVocabulary(600)
+	tokens := v.tokens()
+	accepted, refused := 0, map[string]int{}
+	n := 1500
+	if testing.Short() {
+		n = 300
+	}
+	for seed := range uint64(n) {
+		r := rand.New(rand.NewPCG(seed, 77))
+		raw, err := json.Marshal(randomSchema(r, 2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		part, err := Schema("p", raw)
+		if err != nil {
+			e, ok := err.(*SchemaError)
+			if !ok {
+				t.Fatalf("%s: %v", raw, err)
+			}
+			reason, _, _ := strings.Cut(fmt.Sprint(e.Reason), " is ")
+			refused[reason]++
+			continue
+		}
+		accepted++
+		check := validator(t, string(raw))
+		c := New(part)
+		for range 3 {
+			m := c.NewMatcher(tokens)
+			text, done := drawAnswer(t, r, m, v)
+			if !done {
+				t.Fatalf("%s: the answer does not end: %.300s", raw, text)
+			}
+			doc, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+			if err == nil {
+				err = check.Validate(doc)
+			}
+			if err != nil {
+				t.Fatalf("seed %d, %s: the answer %s: %v", seed, raw, text, err)
+			}
+		}
+	}
+	t.Logf("%d accepted, refused: %v", accepted, refused)
+	if accepted < n/2 {
+		t.Errorf("%d of %d are accepted: %v", accepted, n, refused)
+	}
+}
