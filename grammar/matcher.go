@@ -74,7 +74,9 @@ type frame struct {
 	index   int32    // of a sequence, the part; of an object, the last name, -1 for none
 	count   int32    // of a repetition, an object or an array: how many have begun
 	at      int32    // of a repetition: where in the answer this one began
-	used    []string // sorted texts of keys without a name, or of unique items
+	used    []string // sorted texts of keys without a name, or of unique items but the last
+	from    int32    // where the last of unique items stands in Matcher.text, up to `to`; to is 0 where it is not complete
+	to      int32
 	below   []*frame
 	self    [1]*frame
 }
@@ -227,7 +229,7 @@ func (m *Matcher) resume(f *frame, t *thread, out []thread) []thread {
 	case kindArray:
 		if e.array.unique {
 			next := *f
-			next.used = insert(f.used, string(m.text[t.from:]))
+			next.from, next.to = t.from, int32(len(m.text))
 			f = newFrame(next)
 		}
 		return append(out, thread{phase: afterItem, below: f.self[:]})

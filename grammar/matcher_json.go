@@ -139,7 +139,7 @@ func (f *frame) mayAdd() *element {
 		return nil
 	}
 	e := a.item(f.count)
-	if e != nil && a.unique && e.lexer.Words[0] <= uint32(len(f.used)) {
+	if e != nil && a.unique && e.lexer.Words[0] <= uint32(f.count) {
 		return nil
 	}
 	return e
@@ -170,10 +170,13 @@ func (m *Matcher) beginItem(f *frame, e *element, b byte, out []thread) []thread
 	}
 	g := *f
 	g.count++
-	below := newFrame(g).self[:]
 	if !f.element.array.unique {
-		return m.begin(e, below, b, out)
+		return m.begin(e, newFrame(g).self[:], b, out)
 	}
-	t := thread{phase: inText, element: e, below: below, from: int32(len(m.text) - 1), used: f.used, high: int32(len(f.used))}
+	if f.to > 0 {
+		g.used, g.to = insert(f.used, string(m.text[f.from:f.to])), 0
+		m.steps += len(g.used) / 4
+	}
+	t := thread{phase: inText, element: e, below: newFrame(g).self[:], from: int32(len(m.text) - 1), used: g.used, high: int32(len(g.used))}
 	return m.step(&t, b, out)
 }

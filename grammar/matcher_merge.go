@@ -39,7 +39,7 @@ func sameTexts(a, b []string) bool {
 
 // sameFrame reports whether two frames differ in what is below them alone.
 func sameFrame(a, b *frame) bool {
-	return a == b || a.element == b.element && a.index == b.index && a.count == b.count && a.at == b.at && sameTexts(a.used, b.used)
+	return a == b || a.element == b.element && a.index == b.index && a.count == b.count && a.at == b.at && a.from == b.from && a.to == b.to && sameTexts(a.used, b.used)
 }
 
 // mergeFrames joins two sets of frames; those that differ in what is below them become one.

@@ -229,10 +229,17 @@ func constantObject(v *node, at *path) objectSet {
 
 // notObject is the objects that are not in the set of one schema, each for one reason.
 func (c *schemaCompiler) notObject(s objectSet, t term) (out []objectSet, err error) {
-	if len(s.names) > 0 {
-		return nil, refuse(Unsupported, t.at.field("propertyNames"), "is not supported where it is negated")
-	}
 	named := map[string]bool{}
+	for _, names := range s.names {
+		names.not = !names.not
+		keys, err := c.keys([]term{names})
+		if err != nil {
+			return nil, err
+		}
+		if name, found := sample(keys, named); found {
+			out = append(out, withProperty(name))
+		}
+	}
 	for _, p := range s.parts {
 		for _, name := range p.order {
 			named[name] = true

@@ -80,7 +80,7 @@ func Schemas() map[string]string {
 			`{"type":"object","properties":{"a":{"type":"integer"}},"unevaluatedProperties":false}`, `{"properties":{"a":{"type":"integer"}}}`, `{"type":"object","properties":{"a":{"type":"object","properties":{"b":{"type":"object","properties":{"c":{"type":"integer"}},"required":["c"]}},"required":["b"]}},"required":["a"]}`,
 			`{"type":"object","not":{"properties":{"a":{"type":"integer"}},"required":["a"]},"properties":{"a":{"type":["integer","string"]}}}`,
 			`{"type":"object","properties":{"a":{"type":"integer"}},"not":{"additionalProperties":{"type":"string"}},"maxProperties":2}`, `{"type":"object","not":{"patternProperties":{"^x":{"type":"string"}}},"maxProperties":2,"additionalProperties":{"type":["string","null"]}}`,
-			`{"type":"object","not":{"minProperties":1}}`, `{"type":"object","additionalProperties":{"type":"string","maxLength":3},"minProperties":4,"maxProperties":9}`,
+			`{"type":"object","not":{"minProperties":1}}`, `{"type":"object","not":{"propertyNames":{"maxLength":2}},"maxProperties":2}`, `{"type":"object","additionalProperties":{"type":"string","maxLength":3},"minProperties":4,"maxProperties":9}`,
 		},
 		"together": {
 			`{"allOf":[{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]},{"properties":{"b":{"type":"string"},"a":{"minimum":3}},"required":["b"]}]}`,
