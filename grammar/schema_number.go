@@ -89,11 +89,13 @@ func (c *schemaCompiler) numberAlgebra() algebra[numberSet] {
 			if err != nil || parts == nil {
 				return nil, err
 			}
-			out, ok := numberSet{}, true
+			out := numberSet{}
 			for _, p := range parts {
-				if out, ok = meetNumbers(out, p); !ok {
+				both, ok := meetNumbers(out, p)
+				if !ok {
 					return nil, nil
 				}
+				out = both
 			}
 			return []numberSet{out}, nil
 		},

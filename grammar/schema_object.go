@@ -35,8 +35,8 @@ type keyPattern struct {
 	term term
 }
 
-// terms returns what a property is under, and whether a name or a pattern of the part is it.
-func (p *objectPart) terms(name string) (out []term, known bool) {
+// terms returns what a property is under.
+func (p *objectPart) terms(name string) (out []term) {
 	if t, ok := p.named[name]; ok {
 		out = append(out, t)
 	}
@@ -45,19 +45,15 @@ func (p *objectPart) terms(name string) (out []term, known bool) {
 			out = append(out, k.term)
 		}
 	}
-	if len(out) > 0 {
-		return out, true
-	}
-	if p.others != nil {
+	if len(out) == 0 && p.others != nil {
 		out = append(out, *p.others)
 	}
-	return out, false
+	return out
 }
 
 func (s objectSet) terms(name string) (out []term) {
 	for _, p := range s.parts {
-		list, _ := p.terms(name)
-		out = append(out, list...)
+		out = append(out, p.terms(name)...)
 	}
 	return out
 }
@@ -286,8 +282,7 @@ func (c *schemaCompiler) notObject(s objectSet, t term) (out []objectSet, err er
 // wrongProperty is the objects in which a property contradicts its schema, or is missing where it is required: both are
 // one set, of objects in which it may be missing and is not valid.
 func (c *schemaCompiler) wrongProperty(p *objectPart, name string, required bool) (out []objectSet) {
-	terms, _ := p.terms(name)
-	for _, not := range terms {
+	for _, not := range p.terms(name) {
 		not.not = !not.not
 		s := objectSet{parts: []*objectPart{{named: map[string]term{name: not}, order: []string{name}}}}
 		if !required {

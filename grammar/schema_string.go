@@ -59,11 +59,12 @@ func (c *schemaCompiler) stringAlgebra() algebra[stringSet] {
 			if given {
 				parts = append(parts, stringSet{listed: true, list: texts(values)})
 			}
-			ok := true
 			for _, p := range parts {
-				if out, ok = meetStrings(out, p); !ok {
+				both, ok := meetStrings(out, p)
+				if !ok {
 					return nil, nil
 				}
+				out = both
 			}
 			if out.listed && len(out.list) == 0 {
 				return nil, nil

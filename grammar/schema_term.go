@@ -101,7 +101,7 @@ func (x *expansion[S]) both(a, b []S, at *path) ([]S, error) {
 
 // either returns the values that are in one of a or of b.
 func (x *expansion[S]) either(a, b []S, at *path) ([]S, error) {
-	out := append(a, b...)
+	out := slices.Concat(a, b)
 	if i := slices.IndexFunc(out, x.free); i >= 0 {
 		return []S{out[i]}, nil
 	}

@@ -44,7 +44,7 @@ func wander(t *testing.T, c *grammar.Constraint, tokens *grammar.Tokens, pieces 
 			continue
 		}
 		token := admitted[r.IntN(len(admitted))]
-		if likely := slices.DeleteFunc(slices.Clone(admitted), func(i int32) bool { return i < 256 && !strings.ContainsRune(`"}]<`, rune(i)) }); len(likely) > 0 && r.IntN(3) > 0 {
+		if likely := slices.DeleteFunc(slices.Clone(admitted), func(i int32) bool { return i < 256 && !strings.ContainsRune(`"}]<`, i) }); len(likely) > 0 && r.IntN(3) > 0 {
 			token = likely[r.IntN(len(likely))]
 		}
 		if int(token) == len(pieces)-1 {

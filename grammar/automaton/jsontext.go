@@ -133,7 +133,7 @@ func (e *encoder) multibyte(lo, hi, to int32) {
 		}
 	}
 	var ranges [][2]byte
-	first, last := string(rune(lo)), string(rune(hi))
+	first, last := string(lo), string(hi)
 	for i := range size {
 		ranges = append(ranges, [2]byte{first[i], last[i]})
 	}

@@ -261,7 +261,7 @@ func lengths(n *regexpNode) (least, most int) {
 		for _, p := range n.parts {
 			l, m := lengths(p)
 			least += l
-			if most = most + m; m < 0 || most < 0 {
+			if most += m; m < 0 || most < 0 {
 				most = -1 << 20
 			}
 		}

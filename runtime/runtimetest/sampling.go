@@ -103,7 +103,7 @@ func (s *sampler) held(token runtime.Token, number uint64) (runtime.Token, error
 		}
 		var list []runtime.Token
 		closing := runtime.Token(-1)
-		for t := range runtime.Token(vocabSize) {
+		for t := range vocabSize {
 			if mask[t/64]>>(t%64)&1 == 0 || s.sampling.IgnoreEOS && s.model.EndOfGeneration(t) {
 				continue
 			}
