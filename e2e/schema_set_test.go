@@ -10,7 +10,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/grammar/grammartest"
 )
 
-// Answers of the demo model, made to wander, are valid under schemas of many kinds, as another project's validator reads
+// Answers of the demo model at a high temperature are valid under schemas of many kinds, as another project's validator reads
 // them; what cannot be held to is refused before the first token, by its path.
 func TestAnswersAreValidUnderTheirSchemas(t *testing.T) {
 	b := boot(t)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A model that is made to wander still answers what the schema asks for: grammar and sampler together.
+// At a high temperature too a model answers what the schema asks for: grammar and sampler together.
 func TestAnswersFollowTheirSchema(t *testing.T) {
 	b := boot(t)
 	type shape = map[string]any

@@ -22,8 +22,8 @@ func byteTokens(words ...string) (*grammar.Tokens, []string) {
 		func(t int32) bool { return int(t) == len(pieces)-1 }), pieces
 }
 
-// wander draws an answer at random of what a constraint admits, texts of ASCII mostly; whole says that it came to an end.
-func wander(t *testing.T, c *grammar.Constraint, tokens *grammar.Tokens, pieces []string, r *rand.Rand) (answer string, whole bool) {
+// randomAnswer draws an answer at random of what a constraint admits, texts of ASCII mostly; whole says that it came to an end.
+func randomAnswer(t *testing.T, c *grammar.Constraint, tokens *grammar.Tokens, pieces []string, r *rand.Rand) (answer string, whole bool) {
 	t.Helper()
 	m := c.NewMatcher(tokens)
 	bits := make([]uint64, tokens.Words())
@@ -116,7 +116,7 @@ func TestAdmittedAnswersAreRead(t *testing.T) {
 			constraint := grammar.New(part)
 			ended, called := 0, 0
 			for range 150 {
-				answer, whole := wander(t, constraint, tokens, pieces, r)
+				answer, whole := randomAnswer(t, constraint, tokens, pieces, r)
 				if !whole {
 					continue
 				}
