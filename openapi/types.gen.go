@@ -1942,7 +1942,7 @@ type OllamaShow struct {
 	// ModelInfo Facts of the base, by their names in GGUF files.
 	ModelInfo map[string]any `json:"model_info"`
 
-	// Capabilities completion, tools, embedding.
+	// Capabilities completion, tools, embedding, and thinking where the chat template has it.
 	Capabilities []string `json:"capabilities"`
 
 	// ModifiedAt When it was registered.

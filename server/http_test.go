@@ -120,6 +120,8 @@ func TestEncodedBodies(t *testing.T) {
 		refused(t, post("br", small, chunked), 400, codeUnsupported, "", `"br"`)
 		refused(t, post("gzip, gzip", gzipped(gzipped(small)), chunked), 400, codeUnsupported, "", "gzip, gzip")
 	}
+	r := h.ask(t, "POST", "/adapters", string(gzipped([]byte("--x--"))), map[string]string{"Content-Type": "multipart/form-data; boundary=x", "Content-Encoding": "gzip"})
+	refused(t, r, 400, codeUnsupported, "", "an upload comes as it is")
 	two := append(gzipped(small[:10]), gzipped(small[10:])...)
 	if r := post("gzip", two, false); r.status != 200 {
 		t.Errorf("two members: %d %s", r.status, r.body)

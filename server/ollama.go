@@ -113,6 +113,10 @@ func (s *Server) OllamaShow(c *fiber.Ctx) error {
 		}
 		modified, details.ParentModel, from = info.Created, s.name, s.name+"\nADAPTER "+adapters.Ref{Name: info.Name, Version: info.Version}.String()
 	}
+	capabilities := []string{"completion", "tools", "embedding"}
+	if s.reasoning && s.template.Format(false).Think.Open != "" {
+		capabilities = append(capabilities, "thinking")
+	}
 	arch := f.Architecture
 	return sendJSON(c, http.StatusOK, openapi.OllamaShow{
 		Modelfile: "FROM " + from + "\n", Template: s.template.Source(), Details: details, ModifiedAt: modified.Format(time.RFC3339Nano),
@@ -121,7 +125,7 @@ func (s *Server) OllamaShow(c *fiber.Ctx) error {
 			arch + ".context_length": s.context, arch + ".embedding_length": f.Embedding, arch + ".block_count": f.Layers,
 			arch + ".attention.head_count": f.Heads, arch + ".attention.head_count_kv": f.KVHeads, arch + ".vocab_size": f.VocabSize,
 		},
-		Capabilities: []string{"completion", "tools", "embedding"},
+		Capabilities: capabilities,
 	})
 }
 

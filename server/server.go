@@ -1,11 +1,12 @@
 // Package server is the HTTP interface: it decodes and checks requests, hands them to the engine, the adapters and the
-// training, and answers in OpenAI's formats. openapi.yaml declares the routes; Server implements the interface that is
+// training, and answers in OpenAI's formats, Anthropic's and Ollama's. openapi.yaml declares the routes; Server implements the interface that is
 // generated from it, with one file per topic.
 //
 // How a completion is served: bodies.go reads the body, decode.go and generation.go decode and check it, choose.go
 // resolves model and adapter, messages.go or prompt.go make the tokens of the prompt, reply.go submits the choices to the
 // engine and collects them, or stream.go sends them as they are generated; parts.go divides the text of an answer into what
-// a form (chat.go, completions.go) writes in the shape of its API; conn.go notices when the client disconnects.
+// a form (chat.go, completions.go) writes in the shape of its API; conn.go notices when the client disconnects. The other APIs
+// (responses.go, anthropic.go, ollama.go) translate their requests into chat requests (translate.go) and have forms of their own.
 // Only errors.go maps errors to HTTP statuses.
 package server
 

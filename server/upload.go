@@ -117,6 +117,13 @@ func (p *idleTimeoutReader) Read(b []byte) (int, error) {
 // beside the other uploads, or on the disk, before its body is read.
 func (s *Server) newUpload(c *fiber.Ctx, limit int64) (*upload, *idleTimeoutReader, error) {
 	body := &idleTimeoutReader{r: c.Context().RequestBodyStream(), c: c}
+	if encoding, err := contentEncoding(c); err != nil || encoding != "" {
+		discard(c, body, maxDrain, drainTime)
+		return nil, nil, &refusal{
+			status: http.StatusBadRequest, code: codeUnsupported,
+			message: fmt.Sprintf("an upload comes as it is, not with Content-Encoding %q: only JSON bodies may be compressed", c.Get(fiber.HeaderContentEncoding)),
+		}
+	}
 	if n := int64(c.Request().Header.ContentLength()); n > 0 {
 		if !s.uploads.Fits(min(n, limit)) {
 			return nil, nil, refuseUpload(c, body, disk.ErrBusy, limit)
