@@ -37,9 +37,12 @@ func dialectOf(r renderer) (d dialect) {
 		}, Options{Tools: probeTools, dialect: d})
 		return text, err == nil
 	}
-	asObject, ok := render(dialect{}, runtime.ContentGiven)
-	if asText, okText := render(dialect{argumentsAsText: true}, runtime.ContentGiven); okText && strings.Contains(asText, probeArgument) {
-		d.argumentsAsText = !ok || !strings.Contains(asObject, probeArgument) || strings.Contains(asObject, probePrinted)
+	for _, missing := range []runtime.MissingContent{runtime.ContentGiven, runtime.ContentNull} { // some write calls in one of the two alone
+		asObject, ok := render(dialect{}, missing)
+		if asText, okText := render(dialect{argumentsAsText: true}, missing); okText && strings.Contains(asText, probeArgument) {
+			d.argumentsAsText = !ok || !strings.Contains(asObject, probeArgument) || strings.Contains(asObject, probePrinted)
+			break
+		}
 	}
 	null, ok := render(d, runtime.ContentNull)
 	d.nullAsEmpty = !ok || strings.Contains(null, "None")

@@ -27,6 +27,8 @@ func TestToolArguments(t *testing.T) {
 		{"the text between texts", loopOverCalls + `{{ 'call ' + c.function.arguments + '.' }}` + endOfCalls, `{"city":  "Paris"}`, `[user]xcall {"city":  "Paris"}.`},
 		{"the text printed", loopOverCalls + `{{ c.function.arguments }}` + endOfCalls, `{"city":  "Paris"}`, `[user]x{"city":  "Paris"}`},
 		{"either", loopOverCalls + `{% if c.function.arguments is string %}S{{ c.function.arguments }}{% else %}O{{ c.function.arguments|tojson }}{% endif %}` + endOfCalls, `{"city":  "Paris"}`, `[user]xO{"city": "Paris"}`},
+		{"only without content", `{% for m in messages %}{% if m.content is none %}{% for c in m.tool_calls %}{{ 'call ' + c.function.name + ' ' + c.function.arguments }}{% endfor %}{% else %}[{{ m.role }}]{{ m.content }}{% endif %}{% endfor %}`,
+			`{"city":  "Paris"}`, `[user]xcall lookup {"city":  "Paris"}`},
 		{"no JSON", loopOverCalls + `{{ c.function.arguments|tojson }}` + endOfCalls, `city=Paris`, `[user]x"city=Paris"`},
 		{"no object", loopOverCalls + `{{ c.function.arguments|tojson }}` + endOfCalls, `[1]`, `[user]x"[1]"`},
 		{"none", loopOverCalls + `{{ c.function.arguments|tojson }}` + endOfCalls, ``, `[user]x{}`},

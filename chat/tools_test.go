@@ -72,6 +72,20 @@ var toolFamilies = []toolFamily{
 		`{% if m.role == 'assistant' %}{% if m.content %}>>>all` + "\n" + `{{ m.content }}{% endif %}{% for c in m.tool_calls %}>>>{{ c.function.name }}` + "\n" + `{{ c.function.arguments | tojson }}{% endfor %}` +
 		`{% else %}{{ m.content }}{% endif %}<|eot_id|>{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>` + "\n\n" + `>>>{% endif %}`,
 		calls.Format{TextOpen: "all\n", Marker: ">>>", Middle: "\n", Separator: ">>>", Parallel: true}},
+	{"glm", "<|user|>", turns(listTools, `{% for c in m.tool_calls %}<tool_call>{{ c.function.name }}{% for k, v in c.function.arguments | items %}`+
+		`<arg_key>{{ k }}</arg_key><arg_value>{{ v if v is string else v | tojson }}</arg_value>{% endfor %}</tool_call>{% endfor %}`, "<|user|>"),
+		calls.Format{Marker: "<tool_call>", Begin: "<tool_call>", Finish: "</tool_call>", Parallel: true,
+			Parameters: &calls.Parameters{Open: "<arg_key>", Middle: "</arg_key><arg_value>", Close: "</arg_value>"}}},
+	{"kimi", "<|im_end|>", turns(listTools, `<|tool_calls_section_begin|>{% for c in m.tool_calls %}<|tool_call_begin|>functions.{{ c.function.name }}:{{ loop.index0 }}<|tool_call_argument_begin|>`+
+		`{{ c.function.arguments | tojson }}<|tool_call_end|>{% endfor %}<|tool_calls_section_end|>`, "<|im_end|>"),
+		calls.Format{Marker: "<|tool_calls_section_begin|>", Section: calls.Pair{Open: "<|tool_calls_section_begin|>", Close: "<|tool_calls_section_end|>"},
+			Begin: "<|tool_call_begin|>functions.", Middle: ":\x01<|tool_call_argument_begin|>", Finish: "<|tool_call_end|>", Parallel: true}},
+	{"command", "<|END_OF_TURN_TOKEN|>", turns(listTools, `<|START_ACTION|>[{% for c in m.tool_calls %}{"tool_call_id": "{{ loop.index0 }}", "tool_name": "{{ c.function.name }}", "parameters": {{ c.function.arguments | tojson }}}`+
+		`{{ ', ' if not loop.last }}{% endfor %}]<|END_ACTION|>`, "<|END_OF_TURN_TOKEN|>"),
+		calls.Format{Marker: "<|START_ACTION|>", Section: calls.Pair{Open: "<|START_ACTION|>[", Close: "]<|END_ACTION|>"}, Begin: "{\"tool_call_id\": \"\x01\", \"tool_name\": \"",
+			Middle: `", "parameters": `, Finish: "}", Separator: ", ", Parallel: true}},
+	{"", "<|end|>", turns(listTools, `<|tool_calls|>{% for c in m.tool_calls %}<|call:begin|>{{ c.id }}<|call:name|>{{ c.function.name }}<|call:args|>{{ c.function.arguments | tojson }}<|call:end|>{% endfor %}`, "<|end|>"),
+		calls.Format{Marker: "<|tool_calls|>", Section: calls.Pair{Open: "<|tool_calls|>"}, Begin: "<|call:begin|>\x00<|call:name|>", Middle: "<|call:args|>", Finish: "<|call:end|>", Parallel: true}},
 	{"gpt-oss", "<|call|>", `{% if tools %}<|start|>developer<|message|>{{ tools | tojson }}<|end|>{% endif %}{% for m in messages %}{% if m.role == 'assistant' %}` +
 		`{% if m.content %}<|start|>assistant<|channel|>commentary<|message|>{{ m.content }}<|end|>{% endif %}{% for c in m.tool_calls %}<|start|>assistant to=functions.{{ c.function.name }}` +
 		`<|channel|>commentary json<|message|>{{ c.function.arguments | tojson }}<|call|>{% endfor %}{% else %}<|start|>{{ m.role }}<|message|>{{ m.content }}<|end|>{% endif %}{% endfor %}` +

@@ -200,16 +200,23 @@ func (f *Format) anyText() grammar.Part {
 // identifier is what stands for idHole.
 var identifier = grammar.Pattern(fmt.Sprintf("[a-zA-Z0-9]{%d}", idLength))
 
+// number is what stands for numberHole.
+var number = grammar.Pattern(fmt.Sprintf("[0-9]{1,%d}", maxNumber))
+
 // literal is a text of a format.
 func literal(text string) grammar.Part {
 	var list []grammar.Part
-	for i, piece := range strings.Split(text, string(idHole)) {
-		if i > 0 {
-			list = append(list, identifier)
+	for {
+		at := strings.IndexAny(text, string(idHole)+string(numberHole))
+		if at < 0 {
+			return grammar.Sequence(append(list, grammar.Literal(text))...)
 		}
-		list = append(list, grammar.Literal(piece))
+		hole := identifier
+		if text[at] == numberHole {
+			hole = number
+		}
+		list, text = append(list, grammar.Literal(text[:at]), hole), text[at+1:]
 	}
-	return grammar.Sequence(list...)
 }
 
 // keysOf are the different keys of a JSON object in their order.

@@ -43,6 +43,9 @@ type Probes struct {
 // pythonTag is what Llama's models may write before a call.
 const pythonTag = "<|python_tag|>"
 
+// maxText bounds each text of a format, in bytes: longer ones are no marks, but instructions.
+const maxText = 160
+
 // errNoCalls is why a template has no format of calls.
 var errNoCalls = errors.New("the template does not write calls of tools in a way that could be read back")
 
@@ -70,7 +73,9 @@ func Detect(p Probes, ends []string) (Format, error) {
 		return Format{Think: f.Think}, errNoCalls
 	}
 	f.Calls = true
-	f.mark()
+	if f.mark(); strings.ContainsRune(f.Marker, idHole) || f.Marker == "" && strings.ContainsRune(f.opening(), idHole) {
+		return Format{Think: f.Think}, errNoCalls
+	}
 	if f.TextOpen != "" {
 		f.Marker = f.Separator
 	}
@@ -118,7 +123,9 @@ func thinking(p Probes) Pair {
 	if at >= 0 && said > at {
 		before, after := p.Thought[:at], p.Thought[at+len(ProbeThink):said]
 		open, end := lastTag(before), strings.TrimSpace(after)
-		if open != "" && end != "" {
+		prompt := strings.TrimSpace(p.Prompt)
+		// A tag that the prompt has too, but at its end, is no mark of reasoning.
+		if open != "" && end != "" && !strings.Contains(strings.TrimSuffix(prompt, open), open) {
 			return Pair{open, end}
 		}
 	}
@@ -149,17 +156,37 @@ func (f *Format) detectJSON(one, two string) bool {
 		return false
 	}
 	begin, finish := one[:at], one[to:]
-	f.Middle = one[at+len(ProbeTool) : from]
+	f.Middle = identified(one[at+len(ProbeTool) : from])
 	second := strings.Index(two, ProbeOther)
 	if second < 0 {
 		f.Begin, f.Finish = identified(begin), identified(finish)
 		return true
 	}
 	_, end := jsonObject(two, strings.Index(two, ProbeTool)+len(ProbeTool), ProbeKey)
-	if end < 0 || end > second {
+	next, _ := jsonObject(two, second+len(ProbeOther), ProbeKey4)
+	if end < 0 || end > second || next < 0 {
 		return false
 	}
-	f.divide(begin, identified(finish), identified(two[end:second]))
+	if !f.number(identified(two[second+len(ProbeOther) : next])) {
+		return false
+	}
+	f.divide(identified(begin), identified(finish), identified(two[end:second]))
+	return true
+}
+
+// number compares what follows the names of the first and of the second call: the same, but for the number of the call.
+func (f *Format) number(next string) bool {
+	if f.Middle == next {
+		return true
+	}
+	i := 0
+	for i < len(f.Middle) && i < len(next) && f.Middle[i] == next[i] {
+		i++
+	}
+	if i == len(f.Middle) || i == len(next) || f.Middle[i] != '0' || next[i] != '1' || f.Middle[i+1:] != next[i+1:] {
+		return false
+	}
+	f.Middle = f.Middle[:i] + string(numberHole) + f.Middle[i+1:]
 	return true
 }
 
@@ -169,6 +196,14 @@ func (f *Format) divide(begin, finish, between string) {
 	f.Parallel = true
 	f.Finish = commonPrefix(finish, between)
 	f.Section.Close, between = finish[len(f.Finish):], between[len(f.Finish):]
+	n := 0
+	for n < len(begin) && n < len(between) && begin[len(begin)-1-n] == between[len(between)-1-n] {
+		n++
+	}
+	if i, k := len(begin)-1-n, len(between)-1-n; i >= 0 && k >= 0 && begin[i] == '0' && between[k] == '1' { // the number of the call
+		begin = begin[:i] + string(numberHole) + begin[i+1:]
+		between = between[:k] + string(numberHole) + between[k+1:]
+	}
 	f.Begin = commonSuffix(begin, between)
 	f.Section.Open, f.Separator = begin[:len(begin)-len(f.Begin)], between[:len(between)-len(f.Begin)]
 }
@@ -259,15 +294,21 @@ func (f *Format) detectParameters(one, two string) bool {
 
 // usable reports whether answers in the format can be divided again.
 func (f *Format) usable() bool {
-	if nameLength(f.Middle) > 0 || f.Middle == "" || f.opening() == "" && (f.TextOpen == "" || f.Separator == "") || strings.Contains(f.opening(), ProbeID) {
+	p := f.Parameters
+	texts := []string{f.Section.Open, f.Section.Close, f.Begin, f.Middle, f.Finish, f.Separator}
+	if p != nil {
+		texts = append(texts, p.Open, p.Middle, p.Close)
+	}
+	switch {
+	case nameLength(f.Middle) > 0, f.opening() == "" && (f.TextOpen == "" || f.Separator == ""):
+		return false
+	case f.Middle == "" && (p == nil || p.Open == "" || nameLength(p.Open) > 0 || f.Finish == "" || nameLength(f.Finish) > 0):
+		return false // nothing ends the name
+	case p != nil && (strings.TrimSpace(p.Middle) == "" || strings.TrimSpace(p.Close) == "" || strings.TrimSpace(p.Separator) != "" || strings.TrimSpace(f.Finish) == ""):
 		return false
 	}
-	if p := f.Parameters; p != nil {
-		return strings.TrimSpace(p.Middle) != "" && strings.TrimSpace(p.Close) != "" && strings.TrimSpace(p.Separator) == "" && strings.TrimSpace(f.Finish) != ""
-	}
-	texts := []string{f.Section.Open, f.Section.Close, f.Begin, f.Middle, f.Finish, f.Separator}
 	return !slices.ContainsFunc(texts, func(s string) bool {
-		return strings.Contains(s, "probe") || strings.Contains(s, ProbeNumber)
+		return strings.Contains(s, "probe") || strings.Contains(s, ProbeNumber) || len(s) > maxText
 	})
 }
 
@@ -287,7 +328,9 @@ var families = []struct {
 	{"mistral", func(f *Format) bool { return strings.HasPrefix(f.opening(), "[TOOL_CALLS]") }},
 	{"deepseek", func(f *Format) bool { return strings.Contains(f.opening(), "tool▁call") }},
 	{"functionary", func(f *Format) bool { return strings.HasPrefix(f.Begin, "<function=") || f.TextOpen == "all\n" }},
-	{"llama-3", func(f *Format) bool { return strings.Contains(f.Middle, `"parameters": `) }},
+	{"command", func(f *Format) bool { return strings.HasPrefix(f.opening(), "<|START_ACTION|>") }},
+	{"kimi", func(f *Format) bool { return strings.HasPrefix(f.opening(), "<|tool_calls_section_begin|>") }},
+	{"llama-3", func(f *Format) bool { return f.Marker == "" && strings.Contains(f.Middle, `"parameters": `) }},
 	{"json", func(f *Format) bool {
 		return f.Parameters == nil && f.Marker == "" && strings.HasPrefix(strings.TrimLeft(f.opening(), "["), "{")
 	}},

@@ -49,6 +49,9 @@ type Parameters struct {
 const (
 	idHole   = '\x00'
 	idLength = 9
+	// numberHole stands for the number of a call in its answer, which some models write: one to three digits.
+	numberHole = '\x01'
+	maxNumber  = 3
 )
 
 // opening is what the first call of an answer begins with.
@@ -71,7 +74,9 @@ func (f *Format) Texts() []string {
 }
 
 // HasIdentifiers reports whether calls are written with identifiers, of nine letters and digits.
-func (f *Format) HasIdentifiers() bool { return strings.ContainsRune(f.Middle+f.Finish, idHole) }
+func (f *Format) HasIdentifiers() bool {
+	return strings.ContainsRune(f.Begin+f.Middle+f.Finish, idHole)
+}
 
 // Identifier returns the identifier by which a call is written: id itself where it can be, or else one made of it.
 func Identifier(id string) string {
@@ -133,7 +138,7 @@ func (f *Format) Print(list []Written) string {
 		b.WriteString(f.Finish)
 	}
 	b.WriteString(f.Section.Close)
-	return strings.ReplaceAll(b.String(), string(idHole), "call00001")
+	return strings.NewReplacer(string(idHole), ProbeID, string(numberHole), "0").Replace(b.String())
 }
 
 // Describe tells a model in words how to call tools, and which there are, for a template that does not. list has the

@@ -43,6 +43,16 @@ func match(text, want string) (size int, o outcome) {
 		if i == len(text) {
 			return 0, begins
 		}
+		if c == numberHole {
+			n := 0
+			for n < maxNumber && i < len(text) && text[i] >= '0' && text[i] <= '9' {
+				i, n = i+1, n+1
+			}
+			if n == 0 {
+				return 0, differs
+			}
+			continue
+		}
 		if text[i] != c {
 			return 0, differs
 		}

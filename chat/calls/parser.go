@@ -246,7 +246,7 @@ func (p *Parser) name() bool {
 	switch {
 	case (o == begins || n == len(p.held)) && n <= maxName && !p.whole:
 		return false
-	case o != equal || n == len(p.held) || space(p.format.Middle[0]) && !space(p.held[n]) || !p.tools.Has(p.held[:n]):
+	case o != equal || n == len(p.held) || p.format.Middle != "" && space(p.format.Middle[0]) && !space(p.held[n]) || !p.tools.Has(p.held[:n]):
 		return p.notCall()
 	}
 	tool := p.take(n)
