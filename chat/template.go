@@ -69,9 +69,9 @@ func NewTemplate(m runtime.Model, source string, log func(string)) *Template {
 }
 
 // Other compiles another template for the same model, as an adapter may have one of its own, and renders a probe with it. The
-// error says why it cannot be used. The same source gives the same Template.
+// error says why it cannot be used. A source that is the model's own, or the one in use, gives the same Template.
 func (t *Template) Other(source string) (*Template, error) {
-	if source == t.source {
+	if plain := strings.TrimSpace(source); plain == strings.TrimSpace(t.source) || plain == strings.TrimSpace(t.model.Facts().ChatTemplate) {
 		return t, nil
 	}
 	r, err := compileJinja(t.model.Facts(), source, time.Now)

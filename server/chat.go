@@ -6,6 +6,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/chat/calls"
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/openapi"
@@ -42,9 +43,28 @@ func (s *Server) chatReply(who caller, body []byte) (*reply, error) {
 // chat checks a chat request and prepares its answer. Other APIs with conversations translate their requests into chat
 // requests; they set the reply's id and form themselves, and give errors the names that their own fields have.
 func (s *Server) chat(who caller, req *openapi.ChatCompletionRequest) (*reply, error) {
+	m, err := s.choose(who, &req.GenerationParameters)
+	if err != nil {
+		return nil, err
+	}
+	var r *reply
+	template, err := s.own.of(m)
+	if err == nil {
+		r, err = s.chatWith(template, req)
+	}
+	if err != nil {
+		m.release()
+		return nil, err
+	}
+	r.model = m
+	return r, nil
+}
+
+// chatWith is chat with a template, without the model.
+func (s *Server) chatWith(template *chat.Template, req *openapi.ChatCompletionRequest) (*reply, error) {
 	q := chatRequest{}
 	var err error
-	if q.messages, err = s.messages(req.Messages); err != nil {
+	if q.messages, err = conversationOf(req.Messages, template); err != nil {
 		return nil, err
 	}
 	if q.options, err = templateOptions(req, q.messages); err != nil {
@@ -70,7 +90,7 @@ func (s *Server) chat(who caller, req *openapi.ChatCompletionRequest) (*reply, e
 		return nil, check.err
 	}
 	q.schema, q.schemaParam = answerSchema(req.ResponseFormat)
-	return s.converse(who, &q, &req.GenerationParameters)
+	return s.converse(&q, template)
 }
 
 // modalities refuses answers in other forms than text.

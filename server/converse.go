@@ -6,7 +6,6 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/chat/calls"
-	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -31,29 +30,9 @@ type chatRequest struct {
 	generation
 }
 
-// converse prepares the answer to a conversation, up to the tokens of its prompt. which has the fields that choose model
-// and adapter. The caller sets form and id, and gives the reply to Server.answer, which releases the adapters that it holds.
-// Errors about the conversation as a whole name the field "messages".
-func (s *Server) converse(who caller, q *chatRequest, which *openapi.GenerationParameters) (*reply, error) {
-	m, err := s.choose(who, which)
-	if err != nil {
-		return nil, err
-	}
-	template, err := s.own.of(m)
-	var r *reply
-	if err == nil {
-		r, err = s.conversationReply(q, template)
-	}
-	if err != nil {
-		m.release()
-		return nil, err
-	}
-	r.model = m
-	return r, nil
-}
-
-// conversationReply is converse for a template, without the model.
-func (s *Server) conversationReply(q *chatRequest, template *chat.Template) (*reply, error) {
+// converse prepares the answer to a conversation, up to the tokens of its prompt, with the template of the model or of the
+// adapter that is asked. Errors about the conversation as a whole name the field "messages".
+func (s *Server) converse(q *chatRequest, template *chat.Template) (*reply, error) {
 	hasTools := len(q.tools.list) > 0
 	if hasTools {
 		q.options.Tools = q.tools.raw

@@ -52,7 +52,16 @@ func (s *Server) ApplyTemplate(c *fiber.Ctx) error {
 	if err := s.decodeBody(c, &req); err != nil {
 		return err
 	}
-	list, err := s.messages(req.Messages)
+	m, err := s.choose(callerOf(c), &req.GenerationParameters)
+	if err != nil {
+		return err
+	}
+	defer m.release()
+	template, err := s.own.of(m)
+	if err != nil {
+		return err
+	}
+	list, err := conversationOf(req.Messages, template)
 	if err != nil {
 		return err
 	}
@@ -66,15 +75,6 @@ func (s *Server) ApplyTemplate(c *fiber.Ctx) error {
 	}
 	if len(use.list) > 0 {
 		options.Tools = use.raw
-	}
-	m, err := s.choose(callerOf(c), &req.GenerationParameters)
-	if err != nil {
-		return err
-	}
-	defer m.release()
-	template, err := s.own.of(m)
-	if err != nil {
-		return err
 	}
 	rendered, err := template.Render(list, options)
 	if err != nil {

@@ -11,23 +11,23 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// messages reads a conversation for the chat template.
-func (s *Server) messages(raw []json.RawMessage) ([]runtime.Message, error) {
+// conversationOf reads a conversation for a chat template.
+func conversationOf(raw []json.RawMessage, t *chat.Template) ([]runtime.Message, error) {
 	if len(raw) == 0 {
 		return nil, refuse(codeMissing, "messages", "is missing: at least one message is needed")
 	}
 	list := make([]runtime.Message, len(raw))
 	for i, m := range raw {
 		var err error
-		if list[i], err = s.message(m, fmt.Sprintf("messages[%d]", i)); err != nil {
+		if list[i], err = messageOfRequest(m, fmt.Sprintf("messages[%d]", i), t); err != nil {
 			return nil, err
 		}
 	}
 	return list, nil
 }
 
-// message reads one turn. Fields other than role and content are passed to the template unchanged.
-func (s *Server) message(raw json.RawMessage, param string) (runtime.Message, error) {
+// messageOfRequest reads one turn. Fields other than role and content are passed to the template unchanged.
+func messageOfRequest(raw json.RawMessage, param string, t *chat.Template) (runtime.Message, error) {
 	var fields map[string]json.RawMessage
 	if kind := jsonvalue.Kind(raw); kind != "object" {
 		return runtime.Message{}, refuse(codeType, param, "must be an object, not %s", jsonvalue.Article(kind))
@@ -45,7 +45,7 @@ func (s *Server) message(raw json.RawMessage, param string) (runtime.Message, er
 	switch {
 	case m.Role == "":
 		return m, refuse(codeValue, param+".role", "is empty")
-	case !s.template.KnowsRole(m.Role):
+	case !t.KnowsRole(m.Role):
 		return m, refuse(codeValue, param+".role", "is %q: %s, and what else the model's chat template names, are known", m.Role, strings.Join(chat.Roles, ", "))
 	case m.Role == "developer":
 		m.Role = "system" // OpenAI's newer name, which chat templates do not know

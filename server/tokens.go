@@ -38,7 +38,7 @@ func (s *Server) tokenize(req *openapi.TokenizeRequest) ([]runtime.Token, error)
 		if req.Content != nil || req.Prompt != nil {
 			return nil, refuse(codeValue, "messages", "cannot be given together with a text")
 		}
-		list, err := s.messages(req.Messages)
+		list, err := conversationOf(req.Messages, s.template)
 		if err != nil {
 			return nil, err
 		}
