@@ -226,3 +226,23 @@ func TestTable(t *testing.T) {
 		t.Errorf("param is %q", *e.Param)
 	}
 }
+
+// A grammar's fault names the field that the grammar was made of.
+func TestGrammarFaultsNameTheirField(t *testing.T) {
+	for want, r := range map[string]*reply{
+		"grammar":         {generation: generation{ruled: true}},
+		"response_format": {generation: generation{formatted: true}},
+		"tools":           {tooled: true},
+	} {
+		for _, err := range []error{
+			fmt.Errorf("choice 0: %w", runtime.ErrGrammarCost), fmt.Errorf("%w: the grammar has no root", runtime.ErrSampling),
+		} {
+			if status, e := describe(r.locate(err)); status != http.StatusBadRequest || e.Param == nil || *e.Param != want {
+				t.Errorf("%v of %s: %d %+v", err, want, status, e)
+			}
+		}
+		if _, e := describe(r.locate(fmt.Errorf("%w: logit_bias has token 9", runtime.ErrSampling))); *e.Param != "logit_bias" {
+			t.Errorf("%+v", e)
+		}
+	}
+}

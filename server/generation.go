@@ -28,6 +28,7 @@ const smallestP = 1e-6
 // generation has the checked parameters that apply to every answer of a request.
 type generation struct {
 	sampling     runtime.Sampling // the seed is choice 0's
+	ruled        bool             // the grammar is the client's
 	formatted    bool             // it is held to response_format
 	stop         []string
 	n            int
@@ -65,6 +66,7 @@ func newGeneration(p *openapi.GenerationParameters) (generation, error) {
 	c.repeat(p, &g.sampling)
 	c.format(p.ResponseFormat, &g.sampling)
 	g.formatted = g.sampling.Constraint != nil
+	g.ruled = text(p.Grammar) != ""
 	if p.Seed != nil {
 		g.sampling.Seed = uint64(*p.Seed)
 	} else {

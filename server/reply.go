@@ -82,10 +82,7 @@ func (s *Server) answer(c *fiber.Ctx, r *reply, param string) error {
 		if errors.Is(err, runtime.ErrContextLength) {
 			err = withParam(param, err)
 		}
-		if errors.Is(err, runtime.ErrSampling) && r.formatted && strings.Contains(err.Error(), "grammar") {
-			err = withParam("response_format", err)
-		}
-		return err
+		return r.locate(err)
 	}
 	if r.stream {
 		return s.startStream(c, r, ctx, stop)
@@ -97,10 +94,26 @@ func (s *Server) answer(c *fiber.Ctx, r *reply, param string) error {
 		var err error
 		reader := r.reader()
 		if choices[i], err = collect(ctx, stream, &reader, r.top >= 0); err != nil {
-			return cause(ctx, err)
+			return r.locate(cause(ctx, err))
 		}
 	}
 	return sendJSON(c, http.StatusOK, r.whole(r, choices))
+}
+
+// locate names the field that a grammar came from where the grammar is at fault.
+func (r *reply) locate(err error) error {
+	if !errors.Is(err, runtime.ErrGrammarCost) && (!errors.Is(err, runtime.ErrSampling) || !strings.Contains(err.Error(), "grammar")) {
+		return err
+	}
+	switch {
+	case r.formatted:
+		return withParam("response_format", err)
+	case r.ruled:
+		return withParam("grammar", err)
+	case r.tooled:
+		return withParam("tools", err)
+	}
+	return err
 }
 
 // submit hands the choices to the engine. Where it fails, r.streams has those submitted so far.

@@ -49,7 +49,7 @@ func (s *Server) startStream(c *fiber.Ctx, r *reply, ctx context.Context, stop f
 	if err != nil {
 		r.close()
 		stop()
-		return err
+		return r.locate(err)
 	}
 	sendStream(c, r.contentType(), func(w *bufio.Writer) {
 		defer stop()
@@ -87,7 +87,7 @@ func (s *Server) streamFailed(w *bufio.Writer, r *reply, err error) {
 		s.log.Debug().Str("id", r.id).Msg("the client of a stream has gone")
 		return
 	}
-	status, e := describe(err)
+	status, e := describe(r.locate(err))
 	if status >= 500 {
 		s.log.Error().Err(err).Str("id", r.id).Msg("stream failed")
 	}

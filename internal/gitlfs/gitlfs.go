@@ -17,6 +17,9 @@ const (
 	maxSize = 1024 // bytes; the specification has pointers below this size
 )
 
+// HeadSize is how many bytes of a file Check needs.
+const HeadSize = len(prefix)
+
 // Check returns ErrPointer where data, the beginning of a file or all of it, is that of a pointer.
 func Check(data []byte) error {
 	if bytes.HasPrefix(data, []byte(prefix)) {

@@ -138,6 +138,7 @@ func TestBadFiles(t *testing.T) {
 	ok := `{"text": "a"}`
 	for name, tc := range map[string]struct{ data, want string }{
 		"empty":            {"", "has no examples: it is empty"},
+		"LFS pointer":      {"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab\nsize 12345\n", "Git LFS pointer"},
 		"blank":            {"\n\n", "has no examples"},
 		"empty array":      {"[]", "has no examples"},
 		"UTF-16":           {"\xff\xfe{\x00", "is UTF-16"},

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/lorikeet-ai/lorikeet/internal/gitlfs"
 )
 
 // This file cuts a dataset into lines, or the elements of a JSON array, in memory bounded by the longest one.
@@ -30,6 +32,10 @@ const (
 func Read(r io.Reader, which string, limits Limits, each func(line int, c Conversation) error) error {
 	limits.LineBytes, limits.Lines = cmp.Or(limits.LineBytes, maxLine), cmp.Or(limits.Lines, maxLines)
 	d := &lines{r: bufio.NewReaderSize(r, 64<<10), limits: limits, report: Error{Dataset: which, Unit: "line"}}
+	if head, _ := d.r.Peek(gitlfs.HeadSize); gitlfs.Check(head) != nil { // shorter where there is less
+		d.report.Reason = "cannot be read: " + gitlfs.ErrPointer.Error()
+		return &d.report
+	}
 	err := d.scan(func(line int, raw []byte) error {
 		if d.found > limits.Lines {
 			return errTooManyLines
