@@ -43,11 +43,15 @@ type unpacked struct {
 	pickle          bool // PyTorch's form of the tensors was seen
 }
 
-// archive opens the adapter in an archive: at its top, or in the one folder there that holds one.
-func (o *opener) archive(entries iter.Seq2[entry, error]) (*peft.Source, error) {
+// archive opens the adapter in an archive: at its top, or in the one folder there that holds one. The archive itself is
+// done with before the adapter is written.
+func (o *opener) archive(p Part, entries iter.Seq2[entry, error]) (*peft.Source, error) {
 	found, err := o.unpack(entries)
 	if err != nil {
 		return nil, err
+	}
+	if p.Done != nil {
+		p.Done()
 	}
 	var chosen *unpacked
 	configs, pickle := 0, false
@@ -178,7 +182,7 @@ func (o *opener) zip(p Part) (*peft.Source, error) {
 			return nil, err
 		}
 	}
-	return o.archive(zipEntries(z))
+	return o.archive(p, zipEntries(z))
 }
 
 // zipEntries yields the entries of a .zip. They are skipped without being unpacked.
@@ -222,7 +226,7 @@ func (o *opener) tar(p Part, gzipped bool) (*peft.Source, error) {
 	if err := o.reserve(2 * min(unpacked, o.maxBytes)); err != nil {
 		return nil, err
 	}
-	return o.archive(tarEntries(o.ctx, p, gzipped, o.maxBytes))
+	return o.archive(p, tarEntries(o.ctx, p, gzipped, o.maxBytes))
 }
 
 // tarEntries yields the entries of a .tar or .tar.gz, of which at most maxBytes are unpacked, read or skipped.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -93,7 +94,7 @@ func TestZipThatStatesLess(t *testing.T) {
 	}
 	z.File[1].UncompressedSize64 = 1000
 	o := &opener{ctx: t.Context(), fs: osFiles{}, facts: pefttest.Facts(), maxBytes: 1 << 30, scratch: t.TempDir()}
-	_, err = o.archive(zipEntries(z))
+	_, err = o.archive(Part{}, zipEntries(z))
 	pefttest.WantError(t, err, peft.ErrFormat, "archive")
 	if info, e := os.Stat(filepath.Join(o.scratch, "unpacked-0", peft.TensorsFile)); e == nil && info.Size() > 1000 {
 		t.Errorf("%d bytes were unpacked of an entry that states 1000", info.Size())
@@ -169,5 +170,34 @@ func TestCloseEndsMerges(t *testing.T) {
 	}
 	if left := tree(t, s.path("tmp")); len(left) > 0 {
 		t.Errorf("left are %v", left)
+	}
+}
+
+// doneFiles holds that an archive is done with before a version is written.
+type doneFiles struct {
+	osFiles
+	done, late bool
+}
+
+func (f *doneFiles) Create(path string) (*os.File, error) {
+	if strings.Contains(path, string(filepath.Separator)+"version"+string(filepath.Separator)) && !f.done {
+		f.late = true
+	}
+	return f.osFiles.Create(path)
+}
+
+// What was received need not lie beside what is unpacked and what is written: an archive may go before the third copy comes.
+func TestArchivesAreDoneWithEarly(t *testing.T) {
+	for name, data := range map[string][]byte{
+		"zip": zipOf(t, filesOf(t, pefttest.New(1), "")...), "tar": tarOf(t, filesOf(t, pefttest.New(1), "")...),
+	} {
+		s := openStore(t, "")
+		f := &doneFiles{}
+		s.fs = f
+		p := part("x", data)
+		p.Done = func() { f.done = true }
+		if _, err := s.PutUpload(t.Context(), "x", []Part{p}, Note{}); err != nil || f.late || !f.done {
+			t.Errorf("%s: %v, written before it was done with: %v, done: %v", name, err, f.late, f.done)
+		}
 	}
 }

@@ -22,6 +22,7 @@ type Part struct {
 	Name string // its file name
 	Body io.ReaderAt
 	Size int64
+	Done func() // is called when Body is not read again though more is to be written; may be nil
 }
 
 // opener makes sources of adapters in their various forms.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,16 +17,17 @@ import (
 	"github.com/lorikeet-ai/lorikeet/openapi"
 )
 
-// TestKilledAtRandomMoments kills the server again and again while adapters are added, merged and removed and jobs run, and
-// starts it again on the same folder: what it acknowledged is there, and answers as before.
+// TestKilledAtRandomMoments kills the server fifty times while adapters are uploaded and merged, jobs and batches run and
+// requests are answered, and starts it again on the same folder: what it acknowledged is there, and answers as before.
 func TestKilledAtRandomMoments(t *testing.T) {
-	kills := 20
+	kills := 50
 	if testing.Short() {
 		kills = 5
 	}
 	data, rng := t.TempDir(), rand.New(rand.NewPCG(11, 7))
 	examples, _, _ := secrets(6, 6)
 	acknowledged := map[string]string{} // adapter -> version
+	var batches []string                // that were taken
 	for kill := range kills {
 		p := startProcess(t, "--threads", "1", "--data", data)
 		b := &booted{process: p, t: t}
@@ -48,25 +50,38 @@ func TestKilledAtRandomMoments(t *testing.T) {
 		var mu sync.Mutex
 		var work sync.WaitGroup
 		ctx, cancel := context.WithCancel(t.Context())
-		for worker := range 3 {
+		acknowledge := func(status int, raw []byte, err error) {
+			var made openapi.Adapter
+			if err == nil && status == http.StatusCreated && json.Unmarshal(raw, &made) == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				acknowledged[made.Name] = made.Version
+			}
+		}
+		for worker, do := range []func(n int){
+			func(n int) {
+				acknowledge(b.post("/adapters/merge", map[string]any{"name": fmt.Sprint("m", n%4), "from": []any{map[string]any{"name": "keep", "weight": 0.5}}}))
+			},
+			func(n int) {
+				acknowledge(b.form("/adapters", folder([]string{"shout", "json", "pirate"}[n%3]), "name", fmt.Sprint("u", n%3)))
+			},
+			func(n int) {
+				_, _, _ = b.post("/adapters/train", map[string]any{"name": "pupil", "examples": examples, "max_steps": 3, "r": 2, "save_steps": 1}) // whether it is taken does not matter
+				time.Sleep(20 * time.Millisecond)
+			},
+			func(int) { _, _ = b.ask(question("What is 12 plus 9?", "adapter", "keep")) }, // until the kill
+			func(n int) {
+				if id := b.batch(); id != "" && n < 2 {
+					mu.Lock()
+					defer mu.Unlock()
+					batches = append(batches, id)
+				}
+				time.Sleep(100 * time.Millisecond)
+			},
+		} {
 			work.Go(func() {
-				for n := 0; ctx.Err() == nil; n++ {
-					name := fmt.Sprintf("w%d-%d", worker, n%4)
-					var body any = map[string]any{"name": name, "from": []any{map[string]any{"name": "keep", "weight": 0.5}}}
-					path := "/adapters/merge"
-					if worker == 2 {
-						path, body = "/adapters/train", map[string]any{"name": "pupil", "examples": examples, "max_steps": 3, "r": 2, "save_steps": 1}
-					}
-					status, raw, err := postTo(p.url()+path, "", body)
-					var made openapi.Adapter
-					if err == nil && status == http.StatusCreated && json.Unmarshal(raw, &made) == nil {
-						mu.Lock()
-						acknowledged[made.Name] = made.Version
-						mu.Unlock()
-					}
-					if worker == 2 {
-						time.Sleep(20 * time.Millisecond)
-					}
+				for n := worker; ctx.Err() == nil; n++ {
+					do(n)
 				}
 			})
 		}
@@ -94,9 +109,44 @@ func TestKilledAtRandomMoments(t *testing.T) {
 			t.Errorf("job %s: %s", j.Id, j.Error.Message)
 		}
 	}
-	if len(acknowledged) < 3 {
-		t.Errorf("only %v were acknowledged before the kills", acknowledged)
+	if len(acknowledged) < 5 || len(batches) == 0 {
+		t.Errorf("only %v and the batches %v were acknowledged before the kills", acknowledged, batches)
 	}
+	t.Logf("%d adapters and %d batches", len(acknowledged), len(batches))
+	for _, id := range batches {
+		for deadline := time.Now().Add(startTimeout); ; time.Sleep(10 * time.Millisecond) {
+			var batch openapi.Batch
+			if b.get("/v1/batches/"+id, &batch); batch.Status == "completed" {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("batch %s: %+v", id, batch)
+			}
+		}
+	}
+}
+
+// batch makes a batch of two requests, and returns its id, "" where it was not taken.
+func (b *booted) batch() string {
+	lines := filepath.Join(b.t.TempDir(), "batch.jsonl")
+	var text strings.Builder
+	for i := range 2 {
+		fmt.Fprintf(&text, `{"custom_id":"%d","method":"POST","url":"/v1/completions","body":{"prompt":"a","max_tokens":8}}`+"\n", i)
+	}
+	if err := os.WriteFile(lines, []byte(text.String()), 0o600); err != nil {
+		return ""
+	}
+	var f openapi.File
+	var made openapi.Batch
+	status, raw, err := b.form("/v1/files", []string{lines}, "purpose", "batch")
+	if err != nil || status != http.StatusOK || json.Unmarshal(raw, &f) != nil {
+		return ""
+	}
+	status, raw, err = b.post("/v1/batches", map[string]any{"input_file_id": f.Id, "endpoint": "/v1/completions", "completion_window": "24h"})
+	if err != nil || status != http.StatusOK || json.Unmarshal(raw, &made) != nil {
+		return ""
+	}
+	return made.Id
 }
 
 // TestTwoServersOnOneFolder starts a second server on the data folder of the first, which says whose it is and ends; the

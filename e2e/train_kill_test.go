@@ -16,7 +16,7 @@ import (
 // TestKillAtRandomMoments kills the server again and again, at any moment, while jobs are created and run and files are
 // uploaded. What was acknowledged is there afterwards, and the jobs end with the adapters of runs that nothing disturbed.
 func TestKillAtRandomMoments(t *testing.T) {
-	kills := 20
+	kills := 50
 	if testing.Short() {
 		kills = 4
 	}

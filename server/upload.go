@@ -235,7 +235,7 @@ func (u *upload) file(p *multipart.Part) error {
 		return errUploadSize
 	}
 	u.left -= n
-	u.parts = append(u.parts, adapters.Part{Name: p.FileName(), Body: f, Size: n})
+	u.parts = append(u.parts, adapters.Part{Name: p.FileName(), Body: f, Size: n, Done: func() { removeTemporary(f) }})
 	return nil
 }
 
@@ -251,9 +251,14 @@ func (u *upload) names() []string {
 func (u *upload) close() {
 	defer u.share.Release()
 	for _, f := range u.files {
-		_ = f.Close()
-		_ = os.Remove(f.Name()) // the next start empties the folder where this fails
+		removeTemporary(f)
 	}
+}
+
+// removeTemporary removes a temporary file. It may be called twice.
+func removeTemporary(f *os.File) {
+	_ = f.Close()
+	_ = os.Remove(f.Name()) // the next start empties the folder where this fails
 }
 
 // formError is the error of a form that ends early or is none.
