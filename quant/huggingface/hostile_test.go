@@ -108,7 +108,13 @@ func TestHostileFolders(t *testing.T) {
 		`rope type "longrope" has one list of factors`:  func(f files) files { return f.with("rope_scaling", map[string]any{"type": "longrope", "factor": 2}) },
 		`rope type "ntk" is none of`:                    func(f files) files { return f.with("rope_scaling", map[string]any{"type": "ntk", "factor": 2}) },
 		"rope_scaling: factor is missing":               func(f files) files { return f.with("rope_scaling", map[string]any{"type": "linear"}) },
-		"rope_scaling: factor is -2":                    func(f files) files { return f.with("rope_scaling", map[string]any{"type": "yarn", "factor": -2}) },
+		"factor is 2, and rope_type is missing":         func(f files) files { return f.with("rope_scaling", map[string]any{"factor": 2}) },
+		"are both there, and differ": func(f files) files {
+			return f.model(func(m *hftest.Model) {
+				m.Config["rope_scaling"], m.Config["rope_parameters"] = map[string]any{"rope_type": "default"}, map[string]any{"rope_theta": 1e4}
+			})
+		},
+		"rope_scaling: factor is -2": func(f files) files { return f.with("rope_scaling", map[string]any{"type": "yarn", "factor": -2}) },
 		"beta_fast and beta_slow are 64 and 1": func(f files) files {
 			return f.with("rope_scaling", map[string]any{"type": "yarn", "factor": 2, "beta_fast": 64})
 		},

@@ -51,6 +51,8 @@ func (c *config) readRope() error {
 	field, raw := "rope_scaling", c.RopeScaling
 	if len(raw) == 0 || string(raw) == "null" {
 		field, raw = "rope_parameters", c.RopeParameters
+	} else if other := c.RopeParameters; len(other) > 0 && string(other) != "null" && !sameJSON(raw, other) {
+		return unsupported(configFile, "rope_scaling and rope_parameters are both there, and differ")
 	}
 	p, err := c.ropeParameters(field, raw)
 	if err != nil {
@@ -132,8 +134,17 @@ func (c *config) ropeParameters(field string, raw json.RawMessage) (p ropeParame
 	return p, nil
 }
 
+// sameJSON reports whether two values are equal.
+func sameJSON(a, b json.RawMessage) bool {
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
+}
+
 func (c *config) scaleRope(field string, p ropeParameters) error {
 	r := &c.rope
+	if p.Type == "" && or(p.Factor, 1) != 1 {
+		return formatError(configFile, "%s: factor is %g, and rope_type is missing", field, *p.Factor)
+	}
 	r.factor, r.attn = or(p.Factor, 0), 1
 	if r.factor == 0 && p.Type != "" && p.Type != "default" && p.Type != "longrope" && p.Type != "su" {
 		return formatError(configFile, "%s: factor is missing", field)

@@ -14,7 +14,11 @@ import (
 // loss_weight and loss, ms-swift loss and loss_scale, axolotl training and train, XTuner output_with_loss.
 var learnFlags = []string{
 	"weight", "loss_weight", "loss_scale", "loss", "train", "training", "trainable", "learn", "output_with_loss",
+	"is_trainable", "train_on", "calculate_loss", "compute_loss", "step_loss_mask",
 }
+
+// leaveFlags are the keys that say the opposite, and count where they are true or false, 1 or 0.
+var leaveFlags = []string{"ignore", "skip", "no_loss", "exclude"}
 
 // ambiguousFlags are keys that also choose what is learned, in ways that differ between programs or cannot be followed.
 var ambiguousFlags = map[string]string{
@@ -49,6 +53,12 @@ func (t *Turn) readFlags(fields map[string]json.RawMessage) error {
 	for _, name := range slices.Sorted(maps.Keys(ambiguousFlags)) {
 		if !isNull(fields[name]) {
 			return badLine("has a %s of %s: %s", name, jsonvalue.Clip(fields[name]), ambiguousFlags[name])
+		}
+		delete(fields, name)
+	}
+	for _, name := range leaveFlags {
+		if leave, ok := flagValue(fields[name]); ok && !isNull(fields[name]) && leave {
+			t.Learn, t.Excluded = false, true
 		}
 		delete(fields, name)
 	}
@@ -90,6 +100,10 @@ func lineIsSkipped(fields map[string]json.RawMessage) (skip bool, err error) {
 			on, _ := flagValue(fields[name])
 			skip = skip || !on
 		}
+	}
+	for _, name := range leaveFlags {
+		leave, ok := flagValue(fields[name])
+		skip = skip || ok && leave && jsonvalue.Kind(fields[name]) == "boolean"
 	}
 	return skip, nil
 }

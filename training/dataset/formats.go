@@ -92,7 +92,9 @@ func refusePreferences(fields map[string]json.RawMessage) error {
 		}
 	}
 	for _, key := range []string{"label", "kto_tag"} { // of other data sets, a label may be anything but true or false
-		if jsonvalue.Kind(fields[key]) == "boolean" {
+		var word string
+		isWord := json.Unmarshal(fields[key], &word) == nil && (strings.EqualFold(word, "true") || strings.EqualFold(word, "false"))
+		if isWord || jsonvalue.Kind(fields[key]) == "boolean" {
 			found = append(found, key)
 		}
 	}

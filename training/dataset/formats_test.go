@@ -15,7 +15,7 @@ func TestFlagsOfMessages(t *testing.T) {
 	const line = `{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "BAD", %s}, {"role": "user", "content": "q2"}, {"role": "assistant", "content": "good"}]}`
 	for _, flag := range []string{
 		`"weight": 0`, `"weight": 0.0`, `"weight": false`, `"loss_weight": 0`, `"loss": false`, `"train": false`, `"training": false`,
-		`"trainable": false`, `"loss_scale": 0`, `"learn": false`, `"output_with_loss": false`, `"weight": 1, "train": false`,
+		`"trainable": false`, `"loss_scale": 0`, `"learn": false`, `"is_trainable": false`, `"train_on": 0`, `"calculate_loss": false`, `"step_loss_mask": 0`, `"ignore": true`, `"skip": 1`, `"no_loss": true`, `"output_with_loss": false`, `"weight": 1, "train": false`,
 	} {
 		for _, all := range []bool{false, true} {
 			e := newTestEncoder(t, func(o *EncoderOptions) { o.TrainOnInputs = all })
@@ -70,14 +70,14 @@ func TestExcludedInputs(t *testing.T) {
 // TestFlagsOfLines wants a line that says so to be left out whole, and other columns of the same names not to matter.
 func TestFlagsOfLines(t *testing.T) {
 	for _, format := range []string{`"prompt": "q", "completion": "a"`, `"text": "once"`} {
-		for _, flag := range []string{`"weight": 0`, `"train": false`, `"sample_weight": 0`, `"loss": false`} {
+		for _, flag := range []string{`"weight": 0`, `"train": false`, `"sample_weight": 0`, `"loss": false`, `"skip": true`} {
 			e := newTestEncoder(t, func(o *EncoderOptions) { o.TrainOnInputs = true })
 			got, err := encodeLine(t, e, "{"+format+", "+flag+"}")
 			if err != nil || len(got) != 0 || e.Dropped != 1 {
 				t.Errorf("%s: %q, %d dropped, error %v", flag, got, e.Dropped, err)
 			}
 		}
-		for _, flag := range []string{`"weight": 1`, `"loss": 2.31`, `"train": "part 3"`, `"label": 3`, `"label": "good"`} {
+		for _, flag := range []string{`"weight": 1`, `"loss": 2.31`, `"train": "part 3"`, `"label": 3`, `"label": "good"`, `"skip": false`, `"ignore": 1`} {
 			got, err := encodeLine(t, newTestEncoder(t, nil), "{"+format+", "+flag+"}")
 			if err != nil || len(got) != 1 {
 				t.Errorf("%s: %q, error %v", flag, got, err)
@@ -88,6 +88,7 @@ func TestFlagsOfLines(t *testing.T) {
 		`{"prompt": "q", "completion": "a", "weight": 0.5}`:           "has a weight of 0.5: 0 or 1 is expected",
 		`{"prompt": "q", "completion": "a", "label": false}`:          "is preference data (label)",
 		`{"prompt": "q", "completion": "a", "label": true}`:           "is preference data (label)",
+		`{"prompt": "q", "completion": "a", "label": "False"}`:        "is preference data (label)",
 		`{"prompt": "q", "completion": "a", "kto_tag": true}`:         "is preference data (kto_tag)",
 		`{"prompt": "q", "completion": "a", "rejected_response": ""}`: "is preference data (rejected_response)",
 	} {
