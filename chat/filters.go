@@ -39,9 +39,9 @@ func plainFilter(f func(v *exec.Value) *exec.Value) exec.FilterFunction {
 // gonjaFilters are gonja's filters that behave as Jinja2's do, each with a function that spends its cost before it runs.
 var gonjaFilters = map[string]func(b *budget, v *exec.Value, args *exec.VarArgs){
 	"abs": nil, "attr": nil, "capitalize": nil, "e": escaping, "escape": escaping, "filesizeformat": nil, "float": nil,
-	"forceescape": escaping, "groupby": comparing, "int": nil, "lower": nil, "map": nil, "max": nil, "min": nil, "random": nil,
+	"forceescape": escaping, "groupby": comparing, "int": nil, "map": nil, "max": nil, "min": nil, "random": nil,
 	"reject": nil, "rejectattr": nil, "round": nil, "safe": nil, "select": nil, "selectattr": nil, "sort": comparing, "striptags": nil,
-	"sum": nil, "title": nil, "truncate": nil, "unique": comparing, "upper": nil, "urlencode": escaping, "wordcount": nil,
+	"sum": nil, "title": nil, "truncate": nil, "unique": comparing, "urlencode": escaping, "wordcount": nil,
 	"batch": nil, "slice": nil, "center": nil, "format": formatting, "indent": indenting, "replace": replacing, "wordwrap": wrapping,
 }
 
@@ -101,6 +101,8 @@ func ownFilters(b *budget) map[string]exec.FilterFunction {
 			}
 			return v
 		}),
+		"upper":   plainFilter(func(v *exec.Value) *exec.Value { return exec.AsValue(upper(str(b, v))) }),
+		"lower":   plainFilter(func(v *exec.Value) *exec.Value { return exec.AsValue(lower(str(b, v))) }),
 		"length":  plainFilter(length),
 		"count":   plainFilter(length),
 		"list":    plainFilter(func(v *exec.Value) *exec.Value { return toList(elements(v)) }),

@@ -6,6 +6,8 @@ import (
 
 	"github.com/nikolalohinski/gonja/v2/builtins"
 	"github.com/nikolalohinski/gonja/v2/exec"
+	"golang.org/x/text/cases"
+	"golang.org/x/text/language"
 )
 
 // stringMethods are Python's str methods. gonja's own differ where it counts (rstrip() leaves line ends,
@@ -22,8 +24,8 @@ func stringMethods(b *budget) map[string]exec.Method[string] {
 		"strip":  func(s string, a *exec.VarArgs) (any, error) { return strip(s, argument(a, 0, ""), true, true), nil },
 		"lstrip": func(s string, a *exec.VarArgs) (any, error) { return strip(s, argument(a, 0, ""), true, false), nil },
 		"rstrip": func(s string, a *exec.VarArgs) (any, error) { return strip(s, argument(a, 0, ""), false, true), nil },
-		"upper":  func(s string, _ *exec.VarArgs) (any, error) { return strings.ToUpper(s), nil },
-		"lower":  func(s string, _ *exec.VarArgs) (any, error) { return strings.ToLower(s), nil },
+		"upper":  func(s string, _ *exec.VarArgs) (any, error) { return upper(s), nil },
+		"lower":  func(s string, _ *exec.VarArgs) (any, error) { return lower(s), nil },
 		"startswith": func(s string, a *exec.VarArgs) (any, error) {
 			return anyAffix(a, func(affix string) bool { return strings.HasPrefix(s, affix) })
 		},
@@ -158,6 +160,10 @@ func dictMethods(b *budget) map[string]exec.Method[map[string]any] {
 	}
 	return methods
 }
+
+// upper and lower are Python's, which may make a text longer: "ß" becomes "SS".
+func upper(s string) string { return cases.Upper(language.Und).String(s) }
+func lower(s string) string { return cases.Lower(language.Und).String(s) }
 
 // strip is str.strip: the characters of chars, or white space where it is nil or None.
 func strip(s string, chars *exec.Value, left, right bool) string {

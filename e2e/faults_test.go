@@ -70,13 +70,13 @@ func TestKilledAtRandomMoments(t *testing.T) {
 				time.Sleep(20 * time.Millisecond)
 			},
 			func(int) { _, _ = b.ask(question("What is 12 plus 9?", "adapter", "keep")) }, // until the kill
-			func(n int) {
-				if id := b.batch(); id != "" && n < 2 {
+			func(int) {
+				if id := b.batch(); id != "" {
 					mu.Lock()
 					defer mu.Unlock()
 					batches = append(batches, id)
 				}
-				time.Sleep(100 * time.Millisecond)
+				time.Sleep(200 * time.Millisecond)
 			},
 		} {
 			work.Go(func() {
