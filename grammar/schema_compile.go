@@ -13,9 +13,10 @@ import (
 // Bounds of a schema.
 const (
 	maxSchemaBytes   = 1 << 20
-	maxSchemaValues  = 50_000  // of any kind, keywords' values among them
-	maxSchemaNesting = 400     // of values
-	maxSchemaStates  = 120_000 // of all automata together
+	maxSchemaValues  = 50_000   // of any kind, keywords' values among them
+	maxSchemaNesting = 400      // of values
+	maxSchemaStates  = 120_000  // of all automata together
+	maxSchemaMemory  = 32 << 20 // bytes of them
 )
 
 // anySchema and noSchema are schemas that all values, and none, are valid under.
@@ -44,7 +45,9 @@ type schemaCompiler struct {
 	shapes     map[string]*shape
 	order      []*shape
 	expansions int
-	states     int
+	lexers     map[*automaton.Lexer]bool
+	states     int // of all lexers
+	bytes      int // and what they take
 	started    time.Time
 }
 
@@ -93,7 +96,7 @@ func compileSchema(param string, schema json.RawMessage) (*element, error) {
 		return nil, err
 	}
 	c := &schemaCompiler{started: time.Now(), root: root, at: at, patterns: make(map[string]*automaton.DFA),
-		outlines: make(map[*node]*outline), shapes: make(map[string]*shape)}
+		outlines: make(map[*node]*outline), lexers: make(map[*automaton.Lexer]bool), shapes: make(map[string]*shape)}
 	top := c.shape([]term{{root, at, false}}, at)
 	for i := 0; i < len(c.order); i++ {
 		if len(c.order) > maxShapes {

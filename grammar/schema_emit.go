@@ -30,10 +30,13 @@ func (c *schemaCompiler) emit(s *shape) error {
 			if err != nil {
 				return c.automatonError(s.at, err)
 			}
+			for _, f := range e.object.free {
+				c.count(f.keys)
+			}
 			s.element.parts = append(s.element.parts, e)
 		}
 	}
-	return nil
+	return c.checkSize(s.at)
 }
 
 func (o *objectShape) emit() (*element, error) {
@@ -170,10 +173,10 @@ func (c *schemaCompiler) uniqueItem(s *shape, unique *path) (*element, error) {
 	if err != nil {
 		return nil, c.automatonError(unique, err)
 	}
-	c.states += len(d.Edges)
 	e := &element{kind: kindLexical, lexer: automaton.NewLexer(d)}
+	c.count(e.lexer)
 	e.prepare()
-	return e, nil
+	return e, c.checkSize(unique)
 }
 
 // The elements of any JSON object and of any JSON value.

@@ -114,10 +114,25 @@ func (c *schemaCompiler) scalars(s *shape) (out []*element, err error) {
 	if len(listed) > 0 {
 		out = c.addLexer(out, automaton.NewLexer(automaton.ByteWords(listed)))
 	}
-	if c.states > maxSchemaStates {
-		return nil, refuse(Unsupported, s.at, "and what stands before it need automata of more than %d states", maxSchemaStates)
+	return out, c.checkSize(s.at)
+}
+
+// count adds a lexer to those of the schema, once.
+func (c *schemaCompiler) count(l *automaton.Lexer) {
+	if c.lexers[l] {
+		return
 	}
-	return out, nil
+	c.lexers[l] = true
+	c.states += len(l.Accept)
+	c.bytes += l.Size()
+}
+
+// checkSize refuses automata that are too many or too large together.
+func (c *schemaCompiler) checkSize(at *path) error {
+	if c.states > maxSchemaStates || c.bytes > maxSchemaMemory {
+		return refuse(Unsupported, at, "and what stands before it need automata of more than %d states or %d MiB", maxSchemaStates, maxSchemaMemory>>20)
+	}
+	return nil
 }
 
 // addLexer adds an element for a lexer, unless it accepts nothing.
@@ -125,7 +140,7 @@ func (c *schemaCompiler) addLexer(out []*element, l *automaton.Lexer) []*element
 	if l.Words[0] == 0 {
 		return out
 	}
-	c.states += len(l.Accept)
+	c.count(l)
 	return append(out, &element{kind: kindLexical, lexer: l})
 }
 
@@ -140,7 +155,7 @@ func (c *schemaCompiler) addCounted(out []*element, s stringSet) ([]*element, er
 		return out, err
 	}
 	l := automaton.NewStringLexer(encoded)
-	c.states += len(l.Accept)
+	c.count(l)
 	if l.Least[0] > int32(s.most-1) {
 		return out, nil
 	}

@@ -69,7 +69,7 @@ func (c *schemaCompiler) freeShapes(o objectSet, out *objectShape, keys *automat
 		if !class.asked && !open && len(out.names) >= o.least {
 			continue
 		}
-		if err == nil {
+		if err == nil && len(taken) > 0 {
 			class.keys, err = automaton.Subtract(class.keys, names)
 		}
 		if err != nil {

@@ -79,6 +79,7 @@ func TestLargeSchemas(t *testing.T) {
 		"a long type":                  {`{"type":"` + strings.Repeat("x", 100_000) + `"}`, "p.type", `is "` + strings.Repeat("x", 80) + `...", which`},
 		"optional":                     {`{"properties":{` + grammartest.ManyParts(3000, `"a@":{}`) + `}}`, "", ""},
 		"array":                        {`{"prefixItems":[` + grammartest.ManyParts(5000, `{"type":"string","maxLength":2000}`) + `]}`, "", ""},
+		"many alike":                   {`{"properties":{` + grammartest.ManyParts(8000, `"a@":{"type":["string","number","object"]}`) + `}}`, "", ""},
 		"not JSON":                     {`{"type":}`, "p.type", "cannot be read"},
 		"two values":                   {`{} {}`, "p", "not one JSON value"},
 		"conditions":                   {`{"allOf":[` + grammartest.ManyParts(30, `{"if":{"properties":{"a@":{"const":1}}},"then":{"required":["b@"]}}`) + `],"type":"object"}`, "p.allOf", "ways to put a value together"},

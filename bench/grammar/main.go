@@ -38,7 +38,7 @@ import (
 
 const (
 	streams  = 8
-	prompt   = 60
+	prompt   = 8
 	longest  = 400 // tokens of a stream before it begins anew
 	compiled = 100 // schemas
 )
@@ -190,7 +190,7 @@ func decode(m *llama.Model, d *llama.Device, s runtime.Sampling, steps int) (tim
 			if c.Err != nil {
 				return nil, c.Err
 			}
-			if m.EndOfGeneration(c.Token) || last[seq].Pos > longest {
+			if m.EndOfGeneration(c.Token) || last[seq].Pos > longest { // begins anew
 				more, err := begin(seq)
 				if err != nil {
 					return nil, err
