@@ -16,7 +16,7 @@ func (c *schemaCompiler) find(t term) (term, error) {
 	}
 	own := ""
 	if c.root.kindOf("$id") == "string" {
-		own = strings.TrimSuffix(text(c.root.fields["$id"]), "#")
+		own = strings.TrimSuffix(c.root.fields["$id"].text, "#")
 	}
 	rest, ok := strings.CutPrefix(strings.TrimPrefix(pointer, own), "#")
 	if pointer == own {
@@ -48,7 +48,7 @@ func (c *schemaCompiler) find(t term) (term, error) {
 
 // findAnchor looks for a schema with an $anchor.
 func findAnchor(n *node, at *path, name string) (*node, *path) {
-	if n.kindOf("$anchor") == "string" && text(n.fields["$anchor"]) == name {
+	if n.kindOf("$anchor") == "string" && n.fields["$anchor"].text == name {
 		return n, at
 	}
 	for _, key := range n.keys {

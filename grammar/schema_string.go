@@ -103,7 +103,7 @@ func (c *schemaCompiler) stringAlgebra() algebra[stringSet] {
 func texts(values []*node) []string {
 	out := make([]string, len(values))
 	for i, v := range values {
-		out[i] = text(v)
+		out[i] = v.text
 	}
 	return out
 }
@@ -139,7 +139,7 @@ func (c *schemaCompiler) stringParts(t term) (out []stringSet, err error) {
 	}
 	var format *automaton.DFA
 	if t.schema.kindOf("format") == "string" {
-		format = automaton.Format(text(t.schema.fields["format"]))
+		format = automaton.Format(t.schema.fields["format"].text)
 	}
 	if t.schema.has("pattern") {
 		at := t.at.field("pattern")

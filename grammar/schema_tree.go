@@ -18,6 +18,7 @@ type node struct {
 	id     int // of its own
 	raw    json.RawMessage
 	kind   string           // as jsonvalue.Kind has it
+	text   string           // of a string
 	keys   []string         // of an object, in their order
 	fields map[string]*node // of an object; of a key that stands twice the last value
 	list   []*node          // of an array
@@ -107,6 +108,7 @@ func (r *treeReader) value(at *path, depth int) (*node, error) {
 		return nil, refuse(BadType, at, "cannot be read: %v", err)
 	}
 	n := &node{id: firstID + r.values, kind: jsonvalue.Kind(bytes.TrimLeft(r.text[before:r.tokens.InputOffset()], " \t\r\n,:"))}
+	n.text, _ = token.(string)
 	switch token {
 	case json.Delim('{'):
 		err = r.object(n, at, depth)

@@ -2,7 +2,6 @@ package grammar
 
 import (
 	"bytes"
-	"encoding/json"
 	"math"
 	"slices"
 
@@ -22,10 +21,15 @@ func typesOf(t term) ([]string, error) {
 	case "null":
 		return nil, nil
 	case "string":
-		types = []string{text(n)}
+		types = []string{n.text}
 	default:
-		if err := decodeField(n, at, &types); err != nil {
-			return nil, err
+		for _, name := range n.list {
+			types = append(types, name.text)
+		}
+		if n.kind != "array" || slices.ContainsFunc(n.list, func(name *node) bool { return name.kind != "string" }) {
+			if err := decodeField(n, at, &types); err != nil {
+				return nil, err
+			}
 		}
 		if len(types) == 0 {
 			return nil, refuse(BadValue, at, "is empty")
@@ -37,15 +41,6 @@ func typesOf(t term) ([]string, error) {
 		}
 	}
 	return types, nil
-}
-
-// text is the string that a node is.
-func text(n *node) string {
-	var s string
-	if json.Unmarshal(n.raw, &s) != nil {
-		return ""
-	}
-	return s
 }
 
 // valuesOf returns the values of const and enum; given is false where a schema has neither.
@@ -80,7 +75,7 @@ func equal(a, b *node) bool {
 		y, okY, _ := automaton.ParseDecimal(string(b.raw))
 		return okX && okY && x == y || bytes.Equal(a.raw, b.raw)
 	case a.kind == "string":
-		return text(a) == text(b)
+		return a.text == b.text
 	case a.kind == "array":
 		return slices.EqualFunc(a.list, b.list, equal)
 	case a.kind == "object":

@@ -128,7 +128,7 @@ func largeSchemas() map[string]string {
 		nested = fmt.Sprintf(`{"type":"object","properties":{"level%d":%s,"note":{"type":"string","maxLength":5}},"required":["level%d"],"additionalProperties":false}`, i, nested, i)
 	}
 	return map[string]string{
-		"alike":           `{"type":"object","properties":{` + ManyParts(2500, `"a@":{"type":["string","number","object"],"maxProperties":1}`) + `},"maxProperties":3}`,
+		"alike":           `{"type":"object","properties":{` + ManyParts(1500, `"a@":{"type":["string","number","object"],"maxProperties":1}`) + `},"maxProperties":3}`,
 		"enum words":      `{"enum":[` + ManyParts(5000, `"word number @ of many"`) + `]}`,
 		"enum numbers":    `{"enum":[` + ManyParts(3000, `1@`) + `]}`,
 		"optional":        `{"type":"object","properties":{` + ManyParts(400, `"property @":{"type":"integer"}`) + `},"additionalProperties":false,"maxProperties":20}`,
