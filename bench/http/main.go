@@ -8,6 +8,11 @@
 //
 //	go run ./bench/http [-clients 8]
 //
+// With -programs it compares programs instead, for example those of two commits: each serves the embedded base, and they
+// answer the same short chats in alternating rounds.
+//
+//	go run ./bench/http -programs old/lorikeet,bin/lorikeet
+//
 // Run it through make (`make bench`), which sets the C flags.
 package main
 
@@ -23,6 +28,7 @@ import (
 	"net/http"
 	"os"
 	goruntime "runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,8 +52,13 @@ func main() {
 	flag.IntVar(&s.requests, "requests", 100, "requests of each client in a round")
 	flag.IntVar(&s.rounds, "rounds", 5, "rounds of each way, alternating")
 	flag.IntVar(&s.tokens, "tokens", 8, "tokens of each answer")
+	programs := flag.String("programs", "", "programs to compare, with commas between")
 	flag.Parse()
-	if err := run(s); err != nil {
+	measureAll := func() error { return run(s) }
+	if *programs != "" {
+		measureAll = func() error { return comparePrograms(s, strings.Split(*programs, ",")) }
+	}
+	if err := measureAll(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/http:", err)
 		os.Exit(1)
 	}
@@ -124,11 +135,12 @@ func prompt(client, n int) []runtime.Token {
 	return ids
 }
 
+var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+
 // served is the served demo base, both from within and from without.
 type served struct {
 	engine *engine.Engine
 	url    string
-	client *http.Client
 	closes []func()
 }
 
@@ -139,7 +151,7 @@ func (h *served) close() {
 }
 
 func open() (h *served, err error) {
-	h = &served{client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	h = &served{}
 	defer func() {
 		if err != nil {
 			h.close()
@@ -204,7 +216,12 @@ func (h *served) askHTTP(prompt []runtime.Token, tokens int) error {
 	if err != nil {
 		return err
 	}
-	resp, err := h.client.Post(h.url+"/v1/completions", "application/json", bytes.NewReader(body))
+	return post(client, h.url+"/v1/completions", body)
+}
+
+// post sends a request and reads its answer.
+func post(client *http.Client, url string, body []byte) error {
+	resp, err := client.Post(url, "application/json", bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
