@@ -281,27 +281,32 @@ func (s *Store) Get(id string, owns func(owner string) bool) (Record, error) {
 	return Record{ID: h.ID, Owner: h.Owner, Created: h.Created, Previous: h.Previous, Input: b.Input, Response: b.Response}, nil
 }
 
-// Chain returns a response and those that it goes on from, the first of them first, together at most limit bytes. The error
-// wraps ErrUnknown where one of them is gone, and is a *LengthError where they have more.
-func (s *Store) Chain(id string, owns func(owner string) bool, limit int64) ([]Record, error) {
+// ChainBytes returns how many bytes a response has on disk together with those that it goes on from. The error wraps
+// ErrUnknown where one of them is gone, and is a *LengthError where they have more than limit.
+func (s *Store) ChainBytes(id string, owns func(owner string) bool, limit int64) (total int64, err error) {
 	s.mu.Lock()
-	total, n := int64(0), 0
-	for at := id; at != ""; n++ {
+	defer s.mu.Unlock()
+	for at, n := id, 0; at != ""; n++ {
 		e, err := s.find(at, owns)
 		if err != nil {
-			s.mu.Unlock()
-			return nil, err
+			return 0, err
 		}
 		total += e.bytes
 		if total > limit || n == maxChain {
-			s.mu.Unlock()
-			return nil, &LengthError{total, limit}
+			return 0, &LengthError{total, limit}
 		}
 		at = e.Previous
 	}
-	s.mu.Unlock()
-	list := make([]Record, 0, n)
-	for at := id; at != "" && len(list) < n; {
+	return total, nil
+}
+
+// Chain returns a response and those that it goes on from, the first of them first. The errors are those of ChainBytes.
+func (s *Store) Chain(id string, owns func(owner string) bool, limit int64) ([]Record, error) {
+	if _, err := s.ChainBytes(id, owns, limit); err != nil {
+		return nil, err
+	}
+	var list []Record
+	for at := id; at != "" && len(list) <= maxChain; {
 		r, err := s.Get(at, owns)
 		if err != nil {
 			return nil, err

@@ -167,7 +167,7 @@ func (t *translation) addMessage(raw json.RawMessage, param string, names map[st
 // addAssistant appends a turn of the assistant.
 func (t *translation) addAssistant(blocks []block, param string, names map[string]string) (goesOn bool, err error) {
 	turn := chatTurn{Role: "assistant"}
-	var text strings.Builder
+	var text, thinking strings.Builder
 	said := false
 	for _, b := range blocks {
 		switch b.Type {
@@ -175,7 +175,7 @@ func (t *translation) addAssistant(blocks []block, param string, names map[strin
 			text.WriteString(b.Text)
 			said = true
 		case "thinking":
-			turn.Reasoning += b.Thinking
+			thinking.WriteString(b.Thinking)
 		case "redacted_thinking": // nobody but its maker can read it
 		case "tool_use":
 			names[b.ID] = b.Name
@@ -184,6 +184,7 @@ func (t *translation) addAssistant(blocks []block, param string, names map[strin
 			return false, refuse(codeValue, b.param+".type", "is %q, which a turn of the assistant cannot have", b.Type)
 		}
 	}
+	turn.Reasoning = thinking.String()
 	if content := text.String(); said || len(turn.ToolCalls) == 0 {
 		turn.Content = &content
 	}

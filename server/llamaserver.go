@@ -108,16 +108,13 @@ func (n *numbering) number(list []adapters.Info) {
 	}
 }
 
-// numbered returns the adapter of a number, where the caller sees it.
-func (s *Server) numbered(who caller, id int) (string, bool) {
+// adapterNumbers returns the names of adapters by their numbers, up to now.
+func (s *Server) adapterNumbers() []string {
 	list := s.store.List()
 	s.numbers.mu.Lock()
 	defer s.numbers.mu.Unlock()
 	s.numbers.number(list)
-	if id < 0 || id >= len(s.numbers.names) || !who.tenant.Sees(s.numbers.names[id]) {
-		return "", false
-	}
-	return s.numbers.names[id], true
+	return slices.Clip(s.numbers.names) // which only grows
 }
 
 // ListLoraAdapters lists the adapters with their numbers, and the scales that requests get which name no adapter.
@@ -190,9 +187,13 @@ func (s *Server) loraRefs(who caller, raw json.RawMessage, param string) ([]adap
 	if err := decodeField(raw, param, &list); err != nil {
 		return nil, err
 	}
+	if len(list) > maxLora {
+		return nil, refuse(codeValue, param, "has %d entries, at most %d are read", len(list), maxLora)
+	}
 	var refs []adapters.Ref
+	numbers := s.adapterNumbers()
 	for i, entry := range list {
-		ref, err := s.loraRef(who, entry, fmt.Sprintf("%s[%d]", param, i))
+		ref, err := s.loraRef(who, entry, numbers, fmt.Sprintf("%s[%d]", param, i))
 		if err != nil {
 			return nil, err
 		}
@@ -206,8 +207,11 @@ func (s *Server) loraRefs(who caller, raw json.RawMessage, param string) ([]adap
 	return refs, nil
 }
 
-// loraRef reads one entry of the list.
-func (s *Server) loraRef(who caller, raw json.RawMessage, param string) (adapters.Ref, error) {
+// maxLora bounds the entries of a list, most of which may have the scale 0.
+const maxLora = 4096
+
+// loraRef reads one entry of the list. numbers are the names of adapters by their numbers.
+func (s *Server) loraRef(who caller, raw json.RawMessage, numbers []string, param string) (adapters.Ref, error) {
 	var entry struct {
 		ID    *float64 `json:"id"`
 		Name  *string  `json:"name"`
@@ -230,10 +234,10 @@ func (s *Server) loraRef(who caller, raw json.RawMessage, param string) (adapter
 		if id != math.Trunc(id) || math.Abs(id) > math.MaxInt32 {
 			return adapters.Ref{}, refuse(codeType, param+".id", "must be an integer")
 		}
-		var known bool
-		if name, known = s.numbered(who, int(id)); !known {
+		if id < 0 || int(id) >= len(numbers) || !who.tenant.Sees(numbers[int(id)]) {
 			return adapters.Ref{}, refuse(codeValue, param+".id", "is %d, which no adapter has; GET /lora-adapters lists them", int(id))
 		}
+		name = numbers[int(id)]
 	}
 	ref, err := adapters.ParseRef(s.qualifiedRef(who, strings.Clone(name)))
 	if err == nil {

@@ -164,9 +164,9 @@ func (s *Server) ollamaChat(who caller, req *openapi.OllamaChatRequest) (*reply,
 	if err != nil {
 		return nil, err
 	}
-	var waiting []chatCall // calls that have no result yet
+	var waiting callQueue
 	for i, raw := range req.Messages {
-		if waiting, err = t.ollamaMessage(raw, fmt.Sprintf("messages[%d]", i), waiting); err != nil {
+		if err := t.ollamaMessage(raw, fmt.Sprintf("messages[%d]", i), &waiting); err != nil {
 			return nil, err
 		}
 	}
@@ -176,9 +176,58 @@ func (s *Server) ollamaChat(who caller, req *openapi.OllamaChatRequest) (*reply,
 	return s.translated(who, t)
 }
 
+// callQueue has the calls that wait for their results, in their order.
+type callQueue struct {
+	calls  []chatCall
+	taken  []bool           // by call
+	next   int              // no call before it waits
+	byID   map[string]int   // the call of an id
+	byName map[string][]int // the calls of a tool, of which those at the beginning may be taken
+}
+
+// add appends a call.
+func (q *callQueue) add(c chatCall) {
+	if q.byID == nil {
+		q.byID, q.byName = map[string]int{}, map[string][]int{}
+	}
+	i := len(q.calls)
+	q.calls, q.taken = append(q.calls, c), append(q.taken, false)
+	q.byID[c.ID] = i
+	q.byName[c.Function.Name] = append(q.byName[c.Function.Name], i)
+}
+
+// take returns the call that a result belongs to: the one of its id, or the first one that waits of its tool, or of any.
+func (q *callQueue) take(id, name string) (chatCall, bool) {
+	i, found := q.byID[id]
+	switch {
+	case id != "":
+	case name != "":
+		list := q.byName[name]
+		for len(list) > 0 && q.taken[list[0]] {
+			list = list[1:]
+		}
+		if found = len(list) > 0; found {
+			i, list = list[0], list[1:]
+		}
+		if q.byName != nil {
+			q.byName[name] = list
+		}
+	default:
+		for q.next < len(q.calls) && q.taken[q.next] {
+			q.next++
+		}
+		i, found = q.next, q.next < len(q.calls)
+	}
+	if !found || q.taken[i] {
+		return chatCall{}, false
+	}
+	q.taken[i] = true
+	return q.calls[i], true
+}
+
 // ollamaMessage appends a message. Calls have no ids in Ollama's messages: a result belongs to the first call of its tool
 // that waits for one.
-func (t *translation) ollamaMessage(raw json.RawMessage, param string, waiting []chatCall) ([]chatCall, error) {
+func (t *translation) ollamaMessage(raw json.RawMessage, param string, waiting *callQueue) error {
 	var m struct {
 		Role      string          `json:"role"`
 		Content   *string         `json:"content"`
@@ -195,10 +244,10 @@ func (t *translation) ollamaMessage(raw json.RawMessage, param string, waiting [
 		} `json:"tool_calls"`
 	}
 	if err := objectField(raw, param, &m); err != nil {
-		return waiting, err
+		return err
 	}
 	if !isEmpty(m.Images) {
-		return waiting, refuse(codeUnsupported, param+".images", "is given: this server reads text only")
+		return refuse(codeUnsupported, param+".images", "is given: this server reads text only")
 	}
 	turn := chatTurn{Role: m.Role, Content: m.Content, Reasoning: m.Thinking, ToolCallID: m.ToolID, ToolName: m.ToolName}
 	if turn.Content == nil && len(m.ToolCalls) == 0 {
@@ -207,28 +256,26 @@ func (t *translation) ollamaMessage(raw json.RawMessage, param string, waiting [
 	for i, c := range m.ToolCalls {
 		at := fmt.Sprintf("%s.tool_calls[%d].function", param, i)
 		if c.Function.Name == "" {
-			return waiting, refuse(codeMissing, at+".name", "is missing")
+			return refuse(codeMissing, at+".name", "is missing")
 		}
 		if kind := jsonvalue.Kind(c.Function.Arguments); kind != "object" && kind != "null" {
-			return waiting, refuse(codeType, at+".arguments", "must be an object, not %s", jsonvalue.Article(kind))
+			return refuse(codeType, at+".arguments", "must be an object, not %s", jsonvalue.Article(kind))
 		}
 		if c.ID == "" {
 			c.ID = fmt.Sprintf("call_%d_%d", len(t.origins), i)
 		}
 		turn.ToolCalls = append(turn.ToolCalls, newChatCall(c.ID, c.Function.Name, string(rawOr(c.Function.Arguments, "{}"))))
 	}
-	waiting = append(waiting, turn.ToolCalls...)
+	for _, c := range turn.ToolCalls {
+		waiting.add(c)
+	}
 	if m.Role == "tool" {
-		for i, c := range waiting {
-			if m.ToolID == c.ID || m.ToolID == "" && (m.ToolName == "" || m.ToolName == c.Function.Name) {
-				turn.ToolCallID, turn.ToolName = c.ID, c.Function.Name
-				waiting = append(waiting[:i:i], waiting[i+1:]...)
-				break
-			}
+		if c, found := waiting.take(m.ToolID, m.ToolName); found {
+			turn.ToolCallID, turn.ToolName = c.ID, c.Function.Name
 		}
 	}
 	t.add(param, turn)
-	return waiting, nil
+	return nil
 }
 
 // ollamaGenerate prepares the answer to a prompt: as a user's message, or as it is where raw says so.

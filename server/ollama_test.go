@@ -109,15 +109,14 @@ func TestOllamaFormats(t *testing.T) {
 // Results of tools find their calls, which have no ids in Ollama's messages.
 func TestOllamaHistory(t *testing.T) {
 	tr := &translation{}
-	var waiting []chatCall
+	var waiting callQueue
 	for i, m := range []string{
 		`{"role":"user","content":"weather?"}`,
 		`{"role":"assistant","content":"","thinking":"hm","tool_calls":[{"function":{"name":"weather","arguments":{"city":"Köln"}}},{"function":{"name":"time"}}]}`,
 		`{"role":"tool","tool_name":"time","content":"12"}`,
 		`{"role":"tool","content":"rain"}`,
 	} {
-		var err error
-		if waiting, err = tr.ollamaMessage(json.RawMessage(m), fmt.Sprint("messages[", i, "]"), waiting); err != nil {
+		if err := tr.ollamaMessage(json.RawMessage(m), fmt.Sprint("messages[", i, "]"), &waiting); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -132,8 +131,8 @@ func TestOllamaHistory(t *testing.T) {
 			t.Errorf("message %d is %s", i, m)
 		}
 	}
-	if len(waiting) != 0 {
-		t.Errorf("%v wait", waiting)
+	if c, found := waiting.take("", ""); found {
+		t.Errorf("%v waits", c)
 	}
 }
 

@@ -53,6 +53,7 @@ type reply struct {
 	streams     []*runtime.Stream       // prompt by prompt, n each
 	scores      [][]runtime.TokenText   // of a stream's choices that have begun: the prompt's tokens from the second on
 	leave       func([]*runtime.Stream) // ends the request's use of its tenant's quota; nil before
+	done        func()                  // gives back what the request's body holds of the budget; nil: that has been done
 }
 
 // reader returns what makes the parts of a choice.
@@ -153,6 +154,9 @@ func (r *reply) close() {
 	}
 	if r.leave != nil {
 		r.leave(r.streams)
+	}
+	if r.done != nil {
+		r.done()
 	}
 	r.model.release()
 }

@@ -22,6 +22,7 @@ import (
 type ResponseStore interface {
 	Put(responses.Record) error
 	Get(id string, owns func(owner string) bool) (responses.Record, error)
+	ChainBytes(id string, owns func(owner string) bool, limit int64) (int64, error)
 	Chain(id string, owns func(owner string) bool, limit int64) ([]responses.Record, error)
 	Delete(id string, owns func(owner string) bool) error
 }
@@ -33,10 +34,11 @@ func (s *Server) CreateResponse(c *fiber.Ctx) error {
 		return err
 	}
 	r, err := s.responseReply(callerOf(c), body)
-	done()
 	if err != nil {
+		done()
 		return err
 	}
+	r.done = done // the items of the request are kept with the response
 	return s.answer(c, r, "input")
 }
 
@@ -49,7 +51,8 @@ func (s *Server) responseReply(who caller, body []byte) (*reply, error) {
 	if err := checkResponseRequest(&req); err != nil {
 		return nil, err
 	}
-	history, err := s.history(who, text(req.PreviousResponseId))
+	history, done, err := s.history(who, text(req.PreviousResponseId))
+	defer done()
 	if err != nil {
 		return nil, err
 	}
@@ -78,28 +81,39 @@ func checkResponseRequest(req *openapi.ResponseRequest) error {
 		return refuse(codeUnsupported, "conversation", "is not supported: previous_response_id goes on from a response")
 	case !isEmpty(req.Prompt):
 		return refuse(codeUnsupported, "prompt", "is not supported: the server keeps no prompts")
+	case req.Metadata != nil:
+		return checkMetadata(*req.Metadata)
 	}
 	return nil
 }
 
-// history returns the responses that a request goes on from, the oldest first.
-func (s *Server) history(who caller, previous string) ([]responses.Record, error) {
+// history returns the responses that a request goes on from, the oldest first. They take their share of the budget of
+// bodies, which done gives back; it is never nil.
+func (s *Server) history(who caller, previous string) (list []responses.Record, done func(), err error) {
+	done = func() {}
 	if previous == "" {
-		return nil, nil
+		return nil, done, nil
 	}
 	if s.responses == nil {
-		return nil, refuse(codeUnsupported, "previous_response_id", "is given, and this server keeps no responses")
+		return nil, done, refuse(codeUnsupported, "previous_response_id", "is given, and this server keeps no responses")
 	}
-	list, err := s.responses.Chain(previous, who.tenant.Owns, 2*s.maxBody)
+	limit := 2 * s.maxBody
+	size, err := s.responses.ChainBytes(previous, who.tenant.Owns, limit)
+	if err == nil {
+		if done, err = s.bodies.take(size); err != nil {
+			return nil, func() {}, err
+		}
+		list, err = s.responses.Chain(previous, who.tenant.Owns, limit)
+	}
 	var long *responses.LengthError
 	switch {
 	case errors.As(err, &long):
-		return nil, refuse(codeValue, "previous_response_id", "goes on from a conversation that is too long: %v", long)
+		err = refuse(codeValue, "previous_response_id", "goes on from a conversation that is too long: %v", long)
 	case errors.Is(err, responses.ErrUnknown):
-		return nil, &refusal{status: http.StatusNotFound, param: "previous_response_id", code: "previous_response_not_found",
+		err = &refusal{status: http.StatusNotFound, param: "previous_response_id", code: "previous_response_not_found",
 			message: fmt.Sprintf("previous_response_id: %v; responses are kept for a time, and not where store is false", err)}
 	}
-	return list, err
+	return list, done, err
 }
 
 // response returns a kept response of the caller's.

@@ -2,7 +2,9 @@ package server
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
@@ -51,12 +53,13 @@ func (s *Server) translateResponse(who caller, req *openapi.ResponseRequest, his
 	if err != nil {
 		return nil, nil, err
 	}
+	named := &references{server: s, who: who, left: 2 * s.maxBody}
 	for i, raw := range input {
 		param := fmt.Sprintf("input[%d]", i)
 		if jsonvalue.Kind(req.Input) == "string" {
 			param = "input"
 		}
-		if input[i], err = s.resolveItem(who, raw, param); err != nil {
+		if input[i], err = named.resolve(raw, param); err != nil {
 			return nil, nil, err
 		}
 		if err := turns.add(input[i], param); err != nil {
@@ -116,8 +119,16 @@ func itemName(kind, response, place string, i int) string {
 	return fmt.Sprintf("%s_%s_%s%d", kind, strings.TrimPrefix(response, "resp_"), place, i)
 }
 
-// resolveItem returns what an item_reference names; other items are themselves.
-func (s *Server) resolveItem(who caller, raw json.RawMessage, param string) (json.RawMessage, error) {
+// references finds the items that a request names instead of sending them.
+type references struct {
+	server *Server
+	who    caller
+	known  map[string]map[string]json.RawMessage // the items of responses, by the responses' ids
+	left   int64                                 // bytes that they may have, all together
+}
+
+// resolve returns what an item_reference names; other items are themselves.
+func (r *references) resolve(raw json.RawMessage, param string) (json.RawMessage, error) {
 	var it responseItem
 	if err := decodeField(raw, param, &it); err != nil {
 		return nil, err
@@ -125,26 +136,54 @@ func (s *Server) resolveItem(who caller, raw json.RawMessage, param string) (jso
 	if it.Type != "item_reference" {
 		return raw, nil
 	}
-	unknown := &refusal{status: 404, param: param + ".id", code: "item_not_found",
-		message: fmt.Sprintf("%s.id is %q, which is no item of a response that is kept", param, it.ID)}
-	parts := strings.Split(it.ID, "_")
-	if len(parts) != 3 || s.responses == nil {
-		return nil, unknown
-	}
-	r, err := s.response(who, "resp_"+parts[1])
-	if err != nil {
-		return nil, unknown
-	}
-	output, err := outputItems(r)
+	items, err := r.items(it.ID)
 	if err != nil {
 		return nil, err
 	}
-	for _, entry := range append(output, r.Input...) {
-		if itemID(entry) == it.ID {
-			return entry, nil
-		}
+	found, ok := items[it.ID]
+	if !ok {
+		return nil, &refusal{status: http.StatusNotFound, param: param + ".id", code: "item_not_found",
+			message: fmt.Sprintf("%s.id is %q, which is no item of a response that is kept", param, it.ID)}
 	}
-	return nil, unknown
+	if r.left -= int64(len(found)); r.left < 0 {
+		return nil, refuse(codeValue, param, "names an item, and the items named are larger than a request may be")
+	}
+	return found, nil
+}
+
+// items returns the items of the response whose id is part of an item's, none where there is no such response.
+func (r *references) items(item string) (map[string]json.RawMessage, error) {
+	parts := strings.Split(item, "_")
+	if len(parts) != 3 || r.server.responses == nil {
+		return nil, nil
+	}
+	id := "resp_" + parts[1]
+	if items, ok := r.known[id]; ok {
+		return items, nil
+	}
+	kept, err := r.server.responses.Get(id, r.who.tenant.Owns)
+	if errors.Is(err, responses.ErrUnknown) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	output, err := outputItems(kept)
+	if err != nil {
+		return nil, err
+	}
+	items := map[string]json.RawMessage{}
+	for _, entry := range append(output, kept.Input...) {
+		items[itemID(entry)] = entry
+	}
+	if r.left -= int64(len(kept.Response)); r.left < 0 {
+		return nil, refuse(codeValue, "input", "names items of responses that are larger together than a request may be")
+	}
+	if r.known == nil {
+		r.known = make(map[string]map[string]json.RawMessage)
+	}
+	r.known[id] = items
+	return items, nil
 }
 
 // outputItems returns the items that a response has answered with.
@@ -156,18 +195,30 @@ func outputItems(r responses.Record) ([]json.RawMessage, error) {
 	return answer.Output, err
 }
 
-// turnList puts items together to turns: what the assistant thinks, says and calls in a row is one turn.
+// turnList puts items together to turns: what the assistant thinks, says and calls in a row is one turn, and what the
+// system says before anybody else is one, too: many chat templates know no other.
 type turnList struct {
-	t       *translation
-	names   map[string]string // of tools, by the ids of their calls
-	pending *chatTurn         // of the assistant; nil: none
-	origin  string            // of pending
-	leading *chatTurn         // the system's turn at the beginning, which further ones are added to; nil: none
+	t        *translation
+	names    map[string]string // of tools, by the ids of their calls
+	leading  []string          // what the system says at the beginning, until the next turn
+	pending  *chatTurn         // of the assistant; nil: none
+	thoughts strings.Builder   // of pending
+	origin   string            // of leading or pending
 }
 
-// flush ends the assistant's turn.
+// flush ends the turn that is being put together.
 func (l *turnList) flush() {
+	if len(l.leading) > 0 {
+		content := strings.Join(l.leading, "\n\n")
+		l.leading = nil
+		l.t.add(l.origin, chatTurn{Role: "system", Content: &content})
+	}
 	if l.pending != nil {
+		if l.pending.Content == nil && len(l.pending.ToolCalls) == 0 {
+			l.pending.Content = new(string) // it has thought and said nothing
+		}
+		l.pending.Reasoning = l.thoughts.String()
+		l.thoughts.Reset()
 		l.t.add(l.origin, *l.pending)
 		l.pending = nil
 	}
@@ -175,28 +226,24 @@ func (l *turnList) flush() {
 
 // assistant returns the assistant's turn, a new one where there is none or where fresh says so.
 func (l *turnList) assistant(origin string, fresh bool) *chatTurn {
-	if fresh {
+	if fresh || l.pending == nil {
 		l.flush()
-	}
-	if l.pending == nil {
 		l.pending, l.origin = &chatTurn{Role: "assistant"}, origin
 	}
 	return l.pending
 }
 
-// system appends a turn of the system. Those at the beginning become one: many chat templates know no other.
+// system appends a turn of the system.
 func (l *turnList) system(origin, content string) {
-	l.flush()
-	if n := len(l.t.request.Messages); n == 0 {
-		l.leading = &chatTurn{Role: "system", Content: &content}
-		l.t.add(origin, *l.leading)
-	} else if n == 1 && l.leading != nil {
-		joined := *l.leading.Content + "\n\n" + content
-		l.leading.Content = &joined
-		l.t.request.Messages[0] = asJSON(*l.leading)
-	} else {
-		l.t.add(origin, chatTurn{Role: "system", Content: &content})
+	if len(l.t.request.Messages) == 0 && l.pending == nil {
+		if len(l.leading) == 0 {
+			l.origin = origin
+		}
+		l.leading = append(l.leading, content)
+		return
 	}
+	l.flush()
+	l.t.add(origin, chatTurn{Role: "system", Content: &content})
 }
 
 // addRecord appends a response of the conversation before the request.
@@ -223,9 +270,9 @@ func (l *turnList) add(raw json.RawMessage, param string) error {
 	case "", "message":
 		return l.addMessage(&it, param)
 	case "reasoning":
-		turn := l.assistant(param, l.pending != nil && (l.pending.Content != nil || len(l.pending.ToolCalls) > 0))
+		l.assistant(param, l.pending != nil && (l.pending.Content != nil || len(l.pending.ToolCalls) > 0))
 		text, err := it.thoughts(param)
-		turn.Reasoning += text
+		l.thoughts.WriteString(text)
 		return err
 	case "function_call":
 		switch {

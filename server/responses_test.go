@@ -291,6 +291,7 @@ func TestResponseErrors(t *testing.T) {
 		{responseBody("a", `"tool_choice":{"type":"mcp"}`), codeUnsupported, "tool_choice.type", "mcp", 400},
 		{responseBody("a", `"text":{"format":{"type":"xml"}}`), codeValue, "text.format.type", "xml", 400},
 		{responseBody("a", `"text":{"format":{"type":"json_schema","name":"n"}}`), codeMissing, "text.format.schema", "is missing", 400},
+		{responseBody("a", `"metadata":{"a":"`+strings.Repeat("x", 513)+`"}`), codeValue, "metadata", "513 bytes", 400},
 		{responseBody("a", `"background":true`), codeUnsupported, "background", "", 400},
 		{responseBody("a", `"conversation":"conv_1"`), codeUnsupported, "conversation", "", 400},
 		{responseBody("a", `"previous_response_id":"resp_none"`), "previous_response_not_found", "previous_response_id", "resp_none", 404},
@@ -347,4 +348,49 @@ func TestResponsesOfOthers(t *testing.T) {
 	if r := s.json("shop", "DELETE", "/v1/models/shared-1", ""); r.status != 403 {
 		t.Errorf("a shared model is deleted: %d %s", r.status, r.body)
 	}
+}
+
+// What is small to send and large to work on is bounded, and nobody waits for what grows with the square of a request.
+func TestHostileItems(t *testing.T) {
+	h := open(t, keepingResponses(t), func(p *setup) { p.options.MaxBody = 4 << 20 })
+	many := func(n int, item string) string { return strings.TrimSuffix(strings.Repeat(item+",", n), ",") }
+	var kept openapi.Response
+	h.post(responsesURL, responseBody("hi", `"metadata":{"a":"b"}`), &kept)
+	large := `{"input":[{"role":"user","content":"a","more":"` + strings.Repeat("x", 1<<20) + `"}]}`
+	var big openapi.Response
+	h.post(responsesURL, large, &big)
+	var items openapi.ResponseItemList
+	h.get(responsesURL+"/"+big.Id+"/input_items", &items)
+	start := time.Now()
+	for _, c := range []struct{ path, body, code, param string }{
+		{responsesURL, `{"input":[` + many(100, fmt.Sprintf(`{"type":"item_reference","id":%q}`, itemID(items.Data[0]))) + `]}`, codeValue, "input[7]"},
+		{responsesURL, `{"input":[` + many(60_000, `{"role":"system","content":"abcdefgh"}`) + `]}`, "context_length_exceeded", "input"},
+		{responsesURL, `{"input":[` + many(60_000, `{"type":"reasoning","content":"abcdefgh"}`) + `]}`, "context_length_exceeded", "input"},
+		{chatURL, chatBody("a", `"lora":[`+many(60_000, `{"id":0,"scale":0}`)+`]`), codeValue, "lora"},
+	} {
+		began := time.Now()
+		r := h.do("POST", c.path, c.body)
+		t.Logf("%.60s takes %v", c.body, time.Since(began))
+		if r.status == 200 && c.code == "context_length_exceeded" {
+			continue // the fake template prints no reasoning
+		}
+		refused(t, r, 400, c.code, c.param, "")
+	}
+	for path, body := range map[string]string{
+		messagesURL: `{"model":"fake","max_tokens":1,"messages":[{"role":"user","content":"a"},{"role":"assistant","content":[` + many(50_000, `{"type":"thinking","thinking":"abcdefgh"}`) + `]}]}`,
+		"/api/chat": `{"model":"fake","stream":false,"messages":[{"role":"assistant","tool_calls":[` + many(40_000, `{"function":{"name":"a"}}`) + `]},` + many(40_000, `{"role":"tool","tool_name":"b"}`) + `]}`,
+	} {
+		began := time.Now()
+		r := h.do("POST", path, body)
+		t.Logf("%.60s takes %v", body, time.Since(began))
+		if r.status != 200 && r.status != 400 {
+			t.Errorf("%s: %d %.200s", path, r.status, r.body)
+		}
+	}
+	if took := time.Since(start); took > 20*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	waitUntil(t, "all shares are given back", time.Second, func() bool {
+		return h.server.bodies.TryAcquire(bodyMemory) && !release(h, bodyMemory)
+	})
 }

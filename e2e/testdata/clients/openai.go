@@ -10,6 +10,7 @@ import (
 
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
+	"github.com/openai/openai-go/v3/responses"
 	community "github.com/sashabaranov/go-openai"
 )
 
@@ -65,6 +66,27 @@ func official(ctx context.Context) string {
 	check(err == nil, "%v", err)
 	var city struct{ Name *string }
 	check(json.Unmarshal([]byte(typed.Choices[0].Message.Content), &city) == nil && city.Name != nil, "%v", typed)
+
+	called := ask("lorikeet-demo")
+	called.MaxTokens = openai.Int(100)
+	called.ToolChoice = openai.ChatCompletionToolChoiceOptionUnionParam{OfAuto: openai.String("required")}
+	called.Tools = []openai.ChatCompletionToolUnionParam{openai.ChatCompletionFunctionTool(openai.FunctionDefinitionParam{
+		Name: "weather", Parameters: openai.FunctionParameters{
+			"type": "object", "additionalProperties": false, "required": []string{"city"},
+			"properties": map[string]any{"city": map[string]any{"type": "string", "enum": []string{"Paris", "Rome"}}},
+		}})}
+	answer, err := client.Chat.Completions.New(ctx, called)
+	check(err == nil && len(answer.Choices[0].Message.ToolCalls) > 0, "%v %v", err, answer)
+	call := answer.Choices[0].Message.ToolCalls[0].Function
+	var where struct{ City string }
+	check(json.Unmarshal([]byte(call.Arguments), &where) == nil && where.City != "" && call.Name == "weather", "%v", call)
+
+	response, err := client.Responses.New(ctx, responses.ResponseNewParams{Model: "pirate", Temperature: openai.Float(0),
+		Input: responses.ResponseNewParamsInputUnion{OfString: openai.String("What is the capital of France?")}})
+	check(err == nil && response.OutputText() == pirate.Choices[0].Message.Content, "%v %v", err, response)
+	vectors, err := client.Embeddings.New(ctx, openai.EmbeddingNewParams{Model: "lorikeet-demo",
+		Input: openai.EmbeddingNewParamsInputUnion{OfArrayOfStrings: []string{"a cat", "a dog"}}})
+	check(err == nil && len(vectors.Data) == 2 && len(vectors.Data[0].Embedding) > 8, "%v", err)
 	return pirate.Choices[0].Message.Content
 }
 

@@ -72,3 +72,18 @@ for (const stream of [false, true]) {
 // Embeddings and models.
 assert.equal((await client.embeddings.create({ model: "lorikeet-demo", input: ["a", "b"] })).data.length, 2);
 assert.equal((await client.models.retrieve("pirate")).id, "pirate");
+
+// Batches.
+const lines = ["lorikeet-demo", "pirate", "nobody"].map((model, i) => JSON.stringify({
+  custom_id: String(i), method: "POST", url: "/v1/chat/completions", body: { model, messages, temperature: 0 },
+}));
+const upload = await client.files.create({ file: await OpenAI.toFile(Buffer.from(lines.join("\n")), "batch.jsonl"), purpose: "batch" });
+let batch = await client.batches.create({ input_file_id: upload.id, endpoint: "/v1/chat/completions", completion_window: "24h" });
+for (let i = 0; i < 300 && !["completed", "failed"].includes(batch.status); i++) {
+  await new Promise((done) => setTimeout(done, 200));
+  batch = await client.batches.retrieve(batch.id);
+}
+assert.equal(batch.status, "completed");
+const results = (await (await client.files.content(batch.output_file_id)).text()).trim().split("\n").map((line) => JSON.parse(line));
+assert.equal(results.find((r) => r.custom_id === "1").response.body.choices[0].message.content, pirate);
+assert.ok(batch.error_file_id && batch.request_counts.failed === 1, JSON.stringify(batch));
