@@ -213,18 +213,18 @@ type historyCall struct {
 // rewrite puts calls and results into the contents of messages.
 func (f *format) rewrite(list []runtime.Message, mask *masker) ([]runtime.Message, error) {
 	out := list[:0]
-	results := false // the last one of out has results
+	var results []string // of the turn of results that has begun
+	flush := func() {
+		if len(results) > 0 {
+			out, results = append(out, runtime.Message{Role: "user", Content: strings.Join(results, "\n")}), nil
+		}
+	}
 	for _, m := range list {
 		if f.withoutResults && m.Role == "tool" {
-			text := calls.Result(m.Content)
-			if results {
-				out[len(out)-1].Content += "\n" + text
-				continue
-			}
-			out, results = append(out, runtime.Message{Role: "user", Content: text}), true
+			results = append(results, calls.Result(m.Content))
 			continue
 		}
-		results = false
+		flush()
 		var written []calls.Written
 		if f.withoutCalls {
 			var err error
@@ -247,6 +247,7 @@ func (f *format) rewrite(list []runtime.Message, mask *masker) ([]runtime.Messag
 		}
 		out = append(out, m)
 	}
+	flush()
 	return out, nil
 }
 
