@@ -34,7 +34,7 @@ const maxChain = 4096
 // Options are the settings of a Store.
 type Options struct {
 	Dir   string        // made where it does not exist
-	Bytes int64         // of all responses; those not used for the longest time go first; 0: DefaultBytes
+	Bytes int64         // of all responses; of the owner with the most, those not used for the longest time go first; 0: DefaultBytes
 	Time  time.Duration // that a response is kept for; 0: DefaultTime
 	Warn  func(string)  // called with warnings for the operator; may be nil
 	Now   func() time.Time
@@ -213,7 +213,8 @@ func (s *Store) Put(r Record) error {
 	return nil
 }
 
-// trim removes what is too old, and then what was not used for the longest time until the rest fits. s.mu is held.
+// trim removes what is too old. Where the rest is too large, what was not used for the longest time goes, of the owner that
+// has the most: nobody's conversations are lost to those of others that keep more. s.mu is held.
 func (s *Store) trim() {
 	oldest := s.o.Now().Add(-s.o.Time)
 	for id, e := range s.entries {
@@ -229,12 +230,33 @@ func (s *Store) trim() {
 		list = append(list, e)
 	}
 	slices.SortFunc(list, func(a, b *entry) int { return cmp.Or(a.used.Compare(b.used), strings.Compare(a.ID, b.ID)) })
+	owners := map[string]*share{}
 	for _, e := range list {
-		if s.bytes <= s.o.Bytes*9/10 { // somewhat below, so that not every Put sorts
-			break
+		o := owners[e.Owner]
+		if o == nil {
+			o = &share{}
+			owners[e.Owner] = o
 		}
+		o.entries = append(o.entries, e)
+		o.bytes += e.bytes
+	}
+	for s.bytes > s.o.Bytes*9/10 { // somewhat below, so that not every Put sorts
+		var most *share
+		for _, o := range owners {
+			if most == nil || o.bytes > most.bytes {
+				most = o
+			}
+		}
+		e := most.entries[0]
+		most.entries, most.bytes = most.entries[1:], most.bytes-e.bytes
 		s.drop(e.ID)
 	}
+}
+
+// share is what an owner has.
+type share struct {
+	entries []*entry // those not used for the longest time first
+	bytes   int64
 }
 
 // drop removes a response. s.mu is held.

@@ -170,3 +170,28 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// An owner that keeps much does not push out those that keep little.
+func TestEachOwnersShare(t *testing.T) {
+	s := open(t, Options{Dir: t.TempDir(), Bytes: 20_000})
+	put := func(id, owner string) {
+		r := record(id, "", strings.Repeat("x", 900), time.Now())
+		r.Owner = owner
+		if err := s.Put(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("resp_mine", "shop")
+	for i := range 100 {
+		put(fmt.Sprint("resp_", i), "cafe")
+	}
+	if _, err := s.Get("resp_mine", mine("shop")); err != nil {
+		t.Errorf("the only one of its owner: %v", err)
+	}
+	if _, err := s.Get("resp_99", mine("cafe")); err != nil {
+		t.Errorf("the newest one: %v", err)
+	}
+	if _, err := s.Get("resp_0", mine("cafe")); !errors.Is(err, ErrUnknown) {
+		t.Errorf("the oldest one of who keeps the most: %v", err)
+	}
+}

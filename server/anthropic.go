@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -65,6 +66,11 @@ func (s *Server) CountMessageTokens(c *fiber.Ctx) error {
 	}
 	defer r.close()
 	return sendJSON(c, http.StatusOK, openapi.MessageTokens{InputTokens: len(r.prompts[0].tokens)})
+}
+
+// isMessages reports whether a path is one of the Messages API.
+func isMessages(path string) bool {
+	return path == "/v1/messages" || strings.HasPrefix(path, "/v1/messages/")
 }
 
 // messagesError is an error in Anthropic's shape.

@@ -298,7 +298,7 @@ func TestMessageErrors(t *testing.T) {
 		r := h.ask(t, "POST", messagesURL, c.body, key)
 		var e openapi.MessagesErrorResponse
 		if err := json.Unmarshal(r.body, &e); err != nil || r.status != c.status || e.Type != "error" || e.Error.Type != c.kind ||
-			!strings.Contains(e.Error.Message, c.message) || text(e.RequestId) != r.header.Get("X-Request-Id") {
+			!strings.Contains(e.Error.Message, c.message) || text(e.RequestId) != r.header.Get("X-Request-Id") || r.header.Get("Request-Id") != r.header.Get("X-Request-Id") {
 			t.Errorf("%s: %d %s", c.body, r.status, r.body)
 		}
 	}

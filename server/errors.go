@@ -268,7 +268,7 @@ func (s *Server) fail(c *fiber.Ctx, err error) error {
 
 // sendError answers with an error in the shape of the API that was asked.
 func sendError(c *fiber.Ctx, status int, e openapi.Error) error {
-	if path := c.Path(); path == "/v1/messages" || strings.HasPrefix(path, "/v1/messages/") {
+	if isMessages(c.Path()) {
 		return sendJSON(c, status, messagesError(status, e, requestID(c)))
 	}
 	if strings.HasPrefix(c.Path(), "/api/") {

@@ -41,6 +41,7 @@ type reply struct {
 	form
 	generation
 	id          string
+	request     string // the request's id, for the log
 	created     int64
 	fingerprint string
 	model       *model
@@ -75,7 +76,7 @@ func newID(prefix string) string {
 
 // answer makes the reply and sends it, whole or as a stream. param is the field that holds the prompt.
 func (s *Server) answer(c *fiber.Ctx, r *reply, param string) error {
-	r.created, r.fingerprint = time.Now().Unix(), s.fingerprint
+	r.created, r.fingerprint, r.request = time.Now().Unix(), s.fingerprint, requestID(c)
 	ctx, stop := watch(c.Context().Conn())
 	if err := s.submit(ctx, callerOf(c), r); err != nil {
 		r.close()

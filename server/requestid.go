@@ -39,6 +39,9 @@ func identifyRequest(c *fiber.Ctx, start time.Time) {
 	c.Locals(requestIDKey, id)
 	c.Locals(requestStartKey, start)
 	c.Set(fiber.HeaderXRequestID, id)
+	if isMessages(c.Path()) {
+		c.Set("Request-Id", id) // where Anthropic's clients look for it
+	}
 }
 
 // usableID reports whether a client's id can be written to headers and logs: visible ASCII without quotes, not too long.

@@ -84,12 +84,12 @@ func pump(ctx context.Context, i int, s *runtime.Stream, items chan<- item) {
 // streamFailed sends the error to the client, if it is still connected, and logs it where the server is at fault.
 func (s *Server) streamFailed(w *bufio.Writer, r *reply, err error) {
 	if errors.Is(err, errClientGone) {
-		s.log.Debug().Str("id", r.id).Msg("the client of a stream has gone")
+		s.log.Debug().Str("request", r.request).Str("id", r.id).Msg("the client of a stream has gone")
 		return
 	}
 	status, e := describe(r.locate(err))
 	if status >= 500 {
-		s.log.Error().Err(err).Str("id", r.id).Msg("stream failed")
+		s.log.Error().Err(err).Str("request", r.request).Str("id", r.id).Msg("stream failed")
 	}
 	if _, err := w.Write(r.fail(nil, e)); err == nil {
 		_ = w.Flush() // the stream ends here either way
