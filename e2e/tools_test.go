@@ -3,6 +3,8 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -81,5 +83,49 @@ func TestForcedCalls(t *testing.T) {
 	}
 	if log := b.errs.String(); !strings.Contains(log, "the generic format is used for that") {
 		t.Errorf("the log does not say that the template prints no tools")
+	}
+}
+
+// An adapter's own chat template comes with it by every way, and one that cannot be used is refused with its reason.
+func TestAdapterTemplate(t *testing.T) {
+	folders := t.TempDir()
+	folder := filepath.Join(folders, "own")
+	if err := os.CopyFS(folder, os.DirFS(filepath.Join(demoAdapters, "pirate"))); err != nil {
+		t.Fatal(err)
+	}
+	write := func(source string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(folder, "chat_template.jinja"), []byte(source), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("OWN {% for m in messages %}{{ m.content }}{% endfor %}")
+	b := boot(t, "--adapter-dir", folders)
+	rendered := func(model string) string {
+		t.Helper()
+		status, answer, err := b.post("/apply-template", question("hello", "model", model))
+		var out struct{ Prompt string }
+		if err == nil {
+			err = json.Unmarshal(answer, &out)
+		}
+		if err != nil || status != 200 {
+			t.Fatalf("%s: status %d %s %v", model, status, answer, err)
+		}
+		return out.Prompt
+	}
+	if got := rendered("own"); got != "OWN hello" {
+		t.Errorf("the adapter of the folder renders %q", got)
+	}
+	add := func(name string) (int, string) {
+		status, _, errs := command(t, nil, "adapter", "add", name, folder, "--server", b.url())
+		return status, errs
+	}
+	if status, errs := add("sent"); status != 0 || rendered("sent") != "OWN hello" {
+		t.Errorf("the uploaded adapter: %s", errs)
+	}
+	b.mustAsk(question("hello", "model", "sent", "max_tokens", 5))
+	write("{% for m in messages %}{{ m.content }}")
+	if status, errs := add("bad"); status == 0 || !strings.Contains(errs, "its chat template cannot be used") {
+		t.Errorf("a bad template: %d %s", status, errs)
 	}
 }

@@ -123,7 +123,8 @@ func (c *client) remove(ctx context.Context, w io.Writer, args []string) error {
 	return err
 }
 
-// adapterFiles are the files to send for a path: PEFT's two of a folder, or the file itself.
+// adapterFiles are the files to send for a path: PEFT's two of a folder, with those that may hold a chat template, or the
+// file itself.
 func adapterFiles(path string) ([]string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -137,6 +138,14 @@ func adapterFiles(path string) ([]string, error) {
 		if _, err := os.Stat(f); errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("%s has no %s", path, filepath.Base(f))
 		} else if err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range []string{"chat_template.jinja", "tokenizer_config.json"} {
+		switch _, err := os.Stat(filepath.Join(path, name)); {
+		case err == nil:
+			files = append(files, filepath.Join(path, name))
+		case !errors.Is(err, os.ErrNotExist):
 			return nil, err
 		}
 	}
