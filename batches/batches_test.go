@@ -275,7 +275,7 @@ func TestExpiry(t *testing.T) {
 		}
 		return echo(ctx, r)
 	})
-	b := await(t, q, create(t, q, Spec{Window: time.Second}, input(numbered(250)...)).ID, "ends", ended(Expired))
+	b := await(t, q, create(t, q, Spec{Window: 2 * time.Second}, input(numbered(250)...)).ID, "ends", ended(Expired))
 	late := files.results(t, b.ErrorFile)
 	if b.Counts != (Counts{250, 1, 249}) || len(late) != 249 || len(files.results(t, b.OutputFile)) != 1 {
 		t.Fatalf("%+v, %d results of late lines", b, len(late))
