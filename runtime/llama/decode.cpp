@@ -87,6 +87,7 @@ static int run(ll_device & d, const Call & call) {
     Scope scope(*d.model, &d.mixes, d.shared_cells());
     scope.graphs = &d.graphs;
     scope.hidden = d.hidden.wanted() ? &d.hidden : nullptr;
+    scope.logits = !d.hidden.alone();
     GraphInUse use(d.graphs);
     const int code = d.changing_cells([&] { return llama_decode(d.context.get(), d.batch.batch); });
     use.succeeded = code == 0 || code == 1 || code == -1;

@@ -9,7 +9,9 @@ static uint64_t key(int32_t seq, int32_t pos) { return (uint64_t) (uint32_t) seq
 
 void HiddenStates::begin(const ll_row * rows, int n) {
     places.clear();
+    logits = false;
     for (int i = 0; i < n; i++) {
+        logits |= rows[i].sampler || rows[i].scored;
         if (rows[i].hidden) {
             places.emplace(key(rows[i].seq, rows[i].pos), (int) places.size());
         }
@@ -45,6 +47,12 @@ void HiddenNode::copy(ggml_tensor * dst, int ith, int, void * node) {
         }
     }
     *(float *) dst->data = 0;
+}
+
+static void compute_nothing(ggml_tensor *, int, int, void *) {}
+
+ggml_tensor * no_logits(ggml_context * ctx, const ggml_tensor * head, ggml_tensor * x) {
+    return ggml_custom_4d(ctx, GGML_TYPE_F32, head->ne[1], x->ne[1], 1, 1, &x, 1, compute_nothing, 1, nullptr);
 }
 
 void HiddenNode::add(std::unique_ptr<HiddenNode> node, llm_graph_result & graph) {

@@ -17,6 +17,8 @@ public:
     // Allocates for the rows that ask. All that the node writes to is allocated here.
     void begin(const ll_row * rows, int n);
     bool wanted() const { return !places.empty(); }
+    // Whether no row asks for anything else.
+    bool alone() const { return wanted() && !logits; }
     // Where a row's state is in values, counted in rows; -1: it did not ask.
     int place(int32_t seq, int32_t pos) const;
 
@@ -25,6 +27,7 @@ public:
 
 private:
     std::unordered_map<uint64_t, int> places; // by sequence and position
+    bool logits = false;                      // rows ask for logits
 };
 
 // The node of one graph that copies hidden states, and its input: which of the graph's output rows ask. llama.cpp
@@ -45,5 +48,8 @@ private:
     HiddenStates & states;
     std::vector<int> rows; // the place of each output row of the ubatch; -1: it did not ask
 };
+
+// What stands for the head's product with x where no row asks for logits: as large, and nothing is computed.
+ggml_tensor * no_logits(ggml_context * ctx, const ggml_tensor * head, ggml_tensor * x);
 
 } // namespace lorikeet

@@ -198,6 +198,42 @@ func TestHiddenStatesChangeNothingElse(t *testing.T) {
 	}
 }
 
+// Where no row asks for logits the head is not computed, and a graph without it is not used again for rows that do, also
+// where all shapes are the same.
+func TestHiddenStatesWithoutLogits(t *testing.T) {
+	m := openDemo(t)
+	d := openDevice(t, m, DeviceOptions{Sequences: 1, Cells: 256, Batch: 16, Threads: 1})
+	one := func(logits bool) ([]float32, []float32) {
+		row := runtime.Row{Token: 5, Top: -1, Hidden: true}
+		if logits {
+			row.Sampler = greedy(t, m)
+		}
+		choices, err := d.Decode([]runtime.Row{row})
+		if err != nil {
+			t.Fatal(err)
+		}
+		hidden := slices.Clone(choices[0].Hidden)
+		l, err := d.Logits(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Truncate(0, 0); err != nil {
+			t.Fatal(err)
+		}
+		return hidden, l
+	}
+	hidden, logits := one(true)
+	for _, with := range []bool{false, true, false, true} {
+		h, l := one(with)
+		if !slices.Equal(h, hidden) {
+			t.Errorf("with logits %v the hidden state is another", with)
+		}
+		if with && !slices.Equal(l, logits) {
+			t.Error("the logits are others")
+		}
+	}
+}
+
 func TestPoolingOfAFile(t *testing.T) {
 	for kind, want := range map[uint32]runtime.Pooling{0: runtime.PoolingNone, 1: runtime.PoolingMean, 2: runtime.PoolingCLS, 3: runtime.PoolingLast} {
 		s := tiny

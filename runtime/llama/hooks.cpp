@@ -149,27 +149,29 @@ void Rows::fill_replaced(Span & s) {
 
 // ---- Builder ---------------------------------------------------------------------------------------
 
-// Keeps llama.cpp from using a graph again that was not built to its end, or that gives no hidden states where they are
-// asked for, or gives them where they are not.
+// Keeps llama.cpp from using a graph again that was not built to its end, or that does not give just what is asked for:
+// hidden states, logits, or both.
 class ReusableGraph : public llm_graph_input_i {
 public:
-    ReusableGraph(const Graphs & graphs, const HiddenStates * hidden) : graphs(graphs), hidden(hidden) {}
+    ReusableGraph(const Graphs & graphs, const HiddenStates * hidden, bool logits) : graphs(graphs), hidden(hidden), logits(logits) {}
     void set_input(const llama_ubatch *) override {}
     bool can_reuse(const llm_graph_params &) override {
-        return graphs.reusable && Scope::current() && Scope::current()->hidden == hidden;
+        const Scope * s = Scope::current();
+        return graphs.reusable && s && s->hidden == hidden && s->logits == logits;
     }
 
 private:
     const Graphs & graphs;
     const HiddenStates * const hidden;
+    const bool logits;
 };
 
 Builder::Builder(const Scope & scope, const llm_graph_params & params)
-    : model(scope.model), params(params), graphs(scope.graphs), cells(scope.cells), hidden(scope.hidden) {
+    : model(scope.model), params(params), graphs(scope.graphs), cells(scope.cells), hidden(scope.hidden), logits(scope.logits) {
     if (graphs) {
         graphs->built++;
         graphs->reusable = false;
-        params.res->add_input(std::make_unique<ReusableGraph>(*graphs, hidden));
+        params.res->add_input(std::make_unique<ReusableGraph>(*graphs, hidden, logits));
     }
     if (scope.mixes && !model.targets.empty()) {
         auto owned = std::make_unique<Rows>(*scope.mixes, params);
@@ -218,6 +220,9 @@ ggml_tensor * Builder::mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor 
     }
     if (x->nb[0] != sizeof(float)) {
         x = ggml_cont(ctx, x);
+    }
+    if (!logits && target->second == model.head) {
+        return no_logits(ctx, w, x);
     }
     if (const auto nf4 = model.nf4.find(w); nf4 != model.nf4.end() && rows && !rows->mixes.slots) {
         if (ggml_tensor * y = nf4_fused(ctx, *rows, target->second, nf4->second.get(), model.nf4_mode, (int) w->ne[1], x)) {

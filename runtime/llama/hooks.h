@@ -40,6 +40,7 @@ public:
     Cells * const cells;
     Graphs * graphs = nullptr; // where set, told of the graphs built
     HiddenStates * hidden = nullptr; // where set, rows of this decode ask for them
+    bool logits = true; // rows of this decode ask for logits; otherwise the head is not computed
 
 private:
     const Scope * const outer;
@@ -176,6 +177,7 @@ private:
     Graphs * const graphs;
     Cells * const cells;
     HiddenStates * const hidden;
+    const bool logits;
     Rows * rows = nullptr; // null: no adapters in this graph
     std::unique_ptr<Attention> attention; // null: none yet
     // Activations -> ready for products with NF4 and with integer weights, and with rows of zeros for ggml's.
