@@ -50,7 +50,7 @@ func (s *Server) converse(q *chatRequest, template *chat.Template) (*reply, erro
 	}
 	r := &reply{generation: q.generation, prompts: []prompt{{tokens: tokens}}, tooled: hasTools, legacyCalls: q.tools.legacy}
 	format := template.Format(hasTools)
-	thinks := format.Think.Open != "" && s.reasoning && q.sampling.Grammar == "" // a client's grammar says all of the answer
+	thinks := format.Think.Open != "" && q.sampling.Grammar == "" // a client's grammar says all of the answer
 	thinking := thinks && strings.HasSuffix(strings.TrimRight(text, " \t\r\n"), strings.TrimSpace(format.Think.Open))
 	var set calls.Tools
 	c := calls.Constraint{Required: q.tools.required, Parallel: !q.tools.single, Thinking: thinking, Schema: q.schema, Param: q.schemaParam}
@@ -63,10 +63,11 @@ func (s *Server) converse(q *chatRequest, template *chat.Template) (*reply, erro
 			return nil, err
 		}
 	}
-	if hasTools || thinks || format.Always() {
+	apart := thinks && s.reasoning
+	if hasTools || apart || format.Always() {
 		f := *format
-		if !thinks {
-			f.Think = calls.Pair{}
+		if !apart {
+			f.Think, thinking = calls.Pair{}, false
 		}
 		r.parser = func() parser { return calls.NewParser(&f, set, thinking) }
 		r.shown, r.shortIDs = template.Markers(hasTools), format.HasIdentifiers()

@@ -215,6 +215,8 @@ func TestReasoning(t *testing.T) {
 		{"it never ends", "assistant\n", "<think>Hm", `"" thinking "Hm" stop`, nil, false},
 		{"a call after it", "assistant\n", "<think>\nHm\n</think>\n\n" + genericCall("now", "{}"), `"" thinking "Hm" tool_calls; function now {}`, []string{oneTool}, false},
 		{"a schema after it", opened, "Hm.\n</think>\n\n[1]", `"[1]" thinking "Hm." stop`, []string{`"chat_template_kwargs":{"enable_thinking":true},"response_format":{"type":"json_schema","json_schema":{"schema":{"type":"array"}}}`}, false},
+		{"it is switched off, and a call follows", opened, "Hm.\n</think>\n\n" + genericCall("now", "{}"), `"Hm.\n</think>" thinking "" tool_calls; function now {}`,
+			[]string{`"chat_template_kwargs":{"enable_thinking":true}`, oneTool}, true},
 		{"it is switched off", "assistant\n", thought, fmt.Sprintf(`%q thinking "" stop`, thought), nil, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

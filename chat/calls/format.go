@@ -120,7 +120,6 @@ func Generic() Format {
 
 // Written is a call as it is printed.
 type Written struct {
-	ID        string
 	Name      string
 	Arguments string // JSON text of an object
 }
