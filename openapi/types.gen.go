@@ -2204,7 +2204,7 @@ type ResponseEvent struct {
 	// Text Of .done: the whole text.
 	Text *string `json:"text,omitempty"`
 
-	// Logprobs Of output_text: always empty.
+	// Logprobs Of output_text: those of its tokens, where they are asked for.
 	Logprobs *[]json.RawMessage `json:"logprobs,omitempty"`
 
 	// Arguments Of function_call_arguments.done: all of them.
@@ -2361,7 +2361,7 @@ type ResponsePart struct {
 	// Annotations Of output_text: always empty.
 	Annotations *[]json.RawMessage `json:"annotations,omitempty"`
 
-	// Logprobs Of output_text: always empty.
+	// Logprobs Of output_text: those of its tokens, where they are asked for.
 	Logprobs *[]json.RawMessage `json:"logprobs,omitempty"`
 }
 
@@ -2375,6 +2375,9 @@ type ResponseRequest struct {
 
 	// Conversation Not supported: what is not empty is refused.
 	Conversation json.RawMessage `json:"conversation,omitempty"`
+
+	// Include `message.output_text.logprobs` gives the log-probability of each token of the text; others are ignored.
+	Include json.RawMessage `json:"include,omitempty"`
 
 	// Input A text of the user, or items.
 	Input json.RawMessage `json:"input,omitempty"`
@@ -2426,6 +2429,9 @@ type ResponseRequest struct {
 
 	// Tools What the model may call.
 	Tools []json.RawMessage `json:"tools,omitempty"`
+
+	// TopLogprobs Give the log-probability of each token of the text and of this many of the most likely ones.
+	TopLogprobs *int `json:"top_logprobs,omitempty"`
 
 	// TopP As in a chat completion.
 	TopP *float32 `json:"top_p,omitempty"`

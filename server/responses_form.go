@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/chat/calls"
@@ -24,6 +25,7 @@ type responseForm struct {
 	sequence int
 	items    []openapi.ResponseItem // those that have begun; the last one may not have ended
 	text     []byte                 // of the last one so far
+	logprobs []json.RawMessage      // of its tokens, where they are asked for
 	opened   bool                   // the last one has not ended
 	last     part                   // the End of the choice
 }
@@ -83,7 +85,7 @@ func (f *responseForm) ended(finish openapi.FinishReason) *openapi.Response {
 }
 
 // item makes item i of the answer.
-func (f *responseForm) item(kind, text string, c call, status string) openapi.ResponseItem {
+func (f *responseForm) item(kind, text string, logprobs []json.RawMessage, c call, status string) openapi.ResponseItem {
 	prefix := map[string]string{messageItem: "msg", reasoningItem: "rs", callItem: "fc"}[kind]
 	it := openapi.ResponseItem{Id: itemName(prefix, f.reply.id, "o", len(f.items)), Type: kind, Status: &status}
 	switch kind {
@@ -91,7 +93,7 @@ func (f *responseForm) item(kind, text string, c call, status string) openapi.Re
 		role := "assistant"
 		it.Role, it.Content = &role, &[]openapi.ResponsePart{}
 		if status != "in_progress" {
-			it.Content = &[]openapi.ResponsePart{textPart(text)}
+			it.Content = &[]openapi.ResponsePart{textPart(text, logprobs)}
 		}
 	case reasoningItem:
 		it.Summary, it.Content = &[]openapi.ResponsePart{}, &[]openapi.ResponsePart{}
@@ -107,8 +109,19 @@ func (f *responseForm) item(kind, text string, c call, status string) openapi.Re
 	return it
 }
 
-func textPart(text string) openapi.ResponsePart {
-	return openapi.ResponsePart{Type: "output_text", Text: text, Annotations: &[]json.RawMessage{}, Logprobs: &[]json.RawMessage{}}
+func textPart(text string, logprobs []json.RawMessage) openapi.ResponsePart {
+	return openapi.ResponsePart{Type: "output_text", Text: text, Annotations: &[]json.RawMessage{}, Logprobs: &logprobs}
+}
+
+// logprobsOf are the log-probabilities of tokens, none where they are not asked for.
+func (f *responseForm) logprobsOf(tokens []runtime.TokenText) []json.RawMessage {
+	list := []json.RawMessage{}
+	if f.reply.top >= 0 && len(tokens) > 0 {
+		for _, one := range f.server.chatLogprobs(tokens).Content {
+			list = append(list, asJSON(one))
+		}
+	}
+	return list
 }
 
 func (f *responseForm) thoughtPart(text string) openapi.ResponsePart {
@@ -124,7 +137,10 @@ func (f *responseForm) whole(_ *reply, choices []choice) any {
 	if string(c.finish) == string(runtime.FinishLength) {
 		status = "incomplete"
 	}
-	add := func(kind, text string, one call) { f.items = append(f.items, f.item(kind, text, one, status)) }
+	logprobs := f.logprobsOf(c.tokens)
+	add := func(kind, text string, one call) {
+		f.items = append(f.items, f.item(kind, text, logprobs, one, status))
+	}
 	if c.reasoning != "" {
 		add(reasoningItem, c.reasoning, call{})
 	}
@@ -183,7 +199,7 @@ func (f *responseForm) names(kind string) (added, done, text string) {
 func (f *responseForm) partOf(text string) *openapi.ResponsePart {
 	p := f.thoughtPart(text)
 	if f.items[len(f.items)-1].Type == messageItem {
-		p = textPart(text)
+		p = textPart(text, slices.Clone(f.logprobs))
 	}
 	return &p
 }
@@ -191,8 +207,8 @@ func (f *responseForm) partOf(text string) *openapi.ResponsePart {
 // openItem begins an item, after the one before.
 func (f *responseForm) openItem(b []byte, kind string, c call) []byte {
 	b = f.closeItem(b, "completed")
-	f.items = append(f.items, f.item(kind, "", c, "in_progress"))
-	f.opened, f.text = true, f.text[:0]
+	f.items = append(f.items, f.item(kind, "", nil, c, "in_progress"))
+	f.opened, f.text, f.logprobs = true, f.text[:0], []json.RawMessage{}
 	e := f.about("response.output_item.added")
 	e.Item, e.ItemId = &f.items[len(f.items)-1], nil
 	if b = f.event(b, e); kind == callItem {
@@ -221,7 +237,7 @@ func (f *responseForm) closeItem(b []byte, status string) []byte {
 		_, done, kind := f.names(old.Type)
 		e := f.aboutPart(kind + ".done")
 		if e.Text = &text; old.Type == messageItem {
-			e.Logprobs = &[]json.RawMessage{}
+			e.Logprobs = &f.logprobs
 		}
 		b = f.event(b, e)
 		e = f.aboutPart(done)
@@ -233,7 +249,7 @@ func (f *responseForm) closeItem(b []byte, status string) []byte {
 	if old.Type == callItem {
 		one = call{*old.CallId, *old.Name, text}
 	}
-	f.items = append(f.items, f.item(old.Type, text, one, status))
+	f.items = append(f.items, f.item(old.Type, text, f.logprobs, one, status))
 	e := f.about("response.output_item.done")
 	e.Item, e.ItemId = &f.items[i], nil
 	return f.event(b, e)
@@ -246,9 +262,9 @@ func (f *responseForm) delta(b []byte, e openapi.ResponseEvent, piece string) []
 	return f.event(b, e)
 }
 
-// say appends a piece of text to an item of a kind.
-func (f *responseForm) say(b []byte, kind, piece string) []byte {
-	if piece == "" {
+// say appends a piece of text, which tokens make, to an item of a kind.
+func (f *responseForm) say(b []byte, kind, piece string, tokens []runtime.TokenText) []byte {
+	if piece == "" && (f.reply.top < 0 || len(tokens) == 0) {
 		return b
 	}
 	if !f.opened || f.items[len(f.items)-1].Type != kind {
@@ -257,7 +273,9 @@ func (f *responseForm) say(b []byte, kind, piece string) []byte {
 	_, _, text := f.names(kind)
 	e := f.aboutPart(text + ".delta")
 	if kind == messageItem {
-		e.Logprobs = &[]json.RawMessage{}
+		list := f.logprobsOf(tokens)
+		f.logprobs = append(f.logprobs, list...)
+		e.Logprobs = &list
 	}
 	return f.delta(b, e, piece)
 }
@@ -265,9 +283,9 @@ func (f *responseForm) say(b []byte, kind, piece string) []byte {
 func (f *responseForm) part(b []byte, _ int, p part) []byte {
 	switch p.Kind {
 	case calls.Text:
-		return f.say(b, messageItem, p.Text)
+		return f.say(b, messageItem, p.Text, p.tokens)
 	case calls.Reasoning:
-		return f.say(b, reasoningItem, p.Text)
+		return f.say(b, reasoningItem, p.Text, nil)
 	case calls.Call:
 		return f.openItem(b, callItem, call{id: p.id, name: p.Name})
 	case calls.Arguments:

@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/openapi"
@@ -80,8 +81,18 @@ func (t *translation) responseChoice(raw json.RawMessage) error {
 	return nil
 }
 
-// responseOptions translates the format of the answer and what is said of reasoning.
+// outputLogprobs is what a request includes where it wants log-probabilities.
+const outputLogprobs = "message.output_text.logprobs"
+
+// responseOptions translates the format of the answer, what is said of reasoning, and which log-probabilities are asked for.
 func (t *translation) responseOptions(req *openapi.ResponseRequest) error {
+	var c checker
+	if included := c.texts("include", req.Include, maxStops, maxStop); c.err != nil {
+		return c.err
+	} else if req.TopLogprobs != nil || slices.Contains(included, outputLogprobs) {
+		yes := true
+		t.request.Logprobs, t.request.TopLogprobs = &yes, req.TopLogprobs
+	}
 	if jsonvalue.Kind(req.Reasoning) != "null" {
 		var reasoning struct {
 			Effort *string `json:"effort"`

@@ -9,7 +9,6 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/responses"
-	"github.com/lorikeet-ai/lorikeet/tenants"
 )
 
 const responsesURL = "/v1/responses"
@@ -308,85 +307,40 @@ func TestResponseErrors(t *testing.T) {
 	}
 }
 
-// Another tenant's response is none.
-func TestResponsesOfOthers(t *testing.T) {
-	s := openTenantServer(t, tenants.Quota{}, keepingResponses(t))
-	var mine openapi.Response
-	s.ok(s.json("shop", "POST", responsesURL, responseBody("hi")), &mine)
-	path, reference := responsesURL+"/"+mine.Id, fmt.Sprintf(`{"input":[{"type":"item_reference","id":%q}]}`, mine.Output[0].Id)
-	onward := responseBody("and?", `"previous_response_id":"`+mine.Id+`"`)
-	for _, r := range []response{
-		s.json("cafe", "GET", path, ""), s.json("cafe", "DELETE", path, ""), s.json("cafe", "GET", path+"/input_items", ""),
-		s.json("cafe", "POST", responsesURL, onward), s.json("cafe", "POST", responsesURL, reference),
-	} {
-		if r.status != 404 {
-			t.Errorf("%d %s", r.status, r.body)
+// Log-probabilities come with the text where they are asked for, the same ones whole, in the deltas and at the stream's end.
+func TestResponseLogprobs(t *testing.T) {
+	h := open(t, saying("hello"), keepingResponses(t))
+	var whole openapi.Response
+	h.post(responsesURL, responseBody("hi", `"top_logprobs":2`, `"seed":1`), &whole)
+	list := *(*whole.Output[0].Content)[0].Logprobs
+	var first openapi.TokenLogprob
+	if len(list) < 5 || json.Unmarshal(list[0], &first) != nil || first.Token != "h" || len(first.TopLogprobs) != 2 {
+		t.Fatalf("%s", asJSON(whole.Output))
+	}
+	var deltas []json.RawMessage
+	var last openapi.ResponseEvent
+	for _, data := range namedEvents(t, string(h.do("POST", responsesURL, responseBody("hi", `"stream":true,"top_logprobs":2,"seed":1`)).body)) {
+		var e openapi.ResponseEvent
+		if err := json.Unmarshal([]byte(data), &e); err != nil {
+			t.Fatal(err)
 		}
-	}
-	for _, r := range []response{
-		s.json("shop", "GET", path, ""), s.json("shop", "POST", responsesURL, onward), s.json("shop", "POST", responsesURL, reference), s.json("root", "DELETE", path, ""),
-	} {
-		if r.status != 200 {
-			t.Errorf("%d %s", r.status, r.body)
+		if e.Type == "response.output_text.delta" {
+			deltas = append(deltas, *e.Logprobs...)
 		}
+		last = e
 	}
-	// llama-server's defaults are each tenant's own.
-	s.ok(s.json("shop", "POST", "/lora-adapters", `[{"name":"shop.greet"}]`), &openapi.LoraAdaptersSet{})
-	for tenant, want := range map[string]bool{"shop": true, "cafe": false} {
-		var got openapi.ChatCompletion
-		s.ok(s.json(tenant, "POST", chatURL, chatBody("a")), &got)
-		if (got.Adapter != nil) != want {
-			t.Errorf("%s is answered by %v", tenant, got.Adapter)
-		}
+	streamed := *(*last.Response.Output[0].Content)[0].Logprobs
+	if string(asJSON(deltas)) != string(asJSON(list)) || string(asJSON(streamed)) != string(asJSON(list)) {
+		t.Errorf("the deltas have %s, the stream's end %s, the answer %s", asJSON(deltas), asJSON(streamed), asJSON(list))
 	}
-	if r := s.json("guest", "POST", "/lora-adapters", `[]`); r.status != 403 {
-		t.Errorf("a key for chat alone sets defaults: %d", r.status)
+	h.post(responsesURL, responseBody("hi", `"include":["message.output_text.logprobs","reasoning.encrypted_content"]`), &whole)
+	if list := *(*whole.Output[0].Content)[0].Logprobs; len(list) < 5 {
+		t.Errorf("with include: %s", asJSON(whole.Output))
 	}
-	if r := s.json("cafe", "DELETE", "/v1/models/shop.greet", ""); r.status != 404 {
-		t.Errorf("another's model is deleted: %d %s", r.status, r.body)
+	h.post(responsesURL, responseBody("hi"), &whole)
+	if list := *(*whole.Output[0].Content)[0].Logprobs; len(list) != 0 {
+		t.Errorf("without: %s", asJSON(whole.Output))
 	}
-	if r := s.json("shop", "DELETE", "/v1/models/shared-1", ""); r.status != 403 {
-		t.Errorf("a shared model is deleted: %d %s", r.status, r.body)
-	}
-}
-
-// What is small to send and large to work on is bounded, and nobody waits for what grows with the square of a request.
-func TestHostileItems(t *testing.T) {
-	h := open(t, keepingResponses(t), func(p *setup) { p.options.MaxBody = 4 << 20 })
-	many := func(n int, item string) string { return strings.TrimSuffix(strings.Repeat(item+",", n), ",") }
-	var kept openapi.Response
-	h.post(responsesURL, responseBody("hi", `"metadata":{"a":"b"}`), &kept)
-	large := `{"input":[{"role":"user","content":"a","more":"` + strings.Repeat("x", 1<<20) + `"}]}`
-	var big openapi.Response
-	h.post(responsesURL, large, &big)
-	var items openapi.ResponseItemList
-	h.get(responsesURL+"/"+big.Id+"/input_items", &items)
-	start := time.Now()
-	for _, c := range []struct{ path, body, code, param string }{
-		{responsesURL, `{"input":[` + many(100, fmt.Sprintf(`{"type":"item_reference","id":%q}`, itemID(items.Data[0]))) + `]}`, codeValue, "input[7]"},
-		{responsesURL, `{"input":[` + many(60_000, `{"role":"system","content":"abcdefgh"}`) + `]}`, "context_length_exceeded", "input"},
-		{responsesURL, `{"input":[` + many(60_000, `{"type":"reasoning","content":"abcdefgh"}`) + `]}`, "context_length_exceeded", "input"},
-		{chatURL, chatBody("a", `"lora":[`+many(60_000, `{"id":0,"scale":0}`)+`]`), codeValue, "lora"},
-	} {
-		r := h.do("POST", c.path, c.body)
-		if r.status == 200 && c.code == "context_length_exceeded" {
-			continue // the fake template prints no reasoning
-		}
-		refused(t, r, 400, c.code, c.param, "")
-	}
-	for path, body := range map[string]string{
-		messagesURL: `{"model":"fake","max_tokens":1,"messages":[{"role":"user","content":"a"},{"role":"assistant","content":[` + many(50_000, `{"type":"thinking","thinking":"abcdefgh"}`) + `]}]}`,
-		"/api/chat": `{"model":"fake","stream":false,"messages":[{"role":"assistant","tool_calls":[` + many(40_000, `{"function":{"name":"a"}}`) + `]},` + many(40_000, `{"role":"tool","tool_name":"b"}`) + `]}`,
-	} {
-		r := h.do("POST", path, body)
-		if r.status != 200 && r.status != 400 {
-			t.Errorf("%s: %d %.200s", path, r.status, r.body)
-		}
-	}
-	if took := time.Since(start); took > 20*time.Second {
-		t.Errorf("it took %v", took)
-	}
-	waitUntil(t, "all shares are given back", time.Second, func() bool {
-		return h.server.bodies.TryAcquire(bodyMemory) && !release(h, bodyMemory)
-	})
+	refused(t, h.do("POST", responsesURL, responseBody("hi", `"top_logprobs":21`)), 400, codeValue, "top_logprobs", "between 0 and 20")
+	refused(t, h.do("POST", responsesURL, responseBody("hi", `"include":[7]`)), 400, codeType, "include[0]", "must be a string")
 }
