@@ -156,6 +156,7 @@ typedef struct {
     ll_sampler * sampler; // NULL: no token is drawn
     int32_t scored, next;   // scored: the log-probability of the token `next` after this row; for rows without a sampler
     int32_t hidden;         // the row's hidden state, after the output norm
+    int32_t mask;           // the number of the mask whose tokens alone may be drawn; -1: none
 } ll_row; // with a choice, where it has a sampler, is scored, or asks for its hidden state
 
 typedef struct { int32_t token; float logprob; } ll_alternative;
@@ -194,9 +195,10 @@ typedef struct {
 
 // One crossing per turn: decodes rows [0, n), and makes the choices of the rows that have one, in the rows' order. The
 // results hold until the next call.
-int ll_device_decode(ll_device * d, int n, ll_results * out, ll_error * err);
+// masks is (the number of masks, words), a bit for each token; NULL: no row has one.
+int ll_device_decode(ll_device * d, int n, const uint64_t * masks, int64_t words, ll_results * out, ll_error * err);
 typedef struct { int32_t choice, row; } ll_redraw; // numbers in the results and the rows of the last decode
-// Draws the tokens of some choices again, each among those of its mask: masks is (n, words), a bit for each token. The
+// Draws the tokens of some choices again, each among those of its mask: masks is (n, words). The
 // tokens that the samplers have drawn first do not count. The results are those of the last decode, changed.
 int ll_device_redraw(ll_device * d, int n, const ll_redraw * redraws, const uint64_t * masks, int64_t words, ll_results * out, ll_error * err);
 const float * ll_device_logits(ll_device * d, int row, int32_t * n); // of the last decode; NULL: none for that row

@@ -21,16 +21,22 @@ static void check(const ll_device & d, int n) {
     }
 }
 
+static void check_mask(const ll_device & d, int64_t words) {
+    if (words < (d.model->n_vocab() + 63)/64) {
+        throw std::runtime_error("a mask of " + std::to_string(words) + " words is too short for the vocabulary");
+    }
+}
+
 // What a damaged weight makes of logits: not one is a number.
 static bool no_numbers(const float * logits, int n) {
     return std::none_of(logits, logits + n, [](float x) { return std::isfinite(x); });
 }
 
 // Draws from the row's logits, or scores its next token, and computes log-probabilities.
-static void choose_token(ll_device & d, const ll_row & r, const float * logits, ll_choice & c) {
+static void choose_token(ll_device & d, const ll_row & r, const float * logits, const uint64_t * mask, ll_choice & c) {
     const int n_vocab = d.model->n_vocab();
     if (r.sampler) {
-        c.token = draw_or_code(r.sampler->sampler, logits, nullptr, d.scratch, c.error, sizeof c.error);
+        c.token = draw_or_code(r.sampler->sampler, logits, mask, false, d.scratch, c.error, sizeof c.error);
     } else {
         c.token = r.next;
     }
@@ -44,7 +50,7 @@ static void choose_token(ll_device & d, const ll_row & r, const float * logits, 
 }
 
 // Makes the choices of the rows. A sampler that fails ends its own choice and no other.
-static void choose(ll_device & d, int n) {
+static void choose(ll_device & d, int n, const uint64_t * masks, int64_t words) {
     for (int i = 0; i < n; i++) {
         const ll_row & r = d.rows[(size_t) i];
         if (!r.sampler && !r.scored && !r.hidden) {
@@ -63,7 +69,7 @@ static void choose(ll_device & d, int n) {
             if (!logits) {
                 throw std::runtime_error("row " + std::to_string(i) + " has no logits");
             }
-            choose_token(d, r, logits, c);
+            choose_token(d, r, logits, masks && r.mask >= 0 ? masks + r.mask*words : nullptr, c);
         }
         d.choices.push_back(c);
     }
@@ -103,20 +109,23 @@ static int run(ll_device & d, const Call & call) {
     }
 }
 
-int ll_device_decode(ll_device * d, int n, ll_results * out, ll_error * err) {
+int ll_device_decode(ll_device * d, int n, const uint64_t * masks, int64_t words, ll_results * out, ll_error * err) {
     Call call(d->model->log);
     d->choices.clear();
     d->alternatives.clear();
     *out = {};
     return guarded(err, (int) LL_FAILED, [&] {
         check(*d, n);
+        if (masks) {
+            check_mask(*d, words);
+        }
         d->batch.set(d->rows.data(), n);
         d->hidden.begin(d->rows.data(), n);
         const int code = run(*d, call);
         if (code != LL_OK) {
             return code;
         }
-        choose(*d, n);
+        choose(*d, n, masks, words);
         *out = {d->choices.data(), d->alternatives.data(), d->hidden.values.data(), (int32_t) d->choices.size(),
                 (int32_t) d->alternatives.size(), (int32_t) (d->hidden.values.size()/d->hidden.width), (int32_t) d->hidden.width};
         return (int) LL_OK;
@@ -133,7 +142,7 @@ static void redraw(ll_device & d, const ll_redraw & again, const uint64_t * mask
     if (!r.sampler || !logits) {
         throw std::runtime_error("row " + std::to_string(again.row) + " has no sampler or no logits");
     }
-    c.token = draw_or_code(r.sampler->sampler, logits, mask, d.scratch, c.error, sizeof c.error);
+    c.token = draw_or_code(r.sampler->sampler, logits, mask, true, d.scratch, c.error, sizeof c.error);
     if (r.top >= 0) { // its alternatives are the model's own and stay
         c.logprob = log_probabilities(logits, d.model->n_vocab(), c.token, 0, d.alternatives);
     }
@@ -142,9 +151,7 @@ static void redraw(ll_device & d, const ll_redraw & again, const uint64_t * mask
 int ll_device_redraw(ll_device * d, int n, const ll_redraw * redraws, const uint64_t * masks, int64_t words, ll_results * out, ll_error * err) {
     Call call(d->model->log);
     return guarded(err, (int) LL_FAILED, [&] {
-        if (words < (d->model->n_vocab() + 63)/64) {
-            throw std::runtime_error("a mask of " + std::to_string(words) + " words is too short for the vocabulary");
-        }
+        check_mask(*d, words);
         for (int i = 0; i < n; i++) {
             redraw(*d, redraws[i], masks + i*words);
         }

@@ -30,7 +30,9 @@ type Device struct {
 	results C.ll_results // of the last Decode
 	failure C.ll_error
 
-	masks   []uint64 // of constraints, used by one Decode at a time
+	masks   []uint64      // of constraints, used by one Decode at a time; empty for none
+	held    []constrained // the rows that have a mask, in the order of the masks
+	failed  map[int]error // why choices of the last Decode have no token
 	choices []runtime.Choice
 	tops    []runtime.TokenLogprob
 	hidden  []float32
@@ -202,7 +204,7 @@ func (d *Device) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 	}
 	for i, r := range rows {
 		w := C.ll_row{token: C.int32_t(r.Token), seq: C.int32_t(r.Seq), pos: C.int32_t(r.Pos), top: C.int32_t(r.Top), next: C.int32_t(r.Next),
-			scored: flag(r.Scored), hidden: flag(r.Hidden)}
+			scored: flag(r.Scored), hidden: flag(r.Hidden), mask: -1}
 		if r.Sampler != nil {
 			s, ok := r.Sampler.(*Sampler)
 			if !ok || s.ptr == nil {
@@ -212,14 +214,14 @@ func (d *Device) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 		}
 		d.rows[i] = w
 	}
-	switch C.ll_device_decode(d.ptr, C.int(len(rows)), &d.results, &d.failure) {
+	masks, words := d.findMasks(rows)
+	switch C.ll_device_decode(d.ptr, C.int(len(rows)), masks, words, &d.results, &d.failure) {
 	case C.LL_OK:
-		failed, err := d.constrain(rows)
-		if err != nil {
+		if err := d.constrain(rows); err != nil {
 			return nil, err
 		}
 		choices := d.collect()
-		for i, err := range failed {
+		for i, err := range d.failed {
 			choices[i].Token, choices[i].Err = d.model.facts.EOS, err
 		}
 		return choices, nil

@@ -128,6 +128,13 @@ llama_token Sampler::draw(const float * logits, Scratch & scratch) {
     return token;
 }
 
+llama_token Sampler::draw_among(const float * logits, const uint64_t * mask, Scratch & scratch) {
+    if (last >= 0) {
+        penalties.accept(last);
+    }
+    return redraw(logits, mask, scratch);
+}
+
 llama_token Sampler::redraw(const float * logits, const uint64_t * mask, Scratch & scratch) {
     if (shaped()) {
         logits = shape(logits, scratch);
@@ -229,9 +236,12 @@ llama_token Sampler::run_chain(std::vector<llama_token_data> & candidates, bool 
     return array.selected >= 0 && (size_t) array.selected < array.size ? array.data[array.selected].id : -1;
 }
 
-int32_t draw_or_code(Sampler & s, const float * logits, const uint64_t * mask, Scratch & scratch, char * error, size_t size) {
+int32_t draw_or_code(Sampler & s, const float * logits, const uint64_t * mask, bool again, Scratch & scratch, char * error, size_t size) {
     try {
-        return mask ? s.redraw(logits, mask, scratch) : s.draw(logits, scratch);
+        if (!mask) {
+            return s.draw(logits, scratch);
+        }
+        return again ? s.redraw(logits, mask, scratch) : s.draw_among(logits, mask, scratch);
     } catch (const GrammarCost & e) {
         snprintf(error, size, "%s", e.what());
         return LL_GRAMMAR_COST;

@@ -28,6 +28,7 @@ const defaultRepeatLastN = 64
 type Sampler struct {
 	ptr        *C.ll_sampler
 	constraint *grammar.Matcher // nil for none; the device follows it
+	masked     int              // of how many tokens the mask is found before they are drawn
 }
 
 var _ runtime.Sampler = (*Sampler)(nil)

@@ -47,7 +47,8 @@ public:
     // the grammar takes too much work; the sampler cannot be used after that.
     llama_token draw(const float * logits, Scratch & scratch);
 
-    // Draws again from the same logits, in place of the last draw, among the tokens whose bits are set in mask.
+    // The same among the tokens whose bits are set in mask; and again from the same logits, in place of the last draw.
+    llama_token draw_among(const float * logits, const uint64_t * mask, Scratch & scratch);
     llama_token redraw(const float * logits, const uint64_t * mask, Scratch & scratch);
 
 private:
@@ -73,8 +74,8 @@ private:
 };
 
 // Draws; an exception becomes an enum ll_no_token, its text in error (size).
-// Draws again where mask is not null.
-int32_t draw_or_code(Sampler & s, const float * logits, const uint64_t * mask, Scratch & scratch, char * error, size_t size);
+// mask: may be null. again: in place of the last draw.
+int32_t draw_or_code(Sampler & s, const float * logits, const uint64_t * mask, bool again, Scratch & scratch, char * error, size_t size);
 
 // The most likely of n logits; -1 where none is a number. Of equal ones, the first.
 llama_token argmax(const float * logits, int n);
