@@ -40,6 +40,11 @@ type element struct {
 	object *objectRules
 	array  *arrayRules
 
+	// Of what unique items are made of: how many texts there are at least, and whether white space is left out, so that
+	// every value has one text.
+	capacity uint32
+	compact  bool
+
 	once  sync.Once
 	first [4]uint64 // the bytes that it can begin with
 }
@@ -71,7 +76,8 @@ type arrayRules struct {
 	prefix      []*element
 	rest        *element // nil: there are no more
 	least, most int32
-	unique      bool // items are kindLexical with one text for each value, and there are enough of them
+	unique      bool // items have one text for each value, and there are enough of them
+	nested      bool // and some of them are objects or arrays
 }
 
 func (a *arrayRules) item(i int32) *element {

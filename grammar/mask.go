@@ -91,7 +91,7 @@ func (t *thread) counted() bool { return t.phase == inText && t.element.most > 0
 
 // remembered reports whether a text is compared with others when it is complete.
 func (t *thread) remembered() bool {
-	return t.phase == inFreeKey || slices.ContainsFunc(t.below, func(f *frame) bool {
+	return t.inNested() || t.phase == inFreeKey || slices.ContainsFunc(t.below, func(f *frame) bool {
 		return f.element != nil && f.element.kind == kindArray && f.element.array.unique
 	})
 }
@@ -143,9 +143,13 @@ func (m *Matcher) refine(t *thread, mask *lexicalMask, bits []uint64) {
 		}
 	}
 	plain := m.tokens.plain
-	for _, text := range t.used[t.low:t.high] {
+	texts, from := t.used[t.low:t.high], t.from
+	if t.seen != nil {
+		texts, from = t.seen.texts[t.seen.low:t.seen.high], t.seen.from
+	}
+	for _, text := range texts {
 		at, end := int32(0), int32(len(plain.nodes))
-		rest, read := text[len(m.text)-int(t.from):], 0
+		rest, read := text[len(m.text)-int(from):], 0
 		for _, b := range []byte(rest) {
 			for at < end && plain.nodes[at].byte != b {
 				at = plain.nodes[at].end

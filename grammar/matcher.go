@@ -65,6 +65,7 @@ type thread struct {
 	low, high int32 // inKey: of objectRules.sorted; inText and inFreeKey: of used
 	from      int32 // where the text begins in Matcher.text, where used matters
 	used      []string
+	seen      *seen    // of a unique item that is an object or an array; nil where no other begins so
 	below     []*frame // what the thread is a part of, in phases of objects and arrays their own
 }
 
@@ -75,7 +76,7 @@ type frame struct {
 	count   int32    // of a repetition, an object or an array: how many have begun
 	at      int32    // of a repetition: where in the answer this one began
 	used    []string // sorted texts of keys without a name, or of unique items but the last
-	from    int32    // where the last of unique items stands in Matcher.text, up to `to`; to is 0 where it is not complete
+	from    int32    // where the last of unique items begins in Matcher.text; it ends at `to`, which is 0 before that
 	to      int32
 	below   []*frame
 	self    [1]*frame
@@ -98,6 +99,9 @@ func (c *Constraint) NewMatcher(t *Tokens) *Matcher {
 // step appends what a thread becomes by a byte.
 func (m *Matcher) step(t *thread, b byte, out []thread) []thread {
 	m.steps++
+	if t.seen != nil {
+		return m.stepTracked(t, b, out)
+	}
 	switch t.phase {
 	case inText, inFreeKey:
 		return m.stepText(t, b, out)
@@ -111,7 +115,7 @@ func (m *Matcher) step(t *thread, b byte, out []thread) []thread {
 	if m.control {
 		return out
 	}
-	if space, ok := spaceAfter(t.space, b); ok {
+	if space, ok := spaceAfter(t.space, b); ok && !t.compact() {
 		next := *t
 		next.space = space
 		return append(out, next)
@@ -131,6 +135,9 @@ func (m *Matcher) step(t *thread, b byte, out []thread) []thread {
 	}
 	return m.stepArray(t, b, out)
 }
+
+// compact reports whether white space is left out around a thread.
+func (t *thread) compact() bool { return t.below[0].element != nil && t.below[0].element.compact }
 
 // spaceAfter counts white space: one blank, or one or two ends of line and an indentation.
 func spaceAfter(space uint8, b byte) (uint8, bool) {
@@ -229,7 +236,7 @@ func (m *Matcher) resume(f *frame, t *thread, out []thread) []thread {
 	case kindArray:
 		if e.array.unique {
 			next := *f
-			next.from, next.to = t.from, int32(len(m.text))
+			next.to = int32(len(m.text))
 			f = newFrame(next)
 		}
 		return append(out, thread{phase: afterItem, below: f.self[:]})

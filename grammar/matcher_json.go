@@ -139,7 +139,7 @@ func (f *frame) mayAdd() *element {
 		return nil
 	}
 	e := a.item(f.count)
-	if e != nil && a.unique && e.lexer.Words[0] <= uint32(f.count) {
+	if e != nil && a.unique && e.capacity <= uint32(f.count) {
 		return nil
 	}
 	return e
@@ -177,6 +177,15 @@ func (m *Matcher) beginItem(f *frame, e *element, b byte, out []thread) []thread
 		g.used, g.to = insert(f.used, string(m.text[f.from:f.to])), 0
 		m.steps += len(g.used) / 4
 	}
-	t := thread{phase: inText, element: e, below: newFrame(g).self[:], from: int32(len(m.text) - 1), used: g.used, high: int32(len(g.used))}
+	g.from = int32(len(m.text) - 1)
+	below := newFrame(g).self[:]
+	if f.element.array.nested {
+		t := thread{phase: atValue, element: e, below: below}
+		if len(g.used) > 0 {
+			t.seen = &seen{texts: g.used, high: int32(len(g.used)), from: g.from}
+		}
+		return m.step(&t, b, out)
+	}
+	t := thread{phase: inText, element: e, below: below, from: g.from, used: g.used, high: int32(len(g.used))}
 	return m.step(&t, b, out)
 }

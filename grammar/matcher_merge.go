@@ -25,7 +25,7 @@ next:
 
 func (t *thread) mergeable(o *thread) bool {
 	return t.phase == o.phase && t.space == o.space && t.element == o.element && t.state == o.state && t.count == o.count && t.units == o.units &&
-		t.low == o.low && t.high == o.high && t.from == o.from && sameTexts(t.used, o.used) && (!t.ownFrame() || sameFrame(t.below[0], o.below[0]))
+		t.low == o.low && t.high == o.high && t.from == o.from && sameSeen(t.seen, o.seen) && sameTexts(t.used, o.used) && (!t.ownFrame() || sameFrame(t.below[0], o.below[0]))
 }
 
 // ownFrame reports whether the frame of a thread is that of the object or array which it reads.
@@ -60,4 +60,8 @@ func mergeFrames(a, b []*frame) []*frame {
 		}
 	}
 	return out
+}
+
+func sameSeen(a, b *seen) bool {
+	return a == b || a != nil && b != nil && a.low == b.low && a.high == b.high && a.from == b.from && sameTexts(a.texts, b.texts)
 }

@@ -45,6 +45,7 @@ type schemaCompiler struct {
 	shapes     map[string]*shape
 	order      []*shape
 	expansions int
+	singles    map[*shape]*element // of unique items
 	lexers     map[*automaton.Lexer]bool
 	states     int // of all lexers
 	bytes      int // and what they take
@@ -96,7 +97,7 @@ func compileSchema(param string, schema json.RawMessage) (*element, error) {
 		return nil, err
 	}
 	c := &schemaCompiler{started: time.Now(), root: root, at: at, patterns: make(map[string]*automaton.DFA),
-		outlines: make(map[*node]*outline), lexers: make(map[*automaton.Lexer]bool), shapes: make(map[string]*shape)}
+		outlines: make(map[*node]*outline), lexers: make(map[*automaton.Lexer]bool), singles: make(map[*shape]*element), shapes: make(map[string]*shape)}
 	top := c.shape([]term{{root, at, false}}, at)
 	for i := 0; i < len(c.order); i++ {
 		if len(c.order) > maxShapes {

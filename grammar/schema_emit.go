@@ -26,7 +26,7 @@ func (c *schemaCompiler) emit(s *shape) error {
 	}
 	for _, o := range s.objects {
 		if o.possible() {
-			e, err := o.emit()
+			e, err := o.emit(func(s *shape) *element { return s.element }, true)
 			if err != nil {
 				return c.automatonError(s.at, err)
 			}
@@ -39,12 +39,13 @@ func (c *schemaCompiler) emit(s *shape) error {
 	return c.checkSize(s.at)
 }
 
-func (o *objectShape) emit() (*element, error) {
+// emit makes an object of the values that valueOf returns, without those of no name where free is false.
+func (o *objectShape) emit(valueOf func(*shape) *element, free bool) (*element, error) {
 	r := &objectRules{least: o.least, most: o.most}
 	for _, n := range o.names {
 		if n.value.possible {
 			key := string(automaton.AppendString(nil, n.name))[1:]
-			r.names = append(r.names, propertyRule{key, n.value.element, n.required})
+			r.names = append(r.names, propertyRule{key, valueOf(n.value), n.required})
 			r.sorted = append(r.sorted, int32(len(r.sorted)))
 		}
 	}
@@ -60,12 +61,12 @@ func (o *objectShape) emit() (*element, error) {
 		}
 	}
 	for _, f := range o.free {
-		if f.value.possible {
+		if free && f.value.possible {
 			keys, err := keyLexer(f.keys)
 			if err != nil {
 				return nil, err
 			}
-			r.free = append(r.free, freeRule{keys, f.value.element})
+			r.free = append(r.free, freeRule{keys, valueOf(f.value)})
 		}
 	}
 	return &element{kind: kindObject, object: r}, nil
@@ -114,69 +115,18 @@ func (c *schemaCompiler) emitArray(a *arrayShape, at *path) (*element, error) {
 	if r.unique = r.unique && r.most > 1; r.unique {
 		for i, e := range append(slices.Clone(r.prefix), r.rest) {
 			switch {
-			case e == nil || e.lexer.Words[0] == math.MaxUint32:
+			case e == nil || e.capacity == math.MaxUint32:
 			case len(r.prefix) > 0:
 				return nil, refuse(Unsupported, a.set.unique, "is not supported beside prefixItems where an item has few values")
-			case i == 0 && e.lexer.Words[0] < uint32(r.least):
-				return nil, refuse(BadValue, at.field("minItems"), "is %d, but there are only %d different items", r.least, e.lexer.Words[0])
+			case i == 0 && e.capacity < uint32(r.least):
+				return nil, refuse(BadValue, at.field("minItems"), "is %d, but there are only %d different items", r.least, e.capacity)
 			}
 		}
+	}
+	for _, e := range append(slices.Clone(r.prefix), r.rest) {
+		r.nested = r.nested || r.unique && e != nil && e.kind != kindLexical
 	}
 	return &element{kind: kindArray, array: r}, nil
-}
-
-// uniqueItem returns an element of the scalars of a shape in which every value has one text.
-func (c *schemaCompiler) uniqueItem(s *shape, unique *path) (*element, error) {
-	if len(s.scalars) == 0 {
-		return nil, refuse(Unsupported, unique, "is supported for items that are strings, numbers, booleans or null, not for objects and arrays alone")
-	}
-	var n automaton.NFA
-	from, to := n.State(), n.State()
-	var words []string
-	for i, w := range words3 {
-		if s.words>>i&1 == 0 {
-			words = append(words, w)
-		}
-	}
-	for _, set := range s.strings {
-		d, err := set.automaton(true)
-		if err == nil {
-			d, err = automaton.Encode(d)
-		}
-		if err != nil {
-			return nil, c.automatonError(unique, err)
-		}
-		n.Embed(d, from, to)
-	}
-	for _, set := range s.numbers {
-		if set.listed {
-			for _, v := range set.list {
-				if d, ok, _ := automaton.ParseDecimal(string(v.raw)); ok {
-					words = append(words, d.String())
-				}
-			}
-			continue
-		}
-		d, err := set.automaton()
-		if err == nil {
-			d, err = automaton.Usual(d)
-		}
-		if err != nil {
-			return nil, c.automatonError(unique, err)
-		}
-		n.Embed(d, from, to)
-	}
-	if len(words) > 0 {
-		n.Embed(automaton.ByteWords(words), from, to)
-	}
-	d, err := n.Determinize(from, to)
-	if err != nil {
-		return nil, c.automatonError(unique, err)
-	}
-	e := &element{kind: kindLexical, lexer: automaton.NewLexer(d)}
-	c.count(e.lexer)
-	e.prepare()
-	return e, c.checkSize(unique)
 }
 
 // The elements of any JSON object and of any JSON value.

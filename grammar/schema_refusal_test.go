@@ -27,7 +27,7 @@ func TestSchemasAreRefusedByPath(t *testing.T) {
 		`{"items":7}`:                                                                 {"p.items", "must be a schema"},
 		`{"items":[{}],"prefixItems":[{}]}`:                                           {"p.items", "beside prefixItems"},
 		`{"type":"array","uniqueItems":1}`:                                            {"p.uniqueItems", "boolean"},
-		`{"type":"array","uniqueItems":true,"items":{"type":"object"}}`:               {"p.uniqueItems", "not for objects and arrays alone"},
+		`{"type":"array","uniqueItems":true,"items":{"type":"object"}}`:               {"p.uniqueItems", "whose properties have no names"},
 		`{"type":"array","uniqueItems":true,"minItems":3,"items":{"type":"boolean"}}`: {"p.minItems", "only 2 different items"},
 		`{"type":"array","minItems":3,"maxItems":2}`:                                  {"p.maxItems", "less than minItems"},
 		`{"type":"array","minItems":100000}`:                                          {"p.minItems", "between 0 and 65536"},
