@@ -123,3 +123,63 @@ func TestRandomSchemas(t *testing.T) {
 		t.Errorf("%d of %d are accepted: %v", accepted, n, refused)
 	}
 }
+
+// Items that are objects and arrays of few values are told apart, and no array is begun that cannot be filled.
+func TestRandomUniqueItems(t *testing.T) {
+	v := newVocabulary(500)
+	tokens := v.tokens()
+	var item func(r *rand.Rand, depth int) map[string]any
+	item = func(r *rand.Rand, depth int) map[string]any {
+		small := []map[string]any{{"enum": []any{"x", "xy", 1}}, {"type": "boolean"}, {"type": "integer", "minimum": 8, "maximum": 11}, {"const": nil}, {"type": "string", "maxLength": 1, "pattern": "^[ab]*$"}}
+		switch kind := r.IntN(6); {
+		case depth == 0 || kind == 0:
+			return small[r.IntN(len(small))]
+		case kind == 1:
+			return map[string]any{"anyOf": []any{item(r, depth-1), item(r, depth-1)}}
+		case kind == 2:
+			return map[string]any{"type": "array", "items": item(r, depth-1), "minItems": r.IntN(2), "maxItems": 1 + r.IntN(2)}
+		}
+		s := map[string]any{"type": "object", "properties": map[string]any{"a": item(r, depth-1), "ab": item(r, depth-1), "c": item(r, depth-1)}, "required": []any{[]any{"a", "c"}[r.IntN(2)]}}
+		if r.IntN(3) == 0 {
+			s["maxProperties"] = 2
+		}
+		if r.IntN(3) == 0 {
+			s["minProperties"] = 2
+		}
+		return s
+	}
+	accepted := 0
+	for seed := range uint64(600) {
+		r := rand.New(rand.NewPCG(seed, 5))
+		raw, err := json.Marshal(map[string]any{"type": "array", "uniqueItems": true, "items": item(r, 2), "minItems": r.IntN(6), "maxItems": 6 + r.IntN(4)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		part, err := Schema("p", raw)
+		if err != nil {
+			continue
+		}
+		accepted++
+		check := validator(t, string(raw))
+		m := New(part).NewMatcher(tokens)
+		checked := 0
+		text, done := answer(t, r, m, v, 120, func() {
+			if checked++; checked%16 == 0 {
+				checkMask(t, m, v)
+			}
+		})
+		if !done {
+			continue
+		}
+		doc, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+		if err == nil {
+			err = check.Validate(doc)
+		}
+		if err != nil {
+			t.Fatalf("seed %d, %s: the answer %s: %v", seed, raw, text, err)
+		}
+	}
+	if accepted < 400 {
+		t.Errorf("%d are accepted", accepted)
+	}
+}
