@@ -166,6 +166,12 @@ func (p *process) begin(t testing.TB) {
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
+	p.follow(t)
+}
+
+// follow waits for the end of a command that was started, and ends it with the test.
+func (p *process) follow(t testing.TB) {
+	t.Helper()
 	go func() { p.ended <- p.Wait() }()
 	t.Cleanup(func() {
 		_ = p.Process.Kill()

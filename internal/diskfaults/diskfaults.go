@@ -4,6 +4,8 @@
 // It is for tests. The process is an ordinary program that knows nothing of it: the kernel asks this one before each
 // system call that writes, syncs, makes or renames a file (seccomp's user notification), whether Go's runtime or C made
 // the call, and those on files in the chosen folders are counted and may be answered with an error.
+//
+// It also sets the clock of such a process, in the same way: see WrapClock.
 package diskfaults
 
 import (
@@ -23,24 +25,39 @@ import (
 // launcherVariable tells a process that it is to install the filter and become the program of its arguments.
 const launcherVariable = "LORIKEET_TEST_DISKFAULTS"
 
+// What is asked about, as the variable's value.
+const (
+	askFiles = "files"
+	askClock = "clock"
+)
+
+func init() {
+	if os.Getenv(launcherVariable) != "" {
+		runtime.LockOSThread() // to the process's first thread, which is the one that WrapClock follows
+	}
+}
+
 // Launch must be called first by TestMain: where the process was started by Wrap it becomes the program, and Launch does
 // not return.
 func Launch() {
-	if os.Getenv(launcherVariable) == "" {
+	asked := os.Getenv(launcherVariable)
+	if asked == "" {
 		return
 	}
 	os.Unsetenv(launcherVariable)
-	fmt.Fprintln(os.Stderr, "diskfaults:", become(os.Args[1:]))
+	fmt.Fprintln(os.Stderr, "diskfaults:", become(asked, os.Args[1:]))
 	os.Exit(111)
 }
 
 // become installs the filter, sends its descriptor to the parent, and executes args. It returns where that fails.
-func become(args []string) error {
-	runtime.LockOSThread() // the filter is the thread's, and exec keeps the thread that called it
+func become(asked string, args []string) error { // the filter is the thread's, and exec keeps the thread that called it
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no new privileges: %w", err)
 	}
 	filter := program()
+	if asked == askClock {
+		filter = clockProgram()
+	}
 	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	const newListener, waitKillable = 1 << 3, 1 << 5 // Go's own signals must not repeat a call that was counted
 	fd, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, 1, newListener|waitKillable, uintptr(unsafe.Pointer(&prog)))
@@ -64,8 +81,7 @@ type Rule struct {
 
 // Faults are those of one process. Its methods may be called from any goroutine.
 type Faults struct {
-	folders  []string
-	listener int
+	folders []string
 
 	mu    sync.Mutex
 	rule  Rule
@@ -77,6 +93,23 @@ type Faults struct {
 // fail: from the start by a rule. After Start the caller calls the returned function, which returns the faults; they end
 // with the process.
 func Wrap(cmd *exec.Cmd, r Rule, folders ...string) (started func() (*Faults, error), err error) {
+	receive, err := wrap(cmd, askFiles)
+	if err != nil {
+		return nil, err
+	}
+	return func() (*Faults, error) {
+		listener, err := receive()
+		if err != nil {
+			return nil, err
+		}
+		f := &Faults{folders: folders, rule: r}
+		go serve(listener, f.answer)
+		return f, nil
+	}, nil
+}
+
+// wrap has the command run through this program. receive returns the kernel's descriptor after the start.
+func wrap(cmd *exec.Cmd, asked string) (receive func() (listener int, err error), err error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -88,27 +121,25 @@ func Wrap(cmd *exec.Cmd, r Rule, folders ...string) (started func() (*Faults, er
 	theirs := os.NewFile(uintptr(pair[1]), "theirs")
 	cmd.Args = append([]string{self, cmd.Path}, cmd.Args[1:]...)
 	cmd.Path = self
-	cmd.Env = append(cmd.Env, launcherVariable+"=1")
+	cmd.Env = append(cmd.Env, launcherVariable+"="+asked)
 	cmd.ExtraFiles = []*os.File{theirs}
-	return func() (*Faults, error) {
+	return func() (int, error) {
 		theirs.Close()
 		defer unix.Close(pair[0])
 		b, rights := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
 		_, n, _, _, err := unix.Recvmsg(pair[0], b, rights, unix.MSG_CMSG_CLOEXEC)
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
 		messages, err := unix.ParseSocketControlMessage(rights[:n])
 		if err != nil || len(messages) == 0 {
-			return nil, fmt.Errorf("the kernel offers no seccomp notification: %w", err)
+			return 0, fmt.Errorf("the kernel offers no seccomp notification: %w", err)
 		}
 		fds, err := unix.ParseUnixRights(&messages[0])
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
-		f := &Faults{folders: folders, listener: fds[0], rule: r}
-		go f.serve()
-		return f, nil
+		return fds[0], nil
 	}, nil
 }
 
@@ -166,12 +197,25 @@ type response struct {
 	flags uint32
 }
 
+// goOn lets the call be made.
+const goOn = 1
+
+// answer lets a call fail or be made.
+func (f *Faults) answer(n *notification) response {
+	if call, path, needsRoom := n.describe(); path != "" {
+		if errno := f.decide(call, path, needsRoom); errno != 0 {
+			return response{errno: -int32(errno)}
+		}
+	}
+	return response{flags: goOn}
+}
+
 // serve answers the kernel until the process has ended.
-func (f *Faults) serve() {
-	defer unix.Close(f.listener)
-	const receive, send, goOn = 0xc0502100, 0xc0182101, 1
+func serve(listener int, answer func(*notification) response) {
+	defer unix.Close(listener)
+	const receive, send = 0xc0502100, 0xc0182101
 	for {
-		polled := []unix.PollFd{{Fd: int32(f.listener), Events: unix.POLLIN}}
+		polled := []unix.PollFd{{Fd: int32(listener), Events: unix.POLLIN}}
 		if _, err := unix.Poll(polled, -1); err != nil {
 			continue // a signal
 		}
@@ -179,16 +223,12 @@ func (f *Faults) serve() {
 			return
 		}
 		var n notification
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(f.listener), receive, uintptr(unsafe.Pointer(&n))); errno != 0 {
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(listener), receive, uintptr(unsafe.Pointer(&n))); errno != 0 {
 			continue // the thread went away meanwhile
 		}
-		r := response{id: n.id, flags: goOn}
-		if call, path, needsRoom := n.describe(); path != "" {
-			if errno := f.decide(call, path, needsRoom); errno != 0 {
-				r.errno, r.flags = -int32(errno), 0
-			}
-		}
-		_, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(f.listener), send, uintptr(unsafe.Pointer(&r))) // it may have gone
+		r := answer(&n)
+		r.id = n.id
+		_, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(listener), send, uintptr(unsafe.Pointer(&r))) // it may have gone
 	}
 }
 
