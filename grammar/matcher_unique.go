@@ -111,22 +111,36 @@ func (m *Matcher) stepTracked(t *thread, b byte, out []thread) []thread {
 	out = m.step(&plain, b, out)
 	seen := *t.seen
 	seen.low, seen.high = narrowed(seen.texts, seen.low, seen.high, len(m.text)-1-int(seen.from), b)
+	if seen.low == seen.high {
+		return out
+	}
+	// A number that may end or go on is two threads here: the ends of both count.
+	most := uint32(0)
+	for i := range out[mark:] {
+		if n := &out[mark+i]; !n.afterNested() {
+			most = max(most, n.textsOf())
+		}
+	}
 	kept := out[:mark]
 	for _, n := range out[mark:] {
 		switch {
-		case n.phase == afterItem && n.below[0].element.array.nested: // the item is complete
-			if seen.low < seen.high && len(seen.texts[seen.low]) == len(m.text)-int(seen.from) {
-				continue
+		case n.afterNested():
+			if len(seen.texts[seen.low]) == len(m.text)-int(seen.from) {
+				continue // it was there before
 			}
-		case seen.low < seen.high:
-			if n.textsOf() <= uint32(seen.high-seen.low) {
-				continue
-			}
+		case most <= uint32(seen.high-seen.low):
+			continue
+		default:
 			n.seen = &seen
 		}
 		kept = append(kept, n)
 	}
 	return kept
+}
+
+// afterNested reports whether a thread stands after a whole item of an array that compares objects or arrays.
+func (t *thread) afterNested() bool {
+	return t.phase == afterItem && t.below[0].element.array.nested
 }
 
 // seen is which texts of items before begin with the text of an item so far.
