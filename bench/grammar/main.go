@@ -135,70 +135,76 @@ func compile() error {
 	return nil
 }
 
+// batch is the streams of one mode.
+type batch struct {
+	model    *llama.Model
+	device   *llama.Device
+	sampling runtime.Sampling
+	samplers [streams]runtime.Sampler
+	last     []runtime.Row // of each stream, the row that its next token is drawn after
+	prompts  []runtime.Row // rows that are decoded before these
+}
+
+// begin begins a stream anew.
+func (b *batch) begin(seq int) (err error) {
+	b.sampling.Seed += streams
+	if b.samplers[seq] != nil {
+		_ = b.samplers[seq].Close()
+	}
+	if b.samplers[seq], err = b.model.NewSampler(b.sampling, nil); err != nil {
+		return err
+	}
+	for pos := range prompt {
+		b.last[seq] = runtime.Row{Token: runtime.Token(300 + (seq*7919+pos*104729)%randmodel.PromptTokens), Seq: seq, Pos: pos, Top: -1}
+		if pos < prompt-1 {
+			b.prompts = append(b.prompts, b.last[seq])
+		}
+	}
+	b.last[seq].Sampler = b.samplers[seq]
+	_, err = b.device.Truncate(seq, 0)
+	return err
+}
+
+func (b *batch) close() {
+	for seq, s := range b.samplers {
+		if s != nil {
+			_ = s.Close()
+		}
+		_, _ = b.device.Truncate(seq, 0)
+	}
+}
+
 // decode decodes the prompts of all streams, then some steps; it returns how long each of these took.
 func decode(m *llama.Model, d *llama.Device, s runtime.Sampling, steps int) (times []time.Duration, err error) {
-	samplers := make([]runtime.Sampler, streams)
-	defer func() {
-		for seq, sampler := range samplers {
-			if sampler != nil {
-				_ = sampler.Close()
-			}
-			_, truncated := d.Truncate(seq, 0)
-			err = cmp.Or(err, truncated)
-		}
-	}()
-	last := make([]runtime.Row, streams)
-	begin := func(seq int) ([]runtime.Row, error) {
-		s.Seed += streams
-		if samplers[seq] != nil {
-			_ = samplers[seq].Close()
-		}
-		if samplers[seq], err = m.NewSampler(s, nil); err != nil {
-			return nil, err
-		}
-		var rows []runtime.Row
-		for pos := range prompt {
-			rows = append(rows, runtime.Row{Token: runtime.Token(300 + (seq*7919+pos*104729)%randmodel.PromptTokens), Seq: seq, Pos: pos, Top: -1})
-		}
-		last[seq] = rows[prompt-1]
-		last[seq].Sampler = samplers[seq]
-		_, err := d.Truncate(seq, 0)
-		return rows[:prompt-1], err
-	}
-	var rows []runtime.Row
+	b := &batch{model: m, device: d, sampling: s, last: make([]runtime.Row, streams)}
+	defer b.close()
 	for seq := range streams {
-		more, err := begin(seq)
-		if err != nil {
+		if err := b.begin(seq); err != nil {
 			return nil, err
 		}
-		rows = append(rows, more...)
 	}
-	for step := 0; step < steps; {
-		rows = append(rows, last...)
-		plain := len(rows) == streams
+	for len(times) < steps {
+		rows := append(b.prompts, b.last...)
 		start := time.Now()
 		choices, err := d.Decode(rows)
 		if err != nil {
 			return nil, err
 		}
-		if plain { // no prompt is among them
+		if len(b.prompts) == 0 {
 			times = append(times, time.Since(start))
-			step++
 		}
-		rows = rows[:0]
+		b.prompts = b.prompts[:0]
 		for seq, c := range choices {
-			if c.Err != nil {
+			switch {
+			case c.Err != nil:
 				return nil, c.Err
-			}
-			if m.EndOfGeneration(c.Token) || last[seq].Pos > longest { // begins anew
-				more, err := begin(seq)
-				if err != nil {
+			case m.EndOfGeneration(c.Token) || b.last[seq].Pos > longest:
+				if err := b.begin(seq); err != nil {
 					return nil, err
 				}
-				rows = append(rows, more...)
-				continue
+			default:
+				b.last[seq] = runtime.Row{Token: c.Token, Seq: seq, Pos: b.last[seq].Pos + 1, Sampler: b.samplers[seq], Top: -1}
 			}
-			last[seq] = runtime.Row{Token: c.Token, Seq: seq, Pos: last[seq].Pos + 1, Sampler: samplers[seq], Top: -1}
 		}
 	}
 	return times, nil
