@@ -64,28 +64,48 @@ func TestTemplates(t *testing.T) {
 			t.Errorf("%s: %q, %v, version %s", name, got, err, info.Version)
 		}
 		digests[info.Digest] = true
-		e, err := s.Export(t.Context(), Ref{Name: "a", Scale: 1}, PEFT)
-		if err != nil {
-			t.Fatal(err)
-		}
-		z, err := zip.NewReader(e, e.Size)
-		if err != nil {
-			t.Fatal(err)
-		}
-		exported := ""
-		for _, f := range z.File {
-			if r, err := f.Open(); err == nil && f.Name == TemplateFile {
-				text, _ := io.ReadAll(r)
-				exported = string(text)
-			}
-		}
-		if e.Close(); exported != c.want {
+		if exported := exportedTemplate(t, s, "a"); exported != c.want {
 			t.Errorf("%s: exported with %q", name, exported)
 		}
 	}
 	if len(digests) != 6 {
 		t.Errorf("%d different versions, want 6", len(digests))
 	}
+	testBadTemplates(t, s, parts, archive)
+}
+
+// exportedTemplate is the chat template that an adapter leaves with.
+func exportedTemplate(t *testing.T, s *Store, name string) string {
+	t.Helper()
+	e, err := s.Export(t.Context(), Ref{Name: name, Scale: 1}, PEFT)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	z, err := zip.NewReader(e, e.Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range z.File {
+		if f.Name != TemplateFile {
+			continue
+		}
+		r, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	return ""
+}
+
+// testBadTemplates wants templates that cannot be used refused.
+func testBadTemplates(t *testing.T, s *Store, parts, archive func(name, text string) []Part) {
+	t.Helper()
 	for name, c := range map[string]struct {
 		parts []Part
 		is    error

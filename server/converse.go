@@ -53,9 +53,11 @@ func (s *Server) converse(q *chatRequest, template *chat.Template) (*reply, erro
 	thinks := format.Think.Open != "" && q.sampling.Grammar == "" // a client's grammar says all of the answer
 	thinking := thinks && strings.HasSuffix(strings.TrimRight(text, " \t\r\n"), strings.TrimSpace(format.Think.Open))
 	var set calls.Tools
-	c := calls.Constraint{Required: q.tools.required, Parallel: !q.tools.single, Thinking: thinking, Schema: q.schema, Param: q.schemaParam}
+	c := calls.Constraint{
+		Required: q.tools.required, Parallel: !q.tools.single, Thinking: thinking, Thinks: thinks, Schema: q.schema, Param: q.schemaParam,
+	}
 	if hasTools {
-		c.Tools, c.Thinks = q.tools.callable(), thinks
+		c.Tools = q.tools.callable()
 		set = calls.NewSet(c.Tools)
 	}
 	if hasTools || q.schema != nil && (thinking || format.Always()) {

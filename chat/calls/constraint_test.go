@@ -58,98 +58,105 @@ func randomAnswer(t *testing.T, c *grammar.Constraint, tokens *grammar.Tokens, p
 	return answer, false
 }
 
-// Every answer that is admitted is read as it is meant: calls of the tools that there are, with arguments that are valid.
-func TestAdmittedAnswersAreRead(t *testing.T) {
-	tools := []Tool{
-		{Name: "get_weather", Param: "t", Parameters: json.RawMessage(`{"type": "object", "properties": {"text": {"type": "string"}, "unit": {"type": "string", "enum": ["C", "F"]}, "n": {"type": "integer"}, "list": {"type": "array", "items": {"$ref": "#/$defs/b"}, "maxItems": 2}}, "required": ["text", "n"], "additionalProperties": false, "$defs": {"b": {"type": "boolean"}}}`)},
-		{Name: "get", Param: "u"},
+// constrainedTools are the tools of the test below, and validCall says whether a call of them is valid.
+var constrainedTools = []Tool{
+	{Name: "get_weather", Param: "t", Parameters: json.RawMessage(`{"type": "object", "properties": {"text": {"type": "string"}, "unit": {"type": "string", "enum": ["C", "F"]}, "n": {"type": "integer"}, "list": {"type": "array", "items": {"$ref": "#/$defs/b"}, "maxItems": 2}}, "required": ["text", "n"], "additionalProperties": false, "$defs": {"b": {"type": "boolean"}}}`)},
+	{Name: "get", Param: "u"},
+}
+
+func validCall(name, arguments string) bool {
+	var o map[string]any
+	if json.Unmarshal([]byte(arguments), &o) != nil {
+		return false
 	}
-	valid := func(name, arguments string) bool {
-		var o map[string]any
-		if json.Unmarshal([]byte(arguments), &o) != nil {
-			return false
-		}
-		if name == "get" {
-			return len(o) == 0
-		}
-		for key, v := range o {
-			switch v := v.(type) {
-			case string:
-				if key != "text" && (key != "unit" || v != "C" && v != "F") {
-					return false
-				}
-			case float64:
-				if key != "n" || v != float64(int64(v)) {
-					return false
-				}
-			case []any:
-				if key != "list" || len(v) > 2 || slices.ContainsFunc(v, func(e any) bool { _, is := e.(bool); return !is }) {
-					return false
-				}
-			default:
+	if name == "get" {
+		return len(o) == 0
+	}
+	for key, v := range o {
+		switch v := v.(type) {
+		case string:
+			if key != "text" && (key != "unit" || v != "C" && v != "F") {
 				return false
 			}
+		case float64:
+			if key != "n" || v != float64(int64(v)) {
+				return false
+			}
+		case []any:
+			if key != "list" || len(v) > 2 || slices.ContainsFunc(v, func(e any) bool { _, is := e.(bool); return !is }) {
+				return false
+			}
+		default:
+			return false
 		}
-		_, text := o["text"].(string)
-		_, n := o["n"].(float64)
-		return name == "get_weather" && text && n
 	}
-	tokens, pieces := byteTokens("<tool_call>", "<tool", "[TOOL_CALLS]", `{"`, `"name": "`, "</think>", "</parameter>", "</function>", "get_weather", "arguments", "\n</",
-		"<|python_tag|>", "<|channel|>", "<|message|>", "<|end|>", "analysis", ">>>", "all\n")
-	r := rand.New(rand.NewPCG(5, 6))
-	set := NewSet(tools)
+	_, text := o["text"].(string)
+	_, n := o["n"].(float64)
+	return name == "get_weather" && text && n
+}
+
+// Every answer that is admitted is read as it is meant: calls of the tools that there are, with arguments that are valid.
+func TestAdmittedAnswersAreRead(t *testing.T) {
+	booleans := json.RawMessage(`{"type": "array", "maxItems": 2, "items": {"type": "boolean"}}`)
 	for name, f := range map[string]*Format{"hermes": &hermes, "mistral": &mistral, "coder": &coder, "llama": &llama, "channels": &oss, "prefixed": &prefixed} {
 		for mode, c := range map[string]Constraint{
 			"auto": {Parallel: true}, "required": {Required: true, Parallel: true}, "one": {Required: true},
 			"thinking": {Required: true, Thinking: true}, "thinks": {Thinks: true, Parallel: true},
-			"thinking, then a schema": {Thinking: true, Schema: json.RawMessage(`{"type": "array", "maxItems": 2, "items": {"type": "boolean"}}`), Param: "s"},
-			"schema":                  {Schema: json.RawMessage(`{"type": "array", "maxItems": 2, "items": {"type": "boolean"}}`), Param: "s"},
+			"thinks, schema": {Thinks: true, Schema: booleans, Param: "s"}, "thinking, then a schema": {Thinking: true, Schema: booleans, Param: "s"},
+			"schema": {Schema: booleans, Param: "s"},
 		} {
-			if (f.Think.Open == "" || f.Channels) && strings.HasPrefix(mode, "think") {
+			if f.Think.Open == "" && strings.HasPrefix(mode, "think") || f.Channels && c.Thinking {
 				continue
 			}
-			c.Tools = tools
-			part, err := f.Part(c)
-			if err != nil {
-				t.Fatal(err)
-			}
-			constraint := grammar.New(part)
-			ended, called := 0, 0
-			for range 150 {
-				answer, whole := randomAnswer(t, constraint, tokens, pieces, r)
-				if !whole {
-					continue
-				}
-				ended++
-				count, text := 0, ""
-				list := map[int]*[2]string{}
-				for _, p := range parse(f, set, c.Thinking, answer) {
-					switch p.Kind {
-					case Call:
-						list[p.Index], count = &[2]string{p.Name, ""}, count+1
-					case Arguments:
-						list[p.Index][1] += p.Text
-					case Text:
-						text += p.Text
-					}
-				}
-				for _, call := range list {
-					if !valid(call[0], call[1]) {
-						t.Fatalf("%s, %s: %q calls %s with %s", name, mode, answer, call[0], call[1])
-					}
-				}
-				called += count
-				switch {
-				case c.Required && (count == 0 || strings.TrimSpace(text) != ""), !c.Parallel && count > 1:
-					t.Fatalf("%s, %s: %q has %d calls and says %q", name, mode, answer, count, text)
-				case c.Schema != nil && count == 0 && !json.Valid([]byte(text)):
-					t.Fatalf("%s, %s: %q", name, mode, answer)
-				}
-			}
-			if ended < 20 || c.Required && called < 20 {
-				t.Errorf("%s, %s: %d of 150 answers came to an end, with %d calls", name, mode, ended, called)
+			t.Run(name+", "+mode, func(t *testing.T) { testAdmitted(t, f, c) })
+		}
+	}
+}
+
+// testAdmitted draws answers and reads them.
+func testAdmitted(t *testing.T, f *Format, c Constraint) {
+	tokens, pieces := byteTokens("<tool_call>", "<tool", "[TOOL_CALLS]", `{"`, `"name": "`, "</think>", "</parameter>", "</function>", "get_weather", "arguments", "\n</",
+		"<|python_tag|>", "<|channel|>", "<|message|>", "<|end|>", "analysis", ">>>", "all\n")
+	r := rand.New(rand.NewPCG(5, 6))
+	c.Tools = constrainedTools
+	part, err := f.Part(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	constraint := grammar.New(part)
+	ended, called := 0, 0
+	for range 150 {
+		answer, whole := randomAnswer(t, constraint, tokens, pieces, r)
+		if !whole {
+			continue
+		}
+		ended++
+		text, list := "", []*[2]string{}
+		for _, p := range parse(f, NewSet(c.Tools), c.Thinking, answer) {
+			switch p.Kind {
+			case Call:
+				list = append(list, &[2]string{p.Name, ""})
+			case Arguments:
+				list[p.Index][1] += p.Text
+			case Text:
+				text += p.Text
 			}
 		}
+		for _, call := range list {
+			if !validCall(call[0], call[1]) {
+				t.Fatalf("%q calls %s with %s", answer, call[0], call[1])
+			}
+		}
+		called += len(list)
+		switch {
+		case c.Required && (len(list) == 0 || strings.TrimSpace(text) != ""), !c.Parallel && len(list) > 1:
+			t.Fatalf("%q has %d calls and says %q", answer, len(list), text)
+		case c.Schema != nil && len(list) == 0 && !json.Valid([]byte(text)):
+			t.Fatalf("%q", answer)
+		}
+	}
+	if ended < 20 || c.Required && called < 20 {
+		t.Errorf("%d of 150 answers came to an end, with %d calls", ended, called)
 	}
 }
 
