@@ -200,6 +200,11 @@ func (s *Store) Put(r Record) error {
 		return err
 	})
 	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.entries[r.ID] == nil {
+			_ = os.Remove(s.path(r.ID)) // it is there where only its folder could not be synced, and must not come back
+		}
 		return err
 	}
 	s.mu.Lock()
