@@ -205,12 +205,12 @@ func (m *Matcher) start(e *element, below []*frame, out []thread) []thread {
 // complete appends the threads that go on after the text of a thread, whose element is complete.
 func (m *Matcher) complete(t *thread, out []thread) []thread {
 	for _, f := range t.below {
-		out = m.resume(f, t, out)
+		out = m.resume(f, out)
 	}
 	return out
 }
 
-func (m *Matcher) resume(f *frame, t *thread, out []thread) []thread {
+func (m *Matcher) resume(f *frame, out []thread) []thread {
 	e := f.element
 	if e == nil {
 		return append(out, thread{phase: atEnd})

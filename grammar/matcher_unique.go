@@ -59,7 +59,7 @@ func (f *frame) itemsLeft(depth int) uint32 {
 
 // textsOf returns how many texts there are at least for the rest of the item that a thread is in.
 func (t *thread) textsOf() uint32 {
-	out := uint32(1)
+	var out uint32
 	below := t.below
 	switch t.phase {
 	case inText:

@@ -48,7 +48,7 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	sizeFlag(flags, (*size)(&c.MaxUpload), "max-upload", 1<<30, "largest adapter that may be uploaded; the files of all uploads under way take three times as much at most, those of one twice: as it is received, unpacked and written")
 	flags.IntVar(&c.KeepVersions, "keep-versions", 10, "versions of an adapter that are kept, beside pinned ones and those in use; 0: all")
 	flags.DurationVar(&c.KeepResponses, "keep-responses", responses.DefaultTime, "how long the answers of /v1/responses are kept for later requests to go on from; 0: not at all")
-	sizeFlag(flags, (*size)(&c.ResponseBytes), "max-response-data", responses.DefaultBytes, "space on disk that they may take; those not used for the longest time are removed")
+	sizeFlag(flags, (*size)(&c.ResponseBytes), "max-response-data", responses.DefaultBytes, "space on disk that the kept answers may take; those not used for the longest time are removed")
 	choiceFlag(flags, &c.Remote, "remote-adapters", "auto", "whether requests may name adapters on the hub or in buckets; auto: with an --api-key, or where the server listens on loopback alone", "auto", "on", "off")
 	sizeFlag(flags, (*size)(&c.TrainMemory), "train-memory", 2<<30, "memory that a training job may take, to within 8 MiB; 0: no limit")
 	flags.Float64Var(&c.TrainShare, "train-share", 0.5, "share of the time that training gets while requests are answered; without requests it gets all")
