@@ -184,7 +184,7 @@ func decode(m *llama.Model, d *llama.Device, s runtime.Sampling, steps int) (tim
 		}
 	}
 	for len(times) < steps {
-		rows := append(b.prompts, b.last...)
+		rows := slices.Concat(b.prompts, b.last)
 		start := time.Now()
 		choices, err := d.Decode(rows)
 		if err != nil {
