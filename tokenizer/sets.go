@@ -5,9 +5,11 @@ import (
 	"strings"
 )
 
-// characters returns a test for the characters of an expression's class, written as there: "A-Za-zµ".
+// characters returns a test for the characters of an expression's class, written as there: "A-Za-zµ". The test is asked
+// for every character of a text, so that those of the first plane are bits of a table.
 func characters(list string) func(rune) bool {
-	var ranges [][2]rune
+	var firstPlane [(1 << 16) / 64]uint64
+	var others [][2]rune
 	all := []rune(list)
 	for i := 0; i < len(all); i++ {
 		last := all[i]
@@ -16,12 +18,18 @@ func characters(list string) func(rune) bool {
 			last = all[i+2]
 			i += 2
 		}
-		ranges = append(ranges, [2]rune{first, last})
+		for r := first; r <= min(last, 1<<16-1); r++ {
+			firstPlane[r/64] |= 1 << (r % 64)
+		}
+		if last >= 1<<16 {
+			others = append(others, [2]rune{first, last})
+		}
 	}
-	slices.SortFunc(ranges, func(a, b [2]rune) int { return int(a[0] - b[0]) })
 	return func(r rune) bool {
-		i, found := slices.BinarySearchFunc(ranges, r, func(x [2]rune, r rune) int { return int(x[0] - r) })
-		return found || i > 0 && r <= ranges[i-1][1]
+		if r < 1<<16 {
+			return firstPlane[r/64]>>(r%64)&1 != 0
+		}
+		return slices.ContainsFunc(others, func(x [2]rune) bool { return x[0] <= r && r <= x[1] })
 	}
 }
 

@@ -108,7 +108,7 @@ func (c classifier) spacedAmong(in func(rune) bool) matcher {
 	run := among(in)
 	return func(s string) int {
 		start := c.runMost(s, 0, space, 1)
-		if n := run(s[start:]); n > 0 {
+		if n := run(s[start:]); n > 0 || start == 0 {
 			return start + n
 		}
 		return run(s)
