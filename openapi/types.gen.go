@@ -2609,7 +2609,7 @@ type TokenizeRequest struct {
 
 // TokenizerFacts defines model for TokenizerFacts.
 type TokenizerFacts struct {
-	// Family How texts become tokens: qwen-2, llama-3, SentencePiece BPE, ...
+	// Family How texts become tokens: qwen-2, llama-3, SentencePiece BPE, SentencePiece unigram, ...
 	Family string `json:"family"`
 
 	// Proven Whether this family is tested to give the tokens of the original library. Where it is not, texts are treated as llama.cpp does.

@@ -34,7 +34,7 @@ type Facts struct {
 	EOSText      string
 	AddBOS       bool // the tokenizer puts BOS first when special tokens are asked for
 
-	Tokenizer       string // the family of the tokenizer: "qwen-2", "SentencePiece BPE", ...
+	Tokenizer       string // the family of the tokenizer: "qwen-2", "SentencePiece BPE", "SentencePiece unigram", ...
 	TokenizerProven bool   // tests hold this family to the original library; else it is treated as llama.cpp does
 	TokenBytes      int    // the most bytes of a text that one token can stand for; 0: there is no bound
 

@@ -43,7 +43,7 @@ func New(m *quant.Metadata) (*Tokenizer, error) {
 	}
 	make, ok := models[name]
 	if !ok {
-		return nil, fmt.Errorf("%w: tokenizer.ggml.model %q is neither gpt2 (byte-level BPE) nor llama (SentencePiece's BPE)", ErrUnsupported, name)
+		return nil, fmt.Errorf("%w: tokenizer.ggml.model %q is none of gpt2 (byte-level BPE), llama (SentencePiece's BPE) and t5 (SentencePiece's unigram)", ErrUnsupported, name)
 	}
 	v, err := readVocabulary(m)
 	if err != nil {
@@ -95,6 +95,18 @@ var models = map[string]func(t *Tokenizer, m *quant.Metadata, v *vocabulary) err
 			t.shrink = len(spaceMark) // it becomes a space, of one byte
 		}
 		return err
+	},
+	"t5": func(t *Tokenizer, m *quant.Metadata, v *vocabulary) error {
+		u, err := newUnigram(m, v)
+		if err != nil {
+			return err
+		}
+		t.model, t.family, t.proven, t.addEOS = u, "SentencePiece unigram", true, true
+		t.bos, t.eos = v.token(m, "bos_token_id", none), v.token(m, "eos_token_id", 1)
+		if u.keepsBytes() {
+			t.shrink = len(spaceMark) // it becomes a space, of one byte
+		}
+		return nil
 	},
 }
 
@@ -159,7 +171,9 @@ type run struct {
 	ctx    context.Context
 	out    []Token
 	merger merger
-	steps  int // bytes since the context was last asked
+	ends   []Token   // of a unigram model: see best
+	sums   []float64 // likewise
+	steps  int       // bytes since the context was last asked
 	err    error
 }
 

@@ -223,6 +223,9 @@ func longTokenizers(t testing.TB, names ...string) map[string]*tokenizer.Tokeniz
 			}
 			m = v.file(addedTokens(), false)
 		}
+		if name == "t5" {
+			m = longUnigram()
+		}
 		all[name] = open(t, m)
 	}
 	return all
@@ -231,13 +234,13 @@ func longTokenizers(t testing.TB, names ...string) map[string]*tokenizer.Tokeniz
 // TestLongTexts guards against a time that is not linear: each text takes some tens of milliseconds.
 func TestLongTexts(t *testing.T) {
 	texts := longTexts()
-	for pre, k := range longTokenizers(t, "llama", "gpt-2", "qwen2", "tekken", "gpt-4o", "kimi-k2", "deepseek-llm", "deepseek-coder", "deepseek-v3",
+	for pre, k := range longTokenizers(t, "llama", "t5", "gpt-2", "qwen2", "tekken", "gpt-4o", "kimi-k2", "deepseek-llm", "deepseek-coder", "deepseek-v3",
 		"falcon", "bloom", "superbpe", "afmoe", "chameleon", "default") {
 		for name, text := range texts {
 			switch {
 			case testing.Short():
 				text = text[:len(text)/20]
-			case pre != "qwen2" && pre != "gpt-4o" && pre != "llama":
+			case pre != "qwen2" && pre != "gpt-4o" && pre != "llama" && pre != "t5":
 				text = text[:len(text)/5]
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -278,7 +281,7 @@ func TestBytesPerToken(t *testing.T) {
 
 func BenchmarkTokenize(b *testing.B) {
 	texts := longTexts()
-	for pre, k := range longTokenizers(b, "llama", "gpt-2", "qwen2", "tekken", "deepseek-llm", "falcon") {
+	for pre, k := range longTokenizers(b, "llama", "t5", "gpt-2", "qwen2", "tekken", "deepseek-llm", "falcon") {
 		for _, name := range slices.Sorted(func(yield func(string) bool) {
 			for name := range texts {
 				if !yield(name) {

@@ -196,15 +196,24 @@ func TestHostileFolders(t *testing.T) {
 			return f.model(func(m *hftest.Model) { m.Tensors["model.norm.weight"][5] = float32(math.Inf(1)) })
 		},
 		// the tokenizer
-		"neither tokenizer.json nor tokenizer.model":    func(f files) files { return f.without("tokenizer.json") },
-		"tokenizer.json: unexpected end":                func(f files) files { return f.set("tokenizer.json", "{") },
-		`model type "Unigram" is not BPE`:               func(f files) files { return f.set("tokenizer.json", `{"model":{"type":"Unigram","vocab":[]}}`) },
-		`token "a" has the id -1`:                       tokenizerCase(`{"a":-1}`, `[]`),
-		`token "a" has the id 320, the embedding has`:   tokenizerCase(`{"a":320}`, `[]`),
-		"vocab: json: cannot unmarshal number 1e300":    tokenizerCase(`{"a":1e300}`, `[]`),
-		`merge 0, "a", is no pair`:                      tokenizerCase(`{"a":1}`, `["a"]`),
-		`merge 0, ["a" "b" "c"], is no pair`:            tokenizerCase(`{"a":1}`, `[["a","b","c"]]`),
-		"tokenizer.model: it is no SentencePiece model": func(f files) files { return f.without("tokenizer.json").set("tokenizer.model", "\xff\xff") },
+		"neither tokenizer.json nor tokenizer.model":     func(f files) files { return f.without("tokenizer.json") },
+		"tokenizer.json: unexpected end":                 func(f files) files { return f.set("tokenizer.json", "{") },
+		`model type "WordPiece" is neither BPE nor`:      func(f files) files { return f.set("tokenizer.json", `{"model":{"type":"WordPiece","vocab":{}}}`) },
+		`unk_id is missing or not in the voc`:            unigramCase(`[["a",-1]]`, `null`, ``),
+		`unk_id is missing or not in the vocabulary`:     unigramCase(`[["a",-1]]`, `1`, ``),
+		`tokens 0 and 1 are both "a"`:                    unigramCase(`[["a",-1],["a",-2]]`, `0`, ``),
+		`token 1, "b", has the score -1e+300`:            unigramCase(`[["a",-1],["b",-1e300]]`, `0`, ``),
+		`["a"] is no pair of a text and a score`:         unigramCase(`[["a"]]`, `0`, ``),
+		"vocab: json: cannot unmarshal string":           unigramCase(`[["a","b"]]`, `0`, ``),
+		`normalizer "Lowercase" is not supported beside`: unigramCase(`[["a",-1]]`, `0`, `"normalizer":{"type":"Lowercase"},`),
+		`pre_tokenizer "Whitespace" is not supported be`: unigramCase(`[["a",-1]]`, `0`, `"pre_tokenizer":{"type":"Whitespace"},`),
+		`spaces are not written as "▁"`:                  unigramCase(`[["a",-1]]`, `0`, ``),
+		`token "a" has the id -1`:                        tokenizerCase(`{"a":-1}`, `[]`),
+		`token "a" has the id 320, the embedding has`:    tokenizerCase(`{"a":320}`, `[]`),
+		"vocab: json: cannot unmarshal number 1e300":     tokenizerCase(`{"a":1e300}`, `[]`),
+		`merge 0, "a", is no pair`:                       tokenizerCase(`{"a":1}`, `["a"]`),
+		`merge 0, ["a" "b" "c"], is no pair`:             tokenizerCase(`{"a":1}`, `[["a","b","c"]]`),
+		"tokenizer.model: it is no SentencePiece model":  func(f files) files { return f.without("tokenizer.json").set("tokenizer.model", "\xff\xff") },
 		"pre_tokenizer (Whitespace) is none that llama.cpp is known": func(f files) files {
 			return f.set("tokenizer.json", `{"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Whitespace"}]},"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{},"merges":[]}}`)
 		},
@@ -222,6 +231,13 @@ func TestHostileFolders(t *testing.T) {
 func tokenizerCase(vocab, merges string) func(f files) files {
 	return func(f files) files {
 		return f.set("tokenizer.json", fmt.Sprintf(`{"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},"model":{"type":"BPE","vocab":%s,"merges":%s}}`, vocab, merges))
+	}
+}
+
+// unigramCase is a unigram tokenizer of this vocabulary, unknown token and other parts.
+func unigramCase(vocab, unknown, parts string) func(f files) files {
+	return func(f files) files {
+		return f.set("tokenizer.json", fmt.Sprintf(`{%s"model":{"type":"Unigram","vocab":%s,"unk_id":%s}}`, parts, vocab, unknown))
 	}
 }
 

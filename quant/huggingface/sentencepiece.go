@@ -52,8 +52,9 @@ func pieceVocabulary(data []byte, s *special, vocabSize int64) (*vocabulary, err
 	if err != nil {
 		return nil, err
 	}
-	if kind := m.GetTrainerSpec().GetModelType(); kind != sentencepiece.TrainerSpec_BPE {
-		return nil, unsupported(sentencePieceFile, "model type %s is not BPE", kind)
+	model := m.GetTrainerSpec().GetModelType()
+	if model != sentencepiece.TrainerSpec_BPE && model != sentencepiece.TrainerSpec_UNIGRAM {
+		return nil, unsupported(sentencePieceFile, "model type %s is neither BPE nor UNIGRAM", model)
 	}
 	entries := make([]entry, 0, len(m.GetPieces())+len(s.added))
 	for i, p := range m.GetPieces() {
@@ -77,6 +78,9 @@ func pieceVocabulary(data []byte, s *special, vocabSize int64) (*vocabulary, err
 	v, err := newVocabulary(sentencePieceFile, entries, vocabSize)
 	if err != nil {
 		return nil, err
+	}
+	if model == sentencepiece.TrainerSpec_UNIGRAM {
+		return v, v.setUnigram(m, s)
 	}
 	v.model = "llama"
 	n := m.GetNormalizerSpec()

@@ -151,6 +151,9 @@ func (s *special) more() []entry {
 // setSpecial sets the special tokens and whether a text is put between them. file is tokenizer.json, nil without.
 func (v *vocabulary) setSpecial(c *config, s *special, file *tokenizerJSON) error {
 	for name, text := range s.texts {
+		if _, known := v.special[name]; known {
+			continue // the model itself says so
+		}
 		if id, ok := v.byText[text]; ok && text != "" {
 			v.special[name] = id
 		}

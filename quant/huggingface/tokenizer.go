@@ -22,7 +22,7 @@ const (
 type token struct {
 	text  string
 	kind  int32
-	score float32 // SentencePiece only
+	score float32 // SentencePiece and Unigram only
 	match matching
 }
 
@@ -42,7 +42,7 @@ const (
 	singleWordKey   = "lorikeet.tokenizer.single_word"   //
 	normalizedKey   = "lorikeet.tokenizer.normalized"    //
 	spacePrefixKey  = "lorikeet.tokenizer.space_prefix"  // string: one of the prefixes below
-	normalizerKey   = "lorikeet.tokenizer.normalizer"    // string: "nfc" or "none"
+	normalizerKey   = "lorikeet.tokenizer.normalizer"    // string: "nfc" or "none", of a unigram tokenizer a list of steps
 	ignoreMergesKey = "lorikeet.tokenizer.ignore_merges" // bool: a word that is a token is not merged from its parts
 )
 
@@ -56,13 +56,14 @@ const (
 
 // vocabulary is a tokenizer in GGUF's terms.
 type vocabulary struct {
-	model        string // tokenizer.ggml.model: "gpt2" is byte-level BPE, "llama" SentencePiece's BPE
+	model        string // tokenizer.ggml.model: "gpt2" is byte-level BPE, "llama" SentencePiece's BPE, "t5" its unigram
 	pre          string // tokenizer.ggml.pre, of gpt2
 	tokens       []token
 	merges       []string
-	spacePrefix  string // of llama: where a space is put before a text, one of the prefixes
-	normalizer   string // of gpt2: "nfc" or "none"
+	spacePrefix  string // of llama and t5: where a space is put before a text, one of the prefixes
+	normalizer   string // of gpt2: "nfc" or "none"; of t5: steps
 	ignoreMerges bool   // of gpt2
+	unigram      unigram
 	byText       map[string]int64
 	addBOS       bool
 	addEOS       bool
@@ -157,11 +158,14 @@ func readVocabulary(f *folder, c *config, pre string, vocabSize int64) (v *vocab
 		if err != nil {
 			return nil, err
 		}
-		if file.byteLevel() {
+		switch {
+		case file.Model.Type == "Unigram":
+			v, err = file.unigramVocabulary(vocabSize)
+		case file.byteLevel():
 			v, err = file.byteLevelVocabulary(pre, vocabSize)
-			break
+		default:
+			v, err = file.sentencePieceVocabulary(pieces, vocabSize)
 		}
-		v, err = file.sentencePieceVocabulary(pieces, vocabSize)
 	case hasPieces:
 		v, err = pieceVocabulary(pieces, s, vocabSize)
 	default:
@@ -185,11 +189,16 @@ func (v *vocabulary) set(m *quant.Metadata) {
 	}
 	m.Set("tokenizer.ggml.tokens", texts)
 	m.Set("tokenizer.ggml.token_type", kinds)
-	if v.model == "llama" {
+	switch v.model {
+	case "llama", "t5":
 		m.Set("tokenizer.ggml.scores", scores)
 		m.Set("tokenizer.ggml.add_space_prefix", v.spacePrefix != prefixNever)
-		m.Set(spacePrefixKey, v.spacePrefix)
-	} else {
+		if v.model == "llama" {
+			m.Set(spacePrefixKey, v.spacePrefix)
+		} else {
+			v.setUnigramKeys(m)
+		}
+	default:
 		m.Set("tokenizer.ggml.merges", v.merges)
 		m.Set(normalizerKey, v.normalizer)
 		m.Set(ignoreMergesKey, v.ignoreMerges)

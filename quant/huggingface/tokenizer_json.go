@@ -30,16 +30,19 @@ func (a addedToken) matching() matching {
 }
 
 type tokenizerModel struct {
-	Type         string           `json:"type"`
-	Vocab        json.RawMessage  `json:"vocab"`
-	Merges       json.RawMessage  `json:"merges"`
-	Unknown      string           `json:"unk_token"`
-	Prefix       string           `json:"continuing_subword_prefix"`
-	Suffix       string           `json:"end_of_word_suffix"`
-	ByteFallback bool             `json:"byte_fallback"`
-	IgnoreMerges bool             `json:"ignore_merges"`
-	ids          map[string]int64 // vocab
-	pairs        [][2]string      // merges
+	Type         string             `json:"type"`
+	Vocab        json.RawMessage    `json:"vocab"`
+	Merges       json.RawMessage    `json:"merges"`
+	Unknown      string             `json:"unk_token"`
+	Prefix       string             `json:"continuing_subword_prefix"`
+	Suffix       string             `json:"end_of_word_suffix"`
+	ByteFallback bool               `json:"byte_fallback"`
+	IgnoreMerges bool               `json:"ignore_merges"`
+	UnknownID    *int64             `json:"unk_id"` // of Unigram
+	ids          map[string]int64   // vocab
+	scores       map[string]float32 // of Unigram
+	rounded      bool               // some score does not fit in 32 bits
+	pairs        [][2]string        // merges
 }
 
 // component is a normalizer, pre-tokenizer, post-processor or decoder, or a sequence of them.
@@ -59,6 +62,10 @@ type component struct {
 	Split          *bool            `json:"split"`
 	Prepend        string           `json:"prepend"`
 	Content        string           `json:"content"`
+	Replacement    string           `json:"replacement"`
+	Charsmap       []byte           `json:"precompiled_charsmap"`
+	StripLeft      bool             `json:"strip_left"`
+	StripRight     bool             `json:"strip_right"`
 	Single         []templateMember `json:"single"`
 }
 
@@ -113,8 +120,10 @@ func parseTokenizer(data []byte) (*tokenizerJSON, error) {
 		m.Type = "BPE" // written by old versions
 	}
 	switch {
+	case m.Type == "Unigram":
+		return t, m.readUnigram()
 	case m.Type != "BPE":
-		return nil, unsupported(tokenizerFile, "model type %q is not BPE", m.Type)
+		return nil, unsupported(tokenizerFile, "model type %q is neither BPE nor Unigram", m.Type)
 	case m.Prefix != "" || m.Suffix != "":
 		return nil, unsupported(tokenizerFile, "continuing_subword_prefix %q and end_of_word_suffix %q are not supported", m.Prefix, m.Suffix)
 	}
