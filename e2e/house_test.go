@@ -85,7 +85,7 @@ var testArrows = map[string][]string{
 	"demo":           {"quant"},
 	"tokenizer":      {"internal/testtools"},
 
-	"quant/huggingface": {"quant/huggingface/hftest", "quant/modelfile"},
+	"quant/huggingface": {"internal/testtools", "quant/huggingface/hftest", "quant/modelfile", "tokenizer"},
 	"quant/modelfile":   {"demo"},
 	"training/dataset":  {"runtime/runtimetest", "runtime/llama", "demo"},
 }

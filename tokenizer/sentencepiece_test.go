@@ -74,15 +74,29 @@ func (a *sentencePieceAnswer) file(t *testing.T) *quant.Metadata {
 	return m
 }
 
+// publishedCharsmap is SentencePiece's own charsmap nmt_nfkc, of its default models.
+func publishedCharsmap(t *testing.T, corpus []string) []byte {
+	t.Helper()
+	a := sentencePiece(t, trainable(corpus), []string{}, object{"vocab_size": 1500, "hard_vocab_limit": false, "character_coverage": 0.98})
+	data, _ := a.file(t).Get("tokenizer.ggml.precompiled_charsmap")
+	return data.([]byte)
+}
+
+// trainable leaves out texts that SentencePiece does not learn from.
+func trainable(texts []string) []string {
+	var out []string
+	for _, text := range texts {
+		if text = strings.ReplaceAll(text, "\x00", ""); strings.TrimSpace(text) != "" {
+			out = append(out, text)
+		}
+	}
+	return out
+}
+
 // TestUnigramAgainstSentencePiece compares a model that SentencePiece learned, with the charsmaps that it brings, with what
 // it does itself, where a file has GGUF's keys alone.
 func TestUnigramAgainstSentencePiece(t *testing.T) {
-	var corpus []string
-	for _, text := range randomTexts(6000, 51) {
-		if text = strings.ReplaceAll(text, "\x00", ""); strings.TrimSpace(text) != "" {
-			corpus = append(corpus, text)
-		}
-	}
+	corpus := trainable(randomTexts(6000, 51))
 	texts := append(randomTexts(textCount()-3000, 52), charsmapTexts(3000)...)
 	for _, c := range []struct {
 		rule                 string

@@ -12,6 +12,9 @@ import (
 // unknownPenalty is how much less than the lowest score of a token a character without a token scores.
 const unknownPenalty = 10
 
+// scoresKey has the scores in 64 bits, of an import whose scores do not fit in GGUF's 32. llama.cpp does not read them.
+const scoresKey = "lorikeet.tokenizer.scores"
+
 // unreached is the token of a place in a text where no token ends yet.
 const unreached Token = -2
 
@@ -21,7 +24,7 @@ const unreached Token = -2
 type unigram struct {
 	unigramText
 	trie     *trie
-	scores   []float32
+	scores   []float64
 	lengths  []int32    // of each token, in bytes
 	longest  int        // of them, at least the 4 of a character
 	missing  float64    // the score of a character without a token
@@ -34,8 +37,10 @@ func newUnigram(m *quant.Metadata, v *vocabulary) (*unigram, error) {
 	if v.scores == nil {
 		return nil, fmt.Errorf("%w: tokenizer.ggml.scores is missing", ErrFormat)
 	}
-	u := &unigram{scores: slices.Clone(v.scores), lengths: make([]int32, len(v.texts)), longest: utf8.UTFMax,
-		unknown: v.token(m, "unknown_token_id", 2)}
+	u := &unigram{lengths: make([]int32, len(v.texts)), longest: utf8.UTFMax, unknown: v.token(m, "unknown_token_id", 2)}
+	if err := u.readScores(m, v); err != nil {
+		return nil, err
+	}
 	for b := range u.byteIDs {
 		u.byteIDs[b] = none
 		if id, ok := v.ids[byteText(byte(b))]; ok && v.kinds[id] == byteToken {
@@ -51,7 +56,7 @@ func newUnigram(m *quant.Metadata, v *vocabulary) (*unigram, error) {
 		tokens = append(tokens, Token(i))
 		u.lengths[i] = int32(len(text))
 		u.longest = max(u.longest, len(text))
-		least = min(least, float64(v.scores[i]))
+		least = min(least, u.scores[i])
 	}
 	if len(tokens) == 0 {
 		return nil, fmt.Errorf("%w: tokenizer.ggml.token_type has no normal token", ErrFormat)
@@ -63,6 +68,24 @@ func newUnigram(m *quant.Metadata, v *vocabulary) (*unigram, error) {
 		u.missing = float64(float32(u.missing))
 	}
 	return u, err
+}
+
+// readScores takes the scores of 64 bits where the file has them.
+func (u *unigram) readScores(m *quant.Metadata, v *vocabulary) error {
+	u.scores = make([]float64, len(v.scores))
+	for i, s := range v.scores {
+		u.scores[i] = float64(s)
+	}
+	value, ok := m.Get(scoresKey)
+	if !ok {
+		return nil
+	}
+	scores, ok := value.([]float64)
+	if !ok || len(scores) != len(v.texts) || slices.ContainsFunc(scores, math.IsNaN) {
+		return fmt.Errorf("%w: %s must be %d numbers of 64 bits", ErrFormat, scoresKey, len(v.texts))
+	}
+	copy(u.scores, scores)
+	return nil
 }
 
 // encode appends the tokens of a normalized text; first says that it is the beginning of the whole text.
@@ -102,7 +125,7 @@ func (u *unigram) best(s string, r *run) {
 			}
 			end++
 			if token := u.trie.tokens[node]; token != none {
-				reach(end, token, float64(u.scores[token]))
+				reach(end, token, u.scores[token])
 				single = single || end-at == n
 			}
 		}

@@ -5,7 +5,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,8 +77,11 @@ func normalizers(parts ...object) object { return object{"type": "Sequence", "no
 func TestUnigram(t *testing.T) {
 	texts := append(randomTexts(textCount()-3000, 33), charsmapTexts(3000)...)
 	corpus := withoutAdded(append(randomTexts(3000, 34), charsmapTexts(500)...))
-	charsmap := buildCharsmap(replacements())
-	precompiled := object{"type": "Precompiled", "precompiled_charsmap": base64.StdEncoding.EncodeToString(charsmap)}
+	charsmap, published := buildCharsmap(replacements()), publishedCharsmap(t, corpus)
+	precompile := func(charsmap []byte) object {
+		return object{"type": "Precompiled", "precompiled_charsmap": base64.StdEncoding.EncodeToString(charsmap)}
+	}
+	precompiled := precompile(charsmap)
 	strip := object{"type": "Strip", "strip_left": false, "strip_right": true}
 	merge := func(by string) object {
 		return object{"type": "Replace", "pattern": object{"Regex": " {2,}"}, "content": by}
@@ -86,24 +92,26 @@ func TestUnigram(t *testing.T) {
 		steps, prefix, words string
 		normalizer           object
 		preTokenizer         object
+		charsmap             []byte
 	}{
-		{true, "", "first", "marks", nil, metaspace("first", true)},
-		{false, "", "always", "whole", nil, metaspace("always", false)},
-		{true, "", "never", "marks", nil, metaspace("never", true)},
-		{false, "charsmap strip_right spaces_to_mark", "always", "marks", normalizers(precompiled, strip, merge("▁")), metaspace("always", true)},
-		{true, "charsmap strip_right spaces_to_space", "first", "whole", normalizers(precompiled, strip, merge(" ")), metaspace("first", false)},
-		{false, "charsmap", "always", "spaces", precompiled, sequence(object{"type": "WhitespaceSplit"}, metaspace("always", true))},
-		{true, "charsmap", "first", "spaces", precompiled, sequence(object{"type": "WhitespaceSplit"}, metaspace("first", true))},
-		{true, "prepend mark", "never", "whole", normalizers(object{"type": "Prepend", "prepend": "▁"}, replace), nil},
-		{true, "strip_left mark", "never", "whole", normalizers(object{"type": "Strip", "strip_left": true, "strip_right": false}, replace), nil},
+		{true, "charsmap strip_right spaces_to_mark", "first", "marks", normalizers(precompile(published), strip, merge("▁")), metaspace("first", true), published},
+		{true, "", "first", "marks", nil, metaspace("first", true), charsmap},
+		{false, "", "always", "whole", nil, metaspace("always", false), charsmap},
+		{true, "", "never", "marks", nil, metaspace("never", true), charsmap},
+		{false, "charsmap strip_right spaces_to_mark", "always", "marks", normalizers(precompiled, strip, merge("▁")), metaspace("always", true), charsmap},
+		{true, "charsmap strip_right spaces_to_space", "first", "whole", normalizers(precompiled, strip, merge(" ")), metaspace("first", false), charsmap},
+		{false, "charsmap", "always", "spaces", precompiled, sequence(object{"type": "WhitespaceSplit"}, metaspace("always", true)), charsmap},
+		{true, "charsmap", "first", "spaces", precompiled, sequence(object{"type": "WhitespaceSplit"}, metaspace("first", true)), charsmap},
+		{true, "prepend mark", "never", "whole", normalizers(object{"type": "Prepend", "prepend": "▁"}, replace), nil, charsmap},
+		{true, "strip_left mark", "never", "whole", normalizers(object{"type": "Strip", "strip_left": true, "strip_right": false}, replace), nil, charsmap},
 	} {
-		t.Run(fmt.Sprintf("bytes %t, %s, %s, %s", c.bytes, c.steps, c.prefix, c.words), func(t *testing.T) {
+		t.Run(fmt.Sprintf("bytes %t, %s, %s, %s, charsmap of %d bytes", c.bytes, c.steps, c.prefix, c.words, len(c.charsmap)), func(t *testing.T) {
 			v := newUnigramVocabulary(corpus, 3000, c.bytes)
 			m := v.file(addedTokens())
 			m.Set("lorikeet.tokenizer.normalizer", c.steps)
 			m.Set("lorikeet.tokenizer.space_prefix", c.prefix)
 			m.Set("lorikeet.tokenizer.words", c.words)
-			m.Set("tokenizer.ggml.precompiled_charsmap", charsmap)
+			m.Set("tokenizer.ggml.precompiled_charsmap", c.charsmap)
 			k, r := open(t, m), v.request(c.normalizer, c.preTokenizer, c.bytes, texts)
 			if name, proven := k.Family(); name != "SentencePiece unigram" || !proven {
 				t.Errorf("family %q, proven %t", name, proven)
@@ -118,9 +126,7 @@ func TestUnigram(t *testing.T) {
 // charsmapTexts are texts of what the charsmap replaces and of what stands beside it.
 func charsmapTexts(n int) []string {
 	parts := []string{" ", "  ", "▁", "▁▁", "a", "b", "e", "e\u0301", "\u0301", "\u0308", "o", "u", "<|x|>", "<th", "\u200d", "👩", "👩\u200d💻", "ーーー", "カ", "\u3099", "한국어"}
-	for key := range replacements() {
-		parts = append(parts, key)
-	}
+	parts = append(parts, slices.Sorted(maps.Keys(replacements()))...)
 	rnd := rand.New(rand.NewPCG(41, 41))
 	texts := make([]string, n)
 	for i := range texts {
@@ -154,6 +160,9 @@ func TestUnigramRefused(t *testing.T) {
 		{without("tokenizer.ggml.scores"), tokenizer.ErrFormat, "tokenizer.ggml.scores is missing"},
 		{set("tokenizer.ggml.scores", make([]float32, 8)), nil, ""},
 		{set("tokenizer.ggml.token_type", []int32{3, 3, 3, 3, 3, 3, 3, 3}), tokenizer.ErrFormat, "no normal token"},
+		{set("lorikeet.tokenizer.scores", make([]float64, 8)), nil, ""},
+		{set("lorikeet.tokenizer.scores", make([]float64, 7)), tokenizer.ErrFormat, "lorikeet.tokenizer.scores must be 8 numbers"},
+		{set("lorikeet.tokenizer.scores", []float64{0, 0, 0, 0, 0, 0, 0, math.NaN()}), tokenizer.ErrFormat, "lorikeet.tokenizer.scores"},
 		{set("lorikeet.tokenizer.normalizer", "lowercase"), tokenizer.ErrUnsupported, `the step "lowercase"`},
 		{set("lorikeet.tokenizer.normalizer", "charsmap"), tokenizer.ErrUnsupported, "precompiled_charsmap"},
 		{set("lorikeet.tokenizer.space_prefix", "segment"), tokenizer.ErrUnsupported, "lorikeet.tokenizer.space_prefix"},

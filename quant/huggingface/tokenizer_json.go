@@ -40,8 +40,7 @@ type tokenizerModel struct {
 	IgnoreMerges bool               `json:"ignore_merges"`
 	UnknownID    *int64             `json:"unk_id"` // of Unigram
 	ids          map[string]int64   // vocab
-	scores       map[string]float32 // of Unigram
-	rounded      bool               // some score does not fit in 32 bits
+	scores       map[string]float64 // of Unigram
 	pairs        [][2]string        // merges
 }
 

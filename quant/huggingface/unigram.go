@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/ollama/ollama/convert/sentencepiece"
@@ -14,7 +16,8 @@ import (
 
 // The keys beside GGUF's own that say how a unigram tokenizer changes and cuts a text; llama.cpp reads only the charsmap.
 const (
-	wordsKey    = "lorikeet.tokenizer.words" // string: one of the words below
+	wordsKey    = "lorikeet.tokenizer.words"  // string: one of the words below
+	scoresKey   = "lorikeet.tokenizer.scores" // []float64: scores that do not fit in GGUF's 32 bits
 	charsmapKey = "tokenizer.ggml.precompiled_charsmap"
 	extraKey    = "tokenizer.ggml.remove_extra_whitespaces"
 )
@@ -28,7 +31,8 @@ const (
 
 // unigram is what a unigram tokenizer has beside tokens and scores.
 type unigram struct {
-	imported bool // from tokenizer.json, which says more than GGUF's own keys can
+	imported bool      // from tokenizer.json, which says more than GGUF's own keys can
+	scores   []float64 // of an import
 	words    string
 	charsmap []byte
 	trims    bool // the spaces around a text are removed, those in a row are one
@@ -48,7 +52,49 @@ func (s *scoredText) UnmarshalJSON(data []byte) error {
 	if len(pair) != 2 {
 		return fmt.Errorf("%s is no pair of a text and a score", clip(data))
 	}
-	return errors.Join(json.Unmarshal(pair[0], &s.text), json.Unmarshal(pair[1], &s.score))
+	if err := errors.Join(json.Unmarshal(pair[0], &s.text), json.Unmarshal(pair[1], &s.score)); err != nil {
+		return err
+	}
+	s.score = decimal(string(pair[1]))
+	return nil
+}
+
+// decimal reads a JSON number as tokenizers does: its digits as an integer, rounded to 53 bits, times or by a power of
+// ten. That may be another number than the nearest, by the last bit, and so decide between ways that are nearly equal.
+func decimal(number string) float64 {
+	mantissa, power, _ := strings.Cut(strings.ToLower(number), "e")
+	digits, negative := strings.CutPrefix(mantissa, "-")
+	exponent, _ := strconv.Atoi(power) // "" is 0
+	value, full, fraction := uint64(0), false, false
+	for _, c := range digits {
+		switch digit := uint64(c - '0'); {
+		case c == '.':
+			fraction = true
+		case full || value > (math.MaxUint64-digit)/10: // further digits do not count
+			full = true
+			if !fraction {
+				exponent++
+			}
+		default:
+			value = 10*value + digit
+			if fraction {
+				exponent--
+			}
+		}
+	}
+	x := float64(value)
+	for ; exponent < -308 && x != 0; exponent += 308 {
+		x /= 1e308
+	}
+	if ten, err := strconv.ParseFloat(fmt.Sprintf("1e%d", max(exponent, -exponent)), 64); err == nil && exponent >= 0 {
+		x *= ten
+	} else if err == nil {
+		x /= ten
+	}
+	if negative {
+		return -x
+	}
+	return x
 }
 
 // readUnigram reads the list of texts and scores, whose places are the ids.
@@ -60,7 +106,7 @@ func (m *tokenizerModel) readUnigram() error {
 	if m.UnknownID == nil || *m.UnknownID < 0 || *m.UnknownID >= int64(len(list)) {
 		return formatError(tokenizerFile, "unk_id is missing or not in the vocabulary of %d tokens", len(list))
 	}
-	m.ids, m.scores = make(map[string]int64, len(list)), make(map[string]float32, len(list))
+	m.ids, m.scores = make(map[string]int64, len(list)), make(map[string]float64, len(list))
 	for i, s := range list {
 		if other, twice := m.ids[s.text]; twice {
 			return formatError(tokenizerFile, "tokens %d and %d are both %q", other, i, clip([]byte(s.text)))
@@ -68,8 +114,7 @@ func (m *tokenizerModel) readUnigram() error {
 		if math.Abs(s.score) > math.MaxFloat32 {
 			return formatError(tokenizerFile, "token %d, %q, has the score %g", i, clip([]byte(s.text)), s.score)
 		}
-		m.ids[s.text], m.scores[s.text] = int64(i), float32(s.score)
-		m.rounded = m.rounded || float64(float32(s.score)) != s.score
+		m.ids[s.text], m.scores[s.text] = int64(i), s.score
 	}
 	m.Unknown = list[*m.UnknownID].text
 	return nil
@@ -99,18 +144,22 @@ func (t *tokenizerJSON) unigramVocabulary(vocabSize int64) (*vocabulary, error) 
 		return normalToken
 	})
 	for i := range entries {
-		entries[i].token.score = t.Model.scores[entries[i].token.text]
+		entries[i].token.score = float32(t.Model.scores[entries[i].token.text])
 	}
 	v, err := newVocabulary(tokenizerFile, entries, vocabSize)
 	if err != nil {
 		return nil, err
 	}
 	v.model, v.normalizer, v.spacePrefix = "t5", strings.Join(steps, " "), prefix
-	v.unigram = unigram{imported: true, words: words, charsmap: charsmap}
-	v.special["unknown"] = *t.Model.UnknownID
-	if t.Model.rounded {
-		v.note("%s: scores are kept in 32 bits: of nearly equal ways to cut a text another may win", tokenizerFile)
+	v.unigram = unigram{imported: true, words: words, charsmap: charsmap, scores: make([]float64, len(v.tokens))}
+	for id, token := range v.tokens {
+		score, ok := t.Model.scores[token.text]
+		if !ok {
+			score = float64(token.score)
+		}
+		v.unigram.scores[id] = score
 	}
+	v.special["unknown"] = *t.Model.UnknownID
 	return v, nil
 }
 
@@ -210,5 +259,8 @@ func (v *vocabulary) setUnigramKeys(m *quant.Metadata) {
 		m.Set(normalizerKey, v.normalizer)
 		m.Set(spacePrefixKey, v.spacePrefix)
 		m.Set(wordsKey, u.words)
+		if slices.ContainsFunc(u.scores, func(s float64) bool { return float64(float32(s)) != s }) {
+			m.Set(scoresKey, u.scores)
+		}
 	}
 }

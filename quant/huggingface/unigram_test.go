@@ -94,8 +94,10 @@ func TestUnigramTexts(t *testing.T) {
 		if c.steps == "charsmap" && base64.StdEncoding.EncodeToString(v.unigram.charsmap) != "AQID" {
 			t.Errorf("the charsmap is %v", v.unigram.charsmap)
 		}
-		if len(v.notes) != 1 {
-			t.Errorf("a score that 32 bits do not hold is not noted: %q", v.notes)
+		m := &quant.Metadata{}
+		v.set(m)
+		if scores, _ := m.Get(scoresKey); !slices.Equal(scores.([]float64)[:2], []float64{0, -0.1}) {
+			t.Errorf("scores that 32 bits do not hold are kept as %v", scores)
 		}
 	}
 }
