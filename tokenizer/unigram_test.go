@@ -217,3 +217,33 @@ func longUnigram() *quant.Metadata {
 	m.Set("tokenizer.ggml.precompiled_charsmap", buildCharsmap(replacements()))
 	return m
 }
+
+// TestUnigramAddedTokens compares added tokens that are looked for in the normalized text, and those that take spaces beside
+// them.
+func TestUnigramAddedTokens(t *testing.T) {
+	added := addedTokens()[:5]
+	for i, flag := range []string{"normalized", "normalized", "lstrip", "rstrip", "single_word"} {
+		token := object{"content": []string{"ＡＢ", "①ﬁ", "<l>", "<r>", "word"}[i], "special": i%2 == 0, "normalized": false, "lstrip": false, "rstrip": false, "single_word": false}
+		token[flag] = true
+		added = append(added, token)
+	}
+	rnd := rand.New(rand.NewPCG(61, 61))
+	parts := []string{"ＡＢ", "AB", "A", "Ｂ", "1fi", "①ﬁ", "<l>", "<r>", "word", "sword", " ", "  ", "\u3000", "\t", "a", "<|x|>", "日本", "▁", "\u200b"}
+	texts := make([]string, 5000)
+	for i := range texts {
+		for range rnd.IntN(10) {
+			texts[i] += parts[rnd.IntN(len(parts))]
+		}
+	}
+	charsmap := buildCharsmap(replacements())
+	precompiled := object{"type": "Precompiled", "precompiled_charsmap": base64.StdEncoding.EncodeToString(charsmap)}
+	v := newUnigramVocabulary(withoutAdded(randomTexts(500, 4)), 300, true)
+	m := v.file(added)
+	m.Set("lorikeet.tokenizer.normalizer", "charsmap")
+	m.Set("lorikeet.tokenizer.space_prefix", "first")
+	m.Set("lorikeet.tokenizer.words", "marks")
+	m.Set("tokenizer.ggml.precompiled_charsmap", charsmap)
+	r := v.request(precompiled, metaspace("first", true), true, texts)
+	r.Added = added
+	compare(t, open(t, m), texts, true, reference(t, r).IDs)
+}
