@@ -158,7 +158,7 @@ func TestBatchIsKilled(t *testing.T) {
 // TestBatchOnAFailingDisk has each kind of call fail that a batch makes on the disk. The batch is refused, or it says that it
 // waits, and when the disk has recovered every line has one result.
 func TestBatchOnAFailingDisk(t *testing.T) {
-	b, f := bootOnFailingDisk(t, "--threads", "1", "--adapter-dir", demoAdapters)
+	b, f := bootOnFailingDisk(t, nil, "--threads", "1", "--adapter-dir", demoAdapters)
 	lines, tried := batchLines(12), 0
 	f.Set(diskfaults.Rule{})
 	file := uploadFor(b.url(), "batch", lines)

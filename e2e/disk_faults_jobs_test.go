@@ -13,7 +13,7 @@ import (
 // TestJobsOnAFailingDisk has every kind of write of a training job fail in turn. Either the job is not taken, or it ends with the
 // adapter of an undisturbed run: after a full disk by itself, after a broken one at the latest when it is resumed.
 func TestJobsOnAFailingDisk(t *testing.T) {
-	b, f := bootOnFailingDisk(t, "--threads", "1")
+	b, f := bootOnFailingDisk(t, nil, "--threads", "1")
 	body := map[string]any{"name": "pupil", "max_steps": 2, "r": 2, "save_steps": 1, "seed": 1, "validation_split": 0.25,
 		"examples": []any{map[string]any{"prompt": "a", "completion": "b"}, map[string]any{"prompt": "c", "completion": "d"},
 			map[string]any{"prompt": "e", "completion": "f"}, map[string]any{"prompt": "g", "completion": "h"}}}

@@ -22,9 +22,9 @@ import (
 var modes = []diskfaults.Rule{{Errno: syscall.ENOSPC}, {Errno: syscall.ENOSPC, Stays: true}, {Errno: syscall.EIO}}
 
 // bootOnFailingDisk is boot on a data folder in which calls can be made to fail.
-func bootOnFailingDisk(t *testing.T, args ...string) (*booted, *diskfaults.Faults) {
+func bootOnFailingDisk(t *testing.T, env map[string]string, args ...string) (*booted, *diskfaults.Faults) {
 	t.Helper()
-	p := serve(t, nil, args...)
+	p := serve(t, env, args...)
 	started, err := diskfaults.Wrap(p.Cmd, diskfaults.Rule{}, p.data)
 	if err != nil {
 		t.Fatal(err)
@@ -194,6 +194,9 @@ func diskUses(t *testing.T, set string) []diskUse {
 		{"import a folder", nothing, func(b *booted) (int, []byte, error) {
 			return b.post("/adapters", map[string]any{"name": "new", "path": filepath.Join(demoAdapters, "shout")})
 		}, remove("/adapters/new")},
+		{"fetch from a hub", nothing, func(b *booted) (int, []byte, error) {
+			return b.post("/adapters", map[string]any{"name": "new", "source": "hf://org/loras/shout"})
+		}, remove("/adapters/new")},
 		{"merge", nothing, merge, remove("/adapters/sum")},
 		{"pin", nothing, func(b *booted) (int, []byte, error) {
 			return b.send(http.MethodPost, "/adapters/keep/pin")
@@ -237,7 +240,8 @@ func checkRefusal(t *testing.T, what string, r diskfaults.Rule, failed []string,
 // and with a broken one. The client is told what is the matter, what was there is there, also after a restart, nothing
 // half-written is left, and the server goes on.
 func TestEveryWriteFails(t *testing.T) {
-	b, f := bootOnFailingDisk(t, "--threads", "1", "--adapter-dir", demoAdapters)
+	hub, _ := demoHub(t, "")
+	b, f := bootOnFailingDisk(t, map[string]string{"HF_ENDPOINT": hub.URL}, "--threads", "1", "--adapter-dir", demoAdapters)
 	set := filepath.Join(t.TempDir(), "set.jsonl")
 	if err := os.WriteFile(set, []byte(strings.Repeat(`{"prompt": "a", "completion": "b"}`+"\n", 4)), 0o600); err != nil {
 		t.Fatal(err)
