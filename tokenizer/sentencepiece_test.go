@@ -97,7 +97,8 @@ func trainable(texts []string) []string {
 // it does itself, where a file has GGUF's keys alone.
 func TestUnigramAgainstSentencePiece(t *testing.T) {
 	corpus := trainable(randomTexts(6000, 51))
-	texts := append(randomTexts(textCount()-3000, 52), charsmapTexts(3000)...)
+	mapped := textCount() * 3 / 20
+	texts := append(randomTexts(textCount()-mapped, 52), charsmapTexts(mapped)...)
 	for _, c := range []struct {
 		rule                 string
 		bytes, prefix, trims bool
