@@ -46,13 +46,13 @@ func (f *Format) Part(c Constraint) (grammar.Part, error) {
 	text := grammar.Trigger{Marker: f.Marker, Then: grammar.Sequence(literal(strings.TrimPrefix(opening, f.Marker)), calls)}
 	switch {
 	case c.Required:
-		return f.thoughtful(whole, c), nil
+		return f.withReasoning(whole, c), nil
 	case c.Schema != nil:
 		answer, err := grammar.Schema(c.Param, c.Schema)
-		if answer = f.said(answer); len(c.Tools) > 0 {
+		if answer = f.contentOnly(answer); len(c.Tools) > 0 {
 			answer = grammar.Choice(whole, answer)
 		}
-		return f.thoughtful(answer, c), err
+		return f.withReasoning(answer, c), err
 	case f.TextOpen != "":
 		return grammar.Choice(whole, grammar.Sequence(literal(f.TextOpen), grammar.Text(text))), nil
 	case f.Marker == "":
@@ -60,15 +60,15 @@ func (f *Format) Part(c Constraint) (grammar.Part, error) {
 		if f.Tag != "" {
 			other = append(other, f.Tag)
 		}
-		return f.thoughtful(grammar.Choice(grammar.Sequence(blanks, whole), grammar.TextNotBeginning(other...)), c), nil
+		return f.withReasoning(grammar.Choice(grammar.Sequence(blanks, whole), grammar.TextNotBeginning(other...)), c), nil
 	case f.Channels:
 		return grammar.Text(text), nil // whatever the channels
 	}
-	return f.thoughtful(grammar.Text(text), c), nil
+	return f.withReasoning(grammar.Text(text), c), nil
 }
 
-// said is a text that is the whole answer but for reasoning.
-func (f *Format) said(text grammar.Part) grammar.Part {
+// contentOnly is a text that is the whole answer but for reasoning.
+func (f *Format) contentOnly(text grammar.Part) grammar.Part {
 	switch {
 	case f.Channels:
 		return grammar.Sequence(grammar.Literal(channelMark+"final"+channelMessage), text)
@@ -81,8 +81,8 @@ func (f *Format) said(text grammar.Part) grammar.Part {
 // blanks are white space that a model may write before its answer.
 var blanks = grammar.Pattern(`[ \t\n]{0,12}`)
 
-// thoughtful is an answer with the reasoning before it.
-func (f *Format) thoughtful(answer grammar.Part, c Constraint) grammar.Part {
+// withReasoning is an answer with the reasoning before it.
+func (f *Format) withReasoning(answer grammar.Part, c Constraint) grammar.Part {
 	end := strings.TrimSpace(f.Think.Close)
 	if end == "" || !c.Thinking && !c.Thinks {
 		return answer
