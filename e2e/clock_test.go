@@ -15,6 +15,7 @@ import (
 // TestClockJumps sets the clock years ahead and back in the middle of answers, jobs and rates, as time servers and waking
 // laptops do. What has a deadline is not ended by that, nothing waits for years, and what is kept is kept.
 func TestClockJumps(t *testing.T) {
+	diskfaults.Need(t)
 	keys := filepath.Join(t.TempDir(), "keys.json")
 	status, key, errs := command(t, nil, "keys", "add", "shop", "--role", "chat,train", "--requests-per-minute", "6000", "--file", keys)
 	if status != 0 {

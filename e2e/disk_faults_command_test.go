@@ -14,6 +14,7 @@ import (
 // failingCommand runs the program with a rule for the calls in a folder.
 func failingCommand(t *testing.T, folder string, r diskfaults.Rule, args ...string) (status int, said string, calls, failed []string) {
 	t.Helper()
+	diskfaults.Need(t)
 	var out lockedBuffer
 	cmd := program(t, nil, args...)
 	cmd.Stdout, cmd.Stderr = &out, &out

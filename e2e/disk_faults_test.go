@@ -24,6 +24,7 @@ var modes = []diskfaults.Rule{{Errno: syscall.ENOSPC}, {Errno: syscall.ENOSPC, S
 // bootOnFailingDisk is boot on a data folder in which calls can be made to fail.
 func bootOnFailingDisk(t *testing.T, env map[string]string, args ...string) (*booted, *diskfaults.Faults) {
 	t.Helper()
+	diskfaults.Need(t)
 	p := serve(t, env, args...)
 	started, err := diskfaults.Wrap(p.Cmd, diskfaults.Rule{}, p.data)
 	if err != nil {

@@ -60,7 +60,7 @@ var arrows = map[string][]string{
 	"runtime/llama/llamatest":  {"runtime"},                  // C++ for tests
 	"runtime/qlora/qloratest":  {"runtime", "runtime/qlora"}, // C++ for tests
 	"internal/testtools":       {},                           // Python and Node with packages, sections of documents: for tests
-	"internal/diskfaults":      {},                           // makes the writes of a program under test fail
+	"internal/diskfaults":      {"internal/testtools"},       // makes the writes of a program under test fail
 	"adapters/peft/pefttest":   {"quant", "runtime"},         // small adapters for tests
 }
 

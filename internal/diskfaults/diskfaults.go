@@ -9,6 +9,7 @@
 package diskfaults
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -132,8 +133,11 @@ func wrap(cmd *exec.Cmd, asked string) (receive func() (listener int, err error)
 			return 0, err
 		}
 		messages, err := unix.ParseSocketControlMessage(rights[:n])
-		if err != nil || len(messages) == 0 {
-			return 0, fmt.Errorf("the kernel offers no seccomp notification: %w", err)
+		if err == nil && len(messages) == 0 {
+			err = errors.New("the kernel offers no seccomp notification")
+		}
+		if err != nil {
+			return 0, err
 		}
 		fds, err := unix.ParseUnixRights(&messages[0])
 		if err != nil {

@@ -35,11 +35,17 @@ func environment(t testing.TB, kind, separator string, packages []string, instal
 	if err == nil {
 		return folder
 	}
+	Missing(t, err)
+	return ""
+}
+
+// Missing skips a test that lacks something which not every machine has, or fails it if LORIKEET_REQUIRE_TOOLS is 1.
+func Missing(t testing.TB, err error) {
+	t.Helper()
 	if os.Getenv(requireVariable) == "1" {
 		t.Fatalf("%v (%s is 1)", err, requireVariable)
 	}
 	t.Skipf("%v", err)
-	return ""
 }
 
 func cached(kind, separator string, packages []string, install func(ctx context.Context, folder string) error) (folder string, err error) {
