@@ -143,7 +143,7 @@ func expand[S any](c *schemaCompiler, a algebra[S], terms []term) ([]S, error) {
 }
 
 // maxCompileTime ends what the other bounds let through: hundreds of automata that each are just small enough.
-const maxCompileTime = 3 * time.Second
+const maxCompileTime = 2 * time.Second
 
 // expand finds the alternatives of a shape.
 func (c *schemaCompiler) expand(s *shape) error {

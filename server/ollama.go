@@ -87,6 +87,9 @@ func parameterSize(n int64) string {
 	return fmt.Sprint(n)
 }
 
+// errNoModel refuses a request that names no model, which Ollama's API has no default for.
+func errNoModel() error { return refuse(codeMissing, "model", "is missing") }
+
 // OllamaShow describes a model.
 func (s *Server) OllamaShow(c *fiber.Ctx) error {
 	var req openapi.OllamaShowRequest
@@ -98,7 +101,7 @@ func (s *Server) OllamaShow(c *fiber.Ctx) error {
 		name = text(req.Name)
 	}
 	if name == "" {
-		return refuse(codeMissing, "model", "is missing")
+		return errNoModel()
 	}
 	ref, err := s.resolve(callerOf(c), untagged(name))
 	if err != nil {
@@ -141,6 +144,9 @@ func (s *Server) OllamaEmbed(c *fiber.Ctx) error {
 	done()
 	if err != nil {
 		return err
+	}
+	if req.Model == "" {
+		return errNoModel()
 	}
 	who, model := callerOf(c), untagged(req.Model)
 	e, err := s.checkEmbedding(who, &openapi.EmbeddingRequest{

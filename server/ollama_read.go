@@ -91,6 +91,9 @@ func (s *Server) ollamaAnswer(c *fiber.Ctx, r *reply, err error, form *ollamaFor
 
 // newOllama begins the translation of a request.
 func newOllama(model string, adapter, lora, rawOptions, format, think json.RawMessage, stream *bool) (*translation, error) {
+	if model == "" {
+		return nil, errNoModel()
+	}
 	t := &translation{names: ollamaNames}
 	var o ollamaOptions
 	if jsonvalue.Kind(rawOptions) != "null" {

@@ -7,11 +7,11 @@ package hostile
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 )
@@ -158,10 +158,19 @@ func (o *Options) send(ctx context.Context, client *http.Client, in *Input) (sta
 		return resp.StatusCode, took, fmt.Sprintf("it took %v", took)
 	case isServerFault(resp.StatusCode):
 		return resp.StatusCode, took, fmt.Sprintf("%s: %.300s", resp.Status, text)
-	case resp.StatusCode >= 400 && !strings.Contains(string(text), `"message"`) && in.Method != http.MethodHead:
+	case resp.StatusCode >= 400 && !saysWhy(text) && in.Method != http.MethodHead:
 		return resp.StatusCode, took, fmt.Sprintf("%s without a message: %.300s", resp.Status, text)
 	}
 	return resp.StatusCode, took, ""
+}
+
+// saysWhy reports whether a refusal has a message, in the shape of any API: that of Ollama has it as the error itself.
+func saysWhy(body []byte) bool {
+	var said struct{ Error json.RawMessage }
+	var message struct{ Message string }
+	var text string
+	return json.Unmarshal(body, &said) == nil &&
+		(json.Unmarshal(said.Error, &message) == nil && message.Message != "" || json.Unmarshal(said.Error, &text) == nil && text != "")
 }
 
 // isServerFault reports whether a status says that the server is at fault, by anything but what it cannot do, what it has no room
