@@ -74,7 +74,7 @@ func (n *NFA) Determinize(from, to int32) (*DFA, error) {
 	out := &DFA{}
 	for at := 0; at < len(d.sets); at++ {
 		edges := d.edgesOf(d.sets[at])
-		if len(d.sets) > MaxStates || d.total > 16*MaxStates {
+		if len(d.sets) > MaxStates || d.total > 6*MaxStates {
 			return nil, ErrTooLarge
 		}
 		_, accept := slices.BinarySearch(d.sets[at], to)
