@@ -34,32 +34,17 @@ func TestAnswersAreValidUnderTheirSchemas(t *testing.T) {
 			t.Fatal(name, err)
 		}
 		for seed := range 2 {
-			body := question("Say anything.", "temperature", 1.9, "seed", seed, "max_tokens", 400,
-				"response_format", map[string]any{"type": "json_schema", "json_schema": map[string]any{"name": "x", "strict": true, "schema": json.RawMessage(schema)}})
-			status, answer, err := b.post("/v1/chat/completions", body)
-			if err != nil || status != 200 {
-				t.Fatalf("%s: status %d %s %v", name, status, answer, err)
-			}
-			var out struct {
-				Choices []struct {
-					Message struct{ Content string }
-					Finish  string `json:"finish_reason"`
-				}
-			}
-			if err := json.Unmarshal(answer, &out); err != nil {
-				t.Fatal(err)
-			}
-			if out.Choices[0].Finish == "length" {
+			text, finish := b.underSchema(schema, question("Say anything.", "temperature", 1.9, "seed", seed, "max_tokens", 400))
+			if finish == "length" {
 				continue
 			}
 			ended++
-			text := out.Choices[0].Message.Content
 			value, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
 			if err == nil {
 				err = check.Validate(value)
 			}
-			if err != nil || out.Choices[0].Finish != "stop" {
-				t.Errorf("%s, seed %d: %s, %s: %v", name, seed, text, out.Choices[0].Finish, err)
+			if err != nil || finish != "stop" {
+				t.Errorf("%s, seed %d: %s, %s: %v", name, seed, text, finish, err)
 			}
 		}
 	}

@@ -54,32 +54,38 @@ func TestAnswersFollowTheirSchema(t *testing.T) {
 	} {
 		whole := 0
 		for seed := range 6 {
-			body := question("What is the capital of France?", "temperature", 1.8, "seed", seed, "max_tokens", 300,
-				"response_format", map[string]any{"type": "json_schema", "json_schema": map[string]any{"name": "x", "schema": json.RawMessage(c.schema)}})
-			status, answer, err := b.post("/v1/chat/completions", body)
-			if err != nil || status != 200 {
-				t.Fatalf("%s: status %d %s %v", name, status, answer, err)
-			}
-			var out struct {
-				Choices []struct {
-					Message struct{ Content string }
-					Finish  string `json:"finish_reason"`
-				}
-			}
-			if err := json.Unmarshal(answer, &out); err != nil {
-				t.Fatal(err)
-			}
-			if out.Choices[0].Finish != "stop" {
+			text, finish := b.underSchema(c.schema, question("What is the capital of France?", "temperature", 1.8, "seed", seed, "max_tokens", 300))
+			if finish != "stop" {
 				continue // cut off: a number or a tree may go on for long
 			}
 			whole++
 			var v any
-			if err := json.Unmarshal([]byte(out.Choices[0].Message.Content), &v); err != nil || !c.valid(v) {
-				t.Error(fmt.Sprintf("%s, seed %d: %s", name, seed, out.Choices[0].Message.Content), err)
+			if err := json.Unmarshal([]byte(text), &v); err != nil || !c.valid(v) {
+				t.Error(fmt.Sprintf("%s, seed %d: %s", name, seed, text), err)
 			}
 		}
 		if whole < 3 {
 			t.Errorf("%s: %d of 6 answers came to an end", name, whole)
 		}
 	}
+}
+
+// underSchema returns the text of the answer that a request gets under a schema, and why it ended.
+func (b *booted) underSchema(schema string, request map[string]any) (text, finish string) {
+	b.t.Helper()
+	request["response_format"] = map[string]any{"type": "json_schema", "json_schema": map[string]any{"name": "x", "strict": true, "schema": json.RawMessage(schema)}}
+	status, answer, err := b.post("/v1/chat/completions", request)
+	if err != nil || status != 200 {
+		b.t.Fatalf("%s: status %d %s %v", schema, status, answer, err)
+	}
+	var out struct {
+		Choices []struct {
+			Message struct{ Content string }
+			Finish  string `json:"finish_reason"`
+		}
+	}
+	if err := json.Unmarshal(answer, &out); err != nil {
+		b.t.Fatal(err)
+	}
+	return out.Choices[0].Message.Content, out.Choices[0].Finish
 }

@@ -1,6 +1,10 @@
 package grammar
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/lorikeet-ai/lorikeet/grammar/automaton"
+)
 
 // This file has the types of a parsed GBNF grammar and the bounds that it is held to. The syntax is that of llama.cpp:
 //
@@ -99,5 +103,5 @@ type repeat struct {
 	least, most int // most: -1 for any number
 }
 
-// Range is the characters from First to Last, both included.
-type Range struct{ First, Last rune }
+// Range is the characters from Lo to Hi, both included.
+type Range = automaton.Range

@@ -134,7 +134,7 @@ func (c *compiler) item(out []Element, part item) ([]Element, error) {
 	case class:
 		out = append(out, Element{Class, c.class(part.ranges)})
 	case anything:
-		out = append(out, Element{Class, c.class([]Range{{0, unicode.MaxRune}})})
+		out = append(out, Element{Class, c.class([]Range{{Lo: 0, Hi: unicode.MaxRune}})})
 	case reference:
 		out = append(out, Element{Ref, uint32(c.names[part.target])})
 	case token:
@@ -200,7 +200,7 @@ func (c *compiler) repeat(body []Element, r repeat) ([]Element, error) {
 func (c *compiler) class(ranges []Range) uint32 {
 	var b []byte
 	for _, r := range ranges {
-		for _, x := range []rune{r.First, r.Last} {
+		for _, x := range []rune{r.Lo, r.Hi} {
 			b = append(b, byte(x), byte(x>>8), byte(x>>16))
 		}
 	}

@@ -52,10 +52,10 @@ func writeItem(b *strings.Builder, part item) {
 	case class:
 		b.WriteByte('[')
 		for _, r := range part.ranges {
-			writeChar(b, r.First)
-			if r.Last > r.First {
+			writeChar(b, r.Lo)
+			if r.Hi > r.Lo {
 				b.WriteByte('-')
-				writeChar(b, r.Last)
+				writeChar(b, r.Hi)
 			}
 		}
 		b.WriteByte(']')

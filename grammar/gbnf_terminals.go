@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/lorikeet-ai/lorikeet/grammar/automaton"
 )
 
 // This file reads what stands for text: strings, classes and tokens; and below them, characters, blanks and names.
@@ -48,9 +50,9 @@ func (p *parser) class() (item, error) {
 		if last < first {
 			return item{}, from.fault("the range from U+%04X to U+%04X runs backwards", first, last)
 		}
-		ranges = append(ranges, Range{first, last})
+		ranges = append(ranges, Range{Lo: first, Hi: last})
 	}
-	if ranges = normalized(ranges); negated {
+	if ranges = automaton.Normalize(ranges); negated {
 		ranges = complement(ranges)
 	}
 	if len(ranges) == 0 || len(ranges) == 1 && ranges[0] == (Range{}) {

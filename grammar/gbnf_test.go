@@ -175,7 +175,7 @@ func listing(p *Program) string {
 	}
 	b.WriteString("classes")
 	for _, r := range p.Ranges {
-		fmt.Fprintf(&b, " %d-%d", r.First, r.Last)
+		fmt.Fprintf(&b, " %d-%d", r.Lo, r.Hi)
 	}
 	return b.String()
 }

@@ -12,8 +12,8 @@ type Range struct{ Lo, Hi int32 }
 // characters are all that a JSON string can hold: surrogates are halves of characters, never characters.
 var characters = []Range{{0, 0xd7ff}, {0xe000, unicode.MaxRune}}
 
-// normalized sorts ranges and joins those that overlap or touch.
-func normalized(ranges []Range) []Range {
+// Normalize sorts ranges and joins those that overlap or touch.
+func Normalize(ranges []Range) []Range {
 	slices.SortFunc(ranges, func(a, b Range) int { return cmp.Compare(a.Lo, b.Lo) })
 	var out []Range
 	for _, r := range ranges {
@@ -31,7 +31,7 @@ func complement(ranges []Range) []Range {
 	var out []Range
 	for _, all := range characters {
 		next := all.Lo
-		for _, r := range normalized(slices.Clone(ranges)) {
+		for _, r := range Normalize(slices.Clone(ranges)) {
 			if r.Hi < next || r.Lo > all.Hi {
 				continue
 			}
@@ -88,5 +88,5 @@ func property(name string) ([]Range, bool) {
 			out = append(out, Range{int32(c), int32(c)})
 		}
 	}
-	return normalized(out), true
+	return Normalize(out), true
 }

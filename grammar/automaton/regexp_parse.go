@@ -355,7 +355,7 @@ func (p *regexpParser) class() (*regexpNode, error) {
 		}
 		ranges = append(ranges, from...)
 	}
-	out := normalized(ranges)
+	out := Normalize(ranges)
 	if not {
 		return &regexpNode{ranges: complement(out)}, nil
 	}
