@@ -78,6 +78,10 @@ const (
 	usualLength = 2048
 
 	maxCheckpoints = 100 // each is an adapter on disk
+
+	// What is computed with is a 32-bit number: smaller ones would be 0 there, with another meaning.
+	minFloat = 1e-37
+	minAlpha = 1e-30 // divided by the rank, and written to the adapter's configuration
 )
 
 // Defaults returns the configuration of a job that sets no field. Every default is stated here and nowhere else.
@@ -118,11 +122,14 @@ func firstBroken(rules []rule) *FieldError {
 	return nil
 }
 
+// unit reports whether x lies in [0, 1), also as the 32-bit number that is computed with.
+func unit(x float64) bool { return x >= 0 && float32(x) < 1 }
+
 func (c *Config) checkAdapter() *FieldError {
 	return firstBroken([]rule{
 		{c.Rank >= 1 && c.Rank <= maxRank, "r", c.Rank, fmt.Sprintf("a whole number from 1 to %d", maxRank)},
-		{c.Alpha > 0 && c.Alpha <= math.MaxFloat32, "lora_alpha", c.Alpha, "a number above 0"},
-		{c.Dropout >= 0 && c.Dropout < 1, "lora_dropout", c.Dropout, "a number from 0 to less than 1"},
+		{c.Alpha >= minAlpha && c.Alpha <= math.MaxFloat32, "lora_alpha", c.Alpha, fmt.Sprintf("a number from %g", minAlpha)},
+		{unit(c.Dropout), "lora_dropout", c.Dropout, "a number from 0 to less than 1"},
 		{len(c.TargetModules) > 0, "target_modules", "empty", `a list of module names or "all-linear"`},
 	})
 }
@@ -136,7 +143,6 @@ func (c *Config) checkData() *FieldError {
 }
 
 func (c *Config) checkOptimizer() *FieldError {
-	unit := func(x float64) bool { return x >= 0 && x < 1 }
 	return firstBroken([]rule{
 		{c.LearningRate >= 0 && c.LearningRate <= 1, "learning_rate", c.LearningRate, "a number above 0, at most 1, or 0 for what suits the base"},
 		{c.LoRAPlus == 0 || c.LoRAPlus >= 1 && c.LoRAPlus <= 1000, "loraplus_lr_ratio", c.LoRAPlus, "a number from 1 to 1000, or 0"},
@@ -146,8 +152,8 @@ func (c *Config) checkOptimizer() *FieldError {
 		{unit(c.WeightDecay), "weight_decay", c.WeightDecay, "a number from 0 to less than 1"},
 		{unit(c.Beta1), "adam_beta1", c.Beta1, "a number from 0 to less than 1"},
 		{unit(c.Beta2), "adam_beta2", c.Beta2, "a number from 0 to less than 1"},
-		{c.Epsilon > 0 && c.Epsilon <= 1, "adam_epsilon", c.Epsilon, "a number above 0"},
-		{c.MaxGradNorm >= 0 && c.MaxGradNorm <= math.MaxFloat32, "max_grad_norm", c.MaxGradNorm, "0 or more"},
+		{c.Epsilon >= minFloat && c.Epsilon <= 1, "adam_epsilon", c.Epsilon, fmt.Sprintf("a number from %g to 1", minFloat)},
+		{c.MaxGradNorm == 0 || c.MaxGradNorm >= minFloat && c.MaxGradNorm <= math.MaxFloat32, "max_grad_norm", c.MaxGradNorm, fmt.Sprintf("a number from %g, or 0 for none", minFloat)},
 	})
 }
 

@@ -90,6 +90,26 @@ func TestParseConfigRefusesByName(t *testing.T) {
 	wantError(t, err, ErrConfig, "early_stopping_patience")
 }
 
+// TestRoundedValues wants values refused that are 0 or 1 only as the 32-bit numbers that are computed with, where that would
+// mean something else: a run that diverges, a norm that clips nothing, an adapter that cannot be stored.
+func TestRoundedValues(t *testing.T) {
+	for field, value := range map[string]string{
+		"lora_alpha": "1e-45", "lora_dropout": "0.99999999999", "adam_beta1": "0.9999999999999999", "adam_beta2": "0.99999999999",
+		"adam_epsilon": "1e-300", "max_grad_norm": "1e-300", "weight_decay": "0.99999999999",
+	} {
+		_, err := ParseConfig([]byte(`{"` + field + `": ` + value + `}`))
+		var f *FieldError
+		if !errors.As(err, &f) || f.Field != field {
+			t.Errorf("%s %s: error %v does not name it", field, value, err)
+		}
+	}
+	for _, fields := range []string{`"lora_alpha": 1e-30`, `"max_grad_norm": 0`, `"adam_epsilon": 1e-12`, `"adam_beta2": 0.9999`, `"lora_dropout": 1e-320`} {
+		if _, err := ParseConfig([]byte(`{` + fields + `}`)); err != nil {
+			t.Errorf("%s: %v", fields, err)
+		}
+	}
+}
+
 // TestEveryFieldHasARange gives every number a value that cannot be meant.
 func TestEveryFieldHasARange(t *testing.T) {
 	free := map[string]bool{"ValidationSplit": true} // NaN is refused as well, below

@@ -53,6 +53,29 @@ func TestNothingLeftToLearn(t *testing.T) {
 	}
 }
 
+// TestExcludedLinesAreReported wants the reason why lines were left out that say so themselves: it is not their length.
+func TestExcludedLinesAreReported(t *testing.T) {
+	h := openFixture(t, t.TempDir(), nil)
+	create := func(lines string) (Job, []Event) {
+		job, err := h.Create(context.Background(), CreateRequest{Name: "bird", Config: smallConfig(), Training: Input{Body: strings.NewReader(lines)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h.wait(job.ID)
+	}
+	const kept, left = `{"prompt": "q", "completion": "a"}` + "\n", `{"prompt": "q", "completion": "a", "weight": 0}` + "\n"
+	if j, _ := create(left + left); j.Status != Failed || !strings.Contains(j.Error.Message, "of all lines, 2 say by a flag, such as weight 0") {
+		t.Errorf("ended: %s", asJSON(t, j))
+	}
+	j, events := create(kept + left)
+	if j.Status != Succeeded || j.Data.Dropped != 1 {
+		t.Fatalf("ended: %s", asJSON(t, j))
+	}
+	if !slices.ContainsFunc(events, func(e Event) bool { return strings.Contains(e.Message, "of all lines, 1 say by a flag") }) {
+		t.Errorf("no event says it: %v", events)
+	}
+}
+
 // TestCreateRefuses wants the field at fault named, and nothing left behind.
 func TestCreateRefuses(t *testing.T) {
 	h := openFixture(t, t.TempDir(), func(o *Options) { o.MaxDataset = 1000 })

@@ -54,10 +54,10 @@ func (q *Queue) tryPrepare(ctx context.Context, j *job, job *Job) (outcome, erro
 func (q *Queue) finishPreparing(j *job, job *Job, w *encoding, train, held []encodedLine, from string) (outcome, error) {
 	trainList, heldList := w.examplesOf(train), w.examplesOf(held)
 	if len(trainList) == 0 {
-		return outcome{}, allDropped("training", len(train), &job.Config)
+		return outcome{}, allDropped("training", len(train), w.enc.Excluded, &job.Config)
 	}
 	if len(held) > 0 && len(heldList) == 0 {
-		return outcome{}, allDropped("validation", len(held), &job.Config)
+		return outcome{}, allDropped("validation", len(held), w.enc.Excluded, &job.Config)
 	}
 	if len(held) == 0 {
 		held = train
@@ -77,17 +77,25 @@ func (q *Queue) finishPreparing(j *job, job *Job, w *encoding, train, held []enc
 		return outcome{}, err
 	}
 	if w.enc.Dropped+w.enc.Truncated > 0 {
-		q.tell(j, LevelWarn, fmt.Sprintf("Of the examples, %d were truncated and %d dropped: max_length is %d tokens.",
-			w.enc.Truncated, w.enc.Dropped, job.Config.MaxLength))
+		q.tell(j, LevelWarn, fmt.Sprintf("Of the examples, %d were truncated and %d dropped: max_length is %d tokens%s.",
+			w.enc.Truncated, w.enc.Dropped, job.Config.MaxLength, excluded(w.enc.Excluded)))
 	}
 	data := w.count(train, trainList, heldList)
 	return outcome{validated, fmt.Sprintf("The files are valid: %d examples with %d tokens, of which %d are learned; %d for validation.",
 		data.Examples, data.Tokens, data.Labelled, data.Validation), func(r *record) { r.Data = data }}, nil
 }
 
-func allDropped(which string, lines int, c *Config) error {
+func allDropped(which string, lines, left int, c *Config) error {
 	return &DatasetError{Dataset: which, Reason: fmt.Sprintf("has nothing to learn from: all of its %d lines were dropped; "+
-		"max_length is %d", lines, c.MaxLength)}
+		"max_length is %d%s", lines, c.MaxLength, excluded(left))}
+}
+
+// excluded says how many lines of the datasets say themselves that nothing of them is to be learned.
+func excluded(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; of all lines, %d say by a flag, such as weight 0, that nothing of them is to be learned", n)
 }
 
 // inJob is the name of a file in a job's folder.

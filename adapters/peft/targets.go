@@ -66,9 +66,15 @@ func (t *targets) check(f *runtime.Facts) error {
 			return &FieldError{"layers_to_transform", fmt.Sprintf("has %d: the base has the layers 0 to %d", l, f.Layers-1), ErrUnsupported}
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(t.exclude.names)) {
+		one := moduleSet{names: map[string]bool{name: true}}
+		if !anyOf(&one, f.Targets) && !anyOf(&one, f.Refused) && !one.has(headModule) && !one.has(embeddingModule) {
+			return &FieldError{"exclude_modules", fmt.Sprintf("has %q, which the base has not", clip([]byte(name))), ErrUnsupported}
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(t.include.names)) {
 		one := moduleSet{names: map[string]bool{name: true}}
-		if one.anyOf(f.Targets) {
+		if anyOf(&one, f.Targets) {
 			continue
 		}
 		for tensor, why := range f.Refused {
@@ -76,13 +82,13 @@ func (t *targets) check(f *runtime.Facts) error {
 				return &FieldError{"target_modules", fmt.Sprintf("has %q: %s of the base cannot carry an adapter: %s", name, tensor, why), ErrUnsupported}
 			}
 		}
-		return &FieldError{"target_modules", fmt.Sprintf("has %q, which the base has not", name), ErrUnsupported}
+		return &FieldError{"target_modules", fmt.Sprintf("has %q, which the base has not", clip([]byte(name))), ErrUnsupported}
 	}
 	return nil
 }
 
 // anyOf reports whether one of the base's tensors belongs to the set.
-func (s *moduleSet) anyOf(base map[string]runtime.Shape) bool {
+func anyOf[T any](s *moduleSet, base map[string]T) bool {
 	for tensor := range base {
 		if path, ok := peftModule(tensor); ok && s.has(path) {
 			return true

@@ -34,6 +34,8 @@ func TestPlanRefusesByName(t *testing.T) {
 		`{"r": 8, "lora_alpha": 8, "target_modules": ["embed_tokens"]}`:                                        "lookups cannot be adapted",
 		`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "layers_to_transform": 2}`:                  "layers_to_transform has 2: the base has the layers 0 to 1",
 		`{"r": 8, "lora_alpha": 8, "target_modules": ["q_proj"], "exclude_modules": ["q_proj"]}`:               "leave no module to train",
+		`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "exclude_modules": ["q_proj", "vproj"]}`:    `exclude_modules has "vproj", which the base has not`,
+		`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "exclude_modules": ["all-linear"]}`:         `exclude_modules has "all-linear", which the base has not`,
 		`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "rank_pattern": {"q_proj": 0}}`:             `rank_pattern "q_proj" is not a whole number`,
 		`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "rank_pattern": {"q_proj": 4, "qproj": 4}}`: `rank_pattern has the key "qproj", which matches none`,
 		`{"r": 8, "lora_alpha": 8, "target_modules": ["v_proj"], "alpha_pattern": {"^q_proj": 100}}`:           `alpha_pattern has the key "^q_proj", which matches none`,
@@ -46,6 +48,9 @@ func TestPlanRefusesByName(t *testing.T) {
 			continue
 		}
 		pefttest.WantError(t, err, e.Kind, part)
+	}
+	if _, err := Targets(pefttest.Facts(), []byte(`{"r": 8, "lora_alpha": 8, "target_modules": "all-linear", "exclude_modules": ["lm_head", "embed_tokens", "v_proj"]}`)); err != nil {
+		t.Errorf("what could be trained, and is not, is left out: %v", err)
 	}
 	f := pefttest.Facts()
 	f.Architecture = "mamba"

@@ -37,6 +37,7 @@ type Encoder struct {
 	// What has become of the conversations encoded so far.
 	Truncated int // examples cut to MaxLength
 	Dropped   int // examples left out: too long, or with nothing left to learn
+	Excluded  int // of those, the ones of which the line says that nothing is to be learned
 }
 
 // NewEncoder returns an Encoder for a base and the template that it is served with.
@@ -65,6 +66,7 @@ func (s *script) add(tokens []runtime.Token, learn bool) {
 func (e *Encoder) Encode(ctx context.Context, c Conversation) ([]Example, error) {
 	if c.Skip {
 		e.Dropped++
+		e.Excluded++
 		return nil, nil
 	}
 	if len(c.Turns) == 0 {
@@ -281,6 +283,7 @@ func (e *Encoder) alone(text string) ([]runtime.Token, error) {
 func (e *Encoder) cut(list []script) []Example {
 	if len(list) == 0 {
 		e.Dropped++ // every turn of the assistant has the weight 0
+		e.Excluded++
 	}
 	var out []Example
 	for _, s := range list {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 )
@@ -57,10 +58,18 @@ func (t *Turn) readFlags(fields map[string]json.RawMessage) error {
 		delete(fields, name)
 	}
 	for _, name := range leaveFlags {
-		if leave, ok := flagValue(fields[name]); ok && !isNull(fields[name]) && leave {
+		raw := fields[name]
+		delete(fields, name)
+		if isNull(raw) {
+			continue
+		}
+		leave, ok := flagValue(raw)
+		if !ok {
+			return badFlag(name, raw)
+		}
+		if leave {
 			t.Learn, t.Excluded = false, true
 		}
-		delete(fields, name)
 	}
 	for _, name := range learnFlags {
 		raw := fields[name]
@@ -71,7 +80,7 @@ func (t *Turn) readFlags(fields map[string]json.RawMessage) error {
 		on, ok := flagValue(raw)
 		switch {
 		case !ok:
-			return badLine("has a %s of %s: 0 or 1, or false or true, is expected", name, jsonvalue.Clip(raw))
+			return badFlag(name, raw)
 		case on && t.Message.Role != assistant:
 			return badLine("has a %s of %s and is the %s's: only the assistant's messages are learned, or all with train_on_inputs",
 				name, raw, t.Message.Role)
@@ -80,6 +89,47 @@ func (t *Turn) readFlags(fields map[string]json.RawMessage) error {
 		}
 	}
 	return nil
+}
+
+// badFlag is the error of a flag that is neither on nor off.
+func badFlag(name string, raw json.RawMessage) error {
+	return badLine("has a %s of %s: 0 or 1, or false or true, is expected", name, jsonvalue.Clip(raw))
+}
+
+// checkPartFlags returns a LineError where a part of a content says that it is not to be learned: a message is learned as a
+// whole, or not at all. The error continues "content[2]".
+func checkPartFlags(fields map[string]json.RawMessage) error {
+	for _, list := range []struct {
+		names []string
+		on    bool // what says that the part is learned
+	}{{learnFlags, true}, {leaveFlags, false}, {slices.Sorted(maps.Keys(ambiguousFlags)), false}} {
+		for _, name := range list.names {
+			raw := fields[name]
+			if on, ok := flagValue(raw); isNull(raw) || ok && on == list.on {
+				continue
+			}
+			return badLine("has a %s of %s: parts of a message cannot be left out: say weight, 0 or 1, for the whole", name, jsonvalue.Clip(raw))
+		}
+	}
+	return nil
+}
+
+// lineFlag reads a flag of a line: false or true, also as a word, and 0 or 1 for flags that cannot be measurements.
+func lineFlag(name string, raw json.RawMessage) (on, ok bool) {
+	switch jsonvalue.Kind(raw) {
+	case "boolean":
+		return flagValue(raw)
+	case "number":
+		if name != "loss" {
+			return flagValue(raw)
+		}
+	case "string":
+		word, err := text(raw, name)
+		if err == nil && (strings.EqualFold(word, "true") || strings.EqualFold(word, "false")) {
+			return strings.EqualFold(word, "true"), true
+		}
+	}
+	return false, false
 }
 
 // lineIsSkipped reports whether a line says that nothing of it is to be learned.
@@ -96,10 +146,8 @@ func lineIsSkipped(fields map[string]json.RawMessage) (skip bool, err error) {
 		skip = skip || !on
 	}
 	for _, name := range lineFlags {
-		if jsonvalue.Kind(fields[name]) == "boolean" {
-			on, _ := flagValue(fields[name])
-			skip = skip || !on
-		}
+		on, ok := lineFlag(name, fields[name])
+		skip = skip || ok && !on
 	}
 	for _, name := range leaveFlags {
 		leave, ok := flagValue(fields[name])

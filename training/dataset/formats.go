@@ -39,6 +39,9 @@ func parseLine(raw []byte) (Conversation, error) {
 	if err := refusePreferences(fields); err != nil {
 		return Conversation{}, err
 	}
+	if err := refuseMedia(fields); err != nil {
+		return Conversation{}, err
+	}
 	var c Conversation
 	switch {
 	case has("messages"):
@@ -104,6 +107,22 @@ func refusePreferences(fields map[string]json.RawMessage) error {
 	return badLine("is preference data (%s), which supervised training does not use", strings.Join(found, ", "))
 }
 
+// mediaKeys are what a line or a message has pictures, sounds and videos under.
+var mediaKeys = []string{"images", "image", "videos", "video", "audios", "audio"}
+
+// refuseMedia refuses what is not text: it would be left out, and the answers learned without it.
+func refuseMedia(fields map[string]json.RawMessage) error {
+	for _, key := range mediaKeys {
+		switch jsonvalue.Kind(fields[key]) {
+		case "string", "array", "object":
+			if raw := string(fields[key]); raw != `""` && raw != "[]" && raw != "{}" {
+				return badLine("has %s: only text can be learned", key)
+			}
+		}
+	}
+	return nil
+}
+
 // finish reads what goes with turns in every format, and looks at them as a whole.
 func (c *Conversation) finish(fields map[string]json.RawMessage) error {
 	if !isNull(fields["system"]) {
@@ -119,7 +138,7 @@ func (c *Conversation) finish(fields map[string]json.RawMessage) error {
 		return badLine("has %d messages: at most %d can be learned", len(c.Turns), maxMessages)
 	}
 	if !slices.ContainsFunc(c.Turns, func(t Turn) bool { return t.Message.Role == assistant }) {
-		return badLine("has no message of the assistant to learn from")
+		return badLine("has no message of the assistant to learn from: its roles are %s", c.roleNames())
 	}
 	if raw := fields["chat_template_kwargs"]; !isNull(raw) {
 		if json.Unmarshal(raw, &c.Kwargs) != nil {
@@ -127,6 +146,17 @@ func (c *Conversation) finish(fields map[string]json.RawMessage) error {
 		}
 	}
 	return c.readTools(fields)
+}
+
+// roleNames lists the roles of the turns, each once.
+func (c *Conversation) roleNames() string {
+	var names []string
+	for _, t := range c.Turns {
+		if !slices.Contains(names, t.Message.Role) {
+			names = append(names, t.Message.Role)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // chat appends a list of messages.
@@ -197,7 +227,10 @@ func (c *Conversation) alpaca(fields map[string]json.RawMessage) error {
 		if err != nil {
 			return err
 		}
-		if input != "" {
+		switch {
+		case instruction == "":
+			instruction = input
+		case input != "":
 			instruction += "\n" + input
 		}
 	}

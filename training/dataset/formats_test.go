@@ -39,6 +39,7 @@ func TestFlagsOfMessages(t *testing.T) {
 	for flag, want := range map[string]string{
 		`"loss": 0.5`:            "has a loss of 0.5: 0 or 1, or false or true, is expected",
 		`"train": "no"`:          `has a train of "no"`,
+		`"skip": "yes"`:          `has a skip of "yes": 0 or 1, or false or true, is expected`,
 		`"mask": true`:           "has a mask of true: whether a masked message is learned differs",
 		`"train_detail": [1, 2]`: "has a train_detail of [1, 2]: parts of a message cannot be left out",
 	} {
@@ -70,14 +71,14 @@ func TestExcludedInputs(t *testing.T) {
 // TestFlagsOfLines wants a line that says so to be left out whole, and other columns of the same names not to matter.
 func TestFlagsOfLines(t *testing.T) {
 	for _, format := range []string{`"prompt": "q", "completion": "a"`, `"text": "once"`} {
-		for _, flag := range []string{`"weight": 0`, `"train": false`, `"sample_weight": 0`, `"loss": false`, `"skip": true`} {
+		for _, flag := range []string{`"weight": 0`, `"train": false`, `"sample_weight": 0`, `"loss": false`, `"skip": true`, `"train": 0`, `"trainable": "False"`, `"loss": "false"`} {
 			e := newTestEncoder(t, func(o *EncoderOptions) { o.TrainOnInputs = true })
 			got, err := encodeLine(t, e, "{"+format+", "+flag+"}")
 			if err != nil || len(got) != 0 || e.Dropped != 1 {
 				t.Errorf("%s: %q, %d dropped, error %v", flag, got, e.Dropped, err)
 			}
 		}
-		for _, flag := range []string{`"weight": 1`, `"loss": 2.31`, `"train": "part 3"`, `"label": 3`, `"label": "good"`, `"skip": false`, `"ignore": 1`} {
+		for _, flag := range []string{`"weight": 1`, `"loss": 2.31`, `"train": "part 3"`, `"label": 3`, `"label": "good"`, `"skip": false`, `"ignore": 1`, `"loss": 0`, `"train": 1`, `"learn": "true"`} {
 			got, err := encodeLine(t, newTestEncoder(t, nil), "{"+format+", "+flag+"}")
 			if err != nil || len(got) != 1 {
 				t.Errorf("%s: %q, error %v", flag, got, err)
@@ -97,6 +98,42 @@ func TestFlagsOfLines(t *testing.T) {
 	}
 }
 
+// TestFlagsOfParts wants a part that is not to be learned refused, since a message is learned as a whole, and others read.
+func TestFlagsOfParts(t *testing.T) {
+	const line = `{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": [{"type": "text", "text": "BAD", %s}, {"type": "text", "text": "good"}]}]}`
+	for _, flag := range []string{`"weight": 0`, `"train": false`, `"loss": false`, `"skip": true`, `"mask": true`, `"weight": 0.5`, `"loss_mask": [0]`} {
+		_, err := read(fmt.Sprintf(line, flag))
+		wantError(t, err, ErrInvalid, "messages[1] content[0] has a "+strings.Split(flag, `"`)[1])
+		wantError(t, err, ErrInvalid, "parts of a message cannot be left out")
+	}
+	for _, flag := range []string{`"weight": 1`, `"train": true`, `"skip": false`, `"loss": null`, `"id": 0`} {
+		got, err := encodeLine(t, newTestEncoder(t, nil), fmt.Sprintf(line, flag))
+		if err != nil || len(got) != 1 || !strings.Contains(got[0], "[BADgood<|im_end|>]") {
+			t.Errorf("%s: it is not learned: %q, error %v", flag, got, err)
+		}
+	}
+}
+
+// TestMediaIsRefused wants a line with pictures or sounds refused by the name of the field: the answer would be learned
+// without them. Empty columns do not matter.
+func TestMediaIsRefused(t *testing.T) {
+	for line, want := range map[string]string{
+		`{"messages": [{"role": "user", "content": "<image>q"}, {"role": "assistant", "content": "a"}], "images": ["x.png"]}`: "line 1 has images: only text can be learned",
+		`{"conversations": [{"from": "human", "value": "<image>"}, {"from": "gpt", "value": "a"}], "image": "x.png"}`:         "has image: only text",
+		`{"prompt": "q", "completion": "a", "audios": [{"path": "x.wav"}]}`:                                                   "has audios: only text",
+		`{"messages": [{"role": "user", "content": "q", "images": ["x.png"]}, {"role": "assistant", "content": "a"}]}`:        "messages[0] has images: only text",
+		`{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "audio": {"id": "audio_1"}}]}`: "messages[1] has audio: only text",
+	} {
+		_, err := read(line)
+		wantError(t, err, ErrInvalid, want)
+	}
+	for _, columns := range []string{`"images": []`, `"image": ""`, `"videos": null`, `"audio": {}`, `"image": 12`} {
+		if got, err := read(`{"prompt": "q", "completion": "a", ` + columns + `}`); err != nil || len(got) != 1 {
+			t.Errorf("%s: %q, error %v", columns, got, err)
+		}
+	}
+}
+
 // TestToolData reads calls and tools in all the forms that people have.
 func TestToolData(t *testing.T) {
 	const call = `[{"type": "function", "function": {"name": "f", "arguments": {"n": 1}}}]`
@@ -107,6 +144,7 @@ func TestToolData(t *testing.T) {
 		"OpenAI, before":      `{"messages": [` + user + `, {"role": "assistant", "content": null, "function_call": {"name": "f", "arguments": {"n": 1}}}, {"role": "function", "content": "r"}, {"role": "assistant", "content": "a"}]}`,
 		"ShareGPT":            `{"conversations": [{"from": "human", "value": "q"}, {"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": {\"n\": 1}}"}, {"from": "observation", "value": "r"}, {"from": "gpt", "value": "a"}]}`,
 		"ShareGPT, an object": `{"conversations": [{"from": "human", "value": "q"}, {"from": "function_call", "value": {"name": "f", "arguments": {"n": 1}}}, {"from": "observation", "value": "r"}, {"from": "gpt", "value": "a"}]}`,
+		"the function itself": `{"messages": [` + user + `, {"role": "assistant", "content": null, "tool_calls": [{"name": "f", "arguments": {"n": 1}}]}, ` + rest + `]}`,
 		"parts":               `{"messages": [` + user + `, {"role": "assistant", "content": [{"type": "tool_call", "value": "{\"name\": \"f\", \"arguments\": {\"n\": 1}}"}]}, ` + rest + `]}`,
 		"parts with names":    `{"messages": [` + user + `, {"role": "assistant", "content": [{"type": "tool_call", "name": "f", "arguments": {"n": 1}}]}, ` + rest + `]}`,
 	} {
@@ -120,18 +158,27 @@ func TestToolData(t *testing.T) {
 		t.Errorf("got  %s, error %v\nwant %s", got, err, want)
 	}
 	for line, want := range map[string]string{
-		`{"messages": [{"role": "assistant", "content": "a", "tool_calls": 3}]}`:                     "messages[0] has tool_calls that are not a list",
-		`{"messages": [{"role": "assistant", "content": "a", "tool_calls": [{"function": {}}]}]}`:    "messages[0] has tool_calls[0].function, which is not an object with the name",
-		`{"messages": [{"role": "assistant", "content": "a", "function_call": "x"}]}`:                "messages[0] has a function_call that is not an object with the name",
-		`{"messages": [{"role": "assistant", "content": [{"type": "tool_call", "arguments": {}}]}]}`: "content[0] has no name of a function",
-		`{"messages": [{"role": "assistant", "content": [{"type": "tool_call", "value": "[]"}]}]}`:   "content[0] has a value that has no call",
-		`{"conversations": [{"from": "function_call", "value": {"name": 3}}]}`:                       "conversations[0] is a function_call whose value is not an object with the name",
-		`{"messages": [{"role": "assistant", "content": "a"}], "tools": "{"}`:                        "has tools whose value is a text that is not JSON",
-		`{"messages": [{"role": "assistant", "content": "a"}], "tools": [3]}`:                        "has tools that are not a list of objects",
-		`{"instruction": "a", "output": "b", "history": [["q"]]}`:                                    "has a history that is not a list of pairs",
-		`{"messages": [{"role": "assistant", "content": [{"type": "text", "TEXT": "a"}]}]}`:          "content[0] has no text",
-		`{"Messages": [{"role": "assistant", "content": "a"}]}`:                                      "has the keys Messages: messages, conversations",
-		`{"messages": [` + strings.Repeat(user+",", maxMessages) + user + `]}`:                       "has 1025 messages: at most 1024 can be learned",
+		`{"messages": [{"role": "assistant", "content": "a", "tool_calls": 3}]}`:                                                               "messages[0] has tool_calls that are not a list",
+		`{"messages": [{"role": "assistant", "content": "a", "tool_calls": [{"function": {}}]}]}`:                                              "messages[0] has tool_calls[0].function, which is not an object with the name",
+		`{"messages": [{"role": "assistant", "content": "a", "function_call": "x"}]}`:                                                          "messages[0] has a function_call that is not an object with the name",
+		`{"messages": [{"role": "assistant", "content": [{"type": "tool_call", "arguments": {}}]}]}`:                                           "content[0] has no name of a function",
+		`{"messages": [{"role": "assistant", "content": [{"type": "tool_call", "value": "[]"}]}]}`:                                             "content[0] has a value that has no call",
+		`{"messages": [{"role": "assistant", "content": null, "tool_calls": [{"type": "custom", "custom": {"name": "f", "input": "x"}}]}]}`:    "messages[0] has tool_calls[0] without a function",
+		`{"messages": [{"role": "assistant", "content": null, "tool_calls": [null]}]}`:                                                         "messages[0] has tool_calls that are not a list of objects",
+		`{"messages": [{"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": "{\"a\":"}}]}]}`:          `has arguments whose text is not a JSON object: {"a":`,
+		`{"messages": [{"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": "5"}}]}]}`:                "has arguments whose text is not a JSON object: 5",
+		`{"messages": [{"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": [1]}}]}]}`:                "has arguments that are not an object: [1]",
+		`{"messages": [{"role": "assistant", "content": null, "function_call": {"name": "f"}, "tool_calls": [{"function": {"name": "g"}}]}]}`:  "has both tool_calls and function_call",
+		`{"messages": [{"role": "user", "content": "q", "tool_calls": [{"function": {"name": "f"}}]}, {"role": "assistant", "content": "a"}]}`: "messages[0] has tool_calls and is the user's",
+		`{"messages": [{"role": "user", "content": "q", "function_call": {"name": "f"}}, {"role": "assistant", "content": "a"}]}`:              "messages[0] has a function_call and is the user's",
+		`{"messages": [{"role": "human", "content": "q"}, {"role": "gpt", "content": "a"}]}`:                                                   "has no message of the assistant to learn from: its roles are human, gpt",
+		`{"conversations": [{"from": "function_call", "value": {"name": 3}}]}`:                                                                 "conversations[0] is a function_call whose value is not an object with the name",
+		`{"messages": [{"role": "assistant", "content": "a"}], "tools": "{"}`:                                                                  "has tools whose value is a text that is not JSON",
+		`{"messages": [{"role": "assistant", "content": "a"}], "tools": [3]}`:                                                                  "has tools that are not a list of objects",
+		`{"instruction": "a", "output": "b", "history": [["q"]]}`:                                                                              "has a history that is not a list of pairs",
+		`{"messages": [{"role": "assistant", "content": [{"type": "text", "TEXT": "a"}]}]}`:                                                    "content[0] has no text",
+		`{"Messages": [{"role": "assistant", "content": "a"}]}`:                                                                                "has the keys Messages: messages, conversations",
+		`{"messages": [` + strings.Repeat(user+",", maxMessages) + user + `]}`:                                                                 "has 1025 messages: at most 1024 can be learned",
 	} {
 		_, err := read(line)
 		wantError(t, err, ErrInvalid, want)

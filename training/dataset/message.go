@@ -41,6 +41,9 @@ func parseMessage(raw json.RawMessage, learn bool) (Turn, error) {
 	if err := t.nameRole(roleKey); err != nil {
 		return t, err
 	}
+	if err := refuseMedia(fields); err != nil {
+		return t, err
+	}
 	t.Learn = learn && t.Message.Role == assistant
 	if err := t.readFlags(fields); err != nil {
 		return t, err
@@ -137,13 +140,17 @@ type part struct {
 // readParts reads a list of parts. Reasoning and calls become the fields of the message that chat templates know.
 func (t *Turn) readParts(raw json.RawMessage, key string) error {
 	var parts []part
-	if jsonvalue.Decode(raw, &parts) != nil {
+	var fields []map[string]json.RawMessage
+	if jsonvalue.Decode(raw, &parts) != nil || json.Unmarshal(raw, &fields) != nil {
 		return badLine("has a %s that is neither a text nor a list of parts", key)
 	}
 	var content, reasoning strings.Builder
 	var calls []json.RawMessage
 	for i := range parts {
 		p := &parts[i]
+		if err := checkPartFlags(fields[i]); err != nil {
+			return badLine("%s[%d] %v", key, i, err)
+		}
 		switch p.Type {
 		case "text":
 			s, ok := p.text(p.Text)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
@@ -73,7 +74,15 @@ func innerJSON(raw json.RawMessage) (json.RawMessage, error) {
 
 // readCalls looks at the message's tool_calls, and makes them of function_call, which OpenAI had before.
 func (t *Turn) readCalls() error {
-	if old := t.extra(functionCall); old != nil && t.extra("tool_calls") == nil && t.Message.Role == assistant {
+	raw, old := t.extra("tool_calls"), t.extra(functionCall)
+	switch {
+	case raw != nil && string(raw) != "[]" && t.Message.Role != assistant:
+		return badLine("has tool_calls and is the %s's: only the assistant calls tools", t.Message.Role)
+	case old != nil && t.Message.Role != assistant:
+		return badLine("has a function_call and is the %s's: only the assistant calls tools", t.Message.Role)
+	case old != nil && raw != nil:
+		return badLine("has both tool_calls and function_call, which is its older name")
+	case old != nil:
 		if err := checkFunction(old); err != nil {
 			return badLine("has a function_call that %v", err)
 		}
@@ -81,23 +90,40 @@ func (t *Turn) readCalls() error {
 		t.setCalls([]json.RawMessage{inFunction(old)})
 		return nil
 	}
-	raw := t.extra("tool_calls")
 	if raw == nil {
 		return nil
 	}
-	var list []struct {
-		Function json.RawMessage `json:"function"`
-	}
-	if jsonvalue.Decode(raw, &list) != nil {
+	return t.readCallList(raw)
+}
+
+// readCallList looks at each of the message's tool_calls.
+func (t *Turn) readCallList(raw json.RawMessage) error {
+	var list []json.RawMessage
+	if json.Unmarshal(raw, &list) != nil || slices.ContainsFunc(list, func(call json.RawMessage) bool { return jsonvalue.Kind(call) != "object" }) {
 		return badLine("has tool_calls that are not a list of objects")
 	}
+	flat := false
 	for i, call := range list {
-		if isNull(call.Function) {
-			continue // another kind of call: whether it is printed is seen when the template renders it
+		var fields map[string]json.RawMessage
+		if err := json.Unmarshal(call, &fields); err != nil {
+			return err
 		}
-		if err := checkFunction(call.Function); err != nil {
-			return badLine("has tool_calls[%d].function, which %v", i, err)
+		switch function := fields["function"]; {
+		case !isNull(function):
+			if err := checkFunction(function); err != nil {
+				return badLine("has tool_calls[%d].function, which %v", i, err)
+			}
+		case jsonvalue.Kind(fields["name"]) == "string": // the function itself, as some programs write it
+			if err := checkFunction(call); err != nil {
+				return badLine("has tool_calls[%d], which %v", i, err)
+			}
+			list[i], flat = inFunction(call), true
+		default:
+			return badLine("has tool_calls[%d] without a function: calls of other kinds cannot be learned", i)
 		}
+	}
+	if flat {
+		t.setCalls(list)
 	}
 	return nil
 }
@@ -160,22 +186,34 @@ func callsIn(value json.RawMessage) ([]json.RawMessage, error) {
 	return list, nil
 }
 
-// checkFunction wants an object with a name, whose arguments are an object or a text that can be read. The error
-// continues "which".
+// isObject reports whether a value is an object, or null.
+func isObject(raw json.RawMessage) bool { return isNull(raw) || jsonvalue.Kind(raw) == "object" }
+
+// checkFunction wants an object with a name, whose arguments are an object or a text that holds one. The error continues
+// "which".
 func checkFunction(raw json.RawMessage) error {
 	var f map[string]json.RawMessage
 	if json.Unmarshal(raw, &f) != nil || jsonvalue.Kind(f["name"]) != "string" {
 		return errors.New("is not an object with the name of a function")
 	}
 	if jsonvalue.Kind(f["arguments"]) != "string" {
+		if !isObject(f["arguments"]) {
+			return badLine("has arguments that are not an object: %s", jsonvalue.Clip(f["arguments"]))
+		}
 		return nil
 	}
 	var text string
 	if err := json.Unmarshal(f["arguments"], &text); err != nil {
 		return err
 	}
+	if strings.TrimSpace(text) == "" {
+		return nil // none
+	}
 	if err := jsonvalue.Scan([]byte(text), jsonvalue.Limits{Depth: maxDepth, Values: maxValues}); err != nil {
 		return badLine("has arguments whose text %v", err)
+	}
+	if arguments := json.RawMessage(text); !json.Valid(arguments) || !isObject(arguments) {
+		return badLine("has arguments whose text is not a JSON object: %s", jsonvalue.Clip(arguments))
 	}
 	return nil
 }
