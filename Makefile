@@ -91,7 +91,7 @@ lint-cxx: ## clang-tidy over our C++, each file with the flags that the build gi
 		xargs -P $$(nproc) -L 1 sh -c 'out=$$($(CLANG_TIDY) --quiet "$$@" $$CGO_CPPFLAGS $$CGO_CXXFLAGS 2>&1) || { echo "$$out"; exit 1; }' sh
 
 generate: ## openapi/*.gen.go, demo/demo-base.nf4.gguf, docs/batch.svg and the tables of docs/
-	$(GO) generate ./openapi ./demo ./docs/draw
+	$(GO) generate ./openapi ./demo ./docs/draw ./runtime/llama/devicetest
 	$(GO) test ./cmd/lorikeet -run '^TestConfigurationTable$$' -update
 	$(GO) test ./openapi -run '^TestEndpointTable$$' -update
 	$(GO) test ./e2e -run '^(TestArchitectureShowsTheArrows|TestClientTable)$$' -update

@@ -55,13 +55,15 @@ var arrows = map[string][]string{
 	"demo/generate":       {"quant"},
 	"docs/draw":           {},
 
-	"quant/huggingface/hftest": {"quant"},                    // model folders for tests
-	"grammar/grammartest":      {},                           // JSON schemas for tests
-	"runtime/llama/llamatest":  {"runtime"},                  // C++ for tests
-	"runtime/qlora/qloratest":  {"runtime", "runtime/qlora"}, // C++ for tests
-	"internal/testtools":       {},                           // Python and Node with packages, sections of documents: for tests
-	"internal/diskfaults":      {"internal/testtools"},       // makes the writes of a program under test fail
-	"adapters/peft/pefttest":   {"quant", "runtime"},         // small adapters for tests
+	"quant/huggingface/hftest":          {"quant"},                    // model folders for tests
+	"grammar/grammartest":               {},                           // JSON schemas for tests
+	"runtime/llama/llamatest":           {"runtime"},                  // C++ for tests
+	"runtime/llama/devicetest/generate": {},                           // asks ggml's back ends which operations they take
+	"runtime/llama/devicetest":          {},                           // C++ for tests: a device of GPU type
+	"runtime/qlora/qloratest":           {"runtime", "runtime/qlora"}, // C++ for tests
+	"internal/testtools":                {},                           // Python and Node with packages, sections of documents: for tests
+	"internal/diskfaults":               {"internal/testtools"},       // makes the writes of a program under test fail
+	"adapters/peft/pefttest":            {"quant", "runtime"},         // small adapters for tests
 }
 
 // helpers are small packages that every package may import; they import nothing of ours.
@@ -80,8 +82,8 @@ var testArrows = map[string][]string{
 	"adapters/peft":  {"adapters/peft/pefttest", "demo"},
 	"runtime/engine": {"runtime/runtimetest"},
 	"chat":           {"runtime/runtimetest"},
-	"runtime/llama":  {"internal/testtools", "runtime/llama/llamatest", "runtime/runtimetest", "runtime/engine", "demo", "adapters", "adapters/merge", "adapters/peft", "quant/huggingface", "quant/huggingface/hftest"},
-	"runtime/qlora":  {"runtime/qlora/qloratest", "runtime/llama", "quant", "demo"},
+	"runtime/llama":  {"internal/testtools", "runtime/llama/devicetest", "runtime/llama/llamatest", "runtime/runtimetest", "runtime/engine", "demo", "adapters", "adapters/merge", "adapters/peft", "quant/huggingface", "quant/huggingface/hftest"},
+	"runtime/qlora":  {"runtime/qlora/qloratest", "runtime/llama", "runtime/llama/devicetest", "quant", "demo"},
 	"demo":           {"quant"},
 	"tokenizer":      {"internal/testtools"},
 
@@ -92,7 +94,7 @@ var testArrows = map[string][]string{
 
 // Imports of the outside world that one package alone may have.
 var (
-	cPackages     = []string{"runtime/kernels", "runtime/llama", "runtime/llama/llamatest", "runtime/qlora", "runtime/qlora/qloratest"}
+	cPackages     = []string{"runtime/kernels", "runtime/llama", "runtime/llama/devicetest", "runtime/llama/llamatest", "runtime/qlora", "runtime/qlora/qloratest"}
 	fiberPackages = []string{"server", "openapi"} // openapi: the interface generated for Fiber
 )
 

@@ -86,7 +86,7 @@ static const llm_graph_input_attn_kv * kv_input(const llm_graph_params & params)
 
 ggml_tensor * Builder::attend(ggml_context * ctx, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, float scale) {
     const llama_hparams & h = model.handle->hparams;
-    const bool fits = cells && !model.targets.empty() && h.swa_type == LLAMA_SWA_TYPE_NONE && h.f_max_alibi_bias == 0 && !h.attn_soft_cap
+    const bool fits = cells && !on_device(k) && !model.targets.empty() && h.swa_type == LLAMA_SWA_TYPE_NONE && h.f_max_alibi_bias == 0 && !h.attn_soft_cap
         && q->type == GGML_TYPE_F32 && k->type == GGML_TYPE_F16 && v->type == GGML_TYPE_F16
         && q->ne[3] == 1 && q->ne[0] == k->ne[0] && q->ne[0] == v->ne[0] && q->ne[0] % 16 == 0 && q->ne[0] <= ATTENTION_HEAD_SIZE
         && q->nb[0] == sizeof(float) && k->nb[0] == sizeof(ggml_fp16_t) && v->nb[0] == sizeof(ggml_fp16_t);

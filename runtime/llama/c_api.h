@@ -30,6 +30,19 @@ typedef struct ll_pack ll_pack;
 void ll_init(void);                               // once, before anything else
 void ll_system_info(char * out, size_t capacity); // instruction sets in use, as one line
 
+// ---- devices ---------------------------------------------------------------------------------------
+// Loads a back end of ggml from a shared object. Its devices stay until the process ends.
+int ll_backend_load(const char * path, ll_error * err);
+
+enum ll_device_type { LL_CPU = 0, LL_GPU = 1, LL_IGPU = 2, LL_ACCELERATOR = 3 };
+typedef struct {
+    const char * name, * description, * backend; // never NULL; they stay
+    int type;                                    // enum ll_device_type
+    size_t memory, free;                         // bytes
+} ll_device_info;
+int ll_device_count(void);
+void ll_device_describe(int i, ll_device_info * out);
+
 // ---- model -----------------------------------------------------------------------------------------
 // A tensor of the file that is NF4, whatever type the file gives it.
 typedef struct {
@@ -45,6 +58,8 @@ typedef struct {
     int n_nf4;
     int nf4_mode;              // enum lk_nf4_mode
     int use_mmap;
+    const char * device;       // that computes the last layers; NULL: none, the CPU computes all
+    int device_layers;         // how many of them, the output counted as one more
     const int32_t * end_tokens; // that end an answer, beside those that llama.cpp knows
     int32_t n_end_tokens;
     int no_eos;                 // the file names none: llama.cpp's default, an ordinary token, does not stand for it
@@ -62,6 +77,7 @@ typedef struct {
     const char * architecture, * name, * chat_template; // never NULL; as long as the model
 } ll_facts;
 
+int ll_model_on_device(const ll_model * m); // whether a device holds any of its layers
 void ll_model_facts(const ll_model * m, ll_facts * out);
 int ll_model_targets(const ll_model * m);
 const char * ll_model_target(const ll_model * m, int i, int32_t * n_in, int32_t * n_out); // its name

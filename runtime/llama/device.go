@@ -79,7 +79,7 @@ func NewDevice(m *Model, o DeviceOptions) (*Device, error) {
 		flash:     map[FlashAttention]C.int32_t{FlashAuto: C.LL_FLASH_AUTO, FlashOn: C.LL_FLASH_ON, FlashOff: C.LL_FLASH_OFF}[o.FlashAttention],
 		split_kv:  flag(o.SplitKV),
 	}
-	if o.LoRA == MMID {
+	if o.LoRA == MMID || C.ll_model_on_device(ptr) != 0 {
 		w.mmid_rank = C.int32_t(o.MMIDRank)
 	}
 	var e C.ll_error

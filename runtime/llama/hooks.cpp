@@ -200,6 +200,9 @@ namespace lorikeet {
 ggml_tensor * real_mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) { return __real_ggml_mul_mat(ctx, w, x); }
 
 ggml_tensor * Builder::product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) {
+    if (on_device(w)) {
+        return real_mul_mat(ctx, w, x);
+    }
     const int n_out = (int) w->ne[1];
     if (const auto nf4 = model.nf4.find(w); nf4 != model.nf4.end()) {
         return nf4_product(ctx, nf4->second.get(), model.nf4_mode, n_out, x, prepared[x]);

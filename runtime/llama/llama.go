@@ -26,6 +26,7 @@ import (
 var (
 	ErrLoad        = errors.New("the model cannot be loaded")
 	ErrDevice      = errors.New("the device cannot be created")
+	ErrBackend     = errors.New("the back end cannot be loaded")
 	ErrQuantize    = errors.New("the model cannot be quantized")
 	ErrUnsupported = errors.New("this build has no llama.cpp: it needs cgo on Linux")
 )
@@ -50,6 +51,12 @@ type Options struct {
 
 	NF4 NF4Mode
 
+	// Device names the device that computes layers, as Devices does; "": the first GPU.
+	Device string
+	// GPULayers is how many layers the device computes and holds, the last ones first and the output head counted as one
+	// more. 0: none, the CPU computes all; negative: all.
+	GPULayers int
+
 	// CheckTensors reads all weights before they are loaded, and refuses a file with one that is infinite or NaN.
 	// Norms and biases, and the scales of NF4, always are.
 	CheckTensors bool
@@ -64,6 +71,33 @@ type Options struct {
 	// Log receives what llama.cpp has to say, line by line, from the goroutine that calls into it, until
 	// the model and what was made from it are closed. It must not call into this package. It may be nil.
 	Log func(slog.Level, string)
+}
+
+// BackendVersion is the version of the module whose ggml this program has; the names of the back ends that it loads end with it.
+const BackendVersion = "v0.17.4"
+
+// DeviceType is a kind of device.
+type DeviceType string
+
+// The kinds. A GPU of either kind can hold layers.
+const (
+	CPU           DeviceType = "CPU"
+	GPU           DeviceType = "GPU"
+	IntegratedGPU DeviceType = "integrated GPU" // its memory is the host's
+	Accelerator   DeviceType = "accelerator"
+)
+
+func (t DeviceType) computesLayers() bool { return t == GPU || t == IntegratedGPU }
+
+// DeviceInfo describes a device that can compute.
+type DeviceInfo struct {
+	Name        string // by which Options choose it: "CUDA0"
+	Description string
+	Type        DeviceType
+	Backend     string // of ggml, that has the device
+	Library     string // the shared object that the back end was loaded from; "": it is part of this program
+	Memory      int64  // bytes
+	Free        int64
 }
 
 // KVType is how the KV cache stores keys and values.

@@ -1,4 +1,5 @@
 // Loading a model and telling what it is.
+#include "devices.h"
 #include "model.h"
 #include "ggml-cpu.h"
 #include <algorithm>
@@ -49,9 +50,22 @@ static void describe(Model & m, const ll_load_options & o) {
     }
 }
 
+bool lorikeet::on_device(const ggml_tensor * t) {
+    const ggml_backend_buffer_t b = t->view_src ? t->view_src->buffer : t->buffer;
+    return b && !ggml_backend_buffer_is_host(b) && ggml_backend_dev_type(ggml_backend_buft_get_device(ggml_backend_buffer_get_type(b))) != GGML_BACKEND_DEVICE_TYPE_CPU;
+}
+
+bool lorikeet::on_device(const Model & m) {
+    return std::any_of(m.targets.begin(), m.targets.end(), [](const Target & t) { return on_device(t.weight); });
+}
+
 static llama_model * load(const ll_load_options & o) {
     llama_model_params p = llama_model_default_params();
     p.use_mmap = o.use_mmap;
+    ggml_backend_dev_t devices[] = {o.device ? find_device(o.device) : nullptr, nullptr}; // none: llama.cpp would take all that there are
+    p.devices = devices;
+    p.n_gpu_layers = o.device ? o.device_layers : 0;
+    p.no_host = true; // what stays on the CPU lies in the CPU's own memory, where our kernels expect it
     llama_model_kv_override overrides[2] = {};
     if (o.architecture) {
         overrides[0].tag = LLAMA_KV_OVERRIDE_TYPE_STR;
@@ -106,6 +120,8 @@ static size_t resident_bytes(const Model & m, const ggml_tensor * t) {
     }
     return ggml_nbytes(t);
 }
+
+int ll_model_on_device(const ll_model * m) { return on_device(*m->model); }
 
 void ll_model_facts(const ll_model * w, ll_facts * out) {
     const Model & m = *w->model;

@@ -5,6 +5,7 @@ package llama
 /*
 #cgo CXXFLAGS: -std=c++17
 #cgo CPPFLAGS: -DNDEBUG
+#cgo LDFLAGS: -Wl,--export-dynamic
 #cgo LDFLAGS: -Wl,--wrap=ggml_mul_mat
 #cgo LDFLAGS: -Wl,--wrap=ggml_get_rows
 #cgo LDFLAGS: -Wl,--wrap=ggml_flash_attn_ext
@@ -147,6 +148,11 @@ func open(o Options) (f *quant.File, path string, done func(), err error) {
 var repacked = []string{"Q4_0", "Q4_K", "Q2_K", "IQ4_NL"}
 
 func (m *Model) open(o Options, file *quant.File, path string) error {
+	device, layers, err := o.choose()
+	if err != nil {
+		return err
+	}
+	m.keepPlain = m.keepPlain || device != ""
 	plain, nf4 := quant.PlainArchitecture(file.Architecture())
 	options := C.ll_load_options{
 		path:     C.CString(path),
@@ -176,6 +182,12 @@ func (m *Model) open(o Options, file *quant.File, path string) error {
 		options.end_tokens, options.n_end_tokens = (*C.int32_t)(&ends[0]), C.int32_t(len(ends))
 	}
 	options.no_eos = withoutKey(file, "eos")
+	if device != "" {
+		options.device, options.device_layers = C.CString(device), C.int(layers)
+		defer C.free(unsafe.Pointer(options.device))
+	}
+	backends.RLock()
+	defer backends.RUnlock()
 	var e C.ll_error
 	if m.ptr = C.ll_model_load(&options, &e); m.ptr == nil {
 		return cError(&e)

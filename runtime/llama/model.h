@@ -96,6 +96,11 @@ void pack_integers(Model & m);
 // bring back, is looked up by rows.
 bool original_read(const Model & m, const ggml_tensor * w);
 
+// Whether a tensor lies in the memory of a device, where neither our kernels nor anything else on the CPU can read it.
+bool on_device(const ggml_tensor * t);
+// Of a model, whether any of its layers does.
+bool on_device(const Model & m);
+
 // Whether a tensor lies in a mapping of its file, so that its pages can be read again when they are dropped.
 bool mapped(const ggml_tensor * w);
 

@@ -45,8 +45,8 @@ static void pack(Model & m, const ggml_tensor * w, const ll_nf4 & n) {
         throw std::runtime_error(name + " is NF4, which this version runs in the linear layers of "
             "dense llama, mistral, qwen2 and qwen3 models only");
     }
-    if (!w->buffer || !ggml_backend_buffer_is_host(w->buffer)) {
-        throw std::runtime_error(name + " is NF4 and not in the memory of the CPU");
+    if (!w->buffer || on_device(w)) {
+        throw std::runtime_error(name + " is NF4, which this version runs on the CPU only");
     }
     const size_t bytes = lk_nf4_source_bytes(n.kind, n.n_in, n.n_out);
     if (w->ne[0] != n.n_in || w->ne[1] != n.n_out || bytes > ggml_nbytes(w)) {

@@ -137,17 +137,18 @@ void Pack::add_bias(int target, const float * values, bool replaces) {
     if (shift.empty()) {
         shift = in_arena<float>(nullptr, (size_t) t.n_out);
     }
-    const float * base = nullptr;
+    std::vector<float> base;
     if (replaces) {
         const std::string name = t.name.substr(0, t.name.size() - strlen("weight")) + "bias";
         const ggml_tensor * b = model->handle->get_tensor(name.c_str());
         if (!b || b->type != GGML_TYPE_F32 || b->ne[0] != t.n_out) {
             throw std::runtime_error("the base has no " + name + " in F32 that the adapter's could stand for");
         }
-        base = (const float *) b->data;
+        base.resize((size_t) t.n_out);
+        ggml_backend_tensor_get(b, base.data(), 0, base.size()*sizeof(float));
     }
     for (size_t o = 0; o < shift.size(); o++) {
-        shift[o] += values[o] - (base ? base[o] : 0);
+        shift[o] += values[o] - (replaces ? base[o] : 0);
     }
     auto & m = fused[(size_t) target];
     if (!m) {

@@ -136,8 +136,12 @@ void multiply(const Rows::ReplacedRow * job, const Rows::ReplacedRow * last, ggm
 
 void run_rows(ggml_tensor * dst, int ith, int nth, void * data) {
     const std::vector<Rows::ReplacedRow> & jobs = ((const Rows::Node *) data)->span->replaced;
-    const ggml_tensor * x = dst->src[1], * xh = dst->src[2];
+    const ggml_tensor * y = dst->src[0], * x = dst->src[1], * xh = dst->src[2];
     const int n_out = (int) dst->ne[0], begin = (int) ((int64_t) n_out*ith/nth), end = (int) ((int64_t) n_out*(ith + 1)/nth);
+    for (int64_t i = 0; dst->data != y->data && i < dst->ne[1]; i++) {
+        const float * from = (const float *) ((const char *) y->data + i*y->nb[1]);
+        std::copy(from + begin, from + end, (float *) ((char *) dst->data + i*dst->nb[1]) + begin);
+    }
     for (size_t at = 0, next; at < jobs.size(); at = next) {
         for (next = at; next < jobs.size() && jobs[next].set == jobs[at].set; next++) {
         }
@@ -150,6 +154,10 @@ void run_rows(ggml_tensor * dst, int ith, int nth, void * data) {
 ggml_tensor * add_rows(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x) {
     Rows::Node * node = rows.node(rows.span(x->ne[1]), target);
     ggml_tensor * args[] = {x, ggml_custom_4d(ctx, GGML_TYPE_F16, x->ne[0], x->ne[1], 1, 1, &x, 1, to_f16, GGML_N_TASKS_MAX, node)};
+    if (on_device(rows.mixes.model->targets[(size_t) target].weight)) { // y does, too: the node's result is the CPU's
+        ggml_tensor * all[] = {y, args[0], args[1]};
+        return ggml_custom_4d(ctx, GGML_TYPE_F32, y->ne[0], y->ne[1], 1, 1, all, 3, run_rows, GGML_N_TASKS_MAX, node);
+    }
     return ggml_custom_inplace(ctx, y, args, 2, run_rows, GGML_N_TASKS_MAX, node);
 }
 

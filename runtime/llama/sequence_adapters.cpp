@@ -51,7 +51,13 @@ Slots::Slots(const Model & m, int sequences, int max_rank) : max_rank(max_rank) 
         gain.push_back(embedding ? nullptr : ggml_new_tensor_2d(ctx.get(), GGML_TYPE_F32, target.n_out, sequences + 1));
         shift.push_back(embedding ? nullptr : ggml_new_tensor_2d(ctx.get(), GGML_TYPE_F32, target.n_out, sequences + 1));
     }
-    buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(ctx.get(), ggml_backend_cpu_buffer_type()));
+    ggml_backend_buffer_type_t memory = ggml_backend_cpu_buffer_type();
+    for (const Target & target : m.targets) {
+        if (on_device(target.weight)) {
+            memory = ggml_backend_buffer_get_type(target.weight->buffer);
+        }
+    }
+    buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(ctx.get(), memory));
     if (!buffer) {
         throw std::bad_alloc();
     }
@@ -76,19 +82,12 @@ void Slots::write(const Model & m, int slot, const std::vector<Term> & terms) {
         if (!a[t]) {
             continue;
         }
-        float * pa = (float *) ((char *) a[t]->data + (size_t) slot*a[t]->nb[2]);
-        float * pb = (float *) ((char *) b[t]->data + (size_t) slot*b[t]->nb[2]);
-        std::fill_n(pa, a[t]->nb[2]/sizeof(float), 0.0f);
-        std::fill_n(pb, b[t]->nb[2]/sizeof(float), 0.0f);
-        float * pg = (float *) ((char *) gain[t]->data + (size_t) slot*gain[t]->nb[1]);
-        float * ps = (float *) ((char *) shift[t]->data + (size_t) slot*shift[t]->nb[1]);
-        std::fill_n(pg, m.targets[t].n_out, 0.0f);
-        std::fill_n(ps, m.targets[t].n_out, 0.0f);
+        std::vector<float> pa(a[t]->nb[2]/sizeof(float)), pb(b[t]->nb[2]/sizeof(float)), pg((size_t) m.targets[t].n_out), ps(pg.size());
         int first = 0;
         for (const Term & term : terms) {
             const Plain & p = term.pack->plain[t];
             const float scale = term.scale*term.pack->scale[t];
-            std::copy(p.a.begin(), p.a.end(), pa + (size_t) first*m.targets[t].n_in);
+            std::copy(p.a.begin(), p.a.end(), pa.begin() + (ptrdiff_t) first*m.targets[t].n_in);
             for (int o = 0; o < (p.rank ? m.targets[t].n_out : 0); o++) {
                 for (int r = 0; r < p.rank; r++) {
                     pb[(size_t) o*max_rank + first + r] = scale*p.b[(size_t) o*p.rank + r];
@@ -102,6 +101,10 @@ void Slots::write(const Model & m, int slot, const std::vector<Term> & terms) {
             }
             first += p.rank;
         }
+        ggml_backend_tensor_set(a[t], pa.data(), (size_t) slot*a[t]->nb[2], a[t]->nb[2]);
+        ggml_backend_tensor_set(b[t], pb.data(), (size_t) slot*b[t]->nb[2], b[t]->nb[2]);
+        ggml_backend_tensor_set(gain[t], pg.data(), (size_t) slot*gain[t]->nb[1], gain[t]->nb[1]);
+        ggml_backend_tensor_set(shift[t], ps.data(), (size_t) slot*shift[t]->nb[1], shift[t]->nb[1]);
     }
 }
 

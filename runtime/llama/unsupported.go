@@ -40,6 +40,12 @@ type Device struct{ runtime.Device }
 // NewDevice returns ErrUnsupported.
 func NewDevice(*Model, DeviceOptions) (*Device, error) { return nil, ErrUnsupported }
 
+// LoadBackend returns ErrUnsupported.
+func LoadBackend(string) error { return ErrUnsupported }
+
+// Devices returns none.
+func Devices() []DeviceInfo { return nil }
+
 // QuantizeTypes are the types that Quantize takes: none.
 var QuantizeTypes []string
 

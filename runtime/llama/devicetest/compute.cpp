@@ -1,0 +1,128 @@
+// The queue of a back end, and graphs in it. A graph is copied when it is given, as a GPU's commands are recorded; the copy's
+// tensors have the addresses of the data, and ggml's CPU back end computes them.
+#include "compute.h"
+#include "memory.h"
+#include "ggml-cpu.h"
+#include "ggml-impl.h"
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+namespace devicetest {
+
+namespace {
+
+struct Queue {
+    Queue() : cpu(ggml_backend_cpu_init()) { ggml_backend_cpu_set_n_threads(cpu, 1); }
+    ~Queue() { ggml_backend_free(cpu); }
+
+    void run() {
+        for (; !work.empty(); work.pop_front()) {
+            work.front()();
+        }
+    }
+
+    const ggml_backend_t cpu;
+    std::deque<std::function<void()>> work;
+};
+
+Queue * queue_of(ggml_backend_t b) { return (Queue *) b->context; }
+
+bool is_view(const ggml_tensor * t) {
+    return t->op == GGML_OP_NONE || t->op == GGML_OP_RESHAPE || t->op == GGML_OP_VIEW || t->op == GGML_OP_PERMUTE || t->op == GGML_OP_TRANSPOSE;
+}
+
+// A graph over the data of the tensors.
+class Recorded {
+public:
+    explicit Recorded(const ggml_cgraph * graph) {
+        for (int i = 0; i < graph->n_nodes; i++) {
+            if (!is_view(graph->nodes[i])) { // nothing to compute; those of tensors on other devices may be among them
+                nodes.push_back(node(graph->nodes[i]));
+            }
+        }
+    }
+
+    void compute(ggml_backend_t cpu) {
+        ggml_cgraph graph = {};
+        graph.nodes = nodes.data();
+        graph.n_nodes = graph.size = (int) nodes.size();
+        if (ggml_backend_graph_compute(cpu, &graph) != GGML_STATUS_SUCCESS) {
+            GGML_ABORT("%s: a graph of %d nodes could not be computed", NAME, graph.n_nodes);
+        }
+    }
+
+private:
+    // A copy with the address of the data. It knows no buffer, and what it is a view of or computed from is nothing that
+    // whoever reads it needs.
+    ggml_tensor * data(const ggml_tensor * t) {
+        ggml_tensor *& copy = copies[t];
+        if (!copy) {
+            tensors.push_back(*t);
+            copy = &tensors.back();
+            copy->data = data_of(t);
+            copy->buffer = nullptr;
+            copy->view_src = nullptr;
+            memset(copy->src, 0, sizeof copy->src);
+        }
+        return copy;
+    }
+
+    ggml_tensor * node(const ggml_tensor * t) {
+        ggml_tensor * copy = data(t);
+        for (int i = 0; i < GGML_MAX_SRC; i++) {
+            copy->src[i] = t->src[i] ? data(t->src[i]) : nullptr;
+        }
+        return copy;
+    }
+
+    std::deque<ggml_tensor> tensors;
+    std::unordered_map<const ggml_tensor *, ggml_tensor *> copies;
+    std::vector<ggml_tensor *> nodes;
+};
+
+const char * name(ggml_backend_t) { return NAME; }
+
+void free_backend(ggml_backend_t b) {
+    delete queue_of(b);
+    delete b;
+}
+
+void synchronize(ggml_backend_t b) { queue_of(b)->run(); }
+
+ggml_status compute(ggml_backend_t b, ggml_cgraph * graph, int) {
+    Queue * queue = queue_of(b);
+    auto recorded = std::make_shared<Recorded>(graph);
+    queue->work.push_back([queue, recorded] { recorded->compute(queue->cpu); });
+    return GGML_STATUS_SUCCESS;
+}
+
+void set_async(ggml_backend_t b, ggml_tensor * t, const void * from, size_t offset, size_t size) {
+    char * to = data_of(t) + offset;
+    queue_of(b)->work.push_back([=] { memcpy(to, from, size); });
+}
+
+void get_async(ggml_backend_t b, const ggml_tensor * t, void * to, size_t offset, size_t size) {
+    const char * from = data_of(t) + offset;
+    queue_of(b)->work.push_back([=] { memcpy(to, from, size); });
+}
+
+ggml_guid GUID = {0x6c, 0x6f, 0x72, 0x69, 0x6b, 0x65, 0x65, 0x74, 0x2d, 0x74, 0x65, 0x73, 0x74, 0x67, 0x70, 0x75};
+
+} // namespace
+
+ggml_backend_t new_backend(ggml_backend_dev_t device, const char *) {
+    ggml_backend_i functions = {};
+    functions.get_name = name;
+    functions.free = free_backend;
+    functions.set_tensor_async = set_async;
+    functions.get_tensor_async = get_async;
+    functions.synchronize = synchronize;
+    functions.graph_compute = compute;
+    return new ggml_backend{&GUID, functions, device, new Queue()};
+}
+
+} // namespace devicetest

@@ -1,0 +1,22 @@
+// The C interface of the test device: what Go calls.
+#pragma once
+#include <stddef.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+void devicetest_register(void);               // adds the device to ggml's registry, once however often it is called
+const char * devicetest_name(void);           // by which ggml knows it
+void devicetest_set_memory(size_t bytes);     // how much it has in all; buffers that exist stay
+size_t devicetest_used(void);                 // the bytes of all its buffers
+
+enum { DEVICETEST_CUDA = 1, DEVICETEST_VULKAN = 2 }; // as enum Backends
+// The device takes the operations that all of these back ends take.
+void devicetest_stand_for(unsigned backends);
+// The back ends that take an operation, by ggml's names; second "": it has one source. without: the conditions of facts.h that it
+// does not meet.
+unsigned devicetest_takers(const char * op, int sub, const char * result, const char * first, const char * second, unsigned without);
+
+#ifdef __cplusplus
+}
+#endif
