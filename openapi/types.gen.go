@@ -510,6 +510,9 @@ type ChatCompletionRequest struct {
 
 	// TopLogprobs With logprobs, how many of the most likely tokens to give at each place.
 	TopLogprobs *int `json:"top_logprobs,omitempty"`
+
+	// WebSearchOptions Refused where it is given: the server searches nothing.
+	WebSearchOptions json.RawMessage `json:"web_search_options,omitempty"`
 }
 
 // ChatLogprobs defines model for ChatLogprobs.
@@ -1160,8 +1163,14 @@ type GenerationParameters struct {
 	// Adapter The adapter to answer with: a name, `name@version`, an object with a scale, or a list of up to 4 of these, which are summed. Absent is what `model` names. Where both name adapters they must name the same.
 	Adapter json.RawMessage `json:"adapter,omitempty"`
 
+	// BadWords vLLM's field. It is refused unless it is empty; see `logit_bias`.
+	BadWords json.RawMessage `json:"bad_words,omitempty"`
+
 	// CachePrompt Take a prefix of the prompt from the cache where an earlier request left it, and leave this one.
 	CachePrompt *bool `json:"cache_prompt,omitempty"`
+
+	// Ebnf SGLang's field. It is refused unless it is empty; see `grammar`.
+	Ebnf json.RawMessage `json:"ebnf,omitempty"`
 
 	// FrequencyPenalty Lowers the logits of tokens by how often the answer already has them.
 	FrequencyPenalty *float32 `json:"frequency_penalty,omitempty"`
@@ -1169,8 +1178,23 @@ type GenerationParameters struct {
 	// Grammar A GBNF grammar, with a rule named root, that the answer has to follow. One that begins with itself, or that a text can be read under in more than 128 ways at once, is refused.
 	Grammar *string `json:"grammar,omitempty"`
 
+	// GuidedChoice vLLM's field. It is refused unless it is empty; see `response_format` and `grammar`.
+	GuidedChoice json.RawMessage `json:"guided_choice,omitempty"`
+
+	// GuidedGrammar vLLM's field. It is refused unless it is empty; see `grammar`.
+	GuidedGrammar json.RawMessage `json:"guided_grammar,omitempty"`
+
+	// GuidedJson vLLM's field. It is refused unless it is empty; see `response_format`.
+	GuidedJson json.RawMessage `json:"guided_json,omitempty"`
+
+	// GuidedRegex vLLM's field. It is refused unless it is empty; see `response_format` and `grammar`.
+	GuidedRegex json.RawMessage `json:"guided_regex,omitempty"`
+
 	// IgnoreEos Never draw the token that ends an answer.
 	IgnoreEos *bool `json:"ignore_eos,omitempty"`
+
+	// JsonSchema llama-server's field, a JSON schema that holds the answer as `response_format` does. Not together with it.
+	JsonSchema json.RawMessage `json:"json_schema,omitempty"`
 
 	// LogitBias Token ids, as strings, and what is added to their logits, from -100 to 100; -100 all but bans a token.
 	LogitBias *map[string]float32 `json:"logit_bias,omitempty"`
@@ -1184,14 +1208,26 @@ type GenerationParameters struct {
 	// MinP Keeps tokens at least this likely, relative to the most likely one; 0 keeps all.
 	MinP *float32 `json:"min_p,omitempty"`
 
+	// MinTokens vLLM's field. It is refused unless it is 0; see `ignore_eos`.
+	MinTokens json.RawMessage `json:"min_tokens,omitempty"`
+
 	// Model The base model's id or alias, an adapter's name (or `name@version`), or `base:adapter`. Absent or empty is the base, with what `adapter` adds.
 	Model *string `json:"model,omitempty"`
 
 	// N How many answers to make of each prompt.
 	N *int `json:"n,omitempty"`
 
+	// NPredict llama-server's field. It is refused unless it is -1; see `max_tokens`.
+	NPredict json.RawMessage `json:"n_predict,omitempty"`
+
+	// NProbs llama-server's field. It is refused unless it is 0; see `logprobs`.
+	NProbs json.RawMessage `json:"n_probs,omitempty"`
+
 	// PresencePenalty Lowers the logits of tokens that the answer already has.
 	PresencePenalty *float32 `json:"presence_penalty,omitempty"`
+
+	// Regex SGLang's field. It is refused unless it is empty; see `response_format` and `grammar`.
+	Regex json.RawMessage `json:"regex,omitempty"`
 
 	// RepeatLastN How many tokens repeat_penalty looks back; 0 switches it off.
 	RepeatLastN *int `json:"repeat_last_n,omitempty"`
@@ -1211,6 +1247,9 @@ type GenerationParameters struct {
 	// Stop Up to 32 texts of at most 1024 bytes each; the answer ends before the first of them.
 	Stop json.RawMessage `json:"stop,omitempty"`
 
+	// StopTokenIds vLLM's field. It is refused unless it is empty; see `stop`.
+	StopTokenIds json.RawMessage `json:"stop_token_ids,omitempty"`
+
 	// Stream Send the answer token by token, as server-sent events.
 	Stream *bool `json:"stream,omitempty"`
 
@@ -1219,6 +1258,9 @@ type GenerationParameters struct {
 		// IncludeUsage End the stream with a chunk without choices that carries `usage`.
 		IncludeUsage *bool `json:"include_usage,omitempty"`
 	} `json:"stream_options,omitempty"`
+
+	// StructuredOutputs vLLM's field. It is refused unless it is null; see `response_format` and `grammar`.
+	StructuredOutputs json.RawMessage `json:"structured_outputs,omitempty"`
 
 	// Temperature Divides the logits before sampling; 0 always takes the most likely token.
 	Temperature *float32 `json:"temperature,omitempty"`
@@ -1549,11 +1591,17 @@ type MessagesRequest struct {
 	// Adapter As in a chat completion.
 	Adapter json.RawMessage `json:"adapter,omitempty"`
 
+	// Container Not supported: refused where it is given.
+	Container json.RawMessage `json:"container,omitempty"`
+
 	// Lora As in a chat completion.
 	Lora json.RawMessage `json:"lora,omitempty"`
 
 	// MaxTokens Most tokens of the answer. Needed for an answer, and ignored where tokens are counted.
 	MaxTokens *int `json:"max_tokens,omitempty"`
+
+	// McpServers Not supported: the server runs no tools itself.
+	McpServers json.RawMessage `json:"mcp_servers,omitempty"`
 
 	// Messages The conversation so far, oldest first.
 	Messages []json.RawMessage `json:"messages"`
@@ -1803,6 +1851,9 @@ type OllamaEmbedRequest struct {
 
 	// Model The base model or an adapter; the tag :latest may follow.
 	Model string `json:"model"`
+
+	// Truncate Cut a text that is longer than the context; false refuses it.
+	Truncate *bool `json:"truncate,omitempty"`
 }
 
 // OllamaEmbeddings defines model for OllamaEmbeddings.
@@ -1843,6 +1894,9 @@ type OllamaFunction struct {
 type OllamaGenerateRequest struct {
 	// Adapter As in a chat completion; `model` may name an adapter too.
 	Adapter json.RawMessage `json:"adapter,omitempty"`
+
+	// Context Not supported: /api/chat takes conversations.
+	Context json.RawMessage `json:"context,omitempty"`
 
 	// Format `json`, or a JSON schema that the answer is to keep to.
 	Format json.RawMessage `json:"format,omitempty"`

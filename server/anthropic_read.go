@@ -313,6 +313,12 @@ func namedTool(name string) any {
 
 // messageOptions translates thinking and the format of the answer.
 func (t *translation) messageOptions(req *openapi.MessagesRequest) error {
+	switch {
+	case !isEmpty(req.McpServers):
+		return refuse(codeUnsupported, "mcp_servers", "is not supported: the server runs no tools itself")
+	case !isEmpty(req.Container):
+		return refuse(codeUnsupported, "container", "is not supported: the server runs no tools itself")
+	}
 	if jsonvalue.Kind(req.Thinking) != "null" {
 		var thinking struct {
 			Type string `json:"type"`

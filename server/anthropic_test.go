@@ -280,6 +280,8 @@ func TestMessageErrors(t *testing.T) {
 		{messagesBody("a", `"temperature":3`), "invalid_request_error", "temperature is 3", 400},
 		{messagesBody("a", `"stop_sequences":[""]`), "invalid_request_error", "stop_sequences has an entry", 400},
 		{messagesBody("a", `"system":[{"type":"image"}]`), "invalid_request_error", `system[0].type is "image"`, 400},
+		{messagesBody("a", `"mcp_servers":[{"type":"url","url":"https://mcp.example"}]`), "invalid_request_error", "mcp_servers is not supported", 400},
+		{messagesBody("a", `"container":"c"`), "invalid_request_error", "container is not supported", 400},
 		{messagesBody("a", `"tools":[{"type":"web_search_20250305","name":"web_search"}]`), "invalid_request_error", `tools[0].type is "web_search_20250305"`, 400},
 		{messagesBody("a", `"tools":[{"name":"x"}]`), "invalid_request_error", "tools[0].input_schema must be an object", 400},
 		{messagesBody("a", `"tool_choice":{"type":"tool"}`), "invalid_request_error", "tool_choice.name is missing", 400},

@@ -89,7 +89,7 @@ func (s *Server) chatWith(template *chat.Template, req *openapi.ChatCompletionRe
 	if check.err != nil {
 		return nil, check.err
 	}
-	q.schema, q.schemaParam = answerSchema(req.ResponseFormat)
+	q.schema, q.schemaParam = answerSchema(&req.GenerationParameters)
 	return s.converse(&q, template)
 }
 
@@ -102,6 +102,9 @@ func (c *checker) modalities(r *openapi.ChatCompletionRequest) {
 	}
 	if jsonvalue.Kind(r.Audio) != "null" {
 		c.refuse(codeUnsupported, "audio", "is not supported: this server answers in text")
+	}
+	if jsonvalue.Kind(r.WebSearchOptions) != "null" {
+		c.refuse(codeUnsupported, "web_search_options", "is not supported: the server searches nothing")
 	}
 	if r.ReasoningEffort != nil && len(*r.ReasoningEffort) > 64 {
 		c.refuse(codeValue, "reasoning_effort", "has %d bytes, at most 64 are read", len(*r.ReasoningEffort))

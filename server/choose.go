@@ -81,11 +81,34 @@ func (s *Server) choose(who caller, p *openapi.GenerationParameters) (*model, er
 	return m, nil
 }
 
-// refuseOtherServersFields refuses a field that names an adapter for another server: if it were ignored, the base would
-// answer without a word.
+// refuseOtherServersFields refuses a field by which another server would answer with an adapter, hold the answer to a form, or
+// end it elsewhere: if it were ignored, another answer would come without a word.
 func refuseOtherServersFields(p *openapi.GenerationParameters) error {
-	if !isEmpty(p.LoraPath) {
-		return refuse(codeUnsupported, "lora_path", `is SGLang's field: name the adapter in "adapter", which takes scales and lists too, or in "model"`)
+	const form = `a JSON schema goes into "response_format", and other forms are a GBNF grammar in "grammar"`
+	for _, f := range []struct {
+		param   string
+		value   json.RawMessage
+		neutral string // what asks for nothing, besides what isEmpty knows
+		server  string
+		instead string
+	}{
+		{"lora_path", p.LoraPath, "", "SGLang", `name the adapter in "adapter", which takes scales and lists too, or in "model"`},
+		{"guided_json", p.GuidedJson, "", "vLLM", form},
+		{"guided_regex", p.GuidedRegex, "", "vLLM", form},
+		{"guided_choice", p.GuidedChoice, "", "vLLM", form},
+		{"guided_grammar", p.GuidedGrammar, "", "vLLM", form},
+		{"structured_outputs", p.StructuredOutputs, "", "vLLM", form},
+		{"regex", p.Regex, "", "SGLang", form},
+		{"ebnf", p.Ebnf, "", "SGLang", form},
+		{"min_tokens", p.MinTokens, "0", "vLLM", `"ignore_eos" keeps an answer from ending before "max_tokens"`},
+		{"stop_token_ids", p.StopTokenIds, "", "vLLM", `"stop" takes texts`},
+		{"bad_words", p.BadWords, "", "vLLM", `"logit_bias" bans tokens`},
+		{"n_predict", p.NPredict, "-1", "llama-server", `the length of an answer is "max_tokens"`},
+		{"n_probs", p.NProbs, "0", "llama-server", `log-probabilities are asked for by "logprobs"`},
+	} {
+		if !isEmpty(f.value) && string(f.value) != f.neutral {
+			return refuse(codeUnsupported, f.param, "is %s's field: %s", f.server, f.instead)
+		}
 	}
 	return nil
 }
@@ -131,11 +154,20 @@ func (s *Server) resolve(who caller, name string) (*adapters.Ref, error) {
 	} else if !errors.Is(err, adapters.ErrName) && !errors.Is(err, adapters.ErrReference) {
 		return nil, withParam("model", err)
 	}
-	message := fmt.Sprintf("model %q does not exist; the base model is %q", name, s.name)
+	message := fmt.Sprintf("model %q does not exist; the base model is %q", clipName(name), s.name)
 	if len(near) > 0 {
 		message += ", adapters of about that name are " + strings.Join(near, ", ")
 	}
 	return nil, &refusal{status: http.StatusNotFound, param: "model", code: codeModel, message: message}
+}
+
+// clipName shortens what a client sent for a name, so that an error does not repeat a page of it.
+func clipName(name string) string {
+	const most = 256
+	if len(name) <= most {
+		return name
+	}
+	return strings.ToValidUTF8(name[:most], "") + "..."
 }
 
 // agree combines the fields model and adapter. Where both name an adapter it must be the same one; the adapter field may

@@ -225,6 +225,23 @@ func TestSampling(t *testing.T) {
 	if got := sampling(`"response_format":{"type":"json_object"}`); got.Constraint == nil || got.Grammar != "" {
 		t.Errorf("json_object gives the constraint %v, grammar %q", got.Constraint, got.Grammar)
 	}
+	if got := sampling(`"json_schema":{"type":"integer"}`); got.Constraint == nil {
+		t.Error("json_schema gives no constraint")
+	}
+	for _, neutral := range []string{`"guided_json":null`, `"guided_choice":[]`, `"min_tokens":0`, `"n_predict":-1`, `"n_probs":0`, `"stop_token_ids":null`} {
+		if got := sampling(neutral); got.Constraint != nil || got.Grammar != "" {
+			t.Errorf("%s gives a constraint", neutral)
+		}
+	}
+}
+
+// TestMoreAnswersThanFit wants a request for more answers than the server ever takes refused as such: to try again, as a
+// full queue asks to, would not help.
+func TestMoreAnswersThanFit(t *testing.T) {
+	h := open(t)
+	prompts := strings.Repeat(`"a",`, 63) + `"a"`
+	r := h.do("POST", textURL, `{"prompt":[`+prompts+`],"n":16}`)
+	refused(t, r, 400, codeValue, "n", "asks for 1024 answers at once, 16 to each prompt: this server takes")
 }
 
 func TestTokens(t *testing.T) {

@@ -53,7 +53,7 @@ func (s *Server) textReply(who caller, body []byte) (*reply, error) {
 	if check.err != nil {
 		return nil, check.err
 	}
-	ps, err := s.prompts(req.Prompt, promptField{"prompt", maxPrompts, s.template.EncodeText})
+	ps, err := s.prompts(req.Prompt, promptField{name: "prompt", most: maxPrompts, encode: s.template.EncodeText})
 	if err != nil {
 		return nil, err
 	}

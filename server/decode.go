@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -70,6 +71,9 @@ func jsonError(body []byte, prefix string, err error) error {
 		if got == typed.Value {
 			got = jsonvalue.Article(got)
 		}
+		if outOfRange(typed) {
+			want += map[bool]string{true: " below 3.5e38", false: " of at most 64 bits"}[typed.Type.Kind() == reflect.Float32]
+		}
 		if param == "" {
 			return &refusal{
 				status: http.StatusBadRequest, code: codeType,
@@ -79,6 +83,18 @@ func jsonError(body []byte, prefix string, err error) error {
 		return refuse(codeType, param, "must be %s, not %s", want, got)
 	}
 	return &refusal{status: http.StatusBadRequest, code: codeJSON, message: "the body cannot be read: " + err.Error()}
+}
+
+// outOfRange reports whether a number has the right type, and more digits than are read.
+func outOfRange(e *json.UnmarshalTypeError) bool {
+	number, isNumber := strings.CutPrefix(e.Value, "number ")
+	switch e.Type.Kind() {
+	case reflect.Float32:
+		return isNumber
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		return isNumber && !strings.ContainsAny(number, ".eE")
+	}
+	return false
 }
 
 // place returns the position of a byte of the body: line, column and offset.

@@ -66,11 +66,11 @@ func (s *Server) embeddingRequest(who caller, body []byte) (*embedding, error) {
 	if err := decodeJSON(body, &req); err != nil {
 		return nil, err
 	}
-	return s.checkEmbedding(who, &req)
+	return s.checkEmbedding(who, &req, false)
 }
 
-// checkEmbedding checks a request, up to the tokens of its texts.
-func (s *Server) checkEmbedding(who caller, req *openapi.EmbeddingRequest) (*embedding, error) {
+// checkEmbedding checks a request, up to the tokens of its texts. cut says that those longer than the context are cut.
+func (s *Server) checkEmbedding(who caller, req *openapi.EmbeddingRequest, cut bool) (*embedding, error) {
 	width := s.model.Facts().Embedding
 	var check checker
 	e := &embedding{dimensions: check.integer("dimensions", req.Dimensions, width, 1, width)}
@@ -85,7 +85,7 @@ func (s *Server) checkEmbedding(who caller, req *openapi.EmbeddingRequest) (*emb
 		return nil, check.err
 	}
 	var err error
-	if e.inputs, err = s.prompts(req.Input, promptField{"input", min(maxInputs, maxNumbers/e.dimensions), s.embeddedText}); err != nil {
+	if e.inputs, err = s.prompts(req.Input, promptField{"input", min(maxInputs, maxNumbers/e.dimensions), s.embeddedText, cut}); err != nil {
 		return nil, err
 	}
 	e.model, err = s.choose(who, &openapi.GenerationParameters{Model: req.Model, Adapter: req.Adapter, Lora: req.Lora, LoraPath: req.LoraPath})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 
 	"github.com/lorikeet-ai/lorikeet/grammar"
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
@@ -64,7 +65,7 @@ func newGeneration(p *openapi.GenerationParameters) (generation, error) {
 		stream:  flag(p.Stream, false),
 	}
 	c.repeat(p, &g.sampling)
-	c.format(p.ResponseFormat, &g.sampling)
+	c.format(p, &g.sampling)
 	g.formatted = g.sampling.Constraint != nil
 	g.ruled = text(p.Grammar) != ""
 	if p.Seed != nil {
@@ -105,8 +106,8 @@ func (c *checker) bias(m *map[string]float32) map[runtime.Token]float32 {
 	}
 	bias := make(map[runtime.Token]float32, len(*m))
 	for key, v := range *m {
-		id, err := strconv.ParseInt(key, 10, 32)
-		if err != nil || id < 0 {
+		id, err := strconv.ParseUint(key, 10, 31)
+		if err != nil || strconv.FormatUint(id, 10) != key { // 05 would be another 5
 			c.refuse(codeValue, "logit_bias", "has the key %q, its keys are token ids", key)
 		}
 		if v < -100 || v > 100 {
@@ -117,10 +118,23 @@ func (c *checker) bias(m *map[string]float32) map[runtime.Token]float32 {
 	return bias
 }
 
-// format reads response_format; json_object and json_schema are constraints.
-func (c *checker) format(raw json.RawMessage, s *runtime.Sampling) {
-	if jsonvalue.Kind(raw) == "null" {
-		return
+// answerFormat is the JSON schema that an answer is held to.
+type answerFormat struct {
+	schema json.RawMessage // null: any object
+	param  string          // where it stands
+	needed bool            // there must be one
+}
+
+// formatOf reads response_format, or llama-server's json_schema; nil: the answer is text.
+func formatOf(p *openapi.GenerationParameters) (*answerFormat, error) {
+	if jsonvalue.Kind(p.JsonSchema) != "null" {
+		if jsonvalue.Kind(p.ResponseFormat) != "null" {
+			return nil, refuse(codeValue, "json_schema", "cannot be given together with response_format")
+		}
+		return &answerFormat{p.JsonSchema, "json_schema", true}, nil
+	}
+	if jsonvalue.Kind(p.ResponseFormat) == "null" {
+		return nil, nil
 	}
 	var f struct {
 		Type   string          `json:"type"`
@@ -129,30 +143,38 @@ func (c *checker) format(raw json.RawMessage, s *runtime.Sampling) {
 			Schema json.RawMessage `json:"schema"`
 		} `json:"json_schema"`
 	}
-	if err := decodeField(raw, "response_format", &f); err != nil {
+	if err := decodeField(p.ResponseFormat, "response_format", &f); err != nil {
+		return nil, err
+	}
+	// OpenAI has the schema in json_schema, beside a name; llama-server has it beside the type.
+	switch {
+	case f.Type == "text":
+		return nil, nil
+	case f.Type == "json_object":
+		return &answerFormat{f.Schema, "response_format.schema", false}, nil
+	case f.Type != "json_schema":
+		return nil, refuse(codeValue, "response_format.type", "is %q, it must be text, json_object or json_schema", f.Type)
+	case f.Named != nil:
+		return &answerFormat{f.Named.Schema, "response_format.json_schema.schema", true}, nil
+	}
+	return &answerFormat{f.Schema, "response_format.schema", true}, nil
+}
+
+// format makes a constraint of the answer's format.
+func (c *checker) format(p *openapi.GenerationParameters, s *runtime.Sampling) {
+	f, err := formatOf(p)
+	switch {
+	case err != nil:
 		if c.err == nil {
 			c.err = err
 		}
-		return
-	}
-	switch f.Type {
-	case "text":
-		return
-	case "json_object", "json_schema":
+	case f == nil:
+	case s.Grammar != "":
+		field, _, _ := strings.Cut(f.param, ".")
+		c.refuse(codeValue, field, "is given, which a grammar cannot be given with")
 	default:
-		c.refuse(codeValue, "response_format.type", "is %q, it must be text, json_object or json_schema", f.Type)
-		return
+		c.schema(f.schema, f.param, f.needed, s)
 	}
-	if s.Grammar != "" {
-		c.refuse(codeValue, "response_format", "is %s, which a grammar cannot be given with", f.Type)
-		return
-	}
-	// OpenAI has the schema in json_schema, beside a name; llama-server has it beside the type.
-	schema, param := f.Schema, "response_format.schema"
-	if f.Type == "json_schema" && f.Named != nil {
-		schema, param = f.Named.Schema, "response_format.json_schema.schema"
-	}
-	c.schema(schema, param, f.Type == "json_schema", s)
 }
 
 // schema sets the constraint of a JSON schema; without one, which only json_object may be, that of any object.

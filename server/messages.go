@@ -50,6 +50,9 @@ func messageOfRequest(raw json.RawMessage, param string, t *chat.Template) (runt
 	case m.Role == "developer":
 		m.Role = "system" // OpenAI's newer name, which chat templates do not know
 	}
+	if !isEmpty(fields["images"]) { // Ollama's; the chat API has them among the parts of a content
+		return m, refuse(codeUnsupported, param+".images", "is given: this server reads text only")
+	}
 	calls := jsonvalue.Kind(fields["tool_calls"]) != "null" || jsonvalue.Kind(fields["function_call"]) != "null"
 	err := checkCalls(fields["tool_calls"], param+".tool_calls")
 	if err == nil {

@@ -151,7 +151,7 @@ func (s *Server) OllamaEmbed(c *fiber.Ctx) error {
 	who, model := callerOf(c), untagged(req.Model)
 	e, err := s.checkEmbedding(who, &openapi.EmbeddingRequest{
 		Model: &model, Adapter: req.Adapter, Lora: req.Lora, Input: req.Input, Dimensions: req.Dimensions,
-	})
+	}, flag(req.Truncate, true))
 	if err != nil {
 		return err
 	}

@@ -286,6 +286,8 @@ func (s *Server) ollamaGenerate(who caller, req *openapi.OllamaGenerateRequest) 
 	switch {
 	case !isEmpty(req.Images):
 		return nil, refuse(codeUnsupported, "images", "is given: this server reads text only")
+	case !isEmpty(req.Context):
+		return nil, refuse(codeUnsupported, "context", "is not supported: /api/chat takes conversations")
 	case text(req.Suffix) != "":
 		return nil, refuse(codeUnsupported, "suffix", "is not supported")
 	case text(req.Template) != "":
@@ -316,7 +318,7 @@ func (s *Server) ollamaRaw(who caller, t *translation, text string) (*reply, err
 	if n := t.request.MaxTokens; n != nil {
 		g.maxTokens = *n
 	}
-	prompts, err := s.prompts(asJSON(text), promptField{"prompt", 1, s.template.EncodeText})
+	prompts, err := s.prompts(asJSON(text), promptField{name: "prompt", most: 1, encode: s.template.EncodeText})
 	if err != nil {
 		return nil, err
 	}

@@ -196,6 +196,13 @@ func TestOllamaModels(t *testing.T) {
 	if len(e.Embeddings) != 2 || json.Unmarshal(e.Embeddings[0], &vector) != nil || len(vector) != 3 || e.PromptEvalCount == 0 || e.Adapter == nil {
 		t.Errorf("%s", asJSON(e))
 	}
+	whole := strings.Repeat("x", h.server.context+500)
+	if h.post("/api/embed", `{"model":"fake","input":["`+whole+`","a"]}`, &e); len(e.Embeddings) != 2 || e.PromptEvalCount != h.server.context+1 {
+		t.Errorf("a text that is cut has %d tokens with another of one", e.PromptEvalCount)
+	}
+	if r := h.do("POST", "/api/embed", `{"model":"fake","input":"`+whole+`","truncate":false}`); r.status != 400 || !strings.Contains(string(r.body), "maximum context length") {
+		t.Errorf("not cut: %d %s", r.status, r.body)
+	}
 	for size, want := range map[int64]string{7_600_000_000: "7.6B", 494_032_768: "494.0M", 12_345: "12.3K", 12: "12"} {
 		if got := parameterSize(size); got != want {
 			t.Errorf("%d is %s", size, got)
@@ -223,6 +230,7 @@ func TestOllamaErrors(t *testing.T) {
 		{"/api/chat", `{"model":"fake","messages":[{"role":"robot","content":"a"}]}`, "messages[0]", 400},
 		{"/api/chat", `{"model":"fake","messages":[{"role":"assistant","tool_calls":[{"function":{"name":"x","arguments":"{}"}}]}]}`, "messages[0].tool_calls[0].function.arguments must be an object", 400},
 		{"/api/generate", `{"model":"fake","prompt":"a","images":["x"]}`, "images is given", 400},
+		{"/api/generate", `{"model":"fake","prompt":"a","context":[1]}`, "context is not supported", 400},
 		{"/api/generate", `{"model":"fake","prompt":"a","suffix":"x"}`, "suffix is not supported", 400},
 		{"/api/generate", `{"model":"fake","prompt":"` + strings.Repeat("long ", 3000) + `"}`, "your prompt resulted in", 400},
 		{"/api/embed", `{"model":"fake","input":7}`, "input must be", 400},

@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
@@ -23,6 +24,7 @@ type promptField struct {
 	name   string
 	most   int // entries of a list
 	encode func(string) ([]runtime.Token, error)
+	cut    bool // a text that is longer than the context is cut, and not refused
 }
 
 // prompts reads such a field: a text, a list of texts, a list of token ids, or a list of those.
@@ -31,7 +33,7 @@ func (s *Server) prompts(raw json.RawMessage, f promptField) ([]prompt, error) {
 	case "null":
 		return nil, refuse(codeMissing, f.name, "is missing")
 	case "string":
-		p, err := s.textPrompt(raw, f.name, f.encode)
+		p, err := s.textPrompt(raw, f.name, &f)
 		return []prompt{p}, err
 	case "array":
 	default:
@@ -57,7 +59,7 @@ func (s *Server) prompts(raw json.RawMessage, f promptField) ([]prompt, error) {
 		var err error
 		switch kind := jsonvalue.Kind(entry); kind {
 		case "string":
-			ps[i], err = s.textPrompt(entry, param, f.encode)
+			ps[i], err = s.textPrompt(entry, param, &f)
 		case "array":
 			ps[i], err = s.tokenPrompt(entry, param)
 		default:
@@ -72,14 +74,24 @@ func (s *Server) prompts(raw json.RawMessage, f promptField) ([]prompt, error) {
 
 // textPrompt tokenises a text, in which control tokens count: the writer of a raw prompt writes all of it. One that
 // begins with BOS gets no other one.
-func (s *Server) textPrompt(raw json.RawMessage, param string, encode func(string) ([]runtime.Token, error)) (prompt, error) {
+func (s *Server) textPrompt(raw json.RawMessage, param string, f *promptField) (prompt, error) {
 	var p prompt
 	if err := decodeField(raw, param, &p.text); err != nil {
 		return p, err
 	}
+	if f.cut {
+		p.text = s.begin(p.text)
+	}
 	err := s.fits(p.text)
 	if err == nil {
-		p.tokens, err = encode(p.text)
+		p.tokens, err = f.encode(p.text)
+	}
+	if f.cut && len(p.tokens) > s.context {
+		last := p.tokens[len(p.tokens)-1]
+		p.tokens = p.tokens[:s.context]
+		if s.model.EndOfGeneration(last) { // what the model puts behind every text
+			p.tokens[s.context-1] = last
+		}
 	}
 	if err != nil {
 		return p, withParam(param, err)
@@ -88,6 +100,18 @@ func (s *Server) textPrompt(raw json.RawMessage, param string, encode func(strin
 		return p, refuse(codeValue, param, "is empty")
 	}
 	return p, nil
+}
+
+// begin returns as much of a text as fills the context in any case, so that the rest is not tokenized.
+func (s *Server) begin(text string) string {
+	most := s.model.Facts().TokenBytes * s.context
+	if most <= 0 || len(text) <= most {
+		return text
+	}
+	for most > 0 && !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return text[:most]
 }
 
 // fits refuses a text that has more tokens than the context holds by its length alone, before it is tokenized.

@@ -125,6 +125,13 @@ func (s *Server) submit(ctx context.Context, who caller, r *reply) (err error) {
 	if s.draining.Load() {
 		return errDraining()
 	}
+	if n := len(r.prompts) * r.n; n > s.engine.Capacity() {
+		field := "prompt"
+		if r.n > 1 {
+			field = "n"
+		}
+		return refuse(codeValue, field, "asks for %d answers at once, %d to each prompt: this server takes %d at most", n, r.n, s.engine.Capacity())
+	}
 	if r.leave, err = admitAnswers(who, len(r.prompts)*r.n); err != nil {
 		return err
 	}

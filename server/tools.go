@@ -308,24 +308,14 @@ func checkCall(raw json.RawMessage, param string) error {
 	return nil
 }
 
-// answerSchema is the schema that response_format, which newGeneration has checked, asks for; nil for none.
-func answerSchema(raw json.RawMessage) (schema json.RawMessage, param string) {
-	var f struct {
-		Type   string          `json:"type"`
-		Schema json.RawMessage `json:"schema"`
-		Named  *struct {
-			Schema json.RawMessage `json:"schema"`
-		} `json:"json_schema"`
-	}
-	if jsonvalue.Kind(raw) == "null" || decodeField(raw, "response_format", &f) != nil || f.Type == "text" {
+// answerSchema is the schema that the answer's format, which newGeneration has checked, asks for; nil for none.
+func answerSchema(p *openapi.GenerationParameters) (schema json.RawMessage, param string) {
+	f, err := formatOf(p)
+	if err != nil || f == nil {
 		return nil, ""
 	}
-	schema, param = f.Schema, "response_format.schema"
-	if f.Type == "json_schema" && f.Named != nil {
-		schema, param = f.Named.Schema, "response_format.json_schema.schema"
+	if jsonvalue.Kind(f.schema) == "null" {
+		return json.RawMessage(`{"type": "object"}`), f.param
 	}
-	if jsonvalue.Kind(schema) == "null" {
-		schema = json.RawMessage(`{"type": "object"}`)
-	}
-	return schema, param
+	return f.schema, f.param
 }

@@ -90,6 +90,9 @@ func newEngine(d runtime.Device, m runtime.Model, o Options) *Engine {
 	return e
 }
 
+// Capacity is how many requests may be answered and wait together: Submit returns ErrQueueFull beyond it.
+func (e *Engine) Capacity() int { return e.inbox.maxLive }
+
 // Submit queues a request and returns the Stream of its answer, which the caller must Close. ctx covers
 // Submit alone. It returns ErrQueueFull, ErrDraining, ErrClosed, or an error wrapping ErrPrompt,
 // ErrContextLength (a *ContextError) or ErrSampling.
