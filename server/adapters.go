@@ -79,6 +79,10 @@ func (s *Server) pin(c *fiber.Ctx, name, version string, pinned bool) error {
 		}
 		name, param = name+"@"+version, "version"
 	}
+	bare, rest, found := strings.Cut(name, "@")
+	if name = s.owned(callerOf(c), bare); found {
+		name += "@" + rest
+	}
 	ref, err := adapters.ParseRef(name)
 	if err != nil {
 		return withParam(param, err)

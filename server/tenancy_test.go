@@ -134,6 +134,35 @@ func TestTenantsSeeTheirOwn(t *testing.T) {
 	}
 }
 
+// TestTenantsChangeTheirOwn asks for every route that changes an adapter by name: another's is not there, also where it may be
+// used.
+func TestTenantsChangeTheirOwn(t *testing.T) {
+	s := openTenantServer(t, tenants.Quota{})
+	for _, route := range []struct{ method, path, body string }{
+		{http.MethodPost, "/adapters/%s/pin", `{}`}, {http.MethodDelete, "/adapters/%s/pin", ""}, {http.MethodPost, "/adapters/%s/pin", `{"version":"0123"}`},
+		{http.MethodDelete, "/adapters/%s", ""}, {http.MethodDelete, "/v1/models/%s", ""},
+	} {
+		for _, name := range []string{"cafe.greet", "secret", "shared-1", "cafe.greet@0123"} {
+			if r := s.json("shop", route.method, fmt.Sprintf(route.path, name), route.body); !slices.Contains([]int{http.StatusNotFound, http.StatusBadRequest, http.StatusForbidden}, r.status) {
+				t.Errorf("shop: %s %s of %s: %d %s", route.method, route.path, name, r.status, r.body)
+			}
+		}
+	}
+	for _, name := range []string{"cafe.greet", "secret", "shared-1"} {
+		var a openapi.Adapter
+		if s.ok(s.json("root", http.MethodGet, "/adapters/"+name, ""), &a); a.Pinned {
+			t.Errorf("%s was pinned by another tenant", name)
+		}
+	}
+	for _, name := range []string{"greet", "shop.greet"} {
+		var a openapi.Adapter
+		if s.ok(s.json("shop", http.MethodPost, "/adapters/"+name+"/pin", ""), &a); a.Name != "shop.greet" || !a.Pinned {
+			t.Errorf("%s: %+v", name, a)
+		}
+		s.ok(s.json("shop", http.MethodDelete, "/adapters/"+name+"/pin", ""), &a)
+	}
+}
+
 // TestRoles tries what each role may not do.
 func TestRoles(t *testing.T) {
 	s := openTenantServer(t, tenants.Quota{})
