@@ -63,7 +63,7 @@ func NewTemplate(m runtime.Model, source string, log func(string)) *Template {
 		t.toolTemplate(m.Facts(), log)
 	}
 	t.choose(source, log)
-	t.format.detect(source, t.ends)
+	t.format.detect(m, source, t.ends)
 	t.format.setMarkers(m)
 	return t
 }
@@ -83,7 +83,7 @@ func (t *Template) Other(source string) (*Template, error) {
 		return nil, err
 	}
 	other := &Template{model: t.model, masking: t.masking, ends: t.ends, source: source, format: format{render: limited, dialect: dialectOf(limited)}}
-	other.format.detect(source, t.ends)
+	other.format.detect(t.model, source, t.ends)
 	if late() {
 		return nil, fmt.Errorf("it took longer than %v to render some short conversations", maxTime)
 	}
@@ -165,7 +165,7 @@ func (t *Template) toolTemplate(f *runtime.Facts, log func(string)) {
 		return
 	}
 	t.tools, t.toolSource = &format{render: r, dialect: dialectOf(r)}, f.ToolTemplate
-	t.tools.detect(t.toolSource, t.ends)
+	t.tools.detect(t.model, t.toolSource, t.ends)
 	t.tools.setMarkers(t.model)
 }
 

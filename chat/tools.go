@@ -55,6 +55,9 @@ func (f *format) setMarkers(m runtime.Model) {
 // does all of it.
 func (t *Template) GenericTools() string {
 	f := t.formatFor(true)
+	if f.withoutCalls && !f.generic {
+		return "" // calls are written as the model's vocabulary tells
+	}
 	var missing []string
 	for _, m := range []struct {
 		is   bool
@@ -86,6 +89,7 @@ var (
 	probeFunction = fmt.Sprintf(`{"name": %q, "arguments": "{\"%s\": \"%s\"}"}`, calls.ProbeTool, calls.ProbeKey, calls.ProbeValue)
 	probeFirst    = probeCall(calls.ProbeID, calls.ProbeTool, fmt.Sprintf(`{%q: %q, %q: %q, %q: %s}`, calls.ProbeKey, calls.ProbeValue,
 		calls.ProbeKey2, calls.ProbeValue2, calls.ProbeKey3, calls.ProbeNumber))
+	probeKinds  = probeCall(calls.ProbeID, calls.ProbeTool, fmt.Sprintf(`{%q: true, %q: %q}`, calls.ProbeKey5, calls.ProbeKey6, calls.ProbeMarkup))
 	probeSecond = probeCall(calls.ProbeNextID, calls.ProbeOther, fmt.Sprintf(`{%q: %q}`, calls.ProbeKey4, calls.ProbeValue4))
 )
 
@@ -99,7 +103,7 @@ func probeCall(id, name, arguments string) string {
 }
 
 // detect finds what the template does with tools. ends are the texts of the tokens that end an answer.
-func (f *format) detect(source string, ends []string) {
+func (f *format) detect(m runtime.Model, source string, ends []string) {
 	user := runtime.Message{Role: "user", Content: "a question"}
 	render := func(o Options, messages ...runtime.Message) string {
 		o.dialect = f.dialect
@@ -119,12 +123,14 @@ func (f *format) detect(source string, ends []string) {
 	}
 	one := assistant("", map[string]any{"tool_calls": json.RawMessage("[" + probeFirst + "]")})
 	two := assistant("", map[string]any{"tool_calls": json.RawMessage("[" + probeFirst + ", " + probeSecond + "]")})
+	kinds := assistant("", map[string]any{"tool_calls": json.RawMessage("[" + probeKinds + "]")})
 	p := calls.Probes{
 		Prompt:  render(Options{Tools: probeToolList, AddGenerationPrompt: true}, user),
 		Said:    render(tools, user, assistant(calls.ProbeSaid, nil)),
 		Thought: render(tools, user, assistant(calls.ProbeSaid, map[string]any{"reasoning_content": calls.ProbeThink})),
 		One:     render(tools, user, one),
 		Two:     render(tools, user, two),
+		Kinds:   render(tools, user, kinds),
 		Source:  source,
 	}
 	printed := strings.Contains(p.One, calls.ProbeValue) || strings.Count(p.One, calls.ProbeTool) > strings.Count(p.Prompt, calls.ProbeTool)
@@ -136,8 +142,13 @@ func (f *format) detect(source string, ends []string) {
 	}
 	f.withoutTools = !strings.Contains(p.Prompt, calls.ProbeTool)
 	f.withoutCalls = !printed
+	if known, is := calls.Known(func(text string) bool { return hasToken(m, text) }); is && f.generic && f.withoutCalls && !f.withoutTools {
+		known.Think = f.calls.Think
+		f.generic, f.calls = false, known
+		one = assistant(f.calls.Print([]calls.Written{{Name: calls.ProbeTool, Arguments: "{}"}}), nil)
+	}
 	result := runtime.Message{Role: "tool", Content: calls.ProbeResult, Extra: map[string]any{"tool_call_id": calls.ProbeID, "name": calls.ProbeTool}}
-	f.withoutResults = f.withoutCalls || !strings.Contains(render(tools, user, one, result), calls.ProbeResult)
+	f.withoutResults = f.withoutCalls && f.generic || !strings.Contains(render(tools, user, one, result), calls.ProbeResult)
 	older := render(tools, user, assistant("", map[string]any{"function_call": json.RawMessage(probeFunction)}),
 		runtime.Message{Role: "function", Content: calls.ProbeResult, Extra: map[string]any{"name": calls.ProbeTool}})
 	f.withoutOlder = !strings.Contains(older, calls.ProbeResult) || !strings.Contains(older, calls.ProbeValue)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -153,7 +154,7 @@ func read(t *testing.T, p *calls.Parser, pieces ...string) (text, reasoning stri
 func TestFamilies(t *testing.T) {
 	tools := toolSet{"get_weather": {"city": true, "note": true}, "f2": {}}
 	arguments := []string{`{"city": "Zürich <b>", "days": 3, "note": "a \"b\"\n{[c]} d", "deep": {"x": [1, "}"], "y": null}}`, `{}`, `{"k": true}`}
-	for i, f := range toolFamilies {
+	for i, f := range slices.Concat(toolFamilies, literalFamilies) {
 		t.Run(fmt.Sprint(i, "-", f.name), func(t *testing.T) {
 			m := testModel()
 			m.facts.EOSText = f.end

@@ -120,16 +120,15 @@ func (e *element) each(f func(*element)) {
 
 // prepare computes what an element and all below it can begin with.
 func (e *element) prepare() {
-	e.each(func(e *element) { e.once.Do(func() { e.first = e.beginnings() }) })
+	known := map[*element][4]uint64{}
+	e.each(func(e *element) { e.once.Do(func() { e.first = e.beginnings(known) }) })
 }
 
 // beginnings returns the bytes that an element can begin with. A value never begins with itself: schemas that refer to
-// themselves alone are refused.
-func (e *element) beginnings() (out [4]uint64) {
-	add := func(x [4]uint64) {
-		for i := range out {
-			out[i] |= x[i]
-		}
+// themselves alone are refused. known has those of elements that were asked before: they may be parts of many.
+func (e *element) beginnings(known map[*element][4]uint64) (out [4]uint64) {
+	if out, ok := known[e]; ok {
+		return out
 	}
 	switch e.kind {
 	case kindObject:
@@ -144,9 +143,12 @@ func (e *element) beginnings() (out [4]uint64) {
 		}
 	default: // of a sequence, all parts: those before may be empty
 		for _, p := range e.parts {
-			add(p.beginnings())
+			for i, bits := range p.beginnings(known) {
+				out[i] |= bits
+			}
 		}
 	}
+	known[e] = out
 	return out
 }
 

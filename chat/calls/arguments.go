@@ -1,7 +1,6 @@
 package calls
 
 import (
-	"encoding/json"
 	"strings"
 	"unicode/utf8"
 
@@ -39,10 +38,13 @@ func (b *braces) scan(s string) (n int, end bool) {
 // params is where a parser is among arguments that are written one by one.
 type params struct {
 	tool, name string
-	count      int    // that have begun
-	text       bool   // the value is a text
-	begun      bool   // and a piece of it is in a part
-	value      []byte // what was read of one that is no text
+	count      int           // that have begun
+	text       bool          // the value is a text
+	end        string        // what ends it
+	begun      bool          // a piece of the text is in a part
+	value      []byte        // what was read of one that is no text
+	braces     braces        // where it is in that, where it is JSON
+	literal    literalReader // the same where values are literals
 }
 
 // maxParameter bounds the name of a parameter.
@@ -58,15 +60,14 @@ func (p *Parser) parameter() bool {
 	p.take(spaces(p.held))
 	size, next := match(p.held, open)
 	_, end := match(p.held, p.format.Finish)
-	if next != equal && (end == equal || p.whole) {
+	switch {
+	case end == equal || next != equal && p.whole:
 		p.endParameters()
 		return p.become((*Parser).endCall)
-	}
-	switch {
-	case next == equal:
+	case next == equal && (open != "" || end == differs && p.held != ""):
 		p.take(size)
 		return p.become((*Parser).parameterName)
-	case next == begins || end == begins:
+	case next == begins || end == begins || p.held == "" && !p.whole:
 		return false
 	}
 	p.endParameters()
@@ -80,10 +81,20 @@ func (p *Parser) endParameters() {
 	}
 }
 
+// middle finds what stands between a name and its value: where, and which text of the format it is.
+func (p *Parameters) middle(held string) (at int, middle string) {
+	at = strings.Index(held, strings.TrimSpace(p.Middle))
+	if p.TextMiddle != "" {
+		if text := strings.Index(held, strings.TrimSpace(p.TextMiddle)); text >= 0 && (at < 0 || text < at) {
+			return text, p.TextMiddle
+		}
+	}
+	return at, p.Middle
+}
+
 func (p *Parser) parameterName() bool {
 	f := p.format.Parameters
-	middle := strings.TrimSpace(f.Middle)
-	at := strings.Index(p.held, middle)
+	at, middle := f.middle(p.held)
 	if at < 0 {
 		if len(p.held) > maxParameter {
 			return p.become((*Parser).endCall)
@@ -91,8 +102,9 @@ func (p *Parser) parameterName() bool {
 		return false
 	}
 	// White space after the middle may belong to a text; what the format writes there is taken and no more.
-	from := at + len(middle)
-	for _, c := range []byte(f.Middle[strings.Index(f.Middle, middle)+len(middle):]) {
+	core := strings.TrimSpace(middle)
+	from := at + len(core)
+	for _, c := range []byte(middle[strings.Index(middle, core)+len(core):]) {
 		if from == len(p.held) && !p.whole {
 			return false
 		}
@@ -100,24 +112,57 @@ func (p *Parser) parameterName() bool {
 			from++
 		}
 	}
-	p.params.name = strings.TrimSpace(p.held[:at])
-	p.params.text = p.tools.IsText(p.params.tool, p.params.name)
+	name := strings.TrimSpace(p.held[:at])
+	if f.literals() {
+		name = strings.Trim(strings.TrimSuffix(strings.TrimPrefix(name, f.Quotes.Open), f.Quotes.Close), `"'`)
+	}
+	p.params.name = name
+	p.params.text = p.tools.IsText(p.params.tool, name)
+	if f.TextMiddle != "" {
+		p.params.text = middle == f.TextMiddle
+	}
 	p.take(from)
-	key := string(jsonvalue.AppendString(nil, p.params.name)) + ": "
+	key := string(jsonvalue.AppendString(nil, name)) + ": "
 	if p.params.count++; p.params.count > 1 {
 		key = ", " + key
 	}
 	p.emit(Arguments, key)
-	p.params.begun, p.params.value = false, nil
+	p.params.begun, p.params.value, p.params.braces, p.params.literal = false, nil, braces{}, literalReader{quotes: f.Quotes}
+	switch {
+	case f.literals():
+		return p.become((*Parser).beginLiteral)
+	case p.params.text && f.Wrap.Open != "":
+		return p.become((*Parser).beginText)
+	}
+	p.params.end = f.Close
+	return p.become((*Parser).value)
+}
+
+// beginText is at a text that something may stand around.
+func (p *Parser) beginText() bool {
+	f := p.format.Parameters
+	p.params.end = f.Close
+	switch size, o := match(p.held, f.Wrap.Open); {
+	case o == begins && !p.whole:
+		return false
+	case o == equal:
+		p.take(size)
+		p.params.end = f.Wrap.Close + f.Close
+	}
 	return p.become((*Parser).value)
 }
 
 // value is within the value of a parameter.
 func (p *Parser) value() bool {
-	f := p.format.Parameters
-	lead := f.Close[:spaces(f.Close)]
-	core := strings.TrimSpace(f.Close)
+	end := p.params.end
+	lead := end[:spaces(end)]
+	core := strings.TrimSpace(end)
 	if at := strings.Index(p.held, core); at >= 0 {
+		if !p.params.text && p.params.add(p.held[:at]) { // it is a piece of a text within JSON
+			p.params.add(p.held[at : at+len(core)])
+			p.take(at + len(core))
+			return true
+		}
 		p.endValue(strings.TrimSuffix(p.take(at), lead))
 		p.take(len(core))
 		return p.become((*Parser).parameter)
@@ -133,9 +178,22 @@ func (p *Parser) value() bool {
 	if p.params.text {
 		p.quote(p.take(n), false)
 	} else {
-		p.params.value = append(p.params.value, p.take(n)...)
+		p.params.add(p.take(n))
 	}
 	return false
+}
+
+// add keeps a piece of a value that is no text. quoted says that it ends within a text of JSON.
+func (p *params) add(s string) (quoted bool) {
+	p.value = append(p.value, s...)
+	if begin := strings.TrimLeft(string(p.value[:min(len(p.value), maxSpaces)]), whiteSpace); begin == "" || strings.IndexByte(`{["`, begin[0]) < 0 {
+		return false
+	}
+	for s != "" {
+		n, _ := p.braces.scan(s)
+		s = s[n:]
+	}
+	return p.braces.quoted
 }
 
 // endValue writes a value, or what is left of it, as JSON.
@@ -144,17 +202,41 @@ func (p *Parser) endValue(s string) {
 		p.quote(s, true)
 		return
 	}
-	s = strings.TrimSpace(string(p.params.value) + s)
-	switch s {
-	case "True", "False":
-		s = strings.ToLower(s)
-	case "None":
-		s = "null"
+	p.emit(Arguments, jsonOf(strings.TrimSpace(string(p.params.value))))
+}
+
+// beginLiteral is at the beginning of a value that is a literal.
+func (p *Parser) beginLiteral() bool {
+	p.take(spaces(p.held))
+	open, end, more := p.format.Parameters.text(p.held)
+	switch {
+	case open != "":
+		p.take(len(open))
+		p.params.text, p.params.end = true, end
+		return p.become((*Parser).literalText)
+	case more && !p.whole:
+		return false
 	}
-	if !json.Valid([]byte(s)) {
-		s = string(jsonvalue.AppendString(nil, s))
+	p.params.text = false
+	return p.become((*Parser).literalValue)
+}
+
+// literalText is within a text in quotes that is a value.
+func (p *Parser) literalText() bool {
+	text, n, closed := unquote(nil, p.held, p.params.end, p.whole)
+	p.take(n)
+	p.quote(string(text), closed)
+	return closed && p.become((*Parser).parameter)
+}
+
+// literalValue is within any other value. It is written when it has ended.
+func (p *Parser) literalValue() bool {
+	n, end := p.params.literal.scan(p.held, p.whole)
+	p.take(n)
+	if end {
+		p.emit(Arguments, p.params.literal.json())
 	}
-	p.emit(Arguments, s)
+	return end && p.become((*Parser).parameter)
 }
 
 // quote writes a piece of a text as one of a JSON string.

@@ -141,62 +141,6 @@ func describesObject(t Tool) error {
 	return nil
 }
 
-// parameters are arguments that are written one by one.
-func (f *Format) parameters(t Tool, strict bool) (grammar.Part, error) {
-	if err := describesObject(t); err != nil && len(t.Parameters) > 0 {
-		return grammar.Part{}, err
-	}
-	all := parametersOf(t.Parameters)
-	if all.free {
-		if strict {
-			return grammar.Part{}, &grammar.SchemaError{Problem: grammar.Unsupported, Param: t.Param,
-				Reason: "has its parameters not in properties: this model writes them one by one, and they cannot be enforced"}
-		}
-		one := grammar.Sequence(literal(f.Parameters.Open), grammar.Pattern(`[a-zA-Z0-9_-]{1,64}`), literal(f.Parameters.Middle), f.anyText())
-		return grammar.Repeat(one, 0, -1), nil
-	}
-	var list []grammar.Part
-	for _, p := range all.list {
-		value, err := f.parameter(t, p, strict)
-		if err != nil {
-			return grammar.Part{}, err
-		}
-		part := grammar.Sequence(literal(f.Parameters.Separator), literal(f.Parameters.Open), grammar.Literal(p.name), literal(f.Parameters.Middle), value)
-		if !p.required {
-			part = grammar.Repeat(part, 0, 1)
-		}
-		list = append(list, part)
-	}
-	return grammar.Sequence(list...), nil
-}
-
-// parameter is the value of a parameter and what closes it.
-func (f *Format) parameter(t Tool, p parameter, strict bool) (grammar.Part, error) {
-	switch {
-	case p.text && p.values != nil:
-		choices := make([]grammar.Part, len(p.values))
-		for i, v := range p.values {
-			choices[i] = grammar.Literal(v)
-		}
-		return grammar.Sequence(grammar.Choice(choices...), literal(f.Parameters.Close)), nil
-	case p.text:
-		return f.anyText(), nil
-	}
-	value, err := grammar.Schema(t.Param+".properties."+p.name, p.schema)
-	if !strict && unsupported(err) {
-		value, err = grammar.Value(), nil
-	}
-	return grammar.Sequence(value, literal(f.Parameters.Close)), err
-}
-
-// anyText is a text up to what closes a parameter. White space before that is a part of the text here, and is left out
-// where the answer is read.
-func (f *Format) anyText() grammar.Part {
-	text := strings.TrimLeft(f.Parameters.Close, whiteSpace)
-	marker := strings.TrimRight(text, whiteSpace)
-	return grammar.TextBefore(grammar.Trigger{Marker: marker, Then: literal(text[len(marker):])})
-}
-
 // identifier is what stands for idHole.
 var identifier = grammar.Pattern(fmt.Sprintf("[a-zA-Z0-9]{%d}", idLength))
 

@@ -3,10 +3,14 @@ package calls
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/lorikeet-ai/lorikeet/grammar"
 )
@@ -98,7 +102,8 @@ func validCall(name, arguments string) bool {
 // Every answer that is admitted is read as it is meant: calls of the tools that there are, with arguments that are valid.
 func TestAdmittedAnswersAreRead(t *testing.T) {
 	booleans := json.RawMessage(`{"type": "array", "maxItems": 2, "items": {"type": "boolean"}}`)
-	for name, f := range map[string]*Format{"hermes": &hermes, "mistral": &mistral, "coder": &coder, "llama": &llama, "channels": &oss, "prefixed": &prefixed} {
+	for name, f := range map[string]*Format{"hermes": &hermes, "mistral": &mistral, "coder": &coder, "llama": &llama, "channels": &oss, "prefixed": &prefixed,
+		"gemma": &gemma, "lfm": &lfm, "dsml": &dsml, "minicpm": &minicpm} {
 		for mode, c := range map[string]Constraint{
 			"auto": {Parallel: true}, "required": {Required: true, Parallel: true}, "one": {Required: true},
 			"thinking": {Required: true, Thinking: true}, "thinks": {Thinks: true, Parallel: true},
@@ -116,7 +121,8 @@ func TestAdmittedAnswersAreRead(t *testing.T) {
 // testAdmitted draws answers and reads them.
 func testAdmitted(t *testing.T, f *Format, c Constraint) {
 	tokens, pieces := byteTokens("<tool_call>", "<tool", "[TOOL_CALLS]", `{"`, `"name": "`, "</think>", "</parameter>", "</function>", "get_weather", "arguments", "\n</",
-		"<|python_tag|>", "<|channel|>", "<|message|>", "<|end|>", "analysis", ">>>", "all\n")
+		"<|python_tag|>", "<|channel|>", "<|message|>", "<|end|>", "analysis", ">>>", "all\n",
+		"<|tool_call>", "<tool_call|>", `<|"|>`, "call:", "<channel|>", "<|tool_call_start|>", "<｜DSML｜", "</｜DSML｜", "parameter", "invoke", "｜", "</｜DSML｜parameter>", "]]>", "</param>")
 	r := rand.New(rand.NewPCG(5, 6))
 	c.Tools = constrainedTools
 	part, err := f.Part(c)
@@ -163,7 +169,7 @@ func testAdmitted(t *testing.T, f *Format, c Constraint) {
 // What cannot be enforced is refused where it must be, and is any object elsewhere.
 func TestWhatCannotBeEnforced(t *testing.T) {
 	odd := Tool{Name: "f", Param: "tools[0].parameters", Parameters: json.RawMessage(`{"type": "object", "properties": {"a": {"$dynamicRef": "#x"}}}`)}
-	for _, f := range []*Format{&hermes, &coder} {
+	for _, f := range []*Format{&hermes, &coder, &gemma, &lfm, &dsml} {
 		for _, c := range []struct {
 			tool     Tool
 			required bool
@@ -179,6 +185,93 @@ func TestWhatCannotBeEnforced(t *testing.T) {
 			if errors.As(err, &e) != (c.param != "") || c.param != "" && !strings.HasPrefix(e.Param, c.param) {
 				t.Errorf("%s, required %v: %v, want one at %q", c.tool.Parameters, c.required, err, c.param)
 			}
+		}
+	}
+}
+
+// literalTool has what a literal may be written natively of, and what it may not.
+var literalTool = Tool{Name: "make", Param: "t", Parameters: json.RawMessage(`{"type": "object", "additionalProperties": false, "required": ["tags", "deep"], "properties": {
+	"zeta": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": null},
+	"tags": {"type": "array", "items": {"type": "string", "enum": ["a b", "c\"d", "e"]}, "minItems": 1, "maxItems": 3},
+	"deep": {"type": "object", "properties": {"on": {"type": "boolean"}, "name": {"type": "string", "pattern": "^[a-c]{2}$"}, "next": {"$ref": "#/$defs/node"}}, "required": ["on"], "additionalProperties": false},
+	"open": {"type": "object", "properties": {"k": {"type": "integer", "minimum": 3}}, "required": ["k"]},
+	"several": {"type": ["string", "integer"]}, "none": {"type": "array", "maxItems": 0}, "set": {"type": "array", "items": {"type": "boolean"}, "uniqueItems": true}
+	}, "$defs": {"node": {"type": "object", "properties": {"value": {"type": "string"}, "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}}, "required": ["value", "next"], "additionalProperties": false}}}`)}
+
+// The arguments of calls are valid under the schemas of their tools, however the model writes them down.
+func TestLiteralsAreValid(t *testing.T) {
+	schema, err := jsonschema.UnmarshalJSON(strings.NewReader(string(literalTool.Parameters)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler := jsonschema.NewCompiler()
+	if err := compiler.AddResource("tool.json", schema); err != nil {
+		t.Fatal(err)
+	}
+	valid, err := compiler.Compile("tool.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, pieces := byteTokens("<|tool_call>", "call:", "make", `<|"|>`, "}<tool_call|>", "<|tool_call_start|>[", "True", "null", "tags", "deep", "<param name=\"", "</param>", "</function>", "]]>", "｜DSML｜", "</｜DSML｜parameter>\n")
+	r := rand.New(rand.NewPCG(7, 8))
+	for name, f := range map[string]*Format{"gemma": &gemma, "lfm": &lfm, "coder": &coder, "minicpm": &minicpm, "dsml": &dsml} {
+		part, err := f.Part(Constraint{Tools: []Tool{literalTool}, Required: true})
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		constraint, ended, quoted := grammar.New(part), 0, 0
+		for range 200 {
+			answer, whole := randomAnswer(t, constraint, tokens, pieces, r)
+			if !whole {
+				continue
+			}
+			ended++
+			arguments := ""
+			for _, p := range parse(f, NewSet([]Tool{literalTool}), false, answer) {
+				if p.Kind == Arguments {
+					arguments += p.Text
+				}
+			}
+			v, err := jsonschema.UnmarshalJSON(strings.NewReader(arguments))
+			if err == nil {
+				err = valid.Validate(v)
+			}
+			if err != nil {
+				t.Fatalf("%s: %q is read as %s: %v", name, answer, arguments, err)
+			}
+			if f == &gemma && strings.Contains(answer, `tags:[<|"|>`) {
+				quoted++
+			}
+		}
+		if ended < 20 || f == &gemma && quoted != ended {
+			t.Errorf("%s: %d of 200 answers came to an end, %d with the model's own quotes within a list", name, ended, quoted)
+		}
+	}
+}
+
+// Hundreds of parameters that may be left out, and types that refer to themselves, take no more work than others.
+func TestManyParameters(t *testing.T) {
+	var properties []string
+	for i := range 400 {
+		properties = append(properties, fmt.Sprintf(`"p%d": {"$ref": "#/$defs/tree"}`, i))
+	}
+	tool := Tool{Name: "f", Param: "t", Parameters: json.RawMessage(`{"type": "object", "properties": {` + strings.Join(properties, ", ") + `},
+		"$defs": {"tree": {"type": "object", "properties": {"left": {"$ref": "#/$defs/tree"}, "right": {"$ref": "#/$defs/tree"}, "name": {"type": "string"}}, "additionalProperties": false}}}`)}
+	for name, f := range map[string]*Format{"gemma": &gemma, "lfm": &lfm, "coder": &coder} {
+		start := time.Now()
+		part, err := f.Part(Constraint{Tools: []Tool{tool}, Required: true})
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		tokens, _ := byteTokens()
+		m := grammar.New(part).NewMatcher(tokens)
+		if err := m.Mask(make([]uint64, tokens.Words())); err != nil {
+			t.Fatal(name, err)
+		}
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("%s: took %v", name, took)
+		} else {
+			t.Log(name, took)
 		}
 	}
 }

@@ -3,7 +3,6 @@ package calls
 import (
 	"encoding/json"
 	"errors"
-	"slices"
 	"strings"
 )
 
@@ -27,6 +26,9 @@ const (
 	ProbeSaid   = "content probe"    // what the assistant says
 	ProbeThink  = "reasoning probe"  // what it thinks
 	ProbeResult = "tool result said" // what the tool answers
+	ProbeKey5   = "truth_probe"      // of a third conversation's only call, in this order: true,
+	ProbeKey6   = "markup_probe"     // a text with characters that markup gives a meaning to
+	ProbeMarkup = "<b> &\n'probe'"
 )
 
 // Probes are a template's renderings, each "" where it refuses the conversation. All but Prompt end with a turn of the
@@ -37,6 +39,7 @@ type Probes struct {
 	Thought string // the same with ProbeThink as its reasoning
 	One     string // it calls the first tool
 	Two     string // it calls both tools
+	Kinds   string // it calls the first tool with the arguments ProbeKey5 and ProbeKey6
 	Source  string // of the template, which tells of reasoning that is not written again
 }
 
@@ -69,7 +72,8 @@ func Detect(p Probes, ends []string) (Format, error) {
 			f.TextOpen = open
 		}
 	}
-	if !f.detectJSON(one, two) && !f.detectParameters(one, two) || !f.usable() {
+	kinds, _ := answerOf(p.Kinds, p.Prompt, ends)
+	if !f.detectJSON(one, two) && !f.detectParameters(one, two, kinds) || !f.usable() {
 		return Format{Think: f.Think}, errNoCalls
 	}
 	f.Calls = true
@@ -114,7 +118,7 @@ func answerOf(text, prompt string, ends []string) (string, bool) {
 // knownThinking are the marks of reasoning that templates have which do not write it again.
 var knownThinking = []Pair{
 	{"<think>", "</think>"}, {"[THINK]", "[/THINK]"}, {"<thinking>", "</thinking>"}, {"<seed:think>", "</seed:think>"},
-	{"<reasoning>", "</reasoning>"},
+	{"<reasoning>", "</reasoning>"}, {"<|channel>thought", "<channel|>"}, {"<mm:think>", "</mm:think>"},
 }
 
 // thinking finds the marks of reasoning.
@@ -255,63 +259,6 @@ func jsonObject(s string, after int, key string) (from, to int) {
 	return -1, -1
 }
 
-// detectParameters finds a format that writes arguments one by one.
-func (f *Format) detectParameters(one, two string) bool {
-	places := make([]int, 0, 7)
-	end := 0
-	for _, mark := range []string{ProbeTool, ProbeKey, ProbeValue, ProbeKey2, ProbeValue2, ProbeKey3, ProbeNumber} {
-		i := strings.Index(one[end:], mark)
-		if i < 0 {
-			return false
-		}
-		places = append(places, end+i)
-		end += i + len(mark)
-	}
-	gap := func(i int, mark string) string { return one[places[i]+len(mark) : places[i+1]] }
-	head, middle, between, tail := gap(0, ProbeTool), gap(1, ProbeKey), gap(2, ProbeValue), one[end:]
-	if gap(3, ProbeKey2) != middle || gap(5, ProbeKey3) != middle || gap(4, ProbeValue2) != between {
-		return false // texts and numbers are not written alike
-	}
-	// What follows a value is what follows the last one too; what precedes a name is what precedes the first one too.
-	p := &Parameters{Middle: middle, Close: commonPrefix(between, tail)}
-	between, tail = between[len(p.Close):], tail[len(p.Close):]
-	p.Open = commonSuffix(head, between)
-	p.Separator = between[:len(between)-len(p.Open)]
-	f.Parameters, f.Middle = p, head[:len(head)-len(p.Open)]
-	begin := one[:places[0]]
-	first, second := strings.Index(two, ProbeNumber), strings.Index(two, ProbeOther)
-	if second < 0 || first < 0 || first > second {
-		f.Begin, f.Finish = begin, tail
-		return true
-	}
-	after := two[first+len(ProbeNumber) : second]
-	if !strings.HasPrefix(after, p.Close) {
-		return false
-	}
-	f.divide(begin, tail, after[len(p.Close):])
-	return true
-}
-
-// usable reports whether answers in the format can be divided again.
-func (f *Format) usable() bool {
-	p := f.Parameters
-	texts := []string{f.Section.Open, f.Section.Close, f.Begin, f.Middle, f.Finish, f.Separator}
-	if p != nil {
-		texts = append(texts, p.Open, p.Middle, p.Close)
-	}
-	switch {
-	case nameLength(f.Middle) > 0, f.opening() == "" && (f.TextOpen == "" || f.Separator == ""):
-		return false
-	case f.Middle == "" && (p == nil || p.Open == "" || nameLength(p.Open) > 0 || f.Finish == "" || nameLength(f.Finish) > 0):
-		return false // nothing ends the name
-	case p != nil && (strings.TrimSpace(p.Middle) == "" || strings.TrimSpace(p.Close) == "" || strings.TrimSpace(p.Separator) != "" || strings.TrimSpace(f.Finish) == ""):
-		return false
-	}
-	return !slices.ContainsFunc(texts, func(s string) bool {
-		return strings.Contains(s, "probe") || strings.Contains(s, ProbeNumber) || len(s) > maxText
-	})
-}
-
 // families are the formats that are known by name, by what their calls begin with.
 var families = []struct {
 	name  string
@@ -320,6 +267,17 @@ var families = []struct {
 	{"qwen-coder", func(f *Format) bool {
 		return f.Parameters != nil && strings.HasPrefix(f.Begin, "<tool_call>\n<function=")
 	}},
+	{"gemma", func(f *Format) bool {
+		return f.Parameters != nil && f.Parameters.literals() && strings.HasSuffix(f.Begin, "call:")
+	}},
+	{"lfm", func(f *Format) bool {
+		return f.Parameters != nil && strings.HasPrefix(f.opening(), "<|tool_call_start|>")
+	}},
+	{"deepseek-xml", func(f *Format) bool { return f.Parameters != nil && strings.Contains(f.opening(), "｜DSML｜") }},
+	{"minicpm", func(f *Format) bool {
+		return f.Parameters != nil && strings.HasPrefix(f.Begin, `<function name="`) && f.Parameters.Open == `<param name="`
+	}},
+	{"minimax", func(f *Format) bool { return strings.HasPrefix(f.opening(), "<minimax:tool_call>") }},
 	{"glm", func(f *Format) bool { return f.Parameters != nil && strings.Contains(f.Parameters.Open, "<arg_key>") }},
 	{"hermes", func(f *Format) bool {
 		return f.Parameters == nil && strings.HasPrefix(f.Begin, "<tool_call>\n{\"name\"")

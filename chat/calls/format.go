@@ -40,9 +40,28 @@ type Pair struct{ Open, Close string }
 
 // Parameters is how arguments are written one by one: each is Open, its name, Middle, its value, Close. A value that is
 // no text is JSON; a text is written as it is.
+//
+// Where texts have quotes, a value is a literal: texts, also those inside of lists and objects, stand in quotes, keys may
+// stand without, and what follows a value, Separator or the call's Finish, ends it.
 type Parameters struct {
 	Open, Middle, Close string
 	Separator           string // between two of them
+	TextMiddle          string // in place of Middle where the value is a text; "": Middle
+	Quotes              Pair   // of texts; empty: values are no literals
+	Wrap                Pair   // what may stand around a text that has characters of markup in it
+	Sorted              bool   // they come in the order of their names
+	Python              bool   // true, false and null are True, False and None
+}
+
+// literals reports whether values are literals.
+func (p *Parameters) literals() bool { return p.Quotes.Open != "" }
+
+// textMiddle is what stands between the name and the value of a text.
+func (p *Parameters) textMiddle() string {
+	if p.TextMiddle != "" {
+		return p.TextMiddle
+	}
+	return p.Middle
 }
 
 // idHole stands, in the texts of a Format, for the identifier that a model gives a call: nine letters and digits.
@@ -68,7 +87,7 @@ func (f *Format) Texts() []string {
 		texts = append(texts, f.Section.Open, f.Section.Close, f.Begin, f.Middle, f.Finish, f.Separator)
 	}
 	if p := f.Parameters; p != nil {
-		texts = append(texts, p.Open, p.Middle, p.Close)
+		texts = append(texts, p.Open, p.Middle, p.Close, p.TextMiddle, p.Quotes.Open, p.Quotes.Close)
 	}
 	return texts
 }
@@ -124,7 +143,7 @@ type Written struct {
 	Arguments string // JSON text of an object
 }
 
-// Print writes calls, which have the format's Parameters nil.
+// Print writes calls.
 func (f *Format) Print(list []Written) string {
 	var b strings.Builder
 	b.WriteString(f.Section.Open)
@@ -133,7 +152,11 @@ func (f *Format) Print(list []Written) string {
 			b.WriteString(f.Separator)
 		}
 		b.WriteString(f.Begin + c.Name + f.Middle)
-		b.WriteString(c.Arguments)
+		if f.Parameters != nil {
+			b.WriteString(f.Parameters.print(c.Arguments))
+		} else {
+			b.WriteString(c.Arguments)
+		}
 		b.WriteString(f.Finish)
 	}
 	b.WriteString(f.Section.Close)
@@ -147,8 +170,13 @@ func (f *Format) Describe(list []string) string {
 	if len(list) > 0 {
 		b.WriteString("You can call tools. Each line describes one of them as JSON:\n" + strings.Join(list, "\n") + "\n\n")
 	}
-	b.WriteString("To call a tool, write nothing but this, with its name and a JSON object of its arguments:\n")
-	b.WriteString(f.Print([]Written{{Name: "NAME", Arguments: "{ARGUMENTS}"}}))
+	if f.Parameters != nil {
+		b.WriteString("To call a tool, write nothing but this, with its name and its arguments:\n")
+		b.WriteString(f.Print([]Written{{Name: "NAME", Arguments: `{"ARGUMENT_1": "VALUE_1", "ARGUMENT_2": "VALUE_2"}`}}))
+	} else {
+		b.WriteString("To call a tool, write nothing but this, with its name and a JSON object of its arguments:\n")
+		b.WriteString(f.Print([]Written{{Name: "NAME", Arguments: "{ARGUMENTS}"}}))
+	}
 	b.WriteString("\nThe next turn then has what the tool returned.")
 	return b.String()
 }

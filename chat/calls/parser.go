@@ -241,6 +241,9 @@ func (p *Parser) beginCall() bool {
 
 // name is where the name of a tool is. The call has begun when what follows it is there too.
 func (p *Parser) name() bool {
+	if n := spaces(p.held); n > 0 && len(p.raw) < maxSpaces+2*maxText { // more of it is text
+		p.raw += p.take(n)
+	}
 	n := nameLength(p.held)
 	size, o := match(p.held[n:], p.format.Middle)
 	switch {
@@ -293,18 +296,20 @@ func (p *Parser) endCall() bool {
 
 // afterCall is where the next call or the end of all calls may be.
 func (p *Parser) afterCall() bool {
+	if p.take(spaces(p.held)); p.held == "" && !p.whole {
+		return false
+	}
 	next, end := differs, differs
-	if p.format.Parallel {
-		next = p.expect(p.format.Separator + p.format.Begin)
-	}
-	if next == equal {
-		return p.become((*Parser).name)
-	}
 	if p.format.Section.Close != "" {
 		end = p.expect(p.format.Section.Close)
 	}
+	if p.format.Parallel && end == differs {
+		if next = p.expect(p.format.Separator + p.format.Begin); next == equal {
+			return p.become((*Parser).name)
+		}
+	}
 	p.raw = ""
-	if end != equal && (next == begins || end == begins) && !p.whole {
+	if (next == begins || end == begins) && !p.whole {
 		return false
 	}
 	return p.become((*Parser).afterCalls)

@@ -16,8 +16,16 @@ var (
 		Finish: ", \"id\": \"\x00\"}", Separator: ", ", Parallel: true}
 	coder = Format{Calls: true, Marker: "<tool_call>", Begin: "<tool_call>\n<function=", Middle: ">\n", Finish: "</function>\n</tool_call>", Separator: "\n",
 		Parallel: true, Parameters: &Parameters{Open: "<parameter=", Middle: ">\n", Close: "\n</parameter>\n"}}
-	llama    = Format{Calls: true, Begin: `{"name": "`, Middle: `", "parameters": `, Finish: "}", Tag: "<|python_tag|>"}
-	oss      = harmony()
+	llama = Format{Calls: true, Begin: `{"name": "`, Middle: `", "parameters": `, Finish: "}", Tag: "<|python_tag|>"}
+	oss   = harmony()
+	gemma = Format{Calls: true, Marker: "<|tool_call>", Section: Pair{"", "<|tool_response>"}, Begin: "<|tool_call>call:", Middle: "{", Finish: "}<tool_call|>", Parallel: true,
+		Parameters: &Parameters{Middle: ":", Separator: ",", Quotes: Pair{`<|"|>`, `<|"|>`}, Sorted: true}, Think: Pair{"<|channel>thought", "<channel|>"}}
+	lfm = Format{Calls: true, Marker: "<|tool_call_start|>", Section: Pair{"<|tool_call_start|>[", "]<|tool_call_end|>"}, Middle: "(", Finish: ")", Separator: ", ", Parallel: true,
+		Parameters: &Parameters{Middle: "=", Separator: ", ", Quotes: Pair{"'", "'"}, Python: true}}
+	dsml = Format{Calls: true, Marker: "<｜DSML｜tool_calls>", Section: Pair{"<｜DSML｜tool_calls>\n", "</｜DSML｜tool_calls>"}, Begin: `<｜DSML｜invoke name="`, Middle: "\">\n", Finish: "</｜DSML｜invoke>\n", Parallel: true,
+		Parameters: &Parameters{Open: `<｜DSML｜parameter name="`, Middle: `" string="false">`, TextMiddle: `" string="true">`, Close: "</｜DSML｜parameter>\n"}}
+	minicpm = Format{Calls: true, Marker: `<function name="`, Begin: `<function name="`, Middle: `">`, Finish: "</function>", Separator: "\n", Parallel: true,
+		Parameters: &Parameters{Open: `<param name="`, Middle: `">`, Close: "</param>", Wrap: Pair{"<![CDATA[", "]]>"}}}
 	prefixed = Format{Calls: true, TextOpen: "all\n", Marker: ">>>", Middle: "\n", Separator: ">>>", Parallel: true}
 )
 
@@ -107,6 +115,25 @@ func TestParser(t *testing.T) {
 		{"no parameters", &coder, false, "<tool_call>\n<function=g>\n</function>\n</tool_call>", "0 g {} | done"},
 		{"parameters of other kinds", &coder, false, "<tool_call>\n<function=g>\n<parameter=a>\nTrue\n</parameter>\n<parameter=b>\nNone\n</parameter>\n<parameter=c>\nx y\n</parameter>\n</function>\n</tool_call>",
 			`0 g {"a": true, "b": null, "c": "x y"} | done`},
+		{"a literal of Python", &coder, false, "<tool_call>\n<function=g>\n<parameter=a>\n{'x': [1, 'it\\'s', None], \"y\": (True,)}\n</parameter>\n</function>\n</tool_call>",
+			`0 g {"a": {"x": [1, "it's", null], "y": [true]}} | done`},
+		{"Gemma's literals", &gemma, false, `Ok<|tool_call>call:f{text:<|"|>a "b" < <|"|>,n:12}<tool_call|><|tool_call>call:g{}<tool_call|><|tool_response>`,
+			`text Ok | 0 f {"text": "a \"b\" < ", "n": 12} | done | 1 g {} | done`},
+		{"Gemma's literals within literals", &gemma, false, `<|tool_call>call:g{a:[<|"|>x, ]}<|"|>,{b c:null,d:{}}, true ],e:{<|"|>k<|"|>:1.5},"h":"\u00e4\ud83d\ude00\\","i":None}<tool_call|>`,
+			`0 g {"a": ["x, ]}", {"bc": null, "d": {}}, true], "e": {"k": 1.5}, "h": "ä😀\\", "i": null} | done`},
+		{"Gemma's words that are no JSON", &gemma, false, `<|tool_call>call:g{a:x y,b:[1,2],c:{d},e:[}}<tool_call|>`, `0 g {"a": "x y", "b": [1, 2], "c": "{d}", "e": "[}"} | done`},
+		{"cut in Gemma's text", &gemma, false, `<|tool_call>call:f{text:<|"|>ab<|"`, `0 f {"text": "ab<|\" | done`},
+		{"cut in Gemma's literal", &gemma, false, `<|tool_call>call:g{a:[1,`, `0 g {"a":  | done`},
+		{"cut after Gemma's literal", &gemma, false, `<|tool_call>call:g{a:[1],`, `0 g {"a": [1] | done`},
+		{"Gemma thinks", &gemma, false, "<|channel>thought\nHm.\n<channel|>So", `thought Hm. | text So`},
+		{"calls of Python", &lfm, false, `<|tool_call_start|>[f(text='it\'s "x"', n=-3), g(a="b\tc", d=True, e={'k': None})]<|tool_call_end|> Done`,
+			`0 f {"text": "it's \"x\"", "n": -3} | done | 1 g {"a": "b\tc", "d": true, "e": {"k": null}} | done | text Done`},
+		{"calls of Python without arguments", &lfm, false, `<|tool_call_start|>[g(),g( )]<|tool_call_end|>`, `0 g {} | done | 1 g {} | done`},
+		{"arguments of Python without names", &lfm, false, `<|tool_call_start|>[g('a')]<|tool_call_end|>`, `0 g { | done`},
+		{"attributes say what a text is", &dsml, false, "Ok\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"g\">\n<｜DSML｜parameter name=\"a\" string=\"true\">12</｜DSML｜parameter>\n<｜DSML｜parameter name=\"b\" string=\"false\">12</｜DSML｜parameter>\n</｜DSML｜invoke>\n<｜DSML｜invoke name=\"g\">\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>",
+			`text Ok | 0 g {"a": "12", "b": 12} | done | 1 g {} | done`},
+		{"a wrapped text", &minicpm, false, "<function name=\"f\"><param name=\"text\"><![CDATA[a </param> ]] <b>\n]]></param><param name=\"n\">1</param></function>\n<function name=\"f\"><param name=\"text\">x ]]></param></function>",
+			`0 f {"text": "a </param> ]] <b>\n", "n": 1} | done | 1 f {"text": "x ]]>"} | done`},
 		{"cut in a parameter", &coder, false, "<tool_call>\n<function=f>\n<parameter=text>\nabc", `0 f {"text": "abc | done`},
 		{"a call that begins the answer", &llama, false, "\n{\"name\": \"g\", \"parameters\": {}}", "0 g {} | done"},
 		{"a call after a tag", &llama, false, "<|python_tag|>{\"name\": \"g\", \"parameters\": {}}", "0 g {} | done"},
@@ -153,10 +180,12 @@ func TestParserHoldsBackNoMore(t *testing.T) {
 // Any text, however it is cut, gives the same parts; text without a marker stays as it is.
 func TestParserOfNoise(t *testing.T) {
 	words := []string{"<tool_call>", "<tool_", "\n", " ", `{"name": "`, "g", "f", `", "arguments": `, "{", "}", `"`, `\`, "</tool_call>", "<think>", "</think>", "é", "[TOOL_CALLS]", " [",
-		`, "id": "abcdefgh1"}`, "]", "<function=", ">", "<parameter=", "text", "</parameter>", "</function>", `", "parameters": `, "1", "<|python_tag|>", "<|channel|>", "analysis", "<|message|>", "<|end|>", "<|start|>", "assistant", "to=functions.g", ">>>", "all\n"}
+		`, "id": "abcdefgh1"}`, "]", "<function=", ">", "<parameter=", "text", "</parameter>", "</function>", `", "parameters": `, "1", "<|python_tag|>", "<|channel|>", "analysis", "<|message|>", "<|end|>", "<|start|>", "assistant", "to=functions.g", ">>>", "all\n",
+		"<|tool_call>", "call:", ":", `<|"|>`, ",", "}<tool_call|>", "<|tool_call_start|>[", "(", "=", "'", `\u00`, "e4", "True", ")", "]<|tool_call_end|>", "<｜DSML｜tool_calls>", `<｜DSML｜invoke name="`, "\">\n",
+		`<｜DSML｜parameter name="`, `" string="`, "true\">", "</｜DSML｜", "parameter>", "invoke>", `<function name="`, `">`, `<param name="`, "</param>", "<![CDATA[", "]]>", "<channel|>"}
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 20_000 {
-		f := []*Format{&hermes, &mistral, &coder, &llama, &oss, &prefixed}[r.IntN(6)]
+		f := []*Format{&hermes, &mistral, &coder, &llama, &oss, &prefixed, &gemma, &lfm, &dsml, &minicpm}[r.IntN(10)]
 		var pieces []string
 		for range 1 + r.IntN(12) {
 			pieces = append(pieces, words[r.IntN(len(words))])
@@ -182,8 +211,9 @@ func TestParserIsLinear(t *testing.T) {
 	for name, unit := range map[string]string{
 		"spaces": " ", "markers": "<tool_call>", "beginnings": "<", "quotes": `"`, "calls": "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>",
 		"parameters": "<tool_call>\n<function=f>\n<parameter=text>\n", "names": "<tool_call>\n{\"name\": \"gggg", "numbers": "<tool_call>\n<function=f>\n<parameter=n>\n1",
+		"literals": "<|tool_call>call:g{a:[1,", "texts": `<|tool_call>call:g{a:<|"|>x`, "calls of Python": "<|tool_call_start|>[g(a='\\n', b=[{", "attributes": "<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"g\">\n<｜DSML｜parameter name=\"a\" string=\"",
 	} {
-		for _, f := range []*Format{&hermes, &coder, &llama, &oss, &prefixed} {
+		for _, f := range []*Format{&hermes, &coder, &llama, &oss, &prefixed, &gemma, &lfm, &dsml, &minicpm} {
 			start := time.Now()
 			p := NewParser(f, testTools(), false)
 			for range 100_000 {
