@@ -14,7 +14,7 @@ import (
 func BenchmarkMask(b *testing.B) {
 	v := newVocabulary(32_000)
 	tokens := v.tokens()
-	for _, name := range []string{"large/orders", "large/optional", "large/enum words", "large/choice of types", "types/00", "large/dictionary", "large/long text", "large/conditions"} {
+	for _, name := range []string{"large/orders", "types/07", "large/unique words", "large/optional", "large/enum words", "large/choice of types", "types/00", "large/dictionary", "large/long text", "large/conditions"} {
 		b.Run(name, func(b *testing.B) {
 			part, err := Schema("p", json.RawMessage(grammartest.Schemas()[name]))
 			if err != nil {

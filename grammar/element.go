@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/lorikeet-ai/lorikeet/grammar/automaton"
 )
@@ -46,7 +47,9 @@ type element struct {
 	compact  bool
 
 	once  sync.Once
+	id    int64
 	first [4]uint64 // the bytes that it can begin with
+	empty bool      // whether it can be the empty text
 }
 
 // objectRules are what the properties of an object may be.
@@ -118,10 +121,35 @@ func (e *element) each(f func(*element)) {
 	visit(e)
 }
 
+// lastElement is the id of the last element.
+var lastElement atomic.Int64
+
 // prepare computes what an element and all below it can begin with.
 func (e *element) prepare() {
-	known := map[*element][4]uint64{}
-	e.each(func(e *element) { e.once.Do(func() { e.first = e.beginnings(known) }) })
+	known, empty := map[*element][4]uint64{}, map[*element]bool{}
+	e.each(func(e *element) {
+		e.once.Do(func() { e.id, e.first, e.empty = lastElement.Add(1), e.beginnings(known), e.mayBeEmpty(empty) })
+	})
+}
+
+// mayBeEmpty reports whether an element can be the empty text. known are the elements for which that has been found.
+func (e *element) mayBeEmpty(known map[*element]bool) (out bool) {
+	if found, ok := known[e]; ok {
+		return found
+	}
+	defer func() { known[e] = out }()
+	part := func(p *element) bool { return p.mayBeEmpty(known) }
+	switch e.kind {
+	case kindLexical:
+		return e.lexer.Accept[0]
+	case kindSequence:
+		return !slices.ContainsFunc(e.parts, func(p *element) bool { return !part(p) })
+	case kindChoice:
+		return slices.ContainsFunc(e.parts, part)
+	case kindRepeat:
+		return e.least == 0 || part(e.parts[0])
+	}
+	return false
 }
 
 // beginnings returns the bytes that an element can begin with. A value never begins with itself: schemas that refer to

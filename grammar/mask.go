@@ -18,6 +18,9 @@ const manyBytes = 24
 // Mask sets the bits of the tokens that may come next, token t at bit t%64 of word t/64, and clears all others. bits has
 // Tokens.Words() words.
 func (m *Matcher) Mask(bits []uint64) error {
+	if m.KnownMask(bits) {
+		return nil
+	}
 	clear(bits)
 	m.steps = 0
 	var walked, special []thread
@@ -41,7 +44,16 @@ func (m *Matcher) Mask(bits []uint64) error {
 			set(bits, t)
 		}
 	}
-	return m.check()
+	err := m.check()
+	if err == nil && m.state != nil {
+		m.tokens.states.addMask(m.state, bits)
+	}
+	return err
+}
+
+// KnownMask is Mask where that is only a copy: it reports whether it is.
+func (m *Matcher) KnownMask(bits []uint64) bool {
+	return m.state != nil && m.tokens.states.copyMask(m.state, bits)
 }
 
 func set(bits []uint64, t int32) { bits[t/64] |= 1 << (t % 64) }
@@ -67,7 +79,7 @@ func (m *Matcher) walkNodes(t *tree, from, to int32, threads []thread, depth int
 			}
 		}
 		m.text = m.text[:length]
-		if i = n.end; m.steps > maxSteps {
+		if i = n.end; m.steps > maxWork {
 			return
 		}
 	}

@@ -17,8 +17,8 @@ import (
 // ErrCost says that following a constraint takes too much work for one token.
 var ErrCost = errors.New("following the constraint takes too much work for one token")
 
-// maxSteps is how many steps of a thread by a byte one token may take, each some 20 ns.
-const maxSteps = 20_000_000
+// maxWork is how many steps of a thread by a byte one token may take, each some 20 ns.
+const maxWork = 20_000_000
 
 // maxThreads is how many ways of reading an answer are followed.
 const maxThreads = 4096
@@ -27,11 +27,14 @@ const maxThreads = 4096
 type Matcher struct {
 	tokens  *Tokens
 	threads []thread
+	state   *state // of the threads; nil where it is not shared
 	text    []byte // of the answer so far, and of the token that is tried
 	steps   int
 	control bool // whether a control token is tried
 
 	levels  [][]thread // threads after each byte of the tokens that are tried
+	tried   int32      // the token that was tried last, -1 for none; its threads are in after
+	after   []thread
 	scratch []thread
 }
 
@@ -74,7 +77,7 @@ type frame struct {
 	element *element // nil: the whole answer
 	index   int32    // of a sequence, the part; of an object, the last name, -1 for none
 	count   int32    // of a repetition, an object or an array: how many have begun
-	at      int32    // of a repetition: where in the answer this one began
+	at      int32    // of a repetition of what may be empty: where in the answer this one began; -1 of all others
 	used    []string // sorted texts of keys without a name, or of unique items but the last
 	from    int32    // where the last of unique items begins in Matcher.text; it ends at `to`, which is 0 before that
 	to      int32
@@ -90,9 +93,10 @@ func newFrame(f frame) *frame {
 
 // NewMatcher begins an answer.
 func (c *Constraint) NewMatcher(t *Tokens) *Matcher {
-	m := &Matcher{tokens: t, levels: make([][]thread, t.longest+2)}
-	root := newFrame(frame{})
+	m := &Matcher{tokens: t, levels: make([][]thread, t.longest+2), tried: -1}
+	root := newFrame(frame{at: -1})
 	m.threads = m.start(c.root, root.self[:], nil)
+	m.share()
 	return m
 }
 
@@ -180,10 +184,7 @@ func (m *Matcher) start(e *element, below []*frame, out []thread) []thread {
 		}
 		return append(out, t)
 	case kindSequence:
-		if len(e.parts) == 0 {
-			return m.complete(&thread{below: below}, out)
-		}
-		return m.start(e.parts[0], newFrame(frame{element: e, below: below}).self[:], out)
+		return m.startPart(e, 0, below, out)
 	case kindChoice:
 		for _, p := range e.parts {
 			out = m.start(p, below, out)
@@ -194,12 +195,31 @@ func (m *Matcher) start(e *element, below []*frame, out []thread) []thread {
 			out = m.complete(&thread{below: below}, out)
 		}
 		if e.most > 0 {
-			f := newFrame(frame{element: e, count: 1, at: int32(len(m.text)), below: below})
+			f := newFrame(frame{element: e, count: 1, at: m.repeatsAt(e), below: below})
 			out = m.start(e.parts[0], f.self[:], out)
 		}
 		return out
 	}
 	return append(out, thread{phase: atOpening, element: e, below: below})
+}
+
+// startPart starts a part of a sequence. Nothing is kept of the sequence once its last part has begun.
+func (m *Matcher) startPart(e *element, i int32, below []*frame, out []thread) []thread {
+	switch len(e.parts) - int(i) {
+	case 0:
+		return m.complete(&thread{below: below}, out)
+	case 1:
+		return m.start(e.parts[i], below, out)
+	}
+	return m.start(e.parts[i], newFrame(frame{element: e, index: i, at: -1, below: below}).self[:], out)
+}
+
+// repeatsAt is where a repetition begins, where that tells whether it is empty.
+func (m *Matcher) repeatsAt(e *element) int32 {
+	if e.parts[0].empty {
+		return int32(len(m.text))
+	}
+	return -1
 }
 
 // complete appends the threads that go on after the text of a thread, whose element is complete.
@@ -217,17 +237,14 @@ func (m *Matcher) resume(f *frame, out []thread) []thread {
 	}
 	switch e.kind {
 	case kindSequence:
-		if int(f.index)+1 == len(e.parts) {
-			return m.complete(&thread{below: f.below}, out)
-		}
-		return m.start(e.parts[f.index+1], newFrame(frame{element: e, index: f.index + 1, below: f.below}).self[:], out)
+		return m.startPart(e, f.index+1, f.below, out)
 	case kindRepeat:
 		empty := f.at == int32(len(m.text))
 		if f.count >= e.least || empty {
 			out = m.complete(&thread{below: f.below}, out)
 		}
 		if f.count < e.most && !empty {
-			next := newFrame(frame{element: e, count: min(f.count+1, unbounded-1), at: int32(len(m.text)), below: f.below})
+			next := newFrame(frame{element: e, count: min(f.count+1, unbounded-1), at: m.repeatsAt(e), below: f.below})
 			out = m.start(e.parts[0], next.self[:], out)
 		}
 		return out
@@ -310,10 +327,17 @@ func narrowed(texts []string, low, high int32, at int, b byte) (int32, int32) {
 
 // check is the error for too much work so far.
 func (m *Matcher) check() error {
-	if m.steps > maxSteps {
+	if m.steps > maxWork {
 		return ErrCost
 	}
 	return nil
+}
+
+// share makes the threads those of a state, where they have one.
+func (m *Matcher) share() {
+	if m.state = m.tokens.states.find(m.threads); m.state != nil {
+		m.threads = m.state.threads
+	}
 }
 
 // Accept reads a token. An error that is not ErrCost says that the constraint does not admit it.
@@ -322,15 +346,25 @@ func (m *Matcher) Accept(token int32) error {
 	if slices.Contains(m.tokens.ends, token) {
 		return nil
 	}
-	threads, err := m.try(token)
-	if err != nil {
-		return err
+	if next := m.next(token); next != nil {
+		m.state, m.threads = next, next.threads
+	} else {
+		threads, err := m.try(token)
+		if err != nil {
+			return err
+		}
+		if len(threads) == 0 {
+			return fmt.Errorf("token %d is not one that the constraint admits", token)
+		}
+		from := m.state
+		m.threads = slices.Clone(threads)
+		m.share()
+		if from != nil && m.state != nil {
+			m.tokens.states.addStep(from, token, m.state)
+		}
 	}
-	if len(threads) == 0 {
-		return fmt.Errorf("token %d is not one that the constraint admits", token)
-	}
-	m.threads = slices.Clone(threads)
 	m.text = append(m.text, m.tokens.pieces[token]...)
+	m.tried = -1
 	return nil
 }
 
@@ -340,8 +374,19 @@ func (m *Matcher) Admits(token int32) (bool, error) {
 	if slices.Contains(m.tokens.ends, token) {
 		return m.CanEnd(), nil
 	}
+	if m.next(token) != nil {
+		return true, nil
+	}
 	threads, err := m.try(token)
 	return len(threads) > 0, err
+}
+
+// next returns the state after a token, where it is known.
+func (m *Matcher) next(token int32) *state {
+	if m.state == nil {
+		return nil
+	}
+	return m.tokens.states.next(m.state, token)
 }
 
 // CanEnd reports whether the answer may end here.
@@ -358,12 +403,15 @@ func (m *Matcher) try(token int32) ([]thread, error) {
 	if len(piece) == 0 {
 		return nil, nil
 	}
+	if token == m.tried {
+		return m.after, nil
+	}
 	m.control = m.tokens.isControl[token]
 	length := len(m.text)
 	threads := m.threads
 	for i, b := range piece {
 		threads = m.advance(threads, b, i)
-		if len(threads) == 0 || m.steps > maxSteps {
+		if len(threads) == 0 || m.steps > maxWork {
 			break
 		}
 	}
@@ -371,12 +419,16 @@ func (m *Matcher) try(token int32) ([]thread, error) {
 	if len(threads) > maxThreads {
 		return nil, ErrCost
 	}
-	return threads, m.check()
+	if err := m.check(); err != nil {
+		return nil, err
+	}
+	m.tried, m.after = token, threads
+	return threads, nil
 }
 
 // advance steps threads by a byte into the memory for a depth.
 func (m *Matcher) advance(threads []thread, b byte, depth int) []thread {
-	m.text = append(m.text, b)
+	m.text, m.tried = append(m.text, b), -1
 	out := m.levels[depth][:0]
 	for i := range threads {
 		out = m.step(&threads[i], b, out)

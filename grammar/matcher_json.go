@@ -9,10 +9,10 @@ func (m *Matcher) open(t *thread, b byte, out []thread) []thread {
 	switch e := t.element; {
 	case m.control:
 	case e.kind == kindObject && b == '{':
-		f := newFrame(frame{element: e, index: -1, below: t.below})
+		f := newFrame(frame{element: e, at: -1, index: -1, below: t.below})
 		return append(out, thread{phase: atFirstKey, below: f.self[:]})
 	case e.kind == kindArray && b == '[':
-		f := newFrame(frame{element: e, below: t.below})
+		f := newFrame(frame{element: e, at: -1, below: t.below})
 		return append(out, thread{phase: atFirstItem, below: f.self[:]})
 	}
 	return out
@@ -117,7 +117,7 @@ func (m *Matcher) stepKey(t *thread, b byte, out []thread) []thread {
 	if int(next.count) < len(o.names[k].key) {
 		return append(out, next)
 	}
-	g := newFrame(frame{element: f.element, index: k, count: f.count + 1, used: f.used, below: f.below})
+	g := newFrame(frame{element: f.element, at: -1, index: k, count: f.count + 1, used: f.used, below: f.below})
 	return append(out, thread{phase: atColon, element: o.names[k].value, below: g.self[:]})
 }
 
@@ -125,7 +125,7 @@ func (m *Matcher) stepKey(t *thread, b byte, out []thread) []thread {
 func (m *Matcher) endFreeKey(t *thread, out []thread) []thread {
 	f := t.below[0]
 	o := f.element.object
-	g := newFrame(frame{element: f.element, index: int32(len(o.names)) - 1, count: f.count + 1, below: f.below})
+	g := newFrame(frame{element: f.element, at: -1, index: int32(len(o.names)) - 1, count: f.count + 1, below: f.below})
 	g.used = insert(f.used, string(m.text[t.from:]))
 	return append(out, thread{phase: atColon, element: o.free[t.count].value, below: g.self[:]})
 }

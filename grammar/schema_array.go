@@ -13,6 +13,8 @@ type arraySet struct {
 	least  int
 	most   int   // plus one; 0 for no bound
 	unique *path // the keyword uniqueItems; nil for none
+
+	evaluated int // so many items at the beginning have been looked at: see unevaluatedItems
 }
 
 func (s arraySet) item(i int) []term {
@@ -23,7 +25,8 @@ func (s arraySet) item(i int) []term {
 }
 
 func meetArrays(a, b arraySet) (arraySet, bool) {
-	out := arraySet{least: max(a.least, b.least), most: a.most, unique: a.unique, rest: slices.Concat(a.rest, b.rest)}
+	out := arraySet{least: max(a.least, b.least), most: a.most, unique: a.unique, rest: slices.Concat(a.rest, b.rest),
+		evaluated: max(a.evaluated, b.evaluated)}
 	for i := range max(len(a.prefix), len(b.prefix)) {
 		out.prefix = append(out.prefix, slices.Concat(a.item(i), b.item(i)))
 	}
@@ -65,7 +68,7 @@ func (c *schemaCompiler) arrayAlgebra() algebra[arraySet] {
 					out = append(out, constantArray(v, t.at))
 				}
 			}
-			contains, err := holdContains(t, len(s.prefix))
+			contains, err := c.holdContains(t, len(s.prefix))
 			if err != nil {
 				return nil, err
 			}
@@ -96,6 +99,7 @@ func (c *schemaCompiler) arrayAlgebra() algebra[arraySet] {
 			}
 			return append(out, notArray(s)...), nil
 		},
+		last: lastItems,
 	}
 }
 
@@ -147,10 +151,12 @@ func readArray(t term) (s arraySet, err error) {
 			s.prefix = append(s.prefix, []term{{item, t.at.field(prefix).index(i), false}})
 		}
 	}
+	s.evaluated = len(s.prefix)
 	switch {
 	case t.schema.has(rest):
+		s.evaluated = allItems
 		s.rest = []term{{t.schema.fields[rest], t.at.field(rest), false}}
-	case len(s.prefix) > 0 && !t.not:
+	case len(s.prefix) > 0 && !t.not && !t.schema.has("unevaluatedItems"):
 		// A tuple has no more items than it names, unless it must: that is valid, and what is meant.
 		if s.least <= len(s.prefix) && (s.most == 0 || s.most > len(s.prefix)+1) {
 			s.most = len(s.prefix) + 1
@@ -206,7 +212,7 @@ func containsBounds(t term) (from, to int, err error) {
 
 // holdContains has the items that contains asks for at the beginning of the array, or after those that prefixItems names:
 // that is where they can be met without a look ahead. Where there is an upper bound, no other item is one.
-func holdContains(t term, prefix int) (out [][]arraySet, err error) {
+func (c *schemaCompiler) holdContains(t term, prefix int) (out [][]arraySet, err error) {
 	if !t.schema.has("contains") {
 		return nil, nil
 	}
@@ -232,6 +238,9 @@ func holdContains(t term, prefix int) (out [][]arraySet, err error) {
 		}
 		if to >= 0 {
 			s.rest = []term{other}
+		}
+		if c.containsEvaluates() {
+			s.evaluated = before + from
 		}
 		list = append(list, s)
 	}

@@ -40,6 +40,7 @@ func constant(v *node) *node {
 type schemaCompiler struct {
 	root       *node
 	at         *path
+	resources  *resources // nil before the first reference is followed
 	patterns   map[string]*automaton.DFA
 	outlines   map[*node]*outline
 	shapes     map[string]*shape

@@ -18,7 +18,7 @@ func (c *schemaCompiler) resolved(t term, depth int) (term, bool) {
 		case n.kind != "object":
 			return t, n.kind == "boolean"
 		case n.has("$ref"):
-			target, err := c.find(t)
+			target, err := c.find(t, "$ref")
 			if err != nil {
 				return t, false
 			}
@@ -171,7 +171,7 @@ func (c *schemaCompiler) excludes(t term, v *node) bool {
 // holds reports whether a schema says nothing but which types or values there are, and a value is one.
 func (c *schemaCompiler) holds(t term, v *node) bool {
 	for depth := 0; t.schema.kind == "object" && len(t.schema.keys) == 1 && t.schema.has("$ref") && depth < maxLookDepth; depth++ {
-		target, err := c.find(t)
+		target, err := c.find(t, "$ref")
 		if err != nil {
 			return false
 		}

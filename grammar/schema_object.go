@@ -25,6 +25,8 @@ type objectPart struct {
 	named    map[string]term
 	patterns []keyPattern
 	others   *term // nil: anything
+
+	evaluates bool // these properties have been looked at: see unevaluatedProperties
 }
 
 // maxNames is how many properties a schema may name or require.
@@ -149,6 +151,7 @@ func (c *schemaCompiler) objectAlgebra() algebra[objectSet] {
 			return append(out, not...), nil
 		},
 		deps: dependencies,
+		last: c.lastProperties,
 	}
 }
 
@@ -182,7 +185,7 @@ func (c *schemaCompiler) readObject(t term) (s objectSet, err error) {
 	if err != nil {
 		return s, err
 	}
-	p := &objectPart{order: properties.keys, named: make(map[string]term, len(properties.keys))}
+	p := &objectPart{order: properties.keys, named: make(map[string]term, len(properties.keys)), evaluates: true}
 	for _, name := range properties.keys {
 		value := properties.fields[name]
 		if value.kind == "null" {
@@ -205,7 +208,7 @@ func (c *schemaCompiler) readObject(t term) (s objectSet, err error) {
 		p.patterns = append(p.patterns, keyPattern{keys, term{patterns.fields[text], at.field(text), false}})
 	}
 	for _, key := range []string{"additionalProperties", "unevaluatedProperties"} {
-		if t.schema.has(key) && p.others == nil {
+		if t.schema.has(key) && p.others == nil && (key == "additionalProperties" || t.not) {
 			p.others = &term{t.schema.fields[key], t.at.field(key), false}
 		}
 	}

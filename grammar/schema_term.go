@@ -52,6 +52,7 @@ type algebra[S any] struct {
 	fail func(t term) ([]S, error)           // how a value can contradict that
 	free func(s S) bool                      // whether s constrains nothing
 	deps func(t term) ([]conditional, error) // schemas that apply to objects with a property; may be nil
+	last func(t term, list []S) ([]S, error) // what a schema says about what no part of it has looked at; may be nil
 }
 
 // conditional is a schema that applies where an object has a property.
@@ -125,9 +126,6 @@ func (x *expansion[S]) term(t term) ([]S, error) {
 	if x.c.expansions++; x.c.expansions > maxExpansions {
 		return nil, refuse(Unsupported, t.at, "and what surrounds it can be put together in too many ways")
 	}
-	if err := checkKeywords(t); err != nil {
-		return nil, err
-	}
 	groups, err := x.groups(t)
 	if err != nil {
 		return nil, err
@@ -150,6 +148,9 @@ func (x *expansion[S]) term(t term) ([]S, error) {
 			return nil, err
 		}
 	}
+	if x.last != nil {
+		return x.last(t, out)
+	}
 	return out, nil
 }
 
@@ -161,8 +162,10 @@ func (x *expansion[S]) groups(t term) (out []func() ([]S, error), err error) {
 		}
 		return x.hold(t)
 	})
-	if t.schema.has("$ref") {
-		out = append(out, func() ([]S, error) { return x.reference(t) })
+	for _, key := range references {
+		if t.schema.has(key) {
+			out = append(out, func() ([]S, error) { return x.reference(t, key) })
+		}
 	}
 	for _, key := range []string{"allOf", "anyOf", "oneOf"} {
 		if !t.schema.has(key) {
@@ -229,8 +232,8 @@ func (x *expansion[S]) any(terms []term, at *path) ([]S, error) {
 	return out, nil
 }
 
-func (x *expansion[S]) reference(t term) ([]S, error) {
-	target, err := x.c.find(t)
+func (x *expansion[S]) reference(t term, key string) ([]S, error) {
+	target, err := x.c.find(t, key)
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +242,7 @@ func (x *expansion[S]) reference(t term) ([]S, error) {
 		id++
 	}
 	if x.open[id] {
-		return nil, refuse(BadValue, t.at.field("$ref"), "refers to itself alone")
+		return nil, refuse(BadValue, t.at.field(key), "refers to itself alone")
 	}
 	x.open[id] = true
 	defer delete(x.open, id)
@@ -326,26 +329,4 @@ func (x *expansion[S]) dependent(d conditional, t term) ([]S, error) {
 		return list, err
 	}
 	return x.either([]S{x.sans(d.property)}, list, d.then.at)
-}
-
-// unsupportedKeywords bind the answer. What is neither here nor read anywhere is an annotation, as the standard has it.
-var unsupportedKeywords = []string{"$dynamicRef", "$recursiveRef", "unevaluatedItems"}
-
-// applicators are keywords that may tell which properties of an object have been looked at.
-var applicators = []string{"$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "dependencies"}
-
-func checkKeywords(t term) error {
-	for _, key := range unsupportedKeywords {
-		if t.schema.has(key) {
-			return refuse(Unsupported, t.at.field(key), "is not supported")
-		}
-	}
-	if t.schema.has("unevaluatedProperties") && string(t.schema.fields["unevaluatedProperties"].raw) != "true" {
-		for _, key := range applicators {
-			if t.schema.has(key) {
-				return refuse(Unsupported, t.at.field("unevaluatedProperties"), "is not supported beside %s", key)
-			}
-		}
-	}
-	return nil
 }

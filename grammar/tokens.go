@@ -19,6 +19,7 @@ type Tokens struct {
 	control   *tree   // of the control tokens that end no answer
 	longest   int32   // bytes of a token
 	masks     *lru.Cache[maskKey, *lexicalMask]
+	states    *states
 }
 
 // maxMasks is how many masks are kept, each of a bit for every token and some more.
@@ -44,6 +45,7 @@ func NewTokens(n int, piece func(t int32) (bytes []byte, control bool), ends fun
 		t.longest = max(t.longest, int32(len(bytes)))
 	}
 	t.plain, t.control = newTree(plain, t.pieces), newTree(control, t.pieces)
+	t.states = newStates()
 	t.masks, _ = lru.New[maskKey, *lexicalMask](maxMasks) // the error is for sizes below 1
 	return t
 }

@@ -97,6 +97,8 @@ struct lk_lora_ops {
     // NULL where B is in the cache already.
     void (*expand)(const lk_lora * m, int t0, int t1, int rows, const float * h, float * const * y, const uint8_t * next);
 };
+typedef int (*lk_argmax_of)(const float * x, const uint64_t * mask, int n); // lk_argmax
+extern const lk_argmax_of lk_argmax_portable, lk_argmax_avx2, lk_argmax_avx512;
 const lk_nf4_ops & lk_nf4_now(void); // those of the instruction set in use
 // How many rows pass over every strip before the next ones begin, by the bytes of a prepared row.
 int lk_nf4_chunk(size_t stride);

@@ -109,6 +109,11 @@ int lk_lora_pieces(const lk_row * row, int rows, int n_in, int ith, int nth, lk_
 void lk_nf4_matmul_lora(const lk_nf4 * w, const void * xq, size_t xq_stride, const lk_row * row, int rows, const float * h, size_t h_stride,
     float * y, size_t y_stride, const lk_piece * ahead, int n_ahead, int ith, int nth);
 
+// ---- logits ------------------------------------------------------------------------------------------
+// The index of the largest of x (n), the first of equal ones; -1 where none is larger than -INFINITY. mask (NULL: all):
+// only those count whose bits are set, number i at bit i % 64 of word i/64. The others are not read.
+int lk_argmax(const float * x, const uint64_t * mask, int n);
+
 #ifdef __cplusplus
 }
 #endif

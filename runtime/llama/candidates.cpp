@@ -5,19 +5,7 @@
 
 namespace lorikeet {
 
-llama_token argmax(const float * logits, int n) {
-    // The maximum first, in a loop that the compiler vectorizes; then where it is.
-    float best = -INFINITY;
-    for (int i = 0; i < n; i++) {
-        best = logits[i] > best ? logits[i] : best;
-    }
-    for (int i = 0; i < n && best > -INFINITY; i++) {
-        if (logits[i] == best) {
-            return i;
-        }
-    }
-    return -1;
-}
+llama_token argmax(const float * logits, int n) { return lk_argmax(logits, nullptr, n); }
 
 void largest(const float * logits, int n, size_t k, std::vector<llama_token_data> & out) {
     const auto better = [](const llama_token_data & a, const llama_token_data & b) {

@@ -19,10 +19,15 @@ import (
 // This file holds answers to constraints. A token is drawn first and kept where the constraint admits it: a model that
 // knows what to write is not slowed down. Where it does not, the mask of the tokens that are admitted is found, and one
 // further call draws those again. The next tokens of such an answer have their masks found before they are drawn, so
-// that a model that does not know is not asked twice for every token. Both draw from the same distribution.
+// that a model that does not know is not asked twice for every token: the more of them, the more often it has not known.
+// Both draw from the same distribution. Which of them is taken depends on the answer alone, so that a seed gives the same
+// answer whatever else runs.
 
-// maskedTokens is of how many tokens after one that was not admitted the masks are found first.
-const maskedTokens = 8
+// fewestMasked and mostMasked are of how many tokens after one that was not admitted the masks are found first.
+const (
+	fewestMasked = 8
+	mostMasked   = 256
+)
 
 // constrained is a row whose answer is held to a constraint.
 type constrained struct {
@@ -54,12 +59,22 @@ func (d *Device) mask(held []constrained) int {
 	}
 	words := d.model.vocabulary().Words()
 	d.masks = slices.Grow(d.masks, words*len(held))[:words*len(held)]
+	var unknown []int
+	for i := range held {
+		if !held[i].sampler.constraint.KnownMask(d.masks[i*words : (i+1)*words]) {
+			unknown = append(unknown, i)
+		}
+	}
 	find := func(i int) { held[i].err = held[i].sampler.constraint.Mask(d.masks[i*words : (i+1)*words]) }
 	var running sync.WaitGroup
-	for i := range held[1:] {
-		running.Go(func() { find(i + 1) })
+	for k, i := range unknown {
+		if k > 0 {
+			running.Go(func() { find(i) })
+		}
 	}
-	find(0)
+	if len(unknown) > 0 {
+		find(unknown[0])
+	}
 	running.Wait()
 	return words
 }
@@ -86,7 +101,9 @@ func (d *Device) constrain(rows []runtime.Row) error {
 			s.masked--
 			err = d.held[mask].err
 		} else {
-			admitted, err = s.constraint.Admits(int32(choices[choice].token))
+			if admitted, err = s.constraint.Admits(int32(choices[choice].token)); admitted {
+				s.period = 0
+			}
 		}
 		if err == nil && !admitted {
 			again = append(again, constrained{row: i, choice: choice, sampler: s})
@@ -129,7 +146,8 @@ func (d *Device) redraw(again []constrained) error {
 	}
 	choices := unsafe.Slice(d.results.choices, int(d.results.n_choices))
 	for _, c := range again {
-		c.sampler.masked = maskedTokens
+		c.sampler.masked = min(max(2*c.sampler.period, fewestMasked), mostMasked)
+		c.sampler.period = c.sampler.masked
 		err := c.err
 		if token := choices[c.choice].token; err == nil && token >= 0 {
 			err = c.sampler.constraint.Accept(int32(token))

@@ -139,24 +139,20 @@ llama_token Sampler::redraw(const float * logits, const uint64_t * mask, Scratch
     if (shaped()) {
         logits = shape(logits, scratch);
     }
+    if (!chain) {
+        return last = lk_argmax(logits, mask, n_vocab);
+    }
     std::vector<llama_token_data> & c = scratch.candidates;
     c.clear();
-    llama_token best = -1;
     for (llama_token from = 0; from < n_vocab; from += 64) {
         for (uint64_t bits = mask[from/64]; bits != 0; bits &= bits - 1) {
             const llama_token t = from + __builtin_ctzll(bits);
-            if (t >= n_vocab || !(logits[t] > -INFINITY)) {
-                continue;
-            }
-            if (chain) {
+            if (t < n_vocab && logits[t] > -INFINITY) {
                 c.push_back({t, logits[t], 0});
-            } else if (best < 0 || logits[t] > logits[best]) {
-                best = t;
             }
         }
     }
-    last = chain ? choose_among(c) : best;
-    return last;
+    return last = choose_among(c);
 }
 
 // Under a temperature T, a logit that is 40*max(T, 1) below the best has a probability below 1e-17 of the

@@ -28,7 +28,8 @@ const defaultRepeatLastN = 64
 type Sampler struct {
 	ptr        *C.ll_sampler
 	constraint *grammar.Matcher // nil for none; the device follows it
-	masked     int              // of how many tokens the mask is found before they are drawn
+	masked     int              // of how many further tokens the mask is found before they are drawn
+	period     int              // of how many it was after the last one that was not admitted; 0 after one that was
 }
 
 var _ runtime.Sampler = (*Sampler)(nil)

@@ -1,0 +1,136 @@
+package grammar
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/grammar/grammartest"
+)
+
+// What answers share changes nothing: masks, admitted tokens and errors are those of a matcher that shares nothing.
+func TestSharedStates(t *testing.T) {
+	v := newVocabulary(900)
+	tokens := v.tokens()
+	r := rand.New(rand.NewPCG(31, 32))
+	known, all := 0, 0
+	parts := map[string]Part{}
+	for name, schema := range grammartest.Schemas() {
+		part, err := Schema("p", json.RawMessage(schema))
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		parts[name] = part
+	}
+	call := Sequence(Literal("<tool_call>"), Choice(Literal("ab"), Literal("abc")), Repeat(Choice(Part{}, Literal("null")), 1, 3), Literal("</tool_call>"))
+	parts["calls"] = Sequence(TextBefore(Trigger{"</think>", Part{}}), Repeat(call, 1, -1), Literal("1"))
+	for name, part := range parts {
+		for range 4 { // the first answers leave states to those after them
+			shared, alone := New(part).NewMatcher(tokens), New(part).NewMatcher(tokens)
+			bits, want := make([]uint64, tokens.Words()), make([]uint64, tokens.Words())
+			for range 25 {
+				alone.state = nil
+				if shared.KnownMask(bits) {
+					known++
+				}
+				all++
+				if err := shared.Mask(bits); err != nil {
+					t.Fatal(name, err)
+				}
+				if err := alone.Mask(want); err != nil {
+					t.Fatal(name, err)
+				}
+				if !slices.Equal(bits, want) {
+					t.Fatalf("%s: after %q the mask is another one", name, shared.text)
+				}
+				var allowed []int32
+				for i := range int32(len(v.pieces)) {
+					if bits[i/64]>>(i%64)&1 != 0 {
+						allowed = append(allowed, i)
+					}
+				}
+				token := allowed[r.IntN(len(allowed))]
+				if r.IntN(3) > 0 {
+					token = allowed[r.IntN(min(len(allowed), 3))] // so that answers meet
+				}
+				if other := int32(r.IntN(len(v.pieces))); other != v.end && bits[other/64]>>(other%64)&1 == 0 && shared.Accept(other) == nil {
+					t.Fatalf("%s: after %q the token %q is accepted", name, shared.text, v.pieces[other])
+				}
+				if admitted, err := shared.Admits(token); err != nil || !admitted {
+					t.Fatalf("%s: after %q the token %q is not admitted: %v", name, shared.text, v.pieces[token], err)
+				}
+				if token == v.end {
+					break
+				}
+				if err := shared.Accept(token); err != nil {
+					t.Fatal(name, err)
+				}
+				if err := alone.Accept(token); err != nil {
+					t.Fatal(name, err)
+				}
+			}
+		}
+	}
+	if t.Logf("%d of %d masks were known", known, all); known < all/4 {
+		t.Error("few masks are shared")
+	}
+}
+
+// A second answer finds the masks of the first one, whichever constraint of the same schema it is held to.
+func TestMasksOfASchemaAreKept(t *testing.T) {
+	tokens := newVocabulary(700).tokens()
+	part, err := Schema("p", json.RawMessage(`{"type":"array","items":{"type":"object","properties":{"kind":{"enum":["one","two"]},"n":{"type":"integer"}},"required":["kind","n"]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bits := make([]uint64, tokens.Words())
+	text := `[{"kind":"one","n":12},{"kind":"two","n":1}]`
+	for round := range 2 {
+		m := New(Sequence(TextBefore(Trigger{"!", Part{}}), part)).NewMatcher(tokens)
+		if err := m.Accept('!'); err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range []byte(text) {
+			if round == 1 && !m.KnownMask(bits) {
+				t.Errorf("the mask after %q is not known", m.text)
+			}
+			if err := m.Mask(bits); err != nil {
+				t.Fatal(err)
+			}
+			if err := m.Accept(int32(b)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !m.CanEnd() {
+			t.Error("the answer is not complete")
+		}
+	}
+}
+
+func TestSizedCache(t *testing.T) {
+	c := newSizedCache[int, string](10, 3000)
+	for i := range 100 {
+		c.add(i, "x", 500)
+		c.add(i, "y", 2000)
+		if got, ok := c.get(i); !ok || got != "x" {
+			t.Fatalf("value %d is %q, %v", i, got, ok)
+		}
+		if c.bytes.Load() > 3000 || c.bytes.Load() < 0 {
+			t.Fatalf("%d bytes", c.bytes.Load())
+		}
+	}
+	if n := c.values.Len(); n != 4 {
+		t.Errorf("%d values of 628 bytes are in 3000", n)
+	}
+	c.add(1000, "x", 1_000_000)
+	if n, bytes := c.values.Len(), c.bytes.Load(); n != 0 || bytes != 0 {
+		t.Errorf("after one that is too large there are %d values, %d bytes", n, bytes)
+	}
+	for i := range 30 {
+		c.add(i, "x", 0)
+	}
+	if n, bytes := c.values.Len(), c.bytes.Load(); n != 10 || bytes != 1280 {
+		t.Errorf("%d small values, %d bytes", n, bytes)
+	}
+}
