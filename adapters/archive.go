@@ -92,7 +92,9 @@ func (o *opener) unpack(entries iter.Seq2[entry, error]) (map[string]*unpacked, 
 			return nil, err
 		}
 		dir, base := path.Split(path.Clean(e.name))
-		dir = path.Clean(dir)
+		if dir = path.Clean(dir); base == ToolTemplateFile && path.Base(dir) == templateFolder {
+			dir = path.Dir(dir)
+		}
 		isConfig, isTensors := base == peft.ConfigFile, base == peft.TensorsFile
 		if e.mode.IsDir() || strings.Contains(dir, "/") || !isConfig && !isTensors && !isPickle(base) && !isTemplateFile(base) {
 			continue

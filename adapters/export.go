@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 
 	"github.com/lorikeet-ai/lorikeet/adapters/peft"
@@ -153,14 +153,20 @@ func zipPEFT(w io.Writer, dir string) error {
 	if _, err := io.Copy(out, f); err != nil {
 		return err
 	}
-	template, err := os.ReadFile(filepath.Join(dir, TemplateFile))
-	if err == nil {
-		if out, err = add(TemplateFile); err == nil {
-			_, err = out.Write(template)
+	for _, name := range templateFiles(dir) {
+		template, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return err
 		}
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		if name == ToolTemplateFile {
+			name = path.Join(templateFolder, name)
+		}
+		if out, err = add(name); err != nil {
+			return err
+		}
+		if _, err := out.Write(template); err != nil {
+			return err
+		}
 	}
 	return z.Close()
 }

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/adapters/peft"
@@ -19,7 +20,7 @@ import (
 
 // This file has the Store's files. In its folder are
 //
-//	versions/DIGEST/{adapter_config.json,adapter_model.safetensors,manifest.json} and perhaps chat_template.jinja
+//	versions/DIGEST/{adapter_config.json,adapter_model.safetensors,manifest.json} and perhaps chat_template.jinja and tool_use.jinja
 //	names/NAME.json   the versions a name has pointed at
 //	checkpoints/NAME.json   the labelled versions of a name in training
 //	tmp/              what is being written; emptied by Open
@@ -74,8 +75,10 @@ func readManifest(dir string) (*manifest, error) {
 		return nil, fmt.Errorf("its manifest is of version %s", m.Digest)
 	}
 	files := []string{peft.ConfigFile, peft.TensorsFile}
-	if m.Files[TemplateFile] > 0 {
-		files = append(files, TemplateFile)
+	for _, name := range []string{TemplateFile, ToolTemplateFile} {
+		if m.Files[name] > 0 {
+			files = append(files, name)
+		}
 	}
 	for _, name := range files {
 		info, err := os.Stat(filepath.Join(dir, name))
@@ -130,7 +133,7 @@ func (s *Store) writer(ctx context.Context) writer { return writer{ctx, s.fs} }
 
 // version writes the canonical form of an adapter into dir, which it makes, and puts it on the disk. Every value is
 // looked at: the error wraps peft.ErrUnsupported where one is not finite.
-func (x writer) version(dir string, a *peft.Adapter, template string, m *manifest) error {
+func (x writer) version(dir string, a *peft.Adapter, templates Templates, m *manifest) error {
 	if err := x.fs.Mkdir(dir); err != nil {
 		return err
 	}
@@ -138,7 +141,7 @@ func (x writer) version(dir string, a *peft.Adapter, template string, m *manifes
 	if err != nil {
 		return err
 	}
-	sum := newDigest(int64(len(configJSON)))
+	sum := newDigest(int64(len(configJSON)), templates.Tools != "")
 	m.Files = make(map[string]int64)
 	if m.Files[peft.ConfigFile], err = x.file(filepath.Join(dir, peft.ConfigFile), func(w io.Writer) error {
 		_, err := io.MultiWriter(w, sum).Write(configJSON)
@@ -152,14 +155,18 @@ func (x writer) version(dir string, a *peft.Adapter, template string, m *manifes
 		return err
 	}
 	m.Bytes = m.Files[peft.ConfigFile] + m.Files[peft.TensorsFile]
-	if template != "" {
-		if m.Files[TemplateFile], err = x.file(filepath.Join(dir, TemplateFile), func(w io.Writer) error {
-			_, err := io.WriteString(io.MultiWriter(w, sum), template)
+	for _, t := range []struct{ name, text string }{{TemplateFile, templates.Default}, {ToolTemplateFile, templates.Tools}} {
+		if t.text == "" {
+			continue
+		}
+		if m.Files[t.name], err = x.file(filepath.Join(dir, t.name), func(w io.Writer) error {
+			beginTemplate(sum, t.name, int64(len(t.text)))
+			_, err := io.WriteString(io.MultiWriter(w, sum), t.text)
 			return err
 		}); err != nil {
 			return err
 		}
-		m.Bytes += m.Files[TemplateFile]
+		m.Bytes += m.Files[t.name]
 	}
 	m.Digest = hex.EncodeToString(sum.Sum(nil))
 	if err := x.json(filepath.Join(dir, manifestFile), m); err != nil {
@@ -169,29 +176,43 @@ func (x writer) version(dir string, a *peft.Adapter, template string, m *manifes
 }
 
 // newDigest begins a version's digest: the length of its configuration, then both files follow, and its chat template, where
-// it has one. The tensors' file says itself where it ends.
-func newDigest(configBytes int64) hash.Hash {
+// it has one. The tensors' file says itself where it ends. Where there is a template for tools, the highest bit of the length
+// is set, and the template for tools follows after its own length.
+func newDigest(configBytes int64, tools bool) hash.Hash {
 	h := sha256.New()
-	h.Write(binary.LittleEndian.AppendUint64(nil, uint64(configBytes)))
+	begin := uint64(configBytes)
+	if tools {
+		begin |= 1 << 63
+	}
+	h.Write(binary.LittleEndian.AppendUint64(nil, begin))
 	return h
+}
+
+// beginTemplate puts what stands before a template into a digest.
+func beginTemplate(h hash.Hash, name string, bytes int64) {
+	if name == ToolTemplateFile {
+		h.Write(binary.LittleEndian.AppendUint64(nil, uint64(bytes)))
+	}
 }
 
 // digestOf computes the digest of the version in dir from its files.
 func digestOf(dir string) (string, error) {
 	var sum hash.Hash
-	for _, name := range storedFiles(dir) {
+	templates := templateFiles(dir)
+	for _, name := range append([]string{peft.ConfigFile, peft.TensorsFile}, templates...) {
 		f, err := os.Open(filepath.Join(dir, name))
 		if err != nil {
 			return "", err
 		}
 		defer f.Close()
-		if sum == nil {
-			info, err := f.Stat()
-			if err != nil {
-				return "", err
-			}
-			sum = newDigest(info.Size())
+		info, err := f.Stat()
+		if err != nil {
+			return "", err
 		}
+		if sum == nil {
+			sum = newDigest(info.Size(), slices.Contains(templates, ToolTemplateFile))
+		}
+		beginTemplate(sum, name, info.Size())
 		if _, err := io.Copy(sum, f); err != nil {
 			return "", err
 		}

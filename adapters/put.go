@@ -149,10 +149,10 @@ func (s *Store) write(o *opener, dir string, src *peft.Source, n Note) (*manifes
 	}
 	m := &manifest{Base: s.o.Facts.Fingerprint, Summary: a.Summary, Created: time.Now().UTC().Round(time.Millisecond),
 		Origin: n.Origin, Metrics: n.Metrics}
-	if err := s.checkTemplate(o.template); err != nil {
+	if err := s.checkTemplates(o.templates()); err != nil {
 		return nil, err
 	}
-	return m, s.writer(o.ctx).version(dir, a, o.template, m)
+	return m, s.writer(o.ctx).version(dir, a, o.templates(), m)
 }
 
 // checkMemory refuses an adapter that could never be loaded when it is stored, so that its sender is told. What a training

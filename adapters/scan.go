@@ -174,7 +174,8 @@ func (d *watched) stamp(top string) (string, error) {
 		return stampOf(info), nil
 	}
 	var parts []string
-	for _, name := range []string{peft.ConfigFile, peft.TensorsFile, TemplateFile, tokenizerFile} {
+	for _, name := range []string{peft.ConfigFile, peft.TensorsFile, TemplateFile, tokenizerFile, ToolTemplateFile,
+		filepath.Join(templateFolder, ToolTemplateFile)} {
 		info, err := d.stat(filepath.Join(top, name))
 		switch {
 		case err == nil:

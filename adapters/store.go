@@ -23,10 +23,10 @@ type Options struct {
 	Memory   int64          // that loaded adapters may hold: one that takes more, packed, is not stored; 0: any
 	Keep     int            // versions of a name that are kept, with the one it points at; 0: all. Pinned ones and those in use stay beside them
 	Reserved []string       // names that no adapter may have
-	// CheckTemplate returns why an adapter's own chat template cannot be used; nil: all are stored as they come.
-	CheckTemplate func(source string) error
-	Changed       func(Change) // is called after every change, once it is on the disk; must not call back; may be nil
-	Warn          func(string) // is called with warnings for the operator, from any goroutine; may be nil
+	// CheckTemplates returns why an adapter's own chat templates cannot be used; nil: all are stored as they come.
+	CheckTemplates func(Templates) error
+	Changed        func(Change) // is called after every change, once it is on the disk; must not call back; may be nil
+	Warn           func(string) // is called with warnings for the operator, from any goroutine; may be nil
 }
 
 // Store keeps adapters on disk: versions that never change, and names that point at them. A put is atomic and

@@ -12,23 +12,36 @@ import (
 	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 )
 
-// An adapter may come with the chat template that it was trained with. Folders hold it as a file of its own, or within the
-// configuration of the tokenizer; it is stored as a file of its own beside PEFT's two.
+// An adapter may come with the chat templates that it was trained with: one for all conversations, and one for those with
+// tools. Folders hold them as files of their own, or within the configuration of the tokenizer; they are stored as files of
+// their own beside PEFT's two.
 
 const (
 	// TemplateFile is the file of an adapter's chat template.
 	TemplateFile = "chat_template.jinja"
-	// tokenizerFile may hold it too.
+	// ToolTemplateFile is the file of the template for conversations with tools.
+	ToolTemplateFile = "tool_use.jinja"
+	// templateFolder is where transformers keeps ToolTemplateFile.
+	templateFolder = "additional_chat_templates"
+	// tokenizerFile may hold both too.
 	tokenizerFile = "tokenizer_config.json"
 
 	maxTemplate        = 512 << 10 // bytes
 	maxTokenizerConfig = 16 << 20
 )
 
-// isTemplateFile reports whether a file of an adapter may hold its chat template.
-func isTemplateFile(name string) bool { return name == TemplateFile || name == tokenizerFile }
+// Templates are an adapter's chat templates, as sources of Jinja; "" where it has none.
+type Templates struct {
+	Default string
+	Tools   string // for conversations with tools, in place of Default
+}
 
-// readTemplate keeps the template that one of the files has. TemplateFile counts before the tokenizer's configuration.
+// isTemplateFile reports whether a file of an adapter may hold a chat template of it.
+func isTemplateFile(name string) bool {
+	return name == TemplateFile || name == ToolTemplateFile || name == tokenizerFile
+}
+
+// readTemplate keeps the templates that one of the files has.
 func (o *opener) readTemplate(name string, r io.Reader) error {
 	most := int64(maxTemplate)
 	if name == tokenizerFile {
@@ -41,50 +54,58 @@ func (o *opener) readTemplate(name string, r io.Reader) error {
 	if int64(len(text)) > most {
 		return fmt.Errorf("%w: %s has more than %d bytes", ErrTooLarge, name, most)
 	}
-	if name == TemplateFile {
-		o.template = string(text)
+	switch name {
+	case TemplateFile:
+		o.inFiles.Default = string(text)
+		return nil
+	case ToolTemplateFile:
+		o.inFiles.Tools = string(text)
 		return nil
 	}
-	if o.template != "" {
-		return nil
-	}
-	o.template, err = templateOfTokenizer(text)
-	if err == nil && len(o.template) > maxTemplate {
+	o.inTokenizer, err = templatesOfTokenizer(text)
+	if err == nil && max(len(o.inTokenizer.Default), len(o.inTokenizer.Tools)) > maxTemplate {
 		err = fmt.Errorf("%w: chat_template in %s has more than %d bytes", ErrTooLarge, name, maxTemplate)
 	}
 	return err
 }
 
-// templateOfTokenizer is the chat template in a tokenizer's configuration: a text, or a list of named ones of which the
-// default is taken; "" where there is none.
-func templateOfTokenizer(text []byte) (string, error) {
+// templates are those that were read. Files of templates count, the tokenizer's configuration only where there are none.
+func (o *opener) templates() Templates {
+	if o.inFiles != (Templates{}) {
+		return o.inFiles
+	}
+	return o.inTokenizer
+}
+
+// templatesOfTokenizer are the chat templates in a tokenizer's configuration: a text, or a list of named ones.
+func templatesOfTokenizer(text []byte) (t Templates, err error) {
 	var c struct {
 		Template json.RawMessage `json:"chat_template"`
 	}
 	if err := json.Unmarshal(text, &c); err != nil {
-		return "", fmt.Errorf("%w: %s: %w", peft.ErrFormat, tokenizerFile, err)
+		return t, fmt.Errorf("%w: %s: %w", peft.ErrFormat, tokenizerFile, err)
 	}
-	var one string
 	var list []struct{ Name, Template string }
 	switch {
-	case len(c.Template) == 0 || string(c.Template) == "null":
-		return "", nil
-	case json.Unmarshal(c.Template, &one) == nil:
-		return one, nil
+	case len(c.Template) == 0 || string(c.Template) == "null" || json.Unmarshal(c.Template, &t.Default) == nil:
+		return t, nil
 	case json.Unmarshal(c.Template, &list) != nil:
-		return "", fmt.Errorf("%w: chat_template in %s is neither a text nor a list of named ones", peft.ErrFormat, tokenizerFile)
+		return t, fmt.Errorf("%w: chat_template in %s is neither a text nor a list of named ones", peft.ErrFormat, tokenizerFile)
 	}
-	for _, t := range list {
-		if t.Name == "default" {
-			return t.Template, nil
+	for _, one := range list {
+		switch one.Name {
+		case "default":
+			t.Default = one.Template
+		case "tool_use":
+			t.Tools = one.Template
 		}
 	}
-	return "", nil
+	return t, nil
 }
 
-// folderTemplate reads the template of a folder, where it has one; open opens a file of it by name.
-func (o *opener) folderTemplate(open func(name string) (*os.File, error)) error {
-	for _, name := range []string{TemplateFile, tokenizerFile} {
+// folderTemplates reads the templates of a folder, where it has some; open opens a file of it by name.
+func (o *opener) folderTemplates(open func(name string) (*os.File, error)) error {
+	for _, name := range []string{TemplateFile, ToolTemplateFile, filepath.Join(templateFolder, ToolTemplateFile), tokenizerFile} {
 		f, err := open(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -93,51 +114,54 @@ func (o *opener) folderTemplate(open func(name string) (*os.File, error)) error 
 			return err
 		}
 		if _, err = filePart(f, name); err == nil {
-			err = o.readTemplate(name, f)
+			err = o.readTemplate(filepath.Base(name), f)
 		}
 		if err = errors.Join(err, f.Close()); err != nil {
 			return err
-		}
-		if o.template != "" {
-			return nil
 		}
 	}
 	return nil
 }
 
-// checkTemplate refuses a template that cannot be used.
-func (s *Store) checkTemplate(source string) error {
-	if source == "" || s.o.CheckTemplate == nil {
+// checkTemplates refuses templates that cannot be used.
+func (s *Store) checkTemplates(t Templates) error {
+	if t == (Templates{}) || s.o.CheckTemplates == nil {
 		return nil
 	}
-	if err := s.o.CheckTemplate(source); err != nil {
+	if err := s.o.CheckTemplates(t); err != nil {
 		return fmt.Errorf("%w: its chat template cannot be used: %w", peft.ErrFormat, err)
 	}
 	return nil
 }
 
-// ChatTemplate returns the chat template that a version came with, "" where it came with none. Whoever asks holds the
-// version, as a Selection does.
-func (s *Store) ChatTemplate(digest string) (string, error) {
+// ChatTemplates returns the chat templates that a version came with. Whoever asks holds the version, as a Selection does.
+func (s *Store) ChatTemplates(digest string) (t Templates, err error) {
 	s.mu.RLock()
 	v := s.versions[digest]
-	there := v != nil && v.manifest != nil && v.manifest.Files[TemplateFile] > 0
+	var files map[string]int64
+	if v != nil && v.manifest != nil {
+		files = v.manifest.Files
+	}
 	s.mu.RUnlock()
-	if !there {
-		return "", nil
+	for name, text := range map[string]*string{TemplateFile: &t.Default, ToolTemplateFile: &t.Tools} {
+		if files[name] == 0 {
+			continue
+		}
+		source, err := os.ReadFile(s.path("versions", digest, name))
+		if err != nil {
+			return t, fmt.Errorf("%w: version %s: %w", ErrDamaged, shortDigest(digest), err)
+		}
+		*text = string(source)
 	}
-	text, err := os.ReadFile(s.path("versions", digest, TemplateFile))
-	if err != nil {
-		return "", fmt.Errorf("%w: version %s: %w", ErrDamaged, shortDigest(digest), err)
-	}
-	return string(text), nil
+	return t, nil
 }
 
-// storedFiles are the files of the version in dir that its digest covers.
-func storedFiles(dir string) []string {
-	files := []string{peft.ConfigFile, peft.TensorsFile}
-	if _, err := os.Stat(filepath.Join(dir, TemplateFile)); err == nil {
-		files = append(files, TemplateFile)
+// templateFiles are the files of the version in dir that hold templates.
+func templateFiles(dir string) (names []string) {
+	for _, name := range []string{TemplateFile, ToolTemplateFile} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			names = append(names, name)
+		}
 	}
-	return files
+	return names
 }

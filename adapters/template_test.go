@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,8 +17,8 @@ import (
 // An adapter's own chat template is stored with it, in whatever form the adapter comes, and a part of what it is.
 func TestTemplates(t *testing.T) {
 	s, p := openStore(t, ""), pefttest.New(1)
-	s.o.CheckTemplate = func(source string) error {
-		if strings.Contains(source, "bad") {
+	s.o.CheckTemplates = func(t Templates) error {
+		if strings.Contains(t.Default+t.Tools, "bad") {
 			return errors.New("line 1 is bad")
 		}
 		return nil
@@ -42,40 +43,49 @@ func TestTemplates(t *testing.T) {
 		return []Part{part("x.zip", b.Bytes())}
 	}
 	const source = "{{ messages[0].content }}"
+	const folder = templateFolder + "/" + ToolTemplateFile
+	list := `{"chat_template": [{"name": "tool_use", "template": "{{ t }}"}, {"name": "rag", "template": "x"}, {"name": "default", "template": "{{ 2 }}"}]}`
 	digests := map[string]bool{plain.Digest: true}
 	for name, c := range map[string]struct {
 		parts []Part
-		want  string
+		want  Templates
 	}{
-		"file":        {parts(TemplateFile, source), source},
-		"archive":     {archive(TemplateFile, source), source},
-		"a text":      {parts(tokenizerFile, `{"chat_template": "{{ 1 }}"}`), "{{ 1 }}"},
-		"a list":      {archive(tokenizerFile, `{"chat_template": [{"name": "tool_use", "template": "x"}, {"name": "default", "template": "{{ 2 }}"}]}`), "{{ 2 }}"},
-		"none":        {parts(tokenizerFile, `{"chat_template": null}`), ""},
-		"the file":    {append(parts(tokenizerFile, `{"chat_template": "x"}`), part(TemplateFile, []byte("{{ 3 }}"))), "{{ 3 }}"},
-		"other first": {append(parts(TemplateFile, "{{ 4 }}"), part(tokenizerFile, []byte(`{"chat_template": "x"}`))), "{{ 4 }}"},
+		"file":        {parts(TemplateFile, source), Templates{source, ""}},
+		"archive":     {archive(TemplateFile, source), Templates{source, ""}},
+		"a text":      {parts(tokenizerFile, `{"chat_template": "{{ 1 }}"}`), Templates{"{{ 1 }}", ""}},
+		"a list":      {archive(tokenizerFile, list), Templates{"{{ 2 }}", "{{ t }}"}},
+		"one of list": {parts(tokenizerFile, `{"chat_template": [{"name": "tool_use", "template": "{{ t }}"}]}`), Templates{"", "{{ t }}"}},
+		"none":        {parts(tokenizerFile, `{"chat_template": null}`), Templates{}},
+		"the file":    {append(parts(tokenizerFile, list), part(TemplateFile, []byte("{{ 3 }}"))), Templates{"{{ 3 }}", ""}},
+		"other first": {append(parts(TemplateFile, "{{ 4 }}"), part(tokenizerFile, []byte(list))), Templates{"{{ 4 }}", ""}},
+		"two files":   {append(parts(TemplateFile, source), part(ToolTemplateFile, []byte("{{ t }}"))), Templates{source, "{{ t }}"}},
+		"two, folder": {archive(folder, "{{ u }}"), Templates{"", "{{ u }}"}},
+		"in one file": {parts(TemplateFile, source+"{{ t }}"), Templates{source + "{{ t }}", ""}},
 	} {
 		info, err := s.PutUpload(t.Context(), "a", c.parts, Note{})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		got, err := s.ChatTemplate(info.Digest)
-		if err != nil || got != c.want || (info.Digest == plain.Digest) != (c.want == "") {
+		got, err := s.ChatTemplates(info.Digest)
+		if err != nil || got != c.want || (info.Digest == plain.Digest) != (c.want == Templates{}) {
 			t.Errorf("%s: %q, %v, version %s", name, got, err, info.Version)
 		}
+		if again, err := digestOf(s.path("versions", info.Digest)); again != info.Digest || err != nil {
+			t.Errorf("%s: the digest is %s, %v", name, again, err)
+		}
 		digests[info.Digest] = true
-		if exported := exportedTemplate(t, s, "a"); exported != c.want {
+		if exported := (Templates{exportedFile(t, s, "a", TemplateFile), exportedFile(t, s, "a", folder)}); exported != c.want {
 			t.Errorf("%s: exported with %q", name, exported)
 		}
 	}
-	if len(digests) != 6 {
-		t.Errorf("%d different versions, want 6", len(digests))
+	if len(digests) != 10 {
+		t.Errorf("%d different versions, want 10", len(digests))
 	}
 	testBadTemplates(t, s, parts, archive)
 }
 
-// exportedTemplate is the chat template that an adapter leaves with.
-func exportedTemplate(t *testing.T, s *Store, name string) string {
+// exportedFile is a file that an adapter leaves with, "" where there is none of the name.
+func exportedFile(t *testing.T, s *Store, name, file string) string {
 	t.Helper()
 	e, err := s.Export(t.Context(), Ref{Name: name, Scale: 1}, PEFT)
 	if err != nil {
@@ -87,7 +97,7 @@ func exportedTemplate(t *testing.T, s *Store, name string) string {
 		t.Fatal(err)
 	}
 	for _, f := range z.File {
-		if f.Name != TemplateFile {
+		if f.Name != file {
 			continue
 		}
 		r, err := f.Open()
@@ -112,6 +122,7 @@ func testBadTemplates(t *testing.T, s *Store, parts, archive func(name, text str
 		say   string
 	}{
 		"bad":              {parts(TemplateFile, "bad"), peft.ErrFormat, "its chat template cannot be used: line 1 is bad"},
+		"bad for tools":    {parts(ToolTemplateFile, "bad"), peft.ErrFormat, "its chat template cannot be used: line 1 is bad"},
 		"too long":         {parts(TemplateFile, strings.Repeat("x", maxTemplate+1)), ErrTooLarge, TemplateFile},
 		"too long, within": {parts(tokenizerFile, `{"chat_template": "`+strings.Repeat("x", maxTemplate+1)+`"}`), ErrTooLarge, "chat_template in"},
 		"no JSON":          {archive(tokenizerFile, `{`), peft.ErrFormat, tokenizerFile},
@@ -138,6 +149,10 @@ func TestTemplateOfFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(dir, TemplateFile), []byte("{{ 1 }}"))
+	if err := os.Mkdir(filepath.Join(dir, templateFolder), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, templateFolder, ToolTemplateFile), []byte("{{ t }}"))
 	after, err := s.PutPath(t.Context(), "a", dir, Note{})
 	if err != nil || after.Digest == before.Digest {
 		t.Fatalf("%+v, %v", after, err)
@@ -146,14 +161,14 @@ func TestTemplateOfFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = openStore(t, data)
-	if got, err := s.ChatTemplate(after.Digest); got != "{{ 1 }}" || err != nil {
+	if got, err := s.ChatTemplates(after.Digest); got != (Templates{"{{ 1 }}", "{{ t }}"}) || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
 	if _, err := s.load(after.Digest); err != nil {
 		t.Error(err)
 	}
 	s.Close()
-	write(t, filepath.Join(data, "versions", after.Digest, TemplateFile), []byte("{{ 2 }}"))
+	write(t, filepath.Join(data, "versions", after.Digest, ToolTemplateFile), []byte("{{ s }}"))
 	s = openStore(t, data)
 	if _, err := s.load(after.Digest); !errors.Is(err, ErrDamaged) {
 		t.Errorf("a changed template: %v", err)

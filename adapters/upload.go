@@ -27,12 +27,13 @@ type Part struct {
 
 // opener makes sources of adapters in their various forms.
 type opener struct {
-	ctx      context.Context
-	fs       fileSystem
-	facts    *runtime.Facts
-	maxBytes int64
-	scratch  string // a folder for what is unpacked; the caller removes it
-	template string // the adapter's own chat template, where it has one
+	ctx         context.Context
+	fs          fileSystem
+	facts       *runtime.Facts
+	maxBytes    int64
+	scratch     string    // a folder for what is unpacked; the caller removes it
+	inFiles     Templates // the adapter's own chat templates that are files
+	inTokenizer Templates // and those in the configuration of its tokenizer
 
 	share    *disk.Share // of the Store's budget; nil: the bytes are not counted
 	reserved bool
@@ -114,8 +115,8 @@ func (o *opener) twoFiles(parts []Part) (*peft.Source, error) {
 		switch base := path.Base(p.Name); {
 		case i == c || i == t:
 		case !isTemplateFile(base):
-			return nil, fmt.Errorf("%w: file %q is not expected; %s and %s are, and %s or %s", peft.ErrFormat, p.Name, peft.ConfigFile,
-				peft.TensorsFile, TemplateFile, tokenizerFile)
+			return nil, fmt.Errorf("%w: file %q is not expected; %s and %s are, and %s, %s or %s", peft.ErrFormat, p.Name, peft.ConfigFile,
+				peft.TensorsFile, TemplateFile, ToolTemplateFile, tokenizerFile)
 		default:
 			if err := o.readTemplate(base, io.NewSectionReader(p.Body, 0, p.Size)); err != nil {
 				return nil, err
@@ -170,7 +171,7 @@ func (o *opener) folder(open func(name string) (*os.File, error)) (*peft.Source,
 	}
 	s, err := o.peft(parts[0], parts[1])
 	if err == nil {
-		err = o.folderTemplate(open)
+		err = o.folderTemplates(open)
 	}
 	if err != nil {
 		closeAll()

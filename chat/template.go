@@ -68,28 +68,53 @@ func NewTemplate(m runtime.Model, source string, log func(string)) *Template {
 	return t
 }
 
-// Other compiles another template for the same model, as an adapter may have one of its own, and renders a probe with it. The
-// error says why it cannot be used. A source that is the model's own, or the one in use, gives the same Template.
-func (t *Template) Other(source string) (*Template, error) {
-	if plain := strings.TrimSpace(source); plain == strings.TrimSpace(t.source) || plain == strings.TrimSpace(t.model.Facts().ChatTemplate) {
+// Other compiles other templates for the same model, as an adapter may have its own, and renders probes with them: one for
+// all conversations and one for those with tools. Where one of them is "", that of t is meant for the first, and the first for
+// the second. The error says why they cannot be used. Sources that are the model's own, or those in use, give the same Template.
+func (t *Template) Other(source, toolSource string) (*Template, error) {
+	plain := strings.TrimSpace(source)
+	own := plain == "" || plain == strings.TrimSpace(t.source) || plain == strings.TrimSpace(t.model.Facts().ChatTemplate)
+	if own && (toolSource == "" || strings.TrimSpace(toolSource) == strings.TrimSpace(t.toolSource)) {
 		return t, nil
 	}
+	other := &Template{model: t.model, masking: t.masking, ends: t.ends, source: source, toolSource: toolSource}
+	if own {
+		other.source, other.reason, other.format = t.source, t.reason, t.format
+	} else {
+		f, err := t.otherFormat(source, nil)
+		if err != nil {
+			return nil, err
+		}
+		other.format = *f
+	}
+	if toolSource != "" {
+		f, err := t.otherFormat(toolSource, probeTools)
+		if err != nil {
+			return nil, fmt.Errorf("tool_use: %w", err)
+		}
+		other.tools = f
+	}
+	return other, nil
+}
+
+// otherFormat compiles a template that need not be trusted. tools are those of the first probe.
+func (t *Template) otherFormat(source string, tools any) (*format, error) {
 	r, err := compileJinja(t.model.Facts(), source, time.Now)
 	if err != nil {
 		return nil, err
 	}
 	limited, late := within(maxTime, r)
-	if err := probe(limited, nil); err != nil {
+	if err := probe(limited, tools); err != nil {
 		return nil, err
 	}
-	other := &Template{model: t.model, masking: t.masking, ends: t.ends, source: source, format: format{render: limited, dialect: dialectOf(limited)}}
-	other.format.detect(t.model, source, t.ends)
+	f := &format{render: limited, dialect: dialectOf(limited)}
+	f.detect(t.model, source, t.ends)
 	if late() {
 		return nil, fmt.Errorf("it took longer than %v to render some short conversations", maxTime)
 	}
-	other.format.render = r
-	other.format.setMarkers(t.model)
-	return other, nil
+	f.render = r
+	f.setMarkers(t.model)
+	return f, nil
 }
 
 // within is a renderer that refuses to begin after some time has passed, and late reports whether it did: an untrusted template

@@ -129,7 +129,7 @@ func chooseAdapter(files []entry, src Source) (selection, error) {
 	switch {
 	case c >= 0 && t >= 0:
 		s := selection{files: []entry{files[c], files[t]}, main: folder, isFolder: true}
-		for _, name := range []string{"chat_template.jinja", "tokenizer_config.json"} { // an adapter's own chat template
+		for _, name := range []string{"chat_template.jinja", "additional_chat_templates/tool_use.jinja", "tokenizer_config.json"} { // an adapter's own chat templates
 			if i := index(files, path.Join(folder, name)); i >= 0 {
 				s.files = append(s.files, files[i])
 			}

@@ -82,6 +82,8 @@ func TestChooseAdapter(t *testing.T) {
 	for _, test := range []struct{ files, src, want string }{
 		{peft, "", "folder . adapter_config.json adapter_model.safetensors"},
 		{peft, "/adapter_config.json", "folder . adapter_config.json adapter_model.safetensors"},
+		{peft + " chat_template.jinja additional_chat_templates/tool_use.jinja additional_chat_templates/rag.jinja", "",
+			"folder . adapter_config.json adapter_model.safetensors chat_template.jinja additional_chat_templates/tool_use.jinja"},
 		{"a/adapter_config.json a/adapter_model.safetensors b/adapter_config.json", "/a", "folder a a/adapter_config.json a/adapter_model.safetensors"},
 		{"a/adapter_config.json a/adapter_model.safetensors b/adapter_config.json", "", "nor a GGUF file; there is one in a, b"},
 		{"lora.gguf README.md", "", "lora.gguf lora.gguf"},

@@ -48,12 +48,12 @@ func (t *templates) ofVersion(digest string) (*chat.Template, error) {
 	if known {
 		return own, nil
 	}
-	source, err := t.store.ChatTemplate(digest)
+	sources, err := t.store.ChatTemplates(digest)
 	if err != nil {
 		return nil, err
 	}
-	if source != "" {
-		if own, err = t.base.Other(source); err != nil {
+	if sources != (adapters.Templates{}) {
+		if own, err = t.base.Other(sources.Default, sources.Tools); err != nil {
 			return nil, err // it was compiled when the adapter was registered
 		}
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
 )
 
-// addWithTemplate registers an adapter that comes with a chat template.
-func (h *testServer) addWithTemplate(name string, seed float32, source string) {
+// addWithTemplates registers an adapter that comes with chat templates.
+func (h *testServer) addWithTemplates(name string, seed float32, sources map[string]string) {
 	h.t.Helper()
 	h.add(name, seed)
 	e, err := h.store.Export(h.t.Context(), adapters.Ref{Name: name, Scale: 1}, adapters.PEFT)
@@ -25,7 +25,10 @@ func (h *testServer) addWithTemplate(name string, seed float32, source string) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	parts := []adapters.Part{{Name: adapters.TemplateFile, Body: strings.NewReader(source), Size: int64(len(source))}}
+	var parts []adapters.Part
+	for file, source := range sources {
+		parts = append(parts, adapters.Part{Name: file, Body: strings.NewReader(source), Size: int64(len(source))})
+	}
 	for _, f := range z.File {
 		r, err := f.Open()
 		if err != nil {
@@ -57,9 +60,11 @@ func TestTemplateOfAnAdapter(t *testing.T) {
 		}
 	})
 	h.add("plain", 1)
-	h.addWithTemplate("own", 2, `{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}{{ m.role }}:{{ m.content or '' }}{% for c in m.tool_calls %}<function={{ c.function.name }}>{{ c.function.arguments | tojson }}</function>{% endfor %};{% endfor %}`+
-		`{% if add_generation_prompt %}assistant:{% endif %}`)
-	for model, want := range map[string]string{"own": "user:a;assistant:", "plain": "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n", "fake": "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"} {
+	const source = `{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}{{ m.role }}:{{ m.content or '' }}{% for c in m.tool_calls %}<function={{ c.function.name }}>{{ c.function.arguments | tojson }}</function>{% endfor %};{% endfor %}` +
+		`{% if add_generation_prompt %}assistant:{% endif %}`
+	h.addWithTemplates("own", 2, map[string]string{adapters.TemplateFile: source})
+	h.addWithTemplates("two", 3, map[string]string{adapters.TemplateFile: "{{ messages[0].content }}?", adapters.ToolTemplateFile: "tools:" + source})
+	for model, want := range map[string]string{"own": "user:a;assistant:", "two": "a?", "plain": "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n", "fake": "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"} {
 		h.post("/v1/chat/completions", chatBody("a", `"max_tokens":1,"model":"`+model+`"`), &openapi.ChatCompletion{})
 		if heard != want {
 			t.Errorf("%s is asked %q, want %q", model, heard, want)
@@ -71,9 +76,11 @@ func TestTemplateOfAnAdapter(t *testing.T) {
 		}
 	}
 	var got openapi.ChatCompletion
-	h.post("/v1/chat/completions", chatBody("a", `"model":"own"`, oneTool), &got)
-	if s := whole(t, got); s != `"" thinking "" tool_calls; function now {}` {
-		t.Errorf("%s", s)
+	for model, begin := range map[string]string{"own": "[", "two": "tools:["} {
+		h.post("/v1/chat/completions", chatBody("a", `"model":"`+model+`"`, oneTool), &got)
+		if s := whole(t, got); s != `"" thinking "" tool_calls; function now {}` || !strings.HasPrefix(heard, begin) {
+			t.Errorf("%s is asked %q and says %s", model, heard, s)
+		}
 	}
 	h.post("/v1/chat/completions", chatBody("a", `"max_tokens":1,"adapter":["plain","own"]`), &got)
 	if heard != "user:a;assistant:" {

@@ -123,7 +123,7 @@ func (c *client) remove(ctx context.Context, w io.Writer, args []string) error {
 	return err
 }
 
-// adapterFiles are the files to send for a path: PEFT's two of a folder, with those that may hold a chat template, or the
+// adapterFiles are the files to send for a path: PEFT's two of a folder, with those that may hold chat templates, or the
 // file itself.
 func adapterFiles(path string) ([]string, error) {
 	info, err := os.Stat(path)
@@ -141,7 +141,7 @@ func adapterFiles(path string) ([]string, error) {
 			return nil, err
 		}
 	}
-	for _, name := range []string{"chat_template.jinja", "tokenizer_config.json"} {
+	for _, name := range []string{"chat_template.jinja", "additional_chat_templates/tool_use.jinja", "tokenizer_config.json"} {
 		switch _, err := os.Stat(filepath.Join(path, name)); {
 		case err == nil:
 			files = append(files, filepath.Join(path, name))

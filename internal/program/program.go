@@ -181,8 +181,8 @@ func (p *Program) openAdapters() (err error) {
 		Dir: p.config.Data, Facts: p.model.Facts(), MaxBytes: p.config.MaxUpload, Memory: p.config.AdapterBytes,
 		Keep: p.config.KeepVersions, Changed: p.logChange,
 		Reserved: append(p.aliases(), p.name(), server.ReservedName),
-		CheckTemplate: func(source string) error {
-			_, err := p.template.Other(source)
+		CheckTemplates: func(t adapters.Templates) error {
+			_, err := p.template.Other(t.Default, t.Tools)
 			return err
 		},
 		Warn: func(s string) { p.log.Warn().Msg(s) },
