@@ -51,6 +51,9 @@ func readFile(path string) (*file, error) {
 	if err := d.Decode(f); err != nil {
 		return nil, fmt.Errorf("%s is not a file of keys: %w", path, err)
 	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s is not a file of keys: something follows its object", path)
+	}
 	known := map[string]*Tenant{}
 	for i := range f.Keys {
 		e := &f.Keys[i]

@@ -116,6 +116,7 @@ func TestBadFiles(t *testing.T) {
 		`{}`:      "has no key",
 		`[]`:      "is not a file of keys",
 		`{"k":1}`: `unknown field "k"`,
+		`{"keys":[{"name":"a","roles":["chat"],` + digest + `}]} {}`:                                            "something follows its object",
 		`{"keys":[{"name":"A","roles":["chat"],` + digest + `}]}`:                                               `the name "A"`,
 		`{"keys":[{"name":"a.b","roles":["chat"],` + digest + `}]}`:                                             `the name "a.b"`,
 		`{"keys":[{"name":"a","roles":["boss"],` + digest + `}]}`:                                               `the role "boss"`,

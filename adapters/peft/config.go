@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lorikeet-ai/lorikeet/internal/gitlfs"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -79,6 +80,9 @@ var refused = map[string]string{
 func parseConfig(data []byte) (*config, error) {
 	if len(data) > MaxConfig {
 		return nil, fmt.Errorf("%w: %s is longer than %d bytes", ErrFormat, ConfigFile, MaxConfig)
+	}
+	if err := gitlfs.Check(data); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrFormat, ConfigFile, err)
 	}
 	members, err := parseObject(data)
 	if err != nil {

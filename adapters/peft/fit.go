@@ -300,45 +300,6 @@ func (m *Module) checkShape(t *placed, at, want int, what string) error {
 	return nil
 }
 
-// summarize describes modules that fit, and warns of targets the adapter has no tensors for.
-func (c *config) summarize(f *runtime.Facts, x *Adapter) Summary {
-	s := Summary{Alpha: c.alpha, RSLoRA: c.rsLoRA, DoRA: c.dora}
-	held, changed := make(map[string]bool), make(map[string]bool)
-	short := make(map[string]bool)
-	for _, m := range x.Modules {
-		s.Rank = max(s.Rank, m.Rank)
-		held[m.Tensor], changed[m.Tensor] = true, true
-	}
-	for _, b := range x.Biases {
-		changed[b.Tensor] = true
-	}
-	for _, r := range x.Rows {
-		changed[r.Tensor] = true
-		s.Whole += r.t.Elements()
-	}
-	for _, t := range x.tensors {
-		s.Parameters += t.Elements()
-		short[shortName(t.module)] = true
-	}
-	s.Modules = len(changed)
-	for name := range short {
-		s.Targets = append(s.Targets, name)
-	}
-	slices.Sort(s.Targets)
-	var missing []string
-	for tensor := range f.Targets {
-		if path, ok := peftModule(tensor); ok && !held[tensor] && c.targets.match(path) {
-			missing = append(missing, path)
-		}
-	}
-	if len(missing) > 0 {
-		slices.Sort(missing)
-		s.Warnings = append(s.Warnings, fmt.Sprintf("target_modules names %d modules that the adapter holds no tensors for "+
-			"(%s is the first); they stay as the base has them", len(missing), missing[0]))
-	}
-	return s
-}
-
 // Load reads the module's values, in GGUF's row order. The error wraps ErrUnsupported where one is not finite.
 func (m *Module) Load() (runtime.LoRAModule, error) {
 	out := runtime.LoRAModule{Tensor: m.Tensor, Rank: m.Rank, In: m.Shape.In, Out: m.Shape.Out, Scale: m.Scale}

@@ -212,6 +212,20 @@ func TestImportWarnsOfMissingTensors(t *testing.T) {
 	}
 }
 
+// TestImportWarnsOfIdlePatterns wants a warning of patterns that match no module: PEFT passes over them in silence.
+func TestImportWarnsOfIdlePatterns(t *testing.T) {
+	p := pefttest.New(6)
+	p.Config["rank_pattern"], p.Config["alpha_pattern"] = map[string]any{"qproj": 4}, map[string]any{"q_proj": 8, "^q_proj": 100}
+	x, err := fitOf(t, p, pefttest.Facts())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{`rank_pattern has the key "qproj", which matches none of the adapter's modules`, `alpha_pattern has the key "^q_proj", which matches none of the adapter's modules`}
+	if !slices.Equal(x.Summary.Warnings, want) {
+		t.Errorf("warnings %q", x.Summary.Warnings)
+	}
+}
+
 func TestImportRefuses(t *testing.T) {
 	set := func(name string, shape []int64, v ...float32) func(*pefttest.Files) {
 		return func(p *pefttest.Files) { p.Set(name, shape, v) }

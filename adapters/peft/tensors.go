@@ -9,6 +9,7 @@ import (
 	"math"
 	"unsafe"
 
+	"github.com/lorikeet-ai/lorikeet/internal/gitlfs"
 	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/quant/safetensors"
 )
@@ -132,6 +133,9 @@ const maxHeader = 4 << 20
 
 // checkHeader refuses a header that is larger than an adapter has, before it is read.
 func checkHeader(r io.ReaderAt, size int64) error {
+	if err := gitlfs.CheckFile(r, size); err != nil {
+		return fmt.Errorf("%w: %w", ErrFormat, err)
+	}
 	var length [8]byte
 	if size < int64(len(length)) {
 		return nil // which safetensors.Read refuses

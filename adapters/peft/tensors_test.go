@@ -56,6 +56,15 @@ func TestReadTensorsRefuses(t *testing.T) {
 	}
 }
 
+// TestPointersAreNamed wants a Git LFS pointer in the place of either file called what it is.
+func TestPointersAreNamed(t *testing.T) {
+	pointer := []byte("version https://git-lfs.github.com/spec/v1\noid sha256:" + strings.Repeat("a", 64) + "\nsize 12345\n")
+	_, err := read(pointer)
+	pefttest.WantError(t, err, ErrFormat, "this is a Git LFS pointer")
+	_, err = parseConfig(pointer)
+	pefttest.WantError(t, err, ErrFormat, "adapter_config.json: this is a Git LFS pointer")
+}
+
 func TestTensorShorterThanStated(t *testing.T) {
 	data := pefttest.WithHeader(`{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`, make([]byte, 8))
 	tensors, err := ReadTensors(bytes.NewReader(data[:len(data)-1]), int64(len(data)))
