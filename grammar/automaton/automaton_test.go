@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dlclark/regexp2"
 )
 
 // walk returns a random word of an automaton, preferring short ones.
@@ -94,12 +96,61 @@ func TestLookahead(t *testing.T) {
 			}
 		}
 	}
-	for _, p := range []string{`(a`, `a)`, `[a`, `\1(a)`, `(?<=a)b`, `\bx`, `a{3,2}`, `*a`, `a**`, `\p{Nope}`, `(?i)a`, `a\`, `[z-a]`, `(a|b?)^c`} {
+	for _, p := range []string{`(a`, `a)`, `[a`, `\1(a)`, `(?<=a$)b`, `(?<=(?=a))b`, `(?=\bx)x`, `(?!(?<=a)b)`, `\b*x`, `(?<=a`, `a{3,2}`, `*a`, `a**`, `\p{Nope}`, `(?i)a`, `a\`, `[z-a]`, `(a|b?)^c`} {
 		if d, err := Regexp(p); err == nil {
 			t.Errorf("%s is read as %d states", p, len(d.Edges))
 		} else {
 			t.Log(p, err)
 		}
+	}
+}
+
+// What an expression says about the text before a place holds as another project's library has it.
+func TestLookBehind(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 14))
+	for _, pattern := range []string{
+		`(?<=a)b`, `(?<!a)b`, `^(?<!a)b`, `^(?:[abc](?<!bb))*$`, `(?<=^|,)x`, `(?<=a*)b$`, `^.*(?<!\.txt)$`, `^.+(?<=ab|c)x?$`, `(?<=a)(?<!ba)c`, `^(?:a|b(?<=ab))+$`,
+		`\bx`, `x\b`, `\ba\b`, `a\Bb`, `\B,\B`, `^\b`, `\b$`, `^\B$`, `^\w+\b.\b\w+$`, `(?:\b[ab]+\b ?){2}`, `\b(?<=,)a`, `$(?<=b)`, `$\b`, `(?=.*x)\ba`, `(?!.*x)a\b`, `^(?!a)\b.*(?<!b)$`,
+		`(?<![ab]{2})c`, `(?<=\b[a-c]),`, `(?<=a.*)b(?<!.{4})`, `^[^,]*(?:,(?<!,,)[^,]*)*$`, `\b\B`, `(?<!^)a`, `(?<!)b`,
+	} {
+		d, err := Regexp(pattern)
+		if strings.Contains(pattern, `(?<=\b`) {
+			if err == nil {
+				t.Errorf("%s is read", pattern)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", pattern, err)
+			continue
+		}
+		want := regexp2.MustCompile(pattern, regexp2.ECMAScript)
+		matches := func(text string) bool {
+			ok, err := want.MatchString(text)
+			return ok && err == nil
+		}
+		accepted := 0
+		for range 3000 {
+			var b strings.Builder
+			for range r.IntN(7) {
+				b.WriteByte("abcx, .t"[r.IntN(8)])
+			}
+			if w := b.String(); d.Accepts(w) != matches(w) {
+				t.Fatalf("%s: %q is %v", pattern, w, d.Accepts(w))
+			} else if d.Accepts(w) {
+				accepted++
+			}
+		}
+		for range 100 {
+			if d.Empty() {
+				break
+			}
+			// The library takes letters beyond ASCII for those of words, which ECMA-262 does not.
+			if w := walk(r, d); !strings.ContainsFunc(w, func(c rune) bool { return c >= 0x80 }) && !matches(w) {
+				t.Fatalf("%s: %q is accepted", pattern, w)
+			}
+		}
+		t.Logf("%-28s %5d of 3000, %d states", pattern, accepted, len(d.Edges))
 	}
 }
 

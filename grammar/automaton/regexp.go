@@ -8,17 +8,26 @@ import (
 // Regexp returns the texts in which an expression is found somewhere, as the keyword pattern of JSON schemas means it.
 // The error says in the form "has ..." or "needs ..." why there is no automaton.
 func Regexp(text string) (*DFA, error) {
-	root, err := parseRegexp(text)
+	p := &regexpParser{text: text}
+	root, err := p.parse()
 	if err != nil {
 		return nil, err
 	}
-	anything := Anything()
+	d, err := p.found(root, Anything())
+	if err != nil || len(p.marks) == 0 {
+		return d, err
+	}
+	return p.withoutMarks(d)
+}
+
+// found returns the texts in which an expression is found somewhere, before one of rest.
+func (p *regexpParser) found(root *regexpNode, rest *DFA) (*DFA, error) {
 	// Found at the beginning, where ^ holds, or after some characters, where it does not.
-	first, err := before(root, anything, true)
+	first, err := p.before(root, rest, true)
 	if err != nil {
 		return nil, err
 	}
-	later, err := before(root, anything, false)
+	later, err := p.before(root, rest, false)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +59,7 @@ func onlyEmpty() *DFA { return &DFA{Edges: [][]Edge{nil}, Accept: []bool{true}} 
 // before returns the texts that begin with a text of the expression and go on with one of rest. atStart says whether the
 // expression begins where the whole text does. Expressions are compiled from their end to their beginning, so that what
 // an assertion says about the text after it is an intersection with the automaton of that text.
-func before(n *regexpNode, rest *DFA, atStart bool) (*DFA, error) {
+func (p *regexpParser) before(n *regexpNode, rest *DFA, atStart bool) (*DFA, error) {
 	if rest.Empty() {
 		return nothing(), nil
 	}
@@ -61,29 +70,30 @@ func before(n *regexpNode, rest *DFA, atStart bool) (*DFA, error) {
 		}
 		return nothing(), nil
 	case opEnd:
-		return Intersect(rest, onlyEmpty())
+		return Intersect(rest, p.withMarks(onlyEmpty()))
 	case opAhead:
-		ahead, err := before(n.parts[0], Anything(), atStart)
+		ahead, err := p.before(n.parts[0], Anything(), atStart)
 		if err != nil {
 			return nil, err
 		}
+		ahead = p.withMarks(ahead)
 		if n.not {
 			return Subtract(rest, ahead)
 		}
 		return Intersect(rest, ahead)
 	case opSeq:
-		return sequence(n.parts, rest, atStart)
+		return p.stretches(n.parts, rest, atStart)
 	case opChoice:
-		return choice(n.parts, rest, atStart)
+		return p.choices(n.parts, rest, atStart)
 	}
 	if hasAssertion(n) {
-		return unrolled(n, rest, atStart)
+		return p.unrolled(n, rest, atStart)
 	}
 	return concat([]*regexpNode{n}, rest)
 }
 
-// sequence compiles stretches without assertions in one step.
-func sequence(parts []*regexpNode, rest *DFA, atStart bool) (*DFA, error) {
+// stretches compiles stretches without assertions in one step.
+func (p *regexpParser) stretches(parts []*regexpNode, rest *DFA, atStart bool) (*DFA, error) {
 	for end := len(parts); end > 0; {
 		from := end
 		for from > 0 && !hasAssertion(parts[from-1]) {
@@ -95,15 +105,15 @@ func sequence(parts []*regexpNode, rest *DFA, atStart bool) (*DFA, error) {
 		} else {
 			from--
 			here := atStart
-			for _, p := range parts[:from] {
-				if least, most := lengths(p); most != 0 {
-					if least == 0 && atStart && hasStart(parts[from]) {
+			for _, part := range parts[:from] {
+				if least, most := lengths(part); most != 0 {
+					if least == 0 && atStart && uses(parts[from], opStart) {
 						return nil, errors.New("has ^ after something that may be empty, which is not supported")
 					}
 					here = false
 				}
 			}
-			rest, err = before(parts[from], rest, here)
+			rest, err = p.before(parts[from], rest, here)
 		}
 		if err != nil {
 			return nil, err
@@ -113,11 +123,11 @@ func sequence(parts []*regexpNode, rest *DFA, atStart bool) (*DFA, error) {
 	return rest, nil
 }
 
-func choice(parts []*regexpNode, rest *DFA, atStart bool) (*DFA, error) {
+func (p *regexpParser) choices(parts []*regexpNode, rest *DFA, atStart bool) (*DFA, error) {
 	var n NFA
 	from, to := n.State(), n.State()
-	for _, p := range parts {
-		d, err := before(p, rest, atStart)
+	for _, part := range parts {
+		d, err := p.before(part, rest, atStart)
 		if err != nil {
 			return nil, err
 		}
@@ -130,13 +140,13 @@ func choice(parts []*regexpNode, rest *DFA, atStart bool) (*DFA, error) {
 }
 
 // unrolled writes out a repetition of something that has assertions in it.
-func unrolled(n *regexpNode, rest *DFA, atStart bool) (*DFA, error) {
+func (p *regexpParser) unrolled(n *regexpNode, rest *DFA, atStart bool) (*DFA, error) {
 	if n.most < 0 || n.most > 16 {
 		return nil, fmt.Errorf("repeats an assertion, which is not supported")
 	}
 	after := rest
 	for i := n.most; i > 0; i-- {
-		once, err := before(n.parts[0], after, atStart && i == 1)
+		once, err := p.before(n.parts[0], after, atStart && i == 1)
 		if err != nil {
 			return nil, err
 		}
@@ -170,7 +180,7 @@ func (n *NFA) regexp(p *regexpNode, from, to int32) error {
 		return ErrTooLarge
 	}
 	switch p.op {
-	case opClass:
+	case opClass, opMark:
 		for _, r := range p.ranges {
 			n.Add(from, r.Lo, r.Hi, to)
 		}
@@ -227,27 +237,7 @@ func (n *NFA) repeat(p *regexpNode, from, to int32) error {
 
 // hasAssertion reports whether something in an expression says more about a text than which characters it has here.
 func hasAssertion(n *regexpNode) bool {
-	if n.op == opStart || n.op == opEnd || n.op == opAhead {
-		return true
-	}
-	for _, p := range n.parts {
-		if hasAssertion(p) {
-			return true
-		}
-	}
-	return false
-}
-
-func hasStart(n *regexpNode) bool {
-	if n.op == opStart {
-		return true
-	}
-	for _, p := range n.parts {
-		if hasStart(p) {
-			return true
-		}
-	}
-	return false
+	return uses(n, opStart, opEnd, opAhead)
 }
 
 // lengths returns the fewest and the most characters of an expression's texts, the second -1 for any number.
@@ -255,7 +245,7 @@ func lengths(n *regexpNode) (least, most int) {
 	switch n.op {
 	case opClass:
 		return 1, 1
-	case opStart, opEnd, opAhead:
+	case opStart, opEnd, opAhead, opMark:
 		return 0, 0
 	case opSeq:
 		for _, p := range n.parts {

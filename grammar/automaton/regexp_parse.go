@@ -8,8 +8,8 @@ import (
 )
 
 // This file reads regular expressions in the syntax of ECMA-262, which JSON schemas have, and that of the named groups
-// that Python writes. What no finite automaton can do (back-references) or what is not supported (look-behind, word
-// boundaries) is an error that names it.
+// that Python writes. What no finite automaton can do (back-references), or what is not supported, is an error that names
+// it.
 
 // What a piece of an expression is.
 type op uint8
@@ -22,6 +22,7 @@ const (
 	opStart            // ^
 	opEnd              // $
 	opAhead            // (?= or (?!: what follows begins with its part, or does not
+	opMark             // a place about which the text before it says something: a mark of ranges
 )
 
 type regexpNode struct {
@@ -43,13 +44,15 @@ type regexpParser struct {
 	text  string
 	at    int
 	depth int
+
+	marks   []int32 // of all places
+	behinds []behind
 }
 
-func parseRegexp(text string) (*regexpNode, error) {
-	if len(text) > maxPattern {
-		return nil, fmt.Errorf("has %d bytes, at most %d are read", len(text), maxPattern)
+func (p *regexpParser) parse() (*regexpNode, error) {
+	if len(p.text) > maxPattern {
+		return nil, fmt.Errorf("has %d bytes, at most %d are read", len(p.text), maxPattern)
 	}
-	p := &regexpParser{text: text}
 	n, err := p.choice()
 	if err == nil && p.at < len(p.text) {
 		err = fmt.Errorf("has an unexpected ) at character %d", p.at+1)
@@ -125,7 +128,7 @@ func (p *regexpParser) quantified(atom *regexpNode) (*regexpNode, error) {
 		return nil, fmt.Errorf("has the repetition {%d,%d}, which runs backwards", least, most)
 	case max(least, most) > maxPatternRepeat:
 		return nil, fmt.Errorf("repeats something %d times, at most %d are supported", max(least, most), maxPatternRepeat)
-	case atom.op == opStart || atom.op == opEnd || atom.op == opAhead:
+	case atom.op == opStart || atom.op == opEnd || atom.op == opAhead || atom.op == opMark:
 		return nil, fmt.Errorf("repeats something that has no characters")
 	}
 	if c := p.rest(); c != "" && (c[0] == '*' || c[0] == '+' || c[0] == '?') {
@@ -195,8 +198,10 @@ func (p *regexpParser) group() (*regexpNode, error) {
 		out.op = opAhead
 	case p.take("?!"):
 		out.op, out.not = opAhead, true
-	case p.take("?<="), p.take("?<!"):
-		return nil, fmt.Errorf("looks behind, which is not supported")
+	case p.take("?<="):
+		return p.lookBehind(false)
+	case p.take("?<!"):
+		return p.lookBehind(true)
 	case p.take("?P<"), p.take("?<"):
 		name, _, closed := strings.Cut(p.rest(), ">")
 		if !closed {
@@ -213,6 +218,9 @@ func (p *regexpParser) group() (*regexpNode, error) {
 	if !p.take(")") {
 		return nil, fmt.Errorf("has a group that is not closed")
 	}
+	if out.op == opAhead && uses(inner, opMark) {
+		return nil, fmt.Errorf("looks behind, or for a word boundary, within a look-ahead, which is not supported")
+	}
 	out.parts = []*regexpNode{inner}
 	return out, nil
 }
@@ -220,8 +228,12 @@ func (p *regexpParser) group() (*regexpNode, error) {
 func (p *regexpParser) escapedAtom() (*regexpNode, error) {
 	if next := p.rest(); len(next) > 1 {
 		switch e := next[1]; {
-		case e == 'b' || e == 'B':
-			return nil, fmt.Errorf("has a word boundary (\\%c), which is not supported", e)
+		case e == 'b':
+			p.at += 2
+			return p.mark(boundary), nil
+		case e == 'B':
+			p.at += 2
+			return p.mark(noBoundary), nil
 		case e >= '1' && e <= '9' || e == 'k':
 			return nil, fmt.Errorf("refers back to a group (\\%c), which is not supported", e)
 		case e == 'A':

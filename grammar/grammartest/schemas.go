@@ -44,7 +44,8 @@ func Schemas() map[string]string {
 			`{"type":"string","pattern":"^(ab)*$","minLength":3,"maxLength":9}`, `{"type":"string","pattern":"^[a-z]+$","maxLength":30000,"minLength":5}`,
 			`{"type":"string","not":{"pattern":"a"},"maxLength":4}`, `{"type":"string","not":{"maxLength":3},"maxLength":6}`, `{"type":"string","allOf":[{"pattern":"a"},{"pattern":"b"},{"maxLength":8}]}`,
 			`{"type":"string","anyOf":[{"pattern":"^x"},{"minLength":5}],"maxLength":8}`, `{"type":"string","pattern":"^[\\s\\S]{2}$"}`, `{"pattern":"^a"}`, `{"type":"string","pattern":"^(?:[0-9]{1,3}\\.){3}[0-9]{1,3}$"}`,
-			`{"type":"string","pattern":"^[\\x00-\\x1f]{3}$"}`,
+			`{"type":"string","pattern":"^[\\x00-\\x1f]{3}$"}`, `{"type":"string","pattern":"^[a-z-]{2,9}(?<!-)$"}`, `{"type":"string","pattern":"^(?:[a-c ](?<!  ))+$","maxLength":9}`,
+			`{"type":"string","pattern":"(?<=^|,)x[!-~]*$","maxLength":12}`, `{"type":"string","pattern":"^[ -~]{0,5}\\bfoo\\b[ -~]{0,5}$"}`, `{"type":"string","pattern":"^(?!a)[a-z]+\\b[!-/]\\B[!-/]$","maxLength":6}`,
 		},
 		"formats": {
 			`{"type":"string","format":"date-time"}`, `{"type":"string","format":"date"}`, `{"type":"string","format":"time"}`, `{"type":"string","format":"duration"}`,
