@@ -206,6 +206,9 @@ type ServerInterface interface {
 	// CreateResponse Answer a conversation, in the shape of OpenAI's Responses API.
 	// (POST /v1/responses)
 	CreateResponse(c *fiber.Ctx) error
+	// CountResponseTokens Count the tokens of a conversation's prompt, in the shape of OpenAI's Responses API.
+	// (POST /v1/responses/input_tokens)
+	CountResponseTokens(c *fiber.Ctx) error
 	// DeleteResponse Delete a response. Those that continue it can no longer be continued.
 	// (DELETE /v1/responses/{id})
 	DeleteResponse(c *fiber.Ctx, id ResponseID) error
@@ -1927,6 +1930,24 @@ func (siw *ServerInterfaceWrapper) CreateResponse(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// CountResponseTokens operation middleware
+func (siw *ServerInterfaceWrapper) CountResponseTokens(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.CountResponseTokens(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // DeleteResponse operation middleware
 func (siw *ServerInterfaceWrapper) DeleteResponse(c *fiber.Ctx) error {
 
@@ -2112,6 +2133,8 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Post(options.BaseURL+"/v1/messages/count_tokens", wrapper.CountMessageTokens)
 
 	router.Post(options.BaseURL+"/v1/responses", wrapper.CreateResponse)
+
+	router.Post(options.BaseURL+"/v1/responses/input_tokens", wrapper.CountResponseTokens)
 
 	router.Delete(options.BaseURL+"/v1/responses/:id", wrapper.DeleteResponse)
 

@@ -2491,6 +2491,15 @@ type ResponseRequest struct {
 	TopP *float32 `json:"top_p,omitempty"`
 }
 
+// ResponseTokens defines model for ResponseTokens.
+type ResponseTokens struct {
+	// Object Always response.input_tokens.
+	Object string `json:"object"`
+
+	// InputTokens Tokens of the prompt.
+	InputTokens int `json:"input_tokens"`
+}
+
 // ResponseTool defines model for ResponseTool.
 type ResponseTool struct {
 	// Description What it does.
@@ -2642,20 +2651,44 @@ type TokenLogprob struct {
 
 // TokenizeRequest One of content, prompt and messages.
 type TokenizeRequest struct {
+	// Adapter The same, as `adapter` of a chat completion.
+	Adapter json.RawMessage `json:"adapter,omitempty"`
+
+	// AddGenerationPrompt With messages, end with the opening of the assistant's turn.
+	AddGenerationPrompt *bool `json:"add_generation_prompt,omitempty"`
+
 	// AddSpecial Add the model's own beginning of text to a text. A conversation always has it.
 	AddSpecial *bool `json:"add_special,omitempty"`
+
+	// AddSpecialTokens Another name of add_special.
+	AddSpecialTokens *bool `json:"add_special_tokens,omitempty"`
+
+	// ChatTemplateKwargs With messages, further variables for the chat template.
+	ChatTemplateKwargs map[string]json.RawMessage `json:"chat_template_kwargs,omitempty"`
 
 	// Content The text.
 	Content *string `json:"content,omitempty"`
 
+	// ContinueFinalMessage With messages, end within the last one, which must be the assistant's.
+	ContinueFinalMessage *bool `json:"continue_final_message,omitempty"`
+
 	// Messages A conversation, rendered with the chat template as a chat completion would.
 	Messages []json.RawMessage `json:"messages,omitempty"`
+
+	// Model With messages, whose chat template renders them, as `model` of a chat completion.
+	Model *string `json:"model,omitempty"`
 
 	// ParseSpecial Read control tokens in a text as such.
 	ParseSpecial *bool `json:"parse_special,omitempty"`
 
 	// Prompt Another name of content.
 	Prompt *string `json:"prompt,omitempty"`
+
+	// ReturnTokenStrs The same, as token_strs: vLLM's names.
+	ReturnTokenStrs *bool `json:"return_token_strs,omitempty"`
+
+	// Tools With messages, the tools that the model is told of.
+	Tools json.RawMessage `json:"tools,omitempty"`
 
 	// WithPieces Give the text of each token too.
 	WithPieces *bool `json:"with_pieces,omitempty"`
@@ -2701,6 +2734,9 @@ type Tokens struct {
 
 	// MaxModelLen Tokens that prompt and answer may have together.
 	MaxModelLen int `json:"max_model_len"`
+
+	// TokenStrs With return_token_strs, what pieces are with with_pieces.
+	TokenStrs []string `json:"token_strs,omitempty"`
 }
 
 // Tool defines model for Tool.
@@ -3579,6 +3615,9 @@ type CountMessageTokensJSONRequestBody = MessagesRequest
 
 // CreateResponseJSONRequestBody defines body for CreateResponse for application/json ContentType.
 type CreateResponseJSONRequestBody = ResponseRequest
+
+// CountResponseTokensJSONRequestBody defines body for CountResponseTokens for application/json ContentType.
+type CountResponseTokensJSONRequestBody = ResponseRequest
 
 // UnloadLoraAdapterJSONRequestBody defines body for UnloadLoraAdapter for application/json ContentType.
 type UnloadLoraAdapterJSONRequestBody = UnloadLora

@@ -12,6 +12,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 )
@@ -52,35 +53,40 @@ func (s *Server) ApplyTemplate(c *fiber.Ctx) error {
 	if err := s.decodeBody(c, &req); err != nil {
 		return err
 	}
-	m, err := s.choose(callerOf(c), &req.GenerationParameters)
+	template, text, err := s.rendered(callerOf(c), &req)
 	if err != nil {
 		return err
 	}
-	defer m.release()
-	template, err := s.own.of(m)
+	return sendJSON(c, http.StatusOK, openapi.RenderedPrompt{Prompt: template.Show(text)})
+}
+
+// rendered renders the conversation of a chat request, without what else it may ask for. template is the one that did.
+func (s *Server) rendered(who caller, req *openapi.ChatCompletionRequest) (template *chat.Template, text string, err error) {
+	m, err := s.choose(who, &req.GenerationParameters)
 	if err != nil {
-		return err
+		return nil, "", err
+	}
+	defer m.release()
+	if template, err = s.own.of(m); err != nil {
+		return nil, "", err
 	}
 	list, err := conversationOf(req.Messages, template)
 	if err != nil {
-		return err
+		return nil, "", err
 	}
-	options, err := templateOptions(&req, list)
+	options, err := templateOptions(req, list)
 	if err != nil {
-		return err
+		return nil, "", err
 	}
-	use, err := toolUseOf(&req)
+	use, err := toolUseOf(req)
 	if err != nil {
-		return err
+		return nil, "", err
 	}
 	if len(use.list) > 0 {
 		options.Tools = use.raw
 	}
-	rendered, err := template.Render(list, options)
-	if err != nil {
-		return withParam("messages", err)
-	}
-	return sendJSON(c, http.StatusOK, openapi.RenderedPrompt{Prompt: template.Show(rendered)})
+	text, err = template.Render(list, options)
+	return template, text, withParam("messages", err)
 }
 
 // numbering gives adapters the numbers that llama-server's protocol names them by, and holds what POST /lora-adapters has

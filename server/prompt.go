@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"unicode/utf8"
 
-	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -120,18 +119,6 @@ func (s *Server) fits(text string) error {
 		return &runtime.ContextError{Prompt: (len(text) + most - 1) / most, Context: s.context, AtLeast: true}
 	}
 	return nil
-}
-
-// conversation returns the tokens of a conversation.
-func (s *Server) conversation(list []runtime.Message, o chat.Options) ([]runtime.Token, error) {
-	text, err := s.template.Render(list, o)
-	if err == nil {
-		err = s.fits(text)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return s.template.Encode(text)
 }
 
 // tokenPrompt checks token ids.

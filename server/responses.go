@@ -72,6 +72,33 @@ func (s *Server) responseReply(who caller, body []byte) (*reply, error) {
 	return r, nil
 }
 
+// CountResponseTokens counts the tokens that a request's prompt has.
+func (s *Server) CountResponseTokens(c *fiber.Ctx) error {
+	var req openapi.ResponseRequest
+	if err := s.decodeBody(c, &req); err != nil {
+		return err
+	}
+	if err := checkResponseRequest(&req); err != nil {
+		return err
+	}
+	who := callerOf(c)
+	history, done, err := s.history(who, text(req.PreviousResponseId))
+	defer done()
+	if err != nil {
+		return err
+	}
+	t, _, err := s.translateResponse(who, &req, history, newID("resp_"))
+	if err != nil {
+		return err
+	}
+	r, err := s.translated(who, t)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	return sendJSON(c, http.StatusOK, openapi.ResponseTokens{Object: "response.input_tokens", InputTokens: len(r.prompts[0].tokens)})
+}
+
 // checkResponseRequest refuses what the server does not do.
 func checkResponseRequest(req *openapi.ResponseRequest) error {
 	switch {

@@ -5,7 +5,6 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
-	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -16,7 +15,7 @@ func (s *Server) Tokenize(c *fiber.Ctx) error {
 	if err := s.decodeBody(c, &req); err != nil {
 		return err
 	}
-	tokens, err := s.tokenize(&req)
+	tokens, err := s.tokenize(callerOf(c), &req)
 	if err != nil {
 		return err
 	}
@@ -25,24 +24,40 @@ func (s *Server) Tokenize(c *fiber.Ctx) error {
 		out.Tokens = []int32{}
 	}
 	if flag(req.WithPieces, false) {
-		out.Pieces = make([]string, len(tokens))
-		for i, t := range tokens {
-			out.Pieces[i] = valid(s.model.Piece(t, true))
-		}
+		out.Pieces = s.pieces(tokens)
+	}
+	if flag(req.ReturnTokenStrs, false) {
+		out.TokenStrs = s.pieces(tokens)
 	}
 	return sendJSON(c, http.StatusOK, out)
 }
 
-func (s *Server) tokenize(req *openapi.TokenizeRequest) ([]runtime.Token, error) {
+// pieces are the texts of tokens.
+func (s *Server) pieces(tokens []runtime.Token) []string {
+	out := make([]string, len(tokens))
+	for i, t := range tokens {
+		out[i] = valid(s.model.Piece(t, true))
+	}
+	return out
+}
+
+func (s *Server) tokenize(who caller, req *openapi.TokenizeRequest) ([]runtime.Token, error) {
 	if len(req.Messages) > 0 {
 		if req.Content != nil || req.Prompt != nil {
 			return nil, refuse(codeValue, "messages", "cannot be given together with a text")
 		}
-		list, err := conversationOf(req.Messages, s.template)
+		template, text, err := s.rendered(who, &openapi.ChatCompletionRequest{
+			GenerationParameters: openapi.GenerationParameters{Model: req.Model, Adapter: req.Adapter},
+			Messages:             req.Messages, Tools: req.Tools, ChatTemplateKwargs: req.ChatTemplateKwargs,
+			AddGenerationPrompt: req.AddGenerationPrompt, ContinueFinalMessage: req.ContinueFinalMessage,
+		})
+		if err == nil {
+			err = withParam("messages", s.fits(text))
+		}
 		if err != nil {
 			return nil, err
 		}
-		tokens, err := s.conversation(list, chat.Options{AddGenerationPrompt: true})
+		tokens, err := template.Encode(text)
 		return tokens, withParam("messages", err)
 	}
 	text := req.Content
@@ -57,7 +72,7 @@ func (s *Server) tokenize(req *openapi.TokenizeRequest) ([]runtime.Token, error)
 	if err := s.fits(*text); err != nil {
 		return nil, withParam("content", err)
 	}
-	tokens, err := s.model.Tokenize(*text, flag(req.AddSpecial, false), flag(req.ParseSpecial, true))
+	tokens, err := s.model.Tokenize(*text, flag(req.AddSpecial, flag(req.AddSpecialTokens, false)), flag(req.ParseSpecial, true))
 	return tokens, withParam("content", err)
 }
 

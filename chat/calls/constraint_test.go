@@ -168,7 +168,7 @@ func testAdmitted(t *testing.T, f *Format, c Constraint) {
 
 // What cannot be enforced is refused where it must be, and is any object elsewhere.
 func TestWhatCannotBeEnforced(t *testing.T) {
-	odd := Tool{Name: "f", Param: "tools[0].parameters", Parameters: json.RawMessage(`{"type": "object", "properties": {"a": {"$dynamicRef": "#x"}}}`)}
+	odd := Tool{Name: "f", Param: "tools[0].parameters", Parameters: json.RawMessage(`{"type": "object", "properties": {"a": {"pattern": "(a)\\1"}}}`)}
 	for _, f := range []*Format{&hermes, &coder, &gemma, &lfm, &dsml} {
 		for _, c := range []struct {
 			tool     Tool
