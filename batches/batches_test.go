@@ -192,6 +192,16 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+// TestByteOrderMark wants an input file with one, as some editors write it, read as one without.
+func TestByteOrderMark(t *testing.T) {
+	r := newLineReader(strings.NewReader("\xef\xbb\xbf{}\r\n\xef\xbb\xbf{}"), 100)
+	first, err := r.next()
+	second, err2 := r.next()
+	if string(first) != "{}" || err != nil || string(second) != "\xef\xbb\xbf{}" || err2 != nil {
+		t.Errorf("got %q, %q; errors %v, %v", first, second, err, err2)
+	}
+}
+
 func TestLinesAreChecked(t *testing.T) {
 	good := strings.TrimSpace(input("good"))
 	for _, c := range []struct {
@@ -202,6 +212,7 @@ func TestLinesAreChecked(t *testing.T) {
 		{" \n\n", "empty_file", "input_file_id", 0},
 		{good + "\n{", "invalid_json_line", "", 2},
 		{"\n\n[]", "invalid_json_line", "", 3},
+		{`{"custom_id":5,"method":"POST"}`, "invalid_type", "custom_id", 1},
 		{"\xff", "invalid_json_line", "", 1},
 		{strings.Repeat("[", 500), "invalid_json_line", "", 1},
 		{good + "\n" + good, "duplicate_custom_id", "custom_id", 2},

@@ -48,6 +48,9 @@ func (r *lineReader) next() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		if r.n == 1 {
+			text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")) // a byte order mark, which some editors write
+		}
 		if text = bytes.TrimSpace(text); len(text) > 0 {
 			return text, nil
 		}
@@ -129,6 +132,10 @@ func (c *checker) checkFile(path string) error {
 // check reads one line and notes what is wrong with it.
 func (c *checker) check(n int, text []byte) {
 	l, err := parseLine(text)
+	if typed := new(json.UnmarshalTypeError); errors.As(err, &typed) && typed.Field != "" {
+		c.fault(n, "invalid_type", typed.Field, "%s must be %s, not %s.", typed.Field, jsonvalue.TypeName(typed.Type.Kind()), jsonvalue.Article(typed.Value))
+		return
+	}
 	if err != nil {
 		c.fault(n, "invalid_json_line", "", "The line cannot be read as a request: %v.", err)
 		return

@@ -246,7 +246,32 @@ func describeHTTP(e *fiber.Error) (int, openapi.Error) {
 	case http.StatusMethodNotAllowed:
 		message = "this URL has other methods; /docs lists them"
 	}
+	if field, fault, ok := badParameter(message); ok {
+		return e.Code, newError(kind, codeType, field, fault)
+	}
+	// fasthttp goes on with the request's bytes, which a client knows and which may have its key in them.
+	message, _, _ = strings.Cut(message, ": buffer size=")
 	return e.Code, newError(kind, code, "", message)
+}
+
+// badParameter reads what the generated code says of a parameter that it cannot read, and says it in our words.
+func badParameter(message string) (field, fault string, ok bool) {
+	rest, ok := strings.CutPrefix(message, "Invalid format for parameter ")
+	if !ok {
+		return "", "", false
+	}
+	field, why, ok := strings.Cut(rest, ": ")
+	switch {
+	case !ok:
+		return "", "", false
+	case strings.Contains(why, "strconv.ParseInt"):
+		return field, field + " must be an integer", true
+	case strings.Contains(why, "strconv.ParseBool"):
+		return field, field + " must be true or false", true
+	case strings.Contains(why, "multiple values"):
+		return field, field + " is given more than once", true
+	}
+	return field, field + " cannot be read: " + why, true
 }
 
 // fail sends err to the client and logs it where the server is at fault. It is Fiber's ErrorHandler.

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gofiber/fiber/v2"
+
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -244,5 +246,26 @@ func TestGrammarFaultsNameTheirField(t *testing.T) {
 		if _, e := describe(r.locate(fmt.Errorf("%w: logit_bias has token 9", runtime.ErrSampling))); *e.Param != "logit_bias" {
 			t.Errorf("%+v", e)
 		}
+	}
+}
+
+// TestBadParameters wants what a URL has in the wrong form called by its name, in words that are not the router's.
+func TestBadParameters(t *testing.T) {
+	h := open(t)
+	for url, want := range map[string][2]string{
+		"/v1/files?limit=x":                    {"limit", "limit must be an integer"},
+		"/v1/batches?limit=1.5":                {"limit", "limit must be an integer"},
+		"/v1/fine_tuning/jobs?limit=1&limit=2": {"limit", "limit is given more than once"},
+	} {
+		refused(t, h.do("GET", url, ""), 400, codeType, want[0], want[1])
+	}
+}
+
+// TestMalformedHTTP wants no part of a request that is no HTTP sent back or logged: a key may be in it.
+func TestMalformedHTTP(t *testing.T) {
+	_, e := describe(fiber.NewError(http.StatusBadRequest,
+		`error when reading request headers: too many host headers: buffer size=79, contents: "GET / HTTP/1.1\r\nAuthorization: Bearer secret"`))
+	if e.Message != "error when reading request headers: too many host headers" {
+		t.Errorf("the client is told %q", e.Message)
 	}
 }

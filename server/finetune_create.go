@@ -125,6 +125,9 @@ func (s *Server) fineTuningConfig(req *openapi.FineTuningRequest) (training.Conf
 			return training.Config{}, refuse(codeUnsupported, "method.type", "is %q: supervised is the one there is", method.Type)
 		}
 		if jsonvalue.Kind(method.Supervised.Hyperparameters) != "null" {
+			if jsonvalue.Kind(raw) != "null" {
+				return training.Config{}, refuse(codeValue, "hyperparameters", "are given together with those of method.supervised, which have taken their place")
+			}
 			raw, param = method.Supervised.Hyperparameters, "method.supervised.hyperparameters"
 		}
 	}

@@ -169,6 +169,7 @@ func TestFineTuningRefusals(t *testing.T) {
 		{`{` + base + `,"method":{"type":"dpo"}}`, "method.type"},
 		{hyper(`{"n_epochs":0}`), "method.supervised.hyperparameters.n_epochs"},
 		{hyper(`{"n_epochs":1.5}`), "method.supervised.hyperparameters.n_epochs"},
+		{`{` + base + `,"hyperparameters":{"n_epochs":1},"method":{"type":"supervised","supervised":{"hyperparameters":{"n_epochs":2}}}}`, "hyperparameters"},
 		{hyper(`{"batch_size":"big"}`), "method.supervised.hyperparameters.batch_size"},
 		{hyper(`{"r":8}`), "method.supervised.hyperparameters.r"},
 		{`{` + base + `,"hyperparameters":{"learning_rate_multiplier":1e9}}`, "hyperparameters.learning_rate_multiplier"},
