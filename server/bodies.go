@@ -148,6 +148,13 @@ func readAtMost(r io.Reader, limit, expected int64) ([]byte, error) {
 // discard reads at most so much of a body that is refused, so that the client comes to read the answer, and closes the
 // connection with what is left of it.
 func discard(c *fiber.Ctx, rest io.Reader, most int64, wait time.Duration) {
+	if upload, ok := rest.(*idleTimeoutReader); ok {
+		rest = upload.r // which does not move the deadline
+	}
+	if rest == nil {
+		c.Context().SetConnectionClose()
+		return
+	}
 	if conn := c.Context().Conn(); conn != nil {
 		_ = conn.SetReadDeadline(time.Now().Add(wait)) // where it cannot, the body is waited for
 	}

@@ -14,8 +14,9 @@ import (
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 )
 
-// maxDrain is how much of a refused body is read, so that the client comes to read the answer.
-const maxDrain = 4 << 20
+// maxDrain is how much of a refused body is read, so that the client comes to read the answer: one that is still sending when
+// the connection is closed sees a broken connection instead. It takes no memory, and drainTime bounds it as well.
+const maxDrain = 256 << 20
 
 // drainTime is how long it is waited for.
 const drainTime = time.Second

@@ -51,7 +51,7 @@ func TestKeys(t *testing.T) {
 
 func TestBodyLimits(t *testing.T) {
 	h := open(t, func(p *setup) { p.options.MaxBody = 10 << 10 })
-	for _, size := range []int{11 << 10, 100 << 10, 3 << 20} {
+	for _, size := range []int{11 << 10, 100 << 10, 3 << 20, 40 << 20} {
 		body := completion("a", `"user":"`+strings.Repeat("x", size)+`"`)
 		refused(t, h.do("POST", "/v1/completions", body), 413, codeTooLarge, "", "larger than 10240 bytes")
 		req, _ := http.NewRequest("POST", h.url+"/v1/completions", io.MultiReader(strings.NewReader(body))) // chunked
