@@ -38,15 +38,21 @@ UNSANITIZED := ^TestTokenizerAgainstLlamaCPP$$
 CXX_PACKAGES := ./runtime/kernels/... ./runtime/llama/... ./runtime/qlora/...
 
 # The packages without C.
-PURE := ./tokenizer ./quant/... ./runtime ./runtime/engine/... ./runtime/runtimetest/... ./chat/... ./grammar/... ./responses ./batches ./tenants ./adapters/... ./training/... ./fetch/... ./openapi/... ./server/... ./demo/... ./docs/... ./internal/bytesize ./internal/disk ./internal/diskfaults ./internal/gitlfs ./internal/jsonvalue ./internal/parallel ./internal/testtools
+PURE := ./tokenizer ./quant/... ./runtime ./runtime/engine/... ./runtime/llama/backends ./runtime/runtimetest/... ./chat/... ./grammar/... ./responses ./batches ./tenants ./adapters/... ./training/... ./fetch/... ./openapi/... ./server/... ./demo/... ./docs/... ./internal/bytesize ./internal/disk ./internal/diskfaults ./internal/gitlfs ./internal/jsonvalue ./internal/parallel ./internal/testtools
 
-.PHONY: build run test test-go test-race test-asan bench lint lint-cxx generate env clean
+.PHONY: build run vulkan cuda test test-go test-race test-asan test-vulkan bench lint lint-cxx generate env clean
 
 build: ## bin/lorikeet
 	$(GO) build -o bin/lorikeet ./cmd/lorikeet
 
 run: build ## serve the embedded base with the demo adapters
 	bin/lorikeet serve --adapter-dir demo/adapters
+
+vulkan: ## lib/libggml-vulkan-VERSION.so, the back end for GPUs that have a Vulkan driver (docs/devices.md)
+	@OLLAMA=$(OLLAMA) runtime/llama/backends/vulkan/build.sh
+
+cuda: ## lib/libggml-cuda-VERSION.so, the back end for the NVIDIA GPUs of CUDA_ARCHS: by default this machine's
+	@OLLAMA=$(OLLAMA) runtime/llama/backends/cuda/build.sh
 
 # One package at a time: the compute threads of two test programs on the same cores wait for each other.
 test: ## everything
@@ -69,6 +75,9 @@ test-asan: ## the C++ of our own under AddressSanitizer and UndefinedBehaviorSan
 	done | { echo '{"Replace": {'; cat; echo '}}'; } > bin/_sanitize/overlay.json
 	CGO_CXXFLAGS_ALLOW='-f.*' ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		$(GO) test -overlay bin/_sanitize/overlay.json -short -skip '$(UNSANITIZED)' -p 1 -timeout 30m $(CXX_PACKAGES)
+
+test-vulkan: vulkan ## the tests with models on a device, on Vulkan in software (lavapipe, in a Debian of its own: needs root)
+	@GO=$(GO) runtime/llama/backends/lavapipe/test.sh
 
 bench: build ## the side-by-side measurements; each says what it compares
 	$(GO) run ./bench/serve
@@ -102,4 +111,4 @@ env: ## the C flags for an editor or a shell: eval "$(make -s env)"
 	@echo 'export CGO_CXXFLAGS="$(CGO_CXXFLAGS)"'
 
 clean:
-	rm -rf bin
+	rm -rf bin lib

@@ -89,7 +89,9 @@ var testArrows = map[string][]string{
 
 	"quant/huggingface": {"internal/testtools", "quant/huggingface/hftest", "quant/modelfile", "tokenizer"},
 	"quant/modelfile":   {"demo"},
-	"training/dataset":  {"runtime/runtimetest", "runtime/llama", "demo"},
+
+	"runtime/llama/backends": {"quant"}, // the codebook that the back ends are built with
+	"training/dataset":       {"runtime/runtimetest", "runtime/llama", "demo"},
 }
 
 // Imports of the outside world that one package alone may have.

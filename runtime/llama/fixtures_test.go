@@ -341,7 +341,7 @@ func openModel(t testing.TB, o Options) *Model {
 
 func openDevice(t testing.TB, m *Model, o DeviceOptions) *Device {
 	t.Helper()
-	d, err := NewDevice(m, o)
+	d, err := NewDevice(m, o.withoutFlash())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ const demoF16 = "../../demo/demo-base.f16.gguf"
 // onDevice are options that put all layers of a model onto the test device.
 func onDevice(t testing.TB, o Options) Options {
 	t.Helper()
-	o.Device, o.GPULayers = devicetest.Register(t), -1
+	o.Device, o.GPULayers = testDevice(t), -1
 	return o
 }
 

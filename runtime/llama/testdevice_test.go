@@ -1,0 +1,42 @@
+//go:build cgo && linux
+
+package llama
+
+import (
+	"os"
+	"sync"
+	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/runtime/llama/devicetest"
+)
+
+// These variables put a real device in the place of the one that stands for a GPU: the library of a back end, the name of one
+// of its devices, and "off" where flash attention is not to run there (make test-vulkan, bench/gpu/run.sh).
+const (
+	testBackend        = "LORIKEET_TEST_BACKEND"
+	testDeviceName     = "LORIKEET_TEST_DEVICE"
+	testFlashAttention = "LORIKEET_TEST_FLASH_ATTN"
+)
+
+var loadTestBackend = sync.OnceValue(func() error { return LoadBackend(os.Getenv(testBackend)) })
+
+// testDevice returns the name of the device that tests run on.
+func testDevice(t testing.TB) string {
+	t.Helper()
+	name := os.Getenv(testDeviceName)
+	if name == "" {
+		return devicetest.Register(t)
+	}
+	if err := loadTestBackend(); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// withoutFlash turns flash attention off where the device's driver cannot have it.
+func (o DeviceOptions) withoutFlash() DeviceOptions {
+	if o.FlashAttention == FlashAuto && os.Getenv(testFlashAttention) == "off" {
+		o.FlashAttention = FlashOff
+	}
+	return o
+}
