@@ -68,6 +68,8 @@ var requestErrors = []struct{ url, body, code, param, message string }{
 	{chatURL, chatBody("a", `"n_probs":5`), codeUnsupported, "n_probs", "logprobs"},
 	{chatURL, chatBody("a", `"web_search_options":{}`), codeUnsupported, "web_search_options", "searches nothing"},
 	{chatURL, `{"messages":[{"role":"user","content":"a","images":["x"]}]}`, codeUnsupported, "messages[0].images", "text only"},
+	{textURL, `{"prompt":[1,null]}`, codeType, "prompt", "all of them integers"},
+	{"/detokenize", `{"tokens":[97,null]}`, codeType, "tokens[1]", "must be an integer, not null"},
 	{chatURL, chatBody("a", `"stream":"yes"`), codeType, "stream", "must be a boolean, not a string"},
 	{chatURL, chatBody("a", `"stream":true,"stream_options":{"include_usage":1}`), codeType, "stream_options.include_usage", "must be a boolean"},
 	{chatURL, chatBody("a", `"stream_options":{"include_usage":true}`), codeValue, "stream_options", "with stream"},

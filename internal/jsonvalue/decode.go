@@ -12,7 +12,8 @@ import (
 
 // Decode is json.Unmarshal with keys that match exactly: encoding/json would take Max_Tokens for max_tokens. Of a key
 // that stands twice in an object the last one counts, as in Python. Unknown keys are ignored, null leaves a value as it
-// is. The error is encoding/json's; the Field of an UnmarshalTypeError is the whole path, with indices: "from[1].weight".
+// is, and is an error among the numbers or strings of an array. The error is encoding/json's; the Field of an
+// UnmarshalTypeError is the whole path, with indices: "from[1].weight".
 func Decode(text []byte, v any) error {
 	target := reflect.ValueOf(v)
 	if target.Kind() != reflect.Pointer || target.IsNil() {
@@ -27,7 +28,10 @@ var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
 func decode(text []byte, v reflect.Value, path string) error {
 	t := v.Type()
 	if !hasStruct(t) || reflect.PointerTo(t).Implements(unmarshaler) {
-		return located(json.Unmarshal(text, v.Addr().Interface()), path)
+		if err := json.Unmarshal(text, v.Addr().Interface()); err != nil {
+			return located(err, path)
+		}
+		return checkNulls(text, t, path)
 	}
 	kind := Kind(text)
 	if kind == "null" && len(bytes.TrimSpace(text)) > 0 {
@@ -45,6 +49,31 @@ func decode(text []byte, v reflect.Value, path string) error {
 		return decodeMap(text, v, path)
 	}
 	return decodeStruct(text, v, path)
+}
+
+// checkNulls refuses null among the numbers, strings or booleans of an array, which encoding/json reads as 0, "" or false.
+func checkNulls(text []byte, t reflect.Type, path string) error {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Slice || !bytes.Contains(text, []byte("null")) || reflect.PointerTo(t).Implements(unmarshaler) {
+		return nil
+	}
+	switch t.Elem().Kind() {
+	case reflect.String, reflect.Bool, reflect.Int, reflect.Int32, reflect.Int64, reflect.Float32, reflect.Float64:
+	default:
+		return nil
+	}
+	var list []json.RawMessage
+	if err := json.Unmarshal(text, &list); err != nil {
+		return located(err, path)
+	}
+	for i, raw := range list {
+		if Kind(raw) == "null" {
+			return &json.UnmarshalTypeError{Value: "null", Type: t.Elem(), Field: fmt.Sprintf("%s[%d]", path, i)}
+		}
+	}
+	return nil
 }
 
 func decodeSlice(text []byte, v reflect.Value, path string) error {

@@ -105,6 +105,17 @@ func TestDecodeErrors(t *testing.T) {
 			t.Errorf("%s: %v (%+v), want %s of kind %s", c.text, err, typed, c.field, c.kind)
 		}
 	}
+	for text, field := range map[string]string{`{"tokens": [1, null]}`: "tokens[1]", `{"words": [null]}`: "words[0]", `{"words": ["null"], "tokens": null}`: "", `{"raw": [null]}`: ""} {
+		var lists struct {
+			Tokens []int32         `json:"tokens"`
+			Words  *[]string       `json:"words"`
+			Raw    json.RawMessage `json:"raw"`
+		}
+		var typed *json.UnmarshalTypeError
+		if err := Decode([]byte(text), &lists); (field == "") != (err == nil) || err != nil && (!errors.As(err, &typed) || typed.Field != field) {
+			t.Errorf("%s: %v, want an error at %q", text, err, field)
+		}
+	}
 	var syntax *json.SyntaxError
 	for _, text := range []string{``, `{`, `nul`, `{"from": [}`, `{} {}`, `{"a": 01}`} {
 		if err := Decode([]byte(text), &request{}); !errors.As(err, &syntax) {

@@ -96,6 +96,7 @@ func TestBadLines(t *testing.T) {
 		`{"prompt": [1], "completion": "b"}`:                                               "prompt[0] is not an object",
 		`{"instruction": 1, "output": "b"}`:                                                "has a instruction that is not a text",
 		`{"instruction": "a", "input": 2, "output": "b"}`:                                  "has a input",
+		`{"instruction": "a", "output": "b", "history": [["a", null]]}`:                    "has a history",
 		`{"instruction": "a", "output": "b", "history": [["a"], 3]}`:                       "has a history",
 		`{"text": ""}`: "has an empty text",
 		`{"text": 5}`:  "has a text that is not a text",

@@ -209,13 +209,13 @@ func (c *Conversation) addTurn(role, content string) {
 // alpaca reads instruction, input and output, and history, which are questions and answers that came before.
 func (c *Conversation) alpaca(fields map[string]json.RawMessage) error {
 	if raw := fields["history"]; !isNull(raw) {
-		var history [][]string
-		if json.Unmarshal(raw, &history) != nil || slices.ContainsFunc(history, func(h []string) bool { return len(h) != 2 }) {
+		var history [][]*string
+		if json.Unmarshal(raw, &history) != nil || slices.ContainsFunc(history, func(h []*string) bool { return len(h) != 2 || slices.Contains(h, nil) }) {
 			return badLine("has a history that is not a list of pairs of texts")
 		}
 		for _, h := range history {
-			c.addTurn("user", h[0])
-			c.addTurn(assistant, h[1])
+			c.addTurn("user", *h[0])
+			c.addTurn(assistant, *h[1])
 		}
 	}
 	instruction, err := text(fields["instruction"], "instruction")
