@@ -1,6 +1,9 @@
 package runtime
 
-import "io"
+import (
+	"context"
+	"io"
+)
 
 // Row is one token of a batch.
 type Row struct {
@@ -49,6 +52,29 @@ type Limits struct {
 	Cells       int  // tokens that the KV cache holds over all sequences
 	Batch       int  // rows in one Decode
 	CanTruncate bool // a sequence can be truncated to a shorter prefix (false for recurrent models)
+}
+
+// SlotStats describe the memory of a Device that adapters are copied to before they are used.
+type SlotStats struct {
+	Bytes     int64 // that there are; 0: adapters are used where they lie
+	Used      int64 // of them, of adapters that are there
+	Adapters  int   // that are there
+	Uploads   int64 // adapters copied there, ever
+	Evictions int64 // adapters that gave way to others, ever
+}
+
+// Stager is a Device that copies adapters into memory of its own before sequences use them. These methods alone may be
+// called from any goroutine, also while Decode runs. SetAdapters copies what is missing itself, and decoding waits for that.
+type Stager interface {
+	// TryStage keeps the adapters of a mix in the Device's memory until release is called, if all of them are there. It
+	// never blocks.
+	TryStage(mix []Term) (release func(), ok bool)
+
+	// Stage copies what is missing and keeps it until release is called. It blocks while sequences use all the memory, and
+	// returns ctx's error if ctx ends first. ErrAdapter: there could never be room.
+	Stage(ctx context.Context, mix []Term) (release func(), err error)
+
+	SlotStats() SlotStats
 }
 
 // Sampler is the sampling state of one stream. It belongs to the stream; the Device advances it in Decode.

@@ -13,8 +13,8 @@ type loaded struct {
 	err  error
 }
 
-// acquire gets the adapters of the task that is to be admitted next. Where they are not in memory it starts to load
-// them in a goroutine, so that the Engine does not block, and returns false.
+// acquire gets the adapters of the task that is to be admitted next. Where they are not in memory, or not in that of the
+// Device, it starts to load them in a goroutine, so that the Engine does not block, and returns false.
 func (e *Engine) acquire(t *task) bool {
 	if t.acquired {
 		return true
@@ -23,10 +23,14 @@ func (e *Engine) acquire(t *task) bool {
 		t.acquired = true
 		return true
 	}
-	if t.mix, t.acquired = t.request.Adapters.TryAcquire(); t.acquired {
-		return true
+	mix, resident := t.request.Adapters.TryAcquire()
+	if resident {
+		if t.mix, t.acquired = e.tryStage(mix); t.acquired {
+			return true
+		}
 	}
 	if e.loadSlots >= e.options.Parallel {
+		mix.Release()
 		return false // as many tasks load adapters as may run at once
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -36,10 +40,47 @@ func (e *Engine) acquire(t *task) bool {
 	go func() {
 		defer e.loaders.Done()
 		defer cancel()
-		mix, err := t.request.Adapters.Acquire(ctx)
+		var err error
+		if !resident {
+			mix, err = t.request.Adapters.Acquire(ctx)
+		}
+		if err == nil {
+			mix, err = e.stage(ctx, mix)
+		}
 		e.inbox.load(loaded{t, mix, err})
 	}()
 	return false
+}
+
+// tryStage returns a mix that stays in the Device's memory until it is released, if it is there.
+func (e *Engine) tryStage(mix runtime.Mix) (runtime.Mix, bool) {
+	stager, ok := e.device.(runtime.Stager)
+	if !ok {
+		return mix, true
+	}
+	release, ok := stager.TryStage(mix.Terms)
+	return staged(mix, release), ok
+}
+
+// stage brings a mix into the Device's memory, where it stays until it is released. Where that fails it is released.
+func (e *Engine) stage(ctx context.Context, mix runtime.Mix) (runtime.Mix, error) {
+	stager, ok := e.device.(runtime.Stager)
+	if !ok {
+		return mix, nil
+	}
+	release, err := stager.Stage(ctx, mix.Terms)
+	if err != nil {
+		mix.Release()
+		return runtime.Mix{}, err
+	}
+	return staged(mix, release), nil
+}
+
+func staged(mix runtime.Mix, release func()) runtime.Mix {
+	return runtime.NewMix(mix.Terms, func() {
+		release()
+		mix.Release()
+	})
 }
 
 // finishLoading hands a task the adapters that its goroutine has acquired, or ends it with the error.

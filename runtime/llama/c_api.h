@@ -142,7 +142,7 @@ void ll_sampler_free(ll_sampler * s);
 enum ll_part_kind { LL_LORA = 0, LL_DORA = 1, LL_BIAS = 2, LL_ROWS = 3 };
 typedef struct { int kind, target, n; } ll_part;
 int64_t ll_pack_need(const ll_model * m, int f32, int keep_plain, const ll_part * part); // the bytes that it takes in a pack
-// keep_plain: also keep float copies, which devices with the mmid back end need. capacity: the bytes of all parts together.
+// keep_plain: also keep the plain form, which slots are filled from. capacity: the bytes of all parts together.
 ll_pack * ll_pack_new(const ll_model * m, int f32, int keep_plain, int64_t capacity, ll_error * err);
 // a is (rank, n_in), b is (n_out, rank), of target number `target`. May be called once per target, and
 // for different targets at once. magnitude (n_out), of the embedding (n_in), makes it DoRA, which reads the target's
@@ -163,7 +163,9 @@ typedef struct {
     int32_t sequences, cells, batch, ubatch, threads, poll;
     int32_t kv_type, flash;
     int32_t split_kv;  // each sequence has its own cells, cells/sequences of them, instead of all sharing
-    int32_t mmid_rank; // > 0: adapters through ggml's mul_mat_id, up to this rank per sequence; 0: fused kernels
+    int32_t all_slots; // adapters of all targets lie in slots; else of those in a device's memory only
+    int32_t slot_f32;  // slots are F32; else F16
+    int32_t slot_ranks; // of all slots together; 0: there are none
 } ll_device_options;
 
 typedef struct {
@@ -197,7 +199,16 @@ typedef struct {
 ll_device * ll_device_new(const ll_model * m, const ll_device_options * o, ll_error * err);
 void ll_device_free(ll_device * d);
 void ll_device_limits(const ll_device * d, int32_t * cells, int32_t * batch, int32_t * can_truncate);
-int ll_device_set_adapters(ll_device * d, int seq, ll_pack * const * packs, const float * scales, int n, ll_error * err);
+// Where an adapter lies in a device's slots: the first rank of its modules and of its gains and shifts; -1: it has none.
+typedef struct { int32_t lora, vectors; } ll_place;
+// What slots are needed for, with options all_slots and slot_f32: the bytes of a rank over all targets, 0: no target has slots;
+// and an adapter's rank, and whether it has gains or shifts.
+int64_t ll_slot_rank_bytes(const ll_model * m, int all_slots, int slot_f32);
+void ll_pack_slots(const ll_pack * p, int all_slots, int32_t * rank, int32_t * vectors);
+// Copies an adapter into its place. Any thread, also while the device decodes; no running sequence may have the place.
+int ll_device_upload(ll_device * d, const ll_pack * pack, ll_place place, ll_error * err);
+// places: (n), of a device without slots NULL.
+int ll_device_set_adapters(ll_device * d, int seq, ll_pack * const * packs, const float * scales, const ll_place * places, int n, ll_error * err);
 int ll_device_copy(ll_device * d, int dst, int src, int n, ll_error * err);
 int ll_device_truncate(ll_device * d, int seq, int from, int32_t * kept, ll_error * err);
 // The caller writes its rows here, `batch` of them at most.

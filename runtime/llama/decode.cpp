@@ -95,6 +95,10 @@ static int run(ll_device & d, const Call & call) {
     scope.hidden = d.hidden.wanted() ? &d.hidden : nullptr;
     scope.logits = !d.hidden.alone();
     GraphInUse use(d.graphs);
+    std::unique_lock<Turns> turn;
+    if (d.mixes.slots) {
+        turn = std::unique_lock<Turns>(d.mixes.slots->turns);
+    }
     const int code = d.changing_cells([&] { return llama_decode(d.context.get(), d.batch.batch); });
     use.succeeded = code == 0 || code == 1 || code == -1;
     switch (code) {

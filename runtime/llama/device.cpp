@@ -55,6 +55,13 @@ static llama_context_params context_params(const ll_device_options & o) {
     return p;
 }
 
+static std::unique_ptr<Slots> make_slots(const Model & m, const ll_device_options & o) {
+    if (o.slot_ranks == 0) {
+        return nullptr;
+    }
+    return std::make_unique<Slots>(m, o.all_slots != 0, o.slot_ranks, o.slot_f32 ? GGML_TYPE_F32 : GGML_TYPE_F16);
+}
+
 // llama.cpp looks at the size of heads only where flash attention is automatic, and otherwise aborts later.
 static void check_cache_type(const llama_model & m, ggml_type type) {
     const int64_t block = ggml_blck_size(type);
@@ -71,7 +78,7 @@ static void check_cache_type(const llama_model & m, ggml_type type) {
 using namespace lorikeet;
 
 ll_device::ll_device(std::shared_ptr<const Model> m, const ll_device_options & o, const Call & call)
-    : model(std::move(m)), mixes(model, o.sequences, o.mmid_rank), sequence_cells((size_t) o.sequences), split_kv(o.split_kv), rows((size_t) o.batch), batch((size_t) o.batch),
+    : model(std::move(m)), mixes(model, o.sequences, make_slots(*model, o)), sequence_cells((size_t) o.sequences), split_kv(o.split_kv), rows((size_t) o.batch), batch((size_t) o.batch),
       hidden((size_t) model->handle->hparams.n_embd) {
     if (llama_model_has_encoder(model->handle) || !llama_model_has_decoder(model->handle)) {
         throw std::runtime_error("the model is not a decoder: it cannot generate text");
@@ -115,7 +122,26 @@ void ll_device_limits(const ll_device * d, int32_t * cells, int32_t * batch, int
     *can_truncate = d->can_truncate;
 }
 
-int ll_device_set_adapters(ll_device * d, int seq, ll_pack * const * packs, const float * scales, int n, ll_error * err) {
+int64_t ll_slot_rank_bytes(const ll_model * m, int all_slots, int slot_f32) {
+    return (int64_t) Slots::rank_bytes(*m->model, all_slots != 0, slot_f32 ? GGML_TYPE_F32 : GGML_TYPE_F16);
+}
+
+void ll_pack_slots(const ll_pack * p, int all_slots, int32_t * rank, int32_t * vectors) {
+    *rank = Slots::rank_needed(*p->pack->model, all_slots != 0, *p->pack);
+    *vectors = Slots::vectors_needed(*p->pack->model, all_slots != 0, *p->pack);
+}
+
+int ll_device_upload(ll_device * d, const ll_pack * pack, ll_place place, ll_error * err) {
+    return guarded(err, (int) LL_FAILED, [&] {
+        if (pack->pack->model != d->model || !d->mixes.slots) {
+            throw std::runtime_error("the adapter was packed for another model, or the device has no slots");
+        }
+        d->mixes.slots->upload(*pack->pack, {place.lora, place.vectors});
+        return (int) LL_OK;
+    });
+}
+
+int ll_device_set_adapters(ll_device * d, int seq, ll_pack * const * packs, const float * scales, const ll_place * places, int n, ll_error * err) {
     return guarded(err, (int) LL_FAILED, [&] {
         d->require_sequence(seq);
         if (n > MAX_TERMS) {
@@ -126,7 +152,12 @@ int ll_device_set_adapters(ll_device * d, int seq, ll_pack * const * packs, cons
             if (packs[i]->pack->model != d->model) {
                 throw std::runtime_error("the adapter was packed for another model");
             }
-            terms.push_back({packs[i]->pack, scales[i]});
+            Term term = {packs[i]->pack, scales[i], {}, 0};
+            if (d->mixes.slots) {
+                term.place = {places[i].lora, places[i].vectors};
+                term.rank_class = class_of_rank(d->mixes.slots->rank_of(*term.pack));
+            }
+            terms.push_back(std::move(term));
         }
         d->mixes.set(seq, std::move(terms));
         return (int) LL_OK;

@@ -33,6 +33,8 @@ type Device struct {
 	masks   []uint64      // of constraints, used by one Decode at a time; empty for none
 	held    []constrained // the rows that have a mask, in the order of the masks
 	failed  map[int]error // why choices of the last Decode have no token
+	slots   *slotPool     // nil: no adapters lie in slots
+	bySeq   [][]*slot     // that each sequence uses
 	choices []runtime.Choice
 	tops    []runtime.TokenLogprob
 	hidden  []float32
@@ -79,8 +81,9 @@ func NewDevice(m *Model, o DeviceOptions) (*Device, error) {
 		flash:     map[FlashAttention]C.int32_t{FlashAuto: C.LL_FLASH_AUTO, FlashOn: C.LL_FLASH_ON, FlashOff: C.LL_FLASH_OFF}[o.FlashAttention],
 		split_kv:  flag(o.SplitKV),
 	}
-	if o.LoRA == MMID || C.ll_model_on_device(ptr) != 0 {
-		w.mmid_rank = C.int32_t(o.MMIDRank)
+	rankBytes := o.chooseSlots(ptr, &w)
+	if rankBytes > 0 && w.slot_ranks == 0 {
+		return nil, fmt.Errorf("%w: the memory for adapters has %d bytes (--adapter-memory), and the smallest takes %d", ErrDevice, o.SlotBytes, slotBlock*rankBytes)
 	}
 	var e C.ll_error
 	d := &Device{model: m, log: m.log.hold()}
@@ -92,6 +95,10 @@ func NewDevice(m *Model, o DeviceOptions) (*Device, error) {
 	C.ll_device_limits(d.ptr, &cells, &batch, &canTruncate)
 	d.limits = runtime.Limits{Sequences: o.Sequences, Cells: int(cells), Batch: int(batch), CanTruncate: canTruncate != 0}
 	d.rows = unsafe.Slice(C.ll_device_rows(d.ptr), int(batch))
+	if w.slot_ranks > 0 {
+		d.slots = newSlotPool(int(w.slot_ranks), rankBytes, func(a slotAdapter) slotNeed { return a.(*Packed).slotNeed(w.all_slots != 0) }, d.upload)
+		d.bySeq = make([][]*slot, o.Sequences)
+	}
 	return d, nil
 }
 
@@ -101,7 +108,6 @@ func (o DeviceOptions) withDefaults() DeviceOptions {
 	o.Batch = cmp.Or(o.Batch, 512)
 	o.UBatch = cmp.Or(o.UBatch, 512)
 	o.Threads = cmp.Or(o.Threads, goruntime.NumCPU())
-	o.MMIDRank = cmp.Or(o.MMIDRank, 64)
 	return o
 }
 
@@ -111,7 +117,7 @@ func (o DeviceOptions) check(m *Model) error {
 		value, most int
 	}{
 		{"Sequences", o.Sequences, 256}, {"Cells", o.Cells, 1 << 28}, {"Batch", o.Batch, 1 << 20},
-		{"UBatch", o.UBatch, 1 << 20}, {"Threads", o.Threads, 512}, {"MMIDRank", o.MMIDRank, 1 << 16},
+		{"UBatch", o.UBatch, 1 << 20}, {"Threads", o.Threads, 512},
 	} {
 		if size.value < 1 || size.value > size.most {
 			return fmt.Errorf("%s is %d, not between 1 and %d", size.field, size.value, size.most)
@@ -142,32 +148,6 @@ func (d *Device) graphBuilds() int { return int(C.ll_device_graph_builds(d.ptr))
 
 // Limits implements runtime.Device.
 func (d *Device) Limits() runtime.Limits { return d.limits }
-
-// SetAdapters implements runtime.Device.
-func (d *Device) SetAdapters(seq int, mix []runtime.Term) error {
-	if d.ptr == nil {
-		return fmt.Errorf("device: %w", runtime.ErrClosed)
-	}
-	packs := make([]*C.ll_pack, len(mix))
-	scales := make([]C.float, len(mix))
-	for i, term := range mix {
-		p, ok := term.Packed.(*Packed)
-		if !ok || p == nil || p.model != d.model {
-			return fmt.Errorf("%w: it was packed for another device", runtime.ErrAdapter)
-		}
-		p.mu.Lock()
-		defer p.mu.Unlock() // none may be closed until its memory is held by the device
-		if p.ptr == nil {
-			return fmt.Errorf("%w: it is closed", runtime.ErrAdapter)
-		}
-		packs[i], scales[i] = p.ptr, C.float(term.Scale)
-	}
-	var e C.ll_error
-	if C.ll_device_set_adapters(d.ptr, C.int(seq), unsafe.SliceData(packs), unsafe.SliceData(scales), C.int(len(mix)), &e) != C.LL_OK {
-		return fmt.Errorf("%w: %w", runtime.ErrAdapter, cError(&e))
-	}
-	return nil
-}
 
 // Copy implements runtime.Device.
 func (d *Device) Copy(dst, src, n int) error {

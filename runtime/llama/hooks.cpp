@@ -12,6 +12,24 @@ Scope::Scope(const Model & m, SequenceAdapters * p, Cells * c) : model(m), mixes
 Scope::~Scope() { scope_of_thread = outer; }
 const Scope * Scope::current() { return scope_of_thread; }
 
+// What a graph needs where adapters lie in slots. A reservation has no tokens.
+static SlotNeeds slot_needs(const SequenceAdapters & p, const llama_ubatch & ubatch) {
+    if (!p.slots) {
+        return {};
+    }
+    if (!ubatch.token || !ubatch.seq_id) {
+        return usual_needs(p);
+    }
+    std::vector<int> sequences;
+    for (uint32_t i = 0; i < ubatch.n_tokens; i++) {
+        if (!ubatch.seq_id[i]) {
+            return usual_needs(p);
+        }
+        sequences.push_back(ubatch.seq_id[i][0]);
+    }
+    return needs_of(p, sequences);
+}
+
 // Whether the graph needs our nodes. A reservation (without tokens) is for the largest graph there may be.
 static bool wants_adapters(const SequenceAdapters & p, const llama_ubatch & ubatch) {
     if (!ubatch.token || !ubatch.seq_id) {
@@ -28,14 +46,16 @@ static bool wants_adapters(const SequenceAdapters & p, const llama_ubatch & ubat
 // ---- Rows ------------------------------------------------------------------------------------------
 
 Rows::Rows(SequenceAdapters & mixes, const llm_graph_params & params)
-    : mixes(mixes), adapters(wants_adapters(mixes, params.ubatch)) {
+    : mixes(mixes), needs(slot_needs(mixes, params.ubatch)), adapters(wants_adapters(mixes, params.ubatch)) {
     all.n = params.ubatch.n_tokens;
     outputs.n = params.n_outputs;
 }
 
 bool Rows::can_reuse(const llm_graph_params & params) {
-    return params.ubatch.n_tokens == all.n && params.n_outputs == outputs.n
-        && (adapters || !wants_adapters(mixes, params.ubatch));
+    if (params.ubatch.n_tokens != all.n || params.n_outputs != outputs.n) {
+        return false;
+    }
+    return mixes.slots ? needs == slot_needs(mixes, params.ubatch) : adapters || !wants_adapters(mixes, params.ubatch);
 }
 
 Rows::Span & Rows::span(int64_t columns) {
@@ -92,6 +112,10 @@ void Rows::set_input(const llama_ubatch * ubatch) {
     fill(outputs);
     fill_replaced(outputs.n == all.n ? all : outputs); // the span that span() gives to the head
     if (mixes.slots) {
+        fill_slots(all);
+        fill_slots(outputs);
+    }
+    if (!mixes.fused) {
         return;
     }
     size_t width = 0;
@@ -109,14 +133,7 @@ void Rows::set_input(const llama_ubatch * ubatch) {
 }
 
 void Rows::fill(Span & s) {
-    if (mixes.slots) {
-        if (s.slots) {
-            std::vector<int32_t> slots;
-            for (int seq : s.seq) {
-                slots.push_back(mixes.adapted(seq) ? seq + 1 : 0);
-            }
-            ggml_backend_tensor_set(s.slots, slots.data(), 0, slots.size()*sizeof(int32_t));
-        }
+    if (!mixes.fused) {
         return;
     }
     const size_t targets = mixes.model->targets.size(), n = s.seq.size();
@@ -227,22 +244,29 @@ ggml_tensor * Builder::mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor 
     if (!logits && target->second == model.head) {
         return no_logits(ctx, w, x);
     }
-    if (const auto nf4 = model.nf4.find(w); nf4 != model.nf4.end() && rows && !rows->mixes.slots) {
+    if (const auto nf4 = model.nf4.find(w); nf4 != model.nf4.end() && rows && !in_slots(target->second)) {
         if (ggml_tensor * y = nf4_fused(ctx, *rows, target->second, nf4->second.get(), model.nf4_mode, (int) w->ne[1], x)) {
-            return target->second == model.head ? add_rows(ctx, *rows, target->second, y, x) : y;
+            return needs_rows(target->second) ? add_rows(ctx, *rows, target->second, y, x) : y;
         }
     }
     ggml_tensor * y = product(ctx, w, x);
     if (!rows) {
         return y;
     }
-    y = rows->mixes.slots ? add_mmid(ctx, *rows, target->second, y, x) : add_fused(ctx, *rows, target->second, y, x);
-    return target->second == model.head ? add_rows(ctx, *rows, target->second, y, x) : y;
+    y = in_slots(target->second) ? add_slots(ctx, *rows, target->second, y, x) : add_fused(ctx, *rows, target->second, y, x);
+    return needs_rows(target->second) ? add_rows(ctx, *rows, target->second, y, x) : y;
+}
+
+bool Builder::in_slots(int target) const { return rows->mixes.slots && rows->mixes.slots->has(target); }
+
+// With our kernels' nodes a graph serves every mix of rows, so it has the nodes for rows as well.
+bool Builder::needs_rows(int target) const {
+    return (target == model.head || target == model.embedding) && (!rows->mixes.slots || rows->needs.of[(size_t) target] & NEEDS_ROWS);
 }
 
 ggml_tensor * Builder::get_rows(ggml_context * ctx, ggml_tensor * table, ggml_tensor * ids) {
     ggml_tensor * y = __real_ggml_get_rows(ctx, table, ids);
-    if (!rows || table != model.embedding_table) {
+    if (!rows || table != model.embedding_table || !needs_rows(model.embedding)) {
         return y;
     }
     return add_embedding(ctx, *rows, model.embedding, y, ids);
@@ -271,7 +295,10 @@ extern "C" ggml_cgraph * __wrap__ZNK11llama_model11build_graphERK16llm_graph_par
     return graph;
 }
 
-// llama.cpp allots a graph 8 nodes per tensor. Ours come on top: with the mmid back end up to 12 per linear layer.
+// llama.cpp allots a graph 8 nodes per tensor. Ours come on top: our kernels need up to 12 per linear layer; slots, where
+// every class occurs and rows have several adapters, 13 per class and 30 for gains and shifts.
 extern "C" size_t __wrap__ZNK11llama_model9n_tensorsEv(const llama_model * self) {
-    return 3*__real__ZNK11llama_model9n_tensorsEv(self);
+    const Scope * scope = Scope::current();
+    const bool slots = scope && scope->mixes && scope->mixes->slots;
+    return (slots ? 3 + (13*RANK_CLASSES + 30)/8 : 3)*__real__ZNK11llama_model9n_tensorsEv(self);
 }

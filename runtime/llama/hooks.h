@@ -56,7 +56,8 @@ public:
     Rows(SequenceAdapters & mixes, const llm_graph_params & params);
 
     void set_input(const llama_ubatch * ubatch) override;
-    // A graph without our nodes serves base rows only. One with them serves every mix of rows.
+    // A graph without our nodes serves base rows only. One with our kernels' nodes serves every mix of rows, one with
+    // slots those that need the same.
     bool can_reuse(const llm_graph_params & params) override;
 
     // A row that has a replaced row set of its own: scale*D x is added to it.
@@ -65,6 +66,13 @@ public:
         float scale;
         int row;
     };
+    // Which slots the rows read, by kind: the classes of ranks, and these two.
+    enum { GAIN_INPUT = RANK_CLASSES, SHIFT_INPUT, SLOT_KINDS };
+    struct SlotInputs {
+        ggml_tensor * ids[SLOT_KINDS] = {};   // I32 (terms x rows), of the kinds that the graph needs
+        ggml_tensor * scales = nullptr;       // F32 (1, terms x rows, targets, kinds): 0 where a row has no adapter of that kind
+        ggml_tensor * near_scales = nullptr;  // the same where the layers are: views of an input would be copied there one by one
+    };
     struct Span {
         uint32_t n = 0;
         std::vector<int> seq;         // (n)
@@ -72,7 +80,7 @@ public:
         std::vector<char> used;       // fused: (targets) whether any row has a term
         std::vector<ReplacedRow> replaced; // of the head, the rows of a set together
         std::vector<char> needs_f16;     // (n) whether a set in F16 is multiplied with the row
-        ggml_tensor * slots = nullptr; // mmid: I32 (1, n)
+        SlotInputs inputs;
     };
     // The products that share their activations: q, k and v, or gate and up. One node prepares the activations for all
     // of them. Lives as long as the graph.
@@ -106,7 +114,8 @@ public:
     float * hidden_of(int slot) const { return hidden + (size_t) slot*hidden_stride*all.n; }
 
     SequenceAdapters & mixes;
-    const bool adapters; // whether the graph has our nodes
+    const SlotNeeds needs; // where adapters lie in slots
+    const bool adapters;   // whether the graph has our nodes
     // The products with A, (slot, row, hidden_stride) floats. One after the other, all groups of a graph use it.
     float * hidden = nullptr;
     size_t hidden_stride = 0;
@@ -114,6 +123,7 @@ public:
 private:
     void fill(Span & s);
     void fill_replaced(Span & s);
+    void fill_slots(Span & s);
 
     Span all, outputs;
     std::deque<Node> nodes;
@@ -179,6 +189,8 @@ private:
     HiddenStates * const hidden;
     const bool logits;
     Rows * rows = nullptr; // null: no adapters in this graph
+    bool in_slots(int target) const;
+    bool needs_rows(int target) const; // of the embedding or the head
     std::unique_ptr<Attention> attention; // null: none yet
     // Activations -> ready for products with NF4 and with integer weights, and with rows of zeros for ggml's.
     std::unordered_map<const ggml_tensor *, ggml_tensor *> prepared, rounded, padded;
@@ -189,7 +201,7 @@ ggml_tensor * add_fused(ggml_context * ctx, Rows & rows, int target, ggml_tensor
 // The product with an NF4 weight and the adapters' in one node. Null where the group's activations are not prepared
 // for it.
 ggml_tensor * nf4_fused(ggml_context * ctx, Rows & rows, int target, const lk_nf4 * w, int mode, int n_out, ggml_tensor * x);
-ggml_tensor * add_mmid(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x);
+ggml_tensor * add_slots(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x);
 // y + the products of x with the rows of the head that adapters have their own of.
 ggml_tensor * add_rows(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x);
 // y + the adapters' changes of the embedding rows `ids`.

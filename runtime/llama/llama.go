@@ -14,7 +14,8 @@
 //   - target: a base tensor that an adapter may change.
 //   - pack: an adapter in the layout of our kernels, for the targets of one model.
 //   - sequence adapters: which packs, with which scales, each sequence of a device is decoded with.
-//   - back end: how adapters are multiplied: fused (our kernels) or mmid (ggml's mul_mat_id, the reference).
+//   - back end: how adapters are multiplied: fused (our kernels) or mmid (ggml's mul_mat_id).
+//   - slot: where an adapter lies in a device's memory, for the mmid back end.
 package llama
 
 import (
@@ -63,7 +64,7 @@ type Options struct {
 
 	// PackFloat32 keeps adapters in float32, twice the memory; otherwise float16.
 	PackFloat32 bool
-	// KeepPlain makes Pack also keep the plain matrices, which devices with the MMID back end need.
+	// KeepPlain makes Pack also keep the plain matrices, which the slots of devices with the MMID back end are filled from.
 	KeepPlain bool
 
 	// Progress is called with the part that is done, from 0 to 1, from Load's goroutine. It may be nil.
@@ -125,8 +126,18 @@ type Backend int
 
 // The back ends.
 const (
-	Fused Backend = iota // our kernels
-	MMID                 // ggml's mul_mat_id over stacked slots, in float32: the reference, slow to set
+	Fused Backend = iota // our kernels, for layers that the CPU computes; MMID for those of a device
+	MMID                 // ggml's mul_mat_id over slots in the memory of the layers, for all layers
+)
+
+// SlotType is how the values of adapters lie in slots.
+type SlotType int
+
+// The types. Auto is F16 in the memory of a device, and F32, which is the reference, on the CPU.
+const (
+	SlotAuto SlotType = iota
+	SlotF16
+	SlotF32
 )
 
 // DeviceOptions are the sizes and choices of a device. A zero field takes its default.
@@ -143,6 +154,9 @@ type DeviceOptions struct {
 	// then not share a prefix in part, and the graph is rebuilt for every batch of other sequences.
 	SplitKV bool
 
-	LoRA     Backend
-	MMIDRank int // MMID: the largest sum of ranks on one sequence; 64
+	LoRA Backend
+	// SlotBytes bounds the memory for adapters that lie in slots; 0: as much as 256 ranks take. An adapter takes its rank,
+	// rounded up to a power of two, once, whatever the number of sequences that use it.
+	SlotBytes int64
+	Slots     SlotType
 }

@@ -1,4 +1,4 @@
-// The nodes that add adapters to a product: the fused kernels, ggml's own mul_mat_id, and the embedding.
+// The nodes of our kernels that add adapters to a product, and those of the embedding.
 #include "hooks.h"
 #include <algorithm>
 
@@ -89,32 +89,6 @@ ggml_tensor * nf4_fused(ggml_context * ctx, Rows & rows, int target, const lk_nf
     return ggml_custom_4d(ctx, GGML_TYPE_F32, n_out, x->ne[1], 1, 1, &g.prepared, 1, multiply_and_expand, GGML_N_TASKS_MAX, node);
 }
 
-// ---- mmid ------------------------------------------------------------------------------------------
-// ggml's own operations over the stacked slots. They run on every back end and in plain F32: the reference that
-// the fused kernels are tested against, and the way where there are none.
-
-// The row of `table` (n, slots) for every row of the batch: (n, rows).
-static ggml_tensor * of_slot(ggml_context * ctx, ggml_tensor * table, ggml_tensor * slots) {
-    return ggml_get_rows(ctx, table, ggml_reshape_1d(ctx, slots, slots->ne[1]));
-}
-
-ggml_tensor * add_mmid(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x) {
-    Rows::Span & s = rows.span(x->ne[1]);
-    if (!s.slots) {
-        s.slots = ggml_new_tensor_2d(ctx, GGML_TYPE_I32, 1, s.n);
-        ggml_set_input(s.slots);
-    }
-    const Slots & slots = *rows.mixes.slots;
-    if (!ggml_is_contiguous(x)) {
-        x = ggml_cont(ctx, x);
-    }
-    ggml_tensor * h = ggml_mul_mat_id(ctx, slots.a[(size_t) target], ggml_reshape_3d(ctx, x, x->ne[0], 1, x->ne[1]), s.slots); // (rank, 1, n)
-    ggml_tensor * d = ggml_mul_mat_id(ctx, slots.b[(size_t) target], h, s.slots);                                              // (n_out, 1, n)
-    ggml_tensor * g = ggml_mul(ctx, y, of_slot(ctx, slots.gain[(size_t) target], s.slots));                                    // (n_out, n)
-    ggml_tensor * c = ggml_add(ctx, of_slot(ctx, slots.shift[(size_t) target], s.slots), g);
-    return ggml_add(ctx, ggml_add(ctx, y, c), ggml_reshape_2d(ctx, d, d->ne[0], d->ne[2]));
-}
-
 // ---- embedding -------------------------------------------------------------------------------------
 // Row t of W + s B A is W[t] + s B[t] A: a sum of `rank` rows of A. Both back ends add it this way. DoRA's gains of
 // the columns meet the base's row first.
@@ -144,11 +118,11 @@ static void embed(ggml_tensor * dst, int ith, int nth, void * data) {
         gain_row(terms, node->target, y, width);
         for (const Term & term : terms) {
             const Plain & p = term.pack->plain[(size_t) node->target];
-            const float * b = p.b.data() + (int64_t) ids[i]*p.rank;
+            const float * b = p.floats_b() + (int64_t) ids[i]*p.rank;
             const float scale = term.scale*term.pack->scale[(size_t) node->target];
             for (int r = 0; r < p.rank; r++) {
                 const float k = scale*b[r];
-                const float * a = p.a.data() + r*width;
+                const float * a = p.floats_a() + r*width;
                 for (int64_t e = 0; e < width; e++) {
                     y[e] += k*a[e];
                 }

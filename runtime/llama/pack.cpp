@@ -15,13 +15,14 @@ Pack::Pack(std::shared_ptr<const Model> m, bool f32, bool keep_plain, size_t cap
 
 size_t need_module(const Model & m, bool f32, bool keep_plain, int target, int rank, bool dora) {
     const Target & t = m.targets.at((size_t) target);
-    const bool embedding = target == m.embedding;
+    const bool embedding = target == m.embedding, device = on_device(t.weight);
+    const size_t element = embedding || f32 ? sizeof(float) : sizeof(ggml_fp16_t);
     const size_t gain = dora ? lk_arena_need((size_t) (embedding ? t.n_in : t.n_out)*sizeof(float)) : 0;
     size_t n = 0;
-    if (embedding || keep_plain) {
-        n += lk_arena_need((size_t) rank*t.n_in*sizeof(float)) + lk_arena_need((size_t) rank*t.n_out*sizeof(float)) + gain;
+    if (embedding || device || keep_plain) {
+        n += lk_arena_need((size_t) rank*t.n_in*element) + lk_arena_need((size_t) rank*t.n_out*element) + gain;
     }
-    return embedding ? n : n + lk_lora_need(rank, t.n_in, t.n_out, f32 ? LK_LORA_F32 : LK_LORA_F16) + gain;
+    return embedding || device ? n : n + lk_lora_need(rank, t.n_in, t.n_out, f32 ? LK_LORA_F32 : LK_LORA_F16) + gain;
 }
 
 size_t need_bias(const Model & m, int target) { // with the module that it may need
@@ -106,18 +107,53 @@ void Pack::add(int target, int rank, float s, const float * a, const float * b, 
     keep(target, rank, 1, embedding ? scaled.data() : a, embedding ? b : scaled.data(), g);
 }
 
+// The power of two that brings the largest of n values into [1, 2).
+static int exponent(const float * x, size_t n) {
+    float most = 0;
+    for (size_t i = 0; i < n; i++) {
+        most = std::max(most, std::fabs(x[i]));
+    }
+    return most > 0 ? -std::ilogb(most) : 0;
+}
+
+static void to_halves(const float * x, size_t n, int exponent, uint8_t * out) {
+    std::vector<float> scaled(n);
+    for (size_t i = 0; i < n; i++) {
+        scaled[i] = std::ldexp(x[i], exponent);
+    }
+    ggml_fp32_to_fp16_row(scaled.data(), (ggml_fp16_t *) out, (int64_t) n);
+}
+
+void Pack::keep_plainly(int target, int rank, float s, const float * a, const float * b) {
+    const Target & t = model->targets[(size_t) target];
+    const size_t n_a = (size_t) rank*t.n_in, n_b = (size_t) rank*t.n_out;
+    Plain & p = plain[(size_t) target];
+    p.rank = rank;
+    p.f32 = f32 || target == model->embedding;
+    p.scale = s;
+    if (p.f32) {
+        p.a = in_arena((const uint8_t *) a, n_a*sizeof(float));
+        p.b = in_arena((const uint8_t *) b, n_b*sizeof(float));
+        return;
+    }
+    const int ea = exponent(a, n_a), eb = exponent(b, n_b);
+    p.a = in_arena<uint8_t>(nullptr, n_a*sizeof(ggml_fp16_t));
+    p.b = in_arena<uint8_t>(nullptr, n_b*sizeof(ggml_fp16_t));
+    to_halves(a, n_a, ea, p.a.data());
+    to_halves(b, n_b, eb, p.b.data());
+    p.scale = std::ldexp(s, -ea - eb);
+}
+
 void Pack::keep(int target, int rank, float s, const float * a, const float * b, const std::vector<float> & gain) {
     const Target & t = model->targets[(size_t) target];
-    if (target == model->embedding || keep_plain) {
-        Plain & p = plain[(size_t) target];
-        p.rank = rank;
-        p.a = in_arena(a, (size_t) rank*t.n_in);
-        p.b = in_arena(b, (size_t) rank*t.n_out);
+    const bool device = on_device(t.weight);
+    if (target == model->embedding || device || keep_plain) {
+        keep_plainly(target, rank, s, a, b);
         if (!gain.empty()) {
-            p.gain = in_arena(gain.data(), gain.size());
+            plain[(size_t) target].gain = in_arena(gain.data(), gain.size());
         }
     }
-    if (target != model->embedding) {
+    if (target != model->embedding && !device) {
         auto & m = fused[(size_t) target];
         m.reset(lk_lora_pack(arena.get(), a, b, rank, t.n_in, t.n_out, f32 ? LK_LORA_F32 : LK_LORA_F16));
         if (!m || (!gain.empty() && !lk_lora_set_gain(m.get(), gain.data()))) {
@@ -151,6 +187,10 @@ void Pack::add_bias(int target, const float * values, bool replaces) {
         shift[o] += values[o] - (replaces ? base[o] : 0);
     }
     auto & m = fused[(size_t) target];
+    if (on_device(t.weight)) {
+        scale[(size_t) target] = has(target) ? scale[(size_t) target] : 1;
+        return;
+    }
     if (!m) {
         m.reset(lk_lora_pack(arena.get(), nullptr, nullptr, 0, t.n_in, t.n_out, LK_LORA_F16));
         scale[(size_t) target] = 1;

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/lorikeet-ai/lorikeet/internal/parallel"
@@ -20,6 +21,8 @@ import (
 type Packed struct {
 	model *Model
 	bytes int64
+
+	closed atomic.Bool // read without mu, which is held while it is copied to a device
 
 	mu  sync.Mutex
 	ptr *C.ll_pack
@@ -154,6 +157,7 @@ func (p *Packed) Close() error {
 	if p == nil {
 		return nil
 	}
+	p.closed.Store(true)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ptr != nil {

@@ -25,13 +25,21 @@ template <typename T> struct InArena {
     T & operator[](size_t i) const { return values[i]; }
 };
 
-// A module in plain form: the mmid back end copies it into its slots, and the embedding reads rows of it.
+// The largest number that half precision holds.
+const float HALF_MOST = 65504;
+
+// A module in plain form: the slots of a device are filled from it, and the embedding, always in F32, reads rows of it.
 struct Plain {
     int rank = 0;
-    InArena<float> a;     // (rank, n_in)
-    InArena<float> b;     // (n_out, rank)
+    bool f32 = true;      // else F16, times a power of two that brings the largest value near 1: no value is too large then
+    InArena<uint8_t> a;   // (rank, n_in)
+    InArena<uint8_t> b;   // (n_out, rank)
+    float scale = 0;      // of b a, with what undoes these powers of two
     InArena<float> gain;  // (n_out), of the embedding (n_in): DoRA's g-1; empty: none
     InArena<float> shift; // (n_out), what is added whatever the input; empty: none
+
+    const float * floats_a() const { return (const float *) a.data(); }
+    const float * floats_b() const { return (const float *) b.data(); }
 };
 
 // Rows of the embeddings or the head that the adapter has its own of, as their differences to the base's.
@@ -75,7 +83,7 @@ struct Pack {
     bool has(int target) const { return scale[(size_t) target] != 0; }
 
     const std::shared_ptr<const Model> model;
-    const bool f32, keep_plain;
+    const bool f32, keep_plain; // keep_plain: of all targets; those in a device's memory and the embedding have no other form
     const std::unique_ptr<lk_arena, ArenaFree> arena;      // outlives what lies in it
     std::vector<std::unique_ptr<lk_lora, LoraFree>> fused; // null: the adapter leaves the target alone
     std::vector<Plain> plain;                              // rank 0: not kept
@@ -84,6 +92,7 @@ struct Pack {
 
 private:
     template <typename T> InArena<T> in_arena(const T * from, size_t n); // a copy; null: zeros
+    void keep_plainly(int target, int rank, float scale, const float * a, const float * b);
 
     void keep(int target, int rank, float scale, const float * a, const float * b, const std::vector<float> & gain);
 };

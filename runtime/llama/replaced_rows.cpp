@@ -19,9 +19,6 @@ const uint8_t * Replaced::of(int32_t token) const {
 
 namespace {
 
-// The largest number that half precision holds.
-const float HALF_MOST = 65504;
-
 // to (width) = from - base, in the type of r. False: it is not a number that the type holds.
 bool subtract(const Replaced & r, const float * from, const float * base, uint8_t * to) {
     std::vector<float> d(r.width);

@@ -1,14 +1,22 @@
 #include "sequence_adapters.h"
-#include "ggml-cpu.h"
 #include <algorithm>
 
 namespace lorikeet {
 
-SequenceAdapters::SequenceAdapters(std::shared_ptr<const Model> m, int sequences, int mmid_rank)
-    : model(std::move(m)), slots(mmid_rank > 0 ? new Slots(*model, sequences, mmid_rank) : nullptr), all((size_t) sequences) {
-    for (Sequence & s : all) {
-        s.rows.resize(model->targets.size()*MAX_TERMS);
-        s.counts.resize(model->targets.size());
+static bool all_in_slots(const Model & m, const Slots * slots) {
+    for (size_t t = 0; t < m.targets.size(); t++) {
+        if ((int) t != m.embedding && !(slots && slots->has((int) t))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+SequenceAdapters::SequenceAdapters(std::shared_ptr<const Model> m, int sequences, std::unique_ptr<Slots> s)
+    : model(std::move(m)), slots(std::move(s)), fused(!all_in_slots(*model, slots.get())), all((size_t) sequences) {
+    for (Sequence & q : all) {
+        q.rows.resize(model->targets.size()*MAX_TERMS);
+        q.counts.resize(model->targets.size());
     }
 }
 
@@ -18,9 +26,6 @@ lk_row SequenceAdapters::row(int seq, int target) const {
 }
 
 void SequenceAdapters::set(int seq, std::vector<Term> terms) {
-    if (slots) {
-        slots->write(*model, seq + 1, terms);
-    }
     Sequence & s = all[(size_t) seq];
     s.hidden = 0;
     for (size_t t = 0; t < model->targets.size(); t++) {
@@ -38,74 +43,57 @@ void SequenceAdapters::set(int seq, std::vector<Term> terms) {
     s.terms = std::move(terms);
 }
 
-Slots::Slots(const Model & m, int sequences, int max_rank) : max_rank(max_rank) {
-    ctx.reset(ggml_init({ggml_tensor_overhead()*(4*m.targets.size() + 1), nullptr, true}));
-    if (!ctx) {
-        throw std::bad_alloc();
+// ---- needs -----------------------------------------------------------------------------------------
+
+uint16_t SlotNeeds::all() const {
+    uint16_t n = 0;
+    for (uint16_t target : of) {
+        n |= target;
     }
-    for (size_t t = 0; t < m.targets.size(); t++) {
-        const bool embedding = (int) t == m.embedding; // has no slots: it is added row by row
-        const Target & target = m.targets[t];
-        a.push_back(embedding ? nullptr : ggml_new_tensor_3d(ctx.get(), GGML_TYPE_F32, target.n_in, max_rank, sequences + 1));
-        b.push_back(embedding ? nullptr : ggml_new_tensor_3d(ctx.get(), GGML_TYPE_F32, max_rank, target.n_out, sequences + 1));
-        gain.push_back(embedding ? nullptr : ggml_new_tensor_2d(ctx.get(), GGML_TYPE_F32, target.n_out, sequences + 1));
-        shift.push_back(embedding ? nullptr : ggml_new_tensor_2d(ctx.get(), GGML_TYPE_F32, target.n_out, sequences + 1));
-    }
-    ggml_backend_buffer_type_t memory = ggml_backend_cpu_buffer_type();
-    for (const Target & target : m.targets) {
-        if (on_device(target.weight)) {
-            memory = ggml_backend_buffer_get_type(target.weight->buffer);
-        }
-    }
-    buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(ctx.get(), memory));
-    if (!buffer) {
-        throw std::bad_alloc();
-    }
-    ggml_backend_buffer_clear(buffer.get(), 0);
+    return n;
 }
 
-// A composition is one adapter whose rank is the sum of its terms' ranks.
-void Slots::write(const Model & m, int slot, const std::vector<Term> & terms) {
-    for (size_t t = 0; t < m.targets.size(); t++) {
-        int rank = 0;
-        for (const Term & term : terms) {
-            if (term.pack->has((int) t) && a[t] && !term.pack->keep_plain) {
-                throw std::runtime_error("the adapter was packed without the plain copy that the mmid back end needs");
-            }
-            rank += term.pack->plain[t].rank;
-        }
-        if (a[t] && rank > max_rank) {
-            throw std::runtime_error(m.targets[t].name + ": the ranks add up to " + std::to_string(rank) + ", the slots have " + std::to_string(max_rank));
-        }
+static uint16_t needs(const SequenceAdapters & mixes, const Term & term, int target) {
+    const Plain & p = term.pack->plain[(size_t) target];
+    const bool rows = term.pack->rows.count(target) > 0;
+    if (target == mixes.model->embedding) {
+        return rows || p.rank > 0 ? NEEDS_ROWS : 0;
     }
-    for (size_t t = 0; t < m.targets.size(); t++) {
-        if (!a[t]) {
+    uint16_t n = rows ? NEEDS_ROWS : 0;
+    if (mixes.slots->has(target)) {
+        n |= p.rank > 0 ? (uint16_t) (NEEDS_CLASS << term.rank_class) : 0;
+        n |= p.gain.empty() ? 0 : NEEDS_GAIN;
+        n |= p.shift.empty() ? 0 : NEEDS_SHIFT;
+    }
+    return n;
+}
+
+SlotNeeds needs_of(const SequenceAdapters & mixes, const std::vector<int> & sequences) {
+    SlotNeeds out;
+    std::vector<char> seen((size_t) mixes.sequences());
+    for (int seq : sequences) {
+        if (seen[(size_t) seq] || !mixes.adapted(seq)) {
             continue;
         }
-        std::vector<float> pa(a[t]->nb[2]/sizeof(float)), pb(b[t]->nb[2]/sizeof(float)), pg((size_t) m.targets[t].n_out), ps(pg.size());
-        int first = 0;
-        for (const Term & term : terms) {
-            const Plain & p = term.pack->plain[t];
-            const float scale = term.scale*term.pack->scale[t];
-            std::copy(p.a.begin(), p.a.end(), pa.begin() + (ptrdiff_t) first*m.targets[t].n_in);
-            for (int o = 0; o < (p.rank ? m.targets[t].n_out : 0); o++) {
-                for (int r = 0; r < p.rank; r++) {
-                    pb[(size_t) o*max_rank + first + r] = scale*p.b[(size_t) o*p.rank + r];
-                }
+        seen[(size_t) seq] = 1;
+        out.of.resize(mixes.model->targets.size());
+        out.composed |= mixes.terms(seq).size() > 1;
+        for (const Term & term : mixes.terms(seq)) {
+            for (size_t t = 0; t < out.of.size(); t++) {
+                out.of[t] |= needs(mixes, term, (int) t);
             }
-            for (size_t o = 0; o < p.gain.size(); o++) {
-                pg[o] += term.scale*p.gain[o];
-            }
-            for (size_t o = 0; o < p.shift.size(); o++) {
-                ps[o] += term.scale*p.shift[o];
-            }
-            first += p.rank;
         }
-        ggml_backend_tensor_set(a[t], pa.data(), (size_t) slot*a[t]->nb[2], a[t]->nb[2]);
-        ggml_backend_tensor_set(b[t], pb.data(), (size_t) slot*b[t]->nb[2], b[t]->nb[2]);
-        ggml_backend_tensor_set(gain[t], pg.data(), (size_t) slot*gain[t]->nb[1], gain[t]->nb[1]);
-        ggml_backend_tensor_set(shift[t], ps.data(), (size_t) slot*shift[t]->nb[1], shift[t]->nb[1]);
     }
+    return out;
+}
+
+SlotNeeds usual_needs(const SequenceAdapters & mixes) {
+    SlotNeeds out;
+    for (size_t t = 0; t < mixes.model->targets.size(); t++) {
+        const bool linear = (int) t != mixes.model->head && mixes.slots->has((int) t);
+        out.of.push_back(linear ? NEEDS_CLASS << class_of_rank(MIN_RANK_CLASS) : 0);
+    }
+    return out;
 }
 
 } // namespace lorikeet

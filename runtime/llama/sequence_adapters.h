@@ -1,7 +1,6 @@
 // Which adapters each sequence of one device is decoded with.
 #pragma once
-#include "pack.h"
-#include "ggml-cpp.h"
+#include "slots.h"
 
 namespace lorikeet {
 
@@ -10,28 +9,16 @@ enum { MAX_TERMS = 4 };
 struct Term {
     std::shared_ptr<const Pack> pack;
     float scale;
-};
-
-// Slots are the mmid back end's memory: per target, the adapters of all sequences stacked into two 3-D
-// tensors that ggml_mul_mat_id picks from, and DoRA's gains. Slot 0 is zero, the base; sequence s has slot s+1. All in F32.
-struct Slots {
-    Slots(const Model & m, int sequences, int max_rank);
-    void write(const Model & m, int slot, const std::vector<Term> & terms);
-
-    const int max_rank;
-    std::vector<ggml_tensor *> a; // per target: (n_in, max_rank, slots)
-    std::vector<ggml_tensor *> b; // per target: (max_rank, n_out, slots), scaled
-    std::vector<ggml_tensor *> gain, shift; // per target: (n_out, slots), summed over the terms
-    ggml_context_ptr ctx;
-    ggml_backend_buffer_ptr buffer;
+    Place place; // in the device's slots
+    int rank_class = 0;
 };
 
 // SequenceAdapters belong to one device. It changes between decodes only, from the device's thread; while a
 // graph runs, all threads read it. Graphs hold pointers into it, never copies of what can change.
 class SequenceAdapters {
 public:
-    // mmid_rank > 0 selects the mmid back end.
-    SequenceAdapters(std::shared_ptr<const Model> m, int sequences, int mmid_rank);
+    // slots: null where our kernels add all adapters.
+    SequenceAdapters(std::shared_ptr<const Model> m, int sequences, std::unique_ptr<Slots> slots);
     ~SequenceAdapters() = default;
     SequenceAdapters(const SequenceAdapters &) = delete;
     SequenceAdapters & operator=(const SequenceAdapters &) = delete;
@@ -47,7 +34,8 @@ public:
     size_t hidden_width(int seq) const { return all[(size_t) seq].hidden; }
 
     const std::shared_ptr<const Model> model;
-    const std::unique_ptr<Slots> slots; // null: fused
+    const std::unique_ptr<Slots> slots;
+    const bool fused; // whether our kernels add the adapters of any target
 
 private:
     struct Sequence {
@@ -58,5 +46,28 @@ private:
     };
     std::vector<Sequence> all;
 };
+
+// What the rows of an ubatch need of one target: bits for the classes of their adapters' modules, and the rest.
+enum : uint16_t {
+    NEEDS_CLASS = 1,                      // shifted by the class
+    NEEDS_GAIN = 1 << RANK_CLASSES,       // of DoRA
+    NEEDS_SHIFT = 1 << (RANK_CLASSES + 1), // of a bias
+    NEEDS_ROWS = 1 << (RANK_CLASSES + 2),  // rows of the embedding or the head are looked at one by one
+};
+
+// What a graph computes beside the base, where adapters lie in slots. Two ubatches with equal needs can use the same graph.
+struct SlotNeeds {
+    std::vector<uint16_t> of; // by target; empty: nothing
+    bool composed = false;    // a row has more than one adapter
+
+    uint16_t all() const; // of any target
+    bool operator==(const SlotNeeds & n) const { return of == n.of && composed == n.composed; }
+    bool operator!=(const SlotNeeds & n) const { return !(*this == n); }
+};
+
+// The needs of rows of these sequences, each of which may occur often.
+SlotNeeds needs_of(const SequenceAdapters & mixes, const std::vector<int> & sequences);
+// Those that memory is reserved for: a common adapter on all linear layers.
+SlotNeeds usual_needs(const SequenceAdapters & mixes);
 
 } // namespace lorikeet
