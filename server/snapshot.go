@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/engine"
 )
 
@@ -17,6 +18,7 @@ import (
 // The vllm: names are what LoRA-aware gateways look for.
 type snapshot struct {
 	engine     func() engine.Stats
+	slots      func() runtime.SlotStats
 	cache      func() adapters.CacheStats
 	registered func() int
 	maxLoRA    string
@@ -45,6 +47,11 @@ var (
 	evictionsDesc    = desc("lorikeet_adapter_evictions_total", "Adapters dropped from memory for want of room.")
 	loadSecondsDesc  = desc("lorikeet_adapter_load_seconds_total", "Time that loads of adapters took.")
 	adapterWaitDesc  = desc("lorikeet_adapter_waiting", "Acquisitions of adapters that wait for room in memory.")
+	slotBudgetDesc   = desc("lorikeet_device_adapter_bytes_limit", "Memory of the device that adapters may hold.")
+	slotBytesDesc    = desc("lorikeet_device_adapter_bytes", "Memory of the device that adapters hold.")
+	slotAdaptersDesc = desc("lorikeet_device_adapters", "Adapters in the memory of the device.")
+	uploadsDesc      = desc("lorikeet_device_adapter_uploads_total", "Adapters copied into the memory of the device.")
+	slotEvictedDesc  = desc("lorikeet_device_adapter_evictions_total", "Adapters dropped from the memory of the device for want of room.")
 	vllmWaitingDesc  = desc("vllm:num_requests_waiting", "As lorikeet_requests_waiting.")
 	vllmRunningDesc  = desc("vllm:num_requests_running", "As lorikeet_requests_running.")
 	vllmCacheDesc    = desc("vllm:kv_cache_usage_perc", "Share of the KV cache that running requests hold, from 0 to 1.")
@@ -53,12 +60,12 @@ var (
 )
 
 // watch adds the state of engine and cache, and the server's version, to the metrics.
-func (m *Metrics) watch(engine func() engine.Stats, cache func() adapters.CacheStats, registered func() int, maxLoRA int, version string) {
+func (m *Metrics) watch(engine *engine.Engine, cache func() adapters.CacheStats, registered func() int, maxLoRA int, version string) {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "lorikeet_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
-	m.registry.MustRegister(build, &snapshot{engine, cache, registered, strconv.Itoa(maxLoRA)})
+	m.registry.MustRegister(build, &snapshot{engine.Stats, engine.SlotStats, cache, registered, strconv.Itoa(maxLoRA)})
 }
 
 // Describe sends no descriptors, which makes this an unchecked collector.
@@ -92,6 +99,14 @@ func (s *snapshot) Collect(ch chan<- prometheus.Metric) {
 	total(evictionsDesc, float64(c.Evictions))
 	total(loadSecondsDesc, c.LoadSeconds)
 	gauge(adapterWaitDesc, float64(c.Waiting))
+
+	if d := s.slots(); d.Bytes > 0 {
+		gauge(slotBudgetDesc, float64(d.Bytes))
+		gauge(slotBytesDesc, float64(d.Used))
+		gauge(slotAdaptersDesc, float64(d.Adapters))
+		total(uploadsDesc, float64(d.Uploads))
+		total(slotEvictedDesc, float64(d.Evictions))
+	}
 
 	gauge(vllmWaitingDesc, float64(e.Waiting))
 	gauge(vllmRunningDesc, float64(e.Running))

@@ -44,7 +44,7 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	flags.StringArrayVar(&c.Origins, "cors-origin", nil, "origin of web pages that may call the API from a browser, or *; repeatable; without one no page may")
 	flags.StringVar(&c.Data, "data", dataDir, "folder for adapters, training jobs and downloaded models")
 	flags.StringArrayVar(&c.AdapterDirs, "adapter-dir", nil, "folder whose adapters are registered by their names, and again whenever they change, or an adapter's own folder; repeatable")
-	sizeFlag(flags, (*size)(&c.AdapterBytes), "adapter-memory", 2<<30, "memory that loaded adapters may hold; those being loaded take up to a quarter more as they are read, or what one needs by itself")
+	sizeFlag(flags, (*size)(&c.AdapterBytes), "adapter-memory", 2<<30, "memory that loaded adapters may hold; those being loaded take up to a quarter more as they are read, or what one needs by itself. Where a device holds layers, half as much of its memory holds those that are used")
 	sizeFlag(flags, (*size)(&c.MaxUpload), "max-upload", 1<<30, "largest adapter that may be uploaded; the files of all uploads under way take three times as much at most, those of one twice: as it is received, unpacked and written")
 	flags.IntVar(&c.KeepVersions, "keep-versions", 10, "versions of an adapter that are kept, beside pinned ones and those in use; 0: all")
 	flags.DurationVar(&c.KeepResponses, "keep-responses", responses.DefaultTime, "how long the answers of /v1/responses are kept for later requests to go on from; 0: not at all")

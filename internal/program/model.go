@@ -89,6 +89,7 @@ func (p *Program) openEngine() error {
 		KV:             map[string]llama.KVType{"f16": llama.KVF16, "f32": llama.KVF32, "q8_0": llama.KVQ8}[c.KVType],
 		FlashAttention: map[string]llama.FlashAttention{"auto": llama.FlashAuto, "on": llama.FlashOn, "off": llama.FlashOff}[c.FlashAttention],
 		LoRA:           map[string]llama.Backend{"fused": llama.Fused, "mmid": llama.MMID}[c.Backend],
+		SlotBytes:      slotBytes(c),
 	})
 	if err != nil {
 		return err
@@ -100,6 +101,15 @@ func (p *Program) openEngine() error {
 	})
 	p.onClose(p.engine.Close)
 	return nil
+}
+
+// slotBytes is the memory for adapters where layers are on a device: half as much there as on the host, which has a copy of
+// every adapter that is on the device. On the CPU, slots are a reference to compare with, and have the size that they have.
+func slotBytes(c *Config) int64 {
+	if c.Backend == "mmid" {
+		return 0
+	}
+	return c.AdapterBytes / 2
 }
 
 // name is the base model's id in the API: the first alias, or the model's name in a form that is easy to type.

@@ -54,21 +54,22 @@ func (e *Engine) acquire(t *task) bool {
 
 // tryStage returns a mix that stays in the Device's memory until it is released, if it is there.
 func (e *Engine) tryStage(mix runtime.Mix) (runtime.Mix, bool) {
-	stager, ok := e.device.(runtime.Stager)
-	if !ok {
+	if e.stager == nil {
 		return mix, true
 	}
-	release, ok := stager.TryStage(mix.Terms)
-	return staged(mix, release), ok
+	release, ok := e.stager.TryStage(mix.Terms)
+	if !ok {
+		return runtime.Mix{}, false
+	}
+	return staged(mix, release), true
 }
 
 // stage brings a mix into the Device's memory, where it stays until it is released. Where that fails it is released.
 func (e *Engine) stage(ctx context.Context, mix runtime.Mix) (runtime.Mix, error) {
-	stager, ok := e.device.(runtime.Stager)
-	if !ok {
+	if e.stager == nil {
 		return mix, nil
 	}
-	release, err := stager.Stage(ctx, mix.Terms)
+	release, err := e.stager.Stage(ctx, mix.Terms)
 	if err != nil {
 		mix.Release()
 		return runtime.Mix{}, err

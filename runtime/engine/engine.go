@@ -35,8 +35,9 @@ type Engine struct {
 	inbox   *inbox
 	stats   atomic.Pointer[Stats]
 	now     func() time.Time
-	done    chan struct{} // closed when the goroutine has ended
-	err     error         // of closing the Device; to be read after done
+	stager  runtime.Stager // the Device, where it is one; else nil
+	done    chan struct{}  // closed when the goroutine has ended
+	err     error          // of closing the Device; to be read after done
 
 	// All below belongs to the Engine's goroutine.
 	device         runtime.Device
@@ -83,6 +84,7 @@ func newEngine(d runtime.Device, m runtime.Model, o Options) *Engine {
 		inbox: newInbox(o.Parallel + max(0, o.MaxQueue)), done: make(chan struct{}),
 		device: d, limits: l, now: time.Now, queue: newQueue(), kv: newKV(l), outputRows: outputRows(m.Facts().VocabSize),
 	}
+	e.stager, _ = d.(runtime.Stager)
 	if n := m.Facts().ContextLength; n > 0 {
 		e.context = min(e.context, n)
 	}
@@ -157,6 +159,14 @@ func (e *Engine) Parallel() int { return e.options.Parallel }
 
 // Stats returns a snapshot, as of the last turn.
 func (e *Engine) Stats() Stats { return *e.stats.Load() }
+
+// SlotStats describes the Device's memory for adapters, where it has any.
+func (e *Engine) SlotStats() runtime.SlotStats {
+	if e.stager == nil {
+		return runtime.SlotStats{}
+	}
+	return e.stager.SlotStats()
+}
 
 // Drain refuses new requests with ErrDraining and waits until the others are answered. When ctx ends
 // first it cancels the rest, whose streams then return ErrDraining, and returns ctx's error.

@@ -81,7 +81,7 @@ func NewDevice(m *Model, o DeviceOptions) (*Device, error) {
 		flash:     map[FlashAttention]C.int32_t{FlashAuto: C.LL_FLASH_AUTO, FlashOn: C.LL_FLASH_ON, FlashOff: C.LL_FLASH_OFF}[o.FlashAttention],
 		split_kv:  flag(o.SplitKV),
 	}
-	rankBytes := o.chooseSlots(ptr, &w)
+	rankBytes := o.chooseSlots(m, ptr, &w)
 	if rankBytes > 0 && w.slot_ranks == 0 {
 		return nil, fmt.Errorf("%w: the memory for adapters has %d bytes (--adapter-memory), and the smallest takes %d", ErrDevice, o.SlotBytes, slotBlock*rankBytes)
 	}

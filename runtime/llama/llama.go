@@ -133,7 +133,7 @@ const (
 // SlotType is how the values of adapters lie in slots.
 type SlotType int
 
-// The types. Auto is F16 in the memory of a device, and F32, which is the reference, on the CPU.
+// The types. Auto is F16 in the memory of a device, and F32, which is the reference, on the CPU and with PackFloat32.
 const (
 	SlotAuto SlotType = iota
 	SlotF16

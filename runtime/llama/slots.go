@@ -22,9 +22,9 @@ var _ runtime.Stager = (*Device)(nil)
 
 // chooseSlots fills in what kind of slots a device has and how many ranks of them, and returns the bytes of a rank; 0: it
 // has none.
-func (o DeviceOptions) chooseSlots(ptr *C.ll_model, w *C.ll_device_options) int64 {
+func (o DeviceOptions) chooseSlots(m *Model, ptr *C.ll_model, w *C.ll_device_options) int64 {
 	w.all_slots = flag(o.LoRA == MMID)
-	w.slot_f32 = flag(o.Slots == SlotF32 || o.Slots == SlotAuto && C.ll_model_on_device(ptr) == 0)
+	w.slot_f32 = flag(o.Slots == SlotF32 || o.Slots == SlotAuto && (m.packFloat32 || C.ll_model_on_device(ptr) == 0))
 	rankBytes := int64(C.ll_slot_rank_bytes(ptr, C.int(w.all_slots), C.int(w.slot_f32)))
 	if rankBytes == 0 {
 		return 0

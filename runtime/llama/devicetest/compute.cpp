@@ -1,6 +1,7 @@
 // The queue of a back end, and graphs in it. A graph is copied when it is given, as a GPU's commands are recorded; the copy's
 // tensors have the addresses of the data, and ggml's CPU back end computes them.
 #include "compute.h"
+#include "count.h"
 #include "memory.h"
 #include "ggml-cpu.h"
 #include "ggml-impl.h"
@@ -47,6 +48,9 @@ public:
     }
 
     void compute(ggml_backend_t cpu) {
+        for (const ggml_tensor * n : nodes) {
+            count(n);
+        }
         ggml_cgraph graph = {};
         graph.nodes = nodes.data();
         graph.n_nodes = graph.size = (int) nodes.size();

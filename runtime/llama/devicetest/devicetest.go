@@ -54,6 +54,23 @@ func LimitMemory(t testing.TB, bytes int64) {
 // Used returns the bytes of all buffers that exist on the device.
 func Used() int64 { return int64(C.devicetest_used()) }
 
+// Products is what the device computed of products of one kind.
+type Products struct {
+	Calls                  int64
+	Multiplications, Bytes float64 // bytes: of the weights that were read, each once per call
+}
+
+// TakeProducts returns what the device has computed since the last call: by the rank that adapters are padded to, and 0 for
+// products with whole weights.
+func TakeProducts() map[int]Products {
+	var kinds [64]C.devicetest_products
+	out := map[int]Products{}
+	for _, k := range kinds[:C.devicetest_take_products(&kinds[0], C.int(len(kinds)))] {
+		out[int(k.rank)] = Products{int64(k.calls), float64(k.multiplications), float64(k.bytes)}
+	}
+	return out
+}
+
 // takers are the back ends that take an operation, which does not meet the conditions of facts.h that without has.
 func takers(op string, sub int, result, first, second string, without uint) Backend {
 	names := []*C.char{C.CString(op), C.CString(result), C.CString(first), C.CString(second)}

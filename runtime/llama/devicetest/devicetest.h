@@ -17,6 +17,16 @@ void devicetest_stand_for(unsigned backends);
 // does not meet.
 unsigned devicetest_takers(const char * op, int sub, const char * result, const char * first, const char * second, unsigned without);
 
+
+// What was computed of products of one kind since they were taken the last time.
+typedef struct {
+    int rank;               // of adapters padded to that rank; 0: of whole weights
+    long long calls;
+    double multiplications;
+    double bytes;           // of the weights that were read
+} devicetest_products;
+int devicetest_take_products(devicetest_products * out, int capacity); // returns how many kinds
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,333 @@
+//go:build cgo && linux
+
+package llama
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/llama/devicetest"
+)
+
+// manyAdapters are adapters of all classes of ranks from 4 to 64, some of them between two.
+func manyAdapters(t testing.TB, m *Model) []adapter {
+	var out []adapter
+	for k, rank := range []int{4, 64, 5, 16, 33, 8} {
+		out = append(out, newAdapter(t, m, uint64(40+k), rank, float32(rank)/2, isLinear))
+	}
+	return out
+}
+
+// Ranks from 4 to 64 and compositions of them in one batch, in the memory of a device, against stock llama.cpp. In half
+// precision an adapter's products are off by what rounding to 11 bits does.
+func TestMixedRanksInSlots(t *testing.T) {
+	s := tiny
+	s.layers = 2
+	path := s.file(t)
+	cpu := openModel(t, Options{Path: path, PackFloat32: true})
+	adapters, ss := manyAdapters(t, cpu), streams(s.vocab)
+	want := stockLogits(t, cpu, adapters, ss)
+	for _, c := range []struct {
+		name  string
+		slots SlotType
+		most  float64
+	}{{"f32", SlotF32, 1e-5}, {"f16", SlotF16, 5e-3}} {
+		t.Run(c.name, func(t *testing.T) {
+			m := openModel(t, onDevice(t, Options{Path: path}))
+			o := proofDevice(Fused, 32)
+			o.Slots, o.SlotBytes = c.slots, 64<<20
+			got := compare(ourLogits(t, m, openDevice(t, m, o), adapters, ss), want)
+			t.Log(got)
+			if !(got.most <= c.most) || got.argmax != got.ties {
+				t.Errorf("want at most %g, and no other argmax but of ties", c.most)
+			}
+		})
+	}
+}
+
+// smallSlots is a device on the test device whose slots have room for `ranks` ranks.
+func smallSlots(t *testing.T, m *Model, ranks int) *Device {
+	t.Helper()
+	per := int64(0)
+	for name, shape := range m.Facts().Targets {
+		if name != "token_embd.weight" {
+			per += 2 * int64(shape.In+shape.Out)
+		}
+	}
+	before := devicetest.Used()
+	o := DeviceOptions{Sequences: 4, Cells: 256, Threads: 1, SlotBytes: int64(ranks) * per}
+	d := openDevice(t, m, o)
+	with := devicetest.Used() - before
+	o.SlotBytes *= 2
+	larger := openDevice(t, m, o)
+	if more := devicetest.Used() - before - with; d.SlotStats().Bytes != o.SlotBytes/2 || more-with != o.SlotBytes/2 {
+		t.Errorf("slots of %d bytes take %d more than slots of half of that", o.SlotBytes, more-with)
+	}
+	larger.Close()
+	return d
+}
+
+// set gives a sequence an adapter.
+func set(t *testing.T, d *Device, seq int, p ...runtime.Packed) {
+	t.Helper()
+	mix := []runtime.Term{}
+	for _, a := range p {
+		mix = append(mix, runtime.Term{Packed: a, Scale: 1})
+	}
+	if err := d.SetAdapters(seq, mix); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// More adapters than there are slots for: those that no sequence uses give way, come back, and give what they gave before,
+// while another sequence goes on. What is in use stays.
+func TestMoreAdaptersThanSlots(t *testing.T) {
+	m := openModel(t, onDevice(t, Options{Path: tiny.file(t)}))
+	d := smallSlots(t, m, 32)
+	var packs []runtime.Packed
+	for k := range 5 {
+		packs = append(packs, pack(t, m, newAdapter(t, m, uint64(k), 8, 8, isLinear).lora))
+	}
+	tokens := []runtime.Token{5, 900, 31, 7}
+	answer := func(seq int) []float32 {
+		t.Helper()
+		if _, err := d.Truncate(seq, 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Decode(rowsOf(t, m, seq, 0, tokens)); err != nil {
+			t.Fatal(err)
+		}
+		l, err := d.Logits(len(tokens) - 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	first := make([][]float32, len(packs))
+	set(t, d, 0, packs[0])
+	first[0] = answer(0)
+	for round := range 3 {
+		for k := 1; k < len(packs); k++ {
+			set(t, d, 1, packs[k])
+			got := answer(1)
+			if round == 0 {
+				first[k] = got
+			}
+			if !slices.Equal(got, first[k]) {
+				t.Errorf("round %d: adapter %d gives another answer", round, k)
+			}
+			if !slices.Equal(answer(0), first[0]) {
+				t.Fatalf("round %d: the sequence beside adapter %d has another answer", round, k)
+			}
+		}
+	}
+	if s := d.SlotStats(); s.Used > s.Bytes || s.Adapters != 4 || s.Evictions < 6 || s.Uploads < 11 {
+		t.Errorf("slots: %+v", s)
+	}
+	set(t, d, 1, packs[1])
+	set(t, d, 2, packs[2])
+	set(t, d, 3, packs[3])
+	one := pack(t, m, newAdapter(t, m, 9, 4, 8, isLinear).lora)
+	if err := d.SetAdapters(1, []runtime.Term{{Packed: one, Scale: 1}, {Packed: packs[1], Scale: 1}}); !errors.Is(err, runtime.ErrAdapter) || !strings.Contains(err.Error(), "full of adapters in use") {
+		t.Errorf("no room for a second adapter: %v", err)
+	}
+	large := pack(t, m, newAdapter(t, m, 9, 64, 8, isLinear).lora)
+	if _, err := d.Stage(t.Context(), []runtime.Term{{Packed: large, Scale: 1}}); !errors.Is(err, runtime.ErrAdapter) || !strings.Contains(err.Error(), "32 ranks (--adapter-memory)") {
+		t.Errorf("an adapter larger than the memory: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := d.Stage(ctx, []runtime.Term{{Packed: packs[4], Scale: 1}, {Packed: one, Scale: 1}}); !errors.Is(err, context.Canceled) {
+		t.Errorf("waiting for room: %v", err)
+	}
+	release, ok := d.TryStage([]runtime.Term{{Packed: packs[2], Scale: 0.5}})
+	if !ok {
+		t.Fatal("an adapter that is there is not found")
+	}
+	release()
+	release()
+}
+
+// Placing an adapter that is on the device changes numbers that a graph reads, and no graph.
+func TestPlacingBuildsNoGraph(t *testing.T) {
+	m := openModel(t, onDevice(t, Options{Path: tiny.file(t)}))
+	d := openDevice(t, m, DeviceOptions{Sequences: 4, Cells: 256, Threads: 1})
+	var packs []runtime.Packed
+	for k := range 3 {
+		packs = append(packs, pack(t, m, newAdapter(t, m, uint64(k), 8, 8, isLinear).lora))
+	}
+	sampler := greedy(t, m)
+	pos := 0
+	step := func() {
+		t.Helper()
+		var rows []runtime.Row
+		for seq := range 3 {
+			rows = append(rows, runtime.Row{Token: 7, Seq: seq, Pos: pos, Sampler: sampler, Top: -1})
+		}
+		pos++
+		if _, err := d.Decode(rows); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for seq := range 3 {
+		set(t, d, seq, packs[seq])
+	}
+	step()
+	step()
+	built, uploads := d.graphBuilds(), d.SlotStats().Uploads
+	for i := range 6 {
+		set(t, d, i%3, packs[(i+1)%3])
+		step()
+	}
+	set(t, d, 0) // a base row beside the others
+	step()
+	if got := d.graphBuilds() - built; got != 0 {
+		t.Errorf("%d graphs were built", got)
+	}
+	if got := d.SlotStats().Uploads; got != uploads || got != 3 {
+		t.Errorf("%d uploads of three adapters", got)
+	}
+}
+
+// What is computed, counted: a rank of 8 costs an eighth of 64, a batch without adapters nothing, and rows that share an
+// adapter read it once.
+func TestWhatAdaptersCost(t *testing.T) {
+	m := openModel(t, onDevice(t, Options{Path: tiny.file(t)}))
+	d := openDevice(t, m, DeviceOptions{Sequences: 8, Cells: 256, Threads: 1})
+	per := 0.0 // multiplications per rank and row
+	for name, shape := range m.Facts().Targets {
+		if isLinear(name) {
+			per += float64(shape.In + shape.Out)
+		}
+	}
+	packs := map[int]runtime.Packed{}
+	for _, rank := range []int{8, 7, 64} {
+		packs[rank] = pack(t, m, newAdapter(t, m, uint64(rank), rank, 8, isLinear).lora)
+	}
+	sampler := greedy(t, m)
+	pos := 0
+	step := func(ranks ...int) map[int]devicetest.Products {
+		t.Helper()
+		var rows []runtime.Row
+		for seq, rank := range ranks {
+			if rank == 0 {
+				set(t, d, seq)
+			} else {
+				set(t, d, seq, packs[rank])
+			}
+			rows = append(rows, runtime.Row{Token: 7, Seq: seq, Pos: pos, Sampler: sampler, Top: -1})
+		}
+		pos++
+		devicetest.TakeProducts()
+		if _, err := d.Decode(rows); err != nil {
+			t.Fatal(err)
+		}
+		return devicetest.TakeProducts()
+	}
+	base := step(0, 0, 0, 0)
+	if len(base) != 1 || base[0].Multiplications == 0 {
+		t.Errorf("without adapters the device computed %v", base)
+	}
+	for _, c := range []struct {
+		ranks []int
+		want  map[int][2]float64 // by class: the multiplications and bytes, in ranks
+	}{
+		{[]int{8, 8, 8, 8}, map[int][2]float64{8: {4 * 8, 8}}},
+		{[]int{8, 7, 8, 7}, map[int][2]float64{8: {4 * 8, 2 * 8}}},
+		{[]int{64, 64, 64, 64}, map[int][2]float64{64: {4 * 64, 64}}},
+		{[]int{0, 0, 0, 8}, map[int][2]float64{8: {4 * 8, 8}}},
+		{[]int{8, 64, 0, 0}, map[int][2]float64{8: {4 * 8, 8}, 64: {4 * 64, 64}}},
+	} {
+		t.Run(fmt.Sprint(c.ranks), func(t *testing.T) {
+			got := step(c.ranks...)
+			if got[0] != base[0] {
+				t.Errorf("the base's products are %+v, without adapters %+v", got[0], base[0])
+			}
+			delete(got, 0)
+			if len(got) != len(c.want) {
+				t.Errorf("classes: %v", got)
+			}
+			for class, want := range c.want {
+				if p := got[class]; p.Multiplications != want[0]*per || p.Bytes != want[1]*2*per {
+					t.Errorf("class %d: %v multiplications, %v bytes per rank; want %v", class, p.Multiplications/per, p.Bytes/2/per, want)
+				}
+			}
+			t.Logf("adapters: %.2f %% of the base's multiplications", 100*sum(got)/base[0].Multiplications)
+		})
+	}
+}
+
+func sum(products map[int]devicetest.Products) float64 {
+	n := 0.0
+	for _, p := range products {
+		n += p.Multiplications
+	}
+	return n
+}
+
+// Adapters are copied to the device by another goroutine while sequences decode: their answers keep every bit.
+func TestUploadsBesideDecodes(t *testing.T) {
+	m := openModel(t, onDevice(t, Options{Path: tiny.file(t)}))
+	d := smallSlots(t, m, 32)
+	set(t, d, 0, pack(t, m, newAdapter(t, m, 1, 8, 8, isLinear).lora))
+	set(t, d, 1, pack(t, m, newAdapter(t, m, 2, 4, 8, isLinear).lora))
+	sampler := greedy(t, m)
+	run := func(until func(step int) bool) [][]float32 {
+		t.Helper()
+		var out [][]float32
+		for _, seq := range []int{0, 1} {
+			if _, err := d.Truncate(seq, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for pos := 0; pos < 40 && !until(pos); pos++ {
+			if _, err := d.Decode([]runtime.Row{{Token: 7, Seq: 0, Pos: pos, Sampler: sampler, Top: -1}, {Token: 9, Seq: 1, Pos: pos, Sampler: sampler, Top: -1}}); err != nil {
+				t.Fatal(err)
+			}
+			for row := range 2 {
+				l, err := d.Logits(row)
+				if err != nil {
+					t.Fatal(err)
+				}
+				out = append(out, l)
+			}
+		}
+		return out
+	}
+	want := run(func(step int) bool { return step == 40 })
+	var more []runtime.Packed
+	for k := range 12 {
+		more = append(more, pack(t, m, newAdapter(t, m, uint64(10+k), 8, 8, isLinear).lora))
+	}
+	done := make(chan error, 1)
+	go func() {
+		for range 4 {
+			for _, p := range more {
+				release, err := d.Stage(t.Context(), []runtime.Term{{Packed: p, Scale: 1}})
+				if err != nil {
+					done <- err
+					return
+				}
+				release()
+			}
+		}
+		done <- nil
+	}()
+	got := run(func(int) bool { return false })
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for i := range want {
+		if !slices.Equal(got[i], want[i]) {
+			t.Fatalf("row %d of step %d has other logits", i%2, i/2)
+		}
+	}
+	if s := d.SlotStats(); s.Uploads < 40 {
+		t.Errorf("%d uploads: %+v", s.Uploads, s)
+	}
+}
