@@ -37,6 +37,8 @@ type element struct {
 	mayEnd  bool       // the answer may end within
 	labels  []int32    // of accepting states: which of then follows; nil: nothing does
 	then    []*element // free text goes on with one of these
+	forced  *element   // takes the place of a free text, in the same state, once the answer has so many tokens; nil: nothing does
+	tokens  int
 
 	object *objectRules
 	array  *arrayRules
@@ -103,6 +105,7 @@ func (e *element) each(f func(*element)) {
 		for _, p := range slices.Concat(e.parts, e.then) {
 			visit(p)
 		}
+		visit(e.forced)
 		if e.object != nil {
 			for _, n := range e.object.names {
 				visit(n.value)

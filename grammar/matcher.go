@@ -29,6 +29,8 @@ type Matcher struct {
 	threads []thread
 	state   *state // of the threads; nil where it is not shared
 	text    []byte // of the answer so far, and of the token that is tried
+	read    int    // tokens of the answer so far
+	forces  bool   // some texts are forced to their end
 	steps   int
 	control bool // whether a control token is tried
 
@@ -93,10 +95,11 @@ func newFrame(f frame) *frame {
 
 // NewMatcher begins an answer.
 func (c *Constraint) NewMatcher(t *Tokens) *Matcher {
-	m := &Matcher{tokens: t, levels: make([][]thread, t.longest+2), tried: -1}
+	m := &Matcher{tokens: t, levels: make([][]thread, t.longest+2), tried: -1, forces: c.forces}
 	root := newFrame(frame{at: -1})
 	m.threads = m.start(c.root, root.self[:], nil)
 	m.share()
+	m.force()
 	return m
 }
 
@@ -365,7 +368,24 @@ func (m *Matcher) Accept(token int32) error {
 	}
 	m.text = append(m.text, m.tokens.pieces[token]...)
 	m.tried = -1
+	m.read++
+	m.force()
 	return nil
+}
+
+// force makes texts that have had all of their tokens go on with nothing but what ends them.
+func (m *Matcher) force() {
+	due := func(t thread) bool { return t.phase == inText && t.element.forced != nil && m.read >= t.element.tokens }
+	if !m.forces || !slices.ContainsFunc(m.threads, due) {
+		return
+	}
+	m.threads = slices.Clone(m.threads) // they may be those of a state
+	for i := range m.threads {
+		if t := &m.threads[i]; due(*t) {
+			t.element = t.element.forced
+		}
+	}
+	m.share()
 }
 
 // Admits reports whether a token may come next.

@@ -119,9 +119,22 @@ func Text(triggers ...Trigger) Part { return freeText(triggers, true) }
 // TextBefore is Text in which the answer cannot end: a marker must come.
 func TextBefore(triggers ...Trigger) Part { return freeText(triggers, false) }
 
+// TextWithin is TextBefore one marker, which comes at last when the answer has so many tokens: from then on there is nothing
+// but what is left of the marker.
+func TextWithin(tokens int, t Trigger) Part {
+	p := freeText([]Trigger{t}, false)
+	last := Literal(t.Marker).element // its states are the beginnings of the marker, as those of the search are
+	last.labels, last.then = make([]int32, len(last.lexer.Accept)), p.element.then
+	p.element.forced, p.element.tokens = last, tokens
+	return p
+}
+
 // Constraint is what an answer has to be, ready to be followed. It never changes and may be used by any number of answers
 // at once.
-type Constraint struct{ root *element }
+type Constraint struct {
+	root   *element
+	forces bool // some element is forced after a number of tokens
+}
 
 // New makes a part the whole of an answer.
 func New(p Part) *Constraint {
@@ -129,5 +142,7 @@ func New(p Part) *Constraint {
 		p.element = &element{kind: kindSequence}
 	}
 	p.element.prepare()
-	return &Constraint{p.element}
+	c := &Constraint{root: p.element}
+	p.element.each(func(e *element) { c.forces = c.forces || e.forced != nil })
+	return c
 }

@@ -67,6 +67,52 @@ func notBeginning(prefixes []string) *automaton.Lexer {
 	return automaton.NewLexer(d)
 }
 
+// TextUnlike is Text that does not begin with a prefix, white space before it left out.
+func TextUnlike(prefix string, triggers ...Trigger) Part {
+	p := freeText(triggers, true)
+	e := p.element
+	search, labels := e.lexer, e.labels
+	n := int32(len(prefix)) // as many states stand before those of the search, of what the prefix begins with
+	key := "unlike " + prefix
+	for _, t := range triggers {
+		key += "\x00" + t.Marker
+	}
+	e.lexer = recentLexer(key, func() *automaton.Lexer { return unlike(prefix, search) })
+	e.labels = slices.Repeat([]int32{-1}, int(n))
+	e.labels = append(e.labels, labels...)
+	return p
+}
+
+// unlike puts the states of a prefix before those of a search for markers.
+func unlike(prefix string, search *automaton.Lexer) *automaton.Lexer {
+	n := int32(len(prefix))
+	d := &automaton.DFA{Edges: make([][]automaton.Edge, int(n)+len(search.Accept)), Accept: append(make([]bool, n), search.Accept...)}
+	found := int32(0) // the search's state after the beginning of the prefix
+	for i := range n {
+		for b := range int32(256) {
+			to := n + search.Next(found, byte(b))
+			switch {
+			case byte(b) == prefix[i] && i+1 == n || to < n:
+				continue
+			case byte(b) == prefix[i]:
+				to = i + 1
+			case i == 0 && strings.IndexByte(" \t\r\n", byte(b)) >= 0:
+				to = 0
+			}
+			d.Edges[i] = append(d.Edges[i], automaton.Edge{Lo: b, Hi: b, To: to})
+		}
+		found = max(search.Next(found, prefix[i]), 0)
+	}
+	for s := range int32(len(search.Accept)) {
+		for b := range int32(256) {
+			if to := search.Next(s, byte(b)); to >= 0 {
+				d.Edges[n+s] = append(d.Edges[n+s], automaton.Edge{Lo: b, Hi: b, To: n + to})
+			}
+		}
+	}
+	return automaton.NewLexer(d)
+}
+
 // freeText reads up to the first marker.
 func freeText(triggers []Trigger, mayEnd bool) Part {
 	markers := make([]string, len(triggers))

@@ -499,8 +499,11 @@ type ChatCompletionRequest struct {
 	// ParallelToolCalls Whether an answer may have several calls, where the model's format has a way to write them.
 	ParallelToolCalls *bool `json:"parallel_tool_calls,omitempty"`
 
-	// ReasoningEffort How much the model is to think, a variable of the chat template; models differ in what they know.
+	// ReasoningEffort How much the model is to think, a variable of the chat template; models differ in what they know. `none` turns reasoning off where the template can, other efforts but minimal turn it on.
 	ReasoningEffort *string `json:"reasoning_effort,omitempty"`
+
+	// ThinkingTokenBudget How many tokens of reasoning there may be: the answer that has come so far is then made to go on with the end of the reasoning. It counts the tokens from the beginning of the answer. A request with a grammar of its own has no reasoning.
+	ThinkingTokenBudget *int `json:"thinking_token_budget,omitempty"`
 
 	// ToolChoice none - the model is told of no tools; auto - it may call them; required - it must call one; or an object that names the one that it must call, or those that it may (`allowed_tools`).
 	ToolChoice json.RawMessage `json:"tool_choice,omitempty"`
@@ -684,6 +687,12 @@ type CompletionRequest struct {
 
 	// Suffix Not supported: a text after the answer is refused.
 	Suffix *string `json:"suffix,omitempty"`
+}
+
+// CompletionTokensDetails defines model for CompletionTokensDetails.
+type CompletionTokensDetails struct {
+	// ReasoningTokens Tokens of the answers that are reasoning, with the marks around it.
+	ReasoningTokens int `json:"reasoning_tokens"`
 }
 
 // ContentBlock A block of a message.
@@ -1500,10 +1509,10 @@ type MessageOutput struct {
 
 // MessageThinking Whether the model thinks before it answers, for models whose chat template has a choice.
 type MessageThinking struct {
-	// BudgetTokens Not enforced: max_tokens bounds thinking and answer together.
+	// BudgetTokens With enabled, how many tokens of reasoning there may be: then it is made to end.
 	BudgetTokens *int `json:"budget_tokens,omitempty"`
 
-	// Type enabled and adaptive are the same here.
+	// Type enabled has a budget where budget_tokens is given, adaptive has none.
 	Type string `json:"type"`
 }
 
@@ -2400,7 +2409,7 @@ type ResponseItemList struct {
 
 // ResponseOutputDetails defines model for ResponseOutputDetails.
 type ResponseOutputDetails struct {
-	// ReasoningTokens Always 0: they are not counted apart.
+	// ReasoningTokens Tokens of the answer that are reasoning, with the marks around it.
 	ReasoningTokens int `json:"reasoning_tokens"`
 }
 
@@ -3327,8 +3336,9 @@ type Usage struct {
 	CompletionTokens int `json:"completion_tokens"`
 
 	// TotalTokens Their sum.
-	TotalTokens         int                 `json:"total_tokens"`
-	PromptTokensDetails PromptTokensDetails `json:"prompt_tokens_details"`
+	TotalTokens             int                     `json:"total_tokens"`
+	PromptTokensDetails     PromptTokensDetails     `json:"prompt_tokens_details"`
+	CompletionTokensDetails CompletionTokensDetails `json:"completion_tokens_details"`
 }
 
 // AdapterName defines model for AdapterName.

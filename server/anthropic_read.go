@@ -13,6 +13,7 @@ import (
 var messageNames = map[string]string{
 	"max_tokens": "max_tokens", "stop": "stop_sequences", "response_format.json_schema.schema": "output_config.format.schema",
 	"response_format": "output_config.format", "continue_final_message": "messages", "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+	"thinking_token_budget": "thinking.budget_tokens",
 }
 
 // translateMessages turns a request of the Messages API into a chat request.
@@ -321,13 +322,17 @@ func (t *translation) messageOptions(req *openapi.MessagesRequest) error {
 	}
 	if jsonvalue.Kind(req.Thinking) != "null" {
 		var thinking struct {
-			Type string `json:"type"`
+			Type   string `json:"type"`
+			Budget *int   `json:"budget_tokens"`
 		}
 		if err := objectField(req.Thinking, "thinking", &thinking); err != nil {
 			return err
 		}
 		switch thinking.Type {
-		case "enabled", "adaptive":
+		case "enabled":
+			t.think(true)
+			t.request.ThinkingTokenBudget = thinking.Budget
+		case "adaptive":
 			t.think(true)
 		case "disabled":
 			t.think(false)
@@ -366,4 +371,5 @@ func (t *translation) think(yes bool) {
 		t.request.ChatTemplateKwargs = make(map[string]json.RawMessage)
 	}
 	t.request.ChatTemplateKwargs["enable_thinking"] = asJSON(yes)
+	t.request.ChatTemplateKwargs["thinking"] = asJSON(yes)
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/gofiber/fiber/v2"
@@ -86,6 +87,10 @@ func (s *Server) chatWith(template *chat.Template, req *openapi.ChatCompletionRe
 		check.refuse(codeValue, "top_logprobs", "needs logprobs to be true")
 	}
 	check.modalities(req)
+	if req.ThinkingTokenBudget != nil {
+		budget := check.integer("thinking_token_budget", req.ThinkingTokenBudget, 0, 0, math.MaxInt32)
+		q.budget = &budget
+	}
 	if check.err != nil {
 		return nil, check.err
 	}

@@ -26,6 +26,8 @@ type chatRequest struct {
 	// there are tools; else the grammar of generation says it.
 	schema      json.RawMessage
 	schemaParam string
+	// budget is how many tokens reasoning may have; nil: any number.
+	budget *int
 	// generation is what newGeneration makes of the parameters: sampling, format, stop, n, maxTokens, top, stream.
 	generation
 }
@@ -56,11 +58,14 @@ func (s *Server) converse(q *chatRequest, template *chat.Template) (*reply, erro
 	c := calls.Constraint{
 		Required: q.tools.required, Parallel: !q.tools.single, Thinking: thinking, Thinks: thinks, Schema: q.schema, Param: q.schemaParam,
 	}
+	if thinks {
+		c.Budget = q.budget
+	}
 	if hasTools {
 		c.Tools = q.tools.callable()
 		set = calls.NewSet(c.Tools)
 	}
-	if hasTools || q.schema != nil && (thinking || format.Always()) {
+	if hasTools || q.schema != nil && (thinking || format.Always()) || q.schema == nil && c.Budget != nil {
 		if err := q.constrain(r, s.kept, format, c); err != nil {
 			return nil, err
 		}

@@ -154,8 +154,10 @@ func templateOptions(r *openapi.ChatCompletionRequest, list []runtime.Message) (
 		if o.Kwargs["reasoning_effort"] == nil {
 			o.Kwargs["reasoning_effort"] = *r.ReasoningEffort
 		}
-		if *r.ReasoningEffort == "none" && o.Kwargs["enable_thinking"] == nil {
-			o.Kwargs["enable_thinking"] = false
+		for _, name := range []string{"enable_thinking", "thinking"} { // templates name it so or so
+			if o.Kwargs[name] == nil && *r.ReasoningEffort != "minimal" {
+				o.Kwargs[name] = *r.ReasoningEffort != "none"
+			}
 		}
 	}
 	return o, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync/atomic"
 
 	"github.com/lorikeet-ai/lorikeet/chat/calls"
 	"github.com/lorikeet-ai/lorikeet/openapi"
@@ -30,6 +31,8 @@ type parser interface {
 	Write(parts []calls.Part, text string) []calls.Part
 	// Close appends the parts that are left at the end of the answer.
 	Close(parts []calls.Part) []calls.Part
+	// Reasoning reports whether what was read last is reasoning.
+	Reasoning() bool
 }
 
 // partReader makes the parts of one choice. The zero value is for answers whose text is all content.
@@ -39,6 +42,8 @@ type partReader struct {
 	held   []runtime.TokenText // read, and in no part yet
 	found  []calls.Part        // kept for its memory
 	called bool                // there was a call
+	thinks *atomic.Int64       // counts the tokens of reasoning, with its marks
+	doubt  int                 // tokens that may still be those of a mark
 }
 
 // read appends the parts that an event brings.
@@ -63,7 +68,15 @@ func (p *partReader) read(parts []part, ev runtime.Event) []part {
 // parse is read with a parser. Tokens go with the first part that is certain after them.
 func (p *partReader) parse(parts []part, ev runtime.Event) []part {
 	p.held = append(p.held, ev.Tokens...)
+	thinks := p.parser.Reasoning()
 	p.found = p.parser.Write(p.found[:0], ev.Text)
+	switch p.doubt += len(ev.Tokens); {
+	case thinks || p.parser.Reasoning():
+		p.thinks.Add(int64(p.doubt))
+		p.doubt = 0
+	case len(p.found) > 0:
+		p.doubt = 0
+	}
 	if ev.Finish != "" {
 		p.found = p.parser.Close(p.found)
 	}

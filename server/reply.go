@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -52,6 +53,7 @@ type reply struct {
 	shortIDs    bool                    // identifiers of calls are nine letters and digits, as the model's template wants them
 	legacyCalls bool                    // and has them as function_call, OpenAI's older name
 	streams     []*runtime.Stream       // prompt by prompt, n each
+	thinks      atomic.Int64            // tokens of reasoning in the answers so far
 	scores      [][]runtime.TokenText   // of a stream's choices that have begun: the prompt's tokens from the second on
 	leave       func([]*runtime.Stream) // ends the request's use of its tenant's quota; nil before
 	done        func()                  // gives back what the request's body holds of the budget; nil: that has been done
@@ -62,7 +64,7 @@ func (r *reply) reader() partReader {
 	if r.parser == nil {
 		return partReader{}
 	}
-	return partReader{parser: r.parser(), short: r.shortIDs}
+	return partReader{parser: r.parser(), short: r.shortIDs, thinks: &r.thinks}
 }
 
 // newID returns a random identifier for an answer.
@@ -194,6 +196,7 @@ func (r *reply) usage() openapi.Usage {
 		}
 		u.CompletionTokens += one.Completion
 	}
+	u.CompletionTokensDetails.ReasoningTokens = int(r.thinks.Load())
 	u.TotalTokens = u.PromptTokens + u.CompletionTokens
 	return u
 }

@@ -77,6 +77,7 @@ func (f *responseForm) ended(finish openapi.FinishReason) *openapi.Response {
 	out.Usage = &openapi.ResponseUsage{
 		InputTokens: u.PromptTokens, InputTokensDetails: openapi.ResponseInputDetails{CachedTokens: u.PromptTokensDetails.CachedTokens},
 		OutputTokens: u.CompletionTokens, TotalTokens: u.TotalTokens,
+		OutputTokensDetails: openapi.ResponseOutputDetails{ReasoningTokens: u.CompletionTokensDetails.ReasoningTokens},
 	}
 	if f.kept && !f.server.keep(f, out) {
 		out.Store = false

@@ -46,7 +46,7 @@ func TestCompletionStreamToTheByte(t *testing.T) {
 	want := head + `{"index":0,"text":"assistant\n","logprobs":null,"finish_reason":null}],"usage":null}` + "\n\n" +
 		head + `{"index":0,"text":"H","logprobs":null,"finish_reason":null}],"usage":null}` + "\n\n" +
 		head + `{"index":0,"text":"","logprobs":null,"finish_reason":"stop"}],"usage":null}` + "\n\n" +
-		head + `],"usage":{"prompt_tokens":10,"completion_tokens":2,"total_tokens":12,"prompt_tokens_details":{"cached_tokens":0}},"timings":`
+		head + `],"usage":{"prompt_tokens":10,"completion_tokens":2,"total_tokens":12,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}},"timings":`
 	got := withoutVariableParts(r.body)
 	if !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "}}\n\ndata: [DONE]\n\n") {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

@@ -194,61 +194,6 @@ func TestCallsHaveIdentifiers(t *testing.T) {
 	}
 }
 
-// What the model thinks is told from what it says: where it opens the block itself, where the prompt opens it, and where
-// neither does.
-func TestReasoning(t *testing.T) {
-	const source = `{% for m in messages %}<|im_start|>{{ m.role }}` + "\n" + `{% if m.reasoning_content %}<think>` + "\n" + `{{ m.reasoning_content }}` + "\n</think>\n\n" +
-		`{% endif %}{{ m.content }}<|im_end|>` + "\n" + `{% endfor %}{% if add_generation_prompt %}{{ reasoning_effort }}<|im_start|>assistant` + "\n" +
-		`{% if enable_thinking is defined %}{% if enable_thinking %}<think>` + "\n" + `{% else %}<think>` + "\n\n</think>\n\n" + `{% endif %}{% endif %}{% endif %}`
-	thought := "<think>\nHm, 1 < 2.\n</think>\n\nYes."
-	opened, closed := "assistant\n<think>\n", "assistant\n<think>\n\n</think>\n\n"
-	for _, c := range []struct {
-		name, after, says, want string
-		fields                  []string
-		off                     bool
-	}{
-		{"the model opens it", "assistant\n", thought, `"Yes." thinking "Hm, 1 < 2." stop`, nil, false},
-		{"it does not think", "assistant\n", " Yes.", `" Yes." thinking "" stop`, nil, false},
-		{"the prompt opens it", opened, "Hm.\n</think>\n\nYes.", `"Yes." thinking "Hm." stop`, []string{`"chat_template_kwargs":{"enable_thinking":true}`}, false},
-		{"the prompt closes it", closed, "Yes.", `"Yes." thinking "" stop`, []string{`"chat_template_kwargs":{"enable_thinking":false}`}, false},
-		{"no effort", closed, "Yes.", `"Yes." thinking "" stop`, []string{`"reasoning_effort":"none"`}, false},
-		{"it never ends", "assistant\n", "<think>Hm", `"" thinking "Hm" stop`, nil, false},
-		{"a call after it", "assistant\n", "<think>\nHm\n</think>\n\n" + genericCall("now", "{}"), `"" thinking "Hm" tool_calls; function now {}`, []string{oneTool}, false},
-		{"a schema after it", opened, "Hm.\n</think>\n\n[1]", `"[1]" thinking "Hm." stop`, []string{`"chat_template_kwargs":{"enable_thinking":true},"response_format":{"type":"json_schema","json_schema":{"schema":{"type":"array"}}}`}, false},
-		{"it is switched off, and a call follows", opened, "Hm.\n</think>\n\n" + genericCall("now", "{}"), `"Hm.\n</think>" thinking "" tool_calls; function now {}`,
-			[]string{`"chat_template_kwargs":{"enable_thinking":true}`, oneTool}, true},
-		{"it is switched off", "assistant\n", thought, fmt.Sprintf(`%q thinking "" stop`, thought), nil, true},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			h := open(t, saying(c.says), func(p *setup) {
-				p.facts = func(f *runtime.Facts) { f.ChatTemplate = source }
-				p.options.NoReasoning = c.off
-				say := p.answer
-				p.answer = func(history string) (runtime.Token, bool) {
-					i := strings.LastIndex(history, c.after)
-					if i < 0 {
-						t.Errorf("the prompt is %q", history)
-						return say(history)
-					}
-					return say("assistant\n" + history[i+len(c.after):])
-				}
-			})
-			var got openapi.ChatCompletion
-			h.post("/v1/chat/completions", chatBody("a", c.fields...), &got)
-			if s := whole(t, got); s != c.want {
-				t.Errorf("whole: %s, want %s", s, c.want)
-			}
-			r := h.do("POST", "/v1/chat/completions", chatBody("a", append(c.fields, `"stream":true`)...))
-			if s := assembled(t, r.body); s != c.want {
-				t.Errorf("stream: %s, want %s\n%s", s, c.want, r.body)
-			}
-		})
-	}
-	if got := promptOf(t, `{"messages":[{"role":"user","content":"a"}],"reasoning_effort":"high","chat_template_kwargs":{"mood":"x"}}`); got != "[user:a]x>" {
-		t.Errorf("%q", got)
-	}
-}
-
 // The card of the base says what becomes of tools.
 func TestCardOfTools(t *testing.T) {
 	h := open(t)

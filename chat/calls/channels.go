@@ -67,6 +67,7 @@ func (p *Parser) header() bool {
 	if strings.HasPrefix(strings.TrimSpace(channel), "analysis") && p.format.Think.Open != "" {
 		p.channel = Reasoning
 	}
+	p.thinks = p.channel == Reasoning
 	_, name, called := strings.Cut(header, recipient)
 	if name = name[:nameLength(name)]; called && p.tools != nil && p.tools.Has(name) {
 		p.open, p.calls, p.braces = true, p.calls+1, braces{}
@@ -88,6 +89,7 @@ func (p *Parser) message() bool {
 	if size > 0 {
 		p.emit(p.channel, p.take(first))
 		p.take(size)
+		p.thinks = false
 		return p.become((*Parser).header)
 	}
 	if p.whole {

@@ -17,6 +17,7 @@ type Constraint struct {
 	Parallel bool            // it may have several, where the format can
 	Thinking bool            // the prompt ends within a block of reasoning
 	Thinks   bool            // the answer may begin with one
+	Budget   *int            // after how many tokens of the answer reasoning has to end; nil: it ends where the model ends it
 	Schema   json.RawMessage // of an answer that calls nothing; nil: it is free
 	Param    string          // where Schema stands in the request
 }
@@ -43,7 +44,14 @@ func (f *Format) Part(c Constraint) (grammar.Part, error) {
 	calls := grammar.Sequence(tool, further, literal(f.Section.Close)) // after what the first begins with
 	opening := strings.TrimLeft(f.opening(), whiteSpace)
 	whole := grammar.Sequence(grammar.Repeat(literal(f.Tag), 0, 1), literal(opening), calls)
-	text := grammar.Trigger{Marker: f.Marker, Then: grammar.Sequence(literal(strings.TrimPrefix(opening, f.Marker)), calls)}
+	var marked []grammar.Trigger // where there are no tools, nothing in a text is a call
+	if len(c.Tools) > 0 && f.Marker != "" {
+		marked = []grammar.Trigger{{Marker: f.Marker, Then: grammar.Sequence(literal(strings.TrimPrefix(opening, f.Marker)), calls)}}
+	}
+	text := grammar.Text(marked...)
+	if c.Budget != nil && c.Thinks && !c.Thinking { // else reasoning could be read as text, which has no budget
+		text = grammar.TextUnlike(strings.TrimSpace(f.Think.Open), marked...)
+	}
 	switch {
 	case c.Required:
 		return f.withReasoning(whole, c), nil
@@ -54,17 +62,20 @@ func (f *Format) Part(c Constraint) (grammar.Part, error) {
 		}
 		return f.withReasoning(answer, c), err
 	case f.TextOpen != "":
-		return grammar.Choice(whole, grammar.Sequence(literal(f.TextOpen), grammar.Text(text))), nil
-	case f.Marker == "":
+		return grammar.Choice(whole, grammar.Sequence(literal(f.TextOpen), text)), nil
+	case f.Marker == "" && len(c.Tools) > 0:
 		other := []string{opening}
 		if f.Tag != "" {
 			other = append(other, f.Tag)
 		}
+		if c.Budget != nil && c.Thinks {
+			other = append(other, strings.TrimSpace(f.Think.Open))
+		}
 		return f.withReasoning(grammar.Choice(grammar.Sequence(blanks, whole), grammar.TextNotBeginning(other...)), c), nil
-	case f.Channels:
-		return grammar.Text(text), nil // whatever the channels
+	case f.Channels && c.Budget == nil:
+		return text, nil // whatever the channels
 	}
-	return f.withReasoning(grammar.Text(text), c), nil
+	return f.withReasoning(text, c), nil
 }
 
 // contentOnly is a text that is the whole answer but for reasoning.
@@ -92,6 +103,9 @@ func (f *Format) withReasoning(answer grammar.Part, c Constraint) grammar.Part {
 		after = grammar.Sequence(grammar.Literal(channelStart), answer)
 	}
 	thought := grammar.TextBefore(grammar.Trigger{Marker: end, Then: after})
+	if c.Budget != nil {
+		thought = grammar.TextWithin(*c.Budget, grammar.Trigger{Marker: end, Then: after})
+	}
 	if c.Thinking {
 		return thought
 	}

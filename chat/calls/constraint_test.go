@@ -108,7 +108,9 @@ func TestAdmittedAnswersAreRead(t *testing.T) {
 			"auto": {Parallel: true}, "required": {Required: true, Parallel: true}, "one": {Required: true},
 			"thinking": {Required: true, Thinking: true}, "thinks": {Thinks: true, Parallel: true},
 			"thinks, schema": {Thinks: true, Schema: booleans, Param: "s"}, "thinking, then a schema": {Thinking: true, Schema: booleans, Param: "s"},
-			"schema": {Schema: booleans, Param: "s"},
+			"schema":           {Schema: booleans, Param: "s"},
+			"thinking, budget": {Required: true, Thinking: true, Thinks: true, Budget: new(3)}, "thinks, budget": {Thinks: true, Parallel: true, Budget: new(9)},
+			"thinking, budget, no tools": {Thinking: true, Thinks: true, Budget: new(0), Schema: booleans, Param: "s"},
 		} {
 			if f.Think.Open == "" && strings.HasPrefix(mode, "think") || f.Channels && c.Thinking {
 				continue

@@ -15,6 +15,7 @@ type Parser struct {
 	calls   int    // that have begun
 	open    bool   // the last of them has not ended
 	thought bool   // there was reasoning
+	thinks  bool   // what was read last is reasoning
 	channel Kind   // of the message, where there are channels
 	braces  braces
 	params  params
@@ -39,7 +40,7 @@ func NewParser(f *Format, tools Tools, thinking bool) *Parser {
 	case f.Channels:
 		p.state = (*Parser).header
 	case thinking:
-		p.state = (*Parser).beginThought
+		p.state, p.thinks = (*Parser).beginThought, true
 	}
 	return p
 }
@@ -151,9 +152,12 @@ func (p *Parser) startOpened() bool {
 	return p.become((*Parser).name)
 }
 
+// Reasoning reports whether what was read last is reasoning.
+func (p *Parser) Reasoning() bool { return p.thinks }
+
 // beginThought is after the opening of reasoning.
 func (p *Parser) beginThought() bool {
-	p.thought = true
+	p.thought, p.thinks = true, true
 	if p.take(spaces(p.held)); p.held == "" {
 		return false
 	}
@@ -166,6 +170,7 @@ func (p *Parser) think() bool {
 	if at := strings.Index(p.held, end); at >= 0 {
 		p.emit(Reasoning, strings.TrimRight(p.take(at), whiteSpace))
 		p.take(len(end))
+		p.thinks = false
 		return p.become((*Parser).start)
 	}
 	p.emit(Reasoning, p.take(p.certain(end)))
