@@ -16,8 +16,9 @@ int64_t lq_memory(const lq_model * model, const lq_options * options, char * err
         lq::check_model(*model);
         lq::check_options(*model, *options);
         lq::Arena count(nullptr);
+        lq::Arrays arrays;
         lq::Workspace w;
-        allocate(count, *model, *options, w);
+        allocate(count, *model, *options, arrays, w);
         bytes = count.bytes();
         return LQ_OK;
     });
@@ -29,7 +30,9 @@ int lq_new(const lq_model * model, const lq_options * options, lq_trainer ** out
     return guarded(error, error_size, [&] {
         lq::check_model(*model);
         lq::check_options(*model, *options);
-        *out = new lq_trainer(*model, *options);
+        auto made = std::make_unique<lq_trainer>();
+        made->of = std::make_unique<lq::Trainer>(*model, *options);
+        *out = made.release();
         return LQ_OK;
     });
 }
@@ -40,42 +43,42 @@ const char * lq_error(const lq_trainer * t) { return t->error; }
 
 int lq_begin(lq_trainer * t, int mode, const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends, double norm) {
     return guarded(t, [&] {
-        t->begin(mode, tokens, labels, n, ends, n_ends, norm);
+        t->of->begin(mode, tokens, labels, n, ends, n_ends, norm);
         return LQ_OK;
     });
 }
 
 int lq_begin_update(lq_trainer * t, const lq_update * u) {
     return guarded(t, [&] {
-        t->begin_update(*u);
+        t->of->begin_update(*u);
         return LQ_OK;
     });
 }
 
 int lq_slice(lq_trainer * t) {
-    return guarded(t, [&] { return t->slice() ? LQ_OK : LQ_MORE; });
+    return guarded(t, [&] { return t->of->slice() ? LQ_OK : LQ_MORE; });
 }
 
-void lq_get_result(const lq_trainer * t, lq_result * r) { *r = t->result; }
+void lq_get_result(const lq_trainer * t, lq_result * r) { *r = t->of->result; }
 
 int lq_get_offsets(const lq_trainer * t, int i, lq_parameter_offsets * p) {
-    if (i < 0 || (size_t) i >= t->adapters().size()) {
+    if (i < 0 || (size_t) i >= t->of->adapters().size()) {
         return LQ_INVALID;
     }
-    const lq::Lora & l = t->adapters()[i];
+    const lq::Lora & l = t->of->adapters()[i];
     *p = {l.n_in, l.n_out, l.rank, l.at_a, l.at_b, l.at_m};
     return LQ_OK;
 }
 
-float * lq_parameters(lq_trainer * t) { return t->workspace().parameters; }
-size_t lq_parameter_count(const lq_trainer * t) { return t->parameter_count(); }
+float * lq_parameters(lq_trainer * t) { return t->of->memory().parameters; }
+size_t lq_parameter_count(const lq_trainer * t) { return t->of->parameter_count(); }
 
-size_t lq_state_bytes(const lq_trainer * t) { return t->state_bytes(); }
-void lq_read_state(const lq_trainer * t, size_t offset, void * to, size_t n) { t->read_state(offset, to, n); }
+size_t lq_state_bytes(const lq_trainer * t) { return t->of->state_bytes(); }
+void lq_read_state(const lq_trainer * t, size_t offset, void * to, size_t n) { t->of->read_state(offset, to, n); }
 
 int lq_write_state(lq_trainer * t, size_t offset, const void * from, size_t n, size_t total) {
     return guarded(t, [&] {
-        t->write_state(offset, from, n, total);
+        t->of->write_state(offset, from, n, total);
         return LQ_OK;
     });
 }

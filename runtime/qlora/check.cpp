@@ -1,6 +1,6 @@
 // Checks a model and the options of a trainer before any memory is allocated, and names what is wrong.
 #include "../kernels/kernels.h"
-#include "trainer.h"
+#include "adapter_trainer.h"
 #include <set>
 
 namespace lq {

@@ -30,20 +30,6 @@ void Trainer::schedule_norms() {
     }
 }
 
-// The magnitudes of a new adapter are the norms themselves: with B zero the gains are 1, to the bit.
-void Trainer::init_magnitudes() {
-    schedule_norms();
-    while (!schedule.finished()) {
-        schedule.run_next();
-    }
-    schedule.clear();
-    for (const Lora & l : loras) {
-        if (l.dora) {
-            std::copy(l.row_norms, l.row_norms + l.n_out, l.m);
-        }
-    }
-}
-
 // y (rows, n_out) (+)= g .* z
 void Trainer::schedule_gain(const LinearUse & u, float * y, bool accumulate) {
     const Lora & l = *u.l.lora;

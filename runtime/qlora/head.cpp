@@ -8,8 +8,8 @@
 namespace lq {
 
 LinearUse Trainer::head_use(int rows, int from) const {
-    const Lora * lora = by_target[model.n_layers*LQ_LINEARS + LQ_HEAD - LQ_LINEARS];
-    const uint64_t mask = lora ? random_key(random_key(random_key(lora->key, steps), micro), from) : 0;
+    const Lora * lora = lora_of(0, LQ_HEAD);
+    const uint64_t mask = lora ? random_key(mask_key(*lora), from) : 0;
     return {{&model.head, lora}, rows, w.head_normed, lora ? w.head_hidden : nullptr, lora && lora->dora ? w.head_z : nullptr, mask};
 }
 

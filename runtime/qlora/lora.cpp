@@ -1,6 +1,6 @@
 // The adapters themselves: where they lie, how they begin, and the dropout before A.
+#include "adapter_trainer.h"
 #include "random.h"
-#include "trainer.h"
 #include <math.h>
 
 namespace lq {

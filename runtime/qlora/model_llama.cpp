@@ -1,9 +1,9 @@
 // The one file that knows llama.cpp's model: which architectures the engine's layers compute exactly, where
 // their tensors are, and what llama_context makes of the rope settings when it is given none.
 #include "model_llama.h"
+#include "adapter_trainer.h"
 #include "guarded.h"
 #include "llama-model.h"
-#include "trainer.h"
 #include "weights_ggml.h"
 #include <math.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 // A trainer's state as bytes, so that a run can be stopped between two steps and continue bit for bit.
+#include "adapter_trainer.h"
 #include "random.h"
-#include "trainer.h"
 #include <algorithm>
 #include <string.h>
 #include <utility>
@@ -37,9 +37,9 @@ uint64_t shape_of(const lq_model & m, const lq_options & o) {
 
 // each_part calls f(at, part, bytes) for what of the state's bytes [offset, offset + n) lies in each of its parts, which are
 // the header and the three arrays: at is where in the piece it lies, part where in memory.
-template<class F> void each_part(const Trainer & t, const Header & header, size_t offset, size_t n, F f) {
+template<class F> void each_part(const AdapterTrainer & t, const Header & header, size_t offset, size_t n, F f) {
     const size_t array = t.parameter_count()*sizeof(float);
-    const Workspace & w = t.workspace();
+    const Arrays & w = t.memory();
     const std::pair<const void *, size_t> parts[] = {
         {&header, sizeof header}, {w.parameters, array}, {w.moment1, array}, {w.moment2, array}};
     size_t begin = 0; // of the part
@@ -54,15 +54,15 @@ template<class F> void each_part(const Trainer & t, const Header & header, size_
 
 } // namespace
 
-size_t Trainer::state_bytes() const { return sizeof(Header) + 3*parameters*sizeof(float); }
+size_t AdapterTrainer::state_bytes() const { return sizeof(Header) + 3*parameters*sizeof(float); }
 
-void Trainer::read_state(size_t offset, void * to, size_t n) const {
+void AdapterTrainer::read_state(size_t offset, void * to, size_t n) const {
     Header h = {{}, shape_of(model, options), parameters, steps};
     memcpy(h.magic, magic, sizeof magic);
     each_part(*this, h, offset, n, [&](size_t at, const char * part, size_t bytes) { memcpy((char *) to + at, part, bytes); });
 }
 
-void Trainer::write_state(size_t offset, const void * from, size_t n, size_t total) {
+void AdapterTrainer::write_state(size_t offset, const void * from, size_t n, size_t total) {
     Header h = {};
     if (offset == 0) {
         if (n < sizeof h) {
@@ -84,6 +84,7 @@ void Trainer::write_state(size_t offset, const void * from, size_t n, size_t tot
         schedule.clear();
     }
     each_part(*this, h, offset, n, [&](size_t at, char * part, size_t bytes) { memcpy(part, (const char *) from + at, bytes); });
+    parameters_changed();
 }
 
 } // namespace lq

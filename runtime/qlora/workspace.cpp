@@ -79,16 +79,11 @@ void carve_packed(Arena & arena, const Kernels & k, const Sizes & s, bool dropou
     w.left_dropped = dropout ? arena.floats(left_floats(t, s.T, s.widest())) : nullptr;
 }
 
-void carve_dora(Arena & arena, const lq_options & o, const Sizes & s, const std::vector<Lora> & loras, Workspace & w) {
-    size_t n_norms = 0, widest = 0;
-    for (const Lora & l : loras) {
-        n_norms += l.dora ? l.n_out : 0;
-    }
+void carve_dora(Arena & arena, const lq_options & o, const Sizes & s, Workspace & w) {
+    size_t widest = 0;
     for (int i = 0; i < LQ_TARGETS; i++) {
         widest = s.dora[i] ? std::max(widest, (size_t) s.out(i)*(i == LQ_HEAD ? s.head_rows : s.T)) : widest;
     }
-    w.row_norms = arena.floats(n_norms);
-    w.gains = arena.floats(n_norms);
     w.dz = arena.floats(widest);
     w.rows.resize(s.any_dora() ? o.threads : 0);
     for (float *& r : w.rows) {
@@ -98,16 +93,24 @@ void carve_dora(Arena & arena, const lq_options & o, const Sizes & s, const std:
 
 } // namespace
 
-void allocate(Arena & arena, const lq_model & m, const lq_options & o, Workspace & w) {
+void allocate_arrays(Arena & arena, const lq_model & m, const lq_options & o, Arrays & arrays) {
+    size_t parameters, norms = 0;
+    for (const Lora & l : adapters_of(m, o, &parameters)) {
+        norms += l.dora ? l.n_out : 0;
+    }
+    for (float ** p : {&arrays.parameters, &arrays.gradients, &arrays.moment1, &arrays.moment2}) {
+        *p = arena.floats(parameters);
+    }
+    arrays.row_norms = arena.floats(norms);
+    arrays.gains = arena.floats(norms);
+}
+
+void allocate(Arena & arena, const lq_model & m, const lq_options & o, Arrays & arrays, Workspace & w) {
     const Sizes s = sizes_of(m, o);
     const Kernels k = kernels_for(o.isa);
     const Tile & t = *k.tile;
     const size_t T = s.T;
-    size_t parameters;
-    const std::vector<Lora> loras = adapters_of(m, o, &parameters);
-    for (float ** p : {&w.parameters, &w.gradients, &w.moment1, &w.moment2}) {
-        *p = arena.floats(parameters);
-    }
+    allocate_arrays(arena, m, o, arrays);
     w.residual.resize(m.n_layers + 1);
     for (float *& r : w.residual) {
         r = arena.floats(T*s.d);
@@ -132,7 +135,7 @@ void allocate(Arena & arena, const lq_model & m, const lq_options & o, Workspace
     w.d_hidden = arena.floats(T*s.rank());
     w.dropped = o.dropout > 0 ? arena.floats(T*s.widest()) : nullptr;
     carve_head(arena, s, w);
-    carve_dora(arena, o, s, loras, w);
+    carve_dora(arena, o, s, w);
     carve_packed(arena, k, s, o.dropout > 0, w);
     const AttentionShape a = {m.n_heads, m.n_kv_heads, m.head_size, 0};
     const int depth = std::max({s.widest(), s.V, s.T});

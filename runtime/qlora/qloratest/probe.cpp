@@ -15,7 +15,7 @@ struct TrainerProbe {
         t.schedule.clear();
         t.drop = 0;
         t.schedule_norms();
-        t.schedule.add([&t] { t.embed(); });
+        t.schedule.add([&t] { t.embed(t.w.residual[0]); });
         for (int i = 0; i < t.model.n_layers; i++) {
             t.schedule_forward(i, t.activations(i), true);
         }
@@ -36,13 +36,13 @@ struct TrainerProbe {
 
 } // namespace lq
 
-const float * lq_probe_gradients(const lq_trainer * t) { return t->workspace().gradients; }
+const float * lq_probe_gradients(const lq_trainer * t) { return t->of->memory().gradients; }
 
-const float * lq_probe_row_norms(const lq_trainer * t, int module) { return t->adapters()[module].row_norms; }
+const float * lq_probe_row_norms(const lq_trainer * t, int module) { return t->of->adapters()[module].row_norms; }
 
 int lq_probe_logits(lq_trainer * t, const int32_t * tokens, int n, const int32_t * ends, int n_ends, float * out) {
     try {
-        lq::TrainerProbe::logits(*t, tokens, n, ends, n_ends, out);
+        lq::TrainerProbe::logits(static_cast<lq::Trainer &>(*t->of), tokens, n, ends, n_ends, out);
         return LQ_OK;
     } catch (const lq::Error & e) {
         snprintf(t->error, sizeof t->error, "%s", e.message.c_str());

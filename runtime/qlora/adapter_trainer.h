@@ -1,0 +1,144 @@
+// What every trainer has, whatever computes its gradients: the adapter's parameters, the optimizer and its state, the
+// batch, and the slices of what was begun.
+#pragma once
+#include "error.h"
+#include "ops.h"
+#include "schedule.h"
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace lq {
+
+// The adapter of one weight W (n_out, n_in): W + scale * B A. B is kept transposed, so that both lie by rank. Of DoRA
+// its rows are scaled by gain = m / row_norms.
+struct Lora {
+    int rank, n_in, n_out;
+    float scale;
+    const Weight * w;
+    bool dora;
+    size_t at_m, at_norm;      // where its magnitudes lie in the parameters, and its row norms among all
+    float * m, * dm;            // (n_out), of DoRA
+    float * row_norms, * gain;  // (n_out), of DoRA
+    size_t at_a, at_b;          // where they lie in the parameters
+    float * a, * b, * da, * db; // (rank, n_in), (rank, n_out) and their gradients; the embedding's a is (n_in, rank)
+    uint64_t key;               // of its own random numbers
+};
+
+// Gives out memory piece by piece, once. Without a base it only counts the bytes.
+class Arena {
+public:
+    explicit Arena(char * base) : base(base) {}
+    float * floats(size_t n) {
+        char * p = base ? base + used : nullptr;
+        used += (n*sizeof(float) + 63)/64*64;
+        return (float *) p;
+    }
+    size_t bytes() const { return used; }
+
+private:
+    char * base;
+    size_t used = 0;
+};
+
+class Mapping { // anonymous memory that goes back to the system when it is released
+public:
+    explicit Mapping(size_t bytes); // throws an Error of LQ_MEMORY
+    ~Mapping();
+    Mapping(const Mapping &) = delete;
+    Mapping & operator=(const Mapping &) = delete;
+    char * base() const { return (char *) p; }
+
+private:
+    void * p;
+    size_t bytes;
+};
+
+// The numbers of an adapter and its optimizer: one flat array each.
+struct Arrays {
+    float * parameters = nullptr, * gradients = nullptr, * moment1 = nullptr, * moment2 = nullptr;
+    float * row_norms = nullptr, * gains = nullptr; // of all modules with DoRA, one after the other
+};
+
+// Throws an Error that names what is wrong.
+void check_model(const lq_model & m);
+void check_options(const lq_model & m, const lq_options & o);
+
+std::string target_name(int layer, int target); // "blk.3.attn_q", "output"
+
+// lora.cpp: the adapters of the options, without memory, and how many parameters they have; their first values.
+std::vector<Lora> adapters_of(const lq_model & model, const lq_options & options, size_t * parameters);
+void draw(const Lora & l, bool embedding);
+
+// workspace.cpp: allocates the arrays in the arena.
+void allocate_arrays(Arena & arena, const lq_model & model, const lq_options & options, Arrays & arrays);
+
+class AdapterTrainer {
+public:
+    virtual ~AdapterTrainer() = default;
+    AdapterTrainer(const AdapterTrainer &) = delete;
+    AdapterTrainer & operator=(const AdapterTrainer &) = delete;
+
+    virtual void begin(int mode, const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends, double norm) = 0;
+    void begin_update(const lq_update & u);
+    bool slice(); // true: it was the last one
+
+    size_t state_bytes() const;
+    void read_state(size_t offset, void * to, size_t n) const;
+    void write_state(size_t offset, const void * from, size_t n, size_t total);
+
+    lq_result result = {};
+    const std::vector<Lora> & adapters() const { return loras; }
+    const Arrays & memory() const { return arrays; }
+    size_t parameter_count() const { return parameters; }
+
+protected:
+    AdapterTrainer(const lq_model & model, const lq_options & options, double slice_flops);
+    void place_adapters();  // in the arrays, with their first values
+    void init_magnitudes(); // of DoRA, from the norms that are scheduled
+    virtual void parameters_changed() {}
+    // Takes up the tokens, and returns their positions inside their sequences. Throws an Error.
+    std::vector<int> take_batch(const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends);
+    static void check_norm(int mode, double norm);
+    void start(int mode, double norm); // a micro-batch that was taken up
+    bool trains(int target) const { return by_target[model.n_layers*LQ_LINEARS + target - LQ_LINEARS]; }
+    const Lora * lora_of(int layer, int target) const {
+        return by_target[target < LQ_LINEARS ? layer*LQ_LINEARS + target : model.n_layers*LQ_LINEARS + target - LQ_LINEARS];
+    }
+    uint64_t mask_key(const Lora & l) const; // of its dropout in this micro-batch
+    // embed.cpp. residual and grad are (T, n_embd)
+    void embed(float * residual);
+    void add_embedding_adapter(float * residual);
+    void embed_backward(const float * grad);
+    // update.cpp
+    void schedule_update(const lq_update & u);
+
+    const lq_model model;
+    lq_options options;
+    std::vector<lq_module> modules; // options.modules lies here
+    size_t parameters = 0;
+    std::vector<Lora> loras;              // in the order of the modules
+    std::vector<const Lora *> by_target;  // (layer, LQ_LINEARS), then the embedding and the head
+    int first_layer = 0;                  // the lowest layer that backward reaches
+    std::unique_ptr<Mapping> mapping;
+    Arrays arrays;
+    Pool pool;
+    Compute compute = {};
+    Schedule schedule;
+
+    // The batch.
+    int T = 0;
+    std::vector<int> token, label, labelled; // labelled: the positions that have a label
+    std::vector<Sequence> sequences;
+    float inv_norm = 0;
+    int micro = 0;     // micro-batches of this step so far
+    float drop = 0;    // dropout of this micro-batch: none in an evaluation
+    int64_t steps = 0; // updates done
+};
+
+} // namespace lq
+
+struct lq_trainer { // what c_api.h hands out
+    std::unique_ptr<lq::AdapterTrainer> of;
+    char error[512] = ""; // the sentence of the last failure
+};
