@@ -10,7 +10,6 @@ static void * packed_lookup(void) { return (void *) ll_model_packed; }
 import "C"
 
 import (
-	"errors"
 	"sync"
 	"unsafe"
 )
@@ -31,9 +30,6 @@ func (m *Model) Weights() (*Weights, error) {
 		return nil, err
 	}
 	defer release()
-	if C.ll_model_on_device(ptr) != 0 {
-		return nil, errors.New("the model's layers lie in the memory of a device, where training on the CPU cannot read them")
-	}
 	shared := C.ll_model_share(ptr)
 	if shared == nil {
 		return nil, memoryError("a handle of the model")

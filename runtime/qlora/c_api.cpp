@@ -1,4 +1,5 @@
 // The C side of c_api.h: no exception passes it.
+#include "graph_trainer.h"
 #include "guarded.h"
 #include "trainer.h"
 
@@ -32,6 +33,29 @@ int lq_new(const lq_model * model, const lq_options * options, lq_trainer ** out
         lq::check_options(*model, *options);
         auto made = std::make_unique<lq_trainer>();
         made->of = std::make_unique<lq::Trainer>(*model, *options);
+        *out = made.release();
+        return LQ_OK;
+    });
+}
+
+int64_t lq_graphs_memory(lq_graphs * g, const lq_options * options, char * error, size_t error_size) {
+    int64_t bytes = 0;
+    const int status = guarded(error, error_size, [&] {
+        lq::check_options(g->model, *options);
+        lq_options one = *options;
+        one.threads = 1; // which nothing runs on
+        bytes = lq::GraphTrainer(*g, one, true).bytes();
+        return LQ_OK;
+    });
+    return status == LQ_OK ? bytes : status;
+}
+
+int lq_graphs_new(lq_graphs * g, const lq_options * options, lq_trainer ** out, char * error, size_t error_size) {
+    *out = nullptr;
+    return guarded(error, error_size, [&] {
+        lq::check_options(g->model, *options);
+        auto made = std::make_unique<lq_trainer>();
+        made->of = std::make_unique<lq::GraphTrainer>(*g, *options, false);
         *out = made.release();
         return LQ_OK;
     });

@@ -86,12 +86,21 @@ typedef struct {
     uint64_t seed;
     float dropout;             // of the input of A, in [0, 1)
     float slice_flops;         // operations in one slice per thread; 0: about two milliseconds of them
+    int single;                // of graphs: weights are decoded to F32 and not to BF16
+    int query_block;           // of graphs: most queries whose attention is computed at a time; 0: what 64 MiB of scores hold
 } lq_options;
 
 // Bytes that lq_new would allocate, all of them, or a negative lq_status.
 int64_t lq_memory(const lq_model * model, const lq_options * options, char * error, size_t error_size);
 
+// The tensors of a model that lies on a device of ggml's; see model_llama.h.
+typedef struct lq_graphs lq_graphs;
+// Bytes that lq_graphs_new would allocate on the device and in the memory of the CPU, or a negative lq_status.
+int64_t lq_graphs_memory(lq_graphs * g, const lq_options * options, char * error, size_t error_size);
+
 typedef struct lq_trainer lq_trainer;
+// A trainer whose gradients the device computes; keep must be 0. As lq_new.
+int lq_graphs_new(lq_graphs * g, const lq_options * options, lq_trainer ** out, char * error, size_t error_size);
 // A starts at Kaiming's uniform values as in PEFT, B at zero; for the embedding A at zero and B normal. DoRA's
 // magnitudes start at the norms of the weight's rows, so that step 0 is the base.
 // LQ_MEMORY: the system has not the memory or the threads. On failure *out is NULL.

@@ -28,6 +28,14 @@ func EstimateKeeping(m *Model, spec *runtime.TrainSpec, o Options, kept int) (in
 // OnPath returns Options that run one path, an lq_isa.
 func OnPath(isa int) Options { return Options{isa: &isa} }
 
+// OfLlamaByGraphs is OfLlama for tensors in the memory of the CPU, whose back end then is the device that trains.
+func OfLlamaByGraphs(model unsafe.Pointer) (*Model, error) {
+	return ofLlama(model, nil, nil, true, nil)
+}
+
+// InBlocks returns Options of a device that computes the attention of n queries at a time, in float32.
+func InBlocks(n int) Options { return Options{Precision: Single, queryBlock: n} }
+
 // State returns what WriteState writes.
 func (t *Trainer) State() []byte {
 	var b bytes.Buffer

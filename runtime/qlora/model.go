@@ -19,6 +19,7 @@ import (
 // place until Close. It may be used by several trainers, one after the other or at once.
 type Model struct {
 	c       *C.lq_model
+	graphs  *C.lq_graphs // nil where the CPU trains
 	release func()
 }
 
@@ -31,7 +32,14 @@ func NewModel(views unsafe.Pointer, release func()) *Model {
 // asked with context for the packed weight that stands for a tensor; nil: there are none. release is called by Close
 // and may give the owner's hold on the model back. It returns an error wrapping runtime.ErrTrain that names the
 // architecture or the tensor which training does not support, or runtime.ErrMemory; release is then not called.
+//
+// A model whose layers lie on a device of ggml's is trained there: all of its layers and its output head must lie on it.
 func OfLlama(model, packedOf, context unsafe.Pointer, release func()) (*Model, error) {
+	return ofLlama(model, packedOf, context, false, release)
+}
+
+// ofLlama is OfLlama; with onDevice the back end of the CPU is taken for a device, where the tensors lie there.
+func ofLlama(model, packedOf, context unsafe.Pointer, onDevice bool, release func()) (*Model, error) {
 	const size = 512
 	message := (*C.char)(C.calloc(size, 1))
 	if message == nil {
@@ -39,16 +47,21 @@ func OfLlama(model, packedOf, context unsafe.Pointer, release func()) (*Model, e
 	}
 	defer C.free(unsafe.Pointer(message))
 	var views *C.lq_llama
-	if err := errorOf(C.lq_llama_new(model, (*C.lk_packed_of)(packedOf), context, &views, message, size), message); err != nil {
+	if err := errorOf(C.lq_llama_new(model, (*C.lk_packed_of)(packedOf), context, flagOf(onDevice), &views, message, size), message); err != nil {
 		return nil, err
 	}
-	return NewModel(unsafe.Pointer(C.lq_llama_model(views)), func() {
+	m := NewModel(unsafe.Pointer(C.lq_llama_model(views)), func() {
 		C.lq_llama_free(views)
 		if release != nil {
 			release()
 		}
-	}), nil
+	})
+	m.graphs = C.lq_llama_graphs(views)
+	return m, nil
 }
+
+// OnDevice reports whether a device of ggml's trains the model, and not the CPU.
+func (m *Model) OnDevice() bool { return m.graphs != nil }
 
 // Layers returns the number of transformer blocks.
 func (m *Model) Layers() int { return int(m.c.n_layers) }
@@ -63,7 +76,7 @@ func (m *Model) Tied() bool { return m.c.tied != 0 }
 func (m *Model) Close() error {
 	if m.release != nil {
 		m.release()
-		m.release, m.c = nil, nil
+		m.release, m.c, m.graphs = nil, nil, nil
 	}
 	return nil
 }

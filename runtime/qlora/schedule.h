@@ -13,9 +13,16 @@ public:
 
     void clear();
     bool finished() const { return at == slices.size(); }
-    void run_next() { slices[at++](); }
+    void run_next() { at += slices[at]() ? 1 : 0; }
 
-    void add(std::function<void()> slice) { slices.push_back(std::move(slice)); }
+    void add(std::function<void()> slice) {
+        slices.emplace_back([slice = std::move(slice)] {
+            slice();
+            return true;
+        });
+    }
+    // A slice that is run again until it returns true.
+    void add_repeated(std::function<bool()> slice) { slices.push_back(std::move(slice)); }
     // p's operands are read when its slices run.
     void multiply(const Compute & c, const Product & p);
     // Cuts [0, n) into ranges f(begin, end) whose costs add up to about a slice.
@@ -23,7 +30,7 @@ public:
 
 private:
     double limit;
-    std::vector<std::function<void()>> slices;
+    std::vector<std::function<bool()>> slices;
     size_t at = 0;
 };
 

@@ -19,7 +19,7 @@ type Precision int
 const (
 	// Fast multiplies what the CPU multiplies fastest: going forward, coded weights with activations rounded to
 	// 8 bits in blocks of 32, as ggml decodes; else bfloat16 pairs summed in float32, which AMX multiplies faster
-	// than any bytes; float32 where it has none of these.
+	// than any bytes; float32 where it has none of these. A device multiplies weights in bfloat16.
 	Fast Precision = iota
 	// Half is Fast without products of bytes.
 	Half
@@ -32,7 +32,8 @@ type Options struct {
 	Threads   int // 0: one per CPU. The results are the same bits for every number
 	Precision Precision
 
-	isa *int // the path to run, an lq_isa; nil: the best one that the precision allows
+	isa        *int // the path to run, an lq_isa; nil: the best one that the precision allows
+	queryBlock int  // of a device, in tests: most queries whose attention is computed at a time
 }
 
 // A Trainer is one adapter in training. It implements runtime.Trainer; its threads sleep between slices.
@@ -55,6 +56,9 @@ func New(m *Model, spec runtime.TrainSpec, o Options) (*Trainer, error) {
 	}
 	t := &Trainer{model: m, spec: spec, memory: memory}
 	err = withOptions(m, &spec, o, memory.Kept, func(co *C.lq_options, message *C.char, size C.size_t) error {
+		if m.graphs != nil {
+			return errorOf(C.lq_graphs_new(m.graphs, co, &t.c, message, size), message)
+		}
 		return errorOf(C.lq_new(m.c, co, &t.c, message, size), message)
 	})
 	if err != nil {
@@ -73,7 +77,7 @@ func Estimate(m *Model, spec runtime.TrainSpec, o Options) (runtime.TrainMemory,
 		return runtime.TrainMemory{}, fmt.Errorf("%w: %w: it needs %.1f MiB with micro-batches of %d tokens, and may take %.1f MiB; a lower max_length or lower ranks need less",
 			runtime.ErrTrain, runtime.ErrTrainMemory, float64(least+spec.Reserved)/(1<<20), spec.MaxTokens, float64(spec.Memory)/(1<<20))
 	}
-	for kept := m.Layers(); kept > 0; kept-- {
+	for kept := m.mostKept(); kept > 0; kept-- {
 		bytes, err := estimate(m, &spec, o, kept)
 		if err == nil && (spec.Memory <= 0 || bytes+spec.Reserved <= spec.Memory) {
 			return runtime.TrainMemory{Bytes: bytes, Minimum: least, Kept: kept}, nil
@@ -82,11 +86,23 @@ func Estimate(m *Model, spec runtime.TrainSpec, o Options) (runtime.TrainMemory,
 	return runtime.TrainMemory{Bytes: least, Minimum: least}, nil
 }
 
+// mostKept is the largest number of layers whose activations a Trainer may keep: a device computes all of them again.
+func (m *Model) mostKept() int {
+	if m.graphs != nil {
+		return 0
+	}
+	return m.Layers()
+}
+
 // estimate returns the bytes of a Trainer that keeps the activations of `kept` layers.
 func estimate(m *Model, spec *runtime.TrainSpec, o Options, kept int) (int64, error) {
 	var bytes C.int64_t
 	err := withOptions(m, spec, o, kept, func(co *C.lq_options, message *C.char, size C.size_t) error {
-		bytes = C.lq_memory(m.c, co, message, size)
+		if m.graphs != nil {
+			bytes = C.lq_graphs_memory(m.graphs, co, message, size)
+		} else {
+			bytes = C.lq_memory(m.c, co, message, size)
+		}
 		return errorOf(C.int(min(bytes, 0)), message)
 	})
 	return int64(bytes), err
@@ -119,6 +135,7 @@ func withOptions(m *Model, spec *runtime.TrainSpec, o Options, kept int, f func(
 	co := C.lq_options{
 		modules: first, n_modules: C.int(n), max_tokens: C.int(spec.MaxTokens), keep: C.int(kept), threads: C.int(threads),
 		isa: o.path(), seed: C.uint64_t(spec.Seed), dropout: C.float(spec.Dropout),
+		single: flagOf(o.Precision == Single), query_block: C.int(o.queryBlock),
 	}
 	const size = 512
 	message := (*C.char)(C.calloc(size, 1))

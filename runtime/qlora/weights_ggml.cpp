@@ -18,6 +18,8 @@ bool repacked(const ggml_tensor * t) { return t->buffer && strcmp(ggml_backend_b
 
 } // namespace
 
+bool in_host_memory(const ggml_tensor * t) { return !t->buffer || repacked(t) || ggml_backend_buffer_is_host(t->buffer); }
+
 Weight view_of(const ggml_tensor * t, const lk_packed & packed) {
     Weight w = {};
     if (!t) {
@@ -32,7 +34,7 @@ Weight view_of(const ggml_tensor * t, const lk_packed & packed) {
         w.integer = packed.integer;
         return w;
     }
-    if (t->ne[2] != 1 || t->ne[3] != 1 || (t->buffer && !repacked(t) && !ggml_backend_buffer_is_host(t->buffer))) {
+    if (t->ne[2] != 1 || t->ne[3] != 1 || !in_host_memory(t)) {
         return w;
     }
     w.data = t->data;

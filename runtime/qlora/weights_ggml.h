@@ -14,6 +14,9 @@ struct GgmlKind {
 enum { GGML_KINDS = 15 };
 extern const GgmlKind ggml_kinds[GGML_KINDS];
 
+// Whether the CPU can read the tensor where it lies; ggml's repacked layouts, too.
+bool in_host_memory(const ggml_tensor * t);
+
 // A view of a 2-d tensor in host memory, or of the packed weight that stands for it. kind is LQ_NONE where training
 // cannot read it.
 Weight view_of(const ggml_tensor * t, const lk_packed & packed = {});

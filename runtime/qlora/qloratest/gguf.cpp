@@ -100,10 +100,27 @@ struct lq_stock {
     llama_context * context = nullptr;
 };
 
+lq_stock * lq_stock_load_on(const char * path, const char * device, int layers) {
+    llama_log_set([](ggml_log_level, const char *, void *) {}, nullptr);
+    ggml_backend_dev_t devices[] = {ggml_backend_dev_by_name(device), nullptr};
+    llama_model_params mp = llama_model_default_params();
+    mp.devices = devices;
+    mp.n_gpu_layers = layers;
+    lq_stock * s = new lq_stock;
+    s->model = devices[0] ? llama_model_load_from_file(path, mp) : nullptr;
+    if (!s->model) {
+        lq_stock_free(s);
+        return nullptr;
+    }
+    return s;
+}
+
 lq_stock * lq_stock_load(const char * path, int repack) {
     llama_log_set([](ggml_log_level, const char *, void *) {}, nullptr);
     llama_backend_init();
     llama_model_params mp = llama_model_default_params();
+    ggml_backend_dev_t none[] = {nullptr};
+    mp.devices = none;
     mp.n_gpu_layers = 0;
     mp.use_extra_bufts = repack != 0;
     llama_context_params cp = llama_context_default_params();

@@ -26,10 +26,26 @@ func LoadLlama(path string, repack bool) (*Llama, error) {
 	return &Llama{c}, nil
 }
 
+// LoadLlamaOn loads the file's last layers, the output head counted as one, into the memory of a device, and the others into that
+// of the CPU. It computes no logits.
+func LoadLlamaOn(path, device string, layers int) (*Llama, error) {
+	p, d := C.CString(path), C.CString(device)
+	defer C.free(unsafe.Pointer(p))
+	defer C.free(unsafe.Pointer(d))
+	c := C.lq_stock_load_on(p, d, C.int(layers))
+	if c == nil {
+		return nil, fmt.Errorf("llama.cpp does not load %s on %s", path, device)
+	}
+	return &Llama{c}, nil
+}
+
 // Model returns the engine's view of what llama.cpp loaded.
 func (l *Llama) Model() (*qlora.Model, error) {
 	return qlora.OfLlama(C.lq_stock_model(l.c), nil, nil, nil)
 }
+
+// Handle is the llama_model.
+func (l *Llama) Handle() unsafe.Pointer { return unsafe.Pointer(C.lq_stock_model(l.c)) }
 
 // Logits decodes one sequence and returns the logits of all its tokens.
 func (l *Llama) Logits(tokens []runtime.Token, vocab int) ([]float32, error) {

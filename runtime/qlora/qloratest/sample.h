@@ -30,6 +30,8 @@ int lq_sample_write(const lq_sample * s, const char * architecture, const char *
 // A file as llama.cpp loads it by itself, for comparison: repack lets ggml choose its own layouts.
 typedef struct lq_stock lq_stock;
 lq_stock * lq_stock_load(const char * path, int repack);
+// The last `layers` layers, the head counted as one, in the memory of a device of ggml's; without logits.
+lq_stock * lq_stock_load_on(const char * path, const char * device, int layers);
 const void * lq_stock_model(const lq_stock * s); // llama_model
 int lq_stock_logits(lq_stock * s, const int32_t * tokens, int n, float * out); // of one sequence; 0: done
 void lq_stock_free(lq_stock * s); // NULL is fine

@@ -1,0 +1,196 @@
+//go:build cgo && linux
+
+package qlora_test
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/llama/devicetest"
+	"github.com/lorikeet-ai/lorikeet/runtime/qlora"
+	"github.com/lorikeet-ai/lorikeet/runtime/qlora/qloratest"
+)
+
+// loadOnDevice is loadBoth with the model of graphs in the memory of the test device.
+func loadOnDevice(t testing.TB, arch string, shape qloratest.Shape, kind qloratest.Kind, standsFor ...devicetest.Backend) both {
+	t.Helper()
+	device := devicetest.Register(t, standsFor...)
+	path := filepath.Join(t.TempDir(), "model.gguf")
+	if err := makeSample(t, shape, kind, kind).Write(arch, path); err != nil {
+		t.Fatal(err)
+	}
+	cpu, err := qloratest.LoadLlama(path, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cpu.Close)
+	there, err := qloratest.LoadLlamaOn(path, device, shape.Layers+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(there.Close)
+	var b both
+	for m, s := range map[**qlora.Model]*qloratest.Llama{&b.cpu: cpu, &b.graphs: there} {
+		if *m, err = s.Model(); err != nil {
+			t.Fatal(err)
+		}
+		made := *m
+		t.Cleanup(func() { made.Close() })
+	}
+	if b.cpu.OnDevice() || !b.graphs.OnDevice() {
+		t.Fatal("the models are not trained where they lie")
+	}
+	return b
+}
+
+// On a device whose memory the CPU cannot touch and which has no more operations than CUDA and Vulkan, gradients are those of the
+// CPU: for every architecture, and for weights that each of them decodes in another way.
+func TestDeviceGradients(t *testing.T) {
+	cuda, vulkan := []devicetest.Backend{devicetest.CUDA}, []devicetest.Backend{devicetest.Vulkan}
+	for _, c := range []struct {
+		arch      string
+		kind      qloratest.Kind
+		standsFor []devicetest.Backend
+		dora      bool
+	}{
+		{"llama", qloratest.F32, nil, true}, {"qwen2", qloratest.F16, nil, false}, {"qwen3", qloratest.BF16, nil, false}, {"qwen3", qloratest.Q8_0, nil, true},
+		{"llama", qloratest.IQ4NL, cuda, true}, {"llama", qloratest.IQ4NL, vulkan, false}, {"qwen2", qloratest.Q4_K, cuda, true}, {"qwen2", qloratest.Q4_K, vulkan, false},
+		{"qwen3", qloratest.Q6_K, cuda, false},
+	} {
+		t.Run(fmt.Sprintf("%s %v %v", c.arch, c.kind, c.standsFor), func(t *testing.T) {
+			shape := shapes[c.arch]
+			if c.kind == qloratest.Q4_K || c.kind == qloratest.Q6_K {
+				shape.Embedding, shape.FeedForward, shape.Heads, shape.KVHeads, shape.HeadSize, shape.Layers = 256, 512, 4, 2, 64, 1
+			}
+			m := loadOnDevice(t, c.arch, shape, c.kind, c.standsFor...)
+			rng := rand.New(rand.NewPCG(7, 7))
+			b := randomBatch(rng, m.cpu.Vocab(), 5, 40, 17)
+			spec := runtime.TrainSpec{Modules: allModules(m.cpu, 4, true), MaxTokens: len(b.Tokens), Seed: 3, Dropout: 0.1}
+			if c.dora {
+				spec.Modules = doraModules(m.cpu, 4, true)
+			}
+			cpu, graphs := newTrainer(t, m.cpu, spec, qlora.Options{Precision: qlora.Single}), newTrainer(t, m.graphs, spec, qlora.InBlocks(16))
+			randomise(cpu, 5)
+			if err := graphs.Restore(cpu.State()); err != nil {
+				t.Fatal(err)
+			}
+			want, got := run(t, cpu, runtime.TrainFirst, b), run(t, graphs, runtime.TrainFirst, b)
+			if math.Abs(got.Loss-want.Loss) > 2e-4*want.Loss || got.Correct != want.Correct {
+				t.Errorf("%+v, on the CPU %+v", got, want)
+			}
+			for i, module := range spec.Modules {
+				for _, p := range partsOf(cpu, i) {
+					if e := offBy(gradientsOf(graphs)[p.From:p.To], gradientsOf(cpu)[p.From:p.To]); !(e < 5e-4) {
+						t.Errorf("%s %s: the gradient is off by %.2g", module.Tensor, p.Name, e)
+					}
+				}
+			}
+		})
+	}
+}
+
+// A trainer takes what it said, at every slice, and gives it back; where the device has less, the error says so.
+func TestDeviceMemory(t *testing.T) {
+	m := loadOnDevice(t, "llama", shapes["llama"], qloratest.Q4_0)
+	spec := runtime.TrainSpec{Modules: doraModules(m.cpu, 4, true), MaxTokens: 500, Seed: 3, Dropout: 0.1}
+	said, err := qlora.Estimate(m.graphs, spec, qlora.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := devicetest.Used()
+	tr, err := qlora.New(m.graphs, spec, qlora.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := devicetest.Used() - before
+	if tr.Memory() != said || taken <= 0 || taken > said.Bytes || said.Kept != 0 {
+		t.Errorf("the trainer said %+v, says %+v and takes %d bytes of the device", said, tr.Memory(), taken)
+	}
+	rng := rand.New(rand.NewPCG(1, 1))
+	for _, lengths := range [][]int{{500}, {100, 1, 300, 99}, {3}, slicesOf(50, 10), {250, 250}} {
+		if err := tr.Begin(runtime.TrainFirst, randomBatch(rng, m.cpu.Vocab(), 0, lengths...)); err != nil {
+			t.Fatal(err)
+		}
+		for more := true; more; {
+			if more, err = tr.Slice(); err != nil {
+				t.Fatal(err)
+			}
+			if now := devicetest.Used() - before; now > taken {
+				t.Fatalf("sequences of %v: the device holds %d bytes, %d when the trainer was made", lengths, now, taken)
+			}
+		}
+	}
+	tr.Close()
+	if now := devicetest.Used(); now != before {
+		t.Errorf("%d bytes stay on the device", now-before)
+	}
+	spec.Memory = said.Bytes - 1
+	if _, err := qlora.New(m.graphs, spec, qlora.Options{}); !errors.Is(err, runtime.ErrTrainMemory) || !strings.Contains(err.Error(), "MiB") {
+		t.Errorf("with a byte too little: error %v", err)
+	}
+	spec.Memory = said.Bytes
+	devicetest.LimitMemory(t, before+taken-1)
+	if _, err := qlora.New(m.graphs, spec, qlora.Options{}); !errors.Is(err, runtime.ErrMemory) || !strings.Contains(err.Error(), "MiB") {
+		t.Errorf("on a device that is a byte too small: error %v", err)
+	}
+	if now := devicetest.Used(); now != before {
+		t.Errorf("a trainer that could not be made leaves %d bytes on the device", now-before)
+	}
+}
+
+// slicesOf returns n times the length.
+func slicesOf(n, length int) []int {
+	lengths := make([]int, n)
+	for i := range lengths {
+		lengths[i] = length
+	}
+	return lengths
+}
+
+// A model that lies on the device in part is not trained, and the error names a tensor and both places.
+func TestPartlyOffloadedModelIsRefused(t *testing.T) {
+	device := devicetest.Register(t)
+	path := filepath.Join(t.TempDir(), "model.gguf")
+	if err := makeSample(t, shapes["llama"], qloratest.Q4_0, qloratest.Q4_0).Write("llama", path); err != nil {
+		t.Fatal(err)
+	}
+	s, err := qloratest.LoadLlamaOn(path, device, 2) // a block and the head, of two blocks
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err = s.Model(); !errors.Is(err, runtime.ErrTrain) || !strings.Contains(err.Error(), "on one device") || !strings.Contains(err.Error(), device) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// 4096 tokens in one sequence, whose scores are made a range of queries at a time: the loss is the CPU's, and the memory is less
+// than that of all scores.
+func TestDeviceTrainsLongSequences(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it computes for some seconds")
+	}
+	shape := shapes["qwen3"]
+	shape.Heads, shape.KVHeads, shape.HeadSize, shape.Layers = 16, 4, 32, 1
+	m := loadOnDevice(t, "qwen3", shape, qloratest.Q8_0)
+	const length = 4096
+	b := randomBatch(rand.New(rand.NewPCG(1, 1)), m.cpu.Vocab(), length-200, length)
+	spec := runtime.TrainSpec{Modules: allModules(m.cpu, 4, false), MaxTokens: length, Seed: 3}
+	cpu, graphs := newTrainer(t, m.cpu, spec, qlora.Options{}), newTrainer(t, m.graphs, spec, qlora.Options{})
+	if scores, takes := int64(4*length*length*shape.Heads), graphs.Memory().Bytes; takes > scores {
+		t.Errorf("the trainer takes %d bytes, the scores of one layer have %d", takes, scores)
+	}
+	want, got := run(t, cpu, runtime.TrainFirst, b), run(t, graphs, runtime.TrainFirst, b)
+	if math.Abs(got.Loss-want.Loss) > 1e-3*want.Loss {
+		t.Errorf("the loss is %g, on the CPU %g", got.Loss, want.Loss)
+	}
+	if e := offBy(gradientsOf(graphs), gradientsOf(cpu)); !(e < 0.05) {
+		t.Errorf("the gradients are off by %.2g", e)
+	}
+}

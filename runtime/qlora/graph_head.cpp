@@ -1,0 +1,99 @@
+// The output head and the loss, a chunk of labelled rows at a time. The loss of a row is log(sum exp(logits)) - logit of the
+// label; with the largest logit and its probability p the first term is largest - log(p), which no rounding makes infinite.
+#include "graph_trainer.h"
+#include "random.h"
+#include "trainer.h"
+#include <algorithm>
+#include <math.h>
+
+namespace lq {
+
+void GraphTrainer::schedule_loss(bool gradients) {
+    const int n = (int) labelled.size();
+    losses.assign(n, {});
+    if (gradients) {
+        schedule_graph([this] {
+            GraphPtr g = graph();
+            g->copy(g->scaled(residual(*g, model.n_layers), 0), g->view(grad, 0, model.n_embd, T));
+            return g;
+        });
+    }
+    for (int from = 0; from < n; from += head_rows) {
+        schedule_graph([=] { return loss_graph(from, std::min(head_rows, n - from), gradients); });
+    }
+    schedule.add([this, n] {
+        result.loss = 0;
+        result.labelled = n;
+        result.correct = 0;
+        for (int i = 0; i < n; i++) {
+            const Loss & l = losses[i];
+            result.loss += l.largest - log((double) l.probability) - l.label;
+            result.correct += l.best == label[labelled[i]];
+        }
+        if (!std::isfinite(result.loss)) {
+            throw Error{LQ_DIVERGED, "the loss is not a finite number"};
+        }
+    });
+}
+
+GraphTrainer::GraphPtr GraphTrainer::loss_graph(int from, int rows, bool gradients) {
+    GraphPtr made = graph();
+    Graph & g = *made;
+    ggml_tensor * at = g.input(GGML_TYPE_I32, rows, 1, [=](void * to) { std::copy_n(labelled.begin() + from, rows, (int32_t *) to); });
+    ggml_tensor * labels = g.input(GGML_TYPE_I32, 1, rows, [=](void * to) {
+        for (int i = 0; i < rows; i++) {
+            ((int32_t *) to)[i] = label[labelled[from + i]];
+        }
+    });
+    LinearNodes head = {};
+    head.w = graphs.head;
+    head.bias = graphs.head_bias;
+    head.lora = lora_of(0, LQ_HEAD);
+    if (head.lora) { // the keys of the trainer on the CPU, which has chunks of its own
+        const int chunk = std::min((int) HEAD_ROWS, options.max_tokens);
+        head.key = [=, key = mask_key(*head.lora)](int i) { return random_key(random_key(key, (from + i)/chunk*chunk), (from + i) % chunk); };
+    }
+    ggml_tensor * x = g.add(ggml_get_rows(g.ctx(), residual(g, model.n_layers), at));
+    ggml_tensor * y = linear(g, head, g.norm(x, graphs.out_norm, model.norm_eps), true, logits);
+
+    ggml_tensor * best = g.add(ggml_argmax(g.ctx(), y));
+    g.output(best, [=](const void * p) {
+        for (int i = 0; i < rows; i++) {
+            losses[from + i].best = ((const int32_t *) p)[i];
+        }
+    });
+    const auto pick = [&](ggml_tensor * of, ggml_tensor * which, float Loss::* to) {
+        ggml_tensor * picked = g.add(ggml_get_rows(g.ctx(), g.reshaped(of, 1, model.n_vocab, rows), g.reshaped(which, 1, rows)));
+        g.output(picked, [=](const void * p) {
+            for (int i = 0; i < rows; i++) {
+                losses[from + i].*to = ((const float *) p)[i];
+            }
+        });
+        return picked;
+    };
+    pick(y, labels, &Loss::label);
+    pick(y, best, &Loss::largest);
+    ggml_tensor * p = g.add(ggml_soft_max(g.ctx(), y));
+    pick(p, best, &Loss::probability);
+    if (gradients) {
+        loss_back(g, head, x, p, labels, at);
+    }
+    return made;
+}
+
+// The gradient of the logits is the probabilities less 1 at the label.
+void GraphTrainer::loss_back(Graph & g, const LinearNodes & head, ggml_tensor * x, ggml_tensor * p, ggml_tensor * labels, ggml_tensor * at) {
+    const int64_t rows = at->ne[0];
+    const bool below = first_layer < model.n_layers || trains(LQ_EMBED);
+    ggml_tensor * single = g.reshaped(p, 1, model.n_vocab, rows);
+    ggml_tensor * of_label = g.add(ggml_get_rows(g.ctx(), single, labels));
+    ggml_tensor * less_one = g.add(ggml_scale_bias(g.ctx(), of_label, 1, -1));
+    ggml_tensor * dy = g.reshaped(g.add(ggml_set_rows(g.ctx(), single, less_one, labels)), model.n_vocab, rows);
+    ggml_tensor * d_normed = linear_back(g, head, dy, below);
+    if (below) {
+        ggml_tensor * dx = g.norm_back(d_normed, x, graphs.out_norm, model.norm_eps);
+        g.add(ggml_set_rows(g.ctx(), g.view(grad, 0, model.n_embd, T), dx, at));
+    }
+}
+
+} // namespace lq

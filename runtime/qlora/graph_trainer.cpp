@@ -1,0 +1,133 @@
+#include "graph_trainer.h"
+#include <algorithm>
+#include <chrono>
+#include <string.h>
+
+namespace lq {
+
+namespace {
+
+// Operations of a part of a graph: what a GPU does in less than a millisecond.
+constexpr double PART = 2e10;
+// A slice runs parts for about this long.
+constexpr std::chrono::microseconds SLICE{1500};
+
+} // namespace
+
+GraphTrainer::GraphPtr GraphTrainer::graph() const {
+    // A layer has about 300 nodes, and 60 for every range of queries; a weight that is decoded by products has some for
+    // every BAND_ROWS of its inputs.
+    const size_t nodes = 2048 + 80*ranges.size() + (reader.band ? 32768 : 0);
+    return std::make_unique<Graph>(graphs.backend.get(), reader, nodes);
+}
+
+void GraphTrainer::schedule_graph(std::function<GraphPtr()> build) {
+    struct Run {
+        GraphPtr graph;
+        int parts = 0, next = 0;
+    };
+    auto run = std::make_shared<Run>();
+    schedule.add_repeated([this, run, build = std::move(build)] {
+        const auto start = std::chrono::steady_clock::now();
+        if (!run->graph) {
+            run->graph = build();
+            run->parts = run->graph->divide(options.slice_flops > 0 ? options.slice_flops : PART);
+            run->graph->allocate(allocator.get());
+        }
+        do {
+            run->graph->run(run->next++);
+        } while (run->next < run->parts && std::chrono::steady_clock::now() - start < SLICE);
+        if (run->next < run->parts) {
+            return false;
+        }
+        run->graph->finish();
+        run->graph.reset();
+        return true;
+    });
+}
+
+void GraphTrainer::upload_parameters() {
+    if (!uploaded) {
+        ggml_backend_tensor_set(parameters_there, arrays.parameters, 0, parameters*sizeof(float));
+        uploaded = true;
+    }
+}
+
+// Positions and masks: 0 where a query sees a key, else minus infinity.
+void GraphTrainer::upload_batch(const std::vector<int> & pos) {
+    ggml_backend_tensor_set(positions, pos.data(), 0, pos.size()*sizeof(int));
+    const uint16_t seen = 0, hidden = 0xfc00; // in half precision
+    uint16_t * mask = (uint16_t *) staging;
+    for (const QueryRange & r : ranges) {
+        for (int t = r.begin; t < r.end; t++) {
+            uint16_t * row = mask + r.mask + (size_t) (t - r.begin)*r.keys();
+            const int from = t - pos[t]; // where its sequence begins
+            for (int key = r.first; key < r.end; key++) {
+                row[key - r.first] = key >= from && key <= t ? seen : hidden;
+            }
+        }
+    }
+    const QueryRange & last = ranges.back();
+    ggml_backend_tensor_set(masks, mask, 0, (last.mask + (size_t) last.queries()*last.keys())*sizeof(uint16_t));
+}
+
+// The embedding's rows, where the CPU cannot read them.
+GraphTrainer::GraphPtr GraphTrainer::embedding_graph() {
+    GraphPtr g = graph();
+    ggml_tensor * at = g->input(GGML_TYPE_I32, T, 1, [this](void * to) { std::copy(token.begin(), token.end(), (int32_t *) to); });
+    ggml_tensor * rows = g->add(ggml_get_rows(g->ctx(), graphs.embed, at));
+    g->output(rows, [this](const void * from) { memcpy(staging, from, (size_t) T*model.n_embd*sizeof(float)); });
+    return g;
+}
+
+void GraphTrainer::schedule_embedding() {
+    if (!model.embed.kind) {
+        schedule_graph([this] { return embedding_graph(); });
+    }
+    schedule.add([this] {
+        if (model.embed.kind) {
+            embed(staging);
+        } else {
+            add_embedding_adapter(staging);
+        }
+        ggml_backend_tensor_set(residuals[0], staging, 0, (size_t) T*model.n_embd*sizeof(float));
+    });
+}
+
+void GraphTrainer::begin(int m, const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends, double norm) {
+    check_norm(m, norm);
+    const std::vector<int> pos = take_batch(tokens, labels, n, ends, n_ends);
+    start(m, norm);
+    set_query_ranges();
+    schedule.add([this, pos] {
+        upload_parameters();
+        upload_batch(pos);
+    });
+    if (m != LQ_FURTHER) {
+        schedule_norms();
+    }
+    if (m == LQ_FIRST) {
+        schedule.add([this] { memset(arrays.gradients, 0, parameters*sizeof(float)); });
+    }
+    schedule_embedding();
+    for (int i = 0; i < model.n_layers; i++) {
+        schedule_graph([this, i] { return forward_graph(i); });
+    }
+    schedule_loss(m != LQ_EVAL);
+    if (m == LQ_EVAL || labelled.empty()) {
+        return;
+    }
+    for (int i = model.n_layers - 1; i >= first_layer; i--) {
+        schedule_graph([this, i] { return backward_graph(i, i > first_layer || trains(LQ_EMBED)); });
+    }
+    if (trains(LQ_EMBED)) {
+        schedule.add([this] {
+            const size_t n = (size_t) T*model.n_embd;
+            ggml_backend_tensor_get(grad, staging, 0, n*sizeof(float));
+            std::for_each(staging, staging + n, [this](float & g) { g *= inv_norm; });
+            embed_backward(staging);
+        });
+    }
+}
+
+} // namespace lq

@@ -1,0 +1,129 @@
+// The trainer whose gradients a device of ggml's computes, in graphs over the tensors that serve there. The adapter, its
+// optimizer and its state stay in the memory of the CPU. Shapes in comments are ggml's, the fastest dimension first; T is the
+// tokens of the batch.
+//
+// Every layer is computed again going backward, from its input, which is kept on the device. Gradients on the device are those of
+// the summed loss: they are divided by the batch's norm where they are added to the host's, so that small numbers do not
+// get smaller in half precision.
+#pragma once
+#include "graph_model.h"
+
+namespace lq {
+
+// Weights that are decoded at a time: 256 MiB of F32. Only output heads are larger.
+constexpr int64_t DECODED_WEIGHTS = 64 << 20;
+
+// A linear layer in one place of a graph, with what its backward reads of its forward.
+struct LinearNodes {
+    ggml_tensor * w, * bias;
+    const Lora * lora;              // NULL: frozen
+    std::function<uint64_t(int)> key; // of a row's dropout
+    ggml_tensor * x;                // (n_in, T)
+    ggml_tensor * mask, * dropped;  // (n_in, T): the dropout, and x under it; without dropout NULL and x
+    ggml_tensor * hidden;           // (rank, T)
+    ggml_tensor * z;                // (n_out, T): the output before DoRA's gain and the bias
+};
+
+// A layer going forward, as far as backward reads it. Of attention, tensors are (head_size, T, heads).
+struct LayerNodes {
+    LinearNodes linear[LQ_LINEARS];
+    ggml_tensor * x, * q_raw, * k_raw; // q and k before their norms: (head_size, heads, T)
+    ggml_tensor * q, * k, * v;
+    ggml_tensor * middle;              // (n_embd, T): the residual after attention
+    ggml_tensor * gate, * up, * silu;  // (n_ff, T)
+};
+
+// Queries [begin, end) of the batch, which see keys from `first` on; their mask lies at `mask` in the masks.
+struct QueryRange {
+    int begin, end, first;
+    size_t mask;
+    int queries() const { return end - begin; }
+    int keys() const { return end - first; }
+};
+
+class GraphTrainer : public AdapterTrainer {
+public:
+    // Of checked options. With measure nothing is allocated, and the trainer is for bytes() alone.
+    GraphTrainer(lq_graphs & g, const lq_options & o, bool measure);
+
+    void begin(int mode, const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends, double norm) override;
+    int64_t bytes() const { return (int64_t) (host_bytes + device_bytes + compute_bytes); }
+
+private:
+    using GraphPtr = std::unique_ptr<Graph>;
+
+    // graph_trainer.cpp
+    GraphPtr graph() const;
+    void schedule_graph(std::function<GraphPtr()> build);
+    void upload_parameters();
+    void upload_batch(const std::vector<int> & pos);
+    void schedule_embedding();
+    GraphPtr embedding_graph();
+    void parameters_changed() override { uploaded = false; }
+    // graph_memory.cpp
+    ggml_tensor * flat(int64_t n, ggml_type type = GGML_TYPE_F32);
+    void make_tensors();
+    void make_weight_reader();
+    void allocate_device();
+    void plan(bool measure);
+    void set_query_ranges();
+    // graph_linear.cpp
+    ggml_tensor * a_of(Graph & g, const Lora & l); // (n_in, rank)
+    ggml_tensor * b_of(Graph & g, const Lora & l); // (n_out, rank), transposed as it is stored
+    ggml_tensor * gain_of(Graph & g, const Lora & l);
+    LinearNodes use(int layer, int target);
+    ggml_tensor * product(Graph & g, ggml_tensor * w, ggml_tensor * x, ggml_tensor * to);
+    ggml_tensor * input_product(Graph & g, ggml_tensor * w, ggml_tensor * dy);
+    void hidden(Graph & g, LinearNodes & n, ggml_tensor * x);
+    ggml_tensor * linear(Graph & g, LinearNodes & n, ggml_tensor * x, bool whole = true, ggml_tensor * to = nullptr);
+    ggml_tensor * linear_back(Graph & g, const LinearNodes & n, ggml_tensor * dy, bool input_needed);
+    void add_gradient(Graph & g, ggml_tensor * of, float * to, size_t n);
+    // graph_dora.cpp
+    void schedule_norms();
+    GraphPtr norms_graph(const Lora & l, ggml_tensor * w);
+    // graph_attention.cpp
+    ggml_tensor * rope(Graph & g, ggml_tensor * x, bool back); // of (head_size, heads, T)
+    ggml_tensor * attention(Graph & g, const LayerNodes & n);
+    void attention_back(Graph & g, const LayerNodes & n, ggml_tensor * d_o);
+    ggml_tensor * probabilities(Graph & g, const LayerNodes & n, const QueryRange & r, ggml_tensor * q);
+    // graph_layer.cpp
+    ggml_tensor * forward(Graph & g, int layer, LayerNodes & n, bool whole);
+    ggml_tensor * heads_back(Graph & g, ggml_tensor * from, ggml_tensor * raw, ggml_tensor * norm, int heads);
+    GraphPtr forward_graph(int layer);
+    GraphPtr backward_graph(int layer, bool input_needed);
+    // graph_head.cpp
+    void schedule_loss(bool gradients);
+    GraphPtr loss_graph(int from, int rows, bool gradients);
+    void loss_back(Graph & g, const LinearNodes & head, ggml_tensor * x, ggml_tensor * p, ggml_tensor * labels, ggml_tensor * at);
+
+    ggml_tensor * residual(Graph & g, int layer) { return g.view(residuals[layer], 0, model.n_embd, T); }
+    float scale() const { return model.attn_scale ? model.attn_scale : 1/__builtin_sqrtf((float) model.head_size); }
+
+    lq_graphs & graphs;
+    size_t host_bytes = 0, device_bytes = 0, compute_bytes = 0;
+    int head_rows = 0, query_block = 0;
+    float * staging = nullptr; // (T, n_embd), or the masks
+    bool uploaded = false;     // the device has the parameters
+
+    // On the device, flat, for batches of up to max_tokens.
+    ContextPtr context;
+    BufferPtr buffer;
+    AllocatorPtr allocator;
+    WeightReader reader;
+    std::vector<ggml_tensor *> residuals; // the input of each layer (n_embd, T), and the last one's output
+    ggml_tensor * parameters_there = nullptr, * gains_there = nullptr;
+    ggml_tensor * grad = nullptr;                                        // (n_embd, T), of the residual
+    ggml_tensor * attended = nullptr, * dq = nullptr, * dk = nullptr, * dv = nullptr; // (head_size, T, heads)
+    ggml_tensor * logits = nullptr;                                      // (n_vocab, head_rows)
+    ggml_tensor * masks = nullptr, * positions = nullptr, * rope_factors = nullptr;
+
+    // The batch.
+    std::vector<QueryRange> ranges;
+    struct Loss {
+        float largest, probability, label; // the largest logit, its probability, and the label's logit
+        int32_t best;                      // where the largest is
+    };
+    std::vector<Loss> losses; // of the labelled tokens
+};
+
+} // namespace lq
