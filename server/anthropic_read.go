@@ -78,7 +78,7 @@ func systemText(raw json.RawMessage) (*string, error) {
 // block is a content block of any type.
 type block struct {
 	Type      string          `json:"type"`
-	Text      string          `json:"text"`
+	Given     *string         `json:"text"`
 	Thinking  string          `json:"thinking"`
 	ID        string          `json:"id"`
 	Name      string          `json:"name"`
@@ -87,6 +87,7 @@ type block struct {
 	Content   json.RawMessage `json:"content"`
 	IsError   bool            `json:"is_error"`
 
+	Text  string `json:"-"` // what Given has
 	param string
 }
 
@@ -126,6 +127,8 @@ func (b *block) check() error {
 	switch {
 	case b.Type == "":
 		return refuse(codeMissing, b.param+".type", "is missing")
+	case b.Type == "text" && b.Given == nil:
+		return refuse(codeMissing, b.param+".text", "is missing")
 	case b.Type == "tool_use" && b.Name == "":
 		return refuse(codeMissing, b.param+".name", "is missing")
 	case b.Type == "tool_use" && jsonvalue.Kind(b.Input) != "object" && jsonvalue.Kind(b.Input) != "null":
@@ -133,6 +136,7 @@ func (b *block) check() error {
 	case b.Type == "tool_result" && b.ToolUseID == "":
 		return refuse(codeMissing, b.param+".tool_use_id", "is missing")
 	}
+	b.Text = text(b.Given)
 	switch b.Type {
 	case "text", "thinking", "redacted_thinking", "tool_use", "tool_result":
 		return nil

@@ -280,6 +280,8 @@ func TestMessageErrors(t *testing.T) {
 		{messagesBody("a", `"temperature":3`), "invalid_request_error", "temperature is 3", 400},
 		{messagesBody("a", `"stop_sequences":[""]`), "invalid_request_error", "stop_sequences has an entry", 400},
 		{messagesBody("a", `"system":[{"type":"image"}]`), "invalid_request_error", `system[0].type is "image"`, 400},
+		{`{"model":"fake","max_tokens":1,"messages":[{"role":"user","content":[{"type":"text"}]}]}`, "invalid_request_error", "messages[0].content[0].text is missing", 400},
+		{messagesBody("a", `"system":[{"type":"text","text":null}]`), "invalid_request_error", "system[0].text is missing", 400},
 		{messagesBody("a", `"mcp_servers":[{"type":"url","url":"https://mcp.example"}]`), "invalid_request_error", "mcp_servers is not supported", 400},
 		{messagesBody("a", `"container":"c"`), "invalid_request_error", "container is not supported", 400},
 		{messagesBody("a", `"tools":[{"type":"web_search_20250305","name":"web_search"}]`), "invalid_request_error", `tools[0].type is "web_search_20250305"`, 400},
