@@ -12,9 +12,23 @@ import (
 
 // This file makes elements of sets of strings and numbers.
 
-// maxSpelledLength is up to how many characters a bound of a pattern's length becomes a part of its automaton. Longer ones
-// are counted.
-const maxSpelledLength = 1024
+// maxSpelledLength is up to how many characters a bound of a pattern's length becomes a part of its automaton, which
+// then has up to about maxSpelledEdges. Longer ones are counted.
+const (
+	maxSpelledLength = 1024
+	maxSpelledEdges  = 20_000
+)
+
+// long reports whether the upper bound of a set's length is to be counted.
+func (s stringSet) long() bool {
+	edges := 0
+	for _, d := range s.dfas {
+		for _, e := range d.Edges {
+			edges += len(e)
+		}
+	}
+	return edges*(s.most-1) > maxSpelledEdges
+}
 
 // The lexers of what nothing bounds.
 var (
@@ -36,8 +50,8 @@ var formatLexers sync.Map // *automaton.DFA -> *automaton.Lexer
 // numberLexers are those of the ranges that were asked for last.
 var numberLexers, _ = lru.New[string, *automaton.Lexer](256) // the error is for sizes below 1
 
-// automaton returns the characters of the strings of a set. Where long upper bounds are left out, because they are
-// counted, all is false.
+// automaton returns the characters of the strings of a set. Where the upper bound is left out, because it is counted, all
+// is false.
 func (s stringSet) automaton(all bool) (*automaton.DFA, error) {
 	if s.listed {
 		return automaton.Words(s.list)
@@ -52,7 +66,7 @@ func (s stringSet) automaton(all bool) (*automaton.DFA, error) {
 		}
 	}
 	most := s.most - 1
-	if !all && most > maxSpelledLength {
+	if !all {
 		most = -1
 	}
 	if s.least == 0 && most < 0 {
@@ -96,7 +110,11 @@ func (c *schemaCompiler) scalars(s *shape) (out []*element, err error) {
 				e.most = int32(set.most - 1)
 			}
 			out = append(out, e)
-		case set.most-1 > maxSpelledLength:
+		case set.loops && len(s.strings) <= maxLoops && max(set.least, set.most-1) >= fewestLooped && set.most != 1:
+			if out, err = c.addLoop(out, set); err != nil {
+				return nil, c.automatonError(s.at, err)
+			}
+		case set.most-1 > maxSpelledLength || set.most > 1 && len(s.strings) <= maxLoops && set.long():
 			if out, err = c.addCounted(out, set); err != nil {
 				return nil, c.automatonError(s.at, err)
 			}
@@ -160,6 +178,30 @@ func (c *schemaCompiler) addCounted(out []*element, s stringSet) ([]*element, er
 		return out, nil
 	}
 	return append(out, &element{kind: kindLexical, lexer: l, most: int32(s.most - 1)}), nil
+}
+
+// Strings of an automaton in which any number of characters can follow are counted, where that is fewestLooped or more, and
+// up to maxLoops such automata are in one place: those of more become one.
+const (
+	fewestLooped = 16
+	maxLoops     = 4
+)
+
+// addLoop adds such strings.
+func (c *schemaCompiler) addLoop(out []*element, s stringSet) ([]*element, error) {
+	encoded, err := automaton.Encode(s.dfas[0])
+	if err != nil {
+		return out, err
+	}
+	e := &element{kind: kindLexical, lexer: automaton.NewStringLexer(encoded), least: int32(s.least), most: unbounded}
+	c.count(e.lexer)
+	if s.most > 0 {
+		e.most = int32(s.most - 1)
+	}
+	if !e.lexer.Fits(0, e.most, e.least) {
+		return out, nil
+	}
+	return append(out, e), nil
 }
 
 // addStrings adds strings that one of several automata accepts.

@@ -16,7 +16,8 @@ type stringSet struct {
 	list   []string
 	dfas   []*automaton.DFA
 	least  int
-	most   int // plus one; 0 for no bound
+	most   int  // plus one; 0 for no bound
+	loops  bool // in every state of the one automaton any number of characters can follow
 }
 
 // contains reports whether a text is under the bounds of a set that is not listed.
@@ -36,6 +37,7 @@ func meetStrings(a, b stringSet) (stringSet, bool) {
 		return stringSet{listed: true, list: kept}, len(kept) > 0
 	}
 	out := stringSet{dfas: slices.Concat(a.dfas, b.dfas), least: max(a.least, b.least), most: a.most}
+	out.loops = a.loops && len(b.dfas) == 0 || b.loops && len(a.dfas) == 0
 	if b.most != 0 && (out.most == 0 || b.most < out.most) {
 		out.most = b.most
 	}
@@ -146,6 +148,9 @@ func (c *schemaCompiler) stringParts(t term) (out []stringSet, err error) {
 		var pattern string
 		if err := decodeField(t.schema.fields["pattern"], at, &pattern); err != nil {
 			return nil, err
+		}
+		if d, least, most, ok := automaton.Counted(pattern); ok && format == nil {
+			return append(out, stringSet{dfas: []*automaton.DFA{d}, least: least, most: most + 1, loops: true}), nil
 		}
 		d, err := c.pattern(pattern, at)
 		if err != nil {

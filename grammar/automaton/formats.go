@@ -3,8 +3,8 @@ package automaton
 import "sync"
 
 // This file has the formats of strings that JSON schemas name. Each is held as strictly as validators in use do, or more
-// strictly: a URI has the scheme http or https, a host name has at most five labels of at most 62 characters, without two hyphens side by side, and a leap second
-// never comes. What a format means is said by RFC 3339 (dates and times, ISO 8601 durations), RFC 5321, RFC 1123,
+// strictly: a URI has the scheme http or https, a host name has at most five labels of at most 50
+// characters, without two hyphens side by side, and a leap second never comes. What a format means is said by RFC 3339 (dates and times, ISO 8601 durations), RFC 5321, RFC 1123,
 // RFC 9562, RFC 3986 and RFC 6901.
 
 const (
@@ -14,8 +14,8 @@ const (
 	timeText     = `([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)`
 	clockText    = `(\d{1,4}H(\d{1,4}M(\d{1,4}S)?)?|\d{1,4}M(\d{1,4}S)?|\d{1,4}S)`
 	durationText = `P((\d{1,4}Y(\d{1,4}M(\d{1,4}D)?)?|\d{1,4}M(\d{1,4}D)?|\d{1,4}D)(T` + clockText + `)?|T` + clockText + `|\d{1,4}W)`
-	labelsText   = `([A-Za-z0-9]{1,20}(-[A-Za-z0-9]{1,20}){0,2}\.){0,4}`
-	lastLabel    = `[A-Za-z][A-Za-z0-9]{0,19}(-[A-Za-z0-9]{1,20}){0,2}`
+	labelsText   = `([A-Za-z0-9]{1,16}(-[A-Za-z0-9]{1,16}){0,2}\.){0,4}`
+	lastLabel    = `[A-Za-z][A-Za-z0-9]{0,14}(-[A-Za-z0-9]{1,16}){0,2}`
 	octetText    = `(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)`
 	ipv4Text     = octetText + `(\.` + octetText + `){3}`
 	hex4         = `[0-9A-Fa-f]{1,4}`

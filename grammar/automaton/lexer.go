@@ -13,7 +13,8 @@ type Lexer struct {
 	Boundary  []bool
 	astral    []bool // whether the next byte completes a character beyond U+FFFF
 	Least     []int32
-	MostLeast int32 // the largest of Least
+	within    []int32 // how many characters these are
+	MostLeast int32   // the largest of Least
 
 	first   [4]uint64 // the bytes that may come in state 0
 	classes [256]uint8
@@ -88,15 +89,13 @@ func (l *Lexer) Completes(from, to int32) (characters, units int32) {
 }
 
 // Fits reports whether a JSON string that has come to a state can end with at least need further characters and at most
-// slack further units.
+// slack further units. Where need is not 0, any number of characters, each of one unit, must be able to follow wherever the
+// string can end.
 func (l *Lexer) Fits(state, slack, need int32) bool {
 	if l.Accept[state] {
 		return need <= 0 && slack >= 0
 	}
-	if !l.Boundary[state] && state != 0 {
-		need-- // the character that has begun
-	}
-	return slack-l.Least[state] >= max(need, 0)
+	return slack-l.Least[state] >= max(need-l.within[state], 0)
 }
 
 // Size is about how many bytes the lexer takes.
@@ -238,7 +237,7 @@ func placeAfter(place int, b byte) int {
 // count.
 func (l *Lexer) findLeast() {
 	n := len(l.Accept)
-	l.Least = make([]int32, n)
+	l.Least, l.within = make([]int32, n), make([]int32, n)
 	back := make([][]int32, n)
 	var queue, later []int32
 	for s, edges := range l.edges {
@@ -257,10 +256,11 @@ func (l *Lexer) findLeast() {
 		queue = queue[:len(queue)-1]
 		for _, p := range back[s] {
 			cost := l.Least[s]
-			_, units := l.Completes(p, s)
+			characters, units := l.Completes(p, s)
 			if cost += units; cost >= l.Least[p] {
 				continue
 			}
+			l.within[p] = l.within[s] + characters
 			if l.Least[p] = cost; units == 0 {
 				queue = append(queue, p)
 			} else {

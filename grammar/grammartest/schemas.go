@@ -45,6 +45,10 @@ func Schemas() map[string]string {
 			`{"type":"string","not":{"pattern":"a"},"maxLength":4}`, `{"type":"string","not":{"maxLength":3},"maxLength":6}`, `{"type":"string","allOf":[{"pattern":"a"},{"pattern":"b"},{"maxLength":8}]}`,
 			`{"type":"string","anyOf":[{"pattern":"^x"},{"minLength":5}],"maxLength":8}`, `{"type":"string","pattern":"^[\\s\\S]{2}$"}`, `{"pattern":"^a"}`, `{"type":"string","pattern":"^(?:[0-9]{1,3}\\.){3}[0-9]{1,3}$"}`,
 			`{"type":"string","pattern":"^[\\x00-\\x1f]{3}$"}`, `{"type":"string","pattern":"^[a-z-]{2,9}(?<!-)$"}`, `{"type":"string","pattern":"^(?:[a-c ](?<!  ))+$","maxLength":9}`,
+			`{"type":"string","pattern":"^[\\p{L}\\p{N} .'-]{1,200}$"}`, `{"type":"string","pattern":"^x-(?:ab|cd)[a-z]{20,40}$"}`, `{"type":"string","pattern":"^[0-7][0-9A-HJKMNP-TV-Z]{25}$"}`,
+			`{"type":"string","pattern":"^[\\u{1F600}-\\u{1F64F}]{17,20}$"}`, `{"type":"string","pattern":"^[☕-☗\\u{1F600}]{17,20}$"}`, `{"type":"string","pattern":"^[a-z]{2,}$","minLength":30,"maxLength":33}`, `{"type":"string","pattern":"^[a-z]{1,40}$","not":{"pattern":"^[a-z]{2,30}$"}}`,
+			`{"anyOf":[{"type":"string","pattern":"^a[a-f]{16,30}$"},{"type":"string","pattern":"^[a-z]{40,50}$"},{"type":"string","pattern":"^\\d{2}$"}]}`, `{"type":"string","pattern":"^\\p{Lu}[\\p{Ll}]*(?: \\p{Lu}\\p{Ll}+){0,5}$","minLength":6,"maxLength":40}`,
+			`{"type":"string","pattern":"^[a-c]{16,20}$","allOf":[{"pattern":"b"}]}`, `{"type":"array","uniqueItems":true,"minItems":3,"maxItems":4,"items":{"type":"string","pattern":"^[ab]{16,17}$"}}`, `{"type":"object","propertyNames":{"pattern":"^[a-z]{16,20}$"},"additionalProperties":{"const":1},"minProperties":1,"maxProperties":2}`,
 			`{"type":"string","pattern":"(?<=^|,)x[!-~]*$","maxLength":12}`, `{"type":"string","pattern":"^[ -~]{0,5}\\bfoo\\b[ -~]{0,5}$"}`, `{"type":"string","pattern":"^(?!a)[a-z]+\\b[!-/]\\B[!-/]$","maxLength":6}`,
 		},
 		"formats": {
