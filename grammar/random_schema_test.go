@@ -36,36 +36,40 @@ func randomSchema(r *rand.Rand, depth int) map[string]any {
 		"enum": func() any {
 			return []any{pick("a", "ab", 1), pick(2, 2.5, nil), pick(true, map[string]any{"a": 1}, []any{1})}
 		},
-		"const":                func() any { return pick("a", 1, 2.5, nil, map[string]any{"a": 1}) },
-		"minimum":              func() any { return pick(-2, 0, 1, 1.5) },
-		"exclusiveMaximum":     func() any { return pick(2, 3.5, 10) },
-		"multipleOf":           func() any { return pick(2, 0.5, 3) },
-		"minLength":            func() any { return pick(0, 1, 2) },
-		"maxLength":            func() any { return pick(2, 3, 5) },
-		"pattern":              func() any { return pick("^a", "b$", "^[ab]*$", "a{2}") },
-		"items":                sub,
-		"prefixItems":          func() any { return subs() },
-		"minItems":             func() any { return pick(0, 1, 2) },
-		"maxItems":             func() any { return pick(1, 2, 3) },
-		"uniqueItems":          func() any { return pick(true, false) },
-		"contains":             sub,
-		"maxContains":          func() any { return pick(1, 2) },
-		"properties":           func() any { return map[string]any{pick(names...).(string): sub(), pick(names...).(string): sub()} },
-		"required":             func() any { return []any{pick(names...)} },
-		"additionalProperties": func() any { return pick(false, true, sub()) },
-		"patternProperties":    func() any { return map[string]any{pick("^a", "b").(string): sub()} },
-		"propertyNames":        func() any { return map[string]any{"maxLength": pick(1, 2)} },
-		"minProperties":        func() any { return pick(0, 1, 2) },
-		"maxProperties":        func() any { return pick(1, 2, 3) },
-		"dependentRequired":    func() any { return map[string]any{pick(names...).(string): []any{pick(names...)}} },
-		"dependentSchemas":     func() any { return map[string]any{pick(names...).(string): sub()} },
-		"allOf":                func() any { return subs() },
-		"anyOf":                func() any { return subs() },
-		"oneOf":                func() any { return subs() },
-		"not":                  sub,
-		"if":                   sub,
-		"then":                 sub,
-		"else":                 sub,
+		"const":                 func() any { return pick("a", 1, 2.5, nil, map[string]any{"a": 1}) },
+		"minimum":               func() any { return pick(-2, 0, 1, 1.5) },
+		"exclusiveMaximum":      func() any { return pick(2, 3.5, 10) },
+		"multipleOf":            func() any { return pick(2, 0.5, 3) },
+		"minLength":             func() any { return pick(0, 1, 2) },
+		"maxLength":             func() any { return pick(2, 3, 5) },
+		"pattern":               func() any { return pick("^a", "b$", "^[ab]*$", "a{2}", "(?<!a)b", "^\\ba", "^[a-c]{1,30}$") },
+		"items":                 sub,
+		"prefixItems":           func() any { return subs() },
+		"minItems":              func() any { return pick(0, 1, 2) },
+		"maxItems":              func() any { return pick(1, 2, 3) },
+		"uniqueItems":           func() any { return pick(true, false) },
+		"contains":              sub,
+		"maxContains":           func() any { return pick(1, 2) },
+		"properties":            func() any { return map[string]any{pick(names...).(string): sub(), pick(names...).(string): sub()} },
+		"required":              func() any { return []any{pick(names...)} },
+		"additionalProperties":  func() any { return pick(false, true, sub()) },
+		"unevaluatedProperties": func() any { return pick(false, false, sub()) },
+		"unevaluatedItems":      func() any { return pick(false, false, sub()) },
+		"$ref":                  func() any { return pick("#/$defs/x", "#y") },
+		"$dynamicRef":           func() any { return pick("#y", "#/$defs/x") },
+		"patternProperties":     func() any { return map[string]any{pick("^a", "b").(string): sub()} },
+		"propertyNames":         func() any { return map[string]any{"maxLength": pick(1, 2)} },
+		"minProperties":         func() any { return pick(0, 1, 2) },
+		"maxProperties":         func() any { return pick(1, 2, 3) },
+		"dependentRequired":     func() any { return map[string]any{pick(names...).(string): []any{pick(names...)}} },
+		"dependentSchemas":      func() any { return map[string]any{pick(names...).(string): sub()} },
+		"allOf":                 func() any { return subs() },
+		"anyOf":                 func() any { return subs() },
+		"oneOf":                 func() any { return subs() },
+		"not":                   sub,
+		"if":                    sub,
+		"then":                  sub,
+		"else":                  sub,
 	}
 	all := slices.Sorted(maps.Keys(keywords))
 	for range 1 + r.IntN(5) {
@@ -80,13 +84,17 @@ func TestRandomSchemas(t *testing.T) {
 	v := newVocabulary(600)
 	tokens := v.tokens()
 	accepted, refused := 0, map[string]int{}
-	n := 1500
+	n := 2500
 	if testing.Short() {
 		n = 300
 	}
 	for seed := range uint64(n) {
 		r := rand.New(rand.NewPCG(seed, 77))
-		raw, err := json.Marshal(randomSchema(r, 2))
+		schema := randomSchema(r, 2)
+		x, y := randomSchema(r, 1), randomSchema(r, 1)
+		y["$dynamicAnchor"] = "y"
+		schema["$defs"] = map[string]any{"x": x, "y": y}
+		raw, err := json.Marshal(schema)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -156,6 +156,8 @@ func readArray(t term) (s arraySet, err error) {
 	case t.schema.has(rest):
 		s.evaluated = allItems
 		s.rest = []term{{t.schema.fields[rest], t.at.field(rest), false}}
+	case t.not && t.schema.has("unevaluatedItems"):
+		s.rest = []term{{t.schema.fields["unevaluatedItems"], t.at.field("unevaluatedItems"), false}}
 	case len(s.prefix) > 0 && !t.not && !t.schema.has("unevaluatedItems"):
 		// A tuple has no more items than it names, unless it must: that is valid, and what is meant.
 		if s.least <= len(s.prefix) && (s.most == 0 || s.most > len(s.prefix)+1) {

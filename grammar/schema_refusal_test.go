@@ -48,7 +48,7 @@ func TestSchemasAreRefusedByPath(t *testing.T) {
 		`{"type":"object","required":["a"],"properties":{"a":false}}`:                 {"p", "admits no value"},
 		`{"allOf":[{"type":"string"},{"type":"integer"}]}`:                            {"p", "admits no value"},
 		`{"type":"object","not":{"unevaluatedProperties":false,"allOf":[{}]}}`:        {"p.not.unevaluatedProperties", "beside allOf where it is negated"},
-		`{"type":"array","not":{"unevaluatedItems":false,"prefixItems":[{}]}}`:        {"p.not.unevaluatedItems", "negated"},
+		`{"type":"array","not":{"unevaluatedItems":false,"contains":{}}}`:             {"p.not.unevaluatedItems", "negated"},
 		`{"not":{"uniqueItems":true,"type":"array"},"type":"array"}`:                  {"p.not.uniqueItems", "negated"},
 		`{"type":"object","properties":{"a":{"$ref":"#/x"}}}`:                         {"p.properties.a.$ref", "does not have"},
 		`{"$ref":"#/a"}`:        {"p.$ref", "does not have"},

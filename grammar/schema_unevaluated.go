@@ -98,8 +98,8 @@ func lastItems(t term, list []arraySet) ([]arraySet, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.not && t.schema.has("unevaluatedItems") && string(u.schema.raw) != "true" {
-		return nil, refuse(Unsupported, u.at, "is not supported where it is negated")
+	if t.not && u.schema != nil && t.schema.has("contains") {
+		return nil, refuse(Unsupported, u.at, "is not supported beside contains where it is negated")
 	}
 	if t.not {
 		for i := range list {

@@ -73,7 +73,7 @@ func Schemas() map[string]string {
 			`{"type":"array","allOf":[{"prefixItems":[{"type":"integer"},{"type":"null"}]}],"unevaluatedItems":false}`, `{"type":"array","anyOf":[{"prefixItems":[{"const":1},{"const":2}],"minItems":2},{"prefixItems":[{"const":3}]}],"unevaluatedItems":false}`,
 			`{"type":"array","contains":{"const":"x"},"minContains":2,"unevaluatedItems":{"type":"integer"},"maxItems":5}`, `{"$schema":"https://json-schema.org/draft/2019-09/schema","type":"array","contains":{"type":"string","maxLength":2},"unevaluatedItems":{"type":["integer","string"],"maxLength":3},"maxItems":4}`,
 			`{"type":"array","allOf":[{"items":{"type":"integer"}}],"unevaluatedItems":false,"maxItems":3}`, `{"type":"array","not":{"not":{"prefixItems":[{"const":1}]}},"unevaluatedItems":{"type":"integer"},"maxItems":3}`,
-			`{"type":"array","unevaluatedItems":{"type":"null"},"maxItems":3}`,
+			`{"type":"array","unevaluatedItems":{"type":"null"},"maxItems":3}`, `{"type":"array","not":{"prefixItems":[{"type":"integer"}],"unevaluatedItems":{"type":"string"}},"maxItems":3}`, `{"type":"array","not":{"items":{"type":"integer"},"unevaluatedItems":false},"maxItems":3}`,
 			`{"type":"array","minItems":300,"items":{"type":"boolean"},"maxItems":310}`, `{"type":"array","prefixItems":[{"type":"integer"}],"uniqueItems":true,"items":{"type":"integer"},"minItems":2,"maxItems":4}`, `{"type":"array","minContains":0,"contains":{"type":"integer"},"maxContains":1,"items":{"type":["integer","boolean"]},"maxItems":5}`,
 		},
 		"objects": {
