@@ -1113,7 +1113,7 @@ type FineTuningParameters struct {
 	NEpochs json.RawMessage `json:"n_epochs,omitempty"`
 }
 
-// FineTuningRequest defines model for FineTuningRequest.
+// FineTuningRequest A field that is not known is refused.
 type FineTuningRequest struct {
 	// Hyperparameters The older place of method.supervised.hyperparameters.
 	Hyperparameters json.RawMessage `json:"hyperparameters,omitempty"`
@@ -1371,7 +1371,7 @@ type MergeRecipe struct {
 	Seed *int64 `json:"seed,omitempty"`
 }
 
-// MergeRequest defines model for MergeRequest.
+// MergeRequest A field that is not known is refused, here and in `from`.
 type MergeRequest struct {
 	// Name The name to register the new adapter by; one that is taken moves to it.
 	Name string `json:"name"`

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+
+	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -169,6 +171,23 @@ func tooLarge(c *fiber.Ctx, rest io.Reader, limit int64) error {
 		status: http.StatusRequestEntityTooLarge, code: codeTooLarge,
 		message: fmt.Sprintf("the body is larger than %d bytes", limit),
 	}
+}
+
+// decodeKnown is decodeBody for requests that make something that stays: a field that is not known is refused, since a slip of
+// the pen in its name would make something else.
+func (s *Server) decodeKnown(c *fiber.Ctx, v any) error {
+	body, done, err := s.readBody(c, s.maxBody)
+	defer done()
+	if err != nil {
+		return err
+	}
+	if err := decodeJSON(body, v); err != nil {
+		return err
+	}
+	if name := jsonvalue.Unknown(body, v); name != "" {
+		return refuse(codeUnsupported, clipName(name), "is not a field of this request")
+	}
+	return nil
 }
 
 // decodeBody reads and decodes a JSON body.

@@ -131,6 +131,8 @@ func TestMergeErrors(t *testing.T) {
 		`{"name":"m","from":[{"name":"pirate","weight":"much"}]}`:                                 {400, codeType, "from[0].weight", "number"},
 		`{"name":"m","from":[{"name":"pirate"}],"method":"mean"}`:                                 {400, codeValue, "method", "magnitude_prune"},
 		`{"name":"m","from":[{"name":"pirate"}],"method":"ties"}`:                                 {400, codeValue, "density", "density"},
+		`{"name":"m","from":[{"name":"pirate","scale":2}]}`:                                       {400, codeUnsupported, "from[0].scale", "is not a field"},
+		`{"name":"m","from":[{"name":"pirate"}],"weights":[2]}`:                                   {400, codeUnsupported, "weights", "is not a field"},
 		`{"name":"m","from":[{"name":"pirate"}],"method":"ties","density":0}`:                     {400, codeValue, "density", "above 0"},
 		`{"name":"m","from":[{"name":"pirate"}],"method":"svd","rank":0}`:                         {400, codeValue, "rank", "between 1 and 512"},
 		`{"name":"m","from":[{"name":"pirate"}],"method":"svd","seed":-1}`:                        {400, codeValue, "seed", "negative"},

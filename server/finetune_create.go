@@ -23,7 +23,7 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 		return err
 	}
 	var req openapi.FineTuningRequest
-	if err := s.decodeBody(c, &req); err != nil {
+	if err := s.decodeKnown(c, &req); err != nil {
 		return err
 	}
 	if err := s.checkFineTuning(callerOf(c), &req); err != nil {
@@ -120,6 +120,9 @@ func (s *Server) fineTuningConfig(req *openapi.FineTuningRequest) (training.Conf
 		}
 		if err := decodeField(req.Method, "method", &method); err != nil {
 			return training.Config{}, err
+		}
+		if name := jsonvalue.Unknown(req.Method, &method); name != "" && method.Type == "supervised" {
+			return training.Config{}, refuse(codeUnsupported, "method."+clipName(name), "is not a field of this request")
 		}
 		if method.Type != "supervised" {
 			return training.Config{}, refuse(codeUnsupported, "method.type", "is %q: supervised is the one there is", method.Type)

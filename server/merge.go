@@ -18,7 +18,7 @@ import (
 // One merge runs at a time; a client that leaves ends its own, and a server that stops ends all.
 func (s *Server) MergeAdapters(c *fiber.Ctx) error {
 	var req openapi.MergeRequest
-	if err := s.decodeBody(c, &req); err != nil {
+	if err := s.decodeKnown(c, &req); err != nil {
 		return err
 	}
 	if s.draining.Load() {

@@ -124,6 +124,18 @@ func TestDecodeErrors(t *testing.T) {
 	}
 }
 
+func TestUnknown(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"max_tokens": 1, "from": [{"weight": 1}], "free": {"X": 1}, "raw": {"b": 1}}`: "",
+		`{"max_token": 1}`: "max_token", `{"max_token": null}`: "", `{"from": [{"weight": 1}, {"scale": 1}]}`: "from[1].scale",
+		`{"options": {"include": true}}`: "options.include", `[1]`: "", `{`: "", `{"from": 7}`: "",
+	} {
+		if got := Unknown([]byte(text), &request{}); got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}
+
 // Whatever is accepted has no replacement character that was not written as one.
 func FuzzScan(f *testing.F) {
 	for _, s := range []string{`{"a":"\ud83d"}`, `"\ud83d\ude00"`, `[[["\\u"]]]`, `"\u`} {
