@@ -111,6 +111,9 @@ void Builder::finish() {
     if (hidden) {
         HiddenNode::add(std::make_unique<HiddenNode>(*hidden), *params.res);
     }
+    if (reduction) {
+        reduction->add(*params.res, ggml_backend_buft_get_device(ggml_backend_buffer_get_type(model.targets[(size_t) model.head].weight->buffer)));
+    }
     if (graphs) {
         graphs->reusable = true;
     }

@@ -159,12 +159,16 @@ void ll_pack_free(ll_pack * p);
 enum ll_kv_type { LL_KV_F16 = 0, LL_KV_F32 = 1, LL_KV_Q8_0 = 2 };
 enum ll_flash { LL_FLASH_AUTO = 0, LL_FLASH_ON = 1, LL_FLASH_OFF = 2 };
 
+enum ll_products { LL_PRODUCTS_AUTO = 0, LL_PRODUCTS_MUL_MAT_ID = 1, LL_PRODUCTS_GATHERED = 2 };
+
 typedef struct {
     int32_t sequences, cells, batch, ubatch, threads, poll;
     int32_t kv_type, flash;
     int32_t split_kv;  // each sequence has its own cells, cells/sequences of them, instead of all sharing
+    int32_t full_logits; // all logits are copied from a device's memory: for tests
     int32_t all_slots; // adapters of all targets lie in slots; else of those in a device's memory only
     int32_t slot_f32;  // slots are F32; else F16
+    int32_t products;  // how rows are multiplied with slots
     int32_t slot_ranks; // of all slots together; 0: there are none
 } ll_device_options;
 
@@ -229,6 +233,7 @@ typedef struct { int32_t choice, row; } ll_redraw; // numbers in the results and
 // tokens that the samplers have drawn first do not count. The results are those of the last decode, changed.
 int ll_device_redraw(ll_device * d, int n, const ll_redraw * redraws, const uint64_t * masks, int64_t words, ll_results * out, ll_error * err);
 const float * ll_device_logits(ll_device * d, int row, int32_t * n); // of the last decode; NULL: none for that row
+int64_t ll_device_logits_copied(const ll_device * d); // rows that were copied one by one from a device's memory, ever
 int64_t ll_device_graph_builds(const ll_device * d);
 
 // ---- quantizer -------------------------------------------------------------------------------------

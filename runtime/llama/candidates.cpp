@@ -8,9 +8,6 @@ namespace lorikeet {
 llama_token argmax(const float * logits, int n) { return lk_argmax(logits, nullptr, n); }
 
 void largest(const float * logits, int n, size_t k, std::vector<llama_token_data> & out) {
-    const auto better = [](const llama_token_data & a, const llama_token_data & b) {
-        return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
-    };
     out.clear();
     for (int i = 0; i < n; i++) { // out is a heap whose front is the worst kept
         const llama_token_data d{i, logits[i], 0};

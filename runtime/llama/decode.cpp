@@ -32,8 +32,38 @@ static bool no_numbers(const float * logits, int n) {
     return std::none_of(logits, logits + n, [](float x) { return std::isfinite(x); });
 }
 
+const float * ll_device::logits(int row) {
+    if (!reduced) {
+        return llama_get_logits_ith(context.get(), row);
+    }
+    const int output = row < 0 || (size_t) row >= outputs.size() ? -1 : outputs[(size_t) row];
+    return output < 0 ? nullptr : reduction.row(output);
+}
+
+// Draws from what the device has made of the row's logits. False: all of them are needed.
+static bool draw_reduced(ll_device & d, const ll_row & r, int row, const uint64_t * mask, ll_choice & c) {
+    if (!d.reduced || !r.sampler || r.top >= 0 || mask) {
+        return false;
+    }
+    bool drawn = false;
+    const int32_t token = token_or_code([&] {
+        llama_token t = LL_NO_TOKEN_ADMITTED;
+        drawn = d.reduction.draw(r.sampler->sampler, d.outputs[(size_t) row], d.scratch, t);
+        return t;
+    }, c.error, sizeof c.error);
+    c.token = drawn || token != LL_NO_TOKEN_ADMITTED ? token : c.token;
+    return drawn || token != LL_NO_TOKEN_ADMITTED;
+}
+
 // Draws from the row's logits, or scores its next token, and computes log-probabilities.
-static void choose_token(ll_device & d, const ll_row & r, const float * logits, const uint64_t * mask, ll_choice & c) {
+static void choose_token(ll_device & d, const ll_row & r, int row, const uint64_t * mask, ll_choice & c) {
+    if (draw_reduced(d, r, row, mask, c)) {
+        return;
+    }
+    const float * logits = d.logits(row);
+    if (!logits) {
+        throw std::runtime_error("row " + std::to_string(row) + " has no logits");
+    }
     const int n_vocab = d.model->n_vocab();
     if (r.sampler) {
         c.token = draw_or_code(r.sampler->sampler, logits, mask, false, d.scratch, c.error, sizeof c.error);
@@ -65,14 +95,29 @@ static void choose(ll_device & d, int n, const uint64_t * masks, int64_t words) 
             }
         }
         if (r.sampler || r.scored) {
-            const float * logits = llama_get_logits_ith(d.context.get(), i);
-            if (!logits) {
-                throw std::runtime_error("row " + std::to_string(i) + " has no logits");
-            }
-            choose_token(d, r, logits, masks && r.mask >= 0 ? masks + r.mask*words : nullptr, c);
+            choose_token(d, r, i, masks && r.mask >= 0 ? masks + r.mask*words : nullptr, c);
         }
         d.choices.push_back(c);
     }
+}
+
+// What the rows ask of their logits that the device could find. It is one ubatch, whose outputs are in the rows' order.
+static Reduction::Wants wants(ll_device & d, int n) {
+    const Model & m = *d.model;
+    d.outputs.assign((size_t) n, -1);
+    std::vector<const Sampler *> samplers;
+    int outputs = 0;
+    for (int i = 0; i < n; i++) {
+        const ll_row & r = d.rows[(size_t) i];
+        if (d.batch.wanted[(size_t) i]) {
+            d.outputs[(size_t) i] = outputs++;
+        }
+        samplers.push_back(r.sampler && r.top < 0 && r.mask < 0 ? &r.sampler->sampler : nullptr);
+    }
+    if (d.full_logits || d.split_kv || n > (int) llama_n_ubatch(d.context.get()) || m.head < 0 || !on_device(m.targets[(size_t) m.head].weight)) {
+        return {};
+    }
+    return Reduction::wants_of(samplers, m.n_vocab());
 }
 
 // A graph that could not be built to its end, or found no memory, is left behind in llama.cpp's hands and must not be
@@ -94,6 +139,12 @@ static int run(ll_device & d, const Call & call) {
     scope.graphs = &d.graphs;
     scope.hidden = d.hidden.wanted() ? &d.hidden : nullptr;
     scope.logits = !d.hidden.alone();
+    const Reduction::Wants w = wants(d, d.batch.batch.n_tokens);
+    if (scope.logits && w.any()) {
+        d.reduction.begin(w);
+        scope.reduction = &d.reduction;
+    }
+    d.reduced = false;
     GraphInUse use(d.graphs);
     std::unique_lock<Turns> turn;
     if (d.mixes.slots) {
@@ -103,6 +154,11 @@ static int run(ll_device & d, const Call & call) {
     use.succeeded = code == 0 || code == 1 || code == -1;
     switch (code) {
     case 0:
+        if (scope.reduction && d.reduction.active()) {
+            llama_synchronize(d.context.get());
+            d.reduction.read();
+            d.reduced = true;
+        }
         return LL_OK;
     case 1:
         return LL_NO_CELLS;
@@ -142,7 +198,7 @@ static void redraw(ll_device & d, const ll_redraw & again, const uint64_t * mask
     }
     const ll_row & r = d.rows[(size_t) again.row];
     ll_choice & c = d.choices[(size_t) again.choice];
-    const float * logits = llama_get_logits_ith(d.context.get(), again.row);
+    const float * logits = d.logits(again.row);
     if (!r.sampler || !logits) {
         throw std::runtime_error("row " + std::to_string(again.row) + " has no sampler or no logits");
     }
@@ -168,5 +224,5 @@ int ll_device_redraw(ll_device * d, int n, const ll_redraw * redraws, const uint
 const float * ll_device_logits(ll_device * d, int row, int32_t * n) {
     *n = d->model->n_vocab();
     ll_error ignored;
-    return guarded(&ignored, (const float *) nullptr, [&] { return (const float *) llama_get_logits_ith(d->context.get(), row); });
+    return guarded(&ignored, (const float *) nullptr, [&] { return d->logits(row); });
 }

@@ -59,7 +59,7 @@ static std::unique_ptr<Slots> make_slots(const Model & m, const ll_device_option
     if (o.slot_ranks == 0) {
         return nullptr;
     }
-    return std::make_unique<Slots>(m, o.all_slots != 0, o.slot_ranks, o.slot_f32 ? GGML_TYPE_F32 : GGML_TYPE_F16);
+    return std::make_unique<Slots>(m, o.all_slots != 0, o.slot_ranks, o.slot_f32 ? GGML_TYPE_F32 : GGML_TYPE_F16, (SlotProducts) o.products);
 }
 
 // llama.cpp looks at the size of heads only where flash attention is automatic, and otherwise aborts later.
@@ -100,6 +100,7 @@ ll_device::ll_device(std::shared_ptr<const Model> m, const ll_device_options & o
         throw std::bad_alloc();
     }
     llama_attach_threadpool(context.get(), threads.get(), threads.get());
+    full_logits = o.full_logits != 0;
     can_truncate = !llama_model_is_recurrent(model->handle) && !llama_model_is_hybrid(model->handle);
 }
 
@@ -203,4 +204,5 @@ int ll_device_truncate(ll_device * d, int seq, int from, int32_t * kept, ll_erro
 }
 
 ll_row * ll_device_rows(ll_device * d) { return d->rows.data(); }
+int64_t ll_device_logits_copied(const ll_device * d) { return d->reduction.copied; }
 int64_t ll_device_graph_builds(const ll_device * d) { return d->graphs.built; }

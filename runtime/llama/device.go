@@ -80,6 +80,8 @@ func NewDevice(m *Model, o DeviceOptions) (*Device, error) {
 		kv_type:   map[KVType]C.int32_t{KVF16: C.LL_KV_F16, KVF32: C.LL_KV_F32, KVQ8: C.LL_KV_Q8_0}[o.KV],
 		flash:     map[FlashAttention]C.int32_t{FlashAuto: C.LL_FLASH_AUTO, FlashOn: C.LL_FLASH_ON, FlashOff: C.LL_FLASH_OFF}[o.FlashAttention],
 		split_kv:  flag(o.SplitKV),
+
+		full_logits: flag(o.fullLogits),
 	}
 	rankBytes := o.chooseSlots(m, ptr, &w)
 	if rankBytes > 0 && w.slot_ranks == 0 {
@@ -142,6 +144,9 @@ func (d *Device) Logits(row int) ([]float32, error) {
 	}
 	return append([]float32(nil), unsafe.Slice((*float32)(p), int(n))...), nil
 }
+
+// logitsCopied is how many rows of logits were copied one by one from a device's memory.
+func (d *Device) logitsCopied() int { return int(C.ll_device_logits_copied(d.ptr)) }
 
 // graphBuilds is how many graphs llama.cpp has built for the device, reservations included.
 func (d *Device) graphBuilds() int { return int(C.ll_device_graph_builds(d.ptr)) }

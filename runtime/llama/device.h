@@ -49,11 +49,17 @@ struct ll_device {
     lorikeet::Batch batch;
     lorikeet::Scratch scratch;
     lorikeet::HiddenStates hidden;
+    lorikeet::Reduction reduction;
+    bool full_logits = false; // nothing is reduced
+    bool reduced = false;     // the last decode's logits were: they are in the device's memory
+    std::vector<int> outputs; // of the last decode, which of its outputs each row is; -1: none
     std::vector<ll_choice> choices;
     std::vector<ll_alternative> alternatives;
 
     llama_memory_t memory() const { return llama_get_memory(context.get()); }
     int cells(int seq) const { return llama_memory_seq_pos_max(memory(), seq) + 1; }
+    // The logits of a row of the last decode. Valid until the next call; null: it has none.
+    const float * logits(int row);
     void require_sequence(int seq) const;
     // Calls f, which changes llama.cpp's tables of cells. Where that throws they may be half written: then all sequences
     // are emptied, and a row that continues one of them is refused because its position does not follow.

@@ -170,25 +170,28 @@ void Rows::fill_replaced(Span & s) {
 // hidden states, logits, or both.
 class ReusableGraph : public llm_graph_input_i {
 public:
-    ReusableGraph(const Graphs & graphs, const HiddenStates * hidden, bool logits) : graphs(graphs), hidden(hidden), logits(logits) {}
+    ReusableGraph(const Graphs & graphs, const HiddenStates * hidden, bool logits, const Reduction * reduction)
+        : graphs(graphs), hidden(hidden), logits(logits), reduction(reduction) {}
     void set_input(const llama_ubatch *) override {}
     bool can_reuse(const llm_graph_params &) override {
         const Scope * s = Scope::current();
-        return graphs.reusable && s && s->hidden == hidden && s->logits == logits;
+        return graphs.reusable && s && s->hidden == hidden && s->logits == logits && s->reduction == reduction && (!reduction || reduction->fits());
     }
 
 private:
     const Graphs & graphs;
     const HiddenStates * const hidden;
     const bool logits;
+    const Reduction * const reduction;
 };
 
 Builder::Builder(const Scope & scope, const llm_graph_params & params)
-    : model(scope.model), params(params), graphs(scope.graphs), cells(scope.cells), hidden(scope.hidden), logits(scope.logits) {
+    : model(scope.model), params(params), graphs(scope.graphs), cells(scope.cells), hidden(scope.hidden), logits(scope.logits),
+      reduction(scope.reduction) {
     if (graphs) {
         graphs->built++;
         graphs->reusable = false;
-        params.res->add_input(std::make_unique<ReusableGraph>(*graphs, hidden, logits));
+        params.res->add_input(std::make_unique<ReusableGraph>(*graphs, hidden, logits, reduction));
     }
     if (scope.mixes && !model.targets.empty()) {
         auto owned = std::make_unique<Rows>(*scope.mixes, params);
@@ -296,9 +299,9 @@ extern "C" ggml_cgraph * __wrap__ZNK11llama_model11build_graphERK16llm_graph_par
 }
 
 // llama.cpp allots a graph 8 nodes per tensor. Ours come on top: our kernels need up to 12 per linear layer; slots, where
-// every class occurs and rows have several adapters, 13 per class and 30 for gains and shifts.
+// every class occurs and rows have several adapters, 26 per class and 30 for gains and shifts.
 extern "C" size_t __wrap__ZNK11llama_model9n_tensorsEv(const llama_model * self) {
     const Scope * scope = Scope::current();
     const bool slots = scope && scope->mixes && scope->mixes->slots;
-    return (slots ? 3 + (13*RANK_CLASSES + 30)/8 : 3)*__real__ZNK11llama_model9n_tensorsEv(self);
+    return (slots ? 3 + (26*RANK_CLASSES + 30)/8 : 3)*__real__ZNK11llama_model9n_tensorsEv(self);
 }

@@ -11,6 +11,7 @@
 #include "attention.h"
 #include "cells.h"
 #include "hidden.h"
+#include "reduction.h"
 #include "sequence_adapters.h"
 #include "llama-graph.h"
 #include <atomic>
@@ -41,6 +42,7 @@ public:
     Graphs * graphs = nullptr; // where set, told of the graphs built
     HiddenStates * hidden = nullptr; // where set, rows of this decode ask for them
     bool logits = true; // rows of this decode ask for logits; otherwise the head is not computed
+    Reduction * reduction = nullptr; // where set, the device reduces the logits
 
 private:
     const Scope * const outer;
@@ -188,6 +190,7 @@ private:
     Cells * const cells;
     HiddenStates * const hidden;
     const bool logits;
+    Reduction * const reduction;
     Rows * rows = nullptr; // null: no adapters in this graph
     bool in_slots(int target) const;
     bool needs_rows(int target) const; // of the embedding or the head

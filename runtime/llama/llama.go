@@ -140,6 +140,16 @@ const (
 	SlotF32
 )
 
+// SlotProducts is how rows are multiplied with their slots.
+type SlotProducts int
+
+// The ways. Auto is MulMatID where the device has that operation.
+const (
+	ProductsAuto SlotProducts = iota
+	MulMatID
+	Gathered // the slots of a batch's rows are copied side by side first: slower, and every back end can
+)
+
 // DeviceOptions are the sizes and choices of a device. A zero field takes its default.
 type DeviceOptions struct {
 	Sequences int // sequences that may hold KV at once; 16
@@ -151,7 +161,8 @@ type DeviceOptions struct {
 	KV             KVType
 	FlashAttention FlashAttention
 	// SplitKV gives each sequence its own Cells/Sequences cells instead of letting all share. Sequences can
-	// then not share a prefix in part, and the graph is rebuilt for every batch of other sequences.
+	// then not share a prefix in part, and the graph is rebuilt for every batch of other sequences. With UBatch 1 a row's bits
+	// do not depend on which other rows are decoded, whatever the device: it is computed by itself, over its own cells alone.
 	SplitKV bool
 
 	LoRA Backend
@@ -159,4 +170,7 @@ type DeviceOptions struct {
 	// rounded up to a power of two, once, whatever the number of sequences that use it.
 	SlotBytes int64
 	Slots     SlotType
+	Products  SlotProducts
+
+	fullLogits bool // nothing of them is computed in a device's memory: for tests
 }

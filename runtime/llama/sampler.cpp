@@ -128,6 +128,16 @@ llama_token Sampler::draw(const float * logits, Scratch & scratch) {
     return token;
 }
 
+llama_token Sampler::take_best(llama_token best) {
+    last = best;
+    return last;
+}
+
+llama_token Sampler::draw_top(std::vector<llama_token_data> & best) {
+    last = run_chain(best, true);
+    return last;
+}
+
 llama_token Sampler::draw_among(const float * logits, const uint64_t * mask, Scratch & scratch) {
     if (last >= 0) {
         penalties.accept(last);
@@ -195,7 +205,6 @@ llama_token Sampler::choose_admitted(const float * logits, Scratch & scratch) {
 }
 
 llama_token Sampler::choose_among(std::vector<llama_token_data> & c) {
-    const auto better = [](const llama_token_data & a, const llama_token_data & b) { return a.logit > b.logit || (a.logit == b.logit && a.id < b.id); };
     if (c.empty()) {
         return -1;
     }
@@ -238,12 +247,9 @@ llama_token Sampler::run_chain(std::vector<llama_token_data> & candidates, bool 
     return array.selected >= 0 && (size_t) array.selected < array.size ? array.data[array.selected].id : -1;
 }
 
-int32_t draw_or_code(Sampler & s, const float * logits, const uint64_t * mask, bool again, Scratch & scratch, char * error, size_t size) {
+int32_t token_or_code(const std::function<llama_token()> & draw, char * error, size_t size) {
     try {
-        if (!mask) {
-            return s.draw(logits, scratch);
-        }
-        return again ? s.redraw(logits, mask, scratch) : s.draw_among(logits, mask, scratch);
+        return draw();
     } catch (const GrammarCost & e) {
         snprintf(error, size, "%s", e.what());
         return LL_GRAMMAR_COST;
@@ -256,6 +262,15 @@ int32_t draw_or_code(Sampler & s, const float * logits, const uint64_t * mask, b
         snprintf(error, size, "an unknown C++ exception");
     }
     return LL_SAMPLER_FAILED;
+}
+
+int32_t draw_or_code(Sampler & s, const float * logits, const uint64_t * mask, bool again, Scratch & scratch, char * error, size_t size) {
+    return token_or_code([&] {
+        if (!mask) {
+            return s.draw(logits, scratch);
+        }
+        return again ? s.redraw(logits, mask, scratch) : s.draw_among(logits, mask, scratch);
+    }, error, size);
 }
 
 } // namespace lorikeet

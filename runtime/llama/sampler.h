@@ -2,6 +2,7 @@
 #pragma once
 #include "grammar.h"
 #include <deque>
+#include <functional>
 
 namespace lorikeet {
 
@@ -51,6 +52,14 @@ public:
     llama_token draw_among(const float * logits, const uint64_t * mask, Scratch & scratch);
     llama_token redraw(const float * logits, const uint64_t * mask, Scratch & scratch);
 
+    // What a draw looks at.
+    enum Asks { ALL, BEST, TOP }; // all logits, the best one alone, the top() best alone
+    Asks asks() const { return shaped() || grammar ? ALL : !chain ? BEST : top_k > 0 ? TOP : ALL; }
+    int top() const { return top_k; }
+    // The draw of a sampler that asks for no more, from the first of the best ones, or from the top() best, best first.
+    llama_token take_best(llama_token best);
+    llama_token draw_top(std::vector<llama_token_data> & best);
+
 private:
     bool shaped() const { return !bias.empty() || ignore_eos || penalties.on(); }
     const float * shape(const float * logits, Scratch & scratch) const;
@@ -73,9 +82,14 @@ private:
     std::unique_ptr<Matcher> grammar; // may be null
 };
 
-// Draws; an exception becomes an enum ll_no_token, its text in error (size).
+// What draw returns; an exception becomes an enum ll_no_token, its text in error (size).
+int32_t token_or_code(const std::function<llama_token()> & draw, char * error, size_t size);
+// Draws, in the same manner.
 // mask: may be null. again: in place of the last draw.
 int32_t draw_or_code(Sampler & s, const float * logits, const uint64_t * mask, bool again, Scratch & scratch, char * error, size_t size);
+
+// The order of candidates: the better one first, of equal ones the one with the smaller number.
+inline bool better(const llama_token_data & a, const llama_token_data & b) { return a.logit > b.logit || (a.logit == b.logit && a.id < b.id); }
 
 // The most likely of n logits; -1 where none is a number. Of equal ones, the first.
 llama_token argmax(const float * logits, int n);

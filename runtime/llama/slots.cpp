@@ -66,7 +66,17 @@ static ggml_backend_ptr copier_of(ggml_backend_dev_t device) {
     return ggml_backend_ptr(props.type != GGML_BACKEND_DEVICE_TYPE_CPU && props.caps.async ? ggml_backend_dev_init(device, nullptr) : nullptr);
 }
 
-Slots::Slots(const Model & m, bool all, int ranks, ggml_type type) : type(type), stores(m.targets.size()) {
+// Whether a device multiplies the slots of a target with MUL_MAT_ID.
+static bool multiplies(ggml_backend_dev_t device, ggml_tensor * slots) {
+    ggml_context_ptr ctx(ggml_init({8*ggml_tensor_overhead(), nullptr, true}));
+    if (!ctx) {
+        throw std::bad_alloc();
+    }
+    ggml_tensor * x = ggml_new_tensor_2d(ctx.get(), GGML_TYPE_F32, slots->ne[0], 2), * ids = ggml_new_tensor_2d(ctx.get(), GGML_TYPE_I32, 2, 1);
+    return ggml_backend_dev_supports_op(device, ggml_mul_mat_id(ctx.get(), slots, x, ids));
+}
+
+Slots::Slots(const Model & m, bool all, int ranks, ggml_type type, SlotProducts products) : type(type), products(products), stores(m.targets.size()) {
     std::map<ggml_backend_buffer_type_t, std::vector<int>> by_memory;
     for (size_t t = 0; t < m.targets.size(); t++) {
         if (pooled(m, all, (int) t)) {
@@ -93,6 +103,12 @@ Slots::Slots(const Model & m, bool all, int ranks, ggml_type type) : type(type),
         }
         ggml_backend_buffer_set_usage(buffer.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS); // products run where they are
         ggml_backend_buffer_clear(buffer.get(), 0); // what is read without having been written is a number
+        for (int t : targets) {
+            const Store & s = stores[(size_t) t];
+            if (products == PRODUCTS_AUTO && device && !(multiplies(device, s.a_of[0]) && multiplies(device, s.b_of[0]))) {
+                this->products = PRODUCTS_GATHERED;
+            }
+        }
         contexts.push_back(std::move(ctx));
         buffers.push_back(std::move(buffer));
     }

@@ -25,6 +25,7 @@ var _ runtime.Stager = (*Device)(nil)
 func (o DeviceOptions) chooseSlots(m *Model, ptr *C.ll_model, w *C.ll_device_options) int64 {
 	w.all_slots = flag(o.LoRA == MMID)
 	w.slot_f32 = flag(o.Slots == SlotF32 || o.Slots == SlotAuto && (m.packFloat32 || C.ll_model_on_device(ptr) == 0))
+	w.products = C.int32_t(o.Products)
 	rankBytes := int64(C.ll_slot_rank_bytes(ptr, C.int(w.all_slots), C.int(w.slot_f32)))
 	if rankBytes == 0 {
 		return 0

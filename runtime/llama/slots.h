@@ -32,10 +32,17 @@ struct Place {
     int lora = -1, vectors = -1;
 };
 
+// How rows are multiplied with their slots.
+enum SlotProducts {
+    PRODUCTS_AUTO = LL_PRODUCTS_AUTO,        // MUL_MAT_ID where the devices have it
+    PRODUCTS_MUL_MAT_ID = LL_PRODUCTS_MUL_MAT_ID,
+    PRODUCTS_GATHERED = LL_PRODUCTS_GATHERED, // the rows' slots are copied side by side in floats, with GET_ROWS, and multiplied with MUL_MAT
+};
+
 class Slots {
 public:
     // all: for all targets; else for those in the memory of a device.
-    Slots(const Model & m, bool all, int ranks, ggml_type type);
+    Slots(const Model & m, bool all, int ranks, ggml_type type, SlotProducts products);
 
     // Whether adapters of the target lie in slots.
     bool has(int target) const { return stores[(size_t) target].a; }
@@ -49,6 +56,8 @@ public:
     // Copies an adapter into a place that no running decode reads. It waits for turns between decodes, or, where the
     // device can, copies while they run.
     void upload(const Pack & p, Place at);
+
+    bool gathered() const { return products == PRODUCTS_GATHERED; }
 
     // The bytes that a rank takes over all targets that have slots.
     static size_t rank_bytes(const Model & m, bool all, ggml_type type);
@@ -70,6 +79,7 @@ private:
     void upload_target(const Store & s, const Target & t, const Plain & p, int rank_class, Place at);
 
     const ggml_type type;
+    SlotProducts products;
     std::vector<Store> stores; // by target
     std::map<ggml_backend_dev_t, ggml_backend_ptr> copiers;
     std::vector<ggml_context_ptr> contexts;

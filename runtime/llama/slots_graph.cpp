@@ -48,11 +48,18 @@ static ggml_tensor * add_terms(ggml_context * ctx, ggml_tensor * y, ggml_tensor 
     return y;
 }
 
-// CUDA would add halves up in half precision.
-static ggml_tensor * mul_mat_id(ggml_context * ctx, ggml_tensor * slots, ggml_tensor * x, ggml_tensor * ids) {
-    ggml_tensor * y = ggml_mul_mat_id(ctx, slots, x, ids);
-    y->op_params[0] = GGML_PREC_F32;
-    return y;
+// x (n_in, rows or terms x rows) with the slots (n_in, n_out, slots) of the rows' terms: (n_out, terms x rows).
+static ggml_tensor * multiply(ggml_context * ctx, const Slots & pool, ggml_tensor * slots, ggml_tensor * x, ggml_tensor * ids) {
+    if (!pool.gathered()) {
+        ggml_tensor * y = ggml_mul_mat_id(ctx, slots, x, ids);
+        y->op_params[0] = GGML_PREC_F32; // CUDA would add halves up in half precision
+        return y;
+    }
+    const int64_t n_in = slots->ne[0], n_out = slots->ne[1], n = ids->ne[0];
+    ggml_tensor * w = ggml_get_rows(ctx, ggml_reshape_2d(ctx, slots, n_in*n_out, slots->ne[2]), ids);
+    x = x->ne[1] < n ? ggml_repeat_4d(ctx, x, n_in, n, 1, 1) : x;
+    ggml_tensor * y = real_mul_mat(ctx, ggml_reshape_3d(ctx, w, n_in, n_out, n), ggml_reshape_3d(ctx, x, n_in, 1, n));
+    return ggml_reshape_2d(ctx, y, n_out, n);
 }
 
 ggml_tensor * add_slots(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x) {
@@ -77,8 +84,8 @@ ggml_tensor * add_slots(ggml_context * ctx, Rows & rows, int target, ggml_tensor
         if (needs & NEEDS_CLASS << k) {
             x = ggml_is_contiguous(x) ? x : ggml_cont(ctx, x);
             ggml_tensor * ids = ids_of(ctx, rows, s, k);
-            ggml_tensor * h = scaled(ctx, rows, s, k, target, mul_mat_id(ctx, slots.a(target, k), x, ids)); // (c, terms x rows)
-            y = add_terms(ctx, y, mul_mat_id(ctx, slots.b(target, k), h, ids), n);
+            ggml_tensor * h = scaled(ctx, rows, s, k, target, multiply(ctx, slots, slots.a(target, k), x, ids)); // (c, terms x rows)
+            y = add_terms(ctx, y, multiply(ctx, slots, slots.b(target, k), h, ids), n);
         }
     }
     return y;
