@@ -29,7 +29,8 @@ type Spec struct {
 	Endpoint  string            `json:"endpoint"`      // "/v1/chat/completions", ...
 	InputFile string            `json:"input_file_id"` // its id; its content is copied
 	Owner     string            `json:"owner,omitempty"`
-	Window    time.Duration     `json:"window"` // the time in which it is answered
+	Window    time.Duration     `json:"window"`         // the time in which it is answered
+	Keep      time.Duration     `json:"keep,omitempty"` // how long the files of results are kept, from when they are made; 0: for ever
 	Metadata  map[string]string `json:"metadata,omitempty"`
 }
 

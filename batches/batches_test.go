@@ -25,7 +25,7 @@ func init() {
 type memoryFiles struct {
 	mu    sync.Mutex
 	files map[string]string
-	about map[string]string // name, purpose and owner
+	about map[string]string // name, purpose, owner, and for how long
 	fail  []error           // what the next calls return
 	puts  int
 }
@@ -36,7 +36,7 @@ func newMemoryFiles() *memoryFiles {
 
 func (s *memoryFiles) NewFileID() string { return newID("file-") }
 
-func (s *memoryFiles) PutAs(_ context.Context, id string, body io.Reader, name, purpose, owner string) error {
+func (s *memoryFiles) PutAs(_ context.Context, id string, body io.Reader, name, purpose, owner string, keep time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.puts++
@@ -47,7 +47,7 @@ func (s *memoryFiles) PutAs(_ context.Context, id string, body io.Reader, name, 
 	}
 	text, err := io.ReadAll(body)
 	if _, twice := s.files[id]; !twice && err == nil {
-		s.files[id], s.about[id] = string(text), name+" "+purpose+" "+owner
+		s.files[id], s.about[id] = string(text), fmt.Sprint(name, " ", purpose, " ", owner, " ", keep)
 	}
 	return err
 }
@@ -154,7 +154,7 @@ func TestBatch(t *testing.T) {
 		return echo(ctx, r)
 	})
 	names := append(numbered(20), "bad 1", "bad 2")
-	made := create(t, q, Spec{Owner: "me", InputFile: "file-x", Metadata: map[string]string{"a": "b"}}, "\n"+input(names...)+"  \n")
+	made := create(t, q, Spec{Owner: "me", InputFile: "file-x", Keep: time.Hour, Metadata: map[string]string{"a": "b"}}, "\n"+input(names...)+"  \n")
 	b := await(t, q, made.ID, "ends", ended(Completed))
 	if b.Counts != (Counts{22, 20, 2}) || b.Metadata["a"] != "b" || b.InputFile != "file-x" || len(b.Faults) != 0 {
 		t.Errorf("%+v", b)
@@ -175,7 +175,7 @@ func TestBatch(t *testing.T) {
 			t.Errorf("result %+v", r)
 		}
 	}
-	if about := files.about[b.ErrorFile]; about != b.ID+"_error.jsonl batch_output me" {
+	if about := files.about[b.ErrorFile]; about != b.ID+"_error.jsonl batch_output me 1h0m0s" {
 		t.Errorf("the error file is %s", about)
 	}
 	entries, _ := os.ReadDir(q.folder.path(b.ID))

@@ -19,8 +19,8 @@ import (
 // Files keeps the files that results end in. Its method may be called from any goroutine.
 type Files interface {
 	// PutAs stores a file under an id that NewFileID made. It does nothing where there is a file of that id: a call that a
-	// crash has interrupted is made again.
-	PutAs(ctx context.Context, id string, body io.Reader, name, purpose, owner string) error
+	// crash has interrupted is made again. The file is removed after keep; 0: never.
+	PutAs(ctx context.Context, id string, body io.Reader, name, purpose, owner string, keep time.Duration) error
 	// NewFileID returns an id that no file has.
 	NewFileID() string
 }

@@ -308,5 +308,5 @@ func (r *run) put(b Batch, id, name string) error {
 		return err
 	}
 	defer f.Close()
-	return r.queue.o.Files.PutAs(r.queue.ctx, id, f, b.ID+"_"+name, "batch_output", b.Owner)
+	return r.queue.o.Files.PutAs(r.queue.ctx, id, f, b.ID+"_"+name, "batch_output", b.Owner, b.Keep)
 }

@@ -379,6 +379,15 @@ type BatchRequest struct {
 
 	// Metadata Kept and given back.
 	Metadata map[string]string `json:"metadata,omitempty"`
+
+	// OutputExpiresAfter After what time the files of results are removed; absent is never.
+	OutputExpiresAfter *struct {
+		// Anchor From when the file was made.
+		Anchor string `json:"anchor"`
+
+		// Seconds How long it is kept.
+		Seconds int `json:"seconds"`
+	} `json:"output_expires_after,omitempty"`
 }
 
 // CalledFunction defines model for CalledFunction.

@@ -64,9 +64,11 @@ func (s *Server) CreateBatch(c *fiber.Ctx) error {
 	if err := s.files.Room(f.Bytes); err != nil { // for its answers
 		return withParam("input_file_id", err)
 	}
-	b, err := q.Create(batches.Spec{
-		Endpoint: req.Endpoint, InputFile: f.ID, Owner: who.tenant.Owner(), Window: 24 * time.Hour, Metadata: req.Metadata,
-	}, content)
+	spec := batches.Spec{Endpoint: req.Endpoint, InputFile: f.ID, Owner: who.tenant.Owner(), Window: 24 * time.Hour, Metadata: req.Metadata}
+	if req.OutputExpiresAfter != nil {
+		spec.Keep = time.Duration(req.OutputExpiresAfter.Seconds) * time.Second
+	}
+	b, err := q.Create(spec, content)
 	if err != nil {
 		return err
 	}
@@ -93,6 +95,14 @@ func (s *Server) checkBatch(req *openapi.BatchRequest) error {
 		return refuse(codeMissing, "completion_window", "is missing")
 	case req.CompletionWindow != batchWindow:
 		return refuse(codeValue, "completion_window", "is %q, it must be %s", req.CompletionWindow, batchWindow)
+	}
+	if after := req.OutputExpiresAfter; after != nil {
+		switch {
+		case after.Anchor != "created_at":
+			return refuse(codeValue, "output_expires_after.anchor", "is %q, it must be created_at", after.Anchor)
+		case after.Seconds < leastExpiry || after.Seconds > mostExpiry:
+			return refuse(codeValue, "output_expires_after.seconds", "is %d, it must be between %d and %d", after.Seconds, leastExpiry, mostExpiry)
+		}
 	}
 	return checkMetadata(req.Metadata)
 }

@@ -26,7 +26,7 @@ func (s *trainingServer) batch(url, lines string) (b openapi.Batch) {
 	if f.Purpose != "batch" {
 		s.t.Errorf("the file is %+v", f)
 	}
-	s.post("/v1/batches", fmt.Sprintf(`{"input_file_id":%q,"endpoint":%q,"completion_window":"24h","metadata":{"a":"b"}}`, f.Id, url), &b)
+	s.post("/v1/batches", fmt.Sprintf(`{"input_file_id":%q,"endpoint":%q,"completion_window":"24h","metadata":{"a":"b"},"output_expires_after":{"anchor":"created_at","seconds":3600}}`, f.Id, url), &b)
 	return b
 }
 
@@ -100,7 +100,8 @@ func TestBatchesOfEveryEndpoint(t *testing.T) {
 			t.Errorf("%s: %+v", c.url, bad)
 		}
 		var f openapi.File
-		if s.get("/v1/files/"+*b.OutputFileId, &f); f.Purpose != "batch_output" || f.Filename != b.Id+"_output.jsonl" {
+		if s.get("/v1/files/"+*b.OutputFileId, &f); f.Purpose != "batch_output" || f.Filename != b.Id+"_output.jsonl" ||
+			f.ExpiresAt == nil || *f.ExpiresAt != f.CreatedAt+3600 {
 			t.Errorf("the output is %+v", f)
 		}
 	}
@@ -134,6 +135,9 @@ func TestBatchesRefuse(t *testing.T) {
 		{body(batch.Id, "/v1/models", "24h", ""), "endpoint", "/v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses", 400},
 		{body(batch.Id, "/v1/embeddings", "", ""), "completion_window", "missing", 400},
 		{body(batch.Id, "/v1/embeddings", "1h", ""), "completion_window", "24h", 400},
+		{body(batch.Id, "/v1/embeddings", "24h", `,"output_expires_after":{"anchor":"now","seconds":3600}`), "output_expires_after.anchor", "created_at", 400},
+		{body(batch.Id, "/v1/embeddings", "24h", `,"output_expires_after":{"anchor":"created_at","seconds":3599}`), "output_expires_after.seconds", "between 3600 and 2592000", 400},
+		{body(batch.Id, "/v1/embeddings", "24h", `,"output_expires_after":{"anchor":"created_at","seconds":2592001}`), "output_expires_after.seconds", "2592001", 400},
 		{body(batch.Id, "/v1/embeddings", "24h", `,"metadata":{"a":"`+strings.Repeat("b", 600)+`"}`), "metadata", "512", 400},
 		{body("file-none", "/v1/embeddings", "24h", ""), "input_file_id", "file-none", 404},
 		{body(examples.Id, "/v1/embeddings", "24h", ""), "input_file_id", "batch", 400},

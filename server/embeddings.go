@@ -25,6 +25,8 @@ const (
 	maxNumbers = 4 << 20
 	// maxConcurrentInputs is how many texts of one request the engine has at once.
 	maxConcurrentInputs = 16
+	// vectorMemory is how many bytes of answers may be made at once.
+	vectorMemory = 128 << 20
 )
 
 // embedding is a checked request for embeddings.
@@ -100,6 +102,11 @@ func (s *Server) embeddedText(text string) ([]runtime.Token, error) {
 
 // embed computes the embeddings, some at once and in their order.
 func (s *Server) embed(ctx context.Context, who caller, e *embedding) (*openapi.EmbeddingList, error) {
+	give, err := s.vectors.take(e.answerBytes())
+	if err != nil {
+		return nil, err
+	}
+	defer give()
 	leave, err := admitAnswers(who, min(len(e.inputs), maxConcurrentInputs))
 	if err != nil {
 		return nil, err
@@ -135,6 +142,16 @@ func (s *Server) embed(ctx context.Context, who caller, e *embedding) (*openapi.
 	}
 	out.Usage.TotalTokens = out.Usage.PromptTokens
 	return out, nil
+}
+
+// answerBytes is about how much memory the answer takes: the text of each embedding, and all of them in one body.
+func (e *embedding) answerBytes() int64 {
+	const float, base64 = 12, 6 // bytes of a number's text
+	number := float
+	if e.base64 {
+		number = base64
+	}
+	return 2 * int64(len(e.inputs)) * int64(e.dimensions) * int64(number)
 }
 
 // submitEmbedding hands a text to the engine.

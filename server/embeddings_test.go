@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -123,6 +124,30 @@ func TestManyEmbeddings(t *testing.T) {
 	}
 	if slices.Equal(got[0], got[1]) {
 		t.Error("two texts have one embedding")
+	}
+}
+
+// Large answers share a budget: one that finds it used up is answered 503 with the time to wait, and small ones are answered.
+func TestEmbeddingsShareABudget(t *testing.T) {
+	h := open(t)
+	h.server.vectors.wait = 50 * time.Millisecond
+	give, err := h.server.vectors.take(vectorMemory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inputs := `["a"` + strings.Repeat(`,"a"`, 999) + `]`
+	r := h.do("POST", "/v1/embeddings", `{"input":`+inputs+`}`)
+	refused(t, r, 503, "busy", "", "busy")
+	if r.header.Get("Retry-After") == "" {
+		t.Error("there is no Retry-After")
+	}
+	h.embed(`{"input":"a"}`)
+	give()
+	if _, got := h.embed(`{"input":` + inputs + `}`); len(got) != 1000 {
+		t.Errorf("%d embeddings", len(got))
+	}
+	if !h.server.vectors.TryAcquire(vectorMemory) {
+		t.Error("a share was not given back")
 	}
 }
 

@@ -111,6 +111,7 @@ type Server struct {
 	sites    sites
 	tenants  *tenants.Registry
 	bodies   *bodies
+	vectors  *bodies // the same for answers of embeddings
 	numbers  numbering
 
 	pooling   runtime.Pooling
@@ -161,7 +162,7 @@ func New(o Options) *Server {
 	s := &Server{
 		engine: o.Engine, model: o.Engine.Model(), template: o.Template, store: o.Store, cache: o.Cache,
 		metrics: o.Metrics, importer: o.Import, fetcher: o.Fetch, fetches: make(chan struct{}, maxFetches), log: o.Log, keys: newKeyring(o.Keys),
-		tenants: o.Tenants, sites: newSites(o.Hosts, o.Origins), bodies: newBodies(o.BodyMemory),
+		tenants: o.Tenants, sites: newSites(o.Hosts, o.Origins), bodies: newBodies(o.BodyMemory), vectors: newBodies(vectorMemory),
 		pooling: cmp.Or(o.Pooling, o.Engine.Model().Facts().Pooling, runtime.PoolingLast),
 		jobs:    o.Jobs, files: o.Files, batches: o.Batches, responses: o.Responses, trainable: o.Trainable, maxDataset: o.MaxData,
 		name: o.Name, ids: append([]string{o.Name}, o.Aliases...), context: o.Engine.Context(),

@@ -143,8 +143,8 @@ func (f *Files) NewFileID() string { return newID(filePrefix) }
 const maxResults = 1 << 40
 
 // PutAs stores a file that the server has made, under an id of NewFileID. Where there is a file of that id it does nothing:
-// a call that a crash has interrupted may be made again. The error wraps ErrClosed or disk.ErrNoSpace, or is body's or ctx's.
-func (f *Files) PutAs(ctx context.Context, id string, body io.Reader, name, purpose, owner string) error {
+// a call that a crash has interrupted may be made again. It is removed after keep; 0: never. The error wraps ErrClosed or disk.ErrNoSpace, or is body's or ctx's.
+func (f *Files) PutAs(ctx context.Context, id string, body io.Reader, name, purpose, owner string, keep time.Duration) error {
 	if !isID(id, filePrefix) {
 		return fmt.Errorf("%w: %q", ErrFile, id)
 	}
@@ -152,7 +152,12 @@ func (f *Files) PutAs(ctx context.Context, id string, body io.Reader, name, purp
 		return nil
 	}
 	file := File{ID: id, Name: shorten(name), Purpose: purpose, Created: now(), Owner: owner}
-	_, err := f.put(ctx, file, body, maxResults, func(*File) error { return nil })
+	_, err := f.put(ctx, file, body, maxResults, func(file *File) error {
+		if keep > 0 {
+			file.Expires = file.Created.Add(keep)
+		}
+		return nil
+	})
 	return err
 }
 

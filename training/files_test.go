@@ -254,19 +254,20 @@ func TestFilesPutAs(t *testing.T) {
 	f := openFiles(t, t.TempDir(), nil)
 	id, text := f.NewFileID(), strings.Repeat("result\n", 30)
 	for _, body := range []string{text, "another"} {
-		if err := f.PutAs(t.Context(), id, strings.NewReader(body), "out.jsonl", "batch_output", "me"); err != nil {
+		if err := f.PutAs(t.Context(), id, strings.NewReader(body), "out.jsonl", "batch_output", "me", time.Hour); err != nil {
 			t.Fatal(err)
 		}
 	}
 	file, err := f.Get(id)
-	if err != nil || file.Purpose != "batch_output" || file.Owner != "me" || file.Bytes != int64(len(text)) || content(t, f, id) != text {
+	if err != nil || file.Purpose != "batch_output" || file.Owner != "me" || file.Bytes != int64(len(text)) || content(t, f, id) != text ||
+		!file.Expires.Equal(file.Created.Add(time.Hour)) {
 		t.Errorf("%+v, %v", file, err)
 	}
-	if err := f.PutAs(t.Context(), "../x", strings.NewReader("a"), "", "", ""); !errors.Is(err, ErrFile) {
+	if err := f.PutAs(t.Context(), "../x", strings.NewReader("a"), "", "", "", 0); !errors.Is(err, ErrFile) {
 		t.Errorf("an id of somebody else: %v", err)
 	}
 	f.Close()
-	if err := f.PutAs(t.Context(), f.NewFileID(), strings.NewReader("a"), "", "", ""); !errors.Is(err, ErrClosed) {
+	if err := f.PutAs(t.Context(), f.NewFileID(), strings.NewReader("a"), "", "", "", 0); !errors.Is(err, ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
 }
@@ -284,7 +285,7 @@ func TestFilesAreBounded(t *testing.T) {
 	if _, err := put(strings.Repeat("y", 21)); !errors.Is(err, ErrFilesFull) || !strings.Contains(err.Error(), "51 bytes, 50 are allowed") {
 		t.Errorf("51 bytes: %v", err)
 	}
-	if err := errors.Join(f.Room(20), f.PutAs(t.Context(), f.NewFileID(), strings.NewReader(strings.Repeat("r", 40)), "r", "batch_output", "")); err != nil {
+	if err := errors.Join(f.Room(20), f.PutAs(t.Context(), f.NewFileID(), strings.NewReader(strings.Repeat("r", 40)), "r", "batch_output", "", 0)); err != nil {
 		t.Error(err)
 	}
 	if _, err := put(""); !errors.Is(err, ErrFilesFull) {

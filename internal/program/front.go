@@ -75,18 +75,32 @@ func (f *front) take() error {
 	return f.SetDeadline(time.Time{})
 }
 
-const loading = `{"error":{"message":"the model is being loaded","type":"server_error","param":null,"code":"loading"}}`
+const loading = "the model is being loaded"
+
+// loadingError is that error in the shape of the API that has a path.
+func loadingError(path string) string {
+	switch {
+	case path == "/v1/messages" || strings.HasPrefix(path, "/v1/messages/"):
+		return `{"type":"error","error":{"type":"overloaded_error","message":"` + loading + `"}}`
+	case strings.HasPrefix(path, "/api/"):
+		return `{"error":"` + loading + `"}`
+	}
+	return `{"error":{"message":"` + loading + `","type":"server_error","param":null,"code":"loading"}}`
+}
 
 // unavailable reads the header of one request and answers it 503.
 func unavailable(c net.Conn) {
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(frontTime)) // where this fails, so does reading
 	r := bufio.NewReader(io.LimitReader(c, frontRequest))
-	length := int64(0)
+	length, path := int64(0), ""
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {
 			return
+		}
+		if words := strings.Fields(line); path == "" && len(words) > 1 {
+			path, _, _ = strings.Cut(words[1], "?")
 		}
 		if name, value, _ := strings.Cut(line, ":"); strings.EqualFold(name, "Content-Length") {
 			length, _ = strconv.ParseInt(strings.TrimSpace(value), 10, 64) // 0 where it is no number
@@ -96,8 +110,9 @@ func unavailable(c net.Conn) {
 		}
 	}
 	_, _ = io.CopyN(io.Discard, r, max(0, length)) // a client that still writes may miss the answer
+	body := loadingError(path)
 	_, _ = fmt.Fprintf(c, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: %d\r\nRetry-After: 1\r\nConnection: close\r\n\r\n%s",
-		len(loading), loading) // a client that is gone needs no answer
+		len(body), body) // a client that is gone needs no answer
 	if tcp, ok := c.(interface{ CloseWrite() error }); ok {
 		_ = tcp.CloseWrite()
 		_, _ = io.Copy(io.Discard, r) // a body that is not read would reset the connection before the answer is read

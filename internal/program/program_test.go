@@ -85,6 +85,20 @@ func TestListenComesFirst(t *testing.T) {
 			t.Errorf("while loading: %d %s %v", resp.StatusCode, text, err)
 		}
 	}
+	for path, want := range map[string]string{
+		"/v1/messages?beta=true": `{"type":"error","error":{"type":"overloaded_error","message":"the model is being loaded"}}`,
+		"/api/chat":              `{"error":"the model is being loaded"}`,
+	} {
+		resp, err := http.Post(p.URL()+path, "application/json", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || string(text) != want {
+			t.Errorf("%s while loading: %d %s %v, want %s", path, resp.StatusCode, text, err, want)
+		}
+	}
 	silent, err := net.Dial("tcp", p.front.Addr().String()) // says nothing
 	if err != nil {
 		t.Fatal(err)
