@@ -48,10 +48,10 @@ build: ## bin/lorikeet
 run: build ## serve the embedded base with the demo adapters
 	bin/lorikeet serve --adapter-dir demo/adapters
 
-vulkan: ## lib/libggml-vulkan-VERSION.so, the back end for GPUs that have a Vulkan driver (docs/devices.md)
+vulkan: ## bin/lib/libggml-vulkan-VERSION.so, the back end for GPUs that have a Vulkan driver (docs/devices.md)
 	@OLLAMA=$(OLLAMA) runtime/llama/backends/vulkan/build.sh
 
-cuda: ## lib/libggml-cuda-VERSION.so, the back end for the NVIDIA GPUs of CUDA_ARCHS: by default this machine's
+cuda: ## bin/lib/libggml-cuda-VERSION.so, the back end for the NVIDIA GPUs of CUDA_ARCHS: by default this machine's
 	@OLLAMA=$(OLLAMA) runtime/llama/backends/cuda/build.sh
 
 # One package at a time: the compute threads of two test programs on the same cores wait for each other.
@@ -111,4 +111,4 @@ env: ## the C flags for an editor or a shell: eval "$(make -s env)"
 	@echo 'export CGO_CXXFLAGS="$(CGO_CXXFLAGS)"'
 
 clean:
-	rm -rf bin lib
+	rm -rf bin

@@ -51,6 +51,7 @@ static llama_context_params context_params(const ll_device_options & o) {
     p.flash_attn_type = flash_type(o.flash);
     p.kv_unified = !o.split_kv;
     p.swa_full = true; // sequences are truncated and shared, which a sliding cache cannot do
+    p.op_offload = false; // a device must not be lent the CPU's layers for large batches: their weights are packed for our kernels
     p.no_perf = true;
     return p;
 }

@@ -1,8 +1,8 @@
-# What the build scripts of the back ends share; they source it. Each makes lib/libggml-KIND-VERSION.so, a shared object
+# What the build scripts of the back ends share; they source it. Each makes libggml-KIND-VERSION.so, a shared object
 # that ggml's registry loads, out of the sources in the module cache, none of which is edited.
 #
-# Variables: OLLAMA the folder of the module github.com/ollama/ollama, VERSION its version, LIB where the result goes,
-# JOBS how many compilers run at once, CXX the C++ compiler.
+# Variables: OLLAMA the folder of the module github.com/ollama/ollama, VERSION its version, LIB where the result goes (by
+# default bin/lib, where bin/lorikeet looks for it), JOBS how many compilers run at once, CXX the C++ compiler.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)
@@ -11,7 +11,7 @@ ROOT=$(cd "$BACKENDS/../../.." && pwd)
 OLLAMA=${OLLAMA:-$(cd "$ROOT" && go list -m -f '{{.Dir}}' github.com/ollama/ollama)}
 VERSION=${VERSION:-$(basename "$OLLAMA" | sed 's/.*@//')}
 GGML=$OLLAMA/ml/backend/ggml/ggml
-LIB=${LIB:-$ROOT/lib}
+LIB=${LIB:-$ROOT/bin/lib}
 JOBS=${JOBS:-$(nproc)}
 CXX=${CXX:-g++}
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/lorikeet/backends

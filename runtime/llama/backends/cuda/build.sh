@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds lib/libggml-cuda-VERSION.so for the GPUs of CUDA_ARCHS, a list of compute capabilities without the point ("86 90");
+# Builds bin/lib/libggml-cuda-VERSION.so for the GPUs of CUDA_ARCHS, a list of compute capabilities without the point ("86 90");
 # by default those of this machine. The compiler is that of CUDA_HOME, of the PATH or of /usr/local/cuda; where there is
 # none, it is installed as Python packages into a folder of the user's cache. cuBLAS is linked dynamically; CUDA_RPATH
 # says where it is looked for, by default beside the library and in the folder of the toolkit.

@@ -65,6 +65,6 @@ exec unshare --mount --pid --fork --kill-child bash -c '
   done
   mount -t proc proc "$DEBIAN/proc"
   mount --rbind /dev "$DEBIAN/dev"
-  export HOME=/tmp TMPDIR=/tmp PATH=/usr/sbin:/usr/bin:/sbin:/bin
+  export HOME=/tmp TMPDIR=/tmp GOTMPDIR=/tmp PATH=/usr/sbin:/usr/bin:/sbin:/bin
   exec chroot "$DEBIAN" sh -c "cd \"$DIRECTORY\" && \"\$@\"; exit \$?" sh "$@"
 ' bash "$@"

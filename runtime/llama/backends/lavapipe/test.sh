@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../../../.."
 
 RUN=$PWD/runtime/llama/backends/lavapipe/run.sh
 BIN=$PWD/bin/lavapipe
-LORIKEET_TEST_BACKEND=$(ls -t "$PWD"/lib/libggml-vulkan-*.so | head -n 1)
+LORIKEET_TEST_BACKEND=$(ls -t "$PWD"/bin/lib/libggml-vulkan-*.so | head -n 1)
 export LORIKEET_TEST_BACKEND LORIKEET_TEST_DEVICE=Vulkan0
 export LORIKEET_TEST_FLASH_ATTN=off # the driver's compiler crashes on its shaders
 
@@ -23,9 +23,10 @@ fi
 # PACKAGE and the pattern of its tests.
 while read -r package pattern; do
   program=$BIN/$(basename "$package").test
+  mkdir -p "$BIN"
   ${GO:-go} test -c -o "$program" "./$package"
   (cd "$package" && "$RUN" "$program" -test.run "$pattern" -test.timeout "${TIMEOUT:-14m}" -test.v </dev/null) |
-    sed -n '/^--- \|^    --- \|^ok\|^PASS\|^FAIL\|^panic\|_test.go/p'
+    sed -n '/^ *--- \|^ok\|^PASS\|^FAIL\|^panic\|^SIG\|^ *[a-z_]*[.]go:/p'
 done <<'TESTS'
 runtime/llama OnADevice$
 TESTS

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds lib/libggml-vulkan-VERSION.so, for every GPU that has a Vulkan driver. Needs GLSLC, the compiler of shaders (by
+# Builds bin/lib/libggml-vulkan-VERSION.so, for every GPU that has a Vulkan driver. Needs GLSLC, the compiler of shaders (by
 # default glslc of the PATH), and the Vulkan headers; nothing of Vulkan is needed to load the result.
 source "$(dirname "$0")/../common.sh"
 
