@@ -25,19 +25,18 @@ using BackendPtr = std::unique_ptr<ggml_backend, GgmlFree>;
 // How a back end turns a weight into floats: as it is, by CPY, by GET_ROWS, or as the product with the identity.
 enum class Decoding { none, cast, rows, product };
 
-// How the weights of a graph are multiplied: decoded to `floats`, F32 or BF16. band holds the identity for
-// Decoding::product: BAND_ROWS rows, each one float further to the right, so that a view of it is any part of the identity;
-// scratch holds the weight that is put together of such products. Both NULL where no weight needs them.
+// Runs of as many weights are multiplied with the identity; the blocks of all of ggml's types divide it.
+enum { IDENTITY = 256 };
+// What stands for 1 in it: products that round it to 8 bits with a scale of their own hit it exactly.
+constexpr float IDENTITY_ONE = 127;
+void fill_identity(ggml_tensor * identity);
+
+// How the weights of a graph are multiplied: decoded to `floats`, F32 or BF16. identity is (IDENTITY, IDENTITY), or NULL where no
+// weight needs it.
 struct WeightReader {
     ggml_type floats = GGML_TYPE_F32;
-    ggml_tensor * band = nullptr, * scratch = nullptr;
+    ggml_tensor * identity = nullptr;
 };
-enum { BAND_ROWS = 256 };
-// What stands for 1 in the band: products that round it to 8 bits with a scale of their own hit it exactly.
-constexpr float BAND_ONE = 127;
-size_t band_floats(int64_t n_in); // of a band for weights of up to n_in inputs
-int64_t band_inputs(const ggml_tensor * band); // the n_in that it was made for
-void fill_band(ggml_tensor * band);
 
 class Graph {
 public:
@@ -77,8 +76,8 @@ public:
     ggml_tensor * silu_back(ggml_tensor * dy, ggml_tensor * x) { return add(ggml_silu_back(ctx(), dy, x)); }
 
     // Rows [row, row + rows) of the weight W (n_in, n_out), decoded: (n_in, rows), or transposed (rows, n_in).
-    ggml_tensor * weight(ggml_tensor * w, int64_t row, int64_t rows, bool transposed, ggml_type type);
-    ggml_tensor * weight(ggml_tensor * w, bool transposed) { return weight(w, 0, w->ne[1], transposed, reader.floats); }
+    ggml_tensor * weight(ggml_tensor * w, int64_t row, int64_t rows, bool wanted_transposed, ggml_type type);
+    ggml_tensor * weight(ggml_tensor * w, bool wanted_transposed) { return weight(w, 0, w->ne[1], wanted_transposed, reader.floats); }
 
     // The bytes of the compute buffer that it needs; none is allocated.
     size_t buffer_bytes() const;
@@ -92,7 +91,7 @@ public:
     void finish(); // hands out the outputs
 
 private:
-    ggml_tensor * decoded_product(ggml_tensor * rows, bool transposed);
+    ggml_tensor * decoded_product(ggml_tensor * w, bool wanted_transposed);
 
     ggml_backend_t backend;
     WeightReader reader;

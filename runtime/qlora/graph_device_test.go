@@ -170,6 +170,19 @@ func TestPartlyOffloadedModelIsRefused(t *testing.T) {
 	}
 }
 
+// A weight that the device could decode only by products, and whose size the product does not divide, is refused by name.
+func TestWeightThatCannotBeDecodedIsRefused(t *testing.T) {
+	m := loadOnDevice(t, "qwen3", shapes["qwen3"], qloratest.IQ4NL, devicetest.CUDA) // a head of 90 by 64
+	spec := runtime.TrainSpec{Modules: allModules(m.cpu, 4, false), MaxTokens: 8}
+	for name, err := range map[string]error{"New": errorOf(qlora.New(m.graphs, spec, qlora.Options{})), "Estimate": errorOf(qlora.Estimate(m.graphs, spec, qlora.Options{}))} {
+		if !errors.Is(err, runtime.ErrTrain) || !strings.Contains(err.Error(), "output.weight of type iq4_nl") {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+func errorOf[T any](_ T, err error) error { return err }
+
 // 4096 tokens in one sequence, whose scores are made a range of queries at a time: the loss is the CPU's, and the memory is less
 // than that of all scores.
 func TestDeviceTrainsLongSequences(t *testing.T) {

@@ -20,21 +20,13 @@ ggml_tensor * GraphTrainer::flat(int64_t n, ggml_type type) { return ggml_new_te
 // Decides how weights are decoded, and makes the tensors that this takes.
 void GraphTrainer::make_weight_reader() {
     ggml_backend_t b = graphs.backend.get();
-    int64_t n_in = 0, elements = 0;
-    const auto look = [&](ggml_tensor * w) {
-        if (decoding_of(b, w) == Decoding::product) {
-            n_in = std::max(n_in, w->ne[0]);
-            elements = std::max(elements, std::min(ggml_nelements(w), std::max<int64_t>(256*w->ne[0], DECODED_WEIGHTS)));
-        }
-    };
+    bool product = false;
+    const auto look = [&](ggml_tensor * w) { product = product || decoding_of(b, w) == Decoding::product; };
     for (const GraphLayer & l : graphs.layers) {
         std::for_each(l.linear, l.linear + LQ_LINEARS, look);
     }
     look(graphs.head);
-    if (n_in > 0) {
-        reader.band = flat(band_floats(n_in));
-        reader.scratch = flat(elements);
-    }
+    reader.identity = product ? ggml_new_tensor_2d(context.get(), GGML_TYPE_F32, IDENTITY, IDENTITY) : nullptr;
     ggml_tensor * f = ggml_new_tensor_2d(context.get(), GGML_TYPE_F32, 1, 1); // asked about alone, and 4 bytes
     ggml_tensor * half = ggml_cast(context.get(), f, GGML_TYPE_BF16);
     const bool able = ggml_backend_supports_op(b, half) && ggml_backend_supports_op(b, ggml_mul_mat(context.get(), half, f));
@@ -141,8 +133,8 @@ void GraphTrainer::allocate_device() {
         }
         ggml_backend_tensor_set(rope_factors, factors.data(), 0, ggml_nbytes(rope_factors));
     }
-    if (reader.band) {
-        fill_band(reader.band);
+    if (reader.identity) {
+        fill_identity(reader.identity);
     }
 }
 

@@ -15,10 +15,8 @@ constexpr std::chrono::microseconds SLICE{1500};
 } // namespace
 
 GraphTrainer::GraphPtr GraphTrainer::graph() const {
-    // A layer has about 300 nodes, and 60 for every range of queries; a weight that is decoded by products has some for
-    // every BAND_ROWS of its inputs.
-    const size_t nodes = 2048 + 80*ranges.size() + (reader.band ? 32768 : 0);
-    return std::make_unique<Graph>(graphs.backend.get(), reader, nodes);
+    // A layer has about 500 nodes, and 60 for every range of queries; a head about 30 for every part that is decoded at a time.
+    return std::make_unique<Graph>(graphs.backend.get(), reader, 4096 + 80*ranges.size());
 }
 
 void GraphTrainer::schedule_graph(std::function<GraphPtr()> build) {

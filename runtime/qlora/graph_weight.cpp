@@ -1,7 +1,7 @@
 // Weights as floats, by whatever operations a back end has. CUDA of the pinned ggml has CPY and GET_ROWS for few quantized
 // types, but products with all: there the product with the identity is the weight.
 #include "graph.h"
-#include <algorithm>
+#include <string>
 #include <vector>
 
 namespace lq {
@@ -31,35 +31,29 @@ Decoding decoding_of(ggml_backend_t backend, ggml_tensor * w) {
     return ggml_backend_supports_op(backend, ggml_get_rows(c.get(), w, iota)) ? Decoding::rows : Decoding::product;
 }
 
-size_t band_floats(int64_t n_in) { return 2*n_in + (size_t) BAND_ROWS*(n_in + 1); }
-
-int64_t band_inputs(const ggml_tensor * band) { return (ggml_nelements(band) - BAND_ROWS)/(BAND_ROWS + 2); }
-
-// Row i of the view that begins at element n_in - j has its one at column j + i: the ones lie at n_in + i*(n_in + 1), for
-// rows of n_in floats.
-void fill_band(ggml_tensor * band) {
-    const int64_t n_in = band_inputs(band);
-    std::vector<float> x(ggml_nelements(band), 0.0f);
-    for (int64_t i = 0; i < BAND_ROWS; i++) {
-        x[n_in + i*(n_in + 1)] = BAND_ONE;
+void fill_identity(ggml_tensor * identity) {
+    std::vector<float> x((size_t) IDENTITY*IDENTITY, 0.0f);
+    for (size_t i = 0; i < IDENTITY; i++) {
+        x[i*(IDENTITY + 1)] = IDENTITY_ONE;
     }
-    ggml_backend_tensor_set(band, x.data(), 0, x.size()*sizeof(float));
+    ggml_backend_tensor_set(identity, x.data(), 0, x.size()*sizeof(float));
 }
 
-// The products with the identity, BAND_ROWS inputs at a time, put together to (rows, n_in) in the scratch.
+// Runs of IDENTITY weights, wherever rows begin, are the rows of the product's first operand: a weight costs 2*IDENTITY operations.
 ggml_tensor * Graph::decoded_product(ggml_tensor * w, bool wanted_transposed) {
     const int64_t n_in = w->ne[0], rows = w->ne[1];
-    if (!reader.band) {
-        throw Error{LQ_FAILED, "a weight is to be decoded in a way that nothing was allocated for"};
+    if (n_in*rows % IDENTITY || IDENTITY % ggml_blck_size(w->type) || !reader.identity) {
+        throw Error{LQ_INVALID, std::string("training on ") + ggml_backend_name(backend) + " cannot decode " + w->name + " of type " + ggml_type_name(w->type) +
+            ", which has " + std::to_string(n_in) + " by " + std::to_string(rows) + " weights, no multiple of " + std::to_string((int) IDENTITY)};
     }
-    const int64_t width = band_inputs(reader.band);
-    for (int64_t at = 0; at < n_in; at += BAND_ROWS) {
-        const int64_t n = std::min((int64_t) BAND_ROWS, n_in - at);
-        ggml_tensor * identity = add(ggml_view_2d(ctx(), reader.band, n_in, n, width*sizeof(float), (width - at)*sizeof(float)));
-        copy(scaled(mul_mat(w, identity), 1/BAND_ONE), view(reader.scratch, at*rows, rows, n));
+    ggml_tensor * runs = reshaped(w, IDENTITY, n_in*rows/IDENTITY);
+    ggml_tensor * y = scaled(mul_mat(runs, reader.identity), 1/IDENTITY_ONE); // (runs, IDENTITY)
+    if (wanted_transposed && n_in % IDENTITY == 0) { // (runs of a row, rows, IDENTITY) to (rows, IDENTITY, runs of a row)
+        ggml_tensor * turned = add(ggml_permute(ctx(), reshaped(y, n_in/IDENTITY, rows, IDENTITY), 2, 0, 1, 3));
+        return reshaped(add(ggml_cont(ctx(), turned)), rows, n_in);
     }
-    ggml_tensor * whole = view(reader.scratch, 0, rows, n_in);
-    return wanted_transposed ? whole : transposed(whole);
+    ggml_tensor * floats = reshaped(transposed(y), n_in, rows);
+    return wanted_transposed ? transposed(floats) : floats;
 }
 
 ggml_tensor * Graph::weight(ggml_tensor * w, int64_t row, int64_t rows, bool wanted_transposed, ggml_type type) {
