@@ -14,7 +14,6 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/engine"
 	"github.com/lorikeet-ai/lorikeet/runtime/llama"
-	"github.com/lorikeet-ai/lorikeet/runtime/llama/devicetest"
 	"github.com/lorikeet-ai/lorikeet/runtime/qlora"
 )
 
@@ -69,8 +68,8 @@ func demoModules(base *llama.Model) []runtime.TrainModule {
 }
 
 // Over 32 steps on the demo base the loss on the device is the CPU's to 1e-3.
-func TestDeviceLossCurve(t *testing.T) {
-	device := devicetest.Register(t)
+func TestLossCurveOnADevice(t *testing.T) {
+	device := testDevice(t)
 	for name, o := range map[string]llama.Options{"F16": {Path: "../../demo/demo-base.f16.gguf"}} {
 		t.Run(name, func(t *testing.T) {
 			on := o
@@ -113,8 +112,8 @@ func (c *counted) Slice() (bool, error) {
 }
 
 // While a step is computed on the device, answers go on between its slices, and are those without it.
-func TestDeviceTrainsBesideDecodes(t *testing.T) {
-	base := loadDemo(t, llama.Options{Path: "../../demo/demo-base.f16.gguf", Device: devicetest.Register(t), GPULayers: -1})
+func TestTrainingBesideDecodesOnADevice(t *testing.T) {
+	base := loadDemo(t, llama.Options{Path: "../../demo/demo-base.f16.gguf", Device: testDevice(t), GPULayers: -1})
 	device, err := llama.NewDevice(base, llama.DeviceOptions{Sequences: 2, Cells: 512, FlashAttention: llama.FlashOff})
 	if err != nil {
 		t.Fatal(err)

@@ -7,20 +7,44 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/runtime/llama"
 	"github.com/lorikeet-ai/lorikeet/runtime/llama/devicetest"
 	"github.com/lorikeet-ai/lorikeet/runtime/qlora"
 	"github.com/lorikeet-ai/lorikeet/runtime/qlora/qloratest"
 )
 
-// loadOnDevice is loadBoth with the model of graphs in the memory of the test device.
+// These variables put a real device in the place of the one that stands for a GPU, as in the tests of runtime/llama.
+const (
+	testBackend    = "LORIKEET_TEST_BACKEND"
+	testDeviceName = "LORIKEET_TEST_DEVICE"
+)
+
+var loadTestBackend = sync.OnceValue(func() error { return llama.LoadBackend(os.Getenv(testBackend)) })
+
+// testDevice returns the name of the device that tests run on: a real one, or the test device, which stands for those back ends.
+func testDevice(t testing.TB, standsFor ...devicetest.Backend) string {
+	t.Helper()
+	name := os.Getenv(testDeviceName)
+	if name == "" {
+		return devicetest.Register(t, standsFor...)
+	}
+	if err := loadTestBackend(); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// loadOnDevice is loadBoth with the model of graphs in the memory of a device.
 func loadOnDevice(t testing.TB, arch string, shape qloratest.Shape, kind qloratest.Kind, standsFor ...devicetest.Backend) both {
 	t.Helper()
-	device := devicetest.Register(t, standsFor...)
+	device := testDevice(t, standsFor...)
 	path := filepath.Join(t.TempDir(), "model.gguf")
 	if err := makeSample(t, shape, kind, kind).Write(arch, path); err != nil {
 		t.Fatal(err)
@@ -51,7 +75,7 @@ func loadOnDevice(t testing.TB, arch string, shape qloratest.Shape, kind qlorate
 
 // On a device whose memory the CPU cannot touch and which has no more operations than CUDA and Vulkan, gradients are those of the
 // CPU: for every architecture, and for weights that each of them decodes in another way.
-func TestDeviceGradients(t *testing.T) {
+func TestGradientsOnADevice(t *testing.T) {
 	cuda, vulkan := []devicetest.Backend{devicetest.CUDA}, []devicetest.Backend{devicetest.Vulkan}
 	for _, c := range []struct {
 		arch      string
