@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -103,6 +104,30 @@ func TestFoldersRegisterAtStart(t *testing.T) {
 	pefttest.New(5).Folder(t, filepath.Join(dir, "half"))
 	x = watch(t, s, dir)
 	x.want("registered half", "removed shout", "unchanged pirate")
+}
+
+// TestFoldersWithPipes wants pipes, which to open takes until somebody writes, refused: a server would never be ready.
+func TestFoldersWithPipes(t *testing.T) {
+	dir, s := t.TempDir(), openStore(t, "")
+	pefttest.New(1).Folder(t, filepath.Join(dir, "pirate"))
+	pefttest.New(2).Folder(t, filepath.Join(dir, "piped"))
+	tensors := filepath.Join(dir, "piped", peft.TensorsFile)
+	if err := os.Remove(tensors); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{tensors, filepath.Join(dir, "lora.gguf")} {
+		if err := syscall.Mkfifo(path, 0o600); err != nil {
+			t.Skip("no pipes here: ", err)
+		}
+	}
+	x := watch(t, s, dir)
+	x.want("failed lora", "failed piped", "registered pirate")
+	for _, path := range []string{"lora.gguf", "piped"} {
+		_, err := x.ImportPath(t.Context(), "x", path)
+		pefttest.WantError(t, err, peft.ErrFormat, "is neither a file nor a folder")
+	}
+	_, err := s.PutPath(t.Context(), "x", filepath.Join(dir, "lora.gguf"), Note{})
+	pefttest.WantError(t, err, peft.ErrFormat, "lora.gguf is neither a file nor a folder")
 }
 
 func TestFoldersFollowChanges(t *testing.T) {

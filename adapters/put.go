@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/adapters/peft"
@@ -28,12 +29,34 @@ func (s *Store) PutUpload(ctx context.Context, name string, parts []Part, n Note
 // Errors are those of PutUpload.
 func (s *Store) PutPath(ctx context.Context, name, path string, n Note) (Info, error) {
 	return s.put(ctx, name, n, func(o *opener) (*peft.Source, error) {
-		f, err := os.Open(path)
+		f, err := openPlainPath(path)
 		if err != nil {
 			return nil, err
 		}
-		return o.open(f, func(name string) (*os.File, error) { return os.Open(filepath.Join(path, name)) })
+		return o.open(f, func(name string) (*os.File, error) { return openPlainPath(filepath.Join(path, name)) })
 	})
+}
+
+func openPlainPath(path string) (*os.File, error) {
+	return openPlain(func(flag int) (*os.File, error) { return os.OpenFile(path, flag, 0) })
+}
+
+// openPlain opens a file or a folder to read it, by open with the flags that it is given. Anything else, such as a pipe,
+// which to open might take for ever, is refused.
+func openPlain(open func(flag int) (*os.File, error)) (*os.File, error) {
+	f, err := open(os.O_RDONLY | syscall.O_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		err = fmt.Errorf("%w: %s is neither a file nor a folder", peft.ErrFormat, info.Name())
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // PutLoRA stores an adapter that is in memory, with the configuration that gives its ranks and scales. It does not

@@ -104,11 +104,11 @@ func (f *Folders) put(ctx context.Context, d *watched, rel, name string, o Origi
 // open opens a file of the folder. The error says where it is a link that leads out, or cannot be read.
 func (d *watched) open(rel string) (file *os.File, err error) {
 	err = d.inside(rel, func(root *os.Root, rel string) (err error) {
-		file, err = root.Open(rel)
+		file, err = openPlain(func(flag int) (*os.File, error) { return root.OpenFile(rel, flag, 0) })
 		return err
 	})
 	var errno syscall.Errno // but not of a link that leads out
-	if err != nil && (!errors.As(err, &errno) || errno == syscall.EACCES || errno == syscall.ELOOP) {
+	if err != nil && !errors.Is(err, peft.ErrFormat) && (!errors.As(err, &errno) || errno == syscall.EACCES || errno == syscall.ELOOP) {
 		err = fmt.Errorf("%w: %w", ErrPath, err)
 	}
 	return file, err

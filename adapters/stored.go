@@ -81,12 +81,12 @@ func OpenPath(base *runtime.Facts, path string) (*peft.Adapter, error) {
 }
 
 func openPath(base *runtime.Facts, path, scratch string) (*peft.Adapter, error) {
-	f, err := os.Open(path)
+	f, err := openPlainPath(path)
 	if err != nil {
 		return nil, err
 	}
 	o := &opener{ctx: context.Background(), fs: osFiles{}, facts: base, maxBytes: 16 << 30, scratch: scratch}
-	src, err := o.open(f, func(name string) (*os.File, error) { return os.Open(filepath.Join(path, name)) })
+	src, err := o.open(f, func(name string) (*os.File, error) { return openPlainPath(filepath.Join(path, name)) })
 	if err != nil {
 		return nil, err
 	}
