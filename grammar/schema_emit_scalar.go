@@ -12,23 +12,12 @@ import (
 
 // This file makes elements of sets of strings and numbers.
 
-// maxSpelledLength is up to how many characters a bound of a pattern's length becomes a part of its automaton, which
-// then has up to about maxSpelledEdges. Longer ones are counted.
+// Bounds of a pattern's length become a part of its automaton where that gets about maxSpelledEdges at most. Others are
+// counted while the string is read, up to maxCounted sets of strings in one place.
 const (
-	maxSpelledLength = 1024
-	maxSpelledEdges  = 20_000
+	maxSpelledEdges = 5000
+	maxCounted      = 4
 )
-
-// long reports whether the upper bound of a set's length is to be counted.
-func (s stringSet) long() bool {
-	edges := 0
-	for _, d := range s.dfas {
-		for _, e := range d.Edges {
-			edges += len(e)
-		}
-	}
-	return edges*(s.most-1) > maxSpelledEdges
-}
 
 // The lexers of what nothing bounds.
 var (
@@ -50,9 +39,17 @@ var formatLexers sync.Map // *automaton.DFA -> *automaton.Lexer
 // numberLexers are those of the ranges that were asked for last.
 var numberLexers, _ = lru.New[string, *automaton.Lexer](256) // the error is for sizes below 1
 
-// automaton returns the characters of the strings of a set. Where the upper bound is left out, because it is counted, all
-// is false.
-func (s stringSet) automaton(all bool) (*automaton.DFA, error) {
+// automaton returns the characters of the strings of a set.
+func (s stringSet) automaton() (*automaton.DFA, error) {
+	d, err := s.ofAnyLength()
+	if err != nil || s.listed {
+		return d, err
+	}
+	return automaton.OfLength(d, s.least, s.most-1)
+}
+
+// ofAnyLength is automaton without the bounds of the length.
+func (s stringSet) ofAnyLength() (*automaton.DFA, error) {
 	if s.listed {
 		return automaton.Words(s.list)
 	}
@@ -65,14 +62,7 @@ func (s stringSet) automaton(all bool) (*automaton.DFA, error) {
 			return nil, err
 		}
 	}
-	most := s.most - 1
-	if !all {
-		most = -1
-	}
-	if s.least == 0 && most < 0 {
-		return d, nil
-	}
-	return automaton.OfLength(d, s.least, most)
+	return d, nil
 }
 
 // scalars returns the elements of the strings, numbers and other scalars of a shape; none where it has none.
@@ -110,16 +100,16 @@ func (c *schemaCompiler) scalars(s *shape) (out []*element, err error) {
 				e.most = int32(set.most - 1)
 			}
 			out = append(out, e)
-		case set.loops && len(s.strings) <= maxLoops && max(set.least, set.most-1) >= fewestLooped && set.most != 1:
-			if out, err = c.addLoop(out, set); err != nil {
-				return nil, c.automatonError(s.at, err)
-			}
-		case set.most-1 > maxSpelledLength || set.most > 1 && len(s.strings) <= maxLoops && set.long():
-			if out, err = c.addCounted(out, set); err != nil {
-				return nil, c.automatonError(s.at, err)
-			}
 		default:
-			d, err := set.automaton(true)
+			d, err := set.ofAnyLength()
+			if err != nil {
+				return nil, c.automatonError(s.at, err)
+			}
+			if d.Size()*max(set.least, set.most-1) > maxSpelledEdges && len(s.strings) <= maxCounted {
+				out, d, err = c.addCounted(out, d, set)
+			} else {
+				d, err = automaton.OfLength(d, set.least, set.most-1)
+			}
 			if err != nil {
 				return nil, c.automatonError(s.at, err)
 			}
@@ -162,46 +152,32 @@ func (c *schemaCompiler) addLexer(out []*element, l *automaton.Lexer) []*element
 	return append(out, &element{kind: kindLexical, lexer: l})
 }
 
-// addCounted adds strings with a long upper bound: the lexer knows how many characters each state still needs.
-func (c *schemaCompiler) addCounted(out []*element, s stringSet) ([]*element, error) {
-	d, err := s.automaton(false)
+// addCounted adds strings whose characters are counted: the lexer knows how many of them each state still needs. Where
+// nothing has to be counted it returns the automaton instead, and otherwise one without words.
+func (c *schemaCompiler) addCounted(out []*element, d *automaton.DFA, s stringSet) (_ []*element, left *automaton.DFA, err error) {
+	least := s.least
+	if !d.Extends() { // a fewest number of characters cannot be counted: not every number can be reached
+		if d, err = automaton.OfLength(d, least, -1); err != nil || s.most == 0 {
+			return out, d, err
+		}
+		least = 0
+	}
+	none, err := automaton.Words(nil)
 	if err != nil || d.Empty() {
-		return out, err
+		return out, none, err
 	}
 	encoded, err := automaton.Encode(d)
 	if err != nil {
-		return out, err
+		return out, none, err
 	}
-	l := automaton.NewStringLexer(encoded)
-	c.count(l)
-	if l.Least[0] > int32(s.most-1) {
-		return out, nil
-	}
-	return append(out, &element{kind: kindLexical, lexer: l, most: int32(s.most - 1)}), nil
-}
-
-// Strings of an automaton in which any number of characters can follow are counted, where that is fewestLooped or more, and
-// up to maxLoops such automata are in one place: those of more become one.
-const (
-	fewestLooped = 16
-	maxLoops     = 4
-)
-
-// addLoop adds such strings.
-func (c *schemaCompiler) addLoop(out []*element, s stringSet) ([]*element, error) {
-	encoded, err := automaton.Encode(s.dfas[0])
-	if err != nil {
-		return out, err
-	}
-	e := &element{kind: kindLexical, lexer: automaton.NewStringLexer(encoded), least: int32(s.least), most: unbounded}
-	c.count(e.lexer)
+	e := &element{kind: kindLexical, lexer: automaton.NewStringLexer(encoded), least: int32(least), most: unbounded}
 	if s.most > 0 {
 		e.most = int32(s.most - 1)
 	}
-	if !e.lexer.Fits(0, e.most, e.least) {
-		return out, nil
+	if c.count(e.lexer); e.lexer.Fits(0, e.most, e.least) {
+		out = append(out, e)
 	}
-	return append(out, e), nil
+	return out, none, nil
 }
 
 // addStrings adds strings that one of several automata accepts.

@@ -20,7 +20,7 @@ func (c *schemaCompiler) keys(terms []term) (*automaton.DFA, error) {
 	var n automaton.NFA
 	from, to := n.State(), n.State()
 	for _, s := range sets {
-		d, err := s.automaton(true)
+		d, err := s.automaton()
 		if err != nil {
 			return nil, c.automatonError(terms[0].at, err)
 		}

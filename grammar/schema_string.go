@@ -16,8 +16,7 @@ type stringSet struct {
 	list   []string
 	dfas   []*automaton.DFA
 	least  int
-	most   int  // plus one; 0 for no bound
-	loops  bool // in every state of the one automaton any number of characters can follow
+	most   int // plus one; 0 for no bound
 }
 
 // contains reports whether a text is under the bounds of a set that is not listed.
@@ -37,7 +36,6 @@ func meetStrings(a, b stringSet) (stringSet, bool) {
 		return stringSet{listed: true, list: kept}, len(kept) > 0
 	}
 	out := stringSet{dfas: slices.Concat(a.dfas, b.dfas), least: max(a.least, b.least), most: a.most}
-	out.loops = a.loops && len(b.dfas) == 0 || b.loops && len(a.dfas) == 0
 	if b.most != 0 && (out.most == 0 || b.most < out.most) {
 		out.most = b.most
 	}
@@ -150,7 +148,7 @@ func (c *schemaCompiler) stringParts(t term) (out []stringSet, err error) {
 			return nil, err
 		}
 		if d, least, most, ok := automaton.Counted(pattern); ok && format == nil {
-			return append(out, stringSet{dfas: []*automaton.DFA{d}, least: least, most: most + 1, loops: true}), nil
+			return append(out, stringSet{dfas: []*automaton.DFA{d}, least: least, most: most + 1}), nil
 		}
 		d, err := c.pattern(pattern, at)
 		if err != nil {

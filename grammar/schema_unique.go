@@ -107,7 +107,7 @@ func (c *schemaCompiler) uniqueScalar(s *shape, unique *path) (*element, error) 
 		}
 	}
 	for _, set := range s.strings {
-		d, err := set.automaton(true)
+		d, err := set.automaton()
 		if err == nil {
 			d, err = automaton.Encode(d)
 		}

@@ -295,6 +295,25 @@ func OfLength(d *DFA, least, most int) (*DFA, error) {
 	return Intersect(d, short)
 }
 
+// Size is how many edges there are.
+func (d *DFA) Size() (n int) {
+	for _, edges := range d.Edges {
+		n += len(edges)
+	}
+	return n
+}
+
+// Extends reports whether wherever a word can end, any number of further characters of one unit of UTF-16 can follow, too:
+// after one of them it can end again.
+func (d *DFA) Extends() bool {
+	for s, accept := range d.Accept {
+		if accept && !slices.ContainsFunc(d.Edges[s], func(e Edge) bool { return e.Lo <= 0xffff && d.Accept[e.To] }) {
+			return false
+		}
+	}
+	return true
+}
+
 // shortest returns the fewest characters of a word; 0 where there are no words.
 func (d *DFA) shortest() int {
 	reached := make([]bool, len(d.Edges))

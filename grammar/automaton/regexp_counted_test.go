@@ -10,7 +10,7 @@ import (
 // A counted expression is its automaton with the bounds, and its automaton can always go on.
 func TestCounted(t *testing.T) {
 	r := rand.New(rand.NewPCG(15, 16))
-	for _, pattern := range []string{`^[a-c]{2,20}$`, `^x[a-c]{17}$`, `^(?:ab|cd)x{2}[ab]{1,16}$`, `^a+$`, `^[ab]*$`, `^b[ab]{16,}$`, `^(a){3,18}$`} {
+	for _, pattern := range []string{`^[a-c]{2,20}$`, `^(?:ab|cd)x{2}[ab]{1,16}$`, `^a+$`, `^[ab]*$`, `^b[ab]{16,}$`, `^(a){3,18}$`, `^[ab]{2,20}c$`, `^[ab][abc]{0,20}b(?:cc|aa)$`} {
 		d, least, most, ok := Counted(pattern)
 		whole, err := Regexp(pattern)
 		if !ok || err != nil {
@@ -32,9 +32,18 @@ func TestCounted(t *testing.T) {
 			}
 		}
 	}
-	for _, pattern := range []string{`^[a-c]{2,5}$`, `[a-c]{2,20}`, `^[ab]{2,20}c$`, `^a?[ab]{2,20}$`, `^(?:ab){2,20}$`, `^[\u{1F600}-\u{1F64F}]{2,20}$`, `^(?!a)[ab]{2,20}$`, `^[a-c]{2,20}$|x`, `^\b[ab]{2,20}$`, `(`, ``} {
+	for _, pattern := range []string{`^x[a-c]{17}$`, `^[a-c]{2,5}$`, `[a-c]{2,20}`, `^[ab]{2,20}c+$`, `^\u{1F600}[ab]{2,20}$`, `^a?[ab]{2,20}$`, `^(?:ab){2,20}$`, `^[\u{1F600}-\u{1F64F}]{2,20}$`, `^(?!a)[ab]{2,20}$`, `^[a-c]{2,20}$|x`, `^\b[ab]{2,20}$`, `(`, ``} {
 		if _, least, most, ok := Counted(pattern); ok {
 			t.Errorf("%s is counted: %d to %d", pattern, least, most)
+		}
+	}
+}
+
+func TestExtends(t *testing.T) {
+	for pattern, want := range map[string]bool{`^[a-c]*$`: true, `a`: true, `^a`: true, `^[ab]*b$`: true, `^[ab]*c$`: false, `^ab$`: false, `^(?:ab)*$`: false, `^[a-z]+(?:-[a-z]+)*$`: true, `^[\u{1F600}-\u{1F64F}]*$`: false, `^[^x]*[^ax]$`: true, `^.*[^a]$`: false} {
+		d, err := Regexp(pattern)
+		if err != nil || d.Extends() != want {
+			t.Errorf("%s: %v, %v", pattern, d.Extends(), err)
 		}
 	}
 }

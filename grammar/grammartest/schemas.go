@@ -48,6 +48,8 @@ func Schemas() map[string]string {
 			`{"type":"string","pattern":"^[\\p{L}\\p{N} .'-]{1,200}$"}`, `{"type":"string","pattern":"^x-(?:ab|cd)[a-z]{20,40}$"}`, `{"type":"string","pattern":"^[0-7][0-9A-HJKMNP-TV-Z]{25}$"}`,
 			`{"type":"string","pattern":"^[\\u{1F600}-\\u{1F64F}]{17,20}$"}`, `{"type":"string","pattern":"^[☕-☗\\u{1F600}]{17,20}$"}`, `{"type":"string","pattern":"^[a-z]{2,}$","minLength":30,"maxLength":33}`, `{"type":"string","pattern":"^[a-z]{1,40}$","not":{"pattern":"^[a-z]{2,30}$"}}`,
 			`{"anyOf":[{"type":"string","pattern":"^a[a-f]{16,30}$"},{"type":"string","pattern":"^[a-z]{40,50}$"},{"type":"string","pattern":"^\\d{2}$"}]}`, `{"type":"string","pattern":"^\\p{Lu}[\\p{Ll}]*(?: \\p{Lu}\\p{Ll}+){0,5}$","minLength":6,"maxLength":40}`,
+			`{"type":"string","minLength":8,"maxLength":64,"allOf":[{"pattern":"[A-Z]"},{"pattern":"[a-z]"},{"pattern":"[0-9]"},{"pattern":"[^A-Za-z0-9]"}]}`,
+			`{"type":"string","pattern":"^[\\p{L}][\\p{L}\\p{M}' -]{0,98}[\\p{L}]$"}`, `{"type":"string","pattern":"^[^ ][^x]{20,60}x$"}`, `{"type":"string","pattern":"^[\\p{L}]{2,90}[\\u{1F600}-\\u{1F64F}]$"}`, `{"type":"string","pattern":"^(?:[\\p{Ll}]\\p{Lu})*$","minLength":30,"maxLength":41}`,
 			`{"type":"string","pattern":"^[a-c]{16,20}$","allOf":[{"pattern":"b"}]}`, `{"type":"array","uniqueItems":true,"minItems":3,"maxItems":4,"items":{"type":"string","pattern":"^[ab]{16,17}$"}}`, `{"type":"object","propertyNames":{"pattern":"^[a-z]{16,20}$"},"additionalProperties":{"const":1},"minProperties":1,"maxProperties":2}`,
 			`{"type":"string","pattern":"(?<=^|,)x[!-~]*$","maxLength":12}`, `{"type":"string","pattern":"^[ -~]{0,5}\\bfoo\\b[ -~]{0,5}$"}`, `{"type":"string","pattern":"^(?!a)[a-z]+\\b[!-/]\\B[!-/]$","maxLength":6}`,
 		},
