@@ -99,7 +99,7 @@ func (d *watched) stat(rel string) (info os.FileInfo, err error) {
 		info, err = root.Stat(rel)
 		return err
 	})
-	return info, err
+	return info, d.explain(rel, err)
 }
 
 // attempts counts failures to read the same path.

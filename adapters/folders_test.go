@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -299,8 +300,8 @@ func TestImportPath(t *testing.T) {
 		}
 		pefttest.WantError(t, err, ErrPath, path)
 	}
-	if _, err := x.ImportPath(t.Context(), "x", "trap"); err == nil {
-		t.Error("files were read through links out of the folder")
+	if _, err := x.ImportPath(t.Context(), "x", "trap"); err == nil || !strings.Contains(err.Error(), "is a link that leads out of") {
+		t.Errorf("files were read through links out of the folder, or it is not said: %v", err)
 	}
 	t.Chdir(dir)
 	t.Chdir("..")

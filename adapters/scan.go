@@ -107,11 +107,21 @@ func (d *watched) open(rel string) (file *os.File, err error) {
 		file, err = openPlain(func(flag int) (*os.File, error) { return root.OpenFile(rel, flag, 0) })
 		return err
 	})
-	var errno syscall.Errno // but not of a link that leads out
-	if err != nil && !errors.Is(err, peft.ErrFormat) && (!errors.As(err, &errno) || errno == syscall.EACCES || errno == syscall.ELOOP) {
-		err = fmt.Errorf("%w: %w", ErrPath, err)
+	return file, d.explain(rel, err)
+}
+
+// explain says of an error where an entry is a link that leads out of the folder, or cannot be read.
+func (d *watched) explain(rel string, err error) error {
+	var errno syscall.Errno // which the error of such a link has not
+	switch {
+	case err == nil || errors.Is(err, peft.ErrFormat) || errors.Is(err, fs.ErrNotExist):
+		return err
+	case !errors.As(err, &errno):
+		return fmt.Errorf("%w: %s is a link that leads out of %s: %w", ErrPath, rel, d.folder(), err)
+	case errno == syscall.EACCES || errno == syscall.ELOOP:
+		return fmt.Errorf("%w: %w", ErrPath, err)
 	}
-	return file, err
+	return err
 }
 
 // remove deletes a name if it points at what came from path, and lets another file of that name take it.
