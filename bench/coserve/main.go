@@ -4,6 +4,9 @@
 //
 //	bin/lorikeet must be built (make build)
 //	go run ./bench/coserve
+//	go run ./bench/coserve -models 8b.gguf -- --gpu-layers all
+//
+// What follows the flags are further flags of the server.
 //
 // To reach, at the default --train-share: the 95th percentile between tokens at most 2x, training at least 40 % of
 // its speed alone, no answer lost. The models are the embedded base and random ones of about 0.45B weights. On
@@ -24,6 +27,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/bench/load"
 	"github.com/lorikeet-ai/lorikeet/bench/process"
 	"github.com/lorikeet-ai/lorikeet/bench/randmodel"
+	"github.com/lorikeet-ai/lorikeet/bench/record"
 )
 
 type settings struct {
@@ -35,6 +39,8 @@ type settings struct {
 	tokens      int
 	rounds      int
 	threads     int
+	server      []string // further flags
+	json        string
 }
 
 func main() {
@@ -52,15 +58,16 @@ func parse() settings {
 	}
 	flag.StringVar(&s.dir, "dir", filepath.Join(cache, "lorikeet-bench"), "where the models are made and kept (1.5 GB)")
 	flag.StringVar(&s.binary, "lorikeet", "bin/lorikeet", "the server to measure")
-	models := flag.String("models", "demo,nf4,q4_0", "which to measure")
+	models := flag.String("models", "demo,nf4,q4_0", "which to measure; also files of bench/randmodel")
 	flag.Float64Var(&s.share, "share", 0.5, "--train-share of the server")
 	flag.IntVar(&s.clients, "clients", 4, "streams")
 	flag.IntVar(&s.prompt, "prompt", 60, "tokens of each prompt")
 	flag.IntVar(&s.tokens, "tokens", 400, "tokens of each answer; some training steps must end meanwhile")
 	flag.IntVar(&s.rounds, "rounds", 3, "rounds of each")
 	flag.IntVar(&s.threads, "threads", 2, "compute threads of the server")
+	flag.StringVar(&s.json, "json", "", "a file to add the results to, as lines of JSON")
 	flag.Parse()
-	s.models = strings.Split(*models, ",")
+	s.models, s.server = strings.Split(*models, ","), flag.Args()
 	return s
 }
 
@@ -81,15 +88,11 @@ func run(s settings) error {
 func (s *settings) measure(ctx context.Context, model string) error {
 	flags := []string{"--threads", strconv.Itoa(s.threads), "--train-share", fmt.Sprint(s.share),
 		"--ctx", strconv.Itoa(s.clients * (s.prompt + s.tokens + 64))}
-	if model != "demo" {
-		files, err := randmodel.Ensure(ctx, s.dir, func(msg string) { fmt.Fprintln(os.Stderr, msg) })
-		if err != nil {
-			return err
-		}
-		path := map[string]string{"nf4": files.NF4, "q4_0": files.Q40}[model]
-		if path == "" {
-			return fmt.Errorf("there is no such model: want demo, nf4 or q4_0")
-		}
+	path, err := s.file(ctx, model)
+	if err != nil {
+		return err
+	}
+	if path != "" {
 		flags = append(flags, "--model", path)
 	}
 	data, err := os.MkdirTemp("", "lorikeet-coserve-")
@@ -97,7 +100,7 @@ func (s *settings) measure(ctx context.Context, model string) error {
 		return err
 	}
 	defer os.RemoveAll(data)
-	server, err := process.Start(ctx, s.binary, filepath.Join(s.dir, "coserve-"+model+".log"), append(flags, "--data", data)...)
+	server, err := process.Start(ctx, s.binary, filepath.Join(s.dir, "coserve-"+filepath.Base(model)+".log"), append(append(flags, "--data", data), s.server...)...)
 	if err != nil {
 		return err
 	}
@@ -134,10 +137,46 @@ func (s *settings) measure(ctx context.Context, model string) error {
 	between := func(r load.Result) string {
 		return fmt.Sprintf("p50 %.1f p95 %.1f ms", ms(load.Quantile(r.Between, .5)), ms(load.Quantile(r.Between, .95)))
 	}
-	fmt.Printf("%-6s %22s %22s %6.2fx   %12.0f tok/s %12.0f tok/s %5.0f%%   %d\n", model, between(alone), between(beside),
-		ms(load.Quantile(beside.Between, .95))/ms(load.Quantile(alone.Between, .95)),
-		free.perSecond(), shared.perSecond(), 100*shared.perSecond()/free.perSecond(), alone.Failures+beside.Failures)
-	return nil
+	l := line{
+		Bench: "coserve", Model: filepath.Base(model), Server: s.server, Streams: s.clients,
+		AloneP95MS: ms(load.Quantile(alone.Between, .95)), BesideP95MS: ms(load.Quantile(beside.Between, .95)),
+		TrainAlone: free.perSecond(), TrainBeside: shared.perSecond(), Lost: alone.Failures + beside.Failures,
+	}
+	fmt.Printf("%-6s %22s %22s %6.2fx   %12.0f tok/s %12.0f tok/s %5.0f%%   %d\n", l.Model, between(alone), between(beside),
+		l.BesideP95MS/l.AloneP95MS, l.TrainAlone, l.TrainBeside, 100*l.TrainBeside/l.TrainAlone, l.Lost)
+	return record.Append(s.json, l)
+}
+
+// line is one result as it is kept.
+type line struct {
+	Bench       string   `json:"bench"`
+	Model       string   `json:"model"`
+	Server      []string `json:"server_flags"`
+	Streams     int      `json:"streams"`
+	AloneP95MS  float64  `json:"p95_alone_ms"` // between tokens
+	BesideP95MS float64  `json:"p95_beside_training_ms"`
+	TrainAlone  float64  `json:"training_alone_tokens_per_second"`
+	TrainBeside float64  `json:"training_beside_streams_tokens_per_second"`
+	Lost        int      `json:"lost_answers"`
+}
+
+// file returns the path of a model; "" of the embedded one.
+func (s *settings) file(ctx context.Context, model string) (string, error) {
+	switch {
+	case model == "demo":
+		return "", nil
+	case strings.HasSuffix(model, ".gguf"):
+		return model, nil
+	}
+	files, err := randmodel.Ensure(ctx, s.dir, func(msg string) { fmt.Fprintln(os.Stderr, msg) })
+	if err != nil {
+		return "", err
+	}
+	path := map[string]string{"nf4": files.NF4, "q4_0": files.Q40}[model]
+	if path == "" {
+		return "", fmt.Errorf("there is no such model: want demo, nf4, q4_0 or a file that ends in .gguf")
+	}
+	return path, nil
 }
 
 func (s *settings) plan() load.Plan {

@@ -93,8 +93,8 @@ func (s Shape) linears() []linear {
 	}
 }
 
-// WriteModel writes a random F16 model with a vocabulary of plain words.
-func WriteModel(path string, s Shape, seed uint64) error {
+// tensors lists the model's tensors: norms in F32, matrices in F16.
+func (s Shape) tensors() []quant.Tensor {
 	var tensors []quant.Tensor
 	add := func(name string, t quant.Type, dims ...int64) {
 		tensors = append(tensors, quant.Tensor{Name: name, Type: t, Dims: dims})
@@ -110,6 +110,12 @@ func WriteModel(path string, s Shape, seed uint64) error {
 			add(fmt.Sprintf("blk.%d.%s.weight", l, w.name), quant.F16, int64(w.in), int64(w.out))
 		}
 	}
+	return tensors
+}
+
+// WriteModel writes a random F16 model with a vocabulary of plain words.
+func WriteModel(path string, s Shape, seed uint64) error {
+	tensors := s.tensors()
 	m := metadata(s)
 	random := rng(seed)
 	return quant.WriteFile(path, &m, tensors, func(i int, w io.Writer) error {

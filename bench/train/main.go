@@ -2,10 +2,12 @@
 // another, of a random model, with the activations of all layers kept and of none, beside LoRA in PyTorch.
 //
 //	go run ./bench/train
+//	go run ./bench/train -model 8b.gguf -backend bin/lib/libggml-cuda-v0.17.4.so -gpu-layers -1 -tokens 2048
 //
 // Every row is a process of its own, so that its peak memory is its own. PyTorch's rows, and what we are beside
 // them, appear where a python3 with torch is found (Debian: python3-torch and libopenblas0-pthread). To reach beside
-// bfloat16: 1.5x its speed at less than half its memory, either way.
+// bfloat16: 1.5x its speed at less than half its memory, either way. With -model it measures one loaded model instead, on a
+// GPU where -gpu-layers says so.
 package main
 
 import (
@@ -51,6 +53,12 @@ func main() {
 	flag.IntVar(&s.Layers, "layers", s.Layers, "layers of the model")
 	kinds := flag.String("kinds", "Q4_0,NF4", "weight types to train on")
 	peers := flag.Bool("peers", true, "measure PyTorch too")
+	var l loaded
+	flag.StringVar(&l.path, "model", "", "measure this model file alone")
+	flag.StringVar(&l.backend, "backend", "", "-model: a library with a back end of ggml")
+	flag.StringVar(&l.device, "device", "", "-model: the device that computes -gpu-layers; by default the first GPU")
+	flag.IntVar(&l.layers, "gpu-layers", 0, "-model: layers that the device computes; -1: all")
+	flag.StringVar(&l.json, "json", "", "-model: a file to add the result to, as a line of JSON")
 	one := flag.String("row", "", "measure this row (JSON) and print it: what the command runs for every row")
 	flag.Parse()
 	if *one != "" {
@@ -63,6 +71,12 @@ func main() {
 			log.Fatal(err)
 		}
 		if err := json.NewEncoder(os.Stdout).Encode(m); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
+	if l.path != "" {
+		if err := l.run(s); err != nil {
 			log.Fatal(err)
 		}
 		return
