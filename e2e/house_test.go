@@ -71,7 +71,7 @@ var helpers = []string{"internal/bytesize", "internal/disk", "internal/gitlfs", 
 
 // testArrows are further imports that the tests of a package may have: tests use the real packages beside them.
 var testArrows = map[string][]string{
-	"e2e":            {"grammar/grammartest", "bench/hostile", "bench/stress", "internal/diskfaults", "internal/testtools", "bench/randmodel", "openapi", "demo", "quant", "quant/huggingface/hftest", "runtime/llama"},
+	"e2e":            {"runtime/llama/devicetest", "grammar/grammartest", "bench/hostile", "bench/stress", "internal/diskfaults", "internal/testtools", "bench/randmodel", "openapi", "demo", "quant", "quant/huggingface/hftest", "runtime/llama"},
 	"cmd/lorikeet":   {"internal/testtools"},
 	"openapi":        {"internal/testtools"},
 	"grammar":        {"grammar/grammartest", "internal/testtools"},

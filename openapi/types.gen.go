@@ -1710,6 +1710,12 @@ type ModelFacts struct {
 	// BitsPerWeight Of the file, over all tensors.
 	BitsPerWeight float64 `json:"bits_per_weight"`
 
+	// Device The device that computes layers, as lorikeet devices names it; null: the CPU computes all.
+	Device *string `json:"device"`
+
+	// DeviceLayers How many layers it computes; one more than there are includes the output head.
+	DeviceLayers int `json:"device_layers"`
+
 	// ResidentBitsPerWeight The same in memory, in the layouts that the weights are computed with.
 	ResidentBitsPerWeight float64 `json:"resident_bits_per_weight"`
 
@@ -2100,6 +2106,12 @@ type Props struct {
 	// BuildInfo The server and its version.
 	BuildInfo  string          `json:"build_info"`
 	Modalities PropsModalities `json:"modalities"`
+
+	// Device The device that computes layers; null: the CPU computes all.
+	Device *string `json:"device"`
+
+	// DeviceLayers How many layers it computes; one more than there are includes the output head.
+	DeviceLayers int `json:"device_layers"`
 }
 
 // PropsModalities defines model for PropsModalities.

@@ -26,6 +26,8 @@ type Facts struct {
 	BitsPerWeight float64 // 8 * Bytes / Parameters
 	Resident      int64   // bytes of all tensors in the layouts that they are computed with
 	ResidentBits  float64 // 8 * Resident / Parameters
+	Device        string  // that computes the last layers; "": the CPU computes all
+	DeviceLayers  int     // how many; Layers+1 with the output head, which is all
 
 	ChatTemplate string // Jinja source (tokenizer.chat_template); "" where the file has none
 	ToolTemplate string // the template for conversations with tools (tokenizer.chat_template.tool_use); "" for none

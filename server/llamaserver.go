@@ -25,6 +25,10 @@ func (s *Server) Props(c *fiber.Ctx) error {
 	out := openapi.Props{
 		TotalSlots: s.engine.Parallel(), ModelAlias: s.name, ModelPath: f.Name, ChatTemplate: s.template.Source(),
 		BosToken: f.BOSText, EosToken: f.EOSText, BuildInfo: "lorikeet " + s.version,
+		DeviceLayers: f.DeviceLayers,
+	}
+	if f.Device != "" {
+		out.Device = &f.Device
 	}
 	out.DefaultGenerationSettings.NCtx = s.context
 	out.DefaultGenerationSettings.Params = openapi.PropsParams{

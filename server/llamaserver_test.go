@@ -103,7 +103,7 @@ func TestPropsAndSlots(t *testing.T) {
 	var props openapi.Props
 	h.get("/props", &props)
 	if props.TotalSlots != 2 || props.ModelAlias != "fake" || props.DefaultGenerationSettings.NCtx != h.engine.Context() ||
-		props.DefaultGenerationSettings.Params.TopP != 1 || props.BuildInfo != "lorikeet test" {
+		props.DefaultGenerationSettings.Params.TopP != 1 || props.BuildInfo != "lorikeet test" || props.Device != nil || props.DeviceLayers != 0 {
 		t.Errorf("%+v", props)
 	}
 	busy := func() (n int) {

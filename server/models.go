@@ -87,11 +87,14 @@ func (s *Server) facts() *openapi.ModelFacts {
 	f := s.model.Facts()
 	card := &openapi.ModelFacts{
 		Name: f.Name, Architecture: f.Architecture, Quantization: f.Quantization, BitsPerWeight: f.BitsPerWeight,
-		ResidentBitsPerWeight: f.ResidentBits,
-		Parameters:            f.Parameters, Bytes: f.Bytes, Fingerprint: f.Fingerprint, ContextLength: f.ContextLength,
+		ResidentBitsPerWeight: f.ResidentBits, DeviceLayers: f.DeviceLayers,
+		Parameters: f.Parameters, Bytes: f.Bytes, Fingerprint: f.Fingerprint, ContextLength: f.ContextLength,
 		VocabSize: f.VocabSize, Embedding: f.Embedding, Layers: f.Layers, Heads: f.Heads, KvHeads: f.KVHeads,
 		ChatTemplate: openapi.ChatTemplate{Source: "model"},
 		Tokenizer:    openapi.TokenizerFacts{Family: f.Tokenizer, Proven: f.TokenizerProven},
+	}
+	if f.Device != "" {
+		card.Device = &f.Device
 	}
 	if reason, yes := s.template.Fallback(); yes {
 		card.ChatTemplate = openapi.ChatTemplate{Source: "fallback", FallbackReason: &reason}

@@ -176,6 +176,7 @@ func TestMetrics(t *testing.T) {
 		`lorikeet_requests_waiting`:                                               0,
 		`lorikeet_kv_cells`:                                                       8192,
 		`lorikeet_build_info{version="test"}`:                                     1,
+		`lorikeet_device_layers{device="CPU"}`:                                    3,
 		`lorikeet_http_requests_total{route="/v1/chat/completions",status="200"}`: 3,
 		`lorikeet_http_requests_total{route="/v1/chat/completions",status="400"}`: 1,
 		`vllm:num_requests_waiting`:                                               0,

@@ -184,6 +184,7 @@ func New(o Options) *Server {
 	s.serving, s.stopServing = context.WithCancel(context.Background())
 	s.own, s.kept = newTemplates(s.template, s.store), newConstraints()
 	s.fingerprint = fingerprint(s.model.Facts())
+	s.metrics.showDevice(s.model.Facts())
 	s.metrics.watch(o.Engine, o.Cache.Stats, func() int { return len(o.Store.List()) }, o.MaxLoRA, o.Version)
 	if s.batches != nil {
 		s.metrics.registry.MustRegister(&batchSnapshot{s.batches})

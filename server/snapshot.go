@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strconv"
@@ -66,6 +67,19 @@ func (m *Metrics) watch(engine *engine.Engine, cache func() adapters.CacheStats,
 	})
 	build.Set(1)
 	m.registry.MustRegister(build, &snapshot{engine.Stats, engine.SlotStats, cache, registered, strconv.Itoa(maxLoRA)})
+}
+
+// showDevice adds how many layers a device computes.
+func (m *Metrics) showDevice(f *runtime.Facts) {
+	layers := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "lorikeet_device_layers", Help: "Layers of the model that the device computes, the output head counted as one; the CPU computes the others.",
+		ConstLabels: prometheus.Labels{"device": cmp.Or(f.Device, "CPU")},
+	})
+	layers.Set(float64(f.DeviceLayers))
+	if f.Device == "" {
+		layers.Set(float64(f.Layers + 1))
+	}
+	m.registry.MustRegister(layers)
 }
 
 // Describe sends no descriptors, which makes this an unchecked collector.

@@ -49,6 +49,8 @@ typedef struct {
     const char * name;
     lk_nf4_kind kind;
     int32_t n_in, n_out;
+    uint64_t offset;  // of its bytes in the file
+    int converted;    // a device is to hold it, in blocks of 32 that the file does not have
 } ll_nf4;
 
 typedef struct {

@@ -15,8 +15,41 @@ import (
 	"github.com/lorikeet-ai/lorikeet/demo"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/engine"
+	"github.com/lorikeet-ai/lorikeet/runtime/llama/devicetest"
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
 )
+
+// twoAdapters are two of the demo base: enough to change answers, not enough to make the model unsure.
+func twoAdapters(t *testing.T, m *Model) (one, two runtime.Packed) {
+	first := newAdapter(t, m, 1, 8, 12, isLinear)
+	second := newAdapter(t, m, 2, 16, 12, func(string) bool { return true })
+	for _, a := range []adapter{first, second} {
+		for i := range a.lora.Modules {
+			a.lora.Modules[i].Scale *= 0.2
+		}
+	}
+	return pack(t, m, first.lora), pack(t, m, second.lora)
+}
+
+// everyDevice runs a test on the demo base, with two adapters, with all layers on a device that takes what CUDA takes, what Vulkan takes,
+// or what both do, and with half of the layers there.
+func everyDevice(t *testing.T, run func(t *testing.T, m *Model, o DeviceOptions, one, two runtime.Packed)) {
+	for _, c := range []struct {
+		name      string
+		standsFor []devicetest.Backend
+		layers    int
+		kv        KVType
+	}{
+		{"cuda", []devicetest.Backend{devicetest.CUDA}, -1, KVF16}, {"vulkan", []devicetest.Backend{devicetest.Vulkan}, -1, KVF16},
+		{"both", nil, -1, KVF32}, {"half", nil, 3, KVF16},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := openModel(t, Options{Bytes: demo.Base(), Name: "demo", Device: devicetest.Register(t, c.standsFor...), GPULayers: c.layers})
+			one, two := twoAdapters(t, m)
+			run(t, m, DeviceOptions{Sequences: 4, Cells: 512, Batch: 128, UBatch: 64, Threads: 1, KV: c.kv, LoRA: MMID}, one, two)
+		})
+	}
+}
 
 // everyCombination runs a test on the demo base, with two adapters, for every choice of the options that select another
 // code path: the type of the KV cache, flash attention, how adapters are multiplied, and how NF4 weights are.
@@ -26,14 +59,7 @@ func everyCombination(t *testing.T, run func(t *testing.T, m *Model, o DeviceOpt
 			continue
 		}
 		m := openModel(t, Options{Bytes: demo.Base(), Name: "demo", NF4: mode, KeepPlain: true})
-		one := newAdapter(t, m, 1, 8, 12, isLinear)
-		two := newAdapter(t, m, 2, 16, 12, func(string) bool { return true })
-		for _, a := range []adapter{one, two} { // enough to change answers, not enough to make the model unsure
-			for i := range a.lora.Modules {
-				a.lora.Modules[i].Scale *= 0.2
-			}
-		}
-		first, second := pack(t, m, one.lora), pack(t, m, two.lora)
+		first, second := twoAdapters(t, m)
 		for _, kv := range []KVType{KVF16, KVF32, KVQ8} {
 			for _, flash := range []FlashAttention{FlashAuto, FlashOn, FlashOff} {
 				if kv == KVQ8 && flash == FlashOff {
@@ -57,68 +83,72 @@ func roundsAlike(o DeviceOptions) bool {
 	return o.KV == KVF16 && o.FlashAttention != FlashOff && o.LoRA == Fused
 }
 
-func TestConformanceOfEveryCombination(t *testing.T) {
-	everyCombination(t, func(t *testing.T, m *Model, o DeviceOptions, one, two runtime.Packed) {
-		var without []string
-		if !roundsAlike(o) {
-			without = append(without, "SeedsBesideOthers")
-		}
-		runtimetest.Conformance(t, func(t *testing.T) (runtime.Device, runtime.Model, []runtime.Packed) {
-			return openDevice(t, m, o), m, []runtime.Packed{one, two}
-		}, without...)
-	})
+func TestConformanceOfEveryCombination(t *testing.T) { everyCombination(t, conforms) }
+
+func TestConformanceOfEveryDevice(t *testing.T) { everyDevice(t, conforms) }
+
+func conforms(t *testing.T, m *Model, o DeviceOptions, one, two runtime.Packed) {
+	var without []string
+	if !roundsAlike(o) {
+		without = append(without, "SeedsBesideOthers")
+	}
+	runtimetest.Conformance(t, func(t *testing.T) (runtime.Device, runtime.Model, []runtime.Packed) {
+		return openDevice(t, m, o), m, []runtime.Packed{one, two}
+	}, without...)
 }
 
 // TestEngineOnEveryCombination sends requests that share prefixes, at once and in waves, to an Engine: on the base, on
 // adapters and on a mix of them. Every request is answered as it is alone: in all its bits where rows are rounded alike
 // in every batch, and else with log-probabilities of the first token that agree.
-func TestEngineOnEveryCombination(t *testing.T) {
-	everyCombination(t, func(t *testing.T, m *Model, o DeviceOptions, one, two runtime.Packed) {
-		library := &runtimetest.Library{}
-		library.Add("one", one, true)
-		library.Add("two", two, true)
-		open := func() *engine.Engine {
-			d, err := NewDevice(m, o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			e := engine.New(d, m, engine.Options{MaxQueue: 64, Chunk: 24})
-			t.Cleanup(func() { e.Close() })
-			return e
+func TestEngineOnEveryCombination(t *testing.T) { everyCombination(t, answersAsAlone) }
+
+func TestEngineOnEveryDevice(t *testing.T) { everyDevice(t, answersAsAlone) }
+
+func answersAsAlone(t *testing.T, m *Model, o DeviceOptions, one, two runtime.Packed) {
+	library := &runtimetest.Library{}
+	library.Add("one", one, true)
+	library.Add("two", two, true)
+	open := func() *engine.Engine {
+		d, err := NewDevice(m, o)
+		if err != nil {
+			t.Fatal(err)
 		}
-		requests := sharedPrefixes(t, m, library)
-		want := make([]answered, len(requests))
-		alone := open()
+		e := engine.New(d, m, engine.Options{MaxQueue: 64, Chunk: 24})
+		t.Cleanup(func() { e.Close() })
+		return e
+	}
+	requests := sharedPrefixes(t, m, library)
+	want := make([]answered, len(requests))
+	alone := open()
+	for i, r := range requests {
+		r.NoReuse = true
+		var err error
+		if want[i], err = answerOf(alone, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e, cached := open(), 0
+	for range 2 { // the second wave finds the prefixes of the first
+		var group sync.WaitGroup
+		var mutex sync.Mutex
 		for i, r := range requests {
-			r.NoReuse = true
-			var err error
-			if want[i], err = answerOf(alone, r); err != nil {
-				t.Fatal(err)
-			}
+			group.Go(func() {
+				got, err := answerOf(e, r)
+				mutex.Lock()
+				defer mutex.Unlock()
+				cached += got.cached
+				if err != nil || roundsAlike(o) && got.text != want[i].text {
+					t.Errorf("request %d is answered %q, %v; alone it is %q", i, got.text, err, want[i].text)
+				} else if d := got.difference(want[i]); !(d <= 0.3) {
+					t.Errorf("request %d: log-probabilities differ by %g: %v, alone %v", i, d, got.first, want[i].first)
+				}
+			})
 		}
-		e, cached := open(), 0
-		for range 2 { // the second wave finds the prefixes of the first
-			var group sync.WaitGroup
-			var mutex sync.Mutex
-			for i, r := range requests {
-				group.Go(func() {
-					got, err := answerOf(e, r)
-					mutex.Lock()
-					defer mutex.Unlock()
-					cached += got.cached
-					if err != nil || roundsAlike(o) && got.text != want[i].text {
-						t.Errorf("request %d is answered %q, %v; alone it is %q", i, got.text, err, want[i].text)
-					} else if d := got.difference(want[i]); !(d <= 0.3) {
-						t.Errorf("request %d: log-probabilities differ by %g: %v, alone %v", i, d, got.first, want[i].first)
-					}
-				})
-			}
-			group.Wait()
-		}
-		if cached == 0 {
-			t.Error("no request shared a prefix")
-		}
-	})
+		group.Wait()
+	}
+	if cached == 0 {
+		t.Error("no request shared a prefix")
+	}
 }
 
 // sharedPrefixes returns requests whose prompts begin alike.

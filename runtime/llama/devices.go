@@ -9,10 +9,15 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"unsafe"
+
+	"github.com/lorikeet-ai/lorikeet/quant"
 )
 
 // backends guards ggml's registry, which has no lock, and the libraries that were loaded into it.
@@ -29,6 +34,12 @@ func LoadBackend(path string) error {
 	}
 	backends.Lock()
 	defer backends.Unlock()
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	if slices.Contains(slices.Collect(maps.Values(backends.libraries)), path) {
+		return nil
+	}
 	before := int(C.ll_device_count())
 	name := C.CString(path)
 	defer C.free(unsafe.Pointer(name))
@@ -48,6 +59,22 @@ func LoadBackend(path string) error {
 		}
 	}
 	return nil
+}
+
+// LoadBackends loads the back ends in a folder: the files named libggml-*.so. It returns why some were not, a reason for each; a
+// folder that does not exist holds none. Those that are loaded already are passed over.
+func LoadBackends(dir string) []error {
+	paths, err := filepath.Glob(filepath.Join(dir, "libggml-*.so"))
+	if err != nil {
+		return []error{fmt.Errorf("%w: %s: %w", ErrBackend, dir, err)}
+	}
+	var failed []error
+	for _, path := range paths {
+		if err := LoadBackend(path); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return failed
 }
 
 // Devices lists the devices of all back ends; the CPU is one of them.
@@ -74,26 +101,62 @@ func describeDevices() []DeviceInfo {
 }
 
 // choose returns the device that is to compute layers, and how many; "" and 0 where the CPU computes all.
-func (o Options) choose() (device string, layers int, err error) {
+func (o Options) choose(file *quant.File, architecture string) (device string, layers int, err error) {
 	if o.GPULayers == 0 {
 		return "", 0, nil
 	}
-	layers = o.GPULayers
-	if layers < 0 {
-		layers = math.MaxInt32
+	d, err := o.device()
+	if err != nil || d.Name == "" {
+		return "", 0, err
 	}
-	for _, d := range Devices() {
-		if d.Name == o.Device || o.Device == "" && d.Type.computesLayers() {
-			if !d.Type.computesLayers() {
-				return "", 0, fmt.Errorf("%s is no GPU: it cannot hold layers", d.Name)
-			}
-			return d.Name, min(layers, math.MaxInt32), nil
+	switch {
+	case o.GPULayers == AutoLayers:
+		bytes, err := layerBytes(file, architecture, o.Room)
+		if err != nil {
+			return "", 0, err
 		}
+		if layers = layersThatFit(bytes, d.Free, o.Room.Bytes); layers == 0 {
+			return "", 0, nil
+		}
+		return d.Name, layers, nil
+	case o.GPULayers < 0:
+		return d.Name, math.MaxInt32, nil
 	}
-	if o.Device == "" {
-		return "", 0, errors.New("layers are to run on a GPU, and this process has none")
+	return d.Name, min(o.GPULayers, math.MaxInt32), nil
+}
+
+// device returns the one that layers are to run on; none for AutoLayers without a GPU.
+func (o Options) device() (DeviceInfo, error) {
+	var names []string
+	for _, d := range Devices() {
+		switch {
+		case d.Name == o.Device && !d.Type.computesLayers():
+			return d, fmt.Errorf("%s is no GPU: it cannot hold layers", d.Name)
+		case d.Name == o.Device, o.Device == "" && d.Type == GPU, o.Device == "" && d.Type == IntegratedGPU && o.GPULayers != AutoLayers:
+			return d, nil
+		}
+		names = append(names, d.Name)
 	}
-	return o.Device, layers, nil // the load names the devices that there are
+	switch {
+	case o.Device != "":
+		return DeviceInfo{}, fmt.Errorf("there is no device %s; there are: %s", o.Device, strings.Join(names, ", "))
+	case o.GPULayers == AutoLayers:
+		return DeviceInfo{}, nil
+	}
+	return DeviceInfo{}, errors.New("layers are to run on a GPU, and there is none")
+}
+
+// onDevice tells whether llama.cpp puts a matrix of a model of so many blocks onto the device that holds so many layers: the last
+// blocks, and the head as the one after them.
+func onDevice(tensor string, blocks, layers int) bool {
+	var block int
+	switch n, _ := fmt.Sscanf(tensor, "blk.%d.", &block); {
+	case n == 1:
+		return block >= blocks-layers
+	case tensor == "output.weight":
+		return layers > blocks
+	}
+	return false
 }
 
 // checkBackendName refuses a library that was built of other sources than this program: ggml itself compares only the number of

@@ -187,13 +187,15 @@ func openQuant(t testing.TB, path string) *quant.File {
 	return f
 }
 
-func TestDoRAEqualsMergedWeights(t *testing.T) {
+func TestDoRAEqualsMergedWeights(t *testing.T) { everywhere(t, doraEqualsMergedWeights) }
+
+func doraEqualsMergedWeights(t *testing.T, place func(Options) Options) {
 	for _, arch := range []string{"llama", "qwen2"} { // qwen2 has biases, which stay outside the product
 		s := tiny
 		s.arch, s.layers, s.vocab = arch, 2, 512
 		path := s.file(t)
 		f := openQuant(t, path)
-		m := openModel(t, Options{Path: path, KeepPlain: true, PackFloat32: true})
+		m := openModel(t, place(Options{Path: path, KeepPlain: true, PackFloat32: true}))
 		adapters, ss := doraAdapters(t, m, f, func(string) bool { return true }), doraStreams(s.vocab)
 		want := mergedLogits(t, f, arch, adapters, ss)
 		for _, backend := range []Backend{Fused, MMID} {
@@ -210,7 +212,9 @@ func TestDoRAEqualsMergedWeights(t *testing.T) {
 
 // The norms are those of the weights as they are stored, whatever their type: with DoRA the logits are as close to
 // those of the merged decoded weights as the base's are to the decoded base's.
-func TestDoRAOnQuantizedBases(t *testing.T) {
+func TestDoRAOnQuantizedBases(t *testing.T) { everywhere(t, doraOnQuantizedBases) }
+
+func doraOnQuantizedBases(t *testing.T, place func(Options) Options) {
 	s := tiny
 	s.layers, s.vocab = 2, 512
 	nf4, inF32 := s.nf4(t)
@@ -233,7 +237,7 @@ func TestDoRAOnQuantizedBases(t *testing.T) {
 		"q4_k_m": {Options{Path: q4k}, q4kdecoded},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f, m := openQuant(t, c.inF32), openModel(t, c.o)
+			f, m := openQuant(t, c.inF32), openModel(t, place(c.o))
 			adapters, ss := doraAdapters(t, m, f, isLinear), doraStreams(s.vocab)
 			want := mergedLogits(t, f, s.arch, adapters, ss)
 			got := ourLogits(t, m, openDevice(t, m, proofDevice(Fused, 512)), adapters, ss)

@@ -48,15 +48,18 @@ func askAll(t *testing.T, d *Device, seq, n int, tokens []runtime.Token, ask fun
 
 // Hidden states are llama.cpp's own embeddings of the same tokens, with llama.cpp's own adapter as with ours, also where
 // the batch is more than one micro-batch, and beside rows that ask for nothing.
-func TestHiddenStatesAreStockEmbeddings(t *testing.T) {
+func TestHiddenStatesAreStockEmbeddings(t *testing.T) { everywhere(t, hiddenStatesAreStockEmbeddings) }
+
+func hiddenStatesAreStockEmbeddings(t *testing.T, place func(Options) Options) {
 	for _, arch := range []string{"llama", "qwen2", "qwen3"} {
 		s := tiny
 		s.arch = arch
-		m := openModel(t, Options{Path: s.file(t), PackFloat32: true})
+		o := Options{Path: s.file(t), PackFloat32: true}
+		cpu, m := openModel(t, o), openModel(t, place(o))
 		tokens := streams(s.vocab)[7].tokens
 		a := newAdapter(t, m, 5, 8, 16, isLinear)
 		for _, adapted := range []bool{false, true} {
-			r, err := newReference(m, 256, 1, KVF32, FlashOff)
+			r, err := newReference(cpu, 256, 1, KVF32, FlashOff)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -219,9 +219,20 @@ namespace lorikeet {
 
 ggml_tensor * real_mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) { return __real_ggml_mul_mat(ctx, w, x); }
 
+// What the device does not compute, ggml's CPU back end would: with IQ4_NL's codebook, where the device's is NF4's.
+static ggml_tensor * device_product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) {
+    ggml_tensor * y = real_mul_mat(ctx, w, x);
+    const ggml_backend_dev_t device = ggml_backend_buft_get_device(ggml_backend_buffer_get_type(w->buffer));
+    if (w->type == GGML_TYPE_IQ4_NL && !ggml_backend_dev_supports_op(device, y)) {
+        throw std::runtime_error(std::string(w->name) + " is NF4, and " + ggml_backend_dev_name(device) + " cannot multiply it with "
+            + std::to_string(x->ne[1]) + " rows");
+    }
+    return y;
+}
+
 ggml_tensor * Builder::product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) {
     if (on_device(w)) {
-        return real_mul_mat(ctx, w, x);
+        return device_product(ctx, w, x);
     }
     const int n_out = (int) w->ne[1];
     if (const auto nf4 = model.nf4.find(w); nf4 != model.nf4.end()) {

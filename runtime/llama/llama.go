@@ -55,8 +55,9 @@ type Options struct {
 	// Device names the device that computes layers, as Devices does; "": the first GPU.
 	Device string
 	// GPULayers is how many layers the device computes and holds, the last ones first and the output head counted as one
-	// more. 0: none, the CPU computes all; negative: all.
+	// more; or AllLayers, or AutoLayers. 0: none, the CPU computes all.
 	GPULayers int
+	Room      Room // for AutoLayers
 
 	// CheckTensors reads all weights before they are loaded, and refuses a file with one that is infinite or NaN.
 	// Norms and biases, and the scales of NF4, always are.

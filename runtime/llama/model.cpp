@@ -101,6 +101,8 @@ ll_model * ll_model_load(const ll_load_options * o, ll_error * err) {
         find_targets(*m);
         if (o->architecture) {
             pack_nf4(*m, *o);
+        } else {
+            check_iq4nl(*m);
         }
         pack_integers(*m);
         return new ll_model{m};

@@ -15,6 +15,7 @@ package llama
 #cgo LDFLAGS: -Wl,--wrap=_ZNK11llama_model11build_graphERK16llm_graph_params
 #cgo LDFLAGS: -Wl,--wrap=_ZNK11llama_model9n_tensorsEv
 #cgo LDFLAGS: -Wl,--wrap=gguf_init_from_file
+#cgo LDFLAGS: -Wl,--wrap=gguf_get_tensor_offset
 #cgo LDFLAGS: -Wl,--wrap=_ZNK18llama_model_loader13load_data_forEP11ggml_tensor
 #include <stdlib.h>
 #include "../kernels/kernels.h"
@@ -144,16 +145,17 @@ func open(o Options) (f *quant.File, path string, done func(), err error) {
 }
 
 // repacked are the weight types that ggml copies into a layout of its own at load. Mapping their file would
-// keep a second copy of them in memory.
+// keep a second copy of them in memory, as it would where layers go to a device.
 var repacked = []string{"Q4_0", "Q4_K", "Q2_K", "IQ4_NL"}
 
 func (m *Model) open(o Options, file *quant.File, path string) error {
-	device, layers, err := o.choose()
+	plain, nf4 := quant.PlainArchitecture(file.Architecture())
+	device, layers, err := o.choose(file, plain)
 	if err != nil {
 		return err
 	}
 	m.keepPlain = m.keepPlain || device != ""
-	plain, nf4 := quant.PlainArchitecture(file.Architecture())
+	m.facts.Device, m.facts.DeviceLayers = device, layers
 	options := C.ll_load_options{
 		path:     C.CString(path),
 		nf4_mode: nf4Mode(o.NF4),
@@ -163,11 +165,11 @@ func (m *Model) open(o Options, file *quant.File, path string) error {
 	if nf4 {
 		options.architecture = C.CString(plain)
 		defer C.free(unsafe.Pointer(options.architecture))
-		tensors, free := nf4Tensors(file)
+		tensors, free := nf4Tensors(file, plain, layers)
 		defer free()
 		options.nf4, options.n_nf4 = unsafe.SliceData(tensors), C.int(len(tensors))
 	}
-	if o.Bytes == nil && (nf4 || !slices.Contains(repacked, mainType(file).String())) {
+	if o.Bytes == nil && device == "" && (nf4 || !slices.Contains(repacked, mainType(file).String())) {
 		options.use_mmap = 1
 	}
 	if o.Progress != nil {
@@ -195,15 +197,20 @@ func (m *Model) open(o Options, file *quant.File, path string) error {
 	return nil
 }
 
-// nf4Tensors lists the file's NF4 tensors in C's memory. The caller frees them.
-func nf4Tensors(file *quant.File) (list []C.ll_nf4, free func()) {
+// nf4Tensors lists the NF4 tensors of a file of that architecture in C's memory, of which a device is to hold so many layers. The
+// caller frees them.
+func nf4Tensors(file *quant.File, architecture string, deviceLayers int) (list []C.ll_nf4, free func()) {
+	blocks, _ := file.Metadata.Uint(architecture + ".block_count")
 	kinds := map[quant.Type]C.lk_nf4_kind{quant.NF4: C.LK_NF4_32, quant.NF4_64: C.LK_NF4_64, quant.NF4_DQ: C.LK_NF4_DQ}
 	memory := C.calloc(C.size_t(len(file.Tensors)+1), C.sizeof_ll_nf4)
 	list = unsafe.Slice((*C.ll_nf4)(memory), len(file.Tensors))
 	n := 0
 	for _, t := range file.Tensors {
 		if kind, ok := kinds[t.Type]; ok && len(t.Dims) == 2 && t.Dims[0] <= math.MaxInt32 && t.Dims[1] <= math.MaxInt32 {
-			list[n] = C.ll_nf4{name: C.CString(t.Name), kind: kind, n_in: C.int32_t(t.Dims[0]), n_out: C.int32_t(t.Dims[1])}
+			list[n] = C.ll_nf4{name: C.CString(t.Name), kind: kind, n_in: C.int32_t(t.Dims[0]), n_out: C.int32_t(t.Dims[1]), offset: C.uint64_t(t.Offset)}
+			if t.Type != quant.NF4 && onDevice(t.Name, int(blocks), deviceLayers) {
+				list[n].converted = 1
+			}
 			n++
 		}
 	}
@@ -266,6 +273,8 @@ func (m *Model) describe(o Options, file *quant.File) error {
 		return err
 	}
 	m.facts = runtime.Facts{
+		Device:        m.facts.Device,
+		DeviceLayers:  min(m.facts.DeviceLayers, int(f.layers)+1),
 		Name:          C.GoString(f.name),
 		Architecture:  C.GoString(f.architecture),
 		Quantization:  mainType(file).String(),

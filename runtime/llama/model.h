@@ -8,6 +8,7 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -52,6 +53,7 @@ struct Model {
     int nf4_mode = LK_NF4_I16;
     std::unordered_map<const ggml_tensor *, Nf4Weight> nf4;
     std::unordered_map<const ggml_tensor *, IntWeight> integers; // Q8_0 and Q6_K
+    std::unordered_set<const ggml_tensor *> device_nf4;          // NF4 in the memory of devices, in blocks of 32 typed IQ4_NL
 
     llama_token bos = LLAMA_TOKEN_NULL, eos = LLAMA_TOKEN_NULL; // as the file has them
     std::vector<llama_token> end_tokens;                        // EOS, EOT, ...
@@ -84,6 +86,12 @@ public:
     Nf4Load(const Nf4Load &) = delete;
     Nf4Load & operator=(const Nf4Load &) = delete;
 };
+
+// Checks the scales of an NF4 tensor in a device's memory, and writes it there in blocks of 32 where the file has others.
+void place_nf4(ggml_tensor * w, const ll_nf4 & n, const char * path);
+
+// Refuses a model whose IQ4_NL tensors a device would multiply with NF4's codebook.
+void check_iq4nl(const Model & m);
 
 // Packs the NF4 tensors for our kernels and gives their original pages back to the system.
 void pack_nf4(Model & m, const ll_load_options & o);

@@ -286,9 +286,12 @@ func TestNF4AgainstDecodedWeights(t *testing.T) {
 }
 
 // Embeddings and head are targets too, alone and together with the layers, tied or not.
-func TestEmbeddingAndHead(t *testing.T) {
+func TestEmbeddingAndHead(t *testing.T) { everywhere(t, embeddingAndHead) }
+
+func embeddingAndHead(t *testing.T, place func(Options) Options) {
 	for _, backend := range []Backend{Fused, MMID} {
-		m := openModel(t, Options{Path: tiny.file(t), KeepPlain: true, PackFloat32: true})
+		o := Options{Path: tiny.file(t), KeepPlain: true, PackFloat32: true}
+		cpu, m := openModel(t, o), openModel(t, place(o))
 		adapters := []adapter{
 			newAdapter(t, m, 1, 8, 16, func(n string) bool { return n == "token_embd.weight" }),
 			newAdapter(t, m, 2, 4, 16, func(n string) bool { return n == "output.weight" }),
@@ -297,7 +300,7 @@ func TestEmbeddingAndHead(t *testing.T) {
 			newAdapter(t, m, 6, 16, 32, func(n string) bool { return !isLinear(n) }),
 		}
 		ss := streams(tiny.vocab)
-		want := stockLogits(t, m, adapters, ss)
+		want := stockLogits(t, cpu, adapters, ss)
 		got := compare(ourLogits(t, m, openDevice(t, m, proofDevice(backend, 32)), adapters, ss), want)
 		t.Log(got)
 		if !(got.most <= 1e-5) || got.argmax != 0 {

@@ -5,9 +5,13 @@ package llama
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 
+	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/llama/devicetest"
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
@@ -17,15 +21,30 @@ import (
 
 const demoF16 = "../../demo/demo-base.f16.gguf"
 
-// onDevice are options that put all layers of a model onto the test device.
-func onDevice(t testing.TB, o Options) Options {
+// deviceOptions are options that put all layers of a model onto the test device.
+func deviceOptions(t testing.TB, o Options) Options {
 	t.Helper()
 	o.Device, o.GPULayers = testDevice(t), -1
 	return o
 }
 
+// everywhere runs a test with all layers on the CPU, with all of them on the test device, and with the last block alone there.
+func everywhere(t *testing.T, run func(t *testing.T, place func(Options) Options)) {
+	for _, c := range []struct {
+		name   string
+		layers int
+	}{{"cpu", 0}, {"device", -1}, {"part", 1}} {
+		t.Run(c.name, func(t *testing.T) {
+			run(t, func(o Options) Options {
+				o.Device, o.GPULayers = devicetest.Register(t), c.layers
+				return o
+			})
+		})
+	}
+}
+
 func TestConformanceOnADevice(t *testing.T) {
-	m := openModel(t, onDevice(t, Options{Path: demoF16}))
+	m := openModel(t, deviceOptions(t, Options{Path: demoF16}))
 	runtimetest.Conformance(t, func(t *testing.T) (runtime.Device, runtime.Model, []runtime.Packed) {
 		one := newAdapter(t, m, 1, 8, 12, isLinear)
 		two := newAdapter(t, m, 2, 16, 12, func(string) bool { return true })
@@ -49,7 +68,7 @@ func TestEveryRowHasItsOwnAdapterOnADevice(t *testing.T) {
 		adapters, ss := proofAdapters(t, cpu), streams(s.vocab)
 		want := stockLogits(t, cpu, adapters, ss)
 		for _, layers := range []int{-1, 4, 2} {
-			o := onDevice(t, Options{Path: path, PackFloat32: true})
+			o := deviceOptions(t, Options{Path: path, PackFloat32: true})
 			o.GPULayers = layers
 			m := openModel(t, o)
 			for _, ubatch := range []int{512, 8} {
@@ -88,12 +107,12 @@ func TestDevices(t *testing.T) {
 		}
 	}
 	before := devicetest.Used()
-	m := openModel(t, onDevice(t, Options{Path: path}))
+	m := openModel(t, deviceOptions(t, Options{Path: path}))
 	if got := devicetest.Used() - before; got < m.Facts().Resident/2 {
 		t.Errorf("the device holds %d bytes of a model of %d", got, m.Facts().Resident)
 	}
 	devicetest.LimitMemory(t, devicetest.Used()+1<<20)
-	if _, err := Load(onDevice(t, Options{Path: path})); !errors.Is(err, ErrLoad) {
+	if _, err := Load(deviceOptions(t, Options{Path: path})); !errors.Is(err, ErrLoad) {
 		t.Errorf("a model larger than the device's memory: error %v", err)
 	}
 	m.Close()
@@ -112,4 +131,115 @@ func TestBackendsOfOtherVersions(t *testing.T) {
 			t.Errorf("%s: error %v", path, err)
 		}
 	}
+}
+
+// NF4 on a device, in every form and with part of the layers there, against a base in F32 that holds what the file decodes to.
+func TestNF4OnADevice(t *testing.T) {
+	for _, form := range []struct {
+		name  string
+		o     quant.Options
+		bound float64
+	}{
+		{"nf4", quant.Options{Type: "nf4", Block: 32}, 2e-5},
+		{"nf4-64", quant.Options{Type: "nf4", Block: 64}, 2e-5}, // two blocks with the scale of one
+		{"nf4-dq", quant.Options{Type: "nf4-dq"}, 1e-2},         // scales are rounded to half precision
+	} {
+		t.Run(form.name, func(t *testing.T) {
+			coded, inF32 := tiny.quantized(t, form.o)
+			plain := openModel(t, Options{Path: inF32})
+			adapters, ss := proofAdapters(t, plain), streams(tiny.vocab)
+			want := stockLogits(t, plain, adapters, ss)
+			b, err := os.ReadFile(coded)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, o := range map[string]Options{
+				"all":         deviceOptions(t, Options{Path: coded, NF4: NF4Float}),
+				"from memory": deviceOptions(t, Options{Bytes: b, Name: "memory", NF4: NF4Float}),
+				"two layers":  {Path: coded, NF4: NF4Float, Device: devicetest.Register(t), GPULayers: 2},
+			} {
+				m := openModel(t, o)
+				got := compare(ourLogits(t, m, openDevice(t, m, proofDevice(Fused, 512)), adapters, ss), want)
+				t.Logf("%s: %v", name, got)
+				if !(got.most <= form.bound) || got.argmax != got.ties {
+					t.Errorf("%s: %v; want at most %g", name, got, form.bound)
+				}
+			}
+		})
+	}
+}
+
+// A back end whose table holds integers rounds NF4's values to 127 steps.
+func TestNF4OnADeviceOfIntegers(t *testing.T) {
+	coded, inF32 := tiny.nf4(t)
+	plain := openModel(t, Options{Path: inF32})
+	adapters, ss := proofAdapters(t, plain), streams(tiny.vocab)
+	want := stockLogits(t, plain, adapters, ss)
+	o := deviceOptions(t, Options{Path: coded})
+	devicetest.SetCodebook(t, devicetest.NF4Integers)
+	m := openModel(t, o)
+	got := compare(ourLogits(t, m, openDevice(t, m, proofDevice(Fused, 512)), adapters, ss), want)
+	t.Log(got)
+	if !(got.most <= 0.3) || got.argmax != got.ties {
+		t.Errorf("%v; want at most 0.3", got)
+	}
+}
+
+// What would be multiplied with another codebook than its own is refused.
+func TestCodebooksOfDevices(t *testing.T) {
+	coded, _ := tiny.nf4(t)
+	iq4 := filepath.Join(t.TempDir(), "iq4_nl.gguf")
+	if err := Quantize(t.Context(), tiny.file(t), iq4, "iq4_nl", 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	device := deviceOptions(t, Options{}).Device
+	refused := func(path, cause string) {
+		t.Helper()
+		if _, err := Load(Options{Path: path, Device: device, GPULayers: -1}); !errors.Is(err, ErrLoad) || !strings.Contains(err.Error(), cause) {
+			t.Errorf("%s: error %v", path, err)
+		}
+	}
+	refused(iq4, "is IQ4_NL, and the back end of "+device+" was built with NF4's codebook in its place")
+	openModel(t, Options{Path: iq4})
+	devicetest.SetCodebook(t, devicetest.IQ4NL)
+	openModel(t, Options{Path: iq4, Device: device, GPULayers: -1})
+	refused(coded, "is NF4, and the back end of "+device+" was built without NF4's codebook")
+}
+
+// The bytes of the NF4 layers lie on the device and nowhere else.
+func TestNF4OnADeviceTakesNoOtherMemory(t *testing.T) {
+	for _, o := range []quant.Options{{Type: "nf4", Block: 32}, {Type: "nf4-dq"}} {
+		s := sizes{arch: "llama", embedding: 1024, feedForward: 2048, layers: 2, vocab: 512, heads: 16, kvHeads: 4}
+		coded, _ := s.quantized(t, o)
+		options := deviceOptions(t, Options{Path: coded})
+		held := devicetest.Used()
+		before := residentBytes(t)
+		m := openModel(t, options)
+		device, host := devicetest.Used()-held, residentBytes(t)-before-(devicetest.Used()-held)
+		t.Logf("%s: a file of %d bytes takes %d on the device and %d beside it", o.Type, m.Facts().Bytes, device, host)
+		if float64(device) > 1.1*float64(m.Facts().Bytes) {
+			t.Errorf("%s: a file of %d bytes takes %d on the device", o.Type, m.Facts().Bytes, device)
+		}
+		if host > m.Facts().Bytes/3 {
+			t.Errorf("%s: beside the device's, %d bytes are held of a file of %d", o.Type, host, m.Facts().Bytes)
+		}
+	}
+}
+
+// residentBytes is what the process holds of the system's memory that is in no file.
+func residentBytes(t *testing.T) int64 {
+	t.Helper()
+	debug.FreeOSMemory()
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		var kib int64
+		if n, _ := fmt.Sscanf(line, "RssAnon: %d kB", &kib); n == 1 {
+			return kib << 10
+		}
+	}
+	t.Fatal("the system does not say what the process holds")
+	return 0
 }

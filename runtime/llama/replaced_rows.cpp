@@ -71,10 +71,9 @@ void Pack::add_rows(int target, const int32_t * ids, int n, const float * values
         }
     }
     r.data = in_arena<uint8_t>(nullptr, (size_t) n*r.row_bytes());
-    const lq_weight w = weight_view(*model, target);
+    const WeightRows w(*model, target);
     std::atomic<bool> fits{true};
     in_background(t.n_out, [&](int first, int count) {
-        const size_t block = (size_t) LQ_READ_ROWS*r.width;
         bool any = false;
         for (int row = first; row < first + count; row++) {
             any |= position[(size_t) row] >= 0;
@@ -82,13 +81,11 @@ void Pack::add_rows(int target, const int32_t * ids, int n, const float * values
         if (!any) {
             return;
         }
-        const std::unique_ptr<float[]> buffer(new float[2*block]);
-        const lq_low_rank nothing = {};
-        lq_read_rows(&w, &nothing, first, count, buffer.get(), buffer.get() + block);
+        const std::unique_ptr<float[]> base = w.read({}, first, count);
         for (int row = first; row < first + count; row++) {
             if (position[(size_t) row] >= 0) {
                 const size_t to = ids ? r.at.at(row) : (size_t) row;
-                if (!subtract(r, values + (size_t) position[(size_t) row]*r.width, &buffer[(size_t) (row - first)*r.width], &r.data[to*r.row_bytes()])) {
+                if (!subtract(r, values + (size_t) position[(size_t) row]*r.width, &base[(size_t) (row - first)*r.width], &r.data[to*r.row_bytes()])) {
                     fits = false;
                 }
             }

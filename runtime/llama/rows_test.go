@@ -86,7 +86,9 @@ func wholeAdapters(t testing.TB, m *Model, s sizes) []adapter {
 
 // Biases and whole rows against models that have them in their weights, in one batch with the base: in F32 to 2e-5,
 // and with differences in half precision to what it rounds.
-func TestWholeRowsEqualMergedWeights(t *testing.T) {
+func TestWholeRowsEqualMergedWeights(t *testing.T) { everywhere(t, wholeRowsEqualMergedWeights) }
+
+func wholeRowsEqualMergedWeights(t *testing.T, place func(Options) Options) {
 	s := tiny
 	s.arch, s.layers, s.vocab = "qwen2", 2, 512
 	path := s.file(t)
@@ -97,7 +99,7 @@ func TestWholeRowsEqualMergedWeights(t *testing.T) {
 	}
 	var want [][][]float32
 	for _, single := range []bool{true, false} {
-		m := openModel(t, Options{Path: path, KeepPlain: true, PackFloat32: single})
+		m := openModel(t, place(Options{Path: path, KeepPlain: true, PackFloat32: single}))
 		adapters := wholeAdapters(t, m, s)
 		if want == nil {
 			want = mergedLogits(t, f, s.arch, adapters, ss)

@@ -43,6 +43,9 @@ func NewDevice(*Model, DeviceOptions) (*Device, error) { return nil, ErrUnsuppor
 // LoadBackend returns ErrUnsupported.
 func LoadBackend(string) error { return ErrUnsupported }
 
+// LoadBackends returns ErrUnsupported.
+func LoadBackends(string) []error { return []error{ErrUnsupported} }
+
 // Devices returns none.
 func Devices() []DeviceInfo { return nil }
 

@@ -6,24 +6,12 @@
 
 namespace lorikeet {
 
-namespace {
-
-// Rows [row, row+rows) of W + s B A (rows, n_in).
-std::unique_ptr<float[]> read(const lq_weight & w, const lq_low_rank & change, int row, int rows) {
-    const size_t n = (size_t) LQ_READ_ROWS*(size_t) w.n_in;
-    std::unique_ptr<float[]> buffer(new float[2*n]);
-    lq_read_rows(&w, &change, row, rows, buffer.get(), buffer.get() + n);
-    return buffer;
-}
-
-} // namespace
-
 std::vector<float> row_norms(const Model & m, int target, int rank, float scale, const float * a, const float * b) {
-    const lq_weight w = weight_view(m, target);
+    const WeightRows w(m, target);
     const lq_low_rank change = {rank, scale, a, b, (size_t) rank, 1};
     std::vector<float> out((size_t) w.n_out);
     in_background(w.n_out, [&](int row, int rows) {
-        const auto from = read(w, change, row, rows);
+        const auto from = w.read(change, row, rows);
         for (int r = 0; r < rows; r++) {
             out[(size_t) row + (size_t) r] = lq_norm(&from[(size_t) r*w.n_in], w.n_in);
         }
@@ -32,14 +20,14 @@ std::vector<float> row_norms(const Model & m, int target, int rank, float scale,
 }
 
 std::vector<float> column_norms(const Model & m, int target, int rank, float scale, const float * a, const float * b) {
-    const lq_weight w = weight_view(m, target);
+    const WeightRows w(m, target);
     const lq_low_rank change = {rank, scale, a, b, (size_t) rank, 1};
     const size_t n = (size_t) w.n_in;
     // A sum for each group of rows, so that the result does not depend on which thread had which.
     const size_t groups = ((size_t) w.n_out + LQ_READ_ROWS - 1)/LQ_READ_ROWS;
     std::vector<float> sums(groups*n);
     in_background(w.n_out, [&](int row, int rows) {
-        const auto from = read(w, change, row, rows);
+        const auto from = w.read(change, row, rows);
         float * sum = &sums[(size_t) row/LQ_READ_ROWS*n];
         for (size_t at = 0; at < (size_t) rows*n; at += n) {
             for (size_t i = 0; i < n; i++) {

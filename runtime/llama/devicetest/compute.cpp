@@ -3,6 +3,7 @@
 #include "compute.h"
 #include "count.h"
 #include "memory.h"
+#include "iq4nl.h"
 #include "ggml-cpu.h"
 #include "ggml-impl.h"
 #include <cstring>
@@ -51,15 +52,38 @@ public:
         for (const ggml_tensor * n : nodes) {
             count(n);
         }
+        size_t begin = 0;
+        for (size_t i = 0; i < nodes.size(); i++) {
+            if (reads_codebook(nodes[i])) {
+                compute(cpu, begin, i);
+                compute_decoded(cpu, i);
+                begin = i + 1;
+            }
+        }
+        compute(cpu, begin, nodes.size());
+    }
+
+private:
+    void compute(ggml_backend_t cpu, size_t begin, size_t end) {
         ggml_cgraph graph = {};
-        graph.nodes = nodes.data();
-        graph.n_nodes = graph.size = (int) nodes.size();
-        if (ggml_backend_graph_compute(cpu, &graph) != GGML_STATUS_SUCCESS) {
+        graph.nodes = nodes.data() + begin;
+        graph.n_nodes = graph.size = (int) (end - begin);
+        if (begin < end && ggml_backend_graph_compute(cpu, &graph) != GGML_STATUS_SUCCESS) {
             GGML_ABORT("%s: a graph of %d nodes could not be computed", NAME, graph.n_nodes);
         }
     }
 
-private:
+    // A node whose first source is decoded for it alone: the device has no second copy of its weights.
+    void compute_decoded(ggml_backend_t cpu, size_t i) {
+        ggml_tensor decoded = *nodes[i]->src[0];
+        std::vector<float> memory;
+        decode(decoded, memory);
+        ggml_tensor * source = nodes[i]->src[0];
+        nodes[i]->src[0] = &decoded;
+        compute(cpu, i, i + 1);
+        nodes[i]->src[0] = source;
+    }
+
     // A copy with the address of the data. It knows no buffer, and what it is a view of or computed from is nothing that
     // whoever reads it needs.
     ggml_tensor * data(const ggml_tensor * t) {

@@ -45,6 +45,22 @@ func Register(t testing.TB, standsFor ...Backend) string {
 	return C.GoString(C.devicetest_name())
 }
 
+// Codebook is what a back end multiplies IQ4_NL's blocks with.
+type Codebook int
+
+// The codebooks. NF4 is the default.
+const (
+	NF4         Codebook = iota // as floats: a back end built for this program, with Vulkan
+	NF4Integers                 // rounded to 127 steps: the same with CUDA, where products are in integers
+	IQ4NL                       // ggml's own
+)
+
+// SetCodebook gives the device a codebook until the test ends.
+func SetCodebook(t testing.TB, c Codebook) {
+	C.devicetest_set_codebook(C.int(c))
+	t.Cleanup(func() { C.devicetest_set_codebook(C.int(NF4)) })
+}
+
 // LimitMemory gives the device so many bytes until the test ends.
 func LimitMemory(t testing.TB, bytes int64) {
 	C.devicetest_set_memory(C.size_t(bytes))

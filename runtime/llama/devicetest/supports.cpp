@@ -2,6 +2,7 @@
 #include "compute.h"
 #include "devicetest.h"
 #include "facts.h"
+#include "iq4nl.h"
 #include "ggml-backend.h"
 #include "ggml-cpu.h"
 #include <atomic>
@@ -36,6 +37,9 @@ bool supports(const ggml_tensor * op) {
     default:
         break;
     }
+    if (writes_codebook(op)) {
+        return false; // it would be encoded with ggml's codebook
+    }
     const uint32_t all = stands_for;
     return (takers(look(op)) & all) == all && ggml_backend_dev_supports_op(ggml_backend_reg_dev_get(ggml_backend_cpu_reg(), 0), op);
 }
@@ -45,6 +49,7 @@ bool supports(const ggml_tensor * op) {
 using namespace devicetest;
 
 void devicetest_stand_for(unsigned backends) { stands_for = backends; }
+void devicetest_set_codebook(int c) { set_codebook((Codebook) c); }
 
 static int type_named(const char * name) {
     for (int t = 0; t < GGML_TYPE_COUNT; t++) {

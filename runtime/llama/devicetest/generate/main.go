@@ -138,7 +138,7 @@ func ask(ggml string) (string, error) {
 		}
 		files[s.name+".cpp"] = strings.Replace(s.stubs, "//FUNCTIONS", text, 1)
 	}
-	includes := []string{"-include", filepath.Join(here, "facts.h"), "-I" + filepath.Join(ggml, "include"), "-I" + filepath.Join(ggml, "src")}
+	includes := []string{"-I" + filepath.Join(ggml, "include"), "-I" + filepath.Join(ggml, "src")}
 	// The rest of ggml is not needed: what ggml.c calls of it is never reached.
 	link := []string{"-o", filepath.Join(dir, "driver"), "-static", "-no-pie", "-Wl,--unresolved-symbols=ignore-all", filepath.Join(dir, "ggml.o")}
 	if err := run("gcc", append(includes, "-DGGML_VERSION=\"0\"", "-DGGML_COMMIT=\"0\"", "-DNDEBUG", "-D_GNU_SOURCE", "-w", "-c", filepath.Join(ggml, "src/ggml.c"), "-o", filepath.Join(dir, "ggml.o"))...); err != nil {
@@ -151,7 +151,7 @@ func ask(ggml string) (string, error) {
 		}
 		link = append(link, path)
 	}
-	if err := run("g++", append(append([]string{"-std=c++17", "-w"}, includes...), link...)...); err != nil {
+	if err := run("g++", append(append([]string{"-std=c++17", "-w", "-include", filepath.Join(here, "facts.h")}, includes...), link...)...); err != nil {
 		return "", err
 	}
 	out, err := exec.Command(filepath.Join(dir, "driver")).Output()

@@ -227,60 +227,82 @@ static std::string needs_of(uint32_t needs) {
     return out.empty() ? "0" : out;
 }
 
-int main() {
+static std::vector<int> all_types() {
     std::vector<int> types;
     for (int t = 0; t < GGML_TYPE_COUNT; t++) {
         if (ggml_type_size((ggml_type) t) > 0 && ggml_blck_size((ggml_type) t) > 0 && strcmp(ggml_type_name((ggml_type) t), "NONE") != 0) {
             types.push_back(t);
         }
     }
-    const std::vector<Shape> all = shapes();
-    std::vector<Row> rows;
-    for (const Family & f : families(types)) {
-        for (int sub : f.subs) for (int result : f.results) for (int first : types) for (int second : f.seconds) {
-            if ((f.op == GGML_OP_CPY && second != result) || (f.op == GGML_OP_FLASH_ATTN_EXT && (sub < 2 || first != GGML_TYPE_F32))
-                || ((f.op == GGML_OP_CONT || f.op == GGML_OP_DUP) && first != result)) {
-                continue;
-            }
-            for (uint32_t backend : {CUDA, VULKAN}) {
-                std::vector<std::pair<uint32_t, bool>> answers;
-                bool any = false;
-                Look as = {};
-                for (const Shape & s : all) {
-                    auto fits = [&](int type, Layout l) { const int64_t b = type == NO_SECOND ? 1 : ggml_blck_size((ggml_type) type); return s.width % b == 0 && (b == 1 || l != TRANSPOSED); };
-                    if (!fits(first, s.first) || !fits(second, s.second) || !fits(result, s.result)) {
-                        continue;
-                    }
-                    Question q;
-                    ask(q, f.op, sub, (ggml_type) result, (ggml_type) first, second, s);
-                    const bool taken = backend == CUDA ? cuda_takes(&q.op) : vulkan_takes(&q.op);
-                    any |= taken;
-                    as = look(&q.op);
-                    answers.push_back({as.conditions, taken});
-                }
-                uint32_t needs = 0;
-                if (any && !find_needs(answers, needs)) {
-                    fprintf(stderr, "%s %d: types %d, %d, %d: no conditions of facts.h tell what is taken\n", ggml_op_name(f.op), sub, result, first, second);
-                    return 1;
-                }
-                if (any) {
-                    rows.push_back({f.op, backend, needs, 1ull << as.sub, 1ull << as.result, 1ull << as.first, 1ull << as.second});
-                }
-            }
+    return types;
+}
+
+static bool fits(int type, Layout layout, const Shape & s) {
+    const int64_t block = type == NO_SECOND ? 1 : ggml_blck_size((ggml_type) type);
+    return s.width % block == 0 && (block == 1 || layout != TRANSPOSED);
+}
+
+// What a back end takes of the operation with these types, over all shapes: a row, or none.
+static std::vector<Row> ask_shapes(ggml_op op, int sub, int result, int first, int second, uint32_t backend) {
+    static const std::vector<Shape> all = shapes();
+    std::vector<std::pair<uint32_t, bool>> answers;
+    bool any = false;
+    Look as = {};
+    for (const Shape & s : all) {
+        if (!fits(first, s.first, s) || !fits(second, s.second, s) || !fits(result, s.result, s)) {
+            continue;
         }
+        Question q;
+        ask(q, op, sub, (ggml_type) result, (ggml_type) first, second, s);
+        const bool taken = backend == CUDA ? cuda_takes(&q.op) : vulkan_takes(&q.op);
+        any |= taken;
+        as = look(&q.op);
+        answers.push_back({as.conditions, taken});
     }
-    rows = join<3>(join<4>(join<6>(join<5>(rows))));
-    rows = join<1>(rows);
+    uint32_t needs = 0;
+    if (any && !find_needs(answers, needs)) {
+        fprintf(stderr, "%s %d: types %d, %d, %d: no conditions of facts.h tell what is taken\n", ggml_op_name(op), sub, result, first, second);
+        exit(1);
+    }
+    return any ? std::vector<Row>{{op, backend, needs, 1ull << as.sub, 1ull << as.result, 1ull << as.first, 1ull << as.second}} : std::vector<Row>{};
+}
+
+// Whether ggml has such an operation at all.
+static bool exists(ggml_op op, int sub, int result, int first, int second) {
+    switch (op) {
+    case GGML_OP_CPY: return second == result;
+    case GGML_OP_CONT:
+    case GGML_OP_DUP: return first == result;
+    case GGML_OP_FLASH_ATTN_EXT: return sub >= 2 && first == GGML_TYPE_F32;
+    default: return true;
+    }
+}
+
+static void print(const std::vector<Row> & rows, const std::vector<int> & types) {
     printf("static const uint64_t ALL_TYPES = ");
     for (size_t i = 0; i < types.size(); i++) {
         printf("%s1ull << %d", i ? " | " : "", types[i]);
     }
     printf(";\n\nconst Fact facts[] = {\n");
-    for (const Row & r : rows) {
-        const auto & [op, backends, needs, subs, results, firsts, seconds] = r;
-        std::string name = ggml_op_name((ggml_op) op);
-        printf("    {GGML_OP_%s, %s, %s,\n        0x%llx, %s, %s, %s},\n", name.c_str(), backends == CUDA ? "CUDA" : backends == VULKAN ? "VULKAN" : "CUDA | VULKAN", needs_of(needs).c_str(),
-            (unsigned long long) subs, set_of(results, types).c_str(), set_of(firsts, types).c_str(), set_of(seconds, types).c_str());
+    for (const auto & [op, backends, needs, subs, results, firsts, seconds] : rows) {
+        printf("    {GGML_OP_%s, %s, %s,\n        0x%llx, %s, %s, %s},\n", ggml_op_name((ggml_op) op), backends == CUDA ? "CUDA" : backends == VULKAN ? "VULKAN" : "CUDA | VULKAN",
+            needs_of(needs).c_str(), (unsigned long long) subs, set_of(results, types).c_str(), set_of(firsts, types).c_str(), set_of(seconds, types).c_str());
     }
     printf("};\n\nconst int n_facts = sizeof facts/sizeof *facts;\n");
+}
+
+int main() {
+    const std::vector<int> types = all_types();
+    std::vector<Row> rows;
+    for (const Family & f : families(types)) {
+        for (int sub : f.subs) for (int result : f.results) for (int first : types) for (int second : f.seconds) {
+            for (uint32_t backend : {CUDA, VULKAN}) {
+                if (exists(f.op, sub, result, first, second)) {
+                    const std::vector<Row> more = ask_shapes(f.op, sub, result, first, second, backend);
+                    rows.insert(rows.end(), more.begin(), more.end());
+                }
+            }
+        }
+    }
+    print(join<1>(join<3>(join<4>(join<6>(join<5>(rows))))), types);
 }
