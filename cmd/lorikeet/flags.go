@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/lorikeet-ai/lorikeet/internal/bytesize"
+	"github.com/lorikeet-ai/lorikeet/runtime/llama"
 )
 
 // envPrefix starts the environment variable of every flag: --max-queue is LORIKEET_MAX_QUEUE.
@@ -125,5 +126,38 @@ func (s *seconds) Set(text string) error {
 		return fmt.Errorf("want seconds or a duration such as 30s or 5m")
 	}
 	*s = seconds(d)
+	return nil
+}
+
+// layers is a flag that takes a number of layers, all or auto.
+type layers int
+
+var layerWords = map[string]int{"all": llama.AllLayers, "auto": llama.AutoLayers}
+
+func layersFlag(flags *pflag.FlagSet, value *int, name, usage string) {
+	*value = llama.AutoLayers
+	flags.Var((*layers)(value), name, usage)
+}
+
+func (l *layers) String() string {
+	for word, n := range layerWords {
+		if int(*l) == n {
+			return word
+		}
+	}
+	return strconv.Itoa(int(*l))
+}
+
+func (l *layers) Type() string { return "layers" }
+
+func (l *layers) Set(text string) error {
+	n, word := layerWords[text]
+	if !word {
+		var err error
+		if n, err = strconv.Atoi(text); err != nil || n < 0 {
+			return fmt.Errorf("want a number of layers, all or auto")
+		}
+	}
+	*l = layers(n)
 	return nil
 }

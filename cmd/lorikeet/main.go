@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, env looku
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
-	root.AddCommand(serveCommand(env), quantizeCommand(env), importCommand(env), mergeCommand(env), adapterCommand(env), trainCommand(env), keysCommand(), versionCommand())
+	root.AddCommand(serveCommand(env), quantizeCommand(env), importCommand(env), mergeCommand(env), adapterCommand(env), trainCommand(env), keysCommand(), devicesCommand(env), versionCommand())
 	root.SetArgs(single(args))
 	root.SetOut(stdout)
 	root.SetErr(stderr)

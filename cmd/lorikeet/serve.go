@@ -69,6 +69,9 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	choiceFlag(flags, &c.Reasoning, "reasoning-format", "auto", "what a chat answer's reasoning becomes: a field of its own (auto), or a part of the text with the model's marks (none)", "auto", "none")
 	choiceFlag(flags, &c.Backend, "lora-backend", "fused", "how adapters are multiplied", "fused", "mmid")
 	choiceFlag(flags, &c.NF4, "nf4-mode", "i8", "how NF4 weights are multiplied", "i8", "i16", "f32")
+	layersFlag(flags, &c.GPULayers, "gpu-layers", "layers that a GPU computes and holds, the last ones first, the output head as one more: a number, all, or auto: as many as fit its free memory, with adapters and KV cache; without a GPU the CPU computes all")
+	flags.StringVar(&c.Device, "device", "", "device that computes the layers of --gpu-layers, as lorikeet devices names it; empty: the first GPU")
+	flags.StringVar(&c.Backends, "backends", "", "folder of back ends for GPUs, libggml-NAME-VERSION.so; empty: lib beside the program")
 	flags.BoolVar(&c.CheckTensors, "check-tensors", false, "read all weights at the start and refuse a model in which one is infinite or not a number")
 	flags.BoolVar(&c.Grouped, "grouped", false, "decode the requests of each adapter by themselves, as servers do that cannot mix adapters; for comparison")
 

@@ -27,6 +27,9 @@ func (p *Program) announce() {
 	line("stored in", "%s", c.Data)
 	kernels, _, _ := strings.Cut(llama.SystemInfo(), "|") // what follows is llama.cpp's own
 	line("compute", "%d threads, %s", c.Threads, strings.TrimSpace(kernels))
+	if f.Device != "" {
+		line("device", "%s, %d of %d layers", f.Device, f.DeviceLayers, f.Layers+1)
+	}
 	if len(c.Keys) > 0 {
 		line("keys", "%d, to be sent as Authorization: Bearer KEY", len(c.Keys))
 	}

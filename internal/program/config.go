@@ -51,6 +51,9 @@ type Config struct {
 	Reasoning      string // auto, none
 	NF4            string
 	CheckTensors   bool
+	Backends       string // folder of back ends for devices; "": lib beside the program
+	Device         string // that computes layers; "": the first GPU
+	GPULayers      int    // as llama.Options has it
 	Grouped        bool
 
 	MaxQueue  int

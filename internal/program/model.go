@@ -15,6 +15,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/server"
 )
 
+var kvTypes = map[string]llama.KVType{"f16": llama.KVF16, "f32": llama.KVF32, "q8_0": llama.KVQ8}
+
 func (p *Program) openModel() (err error) {
 	o := llama.Options{
 		Path:      p.config.Model,
@@ -28,7 +30,7 @@ func (p *Program) openModel() (err error) {
 		o.Bytes, o.Name = demo.Base(), demo.Name
 	}
 	start := time.Now()
-	if p.model, err = llama.Load(o); err != nil {
+	if p.model, err = p.load(o); err != nil {
 		return err
 	}
 	p.onClose(p.model.Close)
@@ -86,7 +88,7 @@ func (p *Program) openEngine() error {
 	device, err := llama.NewDevice(p.model, llama.DeviceOptions{
 		// More sequences than run at once: the others keep the prefixes of finished answers.
 		Sequences: min(2*c.Parallel, 256), Cells: c.Context, Batch: c.Batch, UBatch: min(c.UBatch, c.Batch), Threads: c.Threads,
-		KV:             map[string]llama.KVType{"f16": llama.KVF16, "f32": llama.KVF32, "q8_0": llama.KVQ8}[c.KVType],
+		KV:             kvTypes[c.KVType],
 		FlashAttention: map[string]llama.FlashAttention{"auto": llama.FlashAuto, "on": llama.FlashOn, "off": llama.FlashOff}[c.FlashAttention],
 		LoRA:           map[string]llama.Backend{"fused": llama.Fused, "mmid": llama.MMID}[c.Backend],
 		SlotBytes:      slotBytes(c),

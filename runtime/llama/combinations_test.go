@@ -46,7 +46,7 @@ func everyDevice(t *testing.T, run func(t *testing.T, m *Model, o DeviceOptions,
 		t.Run(c.name, func(t *testing.T) {
 			m := openModel(t, Options{Bytes: demo.Base(), Name: "demo", Device: devicetest.Register(t, c.standsFor...), GPULayers: c.layers})
 			one, two := twoAdapters(t, m)
-			run(t, m, DeviceOptions{Sequences: 4, Cells: 512, Batch: 128, UBatch: 64, Threads: 1, KV: c.kv, LoRA: MMID}, one, two)
+			run(t, m, DeviceOptions{Sequences: 4, Cells: 512, Batch: 128, UBatch: 64, Threads: 1, KV: c.kv}, one, two)
 		})
 	}
 }
@@ -79,8 +79,8 @@ func everyCombination(t *testing.T, run func(t *testing.T, m *Model, o DeviceOpt
 
 // roundsAlike reports whether a row has the same bits in every batch. ggml's attention sums in the order of the cells,
 // and its products with stacked adapters by the number of rows.
-func roundsAlike(o DeviceOptions) bool {
-	return o.KV == KVF16 && o.FlashAttention != FlashOff && o.LoRA == Fused
+func roundsAlike(m *Model, o DeviceOptions) bool {
+	return m.facts.Device == "" && o.KV == KVF16 && o.FlashAttention != FlashOff && o.LoRA == Fused
 }
 
 func TestConformanceOfEveryCombination(t *testing.T) { everyCombination(t, conforms) }
@@ -89,7 +89,7 @@ func TestConformanceOfEveryDevice(t *testing.T) { everyDevice(t, conforms) }
 
 func conforms(t *testing.T, m *Model, o DeviceOptions, one, two runtime.Packed) {
 	var without []string
-	if !roundsAlike(o) {
+	if !roundsAlike(m, o) {
 		without = append(without, "SeedsBesideOthers")
 	}
 	runtimetest.Conformance(t, func(t *testing.T) (runtime.Device, runtime.Model, []runtime.Packed) {
@@ -137,7 +137,7 @@ func answersAsAlone(t *testing.T, m *Model, o DeviceOptions, one, two runtime.Pa
 				mutex.Lock()
 				defer mutex.Unlock()
 				cached += got.cached
-				if err != nil || roundsAlike(o) && got.text != want[i].text {
+				if err != nil || roundsAlike(m, o) && got.text != want[i].text {
 					t.Errorf("request %d is answered %q, %v; alone it is %q", i, got.text, err, want[i].text)
 				} else if d := got.difference(want[i]); !(d <= 0.3) {
 					t.Errorf("request %d: log-probabilities differ by %g: %v, alone %v", i, d, got.first, want[i].first)

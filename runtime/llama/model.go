@@ -154,7 +154,6 @@ func (m *Model) open(o Options, file *quant.File, path string) error {
 	if err != nil {
 		return err
 	}
-	m.keepPlain = m.keepPlain || device != ""
 	m.facts.Device, m.facts.DeviceLayers = device, layers
 	options := C.ll_load_options{
 		path:     C.CString(path),

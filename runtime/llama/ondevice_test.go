@@ -24,7 +24,7 @@ const demoF16 = "../../demo/demo-base.f16.gguf"
 // deviceOptions are options that put all layers of a model onto the test device.
 func deviceOptions(t testing.TB, o Options) Options {
 	t.Helper()
-	o.Device, o.GPULayers = testDevice(t), -1
+	o.Device, o.GPULayers = testDevice(t), AllLayers
 	return o
 }
 
@@ -36,7 +36,7 @@ func everywhere(t *testing.T, run func(t *testing.T, place func(Options) Options
 	}{{"cpu", 0}, {"device", -1}, {"part", 1}} {
 		t.Run(c.name, func(t *testing.T) {
 			run(t, func(o Options) Options {
-				o.Device, o.GPULayers = devicetest.Register(t), c.layers
+				o.Device, o.GPULayers = testDevice(t), c.layers
 				return o
 			})
 		})
@@ -107,12 +107,12 @@ func TestDevices(t *testing.T) {
 		}
 	}
 	before := devicetest.Used()
-	m := openModel(t, deviceOptions(t, Options{Path: path}))
+	m := openModel(t, Options{Path: path, Device: name, GPULayers: AllLayers})
 	if got := devicetest.Used() - before; got < m.Facts().Resident/2 {
 		t.Errorf("the device holds %d bytes of a model of %d", got, m.Facts().Resident)
 	}
 	devicetest.LimitMemory(t, devicetest.Used()+1<<20)
-	if _, err := Load(deviceOptions(t, Options{Path: path})); !errors.Is(err, ErrLoad) {
+	if _, err := Load(Options{Path: path, Device: name, GPULayers: AllLayers}); !errors.Is(err, ErrLoad) {
 		t.Errorf("a model larger than the device's memory: error %v", err)
 	}
 	m.Close()
@@ -156,7 +156,7 @@ func TestNF4OnADevice(t *testing.T) {
 			for name, o := range map[string]Options{
 				"all":         deviceOptions(t, Options{Path: coded, NF4: NF4Float}),
 				"from memory": deviceOptions(t, Options{Bytes: b, Name: "memory", NF4: NF4Float}),
-				"two layers":  {Path: coded, NF4: NF4Float, Device: devicetest.Register(t), GPULayers: 2},
+				"two layers":  {Path: coded, NF4: NF4Float, Device: testDevice(t), GPULayers: 2},
 			} {
 				m := openModel(t, o)
 				got := compare(ourLogits(t, m, openDevice(t, m, proofDevice(Fused, 512)), adapters, ss), want)
@@ -175,9 +175,8 @@ func TestNF4OnADeviceOfIntegers(t *testing.T) {
 	plain := openModel(t, Options{Path: inF32})
 	adapters, ss := proofAdapters(t, plain), streams(tiny.vocab)
 	want := stockLogits(t, plain, adapters, ss)
-	o := deviceOptions(t, Options{Path: coded})
 	devicetest.SetCodebook(t, devicetest.NF4Integers)
-	m := openModel(t, o)
+	m := openModel(t, Options{Path: coded, Device: devicetest.Register(t), GPULayers: AllLayers})
 	got := compare(ourLogits(t, m, openDevice(t, m, proofDevice(Fused, 512)), adapters, ss), want)
 	t.Log(got)
 	if !(got.most <= 0.3) || got.argmax != got.ties {
@@ -192,7 +191,7 @@ func TestCodebooksOfDevices(t *testing.T) {
 	if err := Quantize(t.Context(), tiny.file(t), iq4, "iq4_nl", 1, nil); err != nil {
 		t.Fatal(err)
 	}
-	device := deviceOptions(t, Options{}).Device
+	device := devicetest.Register(t)
 	refused := func(path, cause string) {
 		t.Helper()
 		if _, err := Load(Options{Path: path, Device: device, GPULayers: -1}); !errors.Is(err, ErrLoad) || !strings.Contains(err.Error(), cause) {
@@ -211,7 +210,7 @@ func TestNF4OnADeviceTakesNoOtherMemory(t *testing.T) {
 	for _, o := range []quant.Options{{Type: "nf4", Block: 32}, {Type: "nf4-dq"}} {
 		s := sizes{arch: "llama", embedding: 1024, feedForward: 2048, layers: 2, vocab: 512, heads: 16, kvHeads: 4}
 		coded, _ := s.quantized(t, o)
-		options := deviceOptions(t, Options{Path: coded})
+		options := Options{Path: coded, Device: devicetest.Register(t), GPULayers: AllLayers}
 		held := devicetest.Used()
 		before := residentBytes(t)
 		m := openModel(t, options)

@@ -57,7 +57,12 @@ bool copy_tensor(ggml_backend_buffer_t, const ggml_tensor * from, ggml_tensor * 
     return true;
 }
 
-void clear(ggml_backend_buffer_t b, uint8_t value) { memset(memory_of(b)->data, value, memory_of(b)->size); }
+void clear(ggml_backend_buffer_t b, uint8_t value) {
+    const Memory * m = memory_of(b);
+    if (value != 0 || madvise(m->data, m->size, MADV_DONTNEED) != 0) { // else the pages come back as zeros when they are used
+        memset(m->data, value, m->size);
+    }
+}
 
 const char * buffer_type_name(ggml_backend_buffer_type_t) { return NAME; }
 size_t alignment(ggml_backend_buffer_type_t) { return 128; }
