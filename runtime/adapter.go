@@ -97,8 +97,8 @@ func (m *Mix) Release() {
 // Adapters is the composition that a request asks for, before its adapters are in memory. It is
 // implemented by package adapters; a nil Adapters is the base. Methods may be called from any goroutine.
 type Adapters interface {
-	// Key identifies the function computed: version digests and scales. Two requests share KV cells if and
-	// only if their keys are equal. "" is the base.
+	// Key identifies the function computed: version digests and scales. Two requests of one tenant share KV cells if
+	// and only if their keys are equal. "" is the base.
 	Key() string
 
 	// Flow is the unit of fairness: the adapter names without versions or scales. "" is the base.

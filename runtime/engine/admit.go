@@ -51,7 +51,7 @@ func (e *Engine) tryAdmit(t *task) admission {
 	if t.loading != nil || e.queue.atBound(t) || e.willBeCached(t) {
 		return mustWait
 	}
-	at, ok := e.kv.choosePlacement(t.key, t.tokens, t.request.NoReuse || t.needsAllRows())
+	at, ok := e.kv.choosePlacement(t.cacheKey, t.tokens, t.request.NoReuse || t.needsAllRows())
 	if !ok {
 		if len(e.running) == 0 {
 			e.end(t, fmt.Errorf("%w: no sequence could be freed", runtime.ErrDecode))
@@ -92,14 +92,14 @@ func (e *Engine) willBeCached(t *task) bool {
 	}
 	soon := 0
 	for _, r := range e.running {
-		if r.key == t.key && !r.request.NoReuse && e.uncachedTokens(r) > 1 {
+		if r.cacheKey == t.cacheKey && !r.request.NoReuse && e.uncachedTokens(r) > 1 {
 			soon = max(soon, commonPrefix(r.tokens, t.tokens[:len(t.tokens)-1]))
 		}
 	}
 	if soon < minSharedPrefix {
 		return false
 	}
-	_, now := e.kv.match(t.key, t.tokens)
+	_, now := e.kv.match(t.cacheKey, t.tokens)
 	return soon-now >= max(minSharedPrefix, (len(t.tokens)-now)/2)
 }
 
@@ -121,7 +121,7 @@ func (e *Engine) start(t *task, at mixes) error {
 		e.clearSequence(at.seq)
 		return fmt.Errorf("%w: setting the adapters: %w", runtime.ErrDecode, err)
 	}
-	e.kv.open(at.seq, t.key, t.request.NoReuse)
+	e.kv.open(at.seq, t.cacheKey, t.request.NoReuse)
 	t.seq = at.seq
 	e.releaseLoadSlot(t)
 	e.running = append(e.running, t)

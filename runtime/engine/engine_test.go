@@ -162,6 +162,35 @@ func TestLoadingDoesNotBlockOthers(t *testing.T) {
 	}
 }
 
+// TestPrefixesStayWithTheirTenant wants a cached prefix to serve the tenant alone that left it: how much of a prompt was
+// cached would tell another whether it was asked before.
+func TestPrefixesStayWithTheirTenant(t *testing.T) {
+	h := newTestEngine(t, engine.Options{}, nil)
+	cached := func(tenant string) int {
+		r := h.request("", 2)
+		r.Prompt, r.Tenant = nil, tenant
+		for _, c := range "a prompt of some" {
+			r.Prompt = append(r.Prompt, runtime.Token(c))
+		}
+		s := h.submit(t, r)
+		if _, err := readAll(s); !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		return s.Usage().Cached
+	}
+	cached("shop")
+	if n := cached("cafe"); n != 0 {
+		t.Errorf("%d tokens of another tenant's prompt are reused", n)
+	}
+	if n := cached("shop"); n == 0 {
+		t.Error("the tenant's own prefix is not reused")
+	}
+	cached("")
+	if n := cached(""); n == 0 {
+		t.Error("without tenants the prefix is not reused")
+	}
+}
+
 // What does not end in time is cancelled by Drain.
 func TestDrainCancelsAfterItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -17,6 +17,7 @@ type task struct {
 	out       runtime.StreamWriter // of stream
 	request   runtime.Request
 	key       string // of its adapters
+	cacheKey  string // of the cached prefixes that it may go on from: those of its tenant with its adapters
 	flow      string
 	deadline  time.Time // zero: none
 	maxTokens int       // tokens that prompt and answer may have
@@ -46,6 +47,10 @@ func newTask(r runtime.Request, s runtime.Sampler, context int) *task {
 	}
 	if r.Adapters != nil {
 		t.key, t.flow = r.Adapters.Key(), r.Adapters.Flow()
+	}
+	t.cacheKey = t.key
+	if r.Tenant != "" { // no part of a key has a NUL
+		t.cacheKey = r.Tenant + "\x00" + t.key
 	}
 	if r.PromptOnly {
 		t.maxTokens = t.prompt
