@@ -122,11 +122,11 @@ func (m *Matcher) useCached(t *thread, bits []uint64) {
 	if t.phase == inText {
 		labels = t.element.labels
 	}
-	mask, ok := m.tokens.masks.Get(key)
+	mask, ok := m.tokens.masks.get(key)
 	if !ok {
 		mask = m.tokens.lexicalMask(key, t.counted(), labels)
 		m.steps += len(m.tokens.plain.nodes) / 4
-		m.tokens.masks.Add(key, mask)
+		m.tokens.masks.add(key, mask, mask.size(key))
 	}
 	for i, w := range mask.within {
 		bits[i] |= w

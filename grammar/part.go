@@ -134,6 +134,7 @@ func TextWithin(tokens int, t Trigger) Part {
 type Constraint struct {
 	root   *element
 	forces bool // some element is forced after a number of tokens
+	owner  *owner
 }
 
 // New makes a part the whole of an answer.
@@ -142,7 +143,7 @@ func New(p Part) *Constraint {
 		p.element = &element{kind: kindSequence}
 	}
 	p.element.prepare()
-	c := &Constraint{root: p.element}
+	c := &Constraint{root: p.element, owner: &owner{bytes: int64(p.element.size())}}
 	p.element.each(func(e *element) { c.forces = c.forces || e.forced != nil })
 	return c
 }

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"slices"
 	"sync/atomic"
+	"weak"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 )
@@ -17,16 +18,23 @@ import (
 // The states of a vocabulary are bounded by their number and by bytes.
 const (
 	maxStates     = 4096
-	maxStateBytes = 8 << 20
-	maxSteps      = 16384 // from a state to the next one
+	maxStateBytes = 64 << 20 // with the automata that they keep in memory
+	maxSteps      = 16384    // from a state to the next one
 	maxMaskBytes  = 16 << 20
 	maxStateKey   = 8 << 10 // a state with a larger one is not kept
 )
+
+// owner is the constraint under which states were found first: they keep its automata in memory.
+type owner struct {
+	bytes  int64 // about what these take
+	states atomic.Int64
+}
 
 // state is a set of threads. It never changes.
 type state struct {
 	id      uint64
 	threads []thread
+	owner   *owner
 }
 
 // step is a token that is read in a state.
@@ -39,18 +47,20 @@ type step struct {
 type states struct {
 	last  atomic.Uint64 // the last id
 	known *sizedCache[string, *state]
-	steps *lru.Cache[step, *state]
-	masks *sizedCache[uint64, savedMask] // by the state's id
+	steps *lru.Cache[step, weak.Pointer[state]] // they keep no state in memory
+	masks *sizedCache[uint64, savedMask]        // by the state's id
 }
 
 func newStates() *states {
-	steps, _ := lru.New[step, *state](maxSteps) // the error is for sizes below 1
-	return &states{known: newSizedCache[string, *state](maxStates, maxStateBytes), steps: steps,
-		masks: newSizedCache[uint64, savedMask](maxStates, maxMaskBytes)}
+	s := &states{known: newSizedCache[string, *state](maxStates, maxStateBytes), masks: newSizedCache[uint64, savedMask](maxStates, maxMaskBytes)}
+	s.known.owner = func(of *state) *owner { return of.owner }
+	s.steps, _ = lru.New[step, weak.Pointer[state]](maxSteps) // the error is for sizes below 1
+	return s
 }
 
-// find returns the state of some threads, a new one where it is not known; nil for threads that cannot be shared.
-func (s *states) find(threads []thread) *state {
+// find returns the state of some threads, a new one where it is not known; nil for threads that cannot be shared. by is
+// whose states new ones are.
+func (s *states) find(threads []thread, by *owner) *state {
 	key, ok := appendThreads(nil, threads)
 	if !ok {
 		return nil
@@ -59,7 +69,7 @@ func (s *states) find(threads []thread) *state {
 		return known
 	}
 	const threadBytes, frameBytes = 128, 128
-	found := &state{id: s.last.Add(1), threads: threads}
+	found := &state{id: s.last.Add(1), threads: threads, owner: by}
 	s.known.add(string(key), found, len(threads)*threadBytes+len(key)*frameBytes/8)
 	return found
 }
@@ -139,10 +149,12 @@ func (f *frame) sharedCount() (count int32, ok bool) {
 // next returns the state after a token; nil where it is not known.
 func (s *states) next(from *state, token int32) *state {
 	to, _ := s.steps.Get(step{from.id, token})
-	return to
+	return to.Value()
 }
 
-func (s *states) addStep(from *state, token int32, to *state) { s.steps.Add(step{from.id, token}, to) }
+func (s *states) addStep(from *state, token int32, to *state) {
+	s.steps.Add(step{from.id, token}, weak.Make(to))
+}
 
 // savedMask is a mask, or the tokens of one where they are few.
 type savedMask struct {
@@ -190,6 +202,7 @@ type sizedCache[K comparable, V any] struct {
 	values *lru.Cache[K, sized[V]]
 	bytes  atomic.Int64
 	most   int64
+	owner  func(V) *owner // whose bytes count as long as one of its values is kept; nil: there are none
 }
 
 type sized[V any] struct {
@@ -199,8 +212,20 @@ type sized[V any] struct {
 
 func newSizedCache[K comparable, V any](count int, most int64) *sizedCache[K, V] {
 	c := &sizedCache[K, V]{most: most}
-	c.values, _ = lru.NewWithEvict(count, func(_ K, v sized[V]) { c.bytes.Add(-v.bytes) }) // the error is for sizes below 1
+	c.values, _ = lru.NewWithEvict(count, func(_ K, v sized[V]) { c.count(v, -1) }) // the error is for sizes below 1
 	return c
+}
+
+// count adds a value to what is kept, or takes it away: sign is 1 or -1.
+func (c *sizedCache[K, V]) count(v sized[V], sign int64) {
+	bytes := v.bytes
+	if c.owner != nil {
+		// The first value comes, or the last one goes.
+		if o := c.owner(v.value); o.states.Add(sign) == (sign+1)/2 {
+			bytes += o.bytes
+		}
+	}
+	c.bytes.Add(sign * bytes)
 }
 
 func (c *sizedCache[K, V]) get(key K) (V, bool) {
@@ -214,7 +239,7 @@ func (c *sizedCache[K, V]) add(key K, value V, bytes int) {
 	if ok, _ := c.values.ContainsOrAdd(key, v); ok {
 		return
 	}
-	for c.bytes.Add(v.bytes); c.bytes.Load() > c.most; {
+	for c.count(v, 1); c.bytes.Load() > c.most; {
 		if _, _, ok := c.values.RemoveOldest(); !ok {
 			return
 		}

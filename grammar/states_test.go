@@ -2,6 +2,7 @@ package grammar
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -9,12 +10,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/grammar/grammartest"
 )
 
-// What answers share changes nothing: masks, admitted tokens and errors are those of a matcher that shares nothing.
-func TestSharedStates(t *testing.T) {
-	v := newVocabulary(900)
-	tokens := v.tokens()
-	r := rand.New(rand.NewPCG(31, 32))
-	known, all := 0, 0
+// someParts are those of all schemas, and calls.
+func someParts(t *testing.T) map[string]Part {
 	parts := map[string]Part{}
 	for name, schema := range grammartest.Schemas() {
 		part, err := Schema("p", json.RawMessage(schema))
@@ -25,7 +22,16 @@ func TestSharedStates(t *testing.T) {
 	}
 	call := Sequence(Literal("<tool_call>"), Choice(Literal("ab"), Literal("abc")), Repeat(Choice(Part{}, Literal("null")), 1, 3), Literal("</tool_call>"))
 	parts["calls"] = Sequence(TextBefore(Trigger{"</think>", Part{}}), Repeat(call, 1, -1), Literal("1"))
-	for name, part := range parts {
+	return parts
+}
+
+// What answers share changes nothing: masks, admitted tokens and errors are those of a matcher that shares nothing.
+func TestSharedStates(t *testing.T) {
+	v := newVocabulary(900)
+	tokens := v.tokens()
+	r := rand.New(rand.NewPCG(31, 32))
+	known, all := 0, 0
+	for name, part := range someParts(t) {
 		for range 4 { // the first answers leave states to those after them
 			shared, alone := New(part).NewMatcher(tokens), New(part).NewMatcher(tokens)
 			bits, want := make([]uint64, tokens.Words()), make([]uint64, tokens.Words())
@@ -105,6 +111,40 @@ func TestMasksOfASchemaAreKept(t *testing.T) {
 		if !m.CanEnd() {
 			t.Error("the answer is not complete")
 		}
+	}
+}
+
+// States of many constraints keep no more automata in memory than the bound.
+func TestStatesAreBounded(t *testing.T) {
+	tokens := newVocabulary(300).tokens()
+	s := tokens.states
+	total := int64(0)
+	for i := range 120 {
+		part, err := Schema("p", json.RawMessage(fmt.Sprintf(`{"type":"object","properties":{"a%d":{"type":"string","pattern":"^[a-z]{%d}x(?:ab){5000}$"}},"required":["a%d"]}`, i, i%50, i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := New(part)
+		total += c.owner.bytes
+		m := c.NewMatcher(tokens)
+		for _, b := range []byte(fmt.Sprintf(`{"a%d":"`, i)) {
+			if err := m.Accept(int32(b)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if m.state == nil {
+			t.Fatal("the place is not kept")
+		}
+		if got := s.known.bytes.Load(); got > maxStateBytes || got < c.owner.bytes {
+			t.Fatalf("after %d constraints of %d bytes each, %d bytes count", i, c.owner.bytes, got)
+		}
+	}
+	if total < maxStateBytes*5/4 {
+		t.Errorf("all constraints together take %d bytes: the bound is not met", total)
+	}
+	s.known.values.Purge()
+	if got := s.known.bytes.Load(); got != 0 {
+		t.Errorf("without states, %d bytes count", got)
 	}
 }
 

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"slices"
 
-	lru "github.com/hashicorp/golang-lru/v2"
-
 	"github.com/lorikeet-ai/lorikeet/grammar/automaton"
 )
 
@@ -18,12 +16,17 @@ type Tokens struct {
 	plain     *tree   // of the tokens that have bytes and are no control tokens
 	control   *tree   // of the control tokens that end no answer
 	longest   int32   // bytes of a token
-	masks     *lru.Cache[maskKey, *lexicalMask]
+	masks     *sizedCache[maskKey, *lexicalMask]
 	states    *states
 }
 
-// maxMasks is how many masks are kept, each of a bit for every token and some more.
-const maxMasks = 512
+// The masks of texts that are kept, each of a bit for every token and some more. One keeps its lexer in memory: a part of
+// what that takes, 1/lexerShare, counts as its own, for a lexer has some masks.
+const (
+	maxMasks            = 512
+	maxLexicalMaskBytes = 64 << 20
+	lexerShare          = 4
+)
 
 // NewTokens reads a vocabulary of n tokens. piece returns the bytes of one, for a control token its text; ends says which
 // tokens end an answer.
@@ -46,7 +49,7 @@ func NewTokens(n int, piece func(t int32) (bytes []byte, control bool), ends fun
 	}
 	t.plain, t.control = newTree(plain, t.pieces), newTree(control, t.pieces)
 	t.states = newStates()
-	t.masks, _ = lru.New[maskKey, *lexicalMask](maxMasks) // the error is for sizes below 1
+	t.masks = newSizedCache[maskKey, *lexicalMask](maxMasks, maxLexicalMaskBytes)
 	return t
 }
 
@@ -108,6 +111,16 @@ type maskKey struct {
 type lexicalMask struct {
 	within []uint64 // those that stay in it
 	after  []*after // those with bytes after its end
+}
+
+// size is about how many bytes the mask of a place keeps in memory.
+func (m *lexicalMask) size(key maskKey) int {
+	const nodeBytes = 16
+	n := 8*len(m.within) + key.lexer.Size()/lexerShare
+	for _, a := range m.after {
+		n += nodeBytes*len(a.rest.nodes) + 4*len(a.rest.tokens) + 4*len(a.several)
+	}
+	return n
 }
 
 // after are tokens that go on after a text has ended in a state with a label.
