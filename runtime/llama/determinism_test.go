@@ -12,7 +12,7 @@ import (
 // On a device, what a back end's products and attention round depends on how many rows there are and where their cells lie.
 // With ubatches of one row, and cells of its own for each sequence, a row's bits are the same whatever else is decoded.
 func TestRowsByThemselvesOnADevice(t *testing.T) {
-	m := openModel(t, onDevice(t, Options{Path: tiny.file(t)}))
+	m := openModel(t, deviceOptions(t, Options{Path: tiny.file(t)}))
 	one, two := pack(t, m, newAdapter(t, m, 1, 8, 8, isLinear).lora), pack(t, m, newAdapter(t, m, 2, 33, 8, func(string) bool { return true }).lora)
 	tokens := []runtime.Token{5, 900, 31, 7, 7, 12, 400, 3}
 	logits := func(others bool) [][]float32 {

@@ -57,7 +57,7 @@ func TestLogitsAreReducedOnADevice(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			devicetest.Register(t, c.backend)
-			m := openModel(t, onDevice(t, Options{Path: c.path}))
+			m := openModel(t, deviceOptions(t, Options{Path: c.path}))
 			run := func(full bool) (tokens [][]runtime.Token, copied int) {
 				d := openDevice(t, m, DeviceOptions{Sequences: 8, Cells: 512, Threads: 1, fullLogits: full})
 				samplers := map[string]runtime.Sampler{}
@@ -117,7 +117,7 @@ func TestLogitsAreReducedOnADevice(t *testing.T) {
 
 // Log-probabilities, masks and scores see all logits, in a batch with rows that do not.
 func TestReducedBesideWhole(t *testing.T) {
-	m := openModel(t, onDevice(t, Options{Path: tiny.file(t)}))
+	m := openModel(t, deviceOptions(t, Options{Path: tiny.file(t)}))
 	decode := func(full bool) string {
 		d := openDevice(t, m, DeviceOptions{Sequences: 4, Cells: 256, Threads: 1, fullLogits: full})
 		choices, err := d.Decode([]runtime.Row{

@@ -15,7 +15,7 @@ import (
 // An engine whose device has room for two of six adapters: every request is answered, as it is alone, and others wait for
 // room without holding up those that have it.
 func TestEngineWithMoreAdaptersThanSlots(t *testing.T) {
-	m := openModel(t, onDevice(t, Options{Path: demoF16}))
+	m := openModel(t, deviceOptions(t, Options{Path: demoF16}))
 	library := &runtimetest.Library{}
 	names := []string{"", "a", "b", "c", "d", "e", "f", "a*0.5+b*0.5"}
 	for i, name := range names[1:7] {
