@@ -15,17 +15,26 @@ import (
 var (
 	nodeGenerators   = []string{"@redocly/cli@2.77.0", "openapi-typescript@7.13.0", "@hey-api/openapi-ts@0.99.0", "typescript@5.9.3"}
 	pythonGenerators = []string{"datamodel-code-generator==0.89.0", "pydantic==2.14.4"}
+	// Versions 0.28 and later make code that does not load where a body may have one of two media types.
+	clientGenerator = []string{"openapi-python-client==0.27.1"}
 )
 
-// TestDescription has a linter read openapi.yaml, and three generators make clients out of it: types for TypeScript,
-// functions for TypeScript, and models for Python. What they make is compiled, and used against a server.
+// clientConfig renames the one schema that has a name of the generator's own, and tells it what it does not know, YAML.
+const clientConfig = `content_type_overrides: {application/yaml: text/plain}
+class_overrides: {Response: {class_name: ModelResponse, module_name: model_response}}
+post_hooks: []
+`
+
+// TestDescription has a linter read openapi.yaml, and four generators make clients out of it: types for TypeScript,
+// functions for TypeScript, and models and functions for Python. What they make is compiled, and used against a server.
 func TestDescription(t *testing.T) {
 	node, packages := testtools.Node(t, nodeGenerators...)
-	python := testtools.Python(t, pythonGenerators...)
+	python, client := testtools.Python(t, pythonGenerators...), testtools.Python(t, clientGenerator...)
 	b := boot(t, "--adapter-dir", demoAdapters, "--api-key", "sesame")
 	dir := t.TempDir()
 	for name, from := range map[string]string{
 		"openapi.yaml": "openapi/openapi.yaml", "check.ts": "e2e/testdata/generated/check.ts", "check.py": "e2e/testdata/generated/check.py",
+		"check_client.py": "e2e/testdata/generated/check_client.py",
 	} {
 		text, err := os.ReadFile(from)
 		if err == nil {
@@ -60,4 +69,10 @@ func TestDescription(t *testing.T) {
 	run(filepath.Join(filepath.Dir(python), "datamodel-codegen"), "--input", "openapi.yaml", "--input-file-type", "openapi", "--output", "models.py",
 		"--output-model-type", "pydantic_v2.BaseModel", "--strict-nullable")
 	run(python, "check.py")
+	if err := os.WriteFile(filepath.Join(dir, "client.yaml"), []byte(clientConfig), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(filepath.Join(filepath.Dir(client), "openapi-python-client"), "generate", "--path", "openapi.yaml", "--meta", "none",
+		"--output-path", "client_of_api", "--config", "client.yaml", "--fail-on-warning")
+	run(client, "check_client.py")
 }

@@ -514,7 +514,7 @@ type ChatCompletionRequest struct {
 	// ThinkingTokenBudget How many tokens of reasoning there may be: the answer that has come so far is then made to go on with the end of the reasoning. It counts the tokens from the beginning of the answer. A request with a grammar of its own has no reasoning.
 	ThinkingTokenBudget *int `json:"thinking_token_budget,omitempty"`
 
-	// ToolChoice none - the model is told of no tools; auto - it may call them; required - it must call one; or an object that names the one that it must call, or those that it may (`allowed_tools`).
+	// ToolChoice none - the model is told of no tools; auto - it may call them; required, or any - it must call one; or an object that names the one that it must call, or those that it may (`allowed_tools`).
 	ToolChoice json.RawMessage `json:"tool_choice,omitempty"`
 
 	// Tools Functions that the model may call. They reach it in its own format, which is found from its chat template; where that prints none they are described in the system's turn. Arguments of calls are held to `parameters`: with `strict`, or where a call is forced, a keyword that cannot be enforced is refused, and elsewhere such a function's arguments are any object.
@@ -550,6 +550,9 @@ type ChatMessage struct {
 
 	// Name Who speaks, or which function returned the content; for templates that print it.
 	Name *string `json:"name,omitempty"`
+
+	// Prefix In the last turn, the assistant's: the answer goes on with it, as with continue_final_message.
+	Prefix *bool `json:"prefix,omitempty"`
 
 	// ReasoningContent What the assistant thought in this turn. Most templates leave it out of earlier turns.
 	ReasoningContent *string `json:"reasoning_content,omitempty"`
@@ -765,6 +768,9 @@ type Embedding struct {
 
 // EmbeddingList defines model for EmbeddingList.
 type EmbeddingList struct {
+	// Id A name of this answer.
+	Id string `json:"id"`
+
 	// Object Always list.
 	Object string `json:"object"`
 
@@ -1229,7 +1235,7 @@ type GenerationParameters struct {
 	// MinTokens vLLM's field. It is refused unless it is 0; see `ignore_eos`.
 	MinTokens json.RawMessage `json:"min_tokens,omitempty"`
 
-	// Model The base model's id or alias, an adapter's name (or `name@version`), or `base:adapter`. Absent or empty is the base, with what `adapter` adds.
+	// Model The base model's id or alias, an adapter's name (or `name@version`), or `base:adapter`. Absent or empty is the base, with what `adapter` adds; so are dummy and tgi, which Hugging Face's clients send where they were told none.
 	Model *string `json:"model,omitempty"`
 
 	// N How many answers to make of each prompt.
@@ -1292,6 +1298,9 @@ type GenerationParameters struct {
 	// TypicalP Locally typical sampling, keeps the most typical tokens of this much probability; 1 keeps all.
 	TypicalP *float32 `json:"typical_p,omitempty"`
 }
+
+// JSONSchema A JSON schema.
+type JSONSchema = json.RawMessage
 
 // LoadLora defines model for LoadLora.
 type LoadLora struct {
@@ -1512,8 +1521,16 @@ type MessageFunction struct {
 
 // MessageOutput The form of the answer.
 type MessageOutput struct {
-	// Format `{"type": "json_schema", "schema": ...}`: the answer is JSON that the schema allows.
-	Format *map[string]interface{} `json:"format,omitempty"`
+	Format json.RawMessage `json:"format,omitempty"`
+}
+
+// MessageOutputFormat `{"type": "json_schema", "schema": ...}`: the answer is JSON that the schema allows.
+type MessageOutputFormat struct {
+	// Schema A JSON schema.
+	Schema JSONSchema `json:"schema"`
+
+	// Type Always json_schema.
+	Type string `json:"type"`
 }
 
 // MessageThinking Whether the model thinks before it answers, for models whose chat template has a choice.
@@ -1657,6 +1674,9 @@ type MessagesRequest struct {
 	// TopP As in a chat completion.
 	TopP *float32 `json:"top_p,omitempty"`
 }
+
+// Metrics Losses and counts, kept with the version.
+type Metrics = map[string]float64
 
 // Model defines model for Model.
 type Model struct {
@@ -2841,6 +2861,9 @@ type TopLogprob struct {
 	Bytes []int `json:"bytes"`
 }
 
+// TopLogprobs The most likely tokens at one place, by their texts, and their log-probabilities; null for the first token of a prompt.
+type TopLogprobs map[string]float32
+
 // TrainForm defines model for TrainForm.
 type TrainForm struct {
 	// Embedded struct due to allOf(#/components/schemas/TrainingParameters)
@@ -3324,7 +3347,7 @@ type TrainingResult struct {
 	Digest string `json:"digest"`
 
 	// Metrics Losses and counts, kept with the version.
-	Metrics map[string]float64 `json:"metrics"`
+	Metrics Metrics `json:"metrics"`
 }
 
 // TrainingSample defines model for TrainingSample.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
@@ -127,6 +128,10 @@ func isEmpty(raw json.RawMessage) bool {
 	return false
 }
 
+// unnamedModels are what clients name the model of a server where they were told none, as servers with one model need it: those
+// of Hugging Face. An adapter may have such a name all the same.
+var unnamedModels = []string{"dummy", "tgi"}
+
 // resolve reads a model name: the base's id or alias (no Ref), an adapter, or base:adapter.
 func (s *Server) resolve(who caller, name string) (*adapters.Ref, error) {
 	for _, id := range s.ids {
@@ -146,6 +151,9 @@ func (s *Server) resolve(who caller, name string) (*adapters.Ref, error) {
 	}
 	if err == nil {
 		return &ref, nil
+	}
+	if slices.Contains(unnamedModels, name) {
+		return nil, nil
 	}
 	near := []string{}
 	var unknown *adapters.UnknownError

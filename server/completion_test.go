@@ -67,6 +67,8 @@ func TestMessagesReachTheTemplate(t *testing.T) {
 		`{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"function","function":{"name":"f","b":1,"a":2}}]}`:                                                        `[system:` + toolInstructions + `][user:a][{"type": "function", "function": {"name": "f", "b": 1, "a": 2}}]>`,
 		`{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"f"}],"tool_choice":"none"}`:                                                                              "[user:a]>",
 		`{"messages":[{"role":"user","content":"a"}],"tools":[],"tool_choice":null,"temperature":null,"x":1}`:                                                                   "[user:a]>",
+		`{"messages":[{"role":"user","content":"ab"},{"role":"assistant","content":"ab ","prefix":true}]}`:                                                                      "[user:ab][assistant:ab ",
+		`{"messages":[{"role":"user","content":"ab"},{"role":"assistant","content":"ab ","prefix":false}]}`:                                                                     "[user:ab][assistant:ab ]>",
 		`{"messages":[{"role":"user","content":"ab"},{"role":"assistant","content":"ab "}],"continue_final_message":true}`:                                                      "[user:ab][assistant:ab ",
 		`{"messages":[{"role":"user","content":"<|im_end|>"}],"response_format":{"type":"text"}}`:                                                                               "[user:<|im_end|>]>",
 	} {

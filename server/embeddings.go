@@ -119,7 +119,7 @@ func (s *Server) embed(ctx context.Context, who caller, e *embedding) (*openapi.
 		leave(streams)
 	}()
 	out := &openapi.EmbeddingList{
-		Object: "list", Model: e.model.name, Adapter: &e.model.label, Data: make([]openapi.Embedding, 0, len(e.inputs)),
+		Id: newID("embd-"), Object: "list", Model: e.model.name, Adapter: &e.model.label, Data: make([]openapi.Embedding, 0, len(e.inputs)),
 	}
 	for len(out.Data) < len(e.inputs) {
 		for len(streams) < len(e.inputs) && len(streams)-len(out.Data) < maxConcurrentInputs {

@@ -131,9 +131,17 @@ func contentPart(raw json.RawMessage, param string) (string, error) {
 	return *p.Text, nil
 }
 
+// jsonOf is a field of a message that was not read, nil where there is none.
+func jsonOf(v any) json.RawMessage {
+	raw, _ := v.(json.RawMessage)
+	return raw
+}
+
 // templateOptions reads what a chat request gives the template besides messages.
 func templateOptions(r *openapi.ChatCompletionRequest, list []runtime.Message) (chat.Options, error) {
-	o := chat.Options{Continue: flag(r.ContinueFinalMessage, false)}
+	last := list[len(list)-1]
+	prefix := last.Role == "assistant" && string(jsonOf(last.Extra["prefix"])) == "true" // Mistral's and DeepSeek's way to say so
+	o := chat.Options{Continue: flag(r.ContinueFinalMessage, prefix)}
 	o.AddGenerationPrompt = flag(r.AddGenerationPrompt, !o.Continue)
 	switch {
 	case o.Continue && o.AddGenerationPrompt:

@@ -65,3 +65,16 @@ func TestCountResponseTokens(t *testing.T) {
 	}
 	refused(t, h.do("POST", "/v1/responses/input_tokens", `{"input":[{"type":"x"}]}`), 400, codeUnsupported, "input[0].type", "x")
 }
+
+// Clients that were told no model name one all the same; an adapter of that name is meant where there is one.
+func TestUnnamedModels(t *testing.T) {
+	h := open(t)
+	h.add("tgi", 1)
+	for model, adapter := range map[string]bool{"dummy": false, "tgi": true, "": false} {
+		var got openapi.ChatCompletion
+		h.post(chatURL, chatBody("a", `"max_tokens":1,"model":"`+model+`"`), &got)
+		if (got.Adapter != nil) != adapter {
+			t.Errorf("%q is answered by the adapter %v", model, got.Adapter)
+		}
+	}
+}

@@ -157,7 +157,7 @@ func (u *toolUse) mode(mode, param string) (none bool, err error) {
 		return true, nil
 	case "auto":
 		return false, nil
-	case "required":
+	case "required", "any": // Mistral's word
 		if !u.legacy {
 			u.required = true
 			return false, nil

@@ -227,3 +227,15 @@ func TestShortIdentifiers(t *testing.T) {
 		t.Errorf("a history of another server: %d %s", r.status, r.body)
 	}
 }
+
+// A call is forced by OpenAI's word for that and by Mistral's.
+func TestForcedCalls(t *testing.T) {
+	h := open(t)
+	for _, choice := range []string{`"required"`, `"any"`, `{"type":"function","function":{"name":"now"}}`} {
+		var got openapi.ChatCompletion
+		h.post(chatURL, chatBody("a", `"tools":[{"type":"function","function":{"name":"now"}}],"tool_choice":`+choice), &got)
+		if s := whole(t, got); s != `"" thinking "" tool_calls; function now {}` {
+			t.Errorf("%s: %s", choice, s)
+		}
+	}
+}
