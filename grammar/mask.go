@@ -22,7 +22,7 @@ func (m *Matcher) Mask(bits []uint64) error {
 		return nil
 	}
 	clear(bits)
-	m.steps = 0
+	m.steps, m.again = 0, m.again[:0]
 	var walked, special []thread
 	for i := range m.threads {
 		t := &m.threads[i]
@@ -36,6 +36,7 @@ func (m *Matcher) Mask(bits []uint64) error {
 		}
 	}
 	m.walk(m.tokens.plain, walked, bits)
+	m.tryAgain(bits)
 	m.control = true
 	m.walk(m.tokens.control, special, bits)
 	m.control = false
@@ -58,17 +59,47 @@ func (m *Matcher) KnownMask(bits []uint64) bool {
 
 func set(bits []uint64, t int32) { bits[t/64] |= 1 << (t % 64) }
 
+// manyThreads is from how many threads on each is walked alone: they admit much the same, and what one admits is not tried
+// again.
+const manyThreads = 4
+
 // walk sets the bits of the tokens of a tree that can follow threads.
 func (m *Matcher) walk(t *tree, threads []thread, bits []uint64) {
+	for len(threads) >= manyThreads {
+		m.walkNodes(t, 0, int32(len(t.nodes)), threads[:1:1], 0, bits)
+		threads = threads[1:]
+	}
 	if len(threads) > 0 {
 		m.walkNodes(t, 0, int32(len(t.nodes)), threads, 0, bits)
 	}
+}
+
+// known reports whether the bits of all tokens that begin with a node are set.
+func (t *tree) known(node int32, bits []uint64) bool {
+	for _, token := range t.tokens[t.nodes[node].from:t.lastToken(node)] {
+		if bits[token/64]>>(token%64)&1 == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// lastToken returns the index after the last token that begins with a node.
+func (t *tree) lastToken(node int32) int32 {
+	if end := t.nodes[node].end; int(end) < len(t.nodes) {
+		return t.nodes[end].from
+	}
+	return int32(len(t.tokens))
 }
 
 func (m *Matcher) walkNodes(t *tree, from, to int32, threads []thread, depth int, bits []uint64) {
 	length := len(m.text)
 	for i := from; i < to; {
 		n := &t.nodes[i]
+		if t.known(i, bits) {
+			i = n.end
+			continue
+		}
 		next := m.advance(threads, n.byte, depth)
 		if len(next) > 0 {
 			for _, token := range t.tokens[n.from:n.to] {
@@ -142,17 +173,15 @@ func (m *Matcher) useCached(t *thread, bits []uint64) {
 		}
 	}
 	if t.remembered() {
-		m.refine(t, mask, bits)
+		m.refine(t, mask)
 	}
 }
 
-// refine tries the tokens whose bits depend on what a text is compared with: those in which another one can end too, and
+// refine notes the tokens whose bits depend on what a text is compared with: those in which another one can end too, and
 // those that begin as others do.
-func (m *Matcher) refine(t *thread, mask *lexicalMask, bits []uint64) {
+func (m *Matcher) refine(t *thread, mask *lexicalMask) {
 	for _, a := range mask.after {
-		for _, token := range a.several {
-			m.setTried(token, bits)
-		}
+		m.again = append(m.again, a.several...)
 	}
 	plain := m.tokens.plain
 	texts, from := t.used[t.low:t.high], t.from
@@ -169,27 +198,29 @@ func (m *Matcher) refine(t *thread, mask *lexicalMask, bits []uint64) {
 			if at >= end {
 				break
 			}
-			for _, token := range plain.tokens[plain.nodes[at].from:plain.nodes[at].to] {
-				m.setTried(token, bits)
-			}
+			m.again = append(m.again, plain.tokens[plain.nodes[at].from:plain.nodes[at].to]...)
 			at, end = at+1, plain.nodes[at].end
 			read++
 		}
 		if read == len(rest) { // the tokens in which the whole text is
 			for ; at < end; at++ {
-				for _, token := range plain.tokens[plain.nodes[at].from:plain.nodes[at].to] {
-					m.setTried(token, bits)
-				}
+				m.again = append(m.again, plain.tokens[plain.nodes[at].from:plain.nodes[at].to]...)
 			}
 		}
 	}
 }
 
-// setTried sets or clears the bit of a token by reading it.
-func (m *Matcher) setTried(token int32, bits []uint64) {
-	bits[token/64] &^= 1 << (token % 64)
-	if threads, _ := m.try(token); len(threads) > 0 {
-		set(bits, token)
+// tryAgain sets or clears the bits of the tokens that were noted, by reading each under one thread after the other.
+func (m *Matcher) tryAgain(bits []uint64) {
+	slices.Sort(m.again)
+	for _, token := range slices.Compact(m.again) {
+		bits[token/64] &^= 1 << (token % 64)
+		for i := range m.threads {
+			if len(m.readToken(m.threads[i:i+1:i+1], token)) > 0 {
+				set(bits, token)
+				break
+			}
+		}
 	}
 }
 
@@ -252,7 +283,7 @@ func (b *maskBuilder) walk(from, to, state, count, used int32, depth int) {
 			if b.labels != nil {
 				label = b.labels[next]
 			}
-			for _, token := range tree.tokens[n.to:b.lastToken(i)] {
+			for _, token := range tree.tokens[n.to:tree.lastToken(i)] {
 				b.rests[label] = append(b.rests[label], token)
 				b.ends[label] = append(b.ends[label], depth+1)
 			}
@@ -262,14 +293,6 @@ func (b *maskBuilder) walk(from, to, state, count, used int32, depth int) {
 		}
 		i = n.end
 	}
-}
-
-// lastToken returns the index after the last token that begins with a node.
-func (b *maskBuilder) lastToken(node int32) int32 {
-	if end := b.tokens.plain.nodes[node].end; int(end) < len(b.tokens.plain.nodes) {
-		return b.tokens.plain.nodes[end].from
-	}
-	return int32(len(b.tokens.plain.tokens))
 }
 
 // restTexts are what follows in some tokens.

@@ -36,6 +36,7 @@ type Matcher struct {
 	control bool // whether a control token is tried
 
 	levels  [][]thread // threads after each byte of the tokens that are tried
+	again   []int32    // tokens that are tried one by one for a mask
 	tried   int32      // the token that was tried last, -1 for none; its threads are in after
 	after   []thread
 	scratch []thread
@@ -195,23 +196,13 @@ func (m *Matcher) try(token int32) ([]thread, error) {
 	if token < 0 || int(token) >= len(m.tokens.pieces) {
 		return nil, nil
 	}
-	piece := m.tokens.pieces[token]
-	if len(piece) == 0 {
+	if len(m.tokens.pieces[token]) == 0 {
 		return nil, nil
 	}
 	if token == m.tried {
 		return m.after, nil
 	}
-	m.control = m.tokens.isControl[token]
-	length := len(m.text)
-	threads := m.threads
-	for i, b := range piece {
-		threads = m.advance(threads, b, i)
-		if len(threads) == 0 || m.steps > maxWork {
-			break
-		}
-	}
-	m.text, m.control = m.text[:length], false
+	threads := m.readToken(m.threads, token)
 	if len(threads) > maxThreads {
 		return nil, ErrCost
 	}
@@ -220,6 +211,20 @@ func (m *Matcher) try(token int32) ([]thread, error) {
 	}
 	m.tried, m.after = token, threads
 	return threads, nil
+}
+
+// readToken returns what threads become by a token, in memory that the next one uses again.
+func (m *Matcher) readToken(threads []thread, token int32) []thread {
+	m.control = m.tokens.isControl[token]
+	length := len(m.text)
+	for i, b := range m.tokens.pieces[token] {
+		threads = m.advance(threads, b, i)
+		if len(threads) == 0 || m.steps > maxWork {
+			break
+		}
+	}
+	m.text, m.control = m.text[:length], false
+	return threads
 }
 
 // advance steps threads by a byte into the memory for a depth.
