@@ -43,16 +43,16 @@ func (r *run) has(customID string) bool {
 	return r.done[customID]
 }
 
-// dispatch has a line answered as soon as fewer than Options.Concurrent are being asked. It returns the cause of ctx's end
-// where that comes first.
+// dispatch has a line answered as soon as fewer than Options.Concurrent of the batch are under way. It returns the cause of
+// ctx's end where that comes first.
 func (r *run) dispatch(ctx context.Context, b Batch, l line) error {
 	select {
-	case r.queue.slots <- struct{}{}:
+	case r.places <- struct{}{}:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	r.lines.Go(func() {
-		defer func() { <-r.queue.slots }()
+		defer func() { <-r.places }()
 		r.answerLine(ctx, b, l)
 	})
 	return nil
@@ -61,8 +61,8 @@ func (r *run) dispatch(ctx context.Context, b Batch, l line) error {
 // answerLine asks a line until it is answered, and writes the result. Where ctx ends before, there is none.
 func (r *run) answerLine(ctx context.Context, b Batch, l line) {
 	for wait := firstWait; ; wait = min(2*wait, longestWait) {
-		a := r.queue.answer(ctx, Request{Owner: b.Owner, Endpoint: b.Endpoint, Body: l.Body})
-		if ctx.Err() != nil {
+		a, ok := r.ask(ctx, Request{Owner: b.Owner, Endpoint: b.Endpoint, Body: l.Body})
+		if !ok {
 			return
 		}
 		if !a.Again {
@@ -73,6 +73,19 @@ func (r *run) answerLine(ctx context.Context, b Batch, l line) {
 			return
 		}
 	}
+}
+
+// ask asks a line as soon as fewer than Options.Concurrent of all batches are being asked. Those that wait to be asked again
+// are not among them: a batch beyond its owner's quota does not keep others from going on. ok is false where ctx ended.
+func (r *run) ask(ctx context.Context, q Request) (a Answer, ok bool) {
+	select {
+	case r.queue.slots <- struct{}{}:
+	case <-ctx.Done():
+		return a, false
+	}
+	defer func() { <-r.queue.slots }()
+	a = r.queue.answer(ctx, q)
+	return a, ctx.Err() == nil
 }
 
 // write writes results and counts them.

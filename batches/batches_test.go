@@ -323,6 +323,32 @@ func TestOwnersTakeTurns(t *testing.T) {
 	}
 }
 
+// TestWaitingLinesKeepNobodyFromGoingOn has batches whose owner is beyond a quota, more of them and with more lines than are
+// under way at once: another owner's are answered meanwhile.
+func TestWaitingLinesKeepNobodyFromGoingOn(t *testing.T) {
+	q := openQueue(t, Options{Dir: t.TempDir(), Files: newMemoryFiles(), Concurrent: 2})
+	var poor []string
+	for range maxRunning + 2 {
+		poor = append(poor, create(t, q, Spec{Owner: "poor"}, input(numbered(10)...)).ID)
+	}
+	var refused atomic.Int64
+	q.Start(func(ctx context.Context, r Request) Answer {
+		if r.Owner == "poor" {
+			refused.Add(1)
+			return Answer{Again: true, After: time.Hour}
+		}
+		return echo(ctx, r)
+	})
+	await(t, q, poor[0], "waits", func(Batch) bool { return refused.Load() >= 2*maxRunning })
+	rich := create(t, q, Spec{Owner: "rich"}, input(numbered(20)...))
+	if b := await(t, q, rich.ID, "ends", ended(Completed)); b.Counts.Completed != 20 {
+		t.Errorf("%+v", b.Counts)
+	}
+	if n := refused.Load(); n != 2*maxRunning {
+		t.Errorf("%d lines of the one without quota were asked, want %d", n, 2*maxRunning)
+	}
+}
+
 func TestBoundsAndLists(t *testing.T) {
 	q := openQueue(t, Options{Dir: t.TempDir(), Files: newMemoryFiles(), MaxBatches: 3, MaxBytes: 200})
 	if _, err := q.Create(Spec{}, strings.NewReader(strings.Repeat("a", 201))); !errors.Is(err, ErrTooLarge) {

@@ -54,7 +54,8 @@ type Options struct {
 	Warn       func(string) // called with warnings for the operator; may be nil
 }
 
-// maxRunning is how many batches are under way at once. Further ones wait.
+// maxRunning is how many batches are under way at once. Further ones wait, but for the first one of an owner who has none
+// under way: others' batches may take as long as their quotas make them.
 const maxRunning = 4
 
 // Queue holds the batches and has their lines answered. Its methods may be called from any goroutine.
@@ -302,14 +303,14 @@ func (q *Queue) startNext() {
 			q.start(e)
 		}
 	}
-	for q.running < maxRunning {
+	for {
 		var next *entry
 		for _, e := range waiting {
 			if !e.running && (next == nil || under[e.batch.Owner] < under[next.batch.Owner]) {
 				next = e
 			}
 		}
-		if next == nil {
+		if next == nil || q.running >= maxRunning && under[next.batch.Owner] > 0 {
 			return
 		}
 		under[next.batch.Owner]++
@@ -323,7 +324,7 @@ func (q *Queue) start(e *entry) {
 	e.running, e.stop = true, stop
 	q.running++
 	q.runs.Go(func() {
-		r := &run{queue: q, entry: e, ctx: ctx}
+		r := &run{queue: q, entry: e, ctx: ctx, places: make(chan struct{}, q.o.Concurrent)}
 		r.run()
 		q.mu.Lock()
 		defer q.mu.Unlock()

@@ -23,7 +23,8 @@ type run struct {
 	entry *entry
 	ctx   context.Context
 
-	lines          sync.WaitGroup // that are being asked
+	places         chan struct{}  // holds one for each line that is under way
+	lines          sync.WaitGroup // those lines
 	mu             sync.Mutex     // of what follows
 	output, errors *resultFile
 	done           map[string]bool // the lines that have a result, by custom_id

@@ -28,8 +28,8 @@ type performerKey struct{}
 // Perform answers a line of a batch. When ctx ends the engine is told to give the answer up.
 func (s *Server) Perform(ctx context.Context, r batches.Request) batches.Answer {
 	who, known := s.ownerOf(r.Owner)
-	if !known {
-		return batches.Answer{Status: http.StatusUnauthorized, Body: appendJSON(nil, openapi.ErrorResponse{
+	if !known { // it may get one again before the batch expires, when its keys are exchanged for new ones
+		return batches.Answer{Again: true, Status: http.StatusUnauthorized, Body: appendJSON(nil, openapi.ErrorResponse{
 			Error: newError(requestFault, "invalid_api_key", "", "the batch's owner has no API key any longer"),
 		})}
 	}
