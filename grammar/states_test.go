@@ -5,7 +5,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/lorikeet-ai/lorikeet/grammar/grammartest"
 )
@@ -146,6 +150,35 @@ func TestStatesAreBounded(t *testing.T) {
 	if got := s.known.bytes.Load(); got != 0 {
 		t.Errorf("without states, %d bytes count", got)
 	}
+}
+
+// Answers of several goroutines share states, and each is held to its constraint.
+func TestStatesOfSeveralGoroutines(t *testing.T) {
+	v := newVocabulary(500)
+	tokens := v.tokens()
+	part, err := Schema("p", json.RawMessage(grammartest.Schemas()["large/orders"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := validator(t, grammartest.Schemas()["large/orders"])
+	c := New(part)
+	var running sync.WaitGroup
+	for seed := range uint64(6) {
+		running.Go(func() {
+			r := rand.New(rand.NewPCG(seed, 3))
+			for range 3 {
+				text, done := drawAnswer(t, r, c.NewMatcher(tokens), v)
+				doc, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+				if err == nil {
+					err = check.Validate(doc)
+				}
+				if !done || err != nil {
+					t.Errorf("the answer %q: %v", text, err)
+				}
+			}
+		})
+	}
+	running.Wait()
 }
 
 func TestSizedCache(t *testing.T) {
