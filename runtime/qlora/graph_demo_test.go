@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/lorikeet-ai/lorikeet/demo"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/engine"
 	"github.com/lorikeet-ai/lorikeet/runtime/llama"
@@ -70,8 +71,11 @@ func demoModules(base *llama.Model) []runtime.TrainModule {
 // Over 32 steps on the demo base the loss on the device is the CPU's to 1e-3.
 func TestLossCurveOnADevice(t *testing.T) {
 	device := testDevice(t)
-	for name, o := range map[string]llama.Options{"F16": {Path: "../../demo/demo-base.f16.gguf"}} {
+	for name, o := range map[string]llama.Options{"F16": {Path: "../../demo/demo-base.f16.gguf"}, "NF4": {Bytes: demo.Base(), Name: demo.Name}} {
 		t.Run(name, func(t *testing.T) {
+			if testing.Short() && name != "NF4" {
+				t.Skip("-short takes the base with NF4 weights")
+			}
 			on := o
 			on.Device, on.GPULayers = device, -1
 			cpu, there := loadDemo(t, o), loadDemo(t, on)

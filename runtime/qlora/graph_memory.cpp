@@ -73,8 +73,8 @@ void GraphTrainer::make_tensors() {
     make_weight_reader();
 }
 
-// The largest batch: one sequence, every head row labelled.
-void GraphTrainer::plan(bool measure) {
+// The graph of the largest batch that needs the most memory, for one sequence and with every head row labelled. Sets compute_bytes.
+std::function<GraphTrainer::GraphPtr()> GraphTrainer::largest_graph() {
     std::vector<std::function<GraphPtr()>> kinds;
     std::set<std::string> seen;
     const auto add = [&](const std::string & key, std::function<GraphPtr()> build) {
@@ -113,9 +113,20 @@ void GraphTrainer::plan(bool measure) {
             largest = build;
         }
     }
-    if (!measure) {
-        allocator.reset(ggml_gallocr_new(ggml_backend_get_default_buffer_type(graphs.backend.get())));
-        largest()->reserve(allocator.get());
+    return largest;
+}
+
+// Back ends end the process where they find no memory while they compute. Beside our buffers they take some of their own: CUDA
+// the operands and the result of a product in half precision.
+void GraphTrainer::check_free_memory() const {
+    size_t free = 0, total = 0;
+    ggml_backend_dev_memory(ggml_backend_get_device(graphs.backend.get()), &free, &total);
+    const int64_t width = widest_input(model) + std::max<int64_t>(widest_input(model), model.n_vocab*(int64_t) head_rows/options.max_tokens);
+    const size_t own = (size_t) (options.max_tokens*width)*sizeof(ggml_bf16_t);
+    if (total > 0 && device_bytes + compute_bytes + own > free) {
+        const auto mib = [](size_t n) { return std::to_string((n >> 20) + 1) + " MiB"; };
+        throw Error{LQ_MEMORY, "training needs " + mib(device_bytes + compute_bytes + own) + " of the device " + ggml_backend_name(graphs.backend.get()) +
+            ", of whose memory " + std::to_string(free >> 20) + " MiB are free"};
     }
 }
 
@@ -159,18 +170,23 @@ GraphTrainer::GraphTrainer(lq_graphs & g, const lq_options & o, bool measure) : 
     };
     Arena count(nullptr);
     divide(count);
-    if (measure) { // the graphs need addresses, which nothing reads
-        for (ggml_tensor * t = ggml_get_first_tensor(context.get()); t; t = ggml_get_next_tensor(context.get(), t)) {
-            t->data = t->data ? t->data : (void *) 4096;
-        }
-        plan(true);
+    for (ggml_tensor * t = ggml_get_first_tensor(context.get()); t; t = ggml_get_next_tensor(context.get(), t)) {
+        t->data = t->data ? t->data : context.get(); // graphs that are only measured need addresses, which nothing reads
+    }
+    const auto largest = largest_graph();
+    if (measure) {
         return;
     }
+    for (ggml_tensor * t = ggml_get_first_tensor(context.get()); t; t = ggml_get_next_tensor(context.get(), t)) {
+        t->data = nullptr;
+    }
+    check_free_memory();
     mapping = std::make_unique<Mapping>(count.bytes());
     Arena arena(mapping->base());
     divide(arena);
     allocate_device();
-    plan(false);
+    allocator.reset(ggml_gallocr_new(ggml_backend_get_default_buffer_type(graphs.backend.get())));
+    largest()->reserve(allocator.get());
     place_adapters();
     compute = {kernels_for(options.isa), &pool, nullptr};
     upload_parameters();

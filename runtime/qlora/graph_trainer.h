@@ -64,8 +64,9 @@ private:
     ggml_tensor * flat(int64_t n, ggml_type type = GGML_TYPE_F32);
     void make_tensors();
     void make_weight_reader();
+    void check_free_memory() const;
     void allocate_device();
-    void plan(bool measure);
+    std::function<GraphPtr()> largest_graph();
     void set_query_ranges();
     // graph_linear.cpp
     ggml_tensor * a_of(Graph & g, const Lora & l); // (n_in, rank)
