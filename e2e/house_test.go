@@ -87,6 +87,7 @@ var testArrows = map[string][]string{
 	"demo":           {"quant"},
 	"tokenizer":      {"internal/testtools"},
 
+	"internal/program":  {"runtime/llama/devicetest"},
 	"quant/huggingface": {"internal/testtools", "quant/huggingface/hftest", "quant/modelfile", "tokenizer"},
 	"quant/modelfile":   {"demo"},
 
