@@ -15,6 +15,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/engine"
 	"github.com/lorikeet-ai/lorikeet/runtime/llama"
+	"github.com/lorikeet-ai/lorikeet/runtime/llama/devicetest"
 	"github.com/lorikeet-ai/lorikeet/runtime/qlora"
 )
 
@@ -70,15 +71,19 @@ func demoModules(base *llama.Model) []runtime.TrainModule {
 
 // Over 32 steps on the demo base the loss on the device is the CPU's to 1e-3.
 func TestLossCurveOnADevice(t *testing.T) {
-	device := testDevice(t)
-	for name, o := range map[string]llama.Options{"F16": {Path: "../../demo/demo-base.f16.gguf"}, "NF4": {Bytes: demo.Base(), Name: demo.Name}} {
+	nf4 := llama.Options{Bytes: demo.Base(), Name: demo.Name}
+	cuda := []devicetest.Backend{devicetest.CUDA} // which decodes NF4 by products
+	for name, c := range map[string]struct {
+		o         llama.Options
+		standsFor []devicetest.Backend
+	}{"F16": {llama.Options{Path: "../../demo/demo-base.f16.gguf"}, nil}, "NF4": {nf4, nil}, "NF4 by products": {nf4, cuda}} {
 		t.Run(name, func(t *testing.T) {
 			if testing.Short() && name != "NF4" {
 				t.Skip("-short takes the base with NF4 weights")
 			}
-			on := o
-			on.Device, on.GPULayers = device, -1
-			cpu, there := loadDemo(t, o), loadDemo(t, on)
+			on := c.o
+			on.Device, on.GPULayers = testDevice(t, c.standsFor...), llama.AllLayers
+			cpu, there := loadDemo(t, c.o), loadDemo(t, on)
 			b := textBatch(t, cpu, birds, "The quick brown fox jumps over the lazy dog.")
 			spec := runtime.TrainSpec{Modules: demoModules(cpu), MaxTokens: len(b.Tokens), Seed: 1, Dropout: 0.05}
 			m := lent(t, there)
@@ -117,7 +122,7 @@ func (c *counted) Slice() (bool, error) {
 
 // While a step is computed on the device, answers go on between its slices, and are those without it.
 func TestTrainingBesideDecodesOnADevice(t *testing.T) {
-	base := loadDemo(t, llama.Options{Path: "../../demo/demo-base.f16.gguf", Device: testDevice(t), GPULayers: -1})
+	base := loadDemo(t, llama.Options{Path: "../../demo/demo-base.f16.gguf", Device: testDevice(t), GPULayers: llama.AllLayers})
 	device, err := llama.NewDevice(base, llama.DeviceOptions{Sequences: 2, Cells: 512, FlashAttention: llama.FlashOff})
 	if err != nil {
 		t.Fatal(err)
