@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
-	"golang.org/x/sync/semaphore"
 )
 
 // A body is decoded, rendered and tokenized before its request has a place in the engine's queue, and takes some ten
