@@ -3121,7 +3121,7 @@ type TrainingParameters struct {
 	// AdamBeta2 Of AdamW; less than 1.
 	AdamBeta2 *float32 `json:"adam_beta2,omitempty"`
 
-	// AdamEpsilon Of AdamW; above 0.
+	// AdamEpsilon Of AdamW.
 	AdamEpsilon *float32 `json:"adam_epsilon,omitempty"`
 
 	// AlphaPattern Other values of lora_alpha for the modules that a pattern names.
@@ -3136,7 +3136,7 @@ type TrainingParameters struct {
 	// EvalStrategy When the validation data is measured.
 	EvalStrategy *TrainingParametersEvalStrategy `json:"eval_strategy,omitempty"`
 
-	// ExcludeModules Of them, those to leave out.
+	// ExcludeModules Of them, those to leave out; a name that the base has not is refused.
 	ExcludeModules *[]string `json:"exclude_modules,omitempty"`
 
 	// GradientAccumulationSteps Multiplies them.
@@ -3160,7 +3160,7 @@ type TrainingParameters struct {
 	// LrSchedulerType How the learning rate goes down.
 	LrSchedulerType *TrainingParametersLrSchedulerType `json:"lr_scheduler_type,omitempty"`
 
-	// MaxGradNorm The norm that the gradients are clipped to; 0 switches it off.
+	// MaxGradNorm The norm that the gradients are clipped to, at least 1e-37; 0 switches it off.
 	MaxGradNorm *float32 `json:"max_grad_norm,omitempty"`
 
 	// MaxLength Most tokens of an example; 0 is what the base was trained on, at most 2048.
