@@ -55,7 +55,7 @@ bool Rows::can_reuse(const llm_graph_params & params) {
     if (params.ubatch.n_tokens != all.n || params.n_outputs != outputs.n) {
         return false;
     }
-    return mixes.slots ? needs == slot_needs(mixes, params.ubatch) : adapters || !wants_adapters(mixes, params.ubatch);
+    return mixes.slots ? needs.serve(slot_needs(mixes, params.ubatch)) : adapters || !wants_adapters(mixes, params.ubatch);
 }
 
 Rows::Span & Rows::span(int64_t columns) {

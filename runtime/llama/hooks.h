@@ -72,7 +72,7 @@ public:
     enum { GAIN_INPUT = RANK_CLASSES, SHIFT_INPUT, SLOT_KINDS };
     struct SlotInputs {
         ggml_tensor * ids[SLOT_KINDS] = {};   // I32 (terms x rows), of the kinds that the graph needs
-        ggml_tensor * scales = nullptr;       // F32 (1, terms x rows, targets, kinds): 0 where a row has no adapter of that kind
+        ggml_tensor * scales = nullptr;       // F32 (1, terms x rows, targets, scaled kinds): 0 where a row has no adapter of that kind
         ggml_tensor * near_scales = nullptr;  // the same where the layers are: views of an input would be copied there one by one
     };
     struct Span {

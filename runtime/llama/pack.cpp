@@ -116,32 +116,42 @@ static int exponent(const float * x, size_t n) {
     return most > 0 ? -std::ilogb(most) : 0;
 }
 
-static void to_halves(const float * x, size_t n, int exponent, uint8_t * out) {
+// out = x times a power of two, as floats or as halves.
+static void write_scaled(const float * x, size_t n, int exponent, bool f32, uint8_t * out) {
     std::vector<float> scaled(n);
     for (size_t i = 0; i < n; i++) {
         scaled[i] = std::ldexp(x[i], exponent);
     }
-    ggml_fp32_to_fp16_row(scaled.data(), (ggml_fp16_t *) out, (int64_t) n);
+    if (f32) {
+        memcpy(out, scaled.data(), n*sizeof(float));
+    } else {
+        ggml_fp32_to_fp16_row(scaled.data(), (ggml_fp16_t *) out, (int64_t) n);
+    }
 }
 
+// The power of two of the scale is shared out among a and b, so that the scale of most modules, alpha over a rank, is 1: where
+// those of all rows are, a graph does not multiply by them. That rounds nothing, unless the scale is very far from 1.
 void Pack::keep_plainly(int target, int rank, float s, const float * a, const float * b) {
     const Target & t = model->targets[(size_t) target];
     const size_t n_a = (size_t) rank*t.n_in, n_b = (size_t) rank*t.n_out;
     Plain & p = plain[(size_t) target];
     p.rank = rank;
     p.f32 = f32 || target == model->embedding;
+    const size_t element = p.f32 ? sizeof(float) : sizeof(ggml_fp16_t);
+    int ea = 0, eb = 0;
     p.scale = s;
-    if (p.f32) {
-        p.a = in_arena((const uint8_t *) a, n_a*sizeof(float));
-        p.b = in_arena((const uint8_t *) b, n_b*sizeof(float));
-        return;
+    if (target != model->embedding) {
+        ea = exponent(a, n_a);
+        eb = exponent(b, n_b);
+        const int e = std::min(std::max(std::ilogb(s) - ea - eb, -16), 16);
+        p.scale = std::ldexp(s, -ea - eb - e);
+        ea += e/2;
+        eb += e - e/2;
     }
-    const int ea = exponent(a, n_a), eb = exponent(b, n_b);
-    p.a = in_arena<uint8_t>(nullptr, n_a*sizeof(ggml_fp16_t));
-    p.b = in_arena<uint8_t>(nullptr, n_b*sizeof(ggml_fp16_t));
-    to_halves(a, n_a, ea, p.a.data());
-    to_halves(b, n_b, eb, p.b.data());
-    p.scale = std::ldexp(s, -ea - eb);
+    p.a = in_arena<uint8_t>(nullptr, n_a*element);
+    p.b = in_arena<uint8_t>(nullptr, n_b*element);
+    write_scaled(a, n_a, ea, p.f32, p.a.data());
+    write_scaled(b, n_b, eb, p.f32, p.b.data());
 }
 
 void Pack::keep(int target, int rank, float s, const float * a, const float * b, const std::vector<float> & gain) {

@@ -31,10 +31,10 @@ const float HALF_MOST = 65504;
 // A module in plain form: the slots of a device are filled from it, and the embedding, always in F32, reads rows of it.
 struct Plain {
     int rank = 0;
-    bool f32 = true;      // else F16, times a power of two that brings the largest value near 1: no value is too large then
-    InArena<uint8_t> a;   // (rank, n_in)
-    InArena<uint8_t> b;   // (n_out, rank)
-    float scale = 0;      // of b a, with what undoes these powers of two
+    bool f32 = true;      // else F16
+    InArena<uint8_t> a;   // (rank, n_in), times a power of two, so that no value is too large for F16
+    InArena<uint8_t> b;   // (n_out, rank), times one
+    float scale = 0;      // of this b a; of the embedding, whose a and b are as they were given, alpha/rank
     InArena<float> gain;  // (n_out), of the embedding (n_in): DoRA's g-1; empty: none
     InArena<float> shift; // (n_out), what is added whatever the input; empty: none
 

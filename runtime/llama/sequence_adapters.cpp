@@ -45,23 +45,36 @@ void SequenceAdapters::set(int seq, std::vector<Term> terms) {
 
 // ---- needs -----------------------------------------------------------------------------------------
 
-uint16_t SlotNeeds::all() const {
-    uint16_t n = 0;
-    for (uint16_t target : of) {
+uint32_t SlotNeeds::all() const {
+    uint32_t n = 0;
+    for (uint32_t target : of) {
         n |= target;
     }
     return n;
 }
 
-static uint16_t needs(const SequenceAdapters & mixes, const Term & term, int target) {
+bool SlotNeeds::serve(const SlotNeeds & others) const {
+    if (of.size() != others.of.size() || composed != others.composed) {
+        return false;
+    }
+    for (size_t t = 0; t < of.size(); t++) {
+        if ((of[t] | ALL_SCALES) != (others.of[t] | ALL_SCALES) || others.of[t] & ~of[t]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static uint32_t needs(const SequenceAdapters & mixes, const Term & term, int target) {
     const Plain & p = term.pack->plain[(size_t) target];
     const bool rows = term.pack->rows.count(target) > 0;
     if (target == mixes.model->embedding) {
         return rows || p.rank > 0 ? NEEDS_ROWS : 0;
     }
-    uint16_t n = rows ? NEEDS_ROWS : 0;
+    uint32_t n = rows ? NEEDS_ROWS : 0;
     if (mixes.slots->has(target)) {
-        n |= p.rank > 0 ? (uint16_t) (NEEDS_CLASS << term.rank_class) : 0;
+        n |= p.rank > 0 ? NEEDS_CLASS << term.rank_class : 0;
+        n |= p.rank > 0 && term.scale*p.scale != 1 ? NEEDS_SCALE << term.rank_class : 0;
         n |= p.gain.empty() ? 0 : NEEDS_GAIN;
         n |= p.shift.empty() ? 0 : NEEDS_SHIFT;
     }
@@ -70,19 +83,36 @@ static uint16_t needs(const SequenceAdapters & mixes, const Term & term, int tar
 
 SlotNeeds needs_of(const SequenceAdapters & mixes, const std::vector<int> & sequences) {
     SlotNeeds out;
+    const size_t targets = mixes.model->targets.size();
     std::vector<char> seen((size_t) mixes.sequences());
+    std::vector<uint32_t> every(targets, ~0u); // the classes that all rows have
+    bool any = false;
     for (int seq : sequences) {
-        if (seen[(size_t) seq] || !mixes.adapted(seq)) {
+        if (seen[(size_t) seq]) {
             continue;
         }
         seen[(size_t) seq] = 1;
-        out.of.resize(mixes.model->targets.size());
+        any |= mixes.adapted(seq);
         out.composed |= mixes.terms(seq).size() > 1;
+        out.of.resize(targets);
+        std::vector<uint32_t> one(targets);
         for (const Term & term : mixes.terms(seq)) {
-            for (size_t t = 0; t < out.of.size(); t++) {
-                out.of[t] |= needs(mixes, term, (int) t);
+            for (size_t t = 0; t < targets; t++) {
+                one[t] |= needs(mixes, term, (int) t);
             }
         }
+        for (size_t t = 0; t < targets; t++) {
+            out.of[t] |= one[t];
+            every[t] &= one[t];
+        }
+    }
+    if (!any) {
+        return {};
+    }
+    const uint32_t classes = NEEDS_SCALE - 1;
+    for (size_t t = 0; t < targets; t++) {
+        const uint32_t some = out.of[t] & classes & (out.composed ? ~0u : ~every[t]);
+        out.of[t] |= some*NEEDS_SCALE;
     }
     return out;
 }
@@ -91,7 +121,7 @@ SlotNeeds usual_needs(const SequenceAdapters & mixes) {
     SlotNeeds out;
     for (size_t t = 0; t < mixes.model->targets.size(); t++) {
         const bool linear = (int) t != mixes.model->head && mixes.slots->has((int) t);
-        out.of.push_back(linear ? NEEDS_CLASS << class_of_rank(MIN_RANK_CLASS) : 0);
+        out.of.push_back(linear ? (NEEDS_CLASS | NEEDS_SCALE) << class_of_rank(MIN_RANK_CLASS) : 0);
     }
     return out;
 }

@@ -48,21 +48,23 @@ private:
 };
 
 // What the rows of an ubatch need of one target: bits for the classes of their adapters' modules, and the rest.
-enum : uint16_t {
+enum : uint32_t {
     NEEDS_CLASS = 1,                      // shifted by the class
-    NEEDS_GAIN = 1 << RANK_CLASSES,       // of DoRA
-    NEEDS_SHIFT = 1 << (RANK_CLASSES + 1), // of a bias
-    NEEDS_ROWS = 1 << (RANK_CLASSES + 2),  // rows of the embedding or the head are looked at one by one
+    NEEDS_SCALE = 1 << RANK_CLASSES,      // shifted by the class: not every row has one of its modules, or not with a scale of 1
+    ALL_SCALES = NEEDS_SCALE*(NEEDS_SCALE - 1),
+    NEEDS_GAIN = 1 << 2*RANK_CLASSES,     // of DoRA
+    NEEDS_SHIFT = 2 << 2*RANK_CLASSES,    // of a bias
+    NEEDS_ROWS = 4 << 2*RANK_CLASSES,     // rows of the embedding or the head are looked at one by one
 };
 
-// What a graph computes beside the base, where adapters lie in slots. Two ubatches with equal needs can use the same graph.
+// What a graph computes beside the base, where adapters lie in slots.
 struct SlotNeeds {
-    std::vector<uint16_t> of; // by target; empty: nothing
+    std::vector<uint32_t> of; // by target; empty: nothing
     bool composed = false;    // a row has more than one adapter
 
-    uint16_t all() const; // of any target
-    bool operator==(const SlotNeeds & n) const { return of == n.of && composed == n.composed; }
-    bool operator!=(const SlotNeeds & n) const { return !(*this == n); }
+    uint32_t all() const; // of any target
+    // Whether a graph for these needs gives what others need: it may multiply by scales of 1, and does nothing else for nothing.
+    bool serve(const SlotNeeds & others) const;
 };
 
 // The needs of rows of these sequences, each of which may occur often.

@@ -12,9 +12,15 @@ namespace lorikeet {
 // How many adapters a row may have in this graph.
 static int64_t terms_of(const Rows & rows) { return rows.needs.composed ? MAX_TERMS : 1; }
 
-// The number of a kind among those that the graph needs; of all of them, with kind SLOT_KINDS.
+// The kinds whose columns have scales in this graph, as bits.
+static uint32_t scaled_kinds(const Rows & rows) {
+    const uint32_t needs = rows.needs.all();
+    return (needs & ALL_SCALES)/NEEDS_SCALE | (needs & NEEDS_GAIN ? 1u << Rows::GAIN_INPUT : 0) | (needs & NEEDS_SHIFT ? 1u << Rows::SHIFT_INPUT : 0);
+}
+
+// The number of a kind among them; of all of them, with SLOT_KINDS.
 static int64_t position(const Rows & rows, int kind) {
-    return __builtin_popcount(rows.needs.all() & ((1u << kind) - 1));
+    return __builtin_popcount(scaled_kinds(rows) & ((1u << kind) - 1));
 }
 
 static ggml_tensor * ids_of(ggml_context * ctx, Rows & rows, Rows::Span & s, int kind) {
@@ -65,7 +71,7 @@ static ggml_tensor * multiply(ggml_context * ctx, const Slots & pool, ggml_tenso
 ggml_tensor * add_slots(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x) {
     const Slots & slots = *rows.mixes.slots;
     Rows::Span & s = rows.span(x->ne[1]);
-    const uint16_t needs = rows.needs.of[(size_t) target];
+    const uint32_t needs = rows.needs.of[(size_t) target];
     const int64_t n = x->ne[1];
     if (n == 0) {
         return y; // no row of the ubatch has an output
@@ -84,7 +90,10 @@ ggml_tensor * add_slots(ggml_context * ctx, Rows & rows, int target, ggml_tensor
         if (needs & NEEDS_CLASS << k) {
             x = ggml_is_contiguous(x) ? x : ggml_cont(ctx, x);
             ggml_tensor * ids = ids_of(ctx, rows, s, k);
-            ggml_tensor * h = scaled(ctx, rows, s, k, target, multiply(ctx, slots, slots.a(target, k), x, ids)); // (c, terms x rows)
+            ggml_tensor * h = multiply(ctx, slots, slots.a(target, k), x, ids); // (c, terms x rows)
+            if (needs & NEEDS_SCALE << k) {
+                h = scaled(ctx, rows, s, k, target, h);
+            }
             y = add_terms(ctx, y, multiply(ctx, slots, slots.b(target, k), h, ids), n);
         }
     }
@@ -112,8 +121,13 @@ static int32_t id_of(const Term & term, int kind) {
     }
 }
 
-// Writes the ids of a kind, and the scales (targets, terms x rows) of it.
-static void fill_kind(const Rows & rows, const Rows::Span & s, int kind, float * scales, size_t n) {
+// Writes the ids of a kind, and its scales (targets, terms x rows), which may be null.
+static void fill_kind(const Rows & rows, const Rows::Span & s, int kind, float * scales) {
+    ggml_tensor * to = s.inputs.ids[kind];
+    if (!to || !to->buffer) {
+        return; // no node reads it
+    }
+    const size_t n = (size_t) to->ne[0];
     std::vector<int32_t> ids(n, -1);
     int32_t any = 0; // what rows without a slot read: one that another row reads
     for (size_t i = 0; i < s.seq.size(); i++) {
@@ -124,7 +138,7 @@ static void fill_kind(const Rows & rows, const Rows::Span & s, int kind, float *
                 continue;
             }
             any = ids[at] = id;
-            for (size_t t = 0; t < rows.mixes.model->targets.size(); t++) {
+            for (size_t t = 0; scales && t < rows.mixes.model->targets.size(); t++) {
                 scales[t*n + at] = rows.mixes.slots->has((int) t) ? scale_of(term, kind, (int) t) : 0;
             }
             at += s.n;
@@ -133,23 +147,19 @@ static void fill_kind(const Rows & rows, const Rows::Span & s, int kind, float *
     for (int32_t & id : ids) {
         id = id < 0 ? any : id;
     }
-    if (ggml_tensor * t = s.inputs.ids[kind]; t && t->buffer) {
-        ggml_backend_tensor_set(t, ids.data(), 0, ids.size()*sizeof(int32_t));
-    }
+    ggml_backend_tensor_set(to, ids.data(), 0, ids.size()*sizeof(int32_t));
 }
 
 void Rows::fill_slots(Span & s) {
-    ggml_tensor * t = s.inputs.scales;
-    if (!t || !t->buffer) {
-        return; // no node reads it
-    }
-    std::vector<float> scales((size_t) ggml_nelements(t));
+    ggml_tensor * t = s.inputs.scales && s.inputs.scales->buffer ? s.inputs.scales : nullptr;
+    std::vector<float> scales(t ? (size_t) ggml_nelements(t) : 0);
     for (int kind = 0; kind < SLOT_KINDS; kind++) {
-        if (needs.all() & 1 << kind) {
-            fill_kind(*this, s, kind, &scales[(size_t) (position(*this, kind)*t->ne[2]*t->ne[1])], (size_t) t->ne[1]);
-        }
+        const bool scaled = t && scaled_kinds(*this) >> kind & 1;
+        fill_kind(*this, s, kind, scaled ? &scales[(size_t) (position(*this, kind)*t->ne[2]*t->ne[1])] : nullptr);
     }
-    ggml_backend_tensor_set(t, scales.data(), 0, scales.size()*sizeof(float));
+    if (t) {
+        ggml_backend_tensor_set(t, scales.data(), 0, scales.size()*sizeof(float));
+    }
 }
 
 } // namespace lorikeet

@@ -39,7 +39,7 @@ func TestMixedRanksInSlots(t *testing.T) {
 		most     float64
 	}{{"f32", SlotF32, MulMatID, 1e-5}, {"f16", SlotF16, MulMatID, 5e-3}, {"f32 gathered", SlotF32, Gathered, 1e-5}, {"f16 gathered", SlotF16, Gathered, 5e-3}} {
 		t.Run(c.name, func(t *testing.T) {
-			m := openModel(t, deviceOptions(t, Options{Path: path}))
+			m := openModel(t, onDevice(t, Options{Path: path}))
 			o := proofDevice(Fused, 32)
 			o.Slots, o.Products, o.SlotBytes = c.slots, c.products, 64<<20
 			got := compare(ourLogits(t, m, openDevice(t, m, o), adapters, ss), want)
@@ -93,7 +93,7 @@ func set(t *testing.T, d *Device, seq int, p ...runtime.Packed) {
 // More adapters than there are slots for: those that no sequence uses give way, come back, and give what they gave before,
 // while another sequence goes on. What is in use stays.
 func TestMoreAdaptersThanSlots(t *testing.T) {
-	m := openModel(t, deviceOptions(t, Options{Path: tiny.file(t)}))
+	m := openModel(t, onDevice(t, Options{Path: tiny.file(t)}))
 	d := smallSlots(t, m, 32)
 	var packs []runtime.Packed
 	for k := range 5 {
@@ -161,7 +161,7 @@ func TestMoreAdaptersThanSlots(t *testing.T) {
 
 // Placing an adapter that is on the device changes numbers that a graph reads, and no graph.
 func TestPlacingBuildsNoGraph(t *testing.T) {
-	m := openModel(t, deviceOptions(t, Options{Path: tiny.file(t)}))
+	m := openModel(t, onDevice(t, Options{Path: tiny.file(t)}))
 	d := openDevice(t, m, DeviceOptions{Sequences: 4, Cells: 256, Threads: 1})
 	var packs []runtime.Packed
 	for k := range 3 {
@@ -190,10 +190,20 @@ func TestPlacingBuildsNoGraph(t *testing.T) {
 		set(t, d, i%3, packs[(i+1)%3])
 		step()
 	}
-	set(t, d, 0) // a base row beside the others
-	step()
 	if got := d.graphBuilds() - built; got != 0 {
 		t.Errorf("%d graphs were built", got)
+	}
+	set(t, d, 0) // a base row beside the others: its products are multiplied by 0
+	step()
+	if got := d.graphBuilds() - built; got != 1 {
+		t.Errorf("with a base row %d graphs were built", got)
+	}
+	set(t, d, 0, packs[2])
+	step()
+	set(t, d, 1)
+	step()
+	if got := d.graphBuilds() - built; got != 1 {
+		t.Errorf("the graph with a base row serves no others: %d were built", got)
 	}
 	if got := d.SlotStats().Uploads; got != uploads || got != 3 {
 		t.Errorf("%d uploads of three adapters", got)
@@ -203,7 +213,7 @@ func TestPlacingBuildsNoGraph(t *testing.T) {
 // What is computed, counted: a rank of 8 costs an eighth of 64, a batch without adapters nothing, and rows that share an
 // adapter read it once.
 func TestWhatAdaptersCost(t *testing.T) {
-	m := openModel(t, deviceOptions(t, Options{Path: tiny.file(t)}))
+	m := openModel(t, onDevice(t, Options{Path: tiny.file(t)}))
 	d := openDevice(t, m, DeviceOptions{Sequences: 8, Cells: 256, Threads: 1})
 	per := 0.0 // multiplications per rank and row
 	for name, shape := range m.Facts().Targets {
@@ -276,10 +286,35 @@ func sum(products map[int]devicetest.Products) float64 {
 	return n
 }
 
-// Adapters are copied to the device by another goroutine while sequences decode: their answers keep every bit.
+// On a device an adapter is kept in one form, two bytes for a value.
+func TestPacksOfADeviceAreCompact(t *testing.T) {
+	m := openModel(t, onDevice(t, Options{Path: tiny.file(t)}))
+	p := pack(t, m, newAdapter(t, m, 1, 16, 8, isLinear).lora)
+	values := int64(0)
+	for name, shape := range m.Facts().Targets {
+		if isLinear(name) {
+			values += 16 * int64(shape.In+shape.Out)
+		}
+	}
+	if got := p.Bytes(); got < 2*values || got > 2*values*11/10 {
+		t.Errorf("%d values take %d bytes", values, got)
+	}
+}
+
+// Adapters are copied into slots by another goroutine while sequences decode: their answers keep every bit. A device copies
+// meanwhile; on the CPU decodes and copies take turns.
 func TestUploadsBesideDecodes(t *testing.T) {
-	m := openModel(t, deviceOptions(t, Options{Path: tiny.file(t)}))
-	d := smallSlots(t, m, 32)
+	t.Run("device", func(t *testing.T) {
+		m := openModel(t, onDevice(t, Options{Path: tiny.file(t)}))
+		uploadBesideDecodes(t, m, smallSlots(t, m, 32))
+	})
+	t.Run("CPU", func(t *testing.T) {
+		m := openModel(t, Options{Path: tiny.file(t), KeepPlain: true})
+		uploadBesideDecodes(t, m, openDevice(t, m, DeviceOptions{Sequences: 4, Cells: 256, Threads: 1, LoRA: MMID, SlotBytes: 64 * bytesPerRank(m)}))
+	})
+}
+
+func uploadBesideDecodes(t *testing.T, m *Model, d *Device) {
 	set(t, d, 0, pack(t, m, newAdapter(t, m, 1, 8, 8, isLinear).lora))
 	set(t, d, 1, pack(t, m, newAdapter(t, m, 2, 4, 8, isLinear).lora))
 	sampler := greedy(t, m)
