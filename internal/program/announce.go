@@ -24,6 +24,9 @@ func (p *Program) announce() {
 		f.BitsPerWeight, f.ResidentBits)
 	line("context", "%d tokens for %d requests at once, at most %d each, KV in %s", c.Context, c.Parallel, p.engine.Context(), c.KVType)
 	line("adapters", "%s, %s of memory for them", adapterNames(names), bytesize.Format(c.AdapterBytes))
+	if d := p.engine.SlotStats(); d.Bytes > 0 && c.Backend != "mmid" {
+		line("", "%s of the device's memory for those in use", bytesize.Format(d.Bytes))
+	}
 	line("stored in", "%s", c.Data)
 	kernels, _, _ := strings.Cut(llama.SystemInfo(), "|") // what follows is llama.cpp's own
 	line("compute", "%d threads, %s", c.Threads, strings.TrimSpace(kernels))

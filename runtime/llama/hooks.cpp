@@ -309,10 +309,9 @@ extern "C" ggml_cgraph * __wrap__ZNK11llama_model11build_graphERK16llm_graph_par
     return graph;
 }
 
-// llama.cpp allots a graph 8 nodes per tensor. Ours come on top: our kernels need up to 12 per linear layer; slots, where
-// every class occurs and rows have several adapters, 26 per class and 30 for gains and shifts.
+// llama.cpp allots a graph 8 nodes per tensor. Ours come on top: our kernels need up to 12 per linear layer, slots what they say.
 extern "C" size_t __wrap__ZNK11llama_model9n_tensorsEv(const llama_model * self) {
     const Scope * scope = Scope::current();
-    const bool slots = scope && scope->mixes && scope->mixes->slots;
-    return (slots ? 3 + (26*RANK_CLASSES + 30)/8 : 3)*__real__ZNK11llama_model9n_tensorsEv(self);
+    const Slots * slots = scope && scope->mixes ? scope->mixes->slots.get() : nullptr;
+    return (3 + (slots ? slots->most_nodes()/8 : 0))*__real__ZNK11llama_model9n_tensorsEv(self);
 }

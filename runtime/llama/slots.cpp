@@ -95,11 +95,13 @@ Slots::Slots(const Model & m, bool all, int ranks, ggml_type type, SlotProducts 
         for (int t : targets) {
             Store & s = stores[(size_t) t];
             add_store(ctx.get(), s, m.targets[(size_t) t], ranks);
+            classes = (int) s.a_of.size();
             s.copier = device ? copiers[device].get() : nullptr;
         }
         ggml_backend_buffer_ptr buffer(ggml_backend_alloc_ctx_tensors_from_buft(ctx.get(), memory));
         if (!buffer) {
-            throw OutOfMemory("slots for adapters of " + std::to_string(ranks) + " ranks in the memory of " + ggml_backend_buft_name(memory));
+            throw OutOfMemory("slots for adapters of " + std::to_string(ranks) + " ranks in the memory of " + ggml_backend_buft_name(memory)
+                + ", which --adapter-memory bounds");
         }
         ggml_backend_buffer_set_usage(buffer.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS); // products run where they are
         ggml_backend_buffer_clear(buffer.get(), 0); // what is read without having been written is a number

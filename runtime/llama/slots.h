@@ -58,6 +58,8 @@ public:
     void upload(const Pack & p, Place at);
 
     bool gathered() const { return products == PRODUCTS_GATHERED; }
+    // The most nodes that a graph has for a target: where all classes occur, rows have several terms, and gains and shifts.
+    size_t most_nodes() const { return (size_t) classes*(gathered() ? 26 : 13) + 30; }
 
     // The bytes that a rank takes over all targets that have slots.
     static size_t rank_bytes(const Model & m, bool all, ggml_type type);
@@ -80,6 +82,7 @@ private:
 
     const ggml_type type;
     SlotProducts products;
+    int classes = 0; // whose slots fit into the pool
     std::vector<Store> stores; // by target
     std::map<ggml_backend_dev_t, ggml_backend_ptr> copiers;
     std::vector<ggml_context_ptr> contexts;

@@ -48,7 +48,7 @@ static ggml_tensor * scaled(ggml_context * ctx, Rows & rows, Rows::Span & s, int
 // y (n_out, rows) + v (n_out, terms x rows). y null: the sum alone.
 static ggml_tensor * add_terms(ggml_context * ctx, ggml_tensor * y, ggml_tensor * v, int64_t rows) {
     for (int64_t first = 0; first < v->ne[1]; first += rows) {
-        ggml_tensor * term = ggml_view_2d(ctx, v, v->ne[0], rows, v->nb[1], (size_t) first*v->nb[1]);
+        ggml_tensor * term = v->ne[1] == rows ? v : ggml_view_2d(ctx, v, v->ne[0], rows, v->nb[1], (size_t) first*v->nb[1]);
         y = y ? ggml_add(ctx, y, term) : term;
     }
     return y;

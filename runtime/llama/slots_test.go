@@ -25,7 +25,7 @@ func manyAdapters(t testing.TB, m *Model) []adapter {
 
 // Ranks from 4 to 64 and compositions of them in one batch, in the memory of a device, against stock llama.cpp. In half
 // precision an adapter's products are off by what rounding to 11 bits does.
-func TestMixedRanksInSlots(t *testing.T) {
+func TestMixedRanksOnADevice(t *testing.T) {
 	s := tiny
 	s.layers = 2
 	path := s.file(t)
@@ -44,7 +44,7 @@ func TestMixedRanksInSlots(t *testing.T) {
 			o.Slots, o.Products, o.SlotBytes = c.slots, c.products, 64<<20
 			got := compare(ourLogits(t, m, openDevice(t, m, o), adapters, ss), want)
 			t.Log(got)
-			if !(got.most <= c.most) || got.argmax != got.ties {
+			if !(got.most <= deviceTolerance(c.most)) || got.argmax != got.ties {
 				t.Errorf("want at most %g, and no other argmax but of ties", c.most)
 			}
 		})
