@@ -39,7 +39,7 @@ func TestMixedRanksOnADevice(t *testing.T) {
 		most     float64
 	}{{"f32", SlotF32, MulMatID, 1e-5}, {"f16", SlotF16, MulMatID, 5e-3}, {"f32 gathered", SlotF32, Gathered, 1e-5}, {"f16 gathered", SlotF16, Gathered, 5e-3}} {
 		t.Run(c.name, func(t *testing.T) {
-			m := openModel(t, onDevice(t, Options{Path: path}))
+			m := openModel(t, deviceOptions(t, Options{Path: path}))
 			o := proofDevice(Fused, 32)
 			o.Slots, o.Products, o.SlotBytes = c.slots, c.products, 64<<20
 			got := compare(ourLogits(t, m, openDevice(t, m, o), adapters, ss), want)
@@ -93,7 +93,7 @@ func set(t *testing.T, d *Device, seq int, p ...runtime.Packed) {
 // More adapters than there are slots for: those that no sequence uses give way, come back, and give what they gave before,
 // while another sequence goes on. What is in use stays.
 func TestMoreAdaptersThanSlots(t *testing.T) {
-	m := openModel(t, onDevice(t, Options{Path: tiny.file(t)}))
+	m := openModel(t, deviceOptions(t, Options{Path: tiny.file(t)}))
 	d := smallSlots(t, m, 32)
 	var packs []runtime.Packed
 	for k := range 5 {
@@ -161,7 +161,7 @@ func TestMoreAdaptersThanSlots(t *testing.T) {
 
 // Placing an adapter that is on the device changes numbers that a graph reads, and no graph.
 func TestPlacingBuildsNoGraph(t *testing.T) {
-	m := openModel(t, onDevice(t, Options{Path: tiny.file(t)}))
+	m := openModel(t, deviceOptions(t, Options{Path: tiny.file(t)}))
 	d := openDevice(t, m, DeviceOptions{Sequences: 4, Cells: 256, Threads: 1})
 	var packs []runtime.Packed
 	for k := range 3 {
@@ -213,7 +213,7 @@ func TestPlacingBuildsNoGraph(t *testing.T) {
 // What is computed, counted: a rank of 8 costs an eighth of 64, a batch without adapters nothing, and rows that share an
 // adapter read it once.
 func TestWhatAdaptersCost(t *testing.T) {
-	m := openModel(t, onDevice(t, Options{Path: tiny.file(t)}))
+	m := openModel(t, deviceOptions(t, Options{Path: tiny.file(t)}))
 	d := openDevice(t, m, DeviceOptions{Sequences: 8, Cells: 256, Threads: 1})
 	per := 0.0 // multiplications per rank and row
 	for name, shape := range m.Facts().Targets {
@@ -288,7 +288,7 @@ func sum(products map[int]devicetest.Products) float64 {
 
 // On a device an adapter is kept in one form, two bytes for a value.
 func TestPacksOfADeviceAreCompact(t *testing.T) {
-	m := openModel(t, onDevice(t, Options{Path: tiny.file(t)}))
+	m := openModel(t, deviceOptions(t, Options{Path: tiny.file(t)}))
 	p := pack(t, m, newAdapter(t, m, 1, 16, 8, isLinear).lora)
 	values := int64(0)
 	for name, shape := range m.Facts().Targets {
@@ -305,7 +305,7 @@ func TestPacksOfADeviceAreCompact(t *testing.T) {
 // meanwhile; on the CPU decodes and copies take turns.
 func TestUploadsBesideDecodes(t *testing.T) {
 	t.Run("device", func(t *testing.T) {
-		m := openModel(t, onDevice(t, Options{Path: tiny.file(t)}))
+		m := openModel(t, deviceOptions(t, Options{Path: tiny.file(t)}))
 		uploadBesideDecodes(t, m, smallSlots(t, m, 32))
 	})
 	t.Run("CPU", func(t *testing.T) {
