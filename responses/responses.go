@@ -303,7 +303,13 @@ func (s *Store) Get(id string, owns func(owner string) bool) (Record, error) {
 	_, second, _ := strings.Cut(string(raw), "\n")
 	var b body
 	if err := json.Unmarshal([]byte(second), &b); err != nil {
-		return Record{}, fmt.Errorf("the kept response %s is damaged: %w", h.ID, err)
+		s.o.Warn(fmt.Sprintf("the kept response %s is damaged and removed: %v", h.ID, err))
+		s.mu.Lock()
+		if s.entries[h.ID] == e {
+			s.drop(h.ID)
+		}
+		s.mu.Unlock()
+		return Record{}, fmt.Errorf("%w: %q", ErrUnknown, h.ID)
 	}
 	return Record{ID: h.ID, Owner: h.Owner, Created: h.Created, Previous: h.Previous, Input: b.Input, Response: b.Response}, nil
 }

@@ -91,6 +91,32 @@ func TestKeptResponses(t *testing.T) {
 }
 
 // What was not used for the longest time goes where there are too many bytes, and everything when its time is over.
+// TestDamagedResponse wants a response whose file is cut off said to be gone, as one that is found so at the start is.
+func TestDamagedResponse(t *testing.T) {
+	dir := t.TempDir()
+	var warned []string
+	s := open(t, Options{Dir: dir, Warn: func(w string) { warned = append(warned, w) }})
+	if err := s.Put(record("resp_0", "", "a turn", time.Now())); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "resp_0.json")
+	info, err := os.Stat(path)
+	if err == nil {
+		err = os.Truncate(path, info.Size()-5)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := s.Get("resp_0", mine("shop")); !errors.Is(err, ErrUnknown) {
+			t.Errorf("error %v", err)
+		}
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) || len(warned) != 1 {
+		t.Errorf("the file: %v; warnings %q", err, warned)
+	}
+}
+
 func TestBounds(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	clock := func() time.Time { return now }
