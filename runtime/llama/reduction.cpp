@@ -57,6 +57,9 @@ void Reduction::add(llm_graph_result & graph, ggml_backend_dev_t device) {
     for (ggml_tensor * end : {b, t, sorted, values}) {
         if (end) {
             ggml_set_output(end);
+            if (end->view_src) {
+                ggml_set_output(end->view_src); // else its memory is free after its last use, and a back end may put other nodes after that
+            }
             ggml_build_forward_expand(graph.get_gf(), end);
         }
     }
