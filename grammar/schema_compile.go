@@ -146,10 +146,20 @@ func expand[S any](c *schemaCompiler, a algebra[S], terms []term) ([]S, error) {
 // maxCompileTime ends what the other bounds let through: hundreds of automata that each are just small enough.
 const maxCompileTime = 2 * time.Second
 
+var errLate = errors.New("the schema takes too long to compile")
+
+// late returns an error once the time for the schema has passed. It is asked before each automaton that is made.
+func (c *schemaCompiler) late() error {
+	if time.Since(c.started) > maxCompileTime {
+		return errLate
+	}
+	return nil
+}
+
 // expand finds the alternatives of a shape.
 func (c *schemaCompiler) expand(s *shape) error {
-	if time.Since(c.started) > maxCompileTime {
-		return refuse(Unsupported, s.at, "and what stands before it take more than %v to compile", maxCompileTime)
+	if err := c.late(); err != nil {
+		return c.automatonError(s.at, err)
 	}
 	words, err := expand(c, wordAlgebra(), s.terms)
 	if err != nil {
@@ -300,8 +310,11 @@ func (o *objectShape) possible() bool {
 
 // automatonError makes an error of package automaton one that names a place in the schema.
 func (c *schemaCompiler) automatonError(at *path, err error) error {
-	if errors.Is(err, automaton.ErrTooLarge) {
+	switch {
+	case errors.Is(err, automaton.ErrTooLarge):
 		return refuse(Unsupported, at, "%v", err)
+	case errors.Is(err, errLate):
+		return refuse(Unsupported, at, "and what stands before it take more than %v to compile", maxCompileTime)
 	}
 	return err
 }

@@ -101,6 +101,9 @@ func (c *schemaCompiler) scalars(s *shape) (out []*element, err error) {
 			}
 			out = append(out, e)
 		default:
+			if err := c.late(); err != nil {
+				return nil, c.automatonError(s.at, err)
+			}
 			d, err := set.ofAnyLength()
 			if err != nil {
 				return nil, c.automatonError(s.at, err)
@@ -192,7 +195,10 @@ func (c *schemaCompiler) addStrings(out []*element, dfas []*automaton.DFA) ([]*e
 	}
 	var err error
 	for _, other := range dfas[1:] {
-		if d, err = automaton.Union(d, other); err != nil {
+		if err = c.late(); err == nil {
+			d, err = automaton.Union(d, other)
+		}
+		if err != nil {
 			return out, err
 		}
 	}

@@ -20,6 +20,9 @@ func (c *schemaCompiler) keys(terms []term) (*automaton.DFA, error) {
 	var n automaton.NFA
 	from, to := n.State(), n.State()
 	for _, s := range sets {
+		if err := c.late(); err != nil {
+			return nil, c.automatonError(terms[0].at, err)
+		}
 		d, err := s.automaton()
 		if err != nil {
 			return nil, c.automatonError(terms[0].at, err)
@@ -51,7 +54,7 @@ func (c *schemaCompiler) freeShapes(o objectSet, out *objectShape, keys *automat
 	classes := []keyClass{{keys: keys, asked: len(o.names) > 0}}
 	var err error
 	for _, p := range o.parts {
-		if classes, err = divide(classes, p); err != nil {
+		if classes, err = c.divide(classes, p); err != nil {
 			return c.automatonError(at, err)
 		}
 		if len(classes) > maxKeyClasses {
@@ -94,13 +97,16 @@ func (c *schemaCompiler) freeShapes(o objectSet, out *objectShape, keys *automat
 const maxListedKeys = 4096
 
 // divide splits classes of keys by the patterns of a part.
-func divide(classes []keyClass, p *objectPart) ([]keyClass, error) {
+func (c *schemaCompiler) divide(classes []keyClass, p *objectPart) ([]keyClass, error) {
 	for i := range classes {
 		classes[i].inPart = false
 	}
 	for _, k := range p.patterns {
 		var next []keyClass
 		for _, class := range classes {
+			if err := c.late(); err != nil {
+				return nil, err
+			}
 			in, err := automaton.Intersect(class.keys, k.keys)
 			if err != nil {
 				return nil, err
@@ -116,6 +122,9 @@ func divide(classes []keyClass, p *objectPart) ([]keyClass, error) {
 			}
 		}
 		classes = next
+		if len(classes) > maxKeyClasses {
+			break // and is refused
+		}
 	}
 	for i := range classes {
 		if class := &classes[i]; p.others != nil && !class.inPart {

@@ -257,7 +257,10 @@ func (c *schemaCompiler) notObject(s objectSet, t term) (out []objectSet, err er
 		if p.others != nil {
 			keys := automaton.Anything()
 			for _, k := range p.patterns {
-				if keys, err = automaton.Subtract(keys, k.keys); err != nil {
+				if err = c.late(); err == nil {
+					keys, err = automaton.Subtract(keys, k.keys)
+				}
+				if err != nil {
 					return nil, c.automatonError(t.at, err)
 				}
 			}

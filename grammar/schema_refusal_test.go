@@ -96,6 +96,9 @@ func TestLargeSchemas(t *testing.T) {
 		"products":                     {`{"allOf":[{"pattern":"^(.{997})*$"},{"pattern":"^(.{991})*$"}],"type":"string"}`, "p", "needs too large an automaton"},
 		"two enumerations":             {`{"allOf":[{"enum":[` + grammartest.ManyParts(20000, `1@`) + `]},{"enum":[` + grammartest.ManyParts(20000, `1@1`) + `]}]}`, "", ""},
 		"alternatives of enumerations": {`{"oneOf":[` + grammartest.ManyParts(20, `{"enum":[`+grammartest.ManyParts(1000, `"a#@"`)+`]}`) + `]}`, "", ""},
+		"any of many patterns":         {`{"type":"string","anyOf":[` + grammartest.ManyParts(100, `{"pattern":"^.*a.{11}@$"}`) + `]}`, "", ""},
+		"patterns and values":          {`{"enum":[` + grammartest.ManyParts(3000, `"word @"`) + `],"allOf":[` + grammartest.ManyParts(30, `{"pattern":"^.*w.{11}|@"}`) + `]}`, "", ""},
+		"patterns of keys":             {`{"patternProperties":{` + grammartest.ManyParts(200, `"^.*a.{9}@$":{"const":@}`) + `},"minProperties":1,"additionalProperties":false}`, "", ""},
 		"long patterns":                {`{"type":"object","properties":{` + grammartest.ManyParts(200, `"a@":{"pattern":"^x@(?:.a){1500}$"}`) + `}}`, "", "states"},
 	} {
 		start := time.Now()

@@ -147,6 +147,9 @@ func (c *schemaCompiler) stringParts(t term) (out []stringSet, err error) {
 		if err := decodeField(t.schema.fields["pattern"], at, &pattern); err != nil {
 			return nil, err
 		}
+		if err := c.late(); err != nil {
+			return nil, c.automatonError(at, err)
+		}
 		if d, least, most, ok := automaton.Counted(pattern); ok && format == nil {
 			return append(out, stringSet{dfas: []*automaton.DFA{d}, least: least, most: most + 1}), nil
 		}
@@ -179,6 +182,9 @@ func (c *schemaCompiler) stringParts(t term) (out []stringSet, err error) {
 func (c *schemaCompiler) pattern(pattern string, at *path) (*automaton.DFA, error) {
 	if d, ok := c.patterns[pattern]; ok {
 		return d, nil
+	}
+	if err := c.late(); err != nil {
+		return nil, c.automatonError(at, err)
 	}
 	d, err := automaton.Regexp(pattern)
 	if err != nil {
