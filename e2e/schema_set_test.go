@@ -2,18 +2,35 @@ package e2e
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/lorikeet-ai/lorikeet/bench/randmodel"
 	"github.com/lorikeet-ai/lorikeet/grammar/grammartest"
 )
 
-// Answers of the demo model at a high temperature are valid under schemas of many kinds, as another project's validator reads
-// them; what cannot be held to is refused before the first token, by its path.
+// Answers at a high temperature are valid under schemas of many kinds, as another project's validator reads them, those of the
+// demo model and those of one whose weights are random; what cannot be held to is refused before the first token, by its path.
 func TestAnswersAreValidUnderTheirSchemas(t *testing.T) {
-	b := boot(t)
+	dir := t.TempDir()
+	words, random := filepath.Join(dir, "words.gguf"), filepath.Join(dir, "random.gguf")
+	shape := randmodel.Shape{Embedding: 64, FeedForward: 64, Heads: 2, KVHeads: 1, Layers: 1, Vocab: 8192, Context: 4096}
+	err := randmodel.WriteModel(words, shape, 1)
+	if err == nil {
+		err = randmodel.WriteVocabulary(random, words, grammartest.Pieces(shape.Vocab)[256:])
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, flags := range map[string][]string{"demo": nil, "random": {"--model", random}} {
+		t.Run(name, func(t *testing.T) { testAnswersAreValid(t, boot(t, flags...)) })
+	}
+}
+
+func testAnswersAreValid(t *testing.T, b *booted) {
 	schemas := grammartest.Schemas()
 	ended := 0
 	names := []string{"numbers/03", "numbers/07", "strings/08", "formats/00", "formats/09", "arrays/12", "arrays/21", "objects/07", "objects/09", "objects/15",

@@ -142,12 +142,15 @@ func formatOf(p *openapi.GenerationParameters) (*answerFormat, error) {
 		Named  *struct {
 			Schema json.RawMessage `json:"schema"`
 		} `json:"json_schema"`
+		Value json.RawMessage `json:"value"`
 	}
 	if err := decodeField(p.ResponseFormat, "response_format", &f); err != nil {
 		return nil, err
 	}
-	// OpenAI has the schema in json_schema, beside a name; llama-server has it beside the type.
+	// OpenAI has the schema in json_schema, beside a name; llama-server has it beside the type, and Hugging Face as a value.
 	switch {
+	case jsonvalue.Kind(f.Value) != "null" && (f.Type == "json_object" || f.Type == "json"):
+		return &answerFormat{f.Value, "response_format.value", true}, nil
 	case f.Type == "text":
 		return nil, nil
 	case f.Type == "json_object":

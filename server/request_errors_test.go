@@ -89,6 +89,8 @@ var requestErrors = []struct{ url, body, code, param, message string }{
 	{chatURL, chatBody("a", `"repeat_penalty":1.1,"repetition_penalty":1.2`), codeValue, "repetition_penalty", "one thing"},
 	{chatURL, chatBody("a", `"max_tokens":1,"max_completion_tokens":2`), codeValue, "max_tokens", "one thing"},
 	{chatURL, chatBody("a", `"top_logprobs":3`), codeValue, "top_logprobs", "logprobs"},
+	{chatURL, chatBody("a", `"response_format":{"type":"json_object","value":{"type":"x"}}`), codeValue, "response_format.value.type", "x"},
+	{chatURL, chatBody("a", `"response_format":{"type":"json","value":{"type":"x"}}`), codeValue, "response_format.value.type", "x"},
 	{chatURL, chatBody("a", `"response_format":{"type":"json_schema"}`), codeMissing, "response_format.schema", "is missing"},
 	{chatURL, chatBody("a", `"response_format":{"type":"json_schema","json_schema":{"name":"a"}}`), codeMissing, "response_format.json_schema.schema", "is missing"},
 	{chatURL, chatBody("a", `"response_format":{"type":"json_schema","json_schema":{"schema":{"properties":{"a":{"pattern":"(a)\\1"}}}}}`),

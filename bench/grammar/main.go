@@ -18,21 +18,17 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/lorikeet-ai/lorikeet/bench/load"
 	"github.com/lorikeet-ai/lorikeet/bench/randmodel"
 	"github.com/lorikeet-ai/lorikeet/grammar"
 	"github.com/lorikeet-ai/lorikeet/grammar/grammartest"
-	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/llama"
 )
@@ -212,39 +208,5 @@ func model(dir string) (string, error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	f, err := quant.Open(files.NF4)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	texts, kinds := []string{"<unk>", "<s>", "</s>"}, []int32{2, 3, 3}
-	pieces := grammartest.Pieces(randmodel.Half.Vocab)
-	for b := range 256 {
-		texts, kinds = append(texts, fmt.Sprintf("<0x%02X>", b)), append(kinds, 6)
-	}
-	for _, p := range pieces[256:] {
-		if utf8.ValidString(p) && len(texts) < randmodel.Half.Vocab {
-			texts, kinds = append(texts, strings.ReplaceAll(p, " ", "▁")), append(kinds, 1)
-		}
-	}
-	for i := 0; len(texts) < randmodel.Half.Vocab; i++ {
-		texts, kinds = append(texts, fmt.Sprintf("w%d_", i)), append(kinds, 1)
-	}
-	m := f.Metadata.Clone()
-	for _, key := range []string{"tokenizer.ggml.merges", "tokenizer.ggml.pre"} {
-		m.Delete(key)
-	}
-	m.Set("tokenizer.ggml.model", "llama")
-	m.Set("tokenizer.ggml.tokens", texts)
-	m.Set("tokenizer.ggml.token_type", kinds)
-	m.Set("tokenizer.ggml.scores", make([]float32, len(texts)))
-	m.Set("tokenizer.ggml.bos_token_id", uint32(1))
-	m.Set("tokenizer.ggml.eos_token_id", uint32(2))
-	return path, quant.WriteFile(path, &m, f.Tensors, func(i int, w io.Writer) error {
-		r, err := f.TensorReader(f.Tensors[i].Name)
-		if err == nil {
-			_, err = io.Copy(w, r)
-		}
-		return err
-	})
+	return path, randmodel.WriteVocabulary(path, files.NF4, grammartest.Pieces(randmodel.Half.Vocab)[256:])
 }
