@@ -33,6 +33,11 @@ installed() {
   echo "$library is up to date"
 }
 
+# finish FILE keeps nothing in the folder of a build but its result.
+finish() {
+  find "$(dirname "$1")" -mindepth 1 -maxdepth 1 ! -name "$(basename "$1")" -exec rm -rf {} +
+}
+
 # install_library KIND KEY FILE copies the library to LIB, so that one that is in use stays as it is.
 install_library() {
   local library=$LIB/libggml-$1-$VERSION.so

@@ -91,6 +91,7 @@ build() {
   compile objects/mem_nvml.o $CXX "${host[@]}" -c "$GGML/src/mem_nvml.cpp"
   $CXX -shared -s -o "$RESULT" objects/*.o "$RUNTIME" "$CUBLAS" -ldl -lpthread -lrt \
     "-Wl,--version-script=$BACKENDS/exports.map,--enable-new-dtags,-rpath,$RPATH"
+  finish "$RESULT"
 }
 
 [ -f "$RESULT" ] || build

@@ -68,6 +68,7 @@ build() {
   { echo "-O2 $SOURCES/ggml-vulkan.cpp"; echo "-O2 $HERE/loader.cpp"; printf -- '-O0 %s\n' embedded/*.cpp; } |
     xargs -P "$JOBS" -L 1 bash -c 'compile "objects/$(basename "$2").o" $CXX $1 $FLAGS -c "$2"' _
   $CXX -shared -s -o "$RESULT" objects/*.o -ldl "-Wl,--version-script=$BACKENDS/exports.map"
+  finish "$RESULT"
 }
 
 if [ ! -f "$RESULT" ]; then
