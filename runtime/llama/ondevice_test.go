@@ -205,6 +205,30 @@ func TestCodebooksOfDevices(t *testing.T) {
 	refused(coded, "is NF4, and the back end of "+device+" was built without NF4's codebook")
 }
 
+// ggml would let its CPU back end compute what the device does not, with the weights copied there and IQ4_NL's codebook. Weights that
+// the device can never multiply stay with our kernels or are refused; a graph with such a product is not built.
+func TestNF4IsNeverLeftToTheCPUOfGGML(t *testing.T) {
+	device := devicetest.Register(t)
+	coded, inF32 := tiny.nf4(t)
+	double, _ := tiny.quantized(t, quant.Options{Type: "nf4-dq"})
+	o := Options{Path: coded, NF4: NF4Float, Device: device, GPULayers: AllLayers}
+	loaded := openModel(t, o)
+	devicetest.RefuseIQ4NL(t)
+	if _, err := NewDevice(loaded, proofDevice(Fused, 512)); !errors.Is(err, ErrDevice) || !strings.Contains(err.Error(), "is NF4, and "+device+" cannot multiply it with") {
+		t.Errorf("a graph with such products: error %v", err)
+	}
+	if _, err := Load(Options{Path: double, Device: device, GPULayers: AllLayers}); !errors.Is(err, ErrLoad) || !strings.Contains(err.Error(), "is NF4 and could not be put into the memory of the device") {
+		t.Errorf("blocks that only the device would have: error %v", err)
+	}
+	plain, m := openModel(t, Options{Path: inF32}), openModel(t, o)
+	adapters, ss := proofAdapters(t, plain), streams(tiny.vocab)
+	got := compare(ourLogits(t, m, openDevice(t, m, proofDevice(Fused, 512)), adapters, ss), stockLogits(t, plain, adapters, ss))
+	t.Log(got)
+	if !(got.most <= 2e-5) || got.argmax != 0 {
+		t.Error("weights that stayed with the CPU: want at most 2e-5")
+	}
+}
+
 // The bytes of the NF4 layers lie on the device and nowhere else.
 func TestNF4OnADeviceTakesNoOtherMemory(t *testing.T) {
 	for _, o := range []quant.Options{{Type: "nf4", Block: 32}, {Type: "nf4-dq"}} {

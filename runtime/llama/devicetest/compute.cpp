@@ -20,6 +20,8 @@ namespace {
 struct Queue {
     Queue() : cpu(ggml_backend_cpu_init()) { ggml_backend_cpu_set_n_threads(cpu, 1); }
     ~Queue() { ggml_backend_free(cpu); }
+    Queue(const Queue &) = delete;
+    Queue & operator=(const Queue &) = delete;
 
     void run() {
         for (; !work.empty(); work.pop_front()) {

@@ -61,6 +61,12 @@ func SetCodebook(t testing.TB, c Codebook) {
 	t.Cleanup(func() { C.devicetest_set_codebook(C.int(NF4)) })
 }
 
+// RefuseIQ4NL makes the device take no product with IQ4_NL weights until the test ends.
+func RefuseIQ4NL(t testing.TB) {
+	C.devicetest_refuse_iq4nl(1)
+	t.Cleanup(func() { C.devicetest_refuse_iq4nl(0) })
+}
+
 // LimitMemory gives the device so many bytes until the test ends.
 func LimitMemory(t testing.TB, bytes int64) {
 	C.devicetest_set_memory(C.size_t(bytes))

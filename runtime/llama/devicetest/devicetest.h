@@ -13,6 +13,7 @@ size_t devicetest_used(void);                 // the bytes of all its buffers
 enum { DEVICETEST_CUDA = 1, DEVICETEST_VULKAN = 2 }; // as enum Backends
 // The device takes the operations that all of these back ends take.
 void devicetest_stand_for(unsigned backends);
+void devicetest_refuse_iq4nl(int refuse);   // whether it takes no product with IQ4_NL weights
 void devicetest_set_codebook(int codebook); // of IQ4_NL, as enum Codebook
 // The back ends that take an operation, by ggml's names; second "": it has one source. without: the conditions of facts.h that it
 // does not meet.

@@ -11,6 +11,7 @@
 namespace devicetest {
 
 static std::atomic<uint32_t> stands_for{CUDA | VULKAN};
+static std::atomic<bool> refuses_iq4nl{false};
 
 static bool has(uint64_t set, int element) { return set >> element & 1; }
 
@@ -40,6 +41,9 @@ bool supports(const ggml_tensor * op) {
     if (writes_codebook(op)) {
         return false; // it would be encoded with ggml's codebook
     }
+    if (refuses_iq4nl && op->op == GGML_OP_MUL_MAT && op->src[0]->type == GGML_TYPE_IQ4_NL) {
+        return false;
+    }
     const uint32_t all = stands_for;
     return (takers(look(op)) & all) == all && ggml_backend_dev_supports_op(ggml_backend_reg_dev_get(ggml_backend_cpu_reg(), 0), op);
 }
@@ -49,6 +53,7 @@ bool supports(const ggml_tensor * op) {
 using namespace devicetest;
 
 void devicetest_stand_for(unsigned backends) { stands_for = backends; }
+void devicetest_refuse_iq4nl(int refuse) { refuses_iq4nl = refuse != 0; }
 void devicetest_set_codebook(int c) { set_codebook((Codebook) c); }
 
 static int type_named(const char * name) {
