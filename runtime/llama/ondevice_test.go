@@ -154,9 +154,9 @@ func TestNF4OnADevice(t *testing.T) {
 				t.Fatal(err)
 			}
 			for name, o := range map[string]Options{
-				"all":         deviceOptions(t, Options{Path: coded, NF4: NF4Float}),
-				"from memory": deviceOptions(t, Options{Bytes: b, Name: "memory", NF4: NF4Float}),
-				"two layers":  {Path: coded, NF4: NF4Float, Device: testDevice(t), GPULayers: 2},
+				"all":         deviceOptions(t, Options{Path: coded, NF4: NF4Float, PackFloat32: true}),
+				"from memory": deviceOptions(t, Options{Bytes: b, Name: "memory", NF4: NF4Float, PackFloat32: true}),
+				"two layers":  {Path: coded, NF4: NF4Float, PackFloat32: true, Device: testDevice(t), GPULayers: 2},
 			} {
 				m := openModel(t, o)
 				got := compare(ourLogits(t, m, openDevice(t, m, proofDevice(Fused, 512)), adapters, ss), want)
