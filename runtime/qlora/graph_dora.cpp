@@ -12,10 +12,10 @@ constexpr int64_t NORM_ROWS = 2048; // of a weight at a time
 GraphTrainer::GraphPtr GraphTrainer::norms_graph(const Lora & l, ggml_tensor * w) {
     GraphPtr made = graph();
     Graph & g = *made;
-    ggml_tensor * a = g.transposed(a_of(g, l)); // (rank, n_in)
+    ggml_tensor * a = g.transposed(there(l).a); // (rank, n_in)
     for (int64_t row = 0; row < l.n_out; row += NORM_ROWS) {
         const int64_t rows = std::min<int64_t>(NORM_ROWS, l.n_out - row);
-        ggml_tensor * b = b_of(g, l);
+        ggml_tensor * b = there(l).b;
         b = g.transposed(g.add(ggml_view_2d(g.ctx(), b, rows, l.rank, b->nb[1], row*sizeof(float)))); // (rank, rows)
         ggml_tensor * changed = g.sum(g.scaled(g.mul_mat(a, b), l.scale), g.weight(w, row, rows, false, GGML_TYPE_F32));
         g.output(g.add(ggml_sum_rows(g.ctx(), g.add(ggml_sqr(g.ctx(), changed)))), [&l, row, rows](const void * p) {
@@ -42,7 +42,13 @@ void GraphTrainer::schedule_norms() {
         }
     }
     if (any) {
-        schedule.add([this] { ggml_backend_tensor_set(gains_there, arrays.gains, 0, ggml_nbytes(gains_there)); });
+        schedule.add([this] {
+            for (const Lora & l : loras) {
+                if (l.dora) {
+                    ggml_backend_tensor_set(there(l).gain, l.gain, 0, l.n_out*sizeof(float));
+                }
+            }
+        });
     }
 }
 

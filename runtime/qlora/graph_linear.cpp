@@ -11,10 +11,6 @@ int64_t rows_at_a_time(const ggml_tensor * w) { return std::max<int64_t>(256, DE
 
 } // namespace
 
-ggml_tensor * GraphTrainer::a_of(Graph & g, const Lora & l) { return g.view(parameters_there, l.at_a, l.n_in, l.rank); }
-ggml_tensor * GraphTrainer::b_of(Graph & g, const Lora & l) { return g.view(parameters_there, l.at_b, l.n_out, l.rank); }
-ggml_tensor * GraphTrainer::gain_of(Graph & g, const Lora & l) { return g.view(gains_there, l.at_norm, l.n_out, 1); }
-
 LinearNodes GraphTrainer::use(int layer, int target) {
     LinearNodes n = {};
     n.w = graphs.layers[layer].linear[target];
@@ -79,7 +75,7 @@ void GraphTrainer::hidden(Graph & g, LinearNodes & n, ggml_tensor * x) {
         });
         n.dropped = g.mul(x, n.mask);
     }
-    n.hidden = g.mul_mat(a_of(g, *n.lora), n.dropped);
+    n.hidden = g.mul_mat(there(*n.lora).a, n.dropped);
 }
 
 // The layer's output (n_out, T), in `to` where that is given and the weight is large. Without whole only what backward reads.
@@ -93,10 +89,10 @@ ggml_tensor * GraphTrainer::linear(Graph & g, LinearNodes & n, ggml_tensor * x, 
     }
     ggml_tensor * y = product(g, n.w, x, to);
     if (n.lora) {
-        y = g.sum(y, g.mul_mat(g.transposed(b_of(g, *n.lora)), g.scaled(n.hidden, n.lora->scale)));
+        y = g.sum(y, g.mul_mat(g.transposed(there(*n.lora).b), g.scaled(n.hidden, n.lora->scale)));
         if (n.lora->dora) {
             n.z = y;
-            y = g.mul(y, gain_of(g, *n.lora));
+            y = g.mul(y, there(*n.lora).gain);
         }
     }
     return n.bias ? g.sum(y, n.bias) : y;
@@ -123,9 +119,9 @@ ggml_tensor * GraphTrainer::linear_back(Graph & g, const LinearNodes & n, ggml_t
                 l.dm[o] += l.row_norms[o] > 0 ? inv_norm*((const float *) from)[o]/l.row_norms[o] : 0;
             }
         });
-        dy = g.mul(dy, gain_of(g, l));
+        dy = g.mul(dy, there(l).gain);
     }
-    ggml_tensor * dh = g.scaled(g.mul_mat(b_of(g, l), dy), l.scale);                                 // (rank, T)
+    ggml_tensor * dh = g.scaled(g.mul_mat(there(l).b, dy), l.scale);                                 // (rank, T)
     ggml_tensor * db = g.mul_mat(g.transposed(dy), g.transposed(g.scaled(n.hidden, l.scale)));         // (n_out, rank)
     ggml_tensor * da = g.mul_mat(g.transposed(n.dropped), g.transposed(dh));                           // (n_in, rank)
     add_gradient(g, db, l.db, (size_t) l.n_out*l.rank);
@@ -133,7 +129,7 @@ ggml_tensor * GraphTrainer::linear_back(Graph & g, const LinearNodes & n, ggml_t
     if (!input_needed) {
         return nullptr;
     }
-    ggml_tensor * through = g.mul_mat(g.transposed(a_of(g, l)), dh); // the adapter's part passes through the mask, the base's does not
+    ggml_tensor * through = g.mul_mat(g.transposed(there(l).a), dh); // the adapter's part passes through the mask, the base's does not
     return g.sum(input_product(g, n.w, dy), n.mask ? g.mul(through, n.mask) : through);
 }
 

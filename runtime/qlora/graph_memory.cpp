@@ -46,7 +46,7 @@ void GraphTrainer::set_query_ranges() {
 }
 
 void GraphTrainer::make_tensors() {
-    const ggml_init_params params = {(size_t) (model.n_layers + 32)*ggml_tensor_overhead(), nullptr, true};
+    const ggml_init_params params = {(model.n_layers + 3*loras.size() + 32)*ggml_tensor_overhead(), nullptr, true};
     context.reset(ggml_init(params));
     if (!context) {
         throw std::bad_alloc();
@@ -55,12 +55,15 @@ void GraphTrainer::make_tensors() {
     for (int i = 0; i <= model.n_layers; i++) {
         residuals.push_back(flat(model.n_embd*max));
     }
-    int64_t norms = 0;
+    // Each a tensor of its own: products need operands that begin at an alignment of the device. The embedding's stay on the host.
     for (const Lora & l : loras) {
-        norms += l.dora ? l.n_out : 0;
+        if (&l == lora_of(0, LQ_EMBED)) {
+            adapters_there.push_back({});
+            continue;
+        }
+        adapters_there.push_back({ggml_new_tensor_2d(context.get(), GGML_TYPE_F32, l.n_in, l.rank),
+            ggml_new_tensor_2d(context.get(), GGML_TYPE_F32, l.n_out, l.rank), l.dora ? flat(l.n_out) : nullptr});
     }
-    parameters_there = flat((int64_t) parameters);
-    gains_there = flat(norms);
     grad = flat(model.n_embd*max);
     attended = flat(q*max);
     dq = flat(q*max);

@@ -46,7 +46,12 @@ void GraphTrainer::schedule_graph(std::function<GraphPtr()> build) {
 
 void GraphTrainer::upload_parameters() {
     if (!uploaded) {
-        ggml_backend_tensor_set(parameters_there, arrays.parameters, 0, parameters*sizeof(float));
+        for (const Lora & l : loras) {
+            if (there(l).a) {
+                ggml_backend_tensor_set(there(l).a, l.a, 0, (size_t) l.n_in*l.rank*sizeof(float));
+                ggml_backend_tensor_set(there(l).b, l.b, 0, (size_t) l.n_out*l.rank*sizeof(float));
+            }
+        }
         uploaded = true;
     }
 }

@@ -41,6 +41,12 @@ struct QueryRange {
     int keys() const { return end - first; }
 };
 
+// A module's parameters on the device; NULL for the embedding's.
+struct AdapterThere {
+    ggml_tensor * a, * b; // (n_in, rank), and (n_out, rank): B lies transposed, as on the host
+    ggml_tensor * gain;   // (n_out), of DoRA
+};
+
 class GraphTrainer : public AdapterTrainer {
 public:
     // Of checked options. With measure nothing is allocated, and the trainer is for bytes() alone.
@@ -69,9 +75,7 @@ private:
     std::function<GraphPtr()> largest_graph();
     void set_query_ranges();
     // graph_linear.cpp
-    ggml_tensor * a_of(Graph & g, const Lora & l); // (n_in, rank)
-    ggml_tensor * b_of(Graph & g, const Lora & l); // (n_out, rank), transposed as it is stored
-    ggml_tensor * gain_of(Graph & g, const Lora & l);
+    const AdapterThere & there(const Lora & l) const { return adapters_there[&l - loras.data()]; }
     LinearNodes use(int layer, int target);
     ggml_tensor * product(Graph & g, ggml_tensor * w, ggml_tensor * x, ggml_tensor * to);
     ggml_tensor * input_product(Graph & g, ggml_tensor * w, ggml_tensor * dy);
@@ -112,7 +116,7 @@ private:
     AllocatorPtr allocator;
     WeightReader reader;
     std::vector<ggml_tensor *> residuals; // the input of each layer (n_embd, T), and the last one's output
-    ggml_tensor * parameters_there = nullptr, * gains_there = nullptr;
+    std::vector<AdapterThere> adapters_there; // of loras
     ggml_tensor * grad = nullptr;                                        // (n_embd, T), of the residual
     ggml_tensor * attended = nullptr, * dq = nullptr, * dk = nullptr, * dv = nullptr; // (head_size, T, heads)
     ggml_tensor * logits = nullptr;                                      // (n_vocab, head_rows)
