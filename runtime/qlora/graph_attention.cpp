@@ -11,9 +11,17 @@ ggml_tensor * GraphTrainer::rope(Graph & g, ggml_tensor * x, bool back) {
     return g.add(f(g.ctx(), x, g.add(ggml_view_1d(g.ctx(), positions, T, 0)), rope_factors, model.head_size, mode, 0, model.rope_base, 1, 0, gain, 0, 0));
 }
 
+namespace {
+
+// A part of the positions as an operand of a product. A copy: ggml's products on Vulkan take a matrix's size for the distance of
+// one to the next, whatever it is.
+ggml_tensor * operand(Graph & g, ggml_tensor * a, int from, int n) { return g.contiguous(g.part(a, from, n)); }
+
+} // namespace
+
 // (keys, queries, heads)
 ggml_tensor * GraphTrainer::probabilities(Graph & g, const LayerNodes & n, const QueryRange & r, ggml_tensor * q) {
-    ggml_tensor * scores = g.mul_mat(g.part(n.k, r.first, r.keys()), q);
+    ggml_tensor * scores = g.mul_mat(operand(g, n.k, r.first, r.keys()), q);
     return g.add(ggml_soft_max_ext(g.ctx(), scores, g.view(masks, r.mask, r.keys(), r.queries()), scale(), 0));
 }
 
@@ -21,7 +29,7 @@ ggml_tensor * GraphTrainer::probabilities(Graph & g, const LayerNodes & n, const
 ggml_tensor * GraphTrainer::attention(Graph & g, const LayerNodes & n) {
     ggml_tensor * out = g.view(attended, 0, model.head_size, T, model.n_heads);
     for (const QueryRange & r : ranges) {
-        ggml_tensor * p = probabilities(g, n, r, g.part(n.q, r.begin, r.queries()));
+        ggml_tensor * p = probabilities(g, n, r, operand(g, n.q, r.begin, r.queries()));
         ggml_tensor * v = g.transposed(g.part(n.v, r.first, r.keys())); // (keys, head_size, kv_heads)
         g.copy(g.mul_mat(v, p), g.part(out, r.begin, r.queries()));
     }
@@ -48,10 +56,10 @@ void GraphTrainer::attention_back(Graph & g, const LayerNodes & n, ggml_tensor *
     for (const QueryRange & r : ranges) {
         // The queries of a group's heads one below the other, transposed: (queries*group, *, kv_heads).
         const auto grouped = [&](ggml_tensor * t) { return g.transposed(g.reshaped(g.contiguous(t), t->ne[0], r.queries()*group, kv)); };
-        ggml_tensor * q = g.part(n.q, r.begin, r.queries()), * dy = g.contiguous(g.part(d_o, r.begin, r.queries()));
+        ggml_tensor * q = operand(g, n.q, r.begin, r.queries()), * dy = operand(g, d_o, r.begin, r.queries());
         ggml_tensor * p = probabilities(g, n, r, q);
         ggml_tensor * transposed_p = grouped(p);
-        ggml_tensor * dp = g.mul_mat(g.part(n.v, r.first, r.keys()), dy); // (keys, queries, heads)
+        ggml_tensor * dp = g.mul_mat(operand(g, n.v, r.first, r.keys()), dy); // (keys, queries, heads)
         accumulate(g, r, g.mul_mat(grouped(dy), transposed_p), to_v);
         ggml_tensor * ds = g.add(ggml_soft_max_ext_back(g.ctx(), dp, p, scale(), 0));
         g.copy(g.mul_mat(g.transposed(g.part(n.k, r.first, r.keys())), ds), g.part(to_q, r.begin, r.queries()));
