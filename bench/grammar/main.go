@@ -48,6 +48,7 @@ var modes = []struct{ name, schema string }{
 	{"choice of types", "large/choice of types"},
 	{"dictionary", "large/dictionary"},
 	{"enumeration", "large/unique words"},
+	{"free text again", ""}, // says how far the ratios of this machine can be trusted
 }
 
 func main() {

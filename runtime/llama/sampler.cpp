@@ -145,32 +145,45 @@ llama_token Sampler::draw_among(const float * logits, const uint64_t * mask, Scr
     return redraw(logits, mask, scratch);
 }
 
-llama_token Sampler::redraw(const float * logits, const uint64_t * mask, Scratch & scratch) {
-    if (shaped()) {
-        logits = shape(logits, scratch);
-    }
-    if (!chain) {
-        return last = lk_argmax(logits, mask, n_vocab);
-    }
-    std::vector<llama_token_data> & c = scratch.candidates;
-    c.clear();
-    for (llama_token from = 0; from < n_vocab; from += 64) {
-        for (uint64_t bits = mask[from/64]; bits != 0; bits &= bits - 1) {
-            const llama_token t = from + __builtin_ctzll(bits);
-            if (t < n_vocab && logits[t] > -INFINITY) {
-                c.push_back({t, logits[t], 0});
-            }
-        }
-    }
-    return last = choose_among(c);
-}
-
 // Under a temperature T, a logit that is 40*max(T, 1) below the best has a probability below 1e-17 of the
 // best one's: it is left out before anything is sorted or exponentiated. top_p and typical see the same
 // distribution, whose cumulative sums are floats.
 static const float NEGLIGIBLE = 40;
 
 float Sampler::negligible() const { return NEGLIGIBLE*std::max(temperature, 1.0f); }
+
+llama_token Sampler::redraw(const float * logits, const uint64_t * mask, Scratch & scratch) {
+    if (shaped()) {
+        logits = shape(logits, scratch);
+    }
+    const llama_token best = lk_argmax(logits, mask, n_vocab);
+    if (!chain || best < 0) {
+        return last = best;
+    }
+    std::vector<llama_token_data> & c = scratch.candidates;
+    c.clear();
+    const float least = logits[best] - negligible();
+    const auto add = [&](llama_token t) {
+        if (logits[t] >= least) {
+            c.push_back({t, logits[t], 0});
+        }
+    };
+    for (llama_token from = 0; from < n_vocab; from += 64) {
+        uint64_t bits = mask[from/64];
+        if (bits == ~0ull && from + 64 <= n_vocab) { // texts admit nearly all tokens
+            for (llama_token t = from; t < from + 64; t++) {
+                add(t);
+            }
+            continue;
+        }
+        for (; bits != 0; bits &= bits - 1) {
+            if (const llama_token t = from + __builtin_ctzll(bits); t < n_vocab) {
+                add(t);
+            }
+        }
+    }
+    return last = choose_among(c);
+}
 
 llama_token Sampler::choose(const float * logits, Scratch & scratch) {
     const llama_token best = argmax(logits, n_vocab);
