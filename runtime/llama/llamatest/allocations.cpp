@@ -17,11 +17,22 @@ int64_t test_allocations_of_workers(int count) {
     return of_others.exchange(0);
 }
 
+// Whether this allocation is the one that fails. Threads may allocate at the same time: none counts below 0.
+static bool fails() {
+    int64_t left = until_failure;
+    while (left > 0) {
+        if (until_failure.compare_exchange_weak(left, left - 1)) {
+            return left == 1;
+        }
+    }
+    return false;
+}
+
 void * operator new(size_t n) {
     if (counting && !excepted) {
         of_others++;
     }
-    if (until_failure > 0 && --until_failure == 0) {
+    if (fails()) {
         throw std::bad_alloc();
     }
     if (void * p = malloc(n ? n : 1)) {
