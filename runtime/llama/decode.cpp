@@ -104,6 +104,9 @@ static void choose(ll_device & d, int n, const uint64_t * masks, int64_t words) 
 // What the rows ask of their logits that the device could find. It is one ubatch, whose outputs are in the rows' order.
 static Reduction::Wants wants(ll_device & d, int n) {
     const Model & m = *d.model;
+    if (d.full_logits || d.split_kv || n > (int) llama_n_ubatch(d.context.get()) || m.head < 0 || !on_device(m.targets[(size_t) m.head].weight)) {
+        return {};
+    }
     d.outputs.assign((size_t) n, -1);
     std::vector<const Sampler *> samplers;
     int outputs = 0;
@@ -113,9 +116,6 @@ static Reduction::Wants wants(ll_device & d, int n) {
             d.outputs[(size_t) i] = outputs++;
         }
         samplers.push_back(r.sampler && r.top < 0 && r.mask < 0 ? &r.sampler->sampler : nullptr);
-    }
-    if (d.full_logits || d.split_kv || n > (int) llama_n_ubatch(d.context.get()) || m.head < 0 || !on_device(m.targets[(size_t) m.head].weight)) {
-        return {};
     }
     return Reduction::wants_of(samplers, m.n_vocab());
 }

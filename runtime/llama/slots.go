@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -133,8 +134,10 @@ func (d *Device) setAdapters(seq int, adapters []slotAdapter, mix []runtime.Term
 	places := make([]C.ll_place, len(mix))
 	for i, a := range adapters {
 		p := a.(*Packed)
-		p.mu.Lock()
-		defer p.mu.Unlock() // none may be closed until its memory is held by the device
+		if !slices.Contains(adapters[:i], a) { // one may be in a mix twice
+			p.mu.Lock()
+			defer p.mu.Unlock() // none may be closed until its memory is held by the device
+		}
 		if p.ptr == nil {
 			return fmt.Errorf("%w: it is closed", runtime.ErrAdapter)
 		}

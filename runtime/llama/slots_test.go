@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -370,5 +371,38 @@ func uploadBesideDecodes(t *testing.T, m *Model, d *Device) {
 	}
 	if s := d.SlotStats(); s.Uploads < 40 {
 		t.Errorf("%d uploads: %+v", s.Uploads, s)
+	}
+}
+
+// An adapter may be in a mix twice: its scales add up.
+func TestOneAdapterTwice(t *testing.T) {
+	path := tiny.file(t)
+	for name, o := range map[string]Options{"cpu": {Path: path, PackFloat32: true}, "device": deviceOptions(t, Options{Path: path, PackFloat32: true})} {
+		t.Run(name, func(t *testing.T) {
+			m := openModel(t, o)
+			packed := pack(t, m, newAdapter(t, m, 1, 8, 12, isLinear).lora)
+			d := openDevice(t, m, DeviceOptions{Sequences: 2, Cells: 64, Threads: 1})
+			for seq, mix := range [][]runtime.Term{{{Packed: packed, Scale: 0.75}}, {{Packed: packed, Scale: 0.5}, {Packed: packed, Scale: 0.25}}} {
+				if err := d.SetAdapters(seq, mix); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := d.Decode([]runtime.Row{{Token: 5, Seq: 0, Sampler: greedy(t, m), Top: -1}, {Token: 5, Seq: 1, Sampler: greedy(t, m), Top: -1}}); err != nil {
+				t.Fatal(err)
+			}
+			once, err := d.Logits(0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			twice, err := d.Logits(1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range once {
+				if math.Abs(float64(once[i]-twice[i])) > 1e-4 {
+					t.Fatalf("logit %d is %g with the scale 0.75 and %g with 0.5 and 0.25", i, once[i], twice[i])
+				}
+			}
+		})
 	}
 }

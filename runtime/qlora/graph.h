@@ -42,6 +42,7 @@ class Graph {
 public:
     // With room for `nodes` tensors.
     Graph(ggml_backend_t backend, const WeightReader & weights, size_t nodes);
+    ~Graph() = default;
     Graph(const Graph &) = delete;
     Graph & operator=(const Graph &) = delete;
 

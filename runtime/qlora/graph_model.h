@@ -16,7 +16,7 @@ struct GraphLayer {
 struct lq_graphs {
     lq_model model = {}; // its sizes, and those of its weights; of these only the embedding has data, where the CPU can read it
     std::vector<lq::GraphLayer> layers;
-    ggml_tensor * embed, * head, * head_bias, * out_norm;
+    ggml_tensor * embed = nullptr, * head = nullptr, * head_bias = nullptr, * out_norm = nullptr;
     lq::BackendPtr backend; // of the device where the weights lie; one thread at a time computes on it
 };
 

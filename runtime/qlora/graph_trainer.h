@@ -27,10 +27,10 @@ struct LinearNodes {
 // A layer going forward, as far as backward reads it. Of attention, tensors are (head_size, T, heads).
 struct LayerNodes {
     LinearNodes linear[LQ_LINEARS];
-    ggml_tensor * x, * q_raw, * k_raw; // q and k before their norms: (head_size, heads, T)
-    ggml_tensor * q, * k, * v;
-    ggml_tensor * middle;              // (n_embd, T): the residual after attention
-    ggml_tensor * gate, * up, * silu;  // (n_ff, T)
+    ggml_tensor * x = nullptr, * q_raw = nullptr, * k_raw = nullptr; // q and k before their norms: (head_size, heads, T)
+    ggml_tensor * q = nullptr, * k = nullptr, * v = nullptr;
+    ggml_tensor * middle = nullptr; // (n_embd, T): the residual after attention
+    ggml_tensor * gate = nullptr, * up = nullptr, * silu = nullptr; // (n_ff, T)
 };
 
 // Queries [begin, end) of the batch, which see keys from `first` on; their mask lies at `mask` in the masks.

@@ -42,7 +42,7 @@ const float * lq_probe_row_norms(const lq_trainer * t, int module) { return t->o
 
 int lq_probe_logits(lq_trainer * t, const int32_t * tokens, int n, const int32_t * ends, int n_ends, float * out) {
     try {
-        lq::TrainerProbe::logits(static_cast<lq::Trainer &>(*t->of), tokens, n, ends, n_ends, out);
+        lq::TrainerProbe::logits(dynamic_cast<lq::Trainer &>(*t->of), tokens, n, ends, n_ends, out);
         return LQ_OK;
     } catch (const lq::Error & e) {
         snprintf(t->error, sizeof t->error, "%s", e.message.c_str());
