@@ -102,10 +102,11 @@ func unescape(to []byte, s string, whole bool) (out []byte, size int) {
 	}
 	const pair = len(`\ud83d\ude00`)
 	low, ok := hexadecimal(s, 8, 4)
+	second := s[6:min(len(s), 8)]
 	switch {
-	case len(s) < pair && !whole && strings.HasPrefix(`\u`, s[6:min(len(s), 8)]):
+	case len(s) < pair && !whole && second == `\u`[:len(second)]:
 		return to, 0
-	case ok && s[6:8] == `\u` && utf16.DecodeRune(r, low) != utf8.RuneError:
+	case ok && second == `\u` && utf16.DecodeRune(r, low) != utf8.RuneError:
 		return utf8.AppendRune(to, utf16.DecodeRune(r, low)), pair
 	}
 	return utf8.AppendRune(to, utf8.RuneError), 2 + digits

@@ -35,7 +35,7 @@ var available = sync.OnceValue(func() error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	defer cmd.Wait() // how it ends does not matter: nobody answers its calls
+	defer func() { _ = cmd.Wait() }() // how it ends does not matter: nobody answers its calls
 	listener, err := receive()
 	if err != nil {
 		return fmt.Errorf("the calls of a program cannot be watched here: %w", err)

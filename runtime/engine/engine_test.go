@@ -170,7 +170,7 @@ func TestPrefixesStayWithTheirTenant(t *testing.T) {
 		r := h.request("", 2)
 		r.Prompt, r.Tenant = nil, tenant
 		for _, c := range "a prompt of some" {
-			r.Prompt = append(r.Prompt, runtime.Token(c))
+			r.Prompt = append(r.Prompt, c)
 		}
 		s := h.submit(t, r)
 		if _, err := readAll(s); !errors.Is(err, io.EOF) {

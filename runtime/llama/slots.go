@@ -27,7 +27,7 @@ func (o DeviceOptions) chooseSlots(m *Model, ptr *C.ll_model, w *C.ll_device_opt
 	w.all_slots = flag(o.LoRA == MMID)
 	w.slot_f32 = flag(o.Slots == SlotF32 || o.Slots == SlotAuto && (m.packFloat32 || C.ll_model_on_device(ptr) == 0))
 	w.products = C.int32_t(o.Products)
-	rankBytes := int64(C.ll_slot_rank_bytes(ptr, C.int(w.all_slots), C.int(w.slot_f32)))
+	rankBytes := int64(C.ll_slot_rank_bytes(ptr, w.all_slots, w.slot_f32))
 	if rankBytes == 0 {
 		return 0
 	}

@@ -45,7 +45,7 @@ func (l *Llama) Model() (*qlora.Model, error) {
 }
 
 // Handle is the llama_model.
-func (l *Llama) Handle() unsafe.Pointer { return unsafe.Pointer(C.lq_stock_model(l.c)) }
+func (l *Llama) Handle() unsafe.Pointer { return C.lq_stock_model(l.c) }
 
 // Logits decodes one sequence and returns the logits of all its tokens.
 func (l *Llama) Logits(tokens []runtime.Token, vocab int) ([]float32, error) {
