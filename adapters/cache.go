@@ -78,6 +78,8 @@ type Cache struct {
 	free      int64                             // of them, of idle ones
 	queue     []*waiter                         // first come, first served
 	sizes     map[string]int64                  // bytes of every version packed so far
+	unstored  map[string]*runtime.LoRA          // by digest: adapters in no store that wait for room
+	placed    int64                             // bytes of adapters in no store, with those that wait for room
 	stats     struct {
 		loads, failures, evictions uint64
 		took                       time.Duration
@@ -92,6 +94,8 @@ type resident struct {
 	bytes int64 // the estimate, until it is ready
 	pins  int
 	ready bool
+	lora  *runtime.LoRA // what is packed, where the adapter is in no store; nil once it is packed
+	place bool          // it is in no store: it goes with its last pin
 
 	done   chan struct{}
 	packed runtime.Packed
@@ -139,7 +143,7 @@ func newCache(o CacheOptions, v versionStore) *Cache {
 		panic(err) // it refuses sizes under 1 only
 	}
 	return &Cache{o: o, versions: v, slots: make(chan struct{}, o.Loaders), copies: disk.NewBudget(max(o.Budget/copiesPart, 1)), idle: idle,
-		residents: make(map[string]*resident), sizes: make(map[string]int64)}
+		residents: make(map[string]*resident), sizes: make(map[string]int64), unstored: make(map[string]*runtime.LoRA)}
 }
 
 // Stats returns a snapshot.
@@ -269,7 +273,12 @@ func (c *Cache) unpin(list []*resident) {
 	var later deferred
 	c.mu.Lock()
 	for _, r := range list {
-		if r.pins--; r.pins == 0 && r.ready {
+		if r.pins--; r.pins > 0 || !r.ready {
+			continue
+		}
+		if r.place {
+			c.forget(r, &later)
+		} else {
 			c.markIdle(r)
 		}
 	}

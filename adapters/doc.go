@@ -13,7 +13,8 @@
 // The way of an adapter: an upload or a folder is opened (upload.go, archive.go, scan.go), read and matched with the
 // base (package peft), written (put.go, files.go), found by name (store.go, selection.go), loaded and packed once
 // (load.go, room.go), pinned by a runtime.Mix for as long as a stream uses it (cache.go), and evicted when room is
-// needed. It leaves by export.go; merge.go makes one out of others.
+// needed. It leaves by export.go; merge.go makes one out of others. Weights that are still being trained are lent from
+// memory, without being stored (unstored.go).
 //
 // The package is pure Go. Nothing in it panics or allocates without bound on hostile input.
 package adapters

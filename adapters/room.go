@@ -54,6 +54,10 @@ func (c *Cache) admit(want []Info, later *deferred) ([]*resident, bool) {
 	for n, i := range want {
 		if got[n] == nil {
 			got[n] = &resident{info: i, bytes: c.size(i), pins: 1, done: make(chan struct{})}
+			if got[n].lora = c.unstored[i.Digest]; got[n].lora != nil {
+				got[n].place = true
+				delete(c.unstored, i.Digest)
+			}
 			c.residents[i.Digest] = got[n]
 			c.used += got[n].bytes
 			c.loads.Add(1)
@@ -103,19 +107,25 @@ func (c *Cache) size(i Info) int64 {
 	return c.o.Estimate(i)
 }
 
-// tooLarge returns ErrTooLarge where the adapters do not fit even into the empty Cache. c.mu is held.
+// tooLarge returns ErrTooLarge where the adapters would not fit if no stream used the Cache. c.mu is held.
 func (c *Cache) tooLarge(want []Info) error {
 	var need int64
 	var names []string
 	for _, i := range want {
-		need += c.size(i)
+		if r := c.residents[i.Digest]; c.unstored[i.Digest] == nil && (r == nil || !r.place) { // else it is counted as placed
+			need += c.size(i)
+		}
 		names = append(names, i.Name)
 	}
-	if need <= c.o.Budget {
-		return nil
+	switch {
+	case need > c.o.Budget:
+		return fmt.Errorf("%w: %s takes %d bytes of memory, adapters may take %d", ErrTooLarge, strings.Join(names, "+"),
+			need, c.o.Budget)
+	case need+c.placed > c.o.Budget && need > 0:
+		return fmt.Errorf("%w: %s takes %d bytes of memory, adapters may take %d, of which adapters that are being trained hold %d",
+			ErrTooLarge, strings.Join(names, "+"), need, c.o.Budget, c.placed)
 	}
-	return fmt.Errorf("%w: %s takes %d bytes of memory, adapters may take %d", ErrTooLarge, strings.Join(names, "+"),
-		need, c.o.Budget)
+	return nil
 }
 
 // load reads and packs an adapter, unless no acquire waits for it any more when it is its turn.
@@ -126,7 +136,7 @@ func (c *Cache) load(r *resident) {
 	if !c.abandoned(r) {
 		copies := c.copies.Share()
 		_ = copies.Wait(context.Background(), 4*r.info.Parameters) // which does not end
-		p, err := c.pack(r.info.Digest)
+		p, err := c.pack(r)
 		copies.Release()
 		c.finishLoad(r, p, err, time.Since(began))
 	}
@@ -147,7 +157,11 @@ func (c *Cache) abandoned(r *resident) bool {
 	return gone
 }
 
-func (c *Cache) pack(digest string) (runtime.Packed, error) {
+func (c *Cache) pack(r *resident) (runtime.Packed, error) {
+	if r.lora != nil {
+		return c.o.Pack(r.lora)
+	}
+	digest := r.info.Digest
 	if c.versions.hold(digest) {
 		defer c.versions.drop(digest)
 	}
@@ -164,33 +178,61 @@ func (c *Cache) finishLoad(r *resident, p runtime.Packed, err error, took time.D
 	l := Load{Name: r.info.Name, Digest: r.info.Digest, Took: took}
 	c.mu.Lock()
 	if err == nil {
-		c.sizes[l.Digest] = p.Bytes()
-		if err = c.tooLarge([]Info{r.info}); err != nil {
+		if err = c.checkPacked(r, p); err != nil {
 			later.close = append(later.close, p)
 		}
 	}
 	if err != nil {
-		c.stats.failures++
+		c.countLoad(r, took, false)
 		l.Err = fmt.Errorf("adapter %q: %w", l.Name, err)
 		c.loadFailed(r, l.Err)
 	} else {
-		c.stats.loads++
-		c.stats.took += took
+		c.countLoad(r, took, true)
 		l.Bytes = p.Bytes()
-		c.loadSucceeded(r, p)
+		c.loadSucceeded(r, p, &later)
 	}
 	c.shrink(&later)
 	c.grant(&later)
 	c.mu.Unlock()
 	c.do(later)
-	c.o.Observe(l)
+	if !r.place {
+		c.o.Observe(l)
+	}
+}
+
+// countLoad counts a load of a stored adapter. c.mu is held.
+func (c *Cache) countLoad(r *resident, took time.Duration, succeeded bool) {
+	switch {
+	case r.place:
+	case succeeded:
+		c.stats.loads++
+		c.stats.took += took
+	default:
+		c.stats.failures++
+	}
+}
+
+// checkPacked keeps the size of what was packed, and returns ErrTooLarge where it is larger than its estimate and does
+// not fit. c.mu is held.
+func (c *Cache) checkPacked(r *resident, p runtime.Packed) error {
+	if r.place {
+		return c.checkPlaced(r.info.Name, p.Bytes(), c.placed-r.bytes)
+	}
+	c.sizes[r.info.Digest] = p.Bytes()
+	return c.tooLarge([]Info{r.info})
 }
 
 // loadSucceeded ends a load with an adapter, loadFailed with an error, after which the adapter is no longer known. c.mu is held.
-func (c *Cache) loadSucceeded(r *resident, p runtime.Packed) {
+func (c *Cache) loadSucceeded(r *resident, p runtime.Packed, later *deferred) {
 	c.used += p.Bytes() - r.bytes
-	r.packed, r.bytes, r.ready = p, p.Bytes(), true
-	if r.pins == 0 {
+	if r.place {
+		c.placed += p.Bytes() - r.bytes
+	}
+	r.packed, r.bytes, r.ready, r.lora = p, p.Bytes(), true, nil
+	switch {
+	case r.pins == 0 && r.place:
+		c.forget(r, later)
+	case r.pins == 0:
 		c.markIdle(r)
 	}
 	close(r.done)
@@ -198,6 +240,9 @@ func (c *Cache) loadSucceeded(r *resident, p runtime.Packed) {
 
 func (c *Cache) loadFailed(r *resident, err error) {
 	c.used -= r.bytes
+	if r.place {
+		c.placed -= r.bytes
+	}
 	delete(c.residents, r.info.Digest)
 	r.err = err
 	close(r.done)

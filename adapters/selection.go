@@ -23,8 +23,9 @@ type Selection struct {
 	scale []float32      // of want; none is 0
 	key   string
 
-	release sync.Once
-	held    []string // digests
+	release  sync.Once
+	held     []string  // digests
+	unstored *resident // pinned until Release; nil for versions of the Store
 }
 
 // SelectedTerm is one adapter of a Selection, as a response names it.
@@ -167,6 +168,9 @@ func (s *Selection) Release() {
 	s.release.Do(func() {
 		for _, digest := range s.held {
 			s.cache.versions.drop(digest)
+		}
+		if s.unstored != nil {
+			s.cache.unpin([]*resident{s.unstored})
 		}
 	})
 }
