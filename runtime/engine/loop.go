@@ -54,7 +54,7 @@ func (e *Engine) receive(m messages, reason error) {
 	for _, t := range m.cancelled {
 		e.end(t, runtime.ErrClosed)
 	}
-	e.background = append(e.background, m.background...)
+	e.addWork(m.background)
 	if m.stop {
 		e.failAll(reason)
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -19,13 +20,15 @@ const shortSlices = 4
 type work struct {
 	ctx    context.Context
 	slicer runtime.Slicer
-	done   chan error // receives the result of the call; buffered for one
+	done   chan error    // receives the result of the call; buffered for one
+	used   time.Duration // what its slices took, and what the others had used when it came
 }
 
 // Work runs s, slice by slice, on the Engine's goroutine until there are no more slices. Between slices
-// the Engine decodes: while streams run, background work takes Options.Share of the time, else all of it. Calls
-// run one after the other, in the order they came. It returns the first error of Slice, or ErrClosed, or ctx's error if ctx ends
-// first. When Work has returned, the Engine no longer uses s.
+// the Engine decodes: while streams run, background work takes Options.Share of the time, else all of it. It may be
+// called from several goroutines: their slices take turns, so that each call gets the same part of the time. It returns
+// the first error of Slice, or ErrClosed, or ctx's error if ctx ends first. When Work has returned, the Engine no longer
+// uses s. Two calls at once must not be given the same s.
 func (e *Engine) Work(ctx context.Context, s runtime.Slicer) error {
 	w := &work{ctx: ctx, slicer: s, done: make(chan error, 1)}
 	if err := e.inbox.work(w); err != nil {
@@ -83,15 +86,39 @@ func (e *Engine) allowedSliceTime() time.Duration {
 	return time.Duration(float64(e.usualDecode) * e.options.Share / (1 - e.options.Share))
 }
 
-// runSlice runs one slice of the first call of Work and returns how long it took.
+// addWork takes up new calls of Work. A call begins as if it had used as much time as the one that has used the least:
+// it is owed nothing for the time before it came.
+func (e *Engine) addWork(added []*work) {
+	for _, w := range added {
+		if next := e.nextWork(); next >= 0 {
+			w.used = e.background[next].used
+		}
+		e.background = append(e.background, w)
+	}
+}
+
+// nextWork returns which call of Work has used the least time, the first of several, or -1 where there is none.
+func (e *Engine) nextWork() int {
+	next := -1
+	for i, w := range e.background {
+		if next < 0 || w.used < e.background[next].used {
+			next = i
+		}
+	}
+	return next
+}
+
+// runSlice runs one slice of the call of Work whose turn it is and returns how long it took.
 func (e *Engine) runSlice() time.Duration {
-	w := e.background[0]
+	next := e.nextWork()
+	w := e.background[next]
 	start := e.now()
 	more, err := callSlice(w.slicer)
 	took := e.now().Sub(start)
+	w.used += took
 	e.sliceTimes.add(took)
 	if err != nil || !more {
-		e.background = e.background[1:]
+		e.background = slices.Delete(e.background, next, next+1)
 		w.done <- err
 	}
 	e.dropCancelledWork()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	goruntime "runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -152,6 +153,103 @@ func TestWorkTakesAllTheTimeThereIs(t *testing.T) {
 	if worked, _ := w.engine.Turn(); worked {
 		t.Error("the Engine is awake without work")
 	}
+}
+
+// TestCallsOfWorkShareTheTime has a call with short slices and one with long ones, and one that comes later.
+func TestCallsOfWorkShareTheTime(t *testing.T) {
+	w := newWorkTest(t, 0.5, 10*time.Millisecond)
+	stream, err := w.engine.Submit(t.Context(), runtime.Request{Prompt: []runtime.Token{1, 2, 3}, Top: -1,
+		Sampling: runtime.Sampling{IgnoreEOS: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	short := &slicer{bench: w, took: time.Millisecond, left: 1 << 30}
+	long := &slicer{bench: w, took: 4 * time.Millisecond, left: 1 << 30}
+	late := &slicer{bench: w, took: 2 * time.Millisecond, left: 1 << 30}
+	ctx, cancel := context.WithCancel(t.Context())
+	results := []<-chan error{w.start(ctx, short), w.start(ctx, long)}
+	const turns = 120
+	for range turns {
+		w.engine.Turn()
+	}
+	used := func(s *slicer) time.Duration { return time.Duration(s.done) * s.took }
+	if difference := (used(short) - used(long)).Abs(); difference > long.took || used(short) < turns*4*time.Millisecond {
+		t.Errorf("short slices had %v and long ones %v", used(short), used(long))
+	}
+	before := []time.Duration{used(short), used(long)}
+	results = append(results, w.start(ctx, late))
+	for range turns {
+		w.engine.Turn()
+	}
+	for i, s := range []*slicer{short, long} { // the late call neither waits for them nor makes up for what they had
+		if difference := (used(s) - before[i] - used(late)).Abs(); difference > 2*long.took {
+			t.Errorf("the late call had %v while call %d had %v", used(late), i, used(s)-before[i])
+		}
+	}
+	cancel()
+	w.engine.Turn()
+	for _, result := range results {
+		if err := <-result; !errors.Is(err, context.Canceled) {
+			t.Errorf("Work of a cancelled context returned %v", err)
+		}
+	}
+}
+
+// TestWorkFromManyGoroutines has many calls of Work, of which some are cancelled, beside a stream: each ends with its own
+// result, and the Engine runs the slices of all on its one goroutine.
+func TestWorkFromManyGoroutines(t *testing.T) {
+	model := runtimetest.NewModel()
+	device := runtimetest.NewDevice(model, runtime.Limits{Sequences: 2, Cells: 4096, Batch: 8, CanTruncate: true})
+	e := engine.New(device, model, engine.Options{Share: 0.5})
+	defer e.Close()
+	stream, err := e.Submit(t.Context(), runtime.Request{Prompt: []runtime.Token{1, 2, 3}, Top: -1, Sampling: runtime.Sampling{IgnoreEOS: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	fault := errors.New("no more")
+	total := 0 // of all slices: no lock, since one goroutine runs them
+	var calls sync.WaitGroup
+	for i := range 16 {
+		calls.Go(func() {
+			for range 20 {
+				s := &counted{total: &total, left: 5 + i}
+				if i%3 == 1 {
+					s.fail = fault
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				if i%4 == 2 {
+					cancel()
+				}
+				err := e.Work(ctx, s)
+				cancel()
+				if err == nil && (s.left != 0 || s.fail != nil) || err != nil && !errors.Is(err, s.fail) && !errors.Is(err, context.Canceled) {
+					t.Errorf("call %d: %v with %d slices left", i, err, s.left)
+				}
+			}
+		})
+	}
+	calls.Wait()
+	if total == 0 {
+		t.Error("no slice ran")
+	}
+}
+
+// counted is work of some slices, each of which is added to a total.
+type counted struct {
+	total *int
+	left  int
+	fail  error
+}
+
+func (c *counted) Slice() (bool, error) {
+	*c.total++
+	c.left--
+	if c.left == 0 {
+		return false, c.fail
+	}
+	return true, nil
 }
 
 func TestWorkWithoutAShareWaitsForStreams(t *testing.T) {
