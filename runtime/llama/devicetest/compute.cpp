@@ -2,10 +2,12 @@
 // tensors have the addresses of the data, and ggml's CPU back end computes them.
 #include "compute.h"
 #include "count.h"
-#include "memory.h"
 #include "iq4nl.h"
+#include "memory.h"
+#include "misread.h"
 #include "ggml-cpu.h"
 #include "ggml-impl.h"
+#include <cstdio>
 #include <cstring>
 #include <deque>
 #include <functional>
@@ -125,6 +127,14 @@ void synchronize(ggml_backend_t b) { queue_of(b)->run(); }
 
 ggml_status compute(ggml_backend_t b, ggml_cgraph * graph, int) {
     Queue * queue = queue_of(b);
+    for (int i = 0; i < graph->n_nodes; i++) {
+        const ggml_tensor * node = graph->nodes[i];
+        const char * why = is_view(node) || !stands_for_vulkan() ? nullptr : misread(node);
+        if (why) {
+            fprintf(stderr, "%s: Vulkan would compute %s (%s) wrongly: %s\n", NAME, ggml_op_name(node->op), node->name, why);
+            return GGML_STATUS_FAILED;
+        }
+    }
     auto recorded = std::make_shared<Recorded>(graph);
     queue->work.push_back([queue, recorded] { recorded->compute(queue->cpu); });
     return GGML_STATUS_SUCCESS;

@@ -104,5 +104,10 @@ func takers(op string, sub int, result, first, second string, without uint) Back
 	return Backend(C.devicetest_takers(names[0], C.int(sub), names[1], names[2], names[3], C.uint(without)))
 }
 
+// tryProduct reports whether the device multiplies matrices with so many rows between them and values before the first.
+func tryProduct(rowsBetween, valuesBefore int) bool {
+	return C.devicetest_try_product(C.int(rowsBetween), C.int(valuesBefore)) != 0
+}
+
 // widthOf32 is the condition WIDTH_OF_32.
 const widthOf32 = 1 << 9

@@ -18,7 +18,9 @@ void devicetest_set_codebook(int codebook); // of IQ4_NL, as enum Codebook
 // The back ends that take an operation, by ggml's names; second "": it has one source. without: the conditions of facts.h that it
 // does not meet.
 unsigned devicetest_takers(const char * op, int sub, const char * result, const char * first, const char * second, unsigned without);
-
+// Multiplies the matrices of a view on the device: so many rows lie between two of them, and so many values before the first. Returns
+// whether the device computed that.
+int devicetest_try_product(int rows_between, int values_before);
 
 // What was computed of products of one kind since they were taken the last time.
 typedef struct {

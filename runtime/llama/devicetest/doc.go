@@ -7,6 +7,8 @@
 //   - Graphs and asynchronous copies are put into a queue, which runs when the back end is synchronized and not before.
 //     What reads a result too early reads old data, every time.
 //   - Nodes with a function of ours (GGML_OP_CUSTOM, GGML_OP_MAP_CUSTOM*) are refused.
+//   - Where the device stands for Vulkan, a graph fails that Vulkan takes and computes wrongly, or ends the process for: products
+//     of matrices with gaps between them, and operands that begin at no alignment.
 //   - IQ4_NL has NF4's codebook, as in the back ends that are built for this program; a test can give it others.
 //   - The memory is bounded, and an allocation beyond it fails.
 //

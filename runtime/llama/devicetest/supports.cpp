@@ -27,6 +27,8 @@ static uint32_t takers(const Look & l) {
     return out;
 }
 
+bool stands_for_vulkan() { return stands_for & VULKAN; }
+
 bool supports(const ggml_tensor * op) {
     switch (op->op) {
     case GGML_OP_NONE:
