@@ -86,9 +86,6 @@ ggml_backend_dev_t device_of(const lq_graphs & g) {
 void open_graphs(lq_graphs & g) {
     check_tensors(g);
     ggml_backend_dev_t device = device_of(g);
-    if (ggml_backend_reg_name(ggml_backend_dev_backend_reg(device)) == std::string("Vulkan")) {
-        bad(std::string("training on ") + ggml_backend_dev_name(device) + " is not supported yet: on Vulkan devices gradients have been measured to be wrong");
-    }
     g.backend.reset(ggml_backend_dev_init(device, nullptr));
     if (!g.backend) {
         throw Error{LQ_MEMORY, std::string("the device ") + ggml_backend_dev_name(device) + " could not be opened a second time, for training"};

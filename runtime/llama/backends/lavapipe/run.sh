@@ -53,8 +53,9 @@ exec 9>&-
 
 export DEBIAN FOLDERS="$ROOT $CACHE/shaders ${FOLDERS:-}" DIRECTORY=$PWD
 # The shaders are kept: to compile one takes seconds. Devices of software are used only where they are named, and shaders of
-# F16 would round the gradients of training.
-export GGML_VK_VISIBLE_DEVICES=0 GGML_VK_DISABLE_F16=1 MESA_SHADER_CACHE_DIR=$CACHE/shaders
+# F16 would round the gradients of training. The driver computes on one thread: with two, one and the same product of two small
+# matrices of floats, with nothing else in the queue, has other results from run to run.
+export GGML_VK_VISIBLE_DEVICES=0 GGML_VK_DISABLE_F16=1 LP_NUM_THREADS=1 MESA_SHADER_CACHE_DIR=$CACHE/shaders
 # The mounts are those of the namespace alone, which ends with the command, however that ends.
 exec unshare --mount --pid --fork --kill-child bash -c '
   set -e

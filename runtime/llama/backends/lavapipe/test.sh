@@ -29,4 +29,5 @@ while read -r package pattern; do
     sed -n '/^ *--- \|^ok\|^PASS\|^FAIL\|^panic\|^SIG\|^ *[a-z_]*[.]go:/p'
 done <<'TESTS'
 runtime/llama OnADevice$
+runtime/qlora OnADevice$
 TESTS
