@@ -24,11 +24,11 @@ const module = "github.com/lorikeet-ai/lorikeet"
 // cmd -> internal/program -> server -> training -> adapters -> runtime -> quant.
 var arrows = map[string][]string{
 	"cmd/lorikeet":        {"internal/program", "responses", "tenants", "adapters", "adapters/merge", "adapters/peft", "fetch", "runtime", "runtime/llama", "quant", "quant/huggingface", "demo"},
-	"internal/program":    {"server", "batches", "responses", "tenants", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "demo"},
-	"server":              {"openapi", "batches", "responses", "tenants", "training", "adapters", "adapters/merge", "adapters/peft", "chat", "chat/calls", "grammar", "fetch", "runtime", "runtime/engine"},
+	"internal/program":    {"server", "graders", "batches", "responses", "tenants", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "demo"},
+	"server":              {"openapi", "graders", "batches", "responses", "tenants", "training", "adapters", "adapters/merge", "adapters/peft", "chat", "chat/calls", "grammar", "fetch", "runtime", "runtime/engine"},
 	"batches":             {},
 	"graders":             {},
-	"training":            {"training/dataset", "adapters", "adapters/peft", "chat", "runtime"},
+	"training":            {"training/dataset", "graders", "adapters", "adapters/peft", "chat", "runtime"},
 	"training/dataset":    {"chat", "runtime"},
 	"adapters":            {"adapters/merge", "adapters/peft", "runtime"},
 	"adapters/merge":      {"adapters/peft", "quant", "runtime"},

@@ -159,3 +159,16 @@ func (g *Grader) Timed(ctx context.Context, s *Sample) (Result, time.Duration, e
 	r, err := g.Grade(ctx, s)
 	return r, time.Since(began), err
 }
+
+// ReadItem reads the fields of a line, with numbers as they are written.
+func ReadItem(raw []byte) (map[string]any, error) {
+	value, err := decode(raw)
+	if err != nil {
+		return nil, err
+	}
+	item, ok := value.(map[string]any)
+	if !ok {
+		return nil, errors.New("it is no object")
+	}
+	return item, nil
+}

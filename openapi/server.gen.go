@@ -167,6 +167,12 @@ type ServerInterface interface {
 	// GetFileContent What was uploaded.
 	// (GET /v1/files/{id}/content)
 	GetFileContent(c *fiber.Ctx, id FileID) error
+	// RunGrader Grade one answer, as a reinforcement job would.
+	// (POST /v1/fine_tuning/alpha/graders/run)
+	RunGrader(c *fiber.Ctx) error
+	// ValidateGrader Check a grader's definition.
+	// (POST /v1/fine_tuning/alpha/graders/validate)
+	ValidateGrader(c *fiber.Ctx) error
 	// ListFineTuningJobs The training jobs, newest first, in OpenAI's shape.
 	// (GET /v1/fine_tuning/jobs)
 	ListFineTuningJobs(c *fiber.Ctx, params ListFineTuningJobsParams) error
@@ -1525,6 +1531,42 @@ func (siw *ServerInterfaceWrapper) GetFileContent(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// RunGrader operation middleware
+func (siw *ServerInterfaceWrapper) RunGrader(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.RunGrader(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// ValidateGrader operation middleware
+func (siw *ServerInterfaceWrapper) ValidateGrader(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.ValidateGrader(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // ListFineTuningJobs operation middleware
 func (siw *ServerInterfaceWrapper) ListFineTuningJobs(c *fiber.Ctx) error {
 
@@ -2207,6 +2249,10 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Get(options.BaseURL+"/v1/fine_tuning/jobs", wrapper.ListFineTuningJobs)
 
 	router.Post(options.BaseURL+"/v1/fine_tuning/jobs", wrapper.CreateFineTuningJob)
+
+	router.Post(options.BaseURL+"/v1/fine_tuning/alpha/graders/run", wrapper.RunGrader)
+
+	router.Post(options.BaseURL+"/v1/fine_tuning/alpha/graders/validate", wrapper.ValidateGrader)
 
 	router.Get(options.BaseURL+"/v1/fine_tuning/jobs/:id", wrapper.GetFineTuningJob)
 

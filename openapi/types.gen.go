@@ -34,6 +34,36 @@ func (e FinishReason) Valid() bool {
 	}
 }
 
+// Defines values for GraderType.
+const (
+	Endpoint       GraderType = "endpoint"
+	Multi          GraderType = "multi"
+	Python         GraderType = "python"
+	ScoreModel     GraderType = "score_model"
+	StringCheck    GraderType = "string_check"
+	TextSimilarity GraderType = "text_similarity"
+)
+
+// Valid indicates whether the value is a known member of the GraderType enum.
+func (e GraderType) Valid() bool {
+	switch e {
+	case Endpoint:
+		return true
+	case Multi:
+		return true
+	case Python:
+		return true
+	case ScoreModel:
+		return true
+	case StringCheck:
+		return true
+	case TextSimilarity:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for TrainingParametersEvalStrategy.
 const (
 	TrainingParametersEvalStrategyEpoch       TrainingParametersEvalStrategy = "epoch"
@@ -1297,6 +1327,130 @@ type GenerationParameters struct {
 
 	// TypicalP Locally typical sampling, keeps the most typical tokens of this much probability; 1 keeps all.
 	TypicalP *float32 `json:"typical_p,omitempty"`
+}
+
+// Grader A grader as OpenAI has them: `string_check` (input, reference, operation eq, ne, like or ilike), `text_similarity`
+// (input, reference, evaluation_metric fuzzy_match, bleu, gleu, rouge_1 to rouge_5, rouge_l or cosine), `score_model`
+// (model, input, range, sampling_params), `endpoint` (url, headers; where the operator allows the URL), `python` (source;
+// where the operator names a sandbox), and `multi` (graders by name, calculate_output). Texts may have places such as
+// `{{ item.reference }}`, `{{ sample.output_text }}`, `{{ sample.output_json.field }}` and `{{ sample.output_tools }}`. A field
+// that is not known is refused.
+type Grader struct {
+	// Name What errors and events call it; absent: its type.
+	Name *string `json:"name,omitempty"`
+
+	// Type Its kind.
+	Type GraderType `json:"type"`
+}
+
+// GraderType Its kind.
+type GraderType string
+
+// GraderErrors defines model for GraderErrors.
+type GraderErrors struct {
+	// FormulaParseError calculate_output has no finite value.
+	FormulaParseError bool `json:"formula_parse_error"`
+
+	// SampleParseError A template wants JSON of an answer that is none, or a field that it has not.
+	SampleParseError bool `json:"sample_parse_error"`
+
+	// TruncatedObservationError A text is too long to be graded.
+	TruncatedObservationError bool `json:"truncated_observation_error"`
+
+	// UnresponsiveRewardError The time was over.
+	UnresponsiveRewardError bool `json:"unresponsive_reward_error"`
+
+	// InvalidVariableError A template names what the item has not.
+	InvalidVariableError bool `json:"invalid_variable_error"`
+
+	// OtherError Another fault; an endpoint could not be asked, for one.
+	OtherError bool `json:"other_error"`
+
+	// PythonGraderServerError The operator's sandbox could not be run.
+	PythonGraderServerError bool `json:"python_grader_server_error"`
+
+	// PythonGraderRuntimeError The source failed in the sandbox.
+	PythonGraderRuntimeError bool `json:"python_grader_runtime_error"`
+
+	// ModelGraderServerError The model that scores could not be asked.
+	ModelGraderServerError bool `json:"model_grader_server_error"`
+
+	// ModelGraderRefusalError It refused.
+	ModelGraderRefusalError bool `json:"model_grader_refusal_error"`
+
+	// ModelGraderParseError Its answer has no score.
+	ModelGraderParseError bool `json:"model_grader_parse_error"`
+
+	// PythonGraderServerErrorType What could not be run.
+	PythonGraderServerErrorType *string `json:"python_grader_server_error_type"`
+
+	// PythonGraderRuntimeErrorDetails What the sandbox printed.
+	PythonGraderRuntimeErrorDetails *string `json:"python_grader_runtime_error_details"`
+
+	// ModelGraderServerErrorDetails Why the model could not be asked.
+	ModelGraderServerErrorDetails *string `json:"model_grader_server_error_details"`
+
+	// Details The failure in words, with the name of the grader that failed.
+	Details *string `json:"details"`
+}
+
+// GraderMetadata defines model for GraderMetadata.
+type GraderMetadata struct {
+	// Name The grader's.
+	Name string `json:"name"`
+
+	// Type Its kind.
+	Type   string       `json:"type"`
+	Errors GraderErrors `json:"errors"`
+
+	// ExecutionTime Seconds.
+	ExecutionTime float64 `json:"execution_time"`
+
+	// Scores What each grader gave, by name.
+	Scores map[string]float64 `json:"scores"`
+
+	// TokenUsage Tokens that models took to score; null where none was asked.
+	TokenUsage *int `json:"token_usage"`
+
+	// SampledModelName The model that scored.
+	SampledModelName *string `json:"sampled_model_name"`
+}
+
+// GraderRun defines model for GraderRun.
+type GraderRun struct {
+	// Reward The reward; 0 where the grader could not grade.
+	Reward   float64        `json:"reward"`
+	Metadata GraderMetadata `json:"metadata"`
+
+	// SubRewards The rewards of a multi grader's graders, by name.
+	SubRewards map[string]float64 `json:"sub_rewards"`
+
+	// ModelGraderTokenUsagePerModel Tokens that models took to score.
+	ModelGraderTokenUsagePerModel map[string]int `json:"model_grader_token_usage_per_model"`
+}
+
+// GraderRunRequest defines model for GraderRunRequest.
+type GraderRunRequest struct {
+	// Grader The grader.
+	Grader json.RawMessage `json:"grader"`
+
+	// Item The fields that templates name as item: those of a dataset's line.
+	Item json.RawMessage `json:"item,omitempty"`
+
+	// ModelSample The answer to grade.
+	ModelSample *string `json:"model_sample"`
+}
+
+// GraderValidated defines model for GraderValidated.
+type GraderValidated struct {
+	// Grader The grader, as it was sent.
+	Grader json.RawMessage `json:"grader"`
+}
+
+// GraderValidation defines model for GraderValidation.
+type GraderValidation struct {
+	// Grader The grader.
+	Grader json.RawMessage `json:"grader"`
 }
 
 // JSONSchema A JSON schema.
@@ -3654,6 +3808,12 @@ type CreateEmbeddingJSONRequestBody = EmbeddingRequest
 
 // CreateFileMultipartRequestBody defines body for CreateFile for multipart/form-data ContentType.
 type CreateFileMultipartRequestBody = FileUpload
+
+// RunGraderJSONRequestBody defines body for RunGrader for application/json ContentType.
+type RunGraderJSONRequestBody = GraderRunRequest
+
+// ValidateGraderJSONRequestBody defines body for ValidateGrader for application/json ContentType.
+type ValidateGraderJSONRequestBody = GraderValidation
 
 // CreateFineTuningJobJSONRequestBody defines body for CreateFineTuningJob for application/json ContentType.
 type CreateFineTuningJobJSONRequestBody = FineTuningRequest

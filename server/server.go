@@ -31,6 +31,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/batches"
 	"github.com/lorikeet-ai/lorikeet/chat"
+	"github.com/lorikeet-ai/lorikeet/graders"
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -63,6 +64,8 @@ type Options struct {
 	// Batches are answered by Perform, which main gives to their Start; nil: the server keeps none. They need Files. main
 	// closes them before Shutdown.
 	Batches *batches.Queue
+	// Graders returns what the graders of an owner ("": of no tenant) may use besides themselves; nil: nothing.
+	Graders func(owner string) graders.Tools
 	// Trainable returns an error wrapping runtime.ErrTrain where the base cannot be trained; nil: it can.
 	Trainable func() error
 
@@ -120,6 +123,7 @@ type Server struct {
 	responses ResponseStore
 	batches   *batches.Queue
 	trainable func() error
+	graders   func(owner string) graders.Tools
 
 	name        string   // the base model's id
 	ids         []string // the same and its aliases
@@ -164,7 +168,7 @@ func New(o Options) *Server {
 		metrics: o.Metrics, importer: o.Import, fetcher: o.Fetch, fetches: make(chan struct{}, maxFetches), log: o.Log, keys: newKeyring(o.Keys),
 		tenants: o.Tenants, sites: newSites(o.Hosts, o.Origins), bodies: newBodies(o.BodyMemory), vectors: newBodies(vectorMemory),
 		pooling: cmp.Or(o.Pooling, o.Engine.Model().Facts().Pooling, runtime.PoolingLast),
-		jobs:    o.Jobs, files: o.Files, batches: o.Batches, responses: o.Responses, trainable: o.Trainable, maxDataset: o.MaxData,
+		jobs:    o.Jobs, files: o.Files, batches: o.Batches, responses: o.Responses, trainable: o.Trainable, graders: o.Graders, maxDataset: o.MaxData,
 		name: o.Name, ids: append([]string{o.Name}, o.Aliases...), context: o.Engine.Context(),
 		maxBody: o.MaxBody, maxUpload: o.MaxUpload, tempDir: o.TempDir, uploads: o.Uploads, version: o.Version, reasoning: !o.NoReasoning, started: time.Now(),
 		merging: make(chan struct{}, 1),

@@ -230,7 +230,8 @@ func admitAnswers(who caller, n int) (done func([]*runtime.Stream), err error) {
 // asksOnly reports whether a POST to a path changes nothing.
 func asksOnly(path string) bool {
 	return slices.Contains([]string{"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/messages", "/v1/messages/count_tokens",
-		"/v1/responses", "/api/chat", "/api/generate", "/api/embed", "/api/show", "/tokenize", "/detokenize", "/apply-template"}, path)
+		"/v1/responses", "/api/chat", "/api/generate", "/api/embed", "/api/show", "/tokenize", "/detokenize", "/apply-template",
+		"/v1/fine_tuning/alpha/graders/run", "/v1/fine_tuning/alpha/graders/validate"}, path)
 }
 
 // audit logs a request that changed something, with who made it.

@@ -57,6 +57,11 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	flags.IntVar(&c.MaxFiles, "max-files", 10_000, "uploaded files and batches' results that are kept; further uploads are refused with 507")
 	sizeFlag(flags, (*size)(&c.MaxFileData), "max-file-data", 16<<30, "space on disk that uploaded files and batches' results may take; further uploads are refused with 507")
 
+	flags.StringArrayVar(&c.GraderModels, "grader-model", nil, "model that graders may ask for scores besides those of this server, as name=URL of an API like OpenAI's, such as gpt-4.1-mini=https://api.example.com/v1; repeatable")
+	flags.StringVar(&c.GraderKey, "grader-api-key", "", "API key for the models of --grader-model")
+	flags.StringArrayVar(&c.GraderEndpoints, "grader-endpoint", nil, "URL that graders may post answers to, with all that lies below it; repeatable; without one there are no endpoint graders")
+	flags.StringVar(&c.GraderSandbox, "grader-sandbox", "", "command, with its arguments, that runs the Python source of graders: it reads a JSON object with source, sample and item, calls grade(sample, item) and prints the number; without one there are no python graders")
+
 	flags.IntVarP(&c.Parallel, "parallel", "p", 16, "requests that are answered at once")
 	flags.IntVarP(&c.Context, "ctx", "c", 0, fmt.Sprintf("tokens in the KV cache, which all requests share; 0: parallel times the model's context, at most %d", program.MaxContext))
 	flags.IntVar(&c.Chunk, "chunk", 256, "prompt tokens in one decode; bounds how long a long prompt delays running answers")

@@ -56,6 +56,11 @@ type Config struct {
 	GPULayers      int    // as llama.Options has it
 	Grouped        bool
 
+	GraderModels    []string // name=URL of models that may score for graders, behind OpenAI's API
+	GraderKey       string   // the API key for them; "": none
+	GraderEndpoints []string // URLs that graders may post answers to, and what lies below them
+	GraderSandbox   string   // command that runs the source of Python graders; "": they are refused
+
 	MaxQueue  int
 	Deadline  time.Duration
 	Drain     time.Duration

@@ -44,6 +44,8 @@ type Program struct {
 	folders   *adapters.Folders
 	fetcher   *fetch.Fetcher // nil: requests may not name sources of adapters
 	uploads   *disk.Budget   // shared by what is being received and fetched
+	judges    *judges
+	opened    chan struct{} // closed when the server can be asked
 	training  trainer
 	batches   *batches.Queue
 	responses *responses.Store // nil: none are kept
@@ -58,9 +60,12 @@ type Program struct {
 // New returns a server that is not open. What it serves is printed on stdout for people; its log goes to stderr, or to
 // the file that c names. Close closes it.
 func New(c Config, stdout, stderr io.Writer) (*Program, error) {
-	p := &Program{config: c, out: stdout}
+	p := &Program{config: c, out: stdout, opened: make(chan struct{})}
+	var err error
+	if p.judges, err = newJudges(&p.config); err != nil {
+		return nil, err
+	}
 	if c.LogFile != "" {
-		var err error
 		if p.logFile, err = openLogFile(c.LogFile); err != nil {
 			return nil, fmt.Errorf("--log-file: %w", err)
 		}
@@ -221,7 +226,7 @@ func (p *Program) openServer() error {
 	c, t := &p.config, &p.training
 	o := server.Options{
 		Engine: p.engine, Template: p.template, Store: p.store, Cache: p.cache, Metrics: p.metrics,
-		Jobs: t.jobs, Files: t.files, Batches: p.batches, Trainable: t.trainable,
+		Jobs: t.jobs, Files: t.files, Batches: p.batches, Trainable: t.trainable, Graders: p.graderTools,
 		Pooling: map[string]runtime.Pooling{"mean": runtime.PoolingMean, "last": runtime.PoolingLast, "cls": runtime.PoolingCLS}[c.Pooling], NoReasoning: c.Reasoning == "none",
 		Import: p.importPath, Name: p.name(), Aliases: p.aliases(), Keys: c.Keys, Hosts: p.hosts(), Origins: c.Origins,
 		MaxLoRA: c.Parallel, MaxUpload: c.MaxUpload, Version: p.config.Version, Log: p.log,
@@ -240,6 +245,7 @@ func (p *Program) openServer() error {
 		}
 	}
 	p.server = server.New(o)
+	close(p.opened)
 	p.batches.Start(p.server.Perform)
 	return nil
 }
