@@ -16,6 +16,8 @@ type Request struct {
 	// Score asks for the log-probabilities of the prompt's tokens, too, each with Top alternatives, and for the token that
 	// ends the answer among its tokens.
 	Score bool
+	// KeepEnd asks for the token that ends the answer among its tokens, as Score does, without the prompt's.
+	KeepEnd bool
 	// PromptOnly ends the answer with the prompt: no token is sampled, and Sampling, MaxTokens and Stop are not read. The
 	// prompt may then fill the context.
 	PromptOnly bool

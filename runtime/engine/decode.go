@@ -195,7 +195,7 @@ func (e *Engine) deliver(t *task, c runtime.Choice) {
 
 	if e.model.EndOfGeneration(c.Token) {
 		ev := t.text.flush()
-		if t.request.Score {
+		if t.request.Score || t.request.KeepEnd {
 			ev.Tokens = append(ev.Tokens, runtime.TokenText{Token: c.Token, Logprob: c.Logprob, Top: slices.Clone(c.Top)})
 		}
 		ev.Finish = runtime.FinishStop
