@@ -43,12 +43,12 @@ func (q *Queue) Create(ctx context.Context, r CreateRequest) (Job, error) {
 	}
 	defer os.RemoveAll(tmp)
 	var err error
-	if rec.Training, err = q.copyInput(ctx, filepath.Join(tmp, trainingFile), r.Training, "training", r.ValidateLater); err != nil {
+	if rec.Training, err = q.copyInput(ctx, &rec.Config, filepath.Join(tmp, trainingFile), r.Training, "training", r.ValidateLater); err != nil {
 		return Job{}, err
 	}
 	if r.Validation != nil {
 		rec.Validation = new(Source)
-		if *rec.Validation, err = q.copyInput(ctx, filepath.Join(tmp, validationFile), *r.Validation, "validation", r.ValidateLater); err != nil {
+		if *rec.Validation, err = q.copyInput(ctx, &rec.Config, filepath.Join(tmp, validationFile), *r.Validation, "validation", r.ValidateLater); err != nil {
 			return Job{}, err
 		}
 	}
@@ -148,7 +148,7 @@ func (q *Queue) checkWaiting() error {
 }
 
 // copyInput copies a dataset to path, and looks at every line of it unless later is set.
-func (q *Queue) copyInput(ctx context.Context, path string, in Input, which string, later bool) (Source, error) {
+func (q *Queue) copyInput(ctx context.Context, c *Config, path string, in Input, which string, later bool) (Source, error) {
 	n, err := int64(0), disk.NoSpace(q.disk.step("copy "+which))
 	if err == nil {
 		n, err = copyBounded(path, readerUntil{ctx, in.Body}, q.o.MaxDataset)
@@ -157,7 +157,7 @@ func (q *Queue) copyInput(ctx context.Context, path string, in Input, which stri
 		return Source{}, fmt.Errorf("the %s data: %w", which, err)
 	}
 	if !later {
-		err = q.oneAtATime(ctx, func() error { return q.checkDataset(ctx, path, which) })
+		err = q.oneAtATime(ctx, func() error { return q.checkDataset(ctx, c, path, which) })
 	}
 	return Source{File: in.File, Bytes: n}, err
 }

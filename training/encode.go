@@ -42,7 +42,7 @@ func (q *Queue) newEncoding(job *Job) (*encoding, error) {
 	if err != nil {
 		return nil, disk.NoSpace(err)
 	}
-	return &encoding{q: q, job: job, enc: q.encoder(&job.Config), file: f, buf: bufio.NewWriterSize(f, 64<<10), set: exampleSet{file: f}}, nil
+	return &encoding{q: q, job: job, enc: q.encoder(&job.Config), file: f, buf: bufio.NewWriterSize(f, 64<<10), set: exampleSet{file: f, kind: job.Config.kind()}}, nil
 }
 
 // close removes the file.
@@ -62,7 +62,7 @@ func (w *encoding) lines(ctx context.Context, file, which string) ([]encodedLine
 	}
 	defer f.Close()
 	var list []encodedLine
-	err = dataset.Read(f, which, w.q.limits(), func(line int, c dataset.Conversation) error {
+	err = dataset.Read(f, w.q.reading(&w.job.Config, which), func(line int, c dataset.Conversation) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -79,8 +79,8 @@ func (w *encoding) lines(ctx context.Context, file, which string) ([]encodedLine
 // add writes examples.
 func (w *encoding) add(list []dataset.Example) error {
 	for i := range list {
-		w.row = appendExample(w.row[:0], &list[i])
-		w.set.add(w.size, len(list[i].Tokens), dataset.Labelled(list[i:i+1]))
+		w.row = appendExample(w.row[:0], w.set.kind, &list[i])
+		w.set.add(w.size, list[i].Length(), dataset.Labelled(list[i:i+1]))
 		w.size += int64(len(w.row))
 		if _, err := w.buf.Write(w.row); err != nil {
 			return disk.NoSpace(err)
@@ -101,7 +101,7 @@ func (w *encoding) examplesOf(lines []encodedLine) (list []int) {
 
 // part returns the lengths of the examples in list as a set of their own.
 func (s *exampleSet) part(list []int) exampleSet {
-	p := exampleSet{file: s.file, lengths: make([]int, len(list))}
+	p := exampleSet{file: s.file, kind: s.kind, lengths: make([]int, len(list))}
 	for at, i := range list {
 		p.lengths[at] = s.lengths[i]
 	}

@@ -14,11 +14,53 @@ import (
 )
 
 // This file keeps the examples of a job: a run that goes on sees the tokens it began with, even where the
-// template prints the date. examples.bin is, little-endian: examplesMagic; twice (training, validation) the number
-// of examples and for each the number of its tokens, the tokens and the labels; and the CRC-32 of all that. Numbers
-// have 32 bits. The examples stay on disk: a run reads those of a micro-batch when it computes it.
+// template prints the date. examples.bin is, little-endian: a magic; for other kinds than Supervised the kind; twice
+// (training, validation) the number of examples and each of them; and the CRC-32 of all that. An example is the words of
+// its head, its tokens and as many labels, of a pair those of the chosen sequence and then those of the rejected one, and
+// the line, where it is kept. Numbers have 32 bits. The examples stay on disk: a run reads those of a micro-batch when it
+// computes it.
 
-const examplesMagic = "LKEX0001"
+// The magics: of supervised examples and of the other kinds.
+const (
+	examplesMagic     = "LKEX0001"
+	kindExamplesMagic = "LKEX0002"
+)
+
+// exampleHead is the words at the beginning of an example. Of a supervised example the first one alone is written.
+type exampleHead struct {
+	Tokens    uint32 // of all sequences
+	First     uint32 // of the first sequence
+	Prompt    uint32
+	Desirable uint32 // 1 or 0
+	Line      uint32 // bytes
+}
+
+// headBytes is how many bytes of an exampleHead are written.
+func headBytes(kind dataset.Kind) int64 {
+	if kind == dataset.Supervised {
+		return 4
+	}
+	return int64(binary.Size(exampleHead{}))
+}
+
+// readHead reads the head of an example.
+func readHead(r io.Reader, kind dataset.Kind) (h exampleHead, err error) {
+	if kind != dataset.Supervised {
+		err = binary.Read(r, binary.LittleEndian, &h)
+		if err == nil && (h.First > h.Tokens || h.Prompt > h.First) {
+			err = fmt.Errorf("an example of %d tokens begins with a sequence of %d and a prompt of %d", h.Tokens, h.First, h.Prompt)
+		}
+		return h, err
+	}
+	err = binary.Read(r, binary.LittleEndian, &h.Tokens)
+	h.First = h.Tokens
+	return h, err
+}
+
+// bytes is how many bytes the example has with its head.
+func (h *exampleHead) bytes(kind dataset.Kind) int64 {
+	return headBytes(kind) + 8*int64(h.Tokens) + int64(h.Line)
+}
 
 // exampleBytes is what a run keeps in memory for each of its examples, with what their order takes.
 const exampleBytes = 48
@@ -26,16 +68,17 @@ const exampleBytes = 48
 // exampleSet is one of the two sets of a job. Its examples lie one after the other in its file.
 type exampleSet struct {
 	file     io.ReaderAt
-	lengths  []int   // tokens
+	kind     dataset.Kind
+	lengths  []int   // tokens, of a pair those of both sequences
 	labelled []int32 // of them, those that are learned
-	offsets  []int64 // of the tokens in the file
+	offsets  []int64 // of the examples in the file
 }
 
-// add notes an example of n tokens, whose record, which begins with n, is at offset.
+// add notes an example of n tokens, which is at offset.
 func (s *exampleSet) add(offset int64, n, labelled int) {
 	s.lengths = append(s.lengths, n)
 	s.labelled = append(s.labelled, int32(labelled))
-	s.offsets = append(s.offsets, offset+4)
+	s.offsets = append(s.offsets, offset)
 }
 
 // learned returns how many tokens of the examples in list are learned.
@@ -50,14 +93,41 @@ func (s *exampleSet) learned(list []int) (n int) {
 func (s *exampleSet) read(list []int) ([]dataset.Example, error) {
 	out := make([]dataset.Example, len(list))
 	for at, i := range list {
-		n := s.lengths[i]
-		raw := make([]byte, 8*n)
-		if _, err := s.file.ReadAt(raw, s.offsets[i]); err != nil {
+		var err error
+		if out[at], err = s.readOne(i); err != nil {
 			return nil, fmt.Errorf("%w: its examples: %w", ErrDamaged, err)
 		}
-		out[at] = dataset.Example{Tokens: tokensOf(raw[:4*n]), Labels: tokensOf(raw[4*n:])}
 	}
 	return out, nil
+}
+
+// readOne returns one example.
+func (s *exampleSet) readOne(i int) (x dataset.Example, err error) {
+	head, err := readHead(io.NewSectionReader(s.file, s.offsets[i], headBytes(s.kind)), s.kind)
+	if err != nil {
+		return x, err
+	}
+	if int(head.Tokens) != s.lengths[i] {
+		return x, fmt.Errorf("an example has %d tokens and had %d", head.Tokens, s.lengths[i])
+	}
+	raw := make([]byte, 8*int64(head.Tokens)+int64(head.Line))
+	if _, err := s.file.ReadAt(raw, s.offsets[i]+headBytes(s.kind)); err != nil {
+		return x, err
+	}
+	next := func(n uint32) dataset.Sequence {
+		q := dataset.Sequence{Tokens: tokensOf(raw[:4*n]), Labels: tokensOf(raw[4*n : 8*n])}
+		raw = raw[8*n:]
+		return q
+	}
+	x.Sequence = next(head.First)
+	if head.First < head.Tokens {
+		x.Rejected = next(head.Tokens - head.First)
+	}
+	x.Prompt, x.Desirable = int(head.Prompt), head.Desirable != 0
+	if len(raw) > 0 {
+		x.Line = raw
+	}
+	return x, nil
 }
 
 func tokensOf(raw []byte) []runtime.Token {
@@ -75,25 +145,31 @@ type examples struct {
 }
 
 // appendExample writes an example as examples.bin has it.
-func appendExample(b []byte, x *dataset.Example) []byte {
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(x.Tokens)))
-	for _, row := range [][]runtime.Token{x.Tokens, x.Labels} {
-		for _, t := range row {
+func appendExample(b []byte, kind dataset.Kind, x *dataset.Example) []byte {
+	b = binary.LittleEndian.AppendUint32(b, uint32(x.Length()))
+	if kind != dataset.Supervised {
+		desirable := uint32(0)
+		if x.Desirable {
+			desirable = 1
+		}
+		for _, word := range []uint32{uint32(len(x.Tokens)), uint32(x.Prompt), desirable, uint32(len(x.Line))} {
+			b = binary.LittleEndian.AppendUint32(b, word)
+		}
+	}
+	for _, tokens := range [][]runtime.Token{x.Tokens, x.Labels, x.Rejected.Tokens, x.Rejected.Labels} {
+		for _, t := range tokens {
 			b = binary.LittleEndian.AppendUint32(b, uint32(t))
 		}
 	}
-	return b
+	return append(b, x.Line...)
 }
-
-// recordBytes is how many bytes appendExample writes for n tokens.
-func recordBytes(n int) int64 { return 4 + 8*int64(n) }
 
 // writeExamples puts examples into their file, in the order of the two lists. from has the record of every example.
 func writeExamples(d folder, name string, from *exampleSet, train, eval []int) error {
 	return d.put(name, func(w io.Writer) error {
 		sum := crc32.NewIEEE()
 		out := io.MultiWriter(w, sum)
-		if _, err := io.WriteString(out, examplesMagic); err != nil {
+		if err := writeMagic(out, from.kind); err != nil {
 			return err
 		}
 		for _, list := range [][]int{train, eval} {
@@ -101,14 +177,33 @@ func writeExamples(d folder, name string, from *exampleSet, train, eval []int) e
 				return err
 			}
 			for _, i := range list {
-				r := io.NewSectionReader(from.file, from.offsets[i]-4, recordBytes(from.lengths[i]))
-				if _, err := io.Copy(out, r); err != nil {
+				if err := from.copyOne(out, i); err != nil {
 					return err
 				}
 			}
 		}
 		return binary.Write(w, binary.LittleEndian, sum.Sum32())
 	})
+}
+
+// writeMagic writes how the file begins.
+func writeMagic(w io.Writer, kind dataset.Kind) error {
+	if kind == dataset.Supervised {
+		_, err := io.WriteString(w, examplesMagic)
+		return err
+	}
+	_, err := w.Write(binary.LittleEndian.AppendUint32([]byte(kindExamplesMagic), uint32(kind)))
+	return err
+}
+
+// copyOne writes an example as it is.
+func (s *exampleSet) copyOne(w io.Writer, i int) error {
+	head, err := readHead(io.NewSectionReader(s.file, s.offsets[i], headBytes(s.kind)), s.kind)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, io.NewSectionReader(s.file, s.offsets[i], head.bytes(s.kind)))
+	return err
 }
 
 // openExamples opens what writeExamples wrote, and reads all of it once. The error wraps ErrDamaged where it is not whole.
@@ -133,26 +228,23 @@ func (x *examples) index(f *os.File) error {
 		return err
 	}
 	r := &summing{r: bufio.NewReaderSize(f, 64<<10), left: info.Size() - 4, sum: crc32.NewIEEE()}
-	magic := make([]byte, len(examplesMagic))
-	if _, err := io.ReadFull(r, magic); err != nil || string(magic) != examplesMagic {
-		return fmt.Errorf("it begins with %q: %w", magic, err)
+	kind, err := readMagic(r)
+	if err != nil {
+		return err
 	}
 	for _, set := range []*exampleSet{&x.train, &x.eval} {
+		set.kind = kind
 		count, err := r.number()
 		if err != nil {
 			return err
 		}
 		for range count {
 			at := info.Size() - 4 - r.left
-			n, err := r.number()
+			head, labelled, err := r.example(kind)
 			if err != nil {
 				return err
 			}
-			labelled, err := r.countLabels(int64(n))
-			if err != nil {
-				return err
-			}
-			set.add(at, int(n), labelled)
+			set.add(at, int(head.Tokens), labelled)
 		}
 	}
 	want := make([]byte, 4)
@@ -163,6 +255,23 @@ func (x *examples) index(f *os.File) error {
 		return fmt.Errorf("its checksum is another, and %d bytes are left", r.left)
 	}
 	return nil
+}
+
+// readMagic reads how the file begins.
+func readMagic(r *summing) (dataset.Kind, error) {
+	magic := make([]byte, len(examplesMagic))
+	_, err := io.ReadFull(r, magic)
+	switch {
+	case err == nil && string(magic) == examplesMagic:
+		return dataset.Supervised, nil
+	case err != nil || string(magic) != kindExamplesMagic:
+		return 0, fmt.Errorf("it begins with %q: %w", magic, err)
+	}
+	kind, err := r.number()
+	if err == nil && (kind < uint32(dataset.Preference) || kind > uint32(dataset.PromptOnly)) {
+		err = fmt.Errorf("its examples are of the kind %d", kind)
+	}
+	return dataset.Kind(kind), err
 }
 
 // summing reads up to left bytes and sums them up.
@@ -181,6 +290,22 @@ func (s *summing) Read(p []byte) (int, error) {
 	s.left -= int64(n)
 	_, _ = s.sum.Write(p[:n]) // a checksum takes everything
 	return n, err
+}
+
+// example reads an example, and counts its labels.
+func (s *summing) example(kind dataset.Kind) (head exampleHead, labelled int, err error) {
+	if head, err = readHead(s, kind); err != nil {
+		return head, 0, err
+	}
+	for _, n := range []uint32{head.First, head.Tokens - head.First} {
+		count, err := s.countLabels(int64(n))
+		if err != nil {
+			return head, 0, err
+		}
+		labelled += count
+	}
+	_, err = io.CopyBuffer(io.Discard, io.LimitReader(s, int64(head.Line)), s.piece[:])
+	return head, labelled, err
 }
 
 // countLabels reads n tokens and as many labels, and counts the labels that are tokens.

@@ -96,7 +96,7 @@ func (q *Queue) checkMemory(ctx context.Context, c *Config, path string) error {
 		return nil
 	}
 	count := min(c.Batch*c.Accumulation, longLines)
-	longest, lines := q.longestLines(path, longLines)
+	longest, lines := q.longestLines(c, path, longLines)
 	if !c.Packing || lines > longLines {
 		longest = longest[:min(count, len(longest))]
 	}
@@ -112,7 +112,7 @@ func (q *Queue) checkMemory(ctx context.Context, c *Config, path string) error {
 
 // longestLines returns the numbers of the n lines of a checked dataset that have the most text, the longest first, and how
 // many lines there are.
-func (q *Queue) longestLines(path string, n int) (numbers []int, lines int) {
+func (q *Queue) longestLines(c *Config, path string, n int) (numbers []int, lines int) {
 	type sized struct{ line, bytes int }
 	longerFirst := func(a, b sized) int { return cmp.Compare(b.bytes, a.bytes) }
 	var list []sized
@@ -121,9 +121,9 @@ func (q *Queue) longestLines(path string, n int) (numbers []int, lines int) {
 		return nil, 0 // the next reader reports it
 	}
 	defer f.Close()
-	_ = dataset.Read(f, "training", q.limits(), func(line int, c dataset.Conversation) error { // it was checked
+	_ = dataset.Read(f, q.reading(c, "training"), func(line int, conversation dataset.Conversation) error { // it was checked
 		lines++
-		if list = append(list, sized{line, c.Bytes()}); len(list) == 2*n {
+		if list = append(list, sized{line, conversation.Bytes()}); len(list) == 2*n {
 			slices.SortStableFunc(list, longerFirst)
 			list = list[:n]
 		}
@@ -149,13 +149,13 @@ func (q *Queue) tokensOf(ctx context.Context, c *Config, path string, numbers []
 	}
 	defer f.Close()
 	enc := q.encoder(c)
-	err = dataset.Read(f, "training", q.limits(), func(line int, conversation dataset.Conversation) error {
+	err = dataset.Read(f, q.reading(c, "training"), func(line int, conversation dataset.Conversation) error {
 		if !wanted[line] {
 			return nil
 		}
 		examples, err := enc.Encode(ctx, conversation)
 		for i := range examples {
-			list = append(list, len(examples[i].Tokens))
+			list = append(list, examples[i].Length())
 		}
 		return err
 	})

@@ -76,6 +76,9 @@ func (q *Queue) finishPreparing(j *job, job *Job, w *encoding, train, held []enc
 	if err := writeExamples(q.disk, q.inJob(job.ID, examplesFile), all, trainList, heldList); err != nil {
 		return outcome{}, err
 	}
+	if n := w.enc.Identical; n > 0 {
+		q.tell(j, LevelWarn, fmt.Sprintf("%d pairs of two equal answers were left out: nothing can be learned from them.", n))
+	}
 	if w.enc.Dropped+w.enc.Truncated > 0 {
 		q.tell(j, LevelWarn, fmt.Sprintf("Of the examples, %d were truncated and %d dropped: max_length is %d tokens%s.",
 			w.enc.Truncated, w.enc.Dropped, job.Config.MaxLength, excluded(w.enc.Excluded)))
@@ -116,8 +119,16 @@ func (q *Queue) log(j *job, e Event, sync bool) {
 // encoder returns what turns the conversations of a job into examples.
 func (q *Queue) encoder(c *Config) *dataset.Encoder {
 	return dataset.NewEncoder(q.o.Model, q.o.Template, dataset.EncoderOptions{
-		MaxLength: c.MaxLength, Drop: c.Truncation == Drop, TrainOnInputs: c.TrainOnInputs,
+		Kind: c.kind(), MaxLength: c.MaxLength, Drop: c.Truncation == Drop, TrainOnInputs: c.TrainOnInputs,
 	})
+}
+
+// kind is what the lines of a job's datasets must be for its method.
+func (c *Config) kind() dataset.Kind { return dataset.Supervised }
+
+// reading is how a dataset of a job is read.
+func (q *Queue) reading(c *Config, which string) dataset.ReadOptions {
+	return dataset.ReadOptions{Which: which, Kind: c.kind(), Limits: q.limits()}
 }
 
 // schedule returns what the order of a job's examples depends on.
@@ -133,24 +144,29 @@ func (q *Queue) schedule(c *Config) dataset.ScheduleOptions {
 const maxRendered = 64
 
 // checkDataset looks at every line of the file, and whether the chat template prints what the first ones have.
-func (q *Queue) checkDataset(ctx context.Context, path, which string) error {
+func (q *Queue) checkDataset(ctx context.Context, c *Config, path, which string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	rendered, printed := 0, dataset.NewPrintChecker(q.o.Template)
-	return dataset.Read(f, which, q.limits(), func(_ int, c dataset.Conversation) error {
-		if err := ctx.Err(); err != nil {
-			return err
+	return dataset.Read(f, q.reading(c, which), func(_ int, line dataset.Conversation) error {
+		for one := &line; one != nil; one = one.Rejected {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := dataset.CheckRoles(q.o.Template, one); err != nil {
+				return err
+			}
+			if rendered == maxRendered || line.Skip || !one.HasMore() {
+				continue
+			}
+			rendered++
+			if err := printed.Check(one); err != nil {
+				return err
+			}
 		}
-		if err := dataset.CheckRoles(q.o.Template, &c); err != nil {
-			return err
-		}
-		if rendered == maxRendered || c.Skip || !c.HasMore() {
-			return nil
-		}
-		rendered++
-		return printed.Check(&c)
+		return nil
 	})
 }

@@ -61,7 +61,7 @@ func (q *Queue) writeSamples(job *Job, file string, list []encodedLine) error {
 	}
 	defer f.Close()
 	samples := []Sample{}
-	err = dataset.Read(f, "training", q.limits(), func(line int, c dataset.Conversation) error {
+	err = dataset.Read(f, q.reading(&job.Config, "training"), func(line int, c dataset.Conversation) error {
 		if wanted[int32(line)] {
 			samples = append(samples, sampleOf(&c))
 		}

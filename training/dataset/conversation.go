@@ -15,6 +15,12 @@ type Conversation struct {
 	Kwargs map[string]json.RawMessage // further variables of the chat template
 	Text   string                     // where there are no turns
 	Skip   bool                       // the line says that nothing of it is to be learned
+
+	// What lines of other kinds than Supervised say besides. Turns are then a prompt and the answer to it: of a pair the
+	// chosen one, of PromptOnly none.
+	Rejected  *Conversation   // the same prompt and the rejected answer; nil: there is no pair
+	Desirable bool            // of UnpairedPreference, where there is no pair: the answer's label
+	Line      json.RawMessage // of PromptOnly: the whole line
 }
 
 // Turn is one message and whether it is to be learned.

@@ -15,7 +15,7 @@ import (
 // read returns the conversations of a dataset, as short text.
 func read(data string) ([]string, error) {
 	var out []string
-	err := Read(strings.NewReader(data), "training", Limits{}, func(line int, c Conversation) error {
+	err := Read(strings.NewReader(data), ReadOptions{Which: "training"}, func(line int, c Conversation) error {
 		s := fmt.Sprintf("%d:", line)
 		if len(c.Turns) == 0 {
 			s += fmt.Sprintf(" text %q", c.Text)
@@ -171,14 +171,14 @@ func TestManyBadLines(t *testing.T) {
 func TestReadErrors(t *testing.T) {
 	for _, data := range []string{conversations(2), "[" + `{"text": "a"},`, ""} {
 		r := io.MultiReader(strings.NewReader(data), iotest.ErrReader(io.ErrClosedPipe))
-		err := Read(r, "training", Limits{}, func(int, Conversation) error { return nil })
+		err := Read(r, ReadOptions{Which: "training"}, func(int, Conversation) error { return nil })
 		if !errors.Is(err, io.ErrClosedPipe) {
 			t.Errorf("%.20q: error %v", data, err)
 		}
 	}
 	stop := errors.New("stop")
 	for _, data := range []string{conversations(2), `[{"text": "a"}]`} {
-		if err := Read(strings.NewReader(data), "training", Limits{}, func(int, Conversation) error { return stop }); !errors.Is(err, stop) {
+		if err := Read(strings.NewReader(data), ReadOptions{Which: "training"}, func(int, Conversation) error { return stop }); !errors.Is(err, stop) {
 			t.Errorf("%.20q: error %v", data, err)
 		}
 	}
@@ -195,7 +195,7 @@ func TestDemoSets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := Read(f, "training", Limits{}, func(int, Conversation) error { return nil }); err != nil {
+		if err := Read(f, ReadOptions{Which: "training"}, func(int, Conversation) error { return nil }); err != nil {
 			t.Errorf("%s: %v", file, err)
 		}
 		f.Close()
@@ -216,7 +216,7 @@ func TestRealSets(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = Read(f, "training", Limits{}, func(int, Conversation) error { n++; return nil })
+			err = Read(f, ReadOptions{Which: "training"}, func(int, Conversation) error { n++; return nil })
 			f.Close()
 			t.Logf("%s: %d lines, error %v", filepath.Base(file), n, err)
 			if err != nil || n == 0 {
@@ -236,7 +236,7 @@ func FuzzDataset(f *testing.F) {
 	f.Add(`{"messages": [{"role": "assistant", "content": [{"type": "text", "value": "x"}], "weight": 1}]}` + "\n[")
 	enc := newTestEncoder(f, nil)
 	f.Fuzz(func(t *testing.T, data string) {
-		err := Read(strings.NewReader(data), "training", Limits{}, func(line int, c Conversation) error {
+		err := Read(strings.NewReader(data), ReadOptions{Which: "training"}, func(line int, c Conversation) error {
 			list, err := enc.Encode(context.Background(), c)
 			for _, x := range list {
 				if len(x.Tokens) == 0 || len(x.Tokens) != len(x.Labels) || len(x.Tokens) > enc.o.MaxLength || x.Labels[len(x.Labels)-1] < 0 {

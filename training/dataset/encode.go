@@ -11,20 +11,12 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// Example is one sequence to learn from, as runtime.TrainBatch has it: after Tokens[i] comes Labels[i], or what
-// comes is not learned and Labels[i] is -1. It ends before the last token that is learned, which is only a label.
-type Example struct {
-	Tokens []runtime.Token
-	Labels []runtime.Token
-}
-
-const unlabelled runtime.Token = -1
-
 // EncoderOptions say what becomes of a conversation.
 type EncoderOptions struct {
-	MaxLength     int  // tokens of an example
+	Kind          Kind // what is made of conversations
+	MaxLength     int  // tokens of a sequence
 	Drop          bool // longer examples are left out; otherwise they are cut
-	TrainOnInputs bool // every token is learned, not the assistant's alone
+	TrainOnInputs bool // Supervised: every token is learned, not the assistant's alone
 }
 
 // Encoder turns conversations into examples with the template that serves. It belongs to one goroutine.
@@ -38,25 +30,13 @@ type Encoder struct {
 	Truncated int // examples cut to MaxLength
 	Dropped   int // examples left out: too long, or with nothing left to learn
 	Excluded  int // of those, the ones of which the line says that nothing is to be learned
+	Identical int // of those, the pairs of two equal answers
 }
 
 // NewEncoder returns an Encoder for a base and the template that it is served with.
 func NewEncoder(m runtime.Model, t *chat.Template, o EncoderOptions) *Encoder {
+	o.TrainOnInputs = o.TrainOnInputs && o.Kind == Supervised
 	return &Encoder{model: m, template: t, o: o, printed: NewPrintChecker(t)}
-}
-
-// script is a sequence of tokens and which of them are to be learned.
-type script struct {
-	tokens []runtime.Token
-	learn  []bool // of the same length
-}
-
-// add appends tokens.
-func (s *script) add(tokens []runtime.Token, learn bool) {
-	for _, t := range tokens {
-		s.tokens = append(s.tokens, t)
-		s.learn = append(s.learn, learn)
-	}
 }
 
 // Encode returns the examples of a conversation. A template that renders every turn as the continuation of the
@@ -69,6 +49,14 @@ func (e *Encoder) Encode(ctx context.Context, c Conversation) ([]Example, error)
 		e.Excluded++
 		return nil, nil
 	}
+	switch e.o.Kind {
+	case Preference:
+		return e.pair(ctx, &c)
+	case UnpairedPreference:
+		return e.unpaired(ctx, &c)
+	case PromptOnly:
+		return e.prompt(ctx, &c)
+	}
 	if len(c.Turns) == 0 {
 		s, err := e.plainText(c.Text)
 		if err != nil {
@@ -76,10 +64,7 @@ func (e *Encoder) Encode(ctx context.Context, c Conversation) ([]Example, error)
 		}
 		return e.cut([]script{s}), nil
 	}
-	if err := CheckRoles(e.template, &c); err != nil {
-		return nil, err
-	}
-	if err := e.printed.Check(&c); err != nil {
+	if err := e.check(&c); err != nil {
 		return nil, err
 	}
 	list, err := e.scripts(ctx, &c)
@@ -87,6 +72,14 @@ func (e *Encoder) Encode(ctx context.Context, c Conversation) ([]Example, error)
 		return nil, err
 	}
 	return e.cut(list), nil
+}
+
+// check returns a LineError where the template would render something else than the conversation says.
+func (e *Encoder) check(c *Conversation) error {
+	if err := CheckRoles(e.template, c); err != nil {
+		return err
+	}
+	return e.printed.Check(c)
 }
 
 // scripts tokenizes a conversation turn by turn.
@@ -299,29 +292,7 @@ func (e *Encoder) cut(list []script) []Example {
 		if long {
 			e.Truncated++
 		}
-		out = append(out, s.example(n))
+		out = append(out, Example{Sequence: s.sequence(n)})
 	}
 	return out
-}
-
-// example makes an example of the first n tokens and the labels after each.
-func (s *script) example(n int) Example {
-	x := Example{Tokens: slices.Clip(slices.Clone(s.tokens[:n])), Labels: make([]runtime.Token, n)}
-	for i := range x.Labels {
-		x.Labels[i] = unlabelled
-		if s.learn[i+1] {
-			x.Labels[i] = s.tokens[i+1]
-		}
-	}
-	return x
-}
-
-// lastLearned returns the position of the last token that is learned, 0 where there is none.
-func lastLearned(learn []bool) int {
-	for i := len(learn) - 1; i > 0; i-- {
-		if learn[i] {
-			return i
-		}
-	}
-	return 0
 }

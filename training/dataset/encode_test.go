@@ -47,7 +47,7 @@ func show(m runtime.Model, x Example) string {
 // encodeLine returns the examples of a line, shown.
 func encodeLine(t *testing.T, e *Encoder, line string) ([]string, error) {
 	t.Helper()
-	c, err := parseLine([]byte(line))
+	c, err := parseLine([]byte(line), Supervised)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestMaskOfTurns(t *testing.T) {
 // TestTrainAsServed wants the tokens before every answer to be those that the server makes of the same messages.
 func TestTrainAsServed(t *testing.T) {
 	e := newTestEncoder(t, nil)
-	c, err := parseLine([]byte(twoTurns))
+	c, err := parseLine([]byte(twoTurns), Supervised)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +257,7 @@ func TestTokenizerThatJoins(t *testing.T) {
 	for _, space := range []bool{false, true} {
 		m := mergingModel{runtimetest.NewModel(), space}
 		e := NewEncoder(m, chat.NewTemplate(m, "", nil), EncoderOptions{MaxLength: 1000})
-		c, err := parseLine([]byte(`{"prompt": "a", "completion": "\nb"}`))
+		c, err := parseLine([]byte(`{"prompt": "a", "completion": "\nb"}`), Supervised)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -24,25 +24,53 @@ const assistant = "assistant"
 
 // preferenceKeys are what marks lines that say which of two answers is better, or whether one is good.
 var preferenceKeys = []string{
-	"chosen", "rejected", "preferred_output", "non_preferred_output", "rejected_response", "rejected_messages",
+	"chosen", "rejected", "preferred_output", "non_preferred_output", "chosen_response", "rejected_response", "chosen_messages",
+	"rejected_messages",
 }
 
-// parseLine reads one line. The error is a LineError.
-func parseLine(raw []byte) (Conversation, error) {
+// parseLine reads one line as the kind wants it. The error is a LineError.
+func parseLine(raw []byte, kind Kind) (Conversation, error) {
 	fields, err := parseObject(raw)
 	if err != nil {
-		return Conversation{}, err
-	}
-	has := func(keys ...string) bool {
-		return !slices.ContainsFunc(keys, func(k string) bool { return isNull(fields[k]) })
-	}
-	if err := refusePreferences(fields); err != nil {
 		return Conversation{}, err
 	}
 	if err := refuseMedia(fields); err != nil {
 		return Conversation{}, err
 	}
 	var c Conversation
+	switch kind {
+	case Preference:
+		err = c.readPair(fields)
+	case UnpairedPreference:
+		err = c.readLabelled(fields)
+	case PromptOnly:
+		err = c.readPrompt(fields, raw)
+	default:
+		err = c.readSupervised(fields)
+	}
+	if err == nil {
+		c.Skip, err = lineIsSkipped(fields)
+	}
+	return c, err
+}
+
+// readSupervised reads a line with answers to learn, or a text.
+func (c *Conversation) readSupervised(fields map[string]json.RawMessage) error {
+	if err := refusePreferences(fields); err != nil {
+		return err
+	}
+	err := c.readFormat(fields)
+	if err == nil && len(c.Turns) > 0 {
+		err = c.finish(fields)
+	}
+	return err
+}
+
+// readFormat reads the line's turns, or its text, in whichever format the keys are those of.
+func (c *Conversation) readFormat(fields map[string]json.RawMessage) (err error) {
+	has := func(keys ...string) bool {
+		return !slices.ContainsFunc(keys, func(k string) bool { return isNull(fields[k]) })
+	}
 	switch {
 	case has("messages"):
 		err = c.chat(fields["messages"], "messages", true)
@@ -61,13 +89,7 @@ func parseLine(raw []byte) (Conversation, error) {
 		err = badLine("has the keys %s: messages, conversations, prompt and completion, instruction and output, or text are expected",
 			strings.Join(slices.Sorted(maps.Keys(fields)), ", "))
 	}
-	if err == nil {
-		c.Skip, err = lineIsSkipped(fields)
-	}
-	if err == nil && len(c.Turns) > 0 {
-		err = c.finish(fields)
-	}
-	return c, err
+	return err
 }
 
 // parseObject reads a line's object. The error is a LineError.
@@ -125,6 +147,17 @@ func refuseMedia(fields map[string]json.RawMessage) error {
 
 // finish reads what goes with turns in every format, and looks at them as a whole.
 func (c *Conversation) finish(fields map[string]json.RawMessage) error {
+	if err := c.readAround(fields); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(c.Turns, func(t Turn) bool { return t.Message.Role == assistant }) {
+		return badLine("has no message of the assistant to learn from: its roles are %s", c.roleNames())
+	}
+	return nil
+}
+
+// readAround reads what goes with turns in every format: the system's message, tools and variables of the template.
+func (c *Conversation) readAround(fields map[string]json.RawMessage) error {
 	if !isNull(fields["system"]) {
 		system, err := text(fields["system"], "system")
 		if err != nil {
@@ -136,9 +169,6 @@ func (c *Conversation) finish(fields map[string]json.RawMessage) error {
 	}
 	if len(c.Turns) > maxMessages {
 		return badLine("has %d messages: at most %d can be learned", len(c.Turns), maxMessages)
-	}
-	if !slices.ContainsFunc(c.Turns, func(t Turn) bool { return t.Message.Role == assistant }) {
-		return badLine("has no message of the assistant to learn from: its roles are %s", c.roleNames())
 	}
 	if raw := fields["chat_template_kwargs"]; !isNull(raw) {
 		if json.Unmarshal(raw, &c.Kwargs) != nil {
@@ -218,27 +248,13 @@ func (c *Conversation) alpaca(fields map[string]json.RawMessage) error {
 			c.addTurn(assistant, *h[1])
 		}
 	}
-	instruction, err := text(fields["instruction"], "instruction")
-	if err != nil {
+	if err := c.instruction(fields); err != nil {
 		return err
-	}
-	if raw := fields["input"]; !isNull(raw) {
-		input, err := text(raw, "input")
-		if err != nil {
-			return err
-		}
-		switch {
-		case instruction == "":
-			instruction = input
-		case input != "":
-			instruction += "\n" + input
-		}
 	}
 	output, err := text(fields["output"], "output")
 	if err != nil {
 		return err
 	}
-	c.addTurn("user", instruction)
 	c.addTurn(assistant, output)
 	return nil
 }

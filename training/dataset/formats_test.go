@@ -244,7 +244,7 @@ func TestNumbersKeepTheirDigits(t *testing.T) {
 	const big = "98765432109876543210"
 	line := `{"tools": [{"type": "function", "function": {"name": "f", "maximum": ` + big + `}}], "messages": [{"role": "user", "content": "q"},
 		{"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": {"n": ` + big + `}}}]}]}`
-	c, err := parseLine([]byte(line))
+	c, err := parseLine([]byte(line), Supervised)
 	if err != nil || !strings.Contains(string(c.Tools), big) || !strings.Contains(string(c.Turns[1].extra("tool_calls")), big) {
 		t.Errorf("%+v, error %v", c, err)
 	}
@@ -296,7 +296,7 @@ func TestEncodingEnds(t *testing.T) {
 	for i := range maxMessages {
 		fmt.Fprintf(&b, `{"role": %q, "content": "%s"},`, []string{"user", "assistant"}[i%2], strings.Repeat("x", 100))
 	}
-	c, err := parseLine([]byte(strings.TrimSuffix(b.String(), ",") + "]}"))
+	c, err := parseLine([]byte(strings.TrimSuffix(b.String(), ",")+"]}"), Supervised)
 	if err != nil {
 		t.Fatal(err)
 	}

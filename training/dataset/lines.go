@@ -26,12 +26,20 @@ const (
 	maxLines = 16_000_000
 )
 
-// Read calls each for every line that holds a conversation, with the line's number, and keeps no line in memory. It
-// returns an Error, under the name which ("training" or "validation"), where lines cannot be read or each returned a
+// ReadOptions say what is read.
+type ReadOptions struct {
+	Which  string // the name of the dataset in errors: "training" or "validation"
+	Kind   Kind
+	Limits Limits
+}
+
+// Read calls each for every line that holds what the kind wants, with the line's number, and keeps no line in memory. It
+// returns an Error where lines cannot be read or each returned a
 // LineError for them; any other error of each or r ends the reading and is returned as it is.
-func Read(r io.Reader, which string, limits Limits, each func(line int, c Conversation) error) error {
+func Read(r io.Reader, o ReadOptions, each func(line int, c Conversation) error) error {
+	limits := o.Limits
 	limits.LineBytes, limits.Lines = cmp.Or(limits.LineBytes, maxLine), cmp.Or(limits.Lines, maxLines)
-	d := &lines{r: bufio.NewReaderSize(r, 64<<10), limits: limits, report: Error{Dataset: which, Unit: "line"}}
+	d := &lines{r: bufio.NewReaderSize(r, 64<<10), limits: limits, report: Error{Dataset: o.Which, Unit: "line"}}
 	if head, _ := d.r.Peek(gitlfs.HeadSize); gitlfs.Check(head) != nil { // shorter where there is less
 		d.report.Reason = "cannot be read: " + gitlfs.ErrPointer.Error()
 		return &d.report
@@ -40,7 +48,7 @@ func Read(r io.Reader, which string, limits Limits, each func(line int, c Conver
 		if d.found > limits.Lines {
 			return errTooManyLines
 		}
-		c, err := parseLine(raw)
+		c, err := parseLine(raw, o.Kind)
 		if err != nil {
 			return err
 		}

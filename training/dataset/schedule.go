@@ -5,8 +5,6 @@ import (
 	"math/bits"
 	"math/rand/v2"
 	"slices"
-
-	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
 // MaxSteps bounds the steps of a run.
@@ -141,30 +139,6 @@ func Split(lengths, list []int, tokens int) [][]int {
 		room -= lengths[i]
 	}
 	return out
-}
-
-// Batch puts examples in a row, as block-diagonal sequences, whose losses are divided by norm.
-func Batch(list []Example, norm float64) runtime.TrainBatch {
-	b := runtime.TrainBatch{Norm: norm}
-	for i := range list {
-		b.Tokens = append(b.Tokens, list[i].Tokens...)
-		b.Labels = append(b.Labels, list[i].Labels...)
-		b.Ends = append(b.Ends, len(b.Tokens))
-	}
-	return b
-}
-
-// Labelled counts the tokens of examples that are learned.
-func Labelled(list []Example) int {
-	n := 0
-	for i := range list {
-		for _, l := range list[i].Labels {
-			if l != unlabelled {
-				n++
-			}
-		}
-	}
-	return n
 }
 
 // The streams of random numbers for Shuffled, besides those of the epochs, which are numbered from 0.

@@ -129,8 +129,8 @@ func TestShuffledIsStable(t *testing.T) {
 
 func TestBatch(t *testing.T) {
 	all := []Example{
-		{[]runtime.Token{5}, []runtime.Token{6}},
-		{[]runtime.Token{1, 2, 3}, []runtime.Token{-1, 3, 4}},
+		{Sequence: Sequence{[]runtime.Token{5}, []runtime.Token{6}}},
+		{Sequence: Sequence{[]runtime.Token{1, 2, 3}, []runtime.Token{-1, 3, 4}}},
 	}
 	b := Batch(all, 3)
 	if fmt.Sprint(b.Tokens, b.Labels, b.Ends, b.Norm) != "[5 1 2 3] [6 -1 3 4] [1 4] 3" || Labelled(all) != 3 {

@@ -62,7 +62,7 @@ func TestTrainAsServedByTheDemoBase(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = Read(f, "training", Limits{}, each)
+		err = Read(f, ReadOptions{Which: "training"}, each)
 		f.Close()
 		if err != nil {
 			t.Errorf("%s: %v", file, err)
