@@ -89,9 +89,10 @@ func (s *Selection) canonicalise(sums map[string]float64, infos map[string]Info)
 	}
 	slices.SortFunc(s.want, func(a, b Info) int { return strings.Compare(a.Digest, b.Digest) })
 	for _, info := range s.want {
-		sum := float32(sums[info.Digest])
-		s.scale = append(s.scale, sum)
-		key = append(key, info.Digest+"*"+formatScale(sum))
+		s.scale = append(s.scale, float32(sums[info.Digest]))
+	}
+	for _, p := range s.Parts() {
+		key = append(key, p.Key)
 	}
 	s.key = strings.Join(key, "+")
 	s.refs = slices.DeleteFunc(s.refs, func(t SelectedTerm) bool {
@@ -107,6 +108,15 @@ func formatScale(s float32) string { return strconv.FormatFloat(float64(s), 'g',
 
 // Key identifies the function: "digest*scale" of the terms, sorted and joined by "+".
 func (s *Selection) Key() string { return s.key }
+
+// Parts implements runtime.Adapters.
+func (s *Selection) Parts() []runtime.Part {
+	parts := make([]runtime.Part, len(s.want))
+	for i, info := range s.want {
+		parts[i] = runtime.Part{Key: info.Digest + "*" + formatScale(s.scale[i]), Invocation: info.Invocation}
+	}
+	return parts
+}
 
 // Flow returns the adapters' names, sorted and joined by "+".
 func (s *Selection) Flow() string {

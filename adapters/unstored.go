@@ -100,6 +100,7 @@ func unstoredSummary(a *runtime.LoRA) (s peft.Summary) {
 		s.Whole += int64(len(a.Rows[i].Values))
 	}
 	s.Parameters += s.Whole
+	s.Invocation = a.Invocation
 	return s
 }
 

@@ -159,6 +159,9 @@ type Adapter struct {
 	// Alpha lora_alpha of its configuration.
 	Alpha float64 `json:"alpha"`
 
+	// AloraInvocationTokens Of an activated LoRA, which acts from the last occurrence of these tokens in the prompt on. Not there where the adapter acts on every token.
+	AloraInvocationTokens *[]int `json:"alora_invocation_tokens,omitempty"`
+
 	// UseDora Whether it is DoRA: with a magnitude for every output.
 	UseDora bool `json:"use_dora"`
 

@@ -8,6 +8,10 @@ type LoRA struct {
 	Modules []LoRAModule
 	Biases  []LoRABias // each layer at most twice: added to its bias, and in its place
 	Rows    []LoRARows // each tensor at most once
+
+	// Invocation makes it an activated LoRA (aLoRA, Greenewald et al. 2025): it acts from the last occurrence of these tokens
+	// in the prompt on, on no token before it, and on none where they do not occur. Empty: it acts on every token.
+	Invocation []Token
 }
 
 // LoRABias is what the adapter adds to a linear layer's output, whatever its input.
@@ -74,6 +78,7 @@ type Packed interface {
 type Term struct {
 	Packed Packed
 	Scale  float32
+	From   int // the position in the sequence from which on it acts: rows before are decoded without it
 }
 
 // Mix is what a sequence is decoded with: the base plus the sum of its terms. The zero Mix is the base.
@@ -94,12 +99,49 @@ func (m *Mix) Release() {
 	m.Terms = nil
 }
 
+// Part is one adapter of a composition, as it is known before it is in memory.
+type Part struct {
+	Key        string  // its version's digest and its scale
+	Invocation []Token // as LoRA has them
+}
+
+// ActiveFrom returns the position from which on an adapter with these invocation tokens acts after the prompt: where they
+// begin for the last time, 0 where there are none, and -1 where the prompt lacks them. Its time is linear.
+// Source: Knuth, Morris and Pratt 1977.
+func ActiveFrom(prompt, invocation []Token) int {
+	if len(invocation) == 0 {
+		return 0
+	}
+	border := make([]int, len(invocation)+1) // of each prefix: the longest proper prefix that it ends with
+	border[0] = -1
+	for i, k := 0, -1; i < len(invocation); {
+		for k >= 0 && invocation[i] != invocation[k] {
+			k = border[k]
+		}
+		i, k = i+1, k+1
+		border[i] = k
+	}
+	last, matched := -1, 0
+	for i, t := range prompt {
+		for matched >= 0 && (matched == len(invocation) || t != invocation[matched]) {
+			matched = border[matched]
+		}
+		if matched++; matched == len(invocation) {
+			last = i + 1 - matched
+		}
+	}
+	return last
+}
+
 // Adapters is the composition that a request asks for, before its adapters are in memory. It is
 // implemented by package adapters; a nil Adapters is the base. Methods may be called from any goroutine.
 type Adapters interface {
-	// Key identifies the function computed: version digests and scales. Two requests of one tenant share KV cells if
-	// and only if their keys are equal. "" is the base.
+	// Key identifies the function computed: version digests and scales. "" is the base.
 	Key() string
+
+	// Parts returns the adapters in the order of the Mix's terms. Two requests of one tenant share the KV cells of equal
+	// prompts up to the first token on which other parts act.
+	Parts() []Part
 
 	// Flow is the unit of fairness: the adapter names without versions or scales. "" is the base.
 	Flow() string

@@ -203,6 +203,13 @@ func adapterOf(i adapters.Info) openapi.Adapter {
 		UseRslora: i.RSLoRA, UseDora: i.DoRA, Targets: i.Targets, Modules: i.Modules, Parameters: i.Parameters, Bytes: i.Bytes,
 		Loaded: i.Loaded, CreatedAt: i.Created.Unix(), Origin: i.Origin.Kind, Warnings: i.Warnings,
 	}
+	if len(i.Invocation) > 0 {
+		tokens := make([]int, len(i.Invocation))
+		for k, t := range i.Invocation {
+			tokens[k] = int(t)
+		}
+		a.AloraInvocationTokens = &tokens
+	}
 	if r := i.Origin.Merge; r != nil {
 		a.Merge = recipeOf(r)
 	}

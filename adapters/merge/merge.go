@@ -140,7 +140,7 @@ func Adapters(ctx context.Context, inputs []Input, o Options) (*peft.Source, err
 		}
 		list = append(list, peft.Matrices{Path: path, Rank: m.rank, In: m.in, Out: m.out, Scale: 1, A: read(sideA), B: read(sideB)})
 	}
-	return peft.FromMatrices(list)
+	return peft.FromMatrices(list, inputs[0].Adapter.Summary.Invocation)
 }
 
 // side says which of a LoRA's two matrices is meant.
@@ -180,6 +180,10 @@ func (g *merging) add(index int) error {
 	const why = "no part of a sum of A and B"
 	if x.Adapter.Summary.DoRA {
 		return refusal(fmt.Sprintf("from[%d].name", index), "is %q, a DoRA adapter (use_dora): its magnitude vector is %s", x.Name, why)
+	}
+	if first := &g.inputs[0]; !slices.Equal(x.Adapter.Summary.Invocation, first.Adapter.Summary.Invocation) {
+		return refusal(fmt.Sprintf("from[%d].name", index), "is %q: it and %q do not act on the same tokens (alora_invocation_tokens), so no one adapter does what both do",
+			x.Name, first.Name)
 	}
 	if err := x.Adapter.CheckLowRank("it is " + why); err != nil {
 		return refusal(fmt.Sprintf("from[%d].name", index), "is %q: %v", x.Name, err)

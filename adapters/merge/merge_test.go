@@ -306,7 +306,7 @@ func TestValuesAreComputedOnce(t *testing.T) {
 				matrices = append(matrices, peft.Matrices{Path: pefttest.Paths()[m.Tensor], Rank: m.Rank, In: m.In, Out: m.Out, Scale: m.Scale,
 					A: read("A", m.A), B: read("B", m.B)})
 			}
-			src, err := peft.FromMatrices(matrices)
+			src, err := peft.FromMatrices(matrices, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

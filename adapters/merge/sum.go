@@ -37,8 +37,12 @@ type sumTerm struct {
 func NewSum(base *runtime.Facts) *Sum { return &Sum{base: base, holds: make(map[string]bool)} }
 
 // Add adds an adapter, which must stay open while the Sum is in use. The error wraps peft.ErrUnsupported where the
-// base has no place for a part of the adapter.
+// base has no place for a part of the adapter, and where the adapter does not act on every token, as weights do.
 func (s *Sum) Add(a *peft.Adapter, weight float32) error {
+	if len(a.Summary.Invocation) > 0 {
+		return fmt.Errorf("%w: alora_invocation_tokens is given: an activated LoRA acts on a part of the tokens, so it cannot be merged into the base's weights",
+			peft.ErrUnsupported)
+	}
 	if err := checkPlaces(s.base, a); err != nil || weight == 0 {
 		return err
 	}

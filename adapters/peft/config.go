@@ -48,6 +48,8 @@ type config struct {
 	saved    []string                   // paths of modules_to_save
 	tokens   map[string][]runtime.Token // trainable_token_indices by path
 	tie      bool                       // ensure_weight_tying
+
+	invocation []runtime.Token // of an activated LoRA; nil: it acts on every token
 }
 
 // trainingOnly are the fields that say how an adapter was made or is stored; they do not change what it computes.
@@ -64,15 +66,14 @@ var trainingOnly = map[string]bool{
 // refused are the fields that change the function in a way we do not serve, unless they are neutral, with
 // what to say of them. Fields that are in no table are refused too.
 var refused = map[string]string{
-	"target_parameters":       "LoRA on bare parameters is not supported",
-	"alora_invocation_tokens": "activated LoRA is not supported",
-	"use_qalora":              "QA-LoRA's pooled inputs are not supported",
-	"layer_replication":       "replicated layers are not supported",
-	"fan_in_fan_out":          "transposed weights are not supported",
-	"arrow_config":            "routing between adapters is not supported",
-	"use_bdlora":              "block-diagonal LoRA is not supported",
-	"kasa_config":             "KaSA cuts the base's weights and puts a diagonal between A and B, which is not supported",
-	"monteclora_config":       "MonteCLoRA's samplers are not supported",
+	"target_parameters": "LoRA on bare parameters is not supported",
+	"use_qalora":        "QA-LoRA's pooled inputs are not supported",
+	"layer_replication": "replicated layers are not supported",
+	"fan_in_fan_out":    "transposed weights are not supported",
+	"arrow_config":      "routing between adapters is not supported",
+	"use_bdlora":        "block-diagonal LoRA is not supported",
+	"kasa_config":       "KaSA cuts the base's weights and puts a diagonal between A and B, which is not supported",
+	"monteclora_config": "MonteCLoRA's samplers are not supported",
 }
 
 // parseConfig reads adapter_config.json. The error wraps ErrFormat where it cannot be read, and
@@ -109,7 +110,7 @@ func parseConfig(data []byte) (*config, error) {
 			return nil, fmt.Errorf("%w: %s: %s is missing", ErrFormat, ConfigFile, name)
 		}
 	}
-	return c, nil
+	return c, c.checkActivated()
 }
 
 // wrongValue marks a field whose value is not what the field holds, as against one we do not support.
@@ -158,6 +159,8 @@ func (c *config) field(m member, x *expressions) (err error) {
 		c.saved, err = parseSaved(m.value)
 	case "trainable_token_indices":
 		c.tokens, err = parseTokens(m.value)
+	case invocationField:
+		c.invocation, err = parseInvocation(m.value)
 	case "init_lora_weights":
 		err = checkInit(m.value)
 	default:

@@ -104,11 +104,11 @@ func TestConfigKnowsEveryField(t *testing.T) {
 	honoured := map[string]string{ // a value that changes something, and can be served
 		"alpha_pattern": `{"q_proj": 3}`, "rank_pattern": `{"q_proj": 3}`, "bias": `"lora_only"`, "lora_bias": "true", "ensure_weight_tying": "true",
 		"exclude_modules": `["o_proj"]`, "layers_to_transform": "[0]", "layers_pattern": `"layers"`, "modules_to_save": `["lm_head"]`,
-		"trainable_token_indices": "[3]", "use_dora": "true", "use_rslora": "true", "init_lora_weights": `"mica"`,
+		"trainable_token_indices": "[3]", "use_dora": "true", "use_rslora": "true", "alora_invocation_tokens": "[1, 2]", "init_lora_weights": `"mica"`,
 		"r": "3", "lora_alpha": "3", "target_modules": `["q_proj"]`, "peft_type": `"LORA"`,
 	}
 	refusing := map[string]string{ // values that PEFT writes
-		"target_parameters": `["x"]`, "alora_invocation_tokens": "[1, 2]", "use_qalora": "true", "layer_replication": "[[0, 4]]",
+		"target_parameters": `["x"]`, "use_qalora": "true", "layer_replication": "[[0, 4]]",
 		"fan_in_fan_out": "true", "arrow_config": `{"top_k": 3, "router_temperature": 1.0}`, "use_bdlora": `{"nblocks": 2}`,
 		"kasa_config": `{"beta": 0.0001, "gamma": 0.001}`, "monteclora_config": `{"monteclora_n": 8}`,
 	}
@@ -148,23 +148,25 @@ func TestConfigKnowsEveryField(t *testing.T) {
 
 func TestConfigRefuses(t *testing.T) {
 	unsupported := map[string]string{
-		`"modules_to_save": ["embed_tokens", "norm"]`:                   `modules_to_save has "norm"`,
-		`"trainable_token_indices": {"q_proj": [1]}`:                    `trainable_token_indices has "q_proj"`,
-		`"target_parameters": ["x"]`:                                    "target_parameters",
-		`"alora_invocation_tokens": [1, 2]`:                             "alora_invocation_tokens",
-		`"use_qalora": true`:                                            "use_qalora",
-		`"layer_replication": [[0, 4]]`:                                 "layer_replication",
-		`"fan_in_fan_out": true`:                                        "fan_in_fan_out",
-		`"init_lora_weights": "pissa_niter_16"`:                         "init_lora_weights",
-		`"init_lora_weights": "olora"`:                                  "path_initial_model_for_weight_conversion",
-		`"init_lora_weights": "loftq"`:                                  "init_lora_weights",
-		`"init_lora_weights": "corda"`:                                  "init_lora_weights",
-		`"init_lora_weights": "lora_ga"`:                                "path_initial_model_for_weight_conversion",
-		`"init_lora_weights": "of_the_future"`:                          "the value is not known",
-		`"a_field_of_the_future": "yes"`:                                "a_field_of_the_future",
-		`"rank_pattern": {"(?!x)q_proj": 4}`:                            "rank_pattern",
-		`"exclude_modules": "(?=x).*"`:                                  "exclude_modules",
-		`"exclude_modules": "` + strings.Repeat("(x{1000})", 400) + `"`: "too large",
+		`"modules_to_save": ["embed_tokens", "norm"]`:                    `modules_to_save has "norm"`,
+		`"trainable_token_indices": {"q_proj": [1]}`:                     `trainable_token_indices has "q_proj"`,
+		`"target_parameters": ["x"]`:                                     "target_parameters",
+		`"alora_invocation_tokens": [1], "bias": "all"`:                  "bias is given beside alora_invocation_tokens",
+		`"alora_invocation_tokens": [1], "modules_to_save": ["lm_head"]`: "modules_to_save is given beside alora",
+		`"alora_invocation_tokens": [1], "trainable_token_indices": [1]`: "trainable_token_indices is given beside alora",
+		`"use_qalora": true`:                                             "use_qalora",
+		`"layer_replication": [[0, 4]]`:                                  "layer_replication",
+		`"fan_in_fan_out": true`:                                         "fan_in_fan_out",
+		`"init_lora_weights": "pissa_niter_16"`:                          "init_lora_weights",
+		`"init_lora_weights": "olora"`:                                   "path_initial_model_for_weight_conversion",
+		`"init_lora_weights": "loftq"`:                                   "init_lora_weights",
+		`"init_lora_weights": "corda"`:                                   "init_lora_weights",
+		`"init_lora_weights": "lora_ga"`:                                 "path_initial_model_for_weight_conversion",
+		`"init_lora_weights": "of_the_future"`:                           "the value is not known",
+		`"a_field_of_the_future": "yes"`:                                 "a_field_of_the_future",
+		`"rank_pattern": {"(?!x)q_proj": 4}`:                             "rank_pattern",
+		`"exclude_modules": "(?=x).*"`:                                   "exclude_modules",
+		`"exclude_modules": "` + strings.Repeat("(x{1000})", 400) + `"`:  "too large",
 	}
 	for fields, part := range unsupported {
 		_, err := parseConfig(configWith(fields))
@@ -174,14 +176,24 @@ func TestConfigRefuses(t *testing.T) {
 
 func TestConfigRefusesWrongValues(t *testing.T) {
 	wrong := map[string]string{
-		`"rank_pattern": {"q_proj": 0}`:              "rank_pattern",
-		`"rank_pattern": {"q_proj": 4, "q_proj": 4}`: "twice",
-		`"rank_pattern": ["q_proj"]`:                 "rank_pattern",
-		`"alpha_pattern": {"q_proj": "x"}`:           "alpha_pattern",
-		`"alpha_pattern": {"q_proj": 0}`:             "alpha_pattern",
-		`"use_rslora": 3`:                            "use_rslora",
-		`"layers_to_transform": "x"`:                 "layers_to_transform",
-		`"r": 8`:                                     `"r" occurs twice`,
+		`"rank_pattern": {"q_proj": 0}`:                                    "rank_pattern",
+		`"rank_pattern": {"q_proj": 4, "q_proj": 4}`:                       "twice",
+		`"rank_pattern": ["q_proj"]`:                                       "rank_pattern",
+		`"alpha_pattern": {"q_proj": "x"}`:                                 "alpha_pattern",
+		`"alpha_pattern": {"q_proj": 0}`:                                   "alpha_pattern",
+		`"use_rslora": 3`:                                                  "use_rslora",
+		`"layers_to_transform": "x"`:                                       "layers_to_transform",
+		`"alora_invocation_tokens": []`:                                    "alora_invocation_tokens is not a list of at least one token",
+		`"alora_invocation_tokens": 7`:                                     "alora_invocation_tokens is not a list of tokens",
+		`"alora_invocation_tokens": false`:                                 "alora_invocation_tokens is not a list of tokens",
+		`"alora_invocation_tokens": "check"`:                               "alora_invocation_tokens is not a list of tokens",
+		`"alora_invocation_tokens": [1, "a"]`:                              "alora_invocation_tokens is not a list of tokens",
+		`"alora_invocation_tokens": [1, null]`:                             "alora_invocation_tokens is not a list of tokens",
+		`"alora_invocation_tokens": [1.5]`:                                 "alora_invocation_tokens is not a list of tokens",
+		`"alora_invocation_tokens": [-1]`:                                  "it has -1",
+		`"alora_invocation_tokens": [5000000000]`:                          "alora_invocation_tokens is not a list of tokens",
+		`"alora_invocation_tokens": [1` + strings.Repeat(",1", 1024) + `]`: "at most 1024 tokens: it has 1025",
+		`"r": 8`: `"r" occurs twice`,
 	}
 	for fields, part := range wrong {
 		_, err := parseConfig(configWith(fields))
@@ -257,6 +269,7 @@ func TestConfigEncodesCanonically(t *testing.T) {
 
 func FuzzConfig(f *testing.F) {
 	f.Add(string(configWith(`"rank_pattern": {"a.b": 2, "^x(y|z)": 3}, "layers_to_transform": [1], "layers_pattern": "h"`)))
+	f.Add(string(configWith(`"alora_invocation_tokens": [5, 6, 7], "use_dora": true`)))
 	f.Add(string(configWith(`"exclude_modules": "a{2}", "alpha_pattern": {"q": 1.5}`)))
 	f.Add(string(configWith(`"modules_to_save": ["lm_head"], "trainable_token_indices": {"embed_tokens": [1, 2]}, "ensure_weight_tying": true`)))
 	f.Add(string(configWith(`"trainable_token_indices": [3], "bias": "lora_only", "lora_bias": true, "use_dora": true`)))

@@ -153,6 +153,9 @@ func (s *Source) Fit(f *runtime.Facts) (*Adapter, error) {
 	if err := s.config.checkWhole(f, pairs); err != nil {
 		return nil, err
 	}
+	if err := s.config.fitInvocation(f); err != nil {
+		return nil, err
+	}
 	out.Summary = s.config.summarize(f, &out)
 	out.source = s
 	return &out, nil
@@ -336,7 +339,7 @@ func (m *Module) permuted(rows []float32) ([]float32, error) {
 
 // LoRA reads the whole adapter, several modules at a time. The error wraps ErrUnsupported where a value is not finite.
 func (a *Adapter) LoRA() (*runtime.LoRA, error) {
-	out := &runtime.LoRA{Modules: make([]runtime.LoRAModule, len(a.Modules))}
+	out := &runtime.LoRA{Modules: make([]runtime.LoRAModule, len(a.Modules)), Invocation: a.Summary.Invocation}
 	err := parallel.Each(len(a.Modules), func(i int) (err error) {
 		out.Modules[i], err = a.Modules[i].Load()
 		return err

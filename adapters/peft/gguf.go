@@ -51,6 +51,10 @@ func FromGGUF(f *runtime.Facts, r io.ReaderAt, size int64) (*Source, error) {
 		}
 		halves[base][part] = t
 	}
+	invocation, err := ggufInvocation(&file.Metadata)
+	if err != nil {
+		return nil, err
+	}
 	var pairs []pair
 	for _, base := range slices.Sorted(maps.Keys(halves)) {
 		p, err := ggufPair(file, base, halves[base], alpha)
@@ -59,7 +63,7 @@ func FromGGUF(f *runtime.Facts, r io.ReaderAt, size int64) (*Source, error) {
 		}
 		pairs = append(pairs, p)
 	}
-	return pairSource(f, pairs)
+	return pairSource(f, pairs, invocation)
 }
 
 // checkGGUF checks what the file says it is and returns its alpha.
@@ -72,9 +76,6 @@ func checkGGUF(f *runtime.Facts, m *quant.Metadata) (alpha float64, err error) {
 		if v, _ := m.String(want.key); v != want.value {
 			return 0, fmt.Errorf("%w: %s is %q, %q is expected", ErrUnsupported, want.key, v, want.value)
 		}
-	}
-	if _, ok := m.Get("adapter.alora.invocation_tokens"); ok {
-		return 0, fmt.Errorf("%w: adapter.alora.invocation_tokens: activated LoRA is not supported", ErrUnsupported)
 	}
 	if v, ok := m.Get("adapter.lora.alpha"); ok {
 		if alpha, ok = m.Float("adapter.lora.alpha"); !ok || math.IsNaN(alpha) || math.IsInf(alpha, 0) {
@@ -163,11 +164,11 @@ func FromLoRA(f *runtime.Facts, a *runtime.LoRA) (*Source, error) {
 			return nil, fmt.Errorf("%w: %s: a magnitude vector of %d values, %d are expected", ErrFormat, m.Tensor, len(m.Magnitude), m.MagnitudeSize())
 		}
 	}
-	return pairSource(f, pairs)
+	return pairSource(f, pairs, a.Invocation)
 }
 
 // pairSource gives the pairs PEFT's names and row order.
-func pairSource(f *runtime.Facts, pairs []pair) (*Source, error) {
+func pairSource(f *runtime.Facts, pairs []pair, invocation []runtime.Token) (*Source, error) {
 	list := make([]Matrices, len(pairs))
 	for i, p := range pairs {
 		path, ok := peftModule(p.tensor)
@@ -176,7 +177,7 @@ func pairSource(f *runtime.Facts, pairs []pair) (*Source, error) {
 		}
 		list[i] = p.matrices(f, path)
 	}
-	return FromMatrices(list)
+	return FromMatrices(list, invocation)
 }
 
 // matrices returns the module's matrices as PEFT has them.

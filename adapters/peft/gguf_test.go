@@ -103,15 +103,19 @@ func TestGGUFRefuses(t *testing.T) {
 		want   error
 		parts  []string
 	}{
-		"a model":      {func(g *pefttest.GGUF) { g.Meta["general.type"] = "model" }, ErrUnsupported, []string{"general.type", "model"}},
-		"no type":      {func(g *pefttest.GGUF) { delete(g.Meta, "general.type") }, ErrUnsupported, []string{"general.type"}},
-		"not lora":     {func(g *pefttest.GGUF) { g.Meta["adapter.type"] = "control" }, ErrUnsupported, []string{"adapter.type"}},
-		"architecture": {func(g *pefttest.GGUF) { g.Meta["general.architecture"] = "qwen2" }, ErrUnsupported, []string{"qwen2", "llama"}},
-		"alora":        {func(g *pefttest.GGUF) { g.Meta["adapter.alora.invocation_tokens"] = []uint32{1} }, ErrUnsupported, []string{"alora"}},
-		"alpha's type": {func(g *pefttest.GGUF) { g.Meta["adapter.lora.alpha"] = "8" }, ErrFormat, []string{"adapter.lora.alpha"}},
-		"alpha NaN":    {func(g *pefttest.GGUF) { g.Meta["adapter.lora.alpha"] = float32(math.NaN()) }, ErrFormat, []string{"adapter.lora.alpha"}},
-		"no tensors":   {func(g *pefttest.GGUF) { clear(g.Tensors) }, ErrFormat, []string{"no tensors"}},
-		"no partner":   {func(g *pefttest.GGUF) { delete(g.Tensors, q+".lora_a") }, ErrFormat, []string{q + ".lora_b", "partner"}},
+		"a model":            {func(g *pefttest.GGUF) { g.Meta["general.type"] = "model" }, ErrUnsupported, []string{"general.type", "model"}},
+		"no type":            {func(g *pefttest.GGUF) { delete(g.Meta, "general.type") }, ErrUnsupported, []string{"general.type"}},
+		"not lora":           {func(g *pefttest.GGUF) { g.Meta["adapter.type"] = "control" }, ErrUnsupported, []string{"adapter.type"}},
+		"architecture":       {func(g *pefttest.GGUF) { g.Meta["general.architecture"] = "qwen2" }, ErrUnsupported, []string{"qwen2", "llama"}},
+		"invocation's type":  {func(g *pefttest.GGUF) { g.Meta["adapter.alora.invocation_tokens"] = []int32{1} }, ErrFormat, []string{"adapter.alora.invocation_tokens", "unsigned"}},
+		"no list":            {func(g *pefttest.GGUF) { g.Meta["adapter.alora.invocation_tokens"] = uint32(1) }, ErrFormat, []string{"adapter.alora.invocation_tokens"}},
+		"empty invocation":   {func(g *pefttest.GGUF) { g.Meta["adapter.alora.invocation_tokens"] = []uint32{} }, ErrFormat, []string{"adapter.alora.invocation_tokens", "at least one"}},
+		"long invocation":    {func(g *pefttest.GGUF) { g.Meta["adapter.alora.invocation_tokens"] = make([]uint32, 1025) }, ErrFormat, []string{"at most 1024"}},
+		"unknown invocation": {func(g *pefttest.GGUF) { g.Meta["adapter.alora.invocation_tokens"] = []uint32{1 << 31} }, runtime.ErrAdapter, []string{"alora_invocation_tokens", "32 tokens"}},
+		"alpha's type":       {func(g *pefttest.GGUF) { g.Meta["adapter.lora.alpha"] = "8" }, ErrFormat, []string{"adapter.lora.alpha"}},
+		"alpha NaN":          {func(g *pefttest.GGUF) { g.Meta["adapter.lora.alpha"] = float32(math.NaN()) }, ErrFormat, []string{"adapter.lora.alpha"}},
+		"no tensors":         {func(g *pefttest.GGUF) { clear(g.Tensors) }, ErrFormat, []string{"no tensors"}},
+		"no partner":         {func(g *pefttest.GGUF) { delete(g.Tensors, q+".lora_a") }, ErrFormat, []string{q + ".lora_b", "partner"}},
 		"norm": {func(g *pefttest.GGUF) {
 			g.Tensors["blk.0.attn_norm.weight"] = pefttest.GGUFTensor{Dims: []int64{1}, Kind: quant.F32, Values: []float32{1}}
 		}, ErrUnsupported, []string{"attn_norm"}},

@@ -54,6 +54,7 @@ func (a *Adapter) WriteGGUF(w io.Writer, base *runtime.Facts, name, digest strin
 	m.Set("adapter.type", "lora")
 	m.Set("adapter.lora.alpha", alpha)
 	m.Set("lorikeet.adapter.digest", digest)
+	setInvocation(&m, a.Summary.Invocation)
 	if len(folded) > 0 {
 		m.Set(foldKey, strings.Join(folded, " "))
 	}

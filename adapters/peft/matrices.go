@@ -7,6 +7,8 @@ import (
 	"maps"
 	"math"
 	"slices"
+
+	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
 // Matrices is one LoRA in PEFT's names and layout whose values are computed each time that they are read.
@@ -23,8 +25,8 @@ type Matrices struct {
 }
 
 // FromMatrices makes a Source of LoRAs, one for each module, and writes the configuration that gives each of them
-// its rank and scale.
-func FromMatrices(list []Matrices) (*Source, error) {
+// its rank and scale. invocation are the invocation tokens of an activated LoRA, else empty.
+func FromMatrices(list []Matrices, invocation []runtime.Token) (*Source, error) {
 	if len(list) == 0 {
 		return nil, fmt.Errorf("%w: it holds no tensors", ErrFormat)
 	}
@@ -38,7 +40,7 @@ func FromMatrices(list []Matrices) (*Source, error) {
 			s.add(m, sideMagnitude, []int64{int64(m.magnitudes)}, m.magnitude)
 		}
 	}
-	raw, err := configOf(list)
+	raw, err := configOf(list, invocation)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +56,7 @@ func (s *Source) add(m *Matrices, part side, shape []int64, values func() ([]flo
 
 // configOf writes the configuration that gives every module its rank and scale: the most common ones as r and
 // lora_alpha, the others in rank_pattern and alpha_pattern.
-func configOf(list []Matrices) ([]byte, error) {
+func configOf(list []Matrices, invocation []runtime.Token) ([]byte, error) {
 	ranks, alphas, short := make([]int, len(list)), make([]float64, len(list)), make(map[string]bool)
 	for i, m := range list {
 		ranks[i], alphas[i] = m.Rank, alphaOf(m.Scale, m.Rank)
@@ -70,12 +72,16 @@ func configOf(list []Matrices) ([]byte, error) {
 			alphaPattern[m.Path] = alphas[i]
 		}
 	}
-	return json.Marshal(map[string]any{
+	fields := map[string]any{
 		"peft_type": "LORA", "task_type": "CAUSAL_LM", "inference_mode": true, "bias": "none",
 		"r": r, "lora_alpha": alpha, "use_rslora": false, "use_dora": list[0].magnitude != nil,
 		"rank_pattern": rankPattern, "alpha_pattern": alphaPattern,
 		"target_modules": slices.Sorted(maps.Keys(short)),
-	})
+	}
+	if len(invocation) > 0 {
+		fields[invocationField] = invocation
+	}
+	return json.Marshal(fields)
 }
 
 // alphaOf returns the alpha that gives the scale: the nearest whole number where that is exact.

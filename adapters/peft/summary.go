@@ -18,6 +18,8 @@ type Summary struct {
 	Modules    int      `json:"modules"`                    // base tensors it changes
 	Parameters int64    `json:"parameters"`                 // values in all its tensors
 	Warnings   []string `json:"warnings,omitempty"`
+
+	Invocation []runtime.Token `json:"alora_invocation_tokens,omitempty"` // of an activated LoRA; else nil
 }
 
 // MinBytes returns the bytes that it takes at least, packed: its values in half precision.
@@ -25,7 +27,7 @@ func (s *Summary) MinBytes() int64 { return 2 * max(s.Parameters, s.Whole) }
 
 // summarize describes modules that fit, and warns of targets the adapter has no tensors for.
 func (c *config) summarize(f *runtime.Facts, x *Adapter) Summary {
-	s := Summary{Alpha: c.alpha, RSLoRA: c.rsLoRA, DoRA: c.dora}
+	s := Summary{Alpha: c.alpha, RSLoRA: c.rsLoRA, DoRA: c.dora, Invocation: c.invocation}
 	held, changed := make(map[string]bool), make(map[string]bool)
 	short := make(map[string]bool)
 	for _, m := range x.Modules {

@@ -51,7 +51,7 @@ func (e *Engine) tryAdmit(t *task) admission {
 	if t.loading != nil || e.queue.atBound(t) || e.willBeCached(t) {
 		return mustWait
 	}
-	at, ok := e.kv.choosePlacement(t.cacheKey, t.tokens, t.request.NoReuse || t.needsAllRows())
+	at, ok := e.kv.choosePlacement(t.spans, t.tokens, t.request.NoReuse || t.needsAllRows())
 	if !ok {
 		if len(e.running) == 0 {
 			e.end(t, fmt.Errorf("%w: no sequence could be freed", runtime.ErrDecode))
@@ -83,7 +83,7 @@ func (e *Engine) committedCells() int {
 	return n
 }
 
-// willBeCached reports whether a running task with the same adapters is about to decode so much of t's prompt that t
+// willBeCached reports whether a running task is about to decode so much of t's prompt with the same adapters that t
 // is answered sooner if it waits and shares those cells: several answers to the same prompt, or a long system prompt
 // in common.
 func (e *Engine) willBeCached(t *task) bool {
@@ -92,14 +92,14 @@ func (e *Engine) willBeCached(t *task) bool {
 	}
 	soon := 0
 	for _, r := range e.running {
-		if r.cacheKey == t.cacheKey && !r.request.NoReuse && e.uncachedTokens(r) > 1 {
-			soon = max(soon, commonPrefix(r.tokens, t.tokens[:len(t.tokens)-1]))
+		if agree := r.spans.agree(t.spans); agree > 0 && !r.request.NoReuse && e.uncachedTokens(r) > 1 {
+			soon = max(soon, min(agree, commonPrefix(r.tokens, t.tokens[:len(t.tokens)-1])))
 		}
 	}
 	if soon < minSharedPrefix {
 		return false
 	}
-	_, now := e.kv.match(t.cacheKey, t.tokens)
+	_, now := e.kv.match(t.spans, t.tokens)
 	return soon-now >= max(minSharedPrefix, (len(t.tokens)-now)/2)
 }
 
@@ -117,11 +117,11 @@ func (e *Engine) start(t *task, at mixes) error {
 		}
 		e.kv.copy(at.seq, at.src, at.n)
 	}
-	if err := e.device.SetAdapters(at.seq, t.mix.Terms); err != nil {
+	if err := e.device.SetAdapters(at.seq, t.terms()); err != nil {
 		e.clearSequence(at.seq)
 		return fmt.Errorf("%w: setting the adapters: %w", runtime.ErrDecode, err)
 	}
-	e.kv.open(at.seq, t.cacheKey, t.request.NoReuse)
+	e.kv.open(at.seq, t.spans, t.request.NoReuse)
 	t.seq = at.seq
 	e.releaseLoadSlot(t)
 	e.running = append(e.running, t)

@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -50,6 +52,18 @@ type WaitingState struct {
 	Loaded  bool
 }
 
+// String names what a sequence is decoded with: "x@1*1", or "base to 5, x@1*1" where the base comes first.
+func (s spans) String() string {
+	var parts []string
+	for i, p := range s {
+		if i > 0 {
+			parts[i-1] = fmt.Sprintf("%s to %d", cmp.Or(s[i-1].key, "base"), p.from)
+		}
+		parts = append(parts, p.key)
+	}
+	return strings.Join(parts, ", ")
+}
+
 type CachedState struct {
 	Seq        int
 	Key        string
@@ -72,7 +86,7 @@ func (e *Engine) State() State {
 	}
 	for i := range e.kv.seqs {
 		if q := &e.kv.seqs[i]; !q.busy && (len(q.tokens) > 0 || q.needsReset) {
-			s.Cached = append(s.Cached, CachedState{i, q.key, len(q.tokens), q.needsReset})
+			s.Cached = append(s.Cached, CachedState{i, q.spans.String(), len(q.tokens), q.needsReset})
 		}
 	}
 	return s

@@ -2,7 +2,7 @@ package engine
 
 import "github.com/lorikeet-ai/lorikeet/runtime"
 
-// kv records what the Device's KV cache holds: which tokens each sequence has, with which adapters (the key), and how
+// kv records what the Device's KV cache holds: which tokens each sequence has, with which adapters (the spans), and how
 // many distinct cells that takes. A cell that several sequences share is counted once. It decides which prefix is
 // reused and which is dropped; the Engine then tells the Device.
 type kv struct {
@@ -20,9 +20,9 @@ type cell struct {
 }
 
 // sequence is what one of the Device's sequences holds: the tokens of a running stream, or after its end a cached
-// prefix, which new streams with the same key may share or continue.
+// prefix, which new streams may share or continue as far as their spans agree.
 type sequence struct {
-	key        string
+	spans      spans
 	tokens     []runtime.Token // decoded, in order; cells goes with it
 	cells      []*cell
 	busy       bool  // a running stream's
@@ -37,9 +37,9 @@ func newKV(l runtime.Limits) *kv { return &kv{limits: l, seqs: make([]sequence, 
 func (k *kv) free() int { return k.limits.Cells - k.used }
 
 // open assigns seq to a running stream.
-func (k *kv) open(seq int, key string, private bool) {
+func (k *kv) open(seq int, with spans, private bool) {
 	s := &k.seqs[seq]
-	s.key, s.private, s.busy = key, private, true
+	s.spans, s.private, s.busy = with, private, true
 	for _, c := range s.cells {
 		k.markBusy(c)
 	}
@@ -110,16 +110,17 @@ func (k *kv) cut(seq, from int) {
 	s.tokens, s.cells = s.tokens[:from], s.cells[:from]
 }
 
-// match returns the sequence that holds the longest usable prefix of tokens under key, and the length of that prefix:
-// 0 where there is none. The last token is never part of it: it must be decoded to get an answer.
-func (k *kv) match(key string, tokens []runtime.Token) (seq, n int) {
+// match returns the sequence that holds the longest usable prefix of tokens with these spans, and the length of that
+// prefix: 0 where there is none. The last token is never part of it: it must be decoded to get an answer.
+func (k *kv) match(with spans, tokens []runtime.Token) (seq, n int) {
 	seq = -1
 	for i := range k.seqs {
 		s := &k.seqs[i]
-		if s.key != key || s.private {
+		agree := s.spans.agree(with)
+		if agree == 0 || s.private {
 			continue
 		}
-		m := commonPrefix(s.tokens, tokens[:len(tokens)-1])
+		m := min(agree, commonPrefix(s.tokens, tokens[:len(tokens)-1]))
 		if !k.limits.CanTruncate && m < len(s.tokens) {
 			continue
 		}
@@ -143,10 +144,10 @@ type mixes struct{ seq, src, n int }
 // choosePlacement finds a sequence for a stream with these tokens. It continues the cached prefix that the tokens begin
 // with, or shares its cells in an empty sequence, or in the sequence of the cached prefix that is evicted first.
 // It returns false where every sequence is busy.
-func (k *kv) choosePlacement(key string, tokens []runtime.Token, private bool) (mixes, bool) {
+func (k *kv) choosePlacement(with spans, tokens []runtime.Token, private bool) (mixes, bool) {
 	src, n := -1, 0
 	if !private {
-		src, n = k.match(key, tokens)
+		src, n = k.match(with, tokens)
 	}
 	if n > 0 && k.holdsExactly(src, n) {
 		return mixes{src, src, n}, true
@@ -192,7 +193,7 @@ func (k *kv) coveredByAnother(seq int) bool {
 	s := &k.seqs[seq]
 	for i := range k.seqs {
 		o := &k.seqs[i]
-		if i == seq || o.key != s.key || o.private || !k.limits.CanTruncate {
+		if i == seq || o.private || !k.limits.CanTruncate || o.spans.agree(s.spans) < len(s.tokens) {
 			continue
 		}
 		if commonPrefix(o.tokens, s.tokens) == len(s.tokens) {

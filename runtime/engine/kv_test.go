@@ -17,7 +17,7 @@ func TestKVRecordsRandomly(t *testing.T) {
 			s := &k.seqs[seq]
 			switch op := r.IntN(5); {
 			case op == 0 && !s.busy:
-				k.open(seq, "", false)
+				k.open(seq, nil, false)
 			case op == 1 && s.busy:
 				k.close(seq)
 			case op == 2 && s.busy:
@@ -103,13 +103,13 @@ func TestChoosePlacement(t *testing.T) {
 				if h.tokens == "" {
 					continue
 				}
-				k.open(i, h.key, h.private)
+				k.open(i, spans{{key: h.key}}, h.private)
 				k.add(i, tokens(h.tokens))
 				if !h.busy {
 					k.close(i)
 				}
 			}
-			if got, ok := k.choosePlacement(test.key, tokens("hello"), false); got != test.want || ok != test.ok {
+			if got, ok := k.choosePlacement(spans{{key: test.key}}, tokens("hello"), false); got != test.want || ok != test.ok {
 				t.Errorf("mixes is %+v %v, want %+v %v", got, ok, test.want, test.ok)
 			}
 		})

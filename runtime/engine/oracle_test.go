@@ -18,7 +18,14 @@ func oracle(t *testing.T, m *runtimetest.Model, r runtime.Request, context int) 
 			t.Fatal("the oracle needs resident adapters")
 		}
 		defer mix.Release()
-		if err := d.SetAdapters(0, mix.Terms); err != nil {
+		var terms []runtime.Term
+		for i, part := range r.Adapters.Parts() {
+			term := mix.Terms[i]
+			if term.From = bytesFrom(r.Prompt, part.Invocation); term.From >= 0 {
+				terms = append(terms, term)
+			}
+		}
+		if err := d.SetAdapters(0, terms); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -63,6 +70,23 @@ func oracle(t *testing.T, m *runtimetest.Model, r runtime.Request, context int) 
 			return whole(answer), runtime.FinishLength
 		}
 	}
+}
+
+// bytesFrom is runtime.ActiveFrom, for tokens that stand for bytes.
+func bytesFrom(prompt, invocation []runtime.Token) int {
+	if len(invocation) == 0 {
+		return 0
+	}
+	return strings.LastIndex(asRunes(prompt), asRunes(invocation))
+}
+
+// asRunes writes each token as a byte, and a control token as no byte that a text has.
+func asRunes(tokens []runtime.Token) string {
+	b := make([]byte, len(tokens))
+	for i, t := range tokens {
+		b[i] = byte(min(t, 0xff))
+	}
+	return string(b)
 }
 
 // whole returns an answer without the lead byte that it may end with.

@@ -26,17 +26,18 @@ type randomRun struct {
 	options  engine.Options
 }
 
-var flows = []string{"", "", "x", "y", "z", "x+y*0.5", "x*0.25"}
+var flows = []string{"", "", "x", "y", "z", "x+y*0.5", "x*0.25", "activated", "activated", "x+activated*0.5", "activated+other"}
 
 func newRandomRun(seed uint64) *randomRun {
 	c := &randomRun{Rand: rand.New(rand.NewPCG(seed, 0)), model: runtimetest.NewModel(), library: &runtimetest.Library{}, resident: &runtimetest.Library{}}
 	c.limits = runtime.Limits{Sequences: 1 + c.IntN(5), Cells: 24 + c.IntN(100), Batch: 4 + c.IntN(30), CanTruncate: c.IntN(4) > 0}
 	c.options = engine.Options{Chunk: 1 + c.IntN(16), Parallel: c.IntN(6), MaxQueue: 100, Grouped: c.IntN(4) == 0}
-	for _, name := range []string{"x", "y", "z"} {
+	for name, invocation := range map[string]string{"x": "", "y": "", "z": "", "activated": "cd", "other": "bc"} {
 		p := c.model.PackNamed(name)
 		c.packed = append(c.packed, p)
-		c.library.Add(name, p, true)
-		c.resident.Add(name, c.model.PackNamed(name), true)
+		tokens, _ := c.model.Tokenize(invocation, false, false)
+		c.library.AddActivated(name, p, true, tokens)
+		c.resident.AddActivated(name, c.model.PackNamed(name), true, tokens)
 	}
 	return c
 }

@@ -21,7 +21,7 @@ import (
 // The scripts drive an Engine turn by turn on the fake Device. Commands:
 //
 //	new [sequences=4] [cells=256] [batch=32] [chunk=16] [parallel=N] [queue=8] [context=N] [notruncate] [grouped]
-//	adapter NAME [absent]          register an adapter, in memory or not; again: its next version
+//	adapter NAME [absent] [invocation=(..)]  register an adapter, in memory or not; again: its next version
 //	uncancellable                  loads go on when their context is cancelled
 //	evict NAME                     drop it from memory
 //	answer prompt=.. text=..       what the Device answers to a prompt
@@ -187,7 +187,8 @@ func (s *script) command(t *testing.T, d *datadriven.TestData) {
 		name := first(d)
 		s.loads[name] = make(chan error)
 		s.adapters++
-		s.library.Add(name, s.model.PackNamed(fmt.Sprint(name, s.adapters)), !d.HasArg("absent"))
+		invocation, _ := s.model.Tokenize(prompt(d, "invocation"), false, true)
+		s.library.AddActivated(name, s.model.PackNamed(fmt.Sprint(name, s.adapters)), !d.HasArg("absent"), invocation)
 	case "evict":
 		s.library.Evict(first(d))
 	case "answer":

@@ -17,7 +17,8 @@ type task struct {
 	out       runtime.StreamWriter // of stream
 	request   runtime.Request
 	key       string // of its adapters
-	cacheKey  string // of the cached prefixes that it may go on from: those of its tenant with its adapters
+	starts    []int  // the positions from which on its adapters act, as the Mix has them; negative: nowhere
+	spans     spans  // of its sequence: it may go on from cached prefixes as far as theirs agree
 	flow      string
 	deadline  time.Time // zero: none
 	maxTokens int       // tokens that prompt and answer may have
@@ -45,13 +46,12 @@ func newTask(r runtime.Request, s runtime.Sampler, context int) *task {
 		request: r, deadline: r.Deadline, maxTokens: context,
 		sampler: s, text: newText(r.Stop), tokens: slices.Clone(r.Prompt), prompt: len(r.Prompt), seq: -1,
 	}
+	var parts []runtime.Part
 	if r.Adapters != nil {
-		t.key, t.flow = r.Adapters.Key(), r.Adapters.Flow()
+		t.key, t.flow, parts = r.Adapters.Key(), r.Adapters.Flow(), r.Adapters.Parts()
 	}
-	t.cacheKey = t.key
-	if r.Tenant != "" { // no part of a key has a NUL
-		t.cacheKey = r.Tenant + "\x00" + t.key
-	}
+	t.starts = activeFrom(parts, r.Prompt)
+	t.spans = spansOf(r.Tenant, parts, t.starts)
 	if r.PromptOnly {
 		t.maxTokens = t.prompt
 	} else if r.MaxTokens > 0 {

@@ -213,8 +213,9 @@ int64_t ll_slot_rank_bytes(const ll_model * m, int all_slots, int slot_f32);
 void ll_pack_slots(const ll_pack * p, int all_slots, int32_t * rank, int32_t * vectors);
 // Copies an adapter into its place. Any thread, also while the device decodes; no running sequence may have the place.
 int ll_device_upload(ll_device * d, const ll_pack * pack, ll_place place, ll_error * err);
-// places: (n), of a device without slots NULL.
-int ll_device_set_adapters(ll_device * d, int seq, ll_pack * const * packs, const float * scales, const ll_place * places, int n, ll_error * err);
+// from: (n), the position from which on each acts. places: (n), of a device without slots NULL.
+int ll_device_set_adapters(ll_device * d, int seq, ll_pack * const * packs, const float * scales, const int32_t * from, const ll_place * places, int n,
+                           ll_error * err);
 int ll_device_copy(ll_device * d, int dst, int src, int n, ll_error * err);
 int ll_device_truncate(ll_device * d, int seq, int from, int32_t * kept, ll_error * err);
 // The caller writes its rows here, `batch` of them at most.

@@ -108,6 +108,13 @@ func answersAsAlone(t *testing.T, m *Model, o DeviceOptions, one, two runtime.Pa
 	library := &runtimetest.Library{}
 	library.Add("one", one, true)
 	library.Add("two", two, true)
+	text := strings.Repeat(sharedText, 3)
+	invocation, err := m.Tokenize(text, true, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	invocation = invocation[len(invocation)-4 : len(invocation)-2] // ends of words: not cut otherwise before another text
+	library.AddActivated("activated", two, true, invocation)
 	open := func() *engine.Engine {
 		d, err := NewDevice(m, o)
 		if err != nil {
@@ -151,18 +158,28 @@ func answersAsAlone(t *testing.T, m *Model, o DeviceOptions, one, two runtime.Pa
 	}
 }
 
+const sharedText = "The sky is blue and the grass is green. "
+
 // sharedPrefixes returns requests whose prompts begin alike.
 func sharedPrefixes(t *testing.T, m *Model, library *runtimetest.Library) []runtime.Request {
 	t.Helper()
 	var requests []runtime.Request
-	for i := range 8 {
-		prompt, err := m.Tokenize(strings.Repeat("The sky is blue and the grass is green. ", 3)+fmt.Sprint("Number ", i, ":"), true, false)
+	mixes := []string{"", "one", "two", "one*0.5+two*0.5", "activated", "one*0.5+activated*0.5"}
+	for i := range 12 {
+		prompt, err := m.Tokenize(strings.Repeat(sharedText, 3)+fmt.Sprint("Number ", i, ":"), true, false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, err := library.Get([]string{"", "one", "two", "one*0.5+two*0.5"}[i%4])
+		a, err := library.Get(mixes[i%len(mixes)])
 		if err != nil {
 			t.Fatal(err)
+		}
+		if a != nil {
+			for _, p := range a.Parts() {
+				if at := runtime.ActiveFrom(prompt, p.Invocation); len(p.Invocation) > 0 && at < len(prompt)/2 {
+					t.Fatalf("%s begins to act at %d of %d tokens", p.Key, at, len(prompt))
+				}
+			}
 		}
 		requests = append(requests, runtime.Request{Prompt: prompt, Adapters: a, MaxTokens: 6, Top: 8, Sampling: runtime.Sampling{IgnoreEOS: true}})
 	}

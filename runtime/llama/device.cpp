@@ -143,7 +143,7 @@ int ll_device_upload(ll_device * d, const ll_pack * pack, ll_place place, ll_err
     });
 }
 
-int ll_device_set_adapters(ll_device * d, int seq, ll_pack * const * packs, const float * scales, const ll_place * places, int n, ll_error * err) {
+int ll_device_set_adapters(ll_device * d, int seq, ll_pack * const * packs, const float * scales, const int32_t * from, const ll_place * places, int n, ll_error * err) {
     return guarded(err, (int) LL_FAILED, [&] {
         d->require_sequence(seq);
         if (n > MAX_TERMS) {
@@ -154,7 +154,7 @@ int ll_device_set_adapters(ll_device * d, int seq, ll_pack * const * packs, cons
             if (packs[i]->pack->model != d->model) {
                 throw std::runtime_error("the adapter was packed for another model");
             }
-            Term term = {packs[i]->pack, scales[i], {}, 0};
+            Term term = {packs[i]->pack, scales[i], from[i], {}, 0};
             if (d->mixes.slots) {
                 term.place = {places[i].lora, places[i].vectors};
                 term.rank_class = class_of_rank(d->mixes.slots->rank_of(*term.pack));

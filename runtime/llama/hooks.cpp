@@ -20,14 +20,14 @@ static SlotNeeds slot_needs(const SequenceAdapters & p, const llama_ubatch & uba
     if (!ubatch.token || !ubatch.seq_id) {
         return usual_needs(p);
     }
-    std::vector<int> sequences;
+    std::vector<int> rows;
     for (uint32_t i = 0; i < ubatch.n_tokens; i++) {
         if (!ubatch.seq_id[i]) {
             return usual_needs(p);
         }
-        sequences.push_back(ubatch.seq_id[i][0]);
+        rows.push_back(p.mix(ubatch.seq_id[i][0], ubatch.pos[i]));
     }
-    return needs_of(p, sequences);
+    return needs_of(p, rows);
 }
 
 // Whether the graph needs our nodes. A reservation (without tokens) is for the largest graph there may be.
@@ -36,7 +36,7 @@ static bool wants_adapters(const SequenceAdapters & p, const llama_ubatch & ubat
         return true;
     }
     for (uint32_t i = 0; i < ubatch.n_tokens; i++) {
-        if (!ubatch.seq_id[i] || p.adapted(ubatch.seq_id[i][0])) {
+        if (!ubatch.seq_id[i] || p.adapted(p.mix(ubatch.seq_id[i][0], ubatch.pos[i]))) {
             return true;
         }
     }
@@ -99,13 +99,13 @@ void Rows::set_input(const llama_ubatch * ubatch) {
     if (!adapters) {
         return;
     }
-    all.seq.clear();
-    outputs.seq.clear();
+    all.mix.clear();
+    outputs.mix.clear();
     for (uint32_t i = 0; i < ubatch->n_tokens; i++) {
-        const int seq = ubatch->seq_id[i][0];
-        all.seq.push_back(seq);
+        const int mix = mixes.mix(ubatch->seq_id[i][0], ubatch->pos[i]);
+        all.mix.push_back(mix);
         if (outputs.n == all.n || ubatch->output[i]) {
-            outputs.seq.push_back(seq);
+            outputs.mix.push_back(mix);
         }
     }
     fill(all);
@@ -119,8 +119,8 @@ void Rows::set_input(const llama_ubatch * ubatch) {
         return;
     }
     size_t width = 0;
-    for (int seq : all.seq) {
-        width = std::max(width, mixes.hidden_width(seq));
+    for (int mix : all.mix) {
+        width = std::max(width, mixes.hidden_width(mix));
     }
     // An odd number of cache lines apart, so that rows do not fall onto each other in the cache.
     hidden_stride = (width + 15)/16*16;
@@ -136,12 +136,12 @@ void Rows::fill(Span & s) {
     if (!mixes.fused) {
         return;
     }
-    const size_t targets = mixes.model->targets.size(), n = s.seq.size();
+    const size_t targets = mixes.model->targets.size(), n = s.mix.size();
     s.rows.resize(targets*n);
     s.used.assign(targets, 0);
     for (size_t t = 0; t < targets; t++) {
         for (size_t i = 0; i < n; i++) {
-            s.rows[t*n + i] = mixes.row(s.seq[i], (int) t);
+            s.rows[t*n + i] = mixes.row(s.mix[i], (int) t);
             s.used[t] |= s.rows[t*n + i].n > 0;
         }
     }
@@ -150,9 +150,9 @@ void Rows::fill(Span & s) {
 // What the workers need to know of the head's replaced rows, so that they find it without allocating.
 void Rows::fill_replaced(Span & s) {
     s.replaced.clear();
-    s.needs_f16.assign(s.seq.size(), 0);
-    for (size_t i = 0; mixes.model->head >= 0 && i < s.seq.size(); i++) {
-        for (const Term & term : mixes.terms(s.seq[i])) {
+    s.needs_f16.assign(s.mix.size(), 0);
+    for (size_t i = 0; mixes.model->head >= 0 && i < s.mix.size(); i++) {
+        for (const Term & term : mixes.terms(s.mix[i])) {
             const auto r = term.pack->rows.find(mixes.model->head);
             if (r != term.pack->rows.end()) {
                 s.replaced.push_back({&r->second, term.scale, (int) i});

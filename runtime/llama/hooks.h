@@ -77,7 +77,7 @@ public:
     };
     struct Span {
         uint32_t n = 0;
-        std::vector<int> seq;         // (n)
+        std::vector<int> mix;         // (n)
         std::vector<lk_row> rows;     // fused: (targets, n)
         std::vector<char> used;       // fused: (targets) whether any row has a term
         std::vector<ReplacedRow> replaced; // of the head, the rows of a set together

@@ -114,7 +114,7 @@ static void embed(ggml_tensor * dst, int ith, int nth, void * data) {
     const int64_t width = dst->ne[0];
     for (int64_t i = ith; i < dst->ne[1]; i += nth) {
         float * y = (float *) ((char *) dst->data + i*dst->nb[1]);
-        const std::vector<Term> & terms = node->rows->mixes.terms(s.seq[(size_t) i]);
+        const std::vector<Term> & terms = node->rows->mixes.terms(s.mix[(size_t) i]);
         gain_row(terms, node->target, y, width);
         for (const Term & term : terms) {
             const Plain & p = term.pack->plain[(size_t) node->target];

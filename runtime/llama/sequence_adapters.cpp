@@ -13,22 +13,50 @@ static bool all_in_slots(const Model & m, const Slots * slots) {
 }
 
 SequenceAdapters::SequenceAdapters(std::shared_ptr<const Model> m, int sequences, std::unique_ptr<Slots> s)
-    : model(std::move(m)), slots(std::move(s)), fused(!all_in_slots(*model, slots.get())), all((size_t) sequences) {
-    for (Sequence & q : all) {
-        q.rows.resize(model->targets.size()*MAX_TERMS);
-        q.counts.resize(model->targets.size());
+    : model(std::move(m)), slots(std::move(s)), fused(!all_in_slots(*model, slots.get())), all((size_t) sequences*MIXES), counts((size_t) sequences, 1) {}
+
+int SequenceAdapters::mix(int seq, int position) const {
+    int m = seq*MIXES;
+    for (const int last = m + counts[(size_t) seq] - 1; m < last && all[(size_t) m + 1].from <= position; m++) {
     }
+    return m;
 }
 
-lk_row SequenceAdapters::row(int seq, int target) const {
-    const Sequence & s = all[(size_t) seq];
-    return {&s.rows[(size_t) target*MAX_TERMS], s.counts[(size_t) target]};
+lk_row SequenceAdapters::row(int mix, int target) const {
+    const Mix & m = all[(size_t) mix];
+    return m.terms.empty() ? lk_row{nullptr, 0} : lk_row{&m.rows[(size_t) target*MAX_TERMS], m.counts[(size_t) target]};
 }
 
 void SequenceAdapters::set(int seq, std::vector<Term> terms) {
-    Sequence & s = all[(size_t) seq];
+    std::vector<int> from = {0};
+    for (const Term & term : terms) {
+        if (term.from > 0) {
+            from.push_back(term.from);
+        }
+    }
+    std::sort(from.begin(), from.end());
+    from.erase(std::unique(from.begin(), from.end()), from.end());
+    for (size_t i = 0; i < MIXES; i++) {
+        Mix & m = all[(size_t) seq*MIXES + i];
+        std::vector<Term> active;
+        for (const Term & term : terms) {
+            if (i < from.size() && term.from <= from[i]) {
+                active.push_back(term);
+            }
+        }
+        m.from = i < from.size() ? from[i] : 0;
+        fill(m, std::move(active));
+    }
+    counts[(size_t) seq] = (int) from.size();
+}
+
+void SequenceAdapters::fill(Mix & s, std::vector<Term> terms) const {
     s.hidden = 0;
-    for (size_t t = 0; t < model->targets.size(); t++) {
+    if (!terms.empty()) {
+        s.rows.resize(model->targets.size()*MAX_TERMS);
+        s.counts.resize(model->targets.size());
+    }
+    for (size_t t = 0; !terms.empty() && t < model->targets.size(); t++) {
         int n = 0;
         size_t hidden = 0;
         for (const Term & term : terms) {
@@ -81,22 +109,22 @@ static uint32_t needs(const SequenceAdapters & mixes, const Term & term, int tar
     return n;
 }
 
-SlotNeeds needs_of(const SequenceAdapters & mixes, const std::vector<int> & sequences) {
+SlotNeeds needs_of(const SequenceAdapters & mixes, const std::vector<int> & rows) {
     SlotNeeds out;
     const size_t targets = mixes.model->targets.size();
-    std::vector<char> seen((size_t) mixes.sequences());
+    std::vector<char> seen((size_t) mixes.mixes());
     std::vector<uint32_t> every(targets, ~0u); // the classes that all rows have
     bool any = false;
-    for (int seq : sequences) {
-        if (seen[(size_t) seq]) {
+    for (int mix : rows) {
+        if (seen[(size_t) mix]) {
             continue;
         }
-        seen[(size_t) seq] = 1;
-        any |= mixes.adapted(seq);
-        out.composed |= mixes.terms(seq).size() > 1;
+        seen[(size_t) mix] = 1;
+        any |= mixes.adapted(mix);
+        out.composed |= mixes.terms(mix).size() > 1;
         out.of.resize(targets);
         std::vector<uint32_t> one(targets);
-        for (const Term & term : mixes.terms(seq)) {
+        for (const Term & term : mixes.terms(mix)) {
             for (size_t t = 0; t < targets; t++) {
                 one[t] |= needs(mixes, term, (int) t);
             }

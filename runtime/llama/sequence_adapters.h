@@ -1,4 +1,4 @@
-// Which adapters each sequence of one device is decoded with.
+// Which adapters the rows of each sequence of one device are decoded with.
 #pragma once
 #include "slots.h"
 
@@ -9,10 +9,14 @@ enum { MAX_TERMS = 4 };
 struct Term {
     std::shared_ptr<const Pack> pack;
     float scale;
+    int from;    // the position from which on it acts
     Place place; // in the device's slots
     int rank_class = 0;
 };
 
+// The terms of a sequence may act from different positions on. Between two such positions, and before and behind them, all
+// rows have the same mix: a sequence has a few of them, and every row is given the number of its own.
+//
 // SequenceAdapters belong to one device. It changes between decodes only, from the device's thread; while a
 // graph runs, all threads read it. Graphs hold pointers into it, never copies of what can change.
 class SequenceAdapters {
@@ -25,26 +29,34 @@ public:
 
     void set(int seq, std::vector<Term> terms);
 
-    int sequences() const { return (int) all.size(); }
-    bool adapted(int seq) const { return !all[(size_t) seq].terms.empty(); }
-    const std::vector<Term> & terms(int seq) const { return all[(size_t) seq].terms; }
+    int sequences() const { return (int) all.size()/MIXES; }
+    // The number of the mix of a sequence's row at a position.
+    int mix(int seq, int position) const;
+    int mixes() const { return (int) all.size(); }
+    bool adapted(int mix) const { return !all[(size_t) mix].terms.empty(); }
+    const std::vector<Term> & terms(int mix) const { return all[(size_t) mix].terms; }
     // The terms of a target for the fused kernels. Valid until the sequence gets others.
-    lk_row row(int seq, int target) const;
-    // Floats that the widest target of the sequence needs for the product with A.
-    size_t hidden_width(int seq) const { return all[(size_t) seq].hidden; }
+    lk_row row(int mix, int target) const;
+    // Floats that the widest target of the mix needs for the product with A.
+    size_t hidden_width(int mix) const { return all[(size_t) mix].hidden; }
 
     const std::shared_ptr<const Model> model;
     const std::unique_ptr<Slots> slots;
     const bool fused; // whether our kernels add the adapters of any target
 
 private:
-    struct Sequence {
+    enum { MIXES = MAX_TERMS + 1 }; // that a sequence may have: one more than it has terms
+    struct Mix {
+        int from = 0; // the position of its first row
         std::vector<Term> terms;
-        std::vector<lk_term> rows; // (targets, MAX_TERMS)
+        std::vector<lk_term> rows; // (targets, MAX_TERMS); without terms nothing
         std::vector<int> counts;   // (targets)
         size_t hidden = 0;
     };
-    std::vector<Sequence> all;
+    void fill(Mix & m, std::vector<Term> terms) const;
+
+    std::vector<Mix> all;    // (sequences, MIXES)
+    std::vector<int> counts; // (sequences): how many of them a sequence has, by position
 };
 
 // What the rows of an ubatch need of one target: bits for the classes of their adapters' modules, and the rest.
@@ -67,8 +79,8 @@ struct SlotNeeds {
     bool serve(const SlotNeeds & others) const;
 };
 
-// The needs of rows of these sequences, each of which may occur often.
-SlotNeeds needs_of(const SequenceAdapters & mixes, const std::vector<int> & sequences);
+// The needs of rows with these mixes, each of which may occur often.
+SlotNeeds needs_of(const SequenceAdapters & mixes, const std::vector<int> & rows);
 // Those that memory is reserved for: a common adapter on all linear layers.
 SlotNeeds usual_needs(const SequenceAdapters & mixes);
 

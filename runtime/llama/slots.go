@@ -131,6 +131,7 @@ func wrapped(err error) error {
 func (d *Device) setAdapters(seq int, adapters []slotAdapter, mix []runtime.Term, slots []*slot) error {
 	packs := make([]*C.ll_pack, len(mix))
 	scales := make([]C.float, len(mix))
+	from := make([]C.int32_t, len(mix))
 	places := make([]C.ll_place, len(mix))
 	for i, a := range adapters {
 		p := a.(*Packed)
@@ -141,13 +142,13 @@ func (d *Device) setAdapters(seq int, adapters []slotAdapter, mix []runtime.Term
 		if p.ptr == nil {
 			return fmt.Errorf("%w: it is closed", runtime.ErrAdapter)
 		}
-		packs[i], scales[i] = p.ptr, C.float(mix[i].Scale)
+		packs[i], scales[i], from[i] = p.ptr, C.float(mix[i].Scale), C.int32_t(mix[i].From)
 		if slots != nil {
 			places[i] = slots[i].place()
 		}
 	}
 	var e C.ll_error
-	if C.ll_device_set_adapters(d.ptr, C.int(seq), unsafe.SliceData(packs), unsafe.SliceData(scales), unsafe.SliceData(places), C.int(len(mix)), &e) != C.LL_OK {
+	if C.ll_device_set_adapters(d.ptr, C.int(seq), unsafe.SliceData(packs), unsafe.SliceData(scales), unsafe.SliceData(from), unsafe.SliceData(places), C.int(len(mix)), &e) != C.LL_OK {
 		return fmt.Errorf("%w: %w", runtime.ErrAdapter, cError(&e))
 	}
 	return nil

@@ -130,9 +130,9 @@ static void fill_kind(const Rows & rows, const Rows::Span & s, int kind, float *
     const size_t n = (size_t) to->ne[0];
     std::vector<int32_t> ids(n, -1);
     int32_t any = 0; // what rows without a slot read: one that another row reads
-    for (size_t i = 0; i < s.seq.size(); i++) {
+    for (size_t i = 0; i < s.mix.size(); i++) {
         size_t at = i;
-        for (const Term & term : rows.mixes.terms(s.seq[i])) {
+        for (const Term & term : rows.mixes.terms(s.mix[i])) {
             const int32_t id = id_of(term, kind);
             if (id < 0) {
                 continue;

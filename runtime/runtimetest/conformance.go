@@ -24,6 +24,7 @@ func Conformance(t *testing.T, open func(t *testing.T) (runtime.Device, runtime.
 		{"AloneAndInABatch", testMixedBatch},
 		{"ChunksOfAPrompt", testChunks},
 		{"PlaceAndBack", testPlace},
+		{"ActiveFromAPosition", testActiveFrom},
 		{"ForeignAdapter", testForeignAdapter},
 		{"CopyAndForget", testCopy},
 		{"Truncate", testTruncate},
@@ -191,10 +192,10 @@ func (b *bench) same(what string, got, want []runtime.Token) {
 	}
 }
 
-// mixes returns the base, single adapters, and a composition.
+// mixes returns the base, single adapters, and a composition of which one adapter acts from the fourth token on.
 func (b *bench) mixes() [][]runtime.Term {
 	x, y := b.packed[0], b.packed[1]
-	return [][]runtime.Term{{}, {{Packed: x, Scale: 1}}, {{Packed: y, Scale: 1}}, {{Packed: x, Scale: 0.5}, {Packed: y, Scale: 0.5}}}
+	return [][]runtime.Term{{}, {{Packed: x, Scale: 1}}, {{Packed: y, Scale: 1}}, {{Packed: x, Scale: 0.5}, {Packed: y, Scale: 0.5, From: 3}}}
 }
 
 func testLimits(b *bench) {

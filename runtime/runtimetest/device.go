@@ -226,7 +226,7 @@ func (d *Device) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 	var choices []runtime.Choice
 	for _, r := range rows {
 		s := &d.seqs[r.Seq]
-		c := &cell{token: r.Token, sum: combine(uint64(r.Token), mixSum(s.mix))}
+		c := &cell{token: r.Token, sum: combine(uint64(r.Token), mixSum(s.mix, r.Pos))}
 		if n := len(s.cells); n > 0 {
 			c.sum = combine(s.cells[n-1].sum, c.sum)
 		}

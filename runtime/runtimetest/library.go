@@ -24,13 +24,19 @@ type Library struct {
 }
 
 type held struct {
-	version  int
-	packed   runtime.Packed
-	resident bool
+	version    int
+	packed     runtime.Packed
+	resident   bool
+	invocation []runtime.Token
 }
 
 // Add registers an adapter under a name, as its next version, resident or not.
 func (l *Library) Add(name string, p runtime.Packed, resident bool) {
+	l.AddActivated(name, p, resident, nil)
+}
+
+// AddActivated is Add of an adapter that acts from its invocation tokens on.
+func (l *Library) AddActivated(name string, p runtime.Packed, resident bool, invocation []runtime.Token) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.adapters == nil {
@@ -40,7 +46,7 @@ func (l *Library) Add(name string, p runtime.Packed, resident bool) {
 	if old := l.adapters[name]; old != nil {
 		version = old.version + 1
 	}
-	l.adapters[name] = &held{version: version, packed: p, resident: resident}
+	l.adapters[name] = &held{version: version, packed: p, resident: resident, invocation: invocation}
 }
 
 // Evict makes an adapter not resident, so that the next use must Load it.
@@ -92,7 +98,8 @@ func (l *Library) Get(spec string) (runtime.Adapters, error) {
 		c.parts = append(c.parts, h)
 		c.names = append(c.names, name)
 		c.terms = append(c.terms, runtime.Term{Packed: h.packed, Scale: float32(scale)})
-		keys = append(keys, fmt.Sprintf("%s@%d*%g", name, h.version, scale))
+		c.keys = append(c.keys, runtime.Part{Key: fmt.Sprintf("%s@%d*%g", name, h.version, scale), Invocation: h.invocation})
+		keys = append(keys, c.keys[len(c.keys)-1].Key)
 		names = append(names, name)
 	}
 	c.key, c.flow = strings.Join(keys, "+"), strings.Join(names, "+")
@@ -106,10 +113,14 @@ type composition struct {
 	names     []string
 	parts     []*held
 	terms     []runtime.Term
+	keys      []runtime.Part
 }
 
 // Key returns names, versions and scales.
 func (c *composition) Key() string { return c.key }
+
+// Parts returns the adapters.
+func (c *composition) Parts() []runtime.Part { return c.keys }
 
 // Flow returns the names.
 func (c *composition) Flow() string { return c.flow }

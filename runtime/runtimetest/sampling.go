@@ -158,11 +158,11 @@ func (d *Device) hashed(s *sequence, sum uint64, ignoreEOS bool) runtime.Token {
 	return runtime.Token(letters[n/endEvery])
 }
 
-// mixSum is the same for two mixes if and only if they compute the same.
-func mixSum(mix []runtime.Term) uint64 {
+// mixSum is the same for two mixes if and only if they compute the same at the position.
+func mixSum(mix []runtime.Term, pos int) uint64 {
 	var sum uint64
 	for _, t := range mix {
-		if t.Scale != 0 {
+		if t.Scale != 0 && pos >= t.From {
 			sum += combine(t.Packed.(*packed).sum, uint64(math.Float32bits(t.Scale)))
 		}
 	}

@@ -235,6 +235,9 @@ func Module(t testing.TB, a *runtime.LoRA, tensor string) runtime.LoRAModule {
 // Same compares two adapters value by value.
 func Same(t testing.TB, got, want *runtime.LoRA) {
 	t.Helper()
+	if !slices.Equal(got.Invocation, want.Invocation) {
+		t.Errorf("the invocation is %v, want %v", got.Invocation, want.Invocation)
+	}
 	if len(got.Modules) != len(want.Modules) {
 		t.Fatalf("%d modules, want %d", len(got.Modules), len(want.Modules))
 	}

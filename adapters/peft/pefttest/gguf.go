@@ -28,6 +28,13 @@ type GGUFTensor struct {
 func NewGGUF(a *runtime.LoRA, alpha float32) *GGUF {
 	g := &GGUF{Meta: map[string]any{"general.type": "adapter", "general.architecture": "llama", "adapter.type": "lora",
 		"adapter.lora.alpha": alpha}, Tensors: map[string]GGUFTensor{}}
+	if len(a.Invocation) > 0 {
+		list := make([]uint32, len(a.Invocation))
+		for i, t := range a.Invocation {
+			list[i] = uint32(t)
+		}
+		g.Meta["adapter.alora.invocation_tokens"] = list
+	}
 	for _, m := range a.Modules {
 		g.Tensors[m.Tensor+".lora_a"] = GGUFTensor{[]int64{int64(m.In), int64(m.Rank)}, quant.F32, m.A}
 		g.Tensors[m.Tensor+".lora_b"] = GGUFTensor{[]int64{int64(m.Rank), int64(m.Out)}, quant.F32, m.B}
