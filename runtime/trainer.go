@@ -27,15 +27,23 @@ type TrainMode int
 const (
 	TrainFirst   TrainMode = iota // the first micro-batch of a step: gradients start at zero
 	TrainFurther                  // its gradients are added
-	TrainEval                     // the loss alone; nothing changes
+	TrainEval                     // the loss and the log-probabilities alone; nothing changes
 )
 
-// TrainBatch is a micro-batch of packed sequences, each of which sees itself alone.
+// TrainBatch is a micro-batch of packed sequences, each of which sees itself alone. Its loss is the sum over the labelled
+// tokens of -Weights[i] times the log-probability of Labels[i]; gradients are those of that sum divided by Norm.
+//
+// Any loss C that is a function of the log-probabilities lp is trained with two passes: TrainEval gives lp, and a second
+// pass with Weights[i] = -dC/dlp[i] has the gradients of C. Package training/loss has such losses. Dropout, where the TrainSpec
+// has it, acts in the second pass and not in the first.
 type TrainBatch struct {
-	Tokens []Token
-	Labels []Token // what Tokens[i] must predict: the token after it, or -1 for no loss
-	Ends   []int   // the position after each sequence's last token, rising; the last is len(Tokens)
-	Norm   float64 // the loss is divided by it: the labelled tokens of the whole step
+	Tokens    []Token
+	Labels    []Token   // what Tokens[i] must predict: the token after it, or -1 for no loss
+	Weights   []float32 // factors of the labels' losses, any finite numbers: len(Tokens), or nil for 1 everywhere
+	Ends      []int     // the position after each sequence's last token, rising; the last is len(Tokens)
+	Norm      float64   // the loss is divided by it: the labelled tokens of the whole step. TrainEval does not use it
+	Base      bool      // in TrainEval alone: computed by the base model, with the adapter switched off
+	Entropies bool      // TrainResult.Entropies is wanted
 }
 
 // TrainUpdate is one step of AdamW. Source: Loshchilov & Hutter 2019.
@@ -51,11 +59,15 @@ type TrainUpdate struct {
 
 // TrainResult is what the last micro-batch and the last update gave.
 type TrainResult struct {
-	Loss     float64 // summed over the labelled tokens, not divided
+	Loss     float64 // the weighted sum over the labelled tokens, not divided
 	Labelled int     // labelled tokens
 	Correct  int     // of them, those whose label is the most likely token
 	GradNorm float64 // before clipping
 	Steps    int64   // updates done
+
+	// Of the last micro-batch's tokens, the caller's own copies; 0 where there is no label. Natural logarithms.
+	LogProbs  []float32 // log-probability of Labels[i] after the sequence's tokens up to Tokens[i]
+	Entropies []float32 // of the distribution that Labels[i] was drawn from; nil where the batch did not ask for it
 }
 
 // TrainMemory is what a Trainer needs.
@@ -79,12 +91,13 @@ type Trainer interface {
 	io.Closer // may be called twice
 
 	// Begin starts a micro-batch; BeginUpdate starts the optimizer's step over the gradients so far.
+	// Begin returns an error wrapping ErrTrain for a batch that is not valid, after which nothing is begun.
 	// Slice, until it says that there are no more, does the work. Slice returns an error wrapping ErrDiverged
 	// where the loss or a gradient is not finite; the weights then are those of the last good step.
 	Begin(mode TrainMode, b TrainBatch) error
 	BeginUpdate(u TrainUpdate) error
 
-	// Result returns the numbers of what was last done.
+	// Result returns the numbers of what was last done: of a micro-batch, after its last slice.
 	Result() TrainResult
 
 	// Memory returns what the Trainer holds.

@@ -1,6 +1,7 @@
 #include "adapter_trainer.h"
 #include "random.h"
 #include <algorithm>
+#include <cmath>
 
 namespace lq {
 
@@ -47,55 +48,69 @@ void AdapterTrainer::init_magnitudes() {
     }
 }
 
-std::vector<int> AdapterTrainer::take_batch(const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends) {
-    if (n <= 0 || n > options.max_tokens) {
-        throw Error{LQ_INVALID, "a micro-batch has " + std::to_string(n) + " tokens; the trainer was made for 1 to " + std::to_string(options.max_tokens)};
+void AdapterTrainer::check_batch(int mode, const lq_batch & b) const {
+    const auto bad = [](const std::string & message) { throw Error{LQ_INVALID, message}; };
+    if (mode != LQ_EVAL && !(b.norm > 0)) {
+        bad("norm must be positive: the step has no labelled token");
     }
-    sequences.clear();
-    std::vector<int> pos(n);
-    for (int i = 0, begin = 0; i < n_ends; i++) {
-        if (ends[i] <= begin || ends[i] > n) {
-            throw Error{LQ_INVALID, "the sequences' ends do not rise from 1 to the number of tokens"};
-        }
-        sequences.push_back({begin, ends[i]});
-        for (int t = begin; t < ends[i]; t++) {
-            pos[t] = t - begin;
-        }
-        begin = ends[i];
+    if (mode != LQ_EVAL && b.base) {
+        bad("the base model is evaluated, not trained: base needs the mode of an evaluation");
     }
-    if (sequences.empty() || sequences.back().end != n) {
-        throw Error{LQ_INVALID, "the sequences do not end with the last token"};
+    if (b.n <= 0 || b.n > options.max_tokens) {
+        bad("a micro-batch has " + std::to_string(b.n) + " tokens; the trainer was made for 1 to " + std::to_string(options.max_tokens));
     }
-    for (int t = 0; t < n; t++) {
-        if (tokens[t] < 0 || tokens[t] >= model.n_vocab || labels[t] < -1 || labels[t] >= model.n_vocab) {
-            throw Error{LQ_INVALID, "token or label " + std::to_string(t) + " is not in the vocabulary"};
+    for (int i = 0, begin = 0; i < b.n_ends; begin = b.ends[i++]) {
+        if (b.ends[i] <= begin || b.ends[i] > b.n) {
+            bad("the sequences' ends do not rise from 1 to the number of tokens");
         }
     }
-    T = n;
-    token.assign(tokens, tokens + n);
-    label.assign(labels, labels + n);
+    if (b.n_ends <= 0 || b.ends[b.n_ends - 1] != b.n) {
+        bad("the sequences do not end with the last token");
+    }
+    for (int t = 0; t < b.n; t++) {
+        if (b.tokens[t] < 0 || b.tokens[t] >= model.n_vocab || b.labels[t] < -1 || b.labels[t] >= model.n_vocab) {
+            bad("token or label " + std::to_string(t) + " is not in the vocabulary");
+        }
+        if (b.weights && !std::isfinite(b.weights[t])) {
+            bad("the weight of token " + std::to_string(t) + " is not a finite number");
+        }
+    }
+}
+
+std::vector<int> AdapterTrainer::take_batch(int mode, const lq_batch & b) {
+    schedule.clear();
+    check_batch(mode, b);
+    result.n_tokens = 0;
+    result.log_probs = result.entropies = nullptr;
+    T = b.n;
+    token.assign(b.tokens, b.tokens + T);
+    label.assign(b.labels, b.labels + T);
+    weight.assign(b.weights, b.weights + (b.weights ? T : 0));
+    base = b.base != 0;
+    entropies = b.entropies != 0;
     labelled.clear();
-    for (int t = 0; t < n; t++) {
+    for (int t = 0; t < T; t++) {
         if (label[t] >= 0) {
             labelled.push_back(t);
         }
     }
-    return pos;
-}
-
-void AdapterTrainer::check_norm(int mode, double norm) {
-    if (mode != LQ_EVAL && !(norm > 0)) {
-        throw Error{LQ_INVALID, "norm must be positive: the step has no labelled token"};
+    losses.assign(labelled.size(), {});
+    log_probs.assign(T, 0);
+    entropy.assign(entropies ? T : 0, 0);
+    sequences.clear();
+    std::vector<int> pos(T);
+    for (int i = 0, begin = 0; i < b.n_ends; begin = b.ends[i++]) {
+        sequences.push_back({begin, b.ends[i]});
+        for (int t = begin; t < b.ends[i]; t++) {
+            pos[t] = t - begin;
+        }
     }
-}
-
-void AdapterTrainer::start(int mode, double norm) {
-    schedule.clear();
     drop = mode == LQ_EVAL ? 0 : options.dropout;
     if (mode != LQ_EVAL) {
         micro = mode == LQ_FURTHER ? micro + 1 : 0;
     }
-    inv_norm = (float) (1/norm);
+    inv_norm = (float) (1/b.norm);
+    return pos;
 }
 
 uint64_t AdapterTrainer::mask_key(const Lora & l) const { return random_key(random_key(l.key, steps), micro); }

@@ -79,7 +79,7 @@ public:
     AdapterTrainer(const AdapterTrainer &) = delete;
     AdapterTrainer & operator=(const AdapterTrainer &) = delete;
 
-    virtual void begin(int mode, const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends, double norm) = 0;
+    virtual void begin(int mode, const lq_batch & b) = 0;
     void begin_update(const lq_update & u);
     bool slice(); // true: it was the last one
 
@@ -97,13 +97,15 @@ protected:
     void place_adapters();  // in the arrays, with their first values
     void init_magnitudes(); // of DoRA, from the norms that are scheduled
     virtual void parameters_changed() {}
-    // Takes up the tokens, and returns their positions inside their sequences. Throws an Error.
-    std::vector<int> take_batch(const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends);
-    static void check_norm(int mode, double norm);
-    void start(int mode, double norm); // a micro-batch that was taken up
+    // Takes up the micro-batch, and returns its tokens' positions inside their sequences. Throws an Error, and then nothing is begun.
+    std::vector<int> take_batch(int mode, const lq_batch & b);
+    void check_batch(int mode, const lq_batch & b) const;
+    void take_losses(); // loss.cpp: the sums and log-probabilities of `losses`. Throws an Error where the loss is not finite
+    float weight_of(int t) const { return weight.empty() ? 1 : weight[t]; }
     bool trains(int target) const { return by_target[model.n_layers*LQ_LINEARS + target - LQ_LINEARS]; }
+    // NULL: the layer computes the base
     const Lora * lora_of(int layer, int target) const {
-        return by_target[target < LQ_LINEARS ? layer*LQ_LINEARS + target : model.n_layers*LQ_LINEARS + target - LQ_LINEARS];
+        return base ? nullptr : by_target[target < LQ_LINEARS ? layer*LQ_LINEARS + target : model.n_layers*LQ_LINEARS + target - LQ_LINEARS];
     }
     uint64_t mask_key(const Lora & l) const; // of its dropout in this micro-batch
     // embed.cpp. residual and grad are (T, n_embd)
@@ -129,6 +131,10 @@ protected:
     // The batch.
     int T = 0;
     std::vector<int> token, label, labelled; // labelled: the positions that have a label
+    std::vector<float> weight;               // of the labels' losses; empty: all 1
+    bool base = false, entropies = false;    // computed without the adapter; the distributions' entropies are wanted
+    std::vector<RowLoss> losses;             // of the labelled positions
+    std::vector<float> log_probs, entropy;   // of all positions, as lq_result has them
     std::vector<Sequence> sequences;
     float inv_norm = 0;
     int micro = 0;     // micro-batches of this step so far

@@ -65,9 +65,9 @@ void lq_free(lq_trainer * t) { delete t; }
 
 const char * lq_error(const lq_trainer * t) { return t->error; }
 
-int lq_begin(lq_trainer * t, int mode, const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends, double norm) {
+int lq_begin(lq_trainer * t, int mode, const lq_batch * batch) {
     return guarded(t, [&] {
-        t->of->begin(mode, tokens, labels, n, ends, n_ends, norm);
+        t->of->begin(mode, *batch);
         return LQ_OK;
     });
 }

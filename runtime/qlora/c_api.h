@@ -113,10 +113,21 @@ const char * lq_error(const lq_trainer * t);
 // alone, which changes nothing.
 enum lq_mode { LQ_FIRST, LQ_FURTHER, LQ_EVAL };
 
-// A micro-batch of packed sequences. Token i must predict labels[i]; -1 has no loss. ends are the positions
-// after the last token of each sequence, rising, the last one n. The loss is divided by norm (the labelled
-// tokens of the whole step).
-int lq_begin(lq_trainer * t, int mode, const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends, double norm);
+// A micro-batch of packed sequences. Token i must predict labels[i]; -1 has no loss. The loss of a label is multiplied
+// with its weight, which may be negative. ends are the positions after the last token of each sequence, rising, the last
+// one n. The loss is divided by norm (the labelled tokens of the whole step).
+typedef struct {
+    const int32_t * tokens, * labels; // (n)
+    const float * weights;            // (n), finite, or NULL for ones
+    int n;
+    const int32_t * ends;             // (n_ends)
+    int n_ends;
+    double norm;
+    int base;                         // of LQ_EVAL alone: without the adapter
+    int entropies;                    // of the labelled tokens' distributions, too
+} lq_batch;
+// Copies what the batch points to. LQ_INVALID: nothing is begun.
+int lq_begin(lq_trainer * t, int mode, const lq_batch * batch);
 
 // The optimizer's step over the gradients (AdamW, Loshchilov & Hutter 2019). clip 0 does not clip.
 typedef struct { float lr, lr_b, beta1, beta2, eps, weight_decay, clip; } lq_update; // lr_b: LoRA+'s rate of B
@@ -127,10 +138,15 @@ int lq_begin_update(lq_trainer * t, const lq_update * u);
 int lq_slice(lq_trainer * t);
 
 typedef struct {
-    double loss;         // sum over the labelled tokens of the last micro-batch, not divided
+    double loss;         // weighted sum over the labelled tokens of the last micro-batch, not divided
     int labelled, correct; // labelled tokens, and those whose label is the most likely token
     double grad_norm;    // of the last update, before clipping
     int64_t steps;       // updates done
+    // Of the last micro-batch's tokens (n_tokens), 0 where there is no label: the label's log-probability, and the entropy
+    // of its distribution, or NULL where it was not asked for. They lie in the trainer until the next lq_begin, which sets
+    // n_tokens to 0 until its last slice.
+    int n_tokens;
+    const float * log_probs, * entropies;
 } lq_result;
 void lq_get_result(const lq_trainer * t, lq_result * r);
 

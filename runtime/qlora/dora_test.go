@@ -49,48 +49,58 @@ func setMagnitudes(tr *qlora.Trainer, gain func(i int) float64) {
 // PEFT's gradient takes the norms |W + s B A| as constants: the differences are taken at gains that stay, with the
 // magnitudes brought along where A and B, and with them the norms, change. The magnitudes' own needs no such care.
 func TestDoRAGradients(t *testing.T) {
-	const width, tolerance = 2e-2, 2e-3
 	for name, shape := range shapes {
 		for _, kind := range []qloratest.Kind{qloratest.F32, qloratest.NF4} {
-			t.Run(fmt.Sprintf("%s %v", name, kind), func(t *testing.T) {
-				if testing.Short() && name != "qwen2" {
-					t.Skip("-short takes one architecture")
-				}
-				m := newSample(t, shape, kind, kind)
-				rng := rand.New(rand.NewPCG(7, 7))
-				batch := randomBatch(rng, m.Vocab(), 5, 40, 1, 17)
-				spec := runtime.TrainSpec{Modules: doraModules(m, 4, true), MaxTokens: len(batch.Tokens), Seed: 3}
-				tr := newTrainer(t, m, spec, qlora.Options{Precision: qlora.Single})
-				randomiseDoRA(t, tr, batch, 5)
-				run(t, tr, runtime.TrainFirst, batch)
-				gradients := slices.Clone(gradientsOf(tr))
-				loss := func() float64 { return run(t, tr, runtime.TrainFirst, batch).Loss / batch.Norm }
-				gains := make([]float64, len(tr.Parameters()))
-				for i := range spec.Modules {
-					if spec.Modules[i].DoRA {
-						for o, length := range lengthsOf(tr, i) {
-							at := partsOf(tr, i)[2].From + o
-							gains[at] = float64(tr.Parameters()[at]) / float64(length)
-						}
+			for _, weights := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s %v weights %v", name, kind, weights), func(t *testing.T) {
+					if testing.Short() && name != "qwen2" {
+						t.Skip("-short takes one architecture")
 					}
-				}
-				magnitudes := slices.Clone(tr.Parameters())
-				atGains := func() float64 {
-					loss()
-					setMagnitudes(tr, func(i int) float64 { return gains[i] })
-					return loss()
-				}
-				for i, module := range spec.Modules {
-					for _, part := range partsOf(tr, i) {
-						f := atGains
-						if part.Name == "magnitude" {
-							f = loss
-						}
-						checkPart(t, module.Tensor+" "+part.Name, tr.Parameters()[part.From:part.To], gradients[part.From:part.To], rng, f, width, tolerance)
-						copy(tr.Parameters(), magnitudes)
+					m := newSample(t, shape, kind, kind)
+					rng := rand.New(rand.NewPCG(7, 7))
+					batch := randomBatch(rng, m.Vocab(), 5, 40, 1, 17)
+					if weights {
+						batch = weighted(rng, batch)
 					}
-				}
-			})
+					checkDoRAGradients(t, m, batch, rng)
+				})
+			}
+		}
+	}
+}
+
+func checkDoRAGradients(t *testing.T, m *qlora.Model, batch runtime.TrainBatch, rng *rand.Rand) {
+	t.Helper()
+	const width, tolerance = 2e-2, 2e-3
+	spec := runtime.TrainSpec{Modules: doraModules(m, 4, true), MaxTokens: len(batch.Tokens), Seed: 3}
+	tr := newTrainer(t, m, spec, qlora.Options{Precision: qlora.Single})
+	randomiseDoRA(t, tr, batch, 5)
+	run(t, tr, runtime.TrainFirst, batch)
+	gradients := slices.Clone(gradientsOf(tr))
+	loss := func() float64 { return run(t, tr, runtime.TrainFirst, batch).Loss / batch.Norm }
+	gains := make([]float64, len(tr.Parameters()))
+	for i := range spec.Modules {
+		if spec.Modules[i].DoRA {
+			for o, length := range lengthsOf(tr, i) {
+				at := partsOf(tr, i)[2].From + o
+				gains[at] = float64(tr.Parameters()[at]) / float64(length)
+			}
+		}
+	}
+	magnitudes := slices.Clone(tr.Parameters())
+	atGains := func() float64 {
+		loss()
+		setMagnitudes(tr, func(i int) float64 { return gains[i] })
+		return loss()
+	}
+	for i, module := range spec.Modules {
+		for _, part := range partsOf(tr, i) {
+			f := atGains
+			if part.Name == "magnitude" {
+				f = loss
+			}
+			checkPart(t, module.Tensor+" "+part.Name, tr.Parameters()[part.From:part.To], gradients[part.From:part.To], rng, f, width, tolerance)
+			copy(tr.Parameters(), magnitudes)
 		}
 	}
 }

@@ -1,5 +1,6 @@
 // The output head and the loss, a chunk of labelled rows at a time. The loss of a row is log(sum exp(logits)) - logit of the
-// label; with the largest logit and its probability p the first term is largest - log(p), which no rounding makes infinite.
+// label; with the largest logit and its probability p the first term is largest - log(p), which no rounding makes infinite. The
+// entropy is log(sum exp(logits)) - sum p logits.
 #include "graph_trainer.h"
 #include "random.h"
 #include "trainer.h"
@@ -10,7 +11,7 @@ namespace lq {
 
 void GraphTrainer::schedule_loss(bool gradients) {
     const int n = (int) labelled.size();
-    losses.assign(n, {});
+    picked.assign(n, {});
     if (gradients) {
         schedule_graph([this] {
             GraphPtr g = graph();
@@ -22,17 +23,12 @@ void GraphTrainer::schedule_loss(bool gradients) {
         schedule_graph([=] { return loss_graph(from, std::min(head_rows, n - from), gradients); });
     }
     schedule.add([this, n] {
-        result.loss = 0;
-        result.labelled = n;
-        result.correct = 0;
         for (int i = 0; i < n; i++) {
-            const Loss & l = losses[i];
-            result.loss += l.largest - log((double) l.probability) - l.label;
-            result.correct += l.best == label[labelled[i]];
+            const Picked & p = picked[i];
+            const double log_sum = p.largest - log((double) p.probability); // of exp(logits)
+            losses[i] = {(float) (log_sum - p.label), (float) (log_sum - p.mean), p.best == label[labelled[i]]};
         }
-        if (!std::isfinite(result.loss)) {
-            throw Error{LQ_DIVERGED, "the loss is not a finite number"};
-        }
+        take_losses();
     });
 }
 
@@ -59,40 +55,52 @@ GraphTrainer::GraphPtr GraphTrainer::loss_graph(int from, int rows, bool gradien
     ggml_tensor * best = g.add(ggml_argmax(g.ctx(), y));
     g.output(best, [=](const void * p) {
         for (int i = 0; i < rows; i++) {
-            losses[from + i].best = ((const int32_t *) p)[i];
+            picked[from + i].best = ((const int32_t *) p)[i];
         }
     });
-    const auto pick = [&](ggml_tensor * of, ggml_tensor * which, float Loss::* to) {
-        ggml_tensor * picked = g.add(ggml_get_rows(g.ctx(), g.reshaped(of, 1, model.n_vocab, rows), g.reshaped(which, 1, rows)));
-        g.output(picked, [=](const void * p) {
+    const auto take = [&](ggml_tensor * of, float Picked::* to) {
+        g.output(of, [=](const void * p) {
             for (int i = 0; i < rows; i++) {
-                losses[from + i].*to = ((const float *) p)[i];
+                picked[from + i].*to = ((const float *) p)[i];
             }
         });
-        return picked;
     };
-    pick(y, labels, &Loss::label);
-    pick(y, best, &Loss::largest);
+    const auto pick = [&](ggml_tensor * of, ggml_tensor * which, float Picked::* to) {
+        take(g.add(ggml_get_rows(g.ctx(), g.reshaped(of, 1, model.n_vocab, rows), g.reshaped(which, 1, rows))), to);
+    };
+    pick(y, labels, &Picked::label);
+    pick(y, best, &Picked::largest);
     ggml_tensor * p = g.add(ggml_soft_max(g.ctx(), y));
-    pick(p, best, &Loss::probability);
+    pick(p, best, &Picked::probability);
+    if (entropies) {
+        take(g.add(ggml_sum_rows(g.ctx(), g.mul(p, y))), &Picked::mean);
+    }
     if (gradients) {
-        loss_back(g, head, x, p, labels, at);
+        ggml_tensor * weights = weight.empty() ? nullptr : g.input(GGML_TYPE_F32, 1, rows, [=](void * to) {
+            for (int i = 0; i < rows; i++) {
+                ((float *) to)[i] = weight[labelled[from + i]];
+            }
+        });
+        loss_back(g, head, {x, p, labels, at, weights});
     }
     return made;
 }
 
-// The gradient of the logits is the probabilities less 1 at the label.
-void GraphTrainer::loss_back(Graph & g, const LinearNodes & head, ggml_tensor * x, ggml_tensor * p, ggml_tensor * labels, ggml_tensor * at) {
-    const int64_t rows = at->ne[0];
+// The gradient of the logits is the probabilities less 1 at the label, times the label's weight.
+void GraphTrainer::loss_back(Graph & g, const LinearNodes & head, const LossNodes & n) {
+    const int64_t rows = n.at->ne[0];
     const bool below = first_layer < model.n_layers || trains(LQ_EMBED);
-    ggml_tensor * single = g.reshaped(p, 1, model.n_vocab, rows);
-    ggml_tensor * of_label = g.add(ggml_get_rows(g.ctx(), single, labels));
+    ggml_tensor * single = g.reshaped(n.p, 1, model.n_vocab, rows);
+    ggml_tensor * of_label = g.add(ggml_get_rows(g.ctx(), single, n.labels));
     ggml_tensor * less_one = g.add(ggml_scale_bias(g.ctx(), of_label, 1, -1));
-    ggml_tensor * dy = g.reshaped(g.add(ggml_set_rows(g.ctx(), single, less_one, labels)), model.n_vocab, rows);
+    ggml_tensor * dy = g.reshaped(g.add(ggml_set_rows(g.ctx(), single, less_one, n.labels)), model.n_vocab, rows);
+    if (n.weights) {
+        dy = g.mul(dy, n.weights);
+    }
     ggml_tensor * d_normed = linear_back(g, head, dy, below);
     if (below) {
-        ggml_tensor * dx = g.norm_back(d_normed, x, graphs.out_norm, model.norm_eps);
-        g.add(ggml_set_rows(g.ctx(), g.view(grad, 0, model.n_embd, T), dx, at));
+        ggml_tensor * dx = g.norm_back(d_normed, n.x, graphs.out_norm, model.norm_eps);
+        g.add(ggml_set_rows(g.ctx(), g.view(grad, 0, model.n_embd, T), dx, n.at));
     }
 }
 

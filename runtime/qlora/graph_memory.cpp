@@ -160,7 +160,9 @@ GraphTrainer::GraphTrainer(lq_graphs & g, const lq_options & o, bool measure) : 
     sequences = {{0, T}};
     labelled.resize(head_rows);
     label.resize(T);
-    losses.resize(head_rows);
+    picked.resize(head_rows);
+    weight.resize(T);
+    entropies = true;
     drop = options.dropout;
     set_query_ranges();
     make_tensors();

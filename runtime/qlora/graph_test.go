@@ -54,6 +54,28 @@ func offBy(got, want []float32) float64 {
 	return math.Sqrt(off / square)
 }
 
+// sameResult compares losses, log-probabilities and entropies; tolerance is of a token's, and of the loss beside the sum of the
+// log-probabilities' sizes.
+func sameResult(t *testing.T, what string, got, want runtime.TrainResult, tolerance float64) {
+	t.Helper()
+	size := 0.0
+	for i, x := range want.LogProbs {
+		size += math.Abs(float64(x))
+		if math.Abs(float64(got.LogProbs[i]-x)) > tolerance*10 {
+			t.Errorf("%s: token %d has log-probability %g, on the CPU %g", what, i, got.LogProbs[i], x)
+		}
+	}
+	for i, x := range want.Entropies {
+		if math.Abs(float64(got.Entropies[i]-x)) > tolerance*10 {
+			t.Errorf("%s: token %d has entropy %g, on the CPU %g", what, i, got.Entropies[i], x)
+		}
+	}
+	if len(got.LogProbs) != len(want.LogProbs) || len(got.Entropies) != len(want.Entropies) ||
+		math.Abs(got.Loss-want.Loss) > tolerance*size || got.Correct != want.Correct || got.Labelled != want.Labelled {
+		t.Errorf("%s: %+v, on the CPU %+v", what, got, want)
+	}
+}
+
 // The loss and every module's gradient are those of the trainer on the CPU: for all architectures, with and without dropout
 // and DoRA, with attention in one range of queries and in many, for packed sequences and in micro-batches.
 func TestGraphsEqualTheCPU(t *testing.T) {
@@ -71,7 +93,8 @@ func TestGraphsEqualTheCPU(t *testing.T) {
 			t.Run(arch+" "+c.name, func(t *testing.T) {
 				m := loadBoth(t, arch, shape, c.kind)
 				rng := rand.New(rand.NewPCG(7, 7))
-				one, two := randomBatch(rng, m.cpu.Vocab(), 5, 40, 1, 17), randomBatch(rng, m.cpu.Vocab(), 0, 33)
+				one, two := weighted(rng, randomBatch(rng, m.cpu.Vocab(), 5, 40, 1, 17)), randomBatch(rng, m.cpu.Vocab(), 0, 33)
+				one.Entropies = true
 				spec := runtime.TrainSpec{Modules: allModules(m.cpu, 4, true), MaxTokens: len(one.Tokens) + 3, Dropout: c.dropout, Seed: 3}
 				if c.dora {
 					spec.Modules = doraModules(m.cpu, 4, true)
@@ -87,9 +110,7 @@ func TestGraphsEqualTheCPU(t *testing.T) {
 				for i, b := range []runtime.TrainBatch{one, two} {
 					mode := min(runtime.TrainMode(i), runtime.TrainFurther)
 					want, got := run(t, cpu, mode, b), run(t, graphs, mode, b)
-					if math.Abs(got.Loss-want.Loss) > 1e-5*want.Loss || got.Correct != want.Correct || got.Labelled != want.Labelled {
-						t.Errorf("micro-batch %d: %+v, on the CPU %+v", i, got, want)
-					}
+					sameResult(t, fmt.Sprint("micro-batch ", i), got, want, 2e-5)
 				}
 				for i, module := range spec.Modules {
 					for _, p := range partsOf(cpu, i) {
@@ -98,10 +119,9 @@ func TestGraphsEqualTheCPU(t *testing.T) {
 						}
 					}
 				}
-				want, got := run(t, cpu, runtime.TrainEval, one), run(t, graphs, runtime.TrainEval, one)
-				if math.Abs(got.Loss-want.Loss) > 1e-5*want.Loss {
-					t.Errorf("evaluated: %+v, on the CPU %+v", got, want)
-				}
+				sameResult(t, "evaluated", run(t, graphs, runtime.TrainEval, one), run(t, cpu, runtime.TrainEval, one), 2e-5)
+				one.Base = true
+				sameResult(t, "the base", run(t, graphs, runtime.TrainEval, one), run(t, cpu, runtime.TrainEval, one), 2e-5)
 			})
 		}
 	}

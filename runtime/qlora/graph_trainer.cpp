@@ -97,16 +97,14 @@ void GraphTrainer::schedule_embedding() {
     });
 }
 
-void GraphTrainer::begin(int m, const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends, double norm) {
-    check_norm(m, norm);
-    const std::vector<int> pos = take_batch(tokens, labels, n, ends, n_ends);
-    start(m, norm);
+void GraphTrainer::begin(int m, const lq_batch & b) {
+    const std::vector<int> pos = take_batch(m, b);
     set_query_ranges();
     schedule.add([this, pos] {
         upload_parameters();
         upload_batch(pos);
     });
-    if (m != LQ_FURTHER) {
+    if (m != LQ_FURTHER && !base) {
         schedule_norms();
     }
     if (m == LQ_FIRST) {

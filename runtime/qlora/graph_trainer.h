@@ -33,6 +33,15 @@ struct LayerNodes {
     ggml_tensor * gate = nullptr, * up = nullptr, * silu = nullptr; // (n_ff, T)
 };
 
+// A chunk of labelled rows as far as backward reads it.
+struct LossNodes {
+    ggml_tensor * x;       // (n_embd, rows), before the norm
+    ggml_tensor * p;       // (n_vocab, rows), the probabilities
+    ggml_tensor * labels;  // (1, rows)
+    ggml_tensor * at;      // (rows), their positions in the batch
+    ggml_tensor * weights; // (1, rows), or NULL for ones
+};
+
 // Queries [begin, end) of the batch, which see keys from `first` on; their mask lies at `mask` in the masks.
 struct QueryRange {
     int begin, end, first;
@@ -52,7 +61,7 @@ public:
     // Of checked options. With measure nothing is allocated, and the trainer is for bytes() alone.
     GraphTrainer(lq_graphs & g, const lq_options & o, bool measure);
 
-    void begin(int mode, const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends, double norm) override;
+    void begin(int mode, const lq_batch & b) override;
     int64_t bytes() const { return (int64_t) (host_bytes + device_bytes + compute_bytes); }
 
 private:
@@ -99,7 +108,7 @@ private:
     // graph_head.cpp
     void schedule_loss(bool gradients);
     GraphPtr loss_graph(int from, int rows, bool gradients);
-    void loss_back(Graph & g, const LinearNodes & head, ggml_tensor * x, ggml_tensor * p, ggml_tensor * labels, ggml_tensor * at);
+    void loss_back(Graph & g, const LinearNodes & head, const LossNodes & n);
 
     ggml_tensor * residual(Graph & g, int layer) { return g.view(residuals[layer], 0, model.n_embd, T); }
     float scale() const { return model.attn_scale ? model.attn_scale : 1/__builtin_sqrtf((float) model.head_size); }
@@ -124,11 +133,12 @@ private:
 
     // The batch.
     std::vector<QueryRange> ranges;
-    struct Loss {
+    struct Picked {
         float largest, probability, label; // the largest logit, its probability, and the label's logit
+        float mean;                        // of the logits under their distribution, where the entropy is wanted
         int32_t best;                      // where the largest is
     };
-    std::vector<Loss> losses; // of the labelled tokens
+    std::vector<Picked> picked; // of the labelled tokens
 };
 
 } // namespace lq

@@ -2,7 +2,6 @@
 #include "random.h"
 #include "trainer.h"
 #include <algorithm>
-#include <math.h>
 #include <string.h>
 
 namespace lq {
@@ -15,25 +14,13 @@ LinearUse Trainer::head_use(int rows, int from) const {
 
 void Trainer::schedule_loss(bool gradients) {
     const int n = (int) labelled.size(), step = std::min((int) HEAD_ROWS, options.max_tokens);
-    losses.assign(n, {});
     if (gradients) {
         schedule.add([this] { memset(w.grad, 0, (size_t) T*model.n_embd*sizeof(float)); });
     }
     for (int from = 0; from < n; from += step) {
         schedule_loss_chunk(from, std::min(step, n - from), gradients);
     }
-    schedule.add([this, n] {
-        result.loss = 0;
-        result.labelled = n;
-        result.correct = 0;
-        for (const RowLoss & l : losses) {
-            result.loss += l.loss;
-            result.correct += l.correct;
-        }
-        if (!std::isfinite(result.loss)) {
-            throw Error{LQ_DIVERGED, "the loss is not a finite number"};
-        }
-    });
+    schedule.add([this] { take_losses(); });
 }
 
 void Trainer::schedule_loss_chunk(int from, int rows, bool gradients) {
@@ -51,10 +38,12 @@ void Trainer::schedule_loss_chunk(int from, int rows, bool gradients) {
     schedule_linear(head, x, w.logits, false);
     schedule.add([=] {
         std::vector<int> labels(rows);
+        std::vector<float> factors(rows);
         for (int i = 0; i < rows; i++) {
             labels[i] = label[at[i]];
+            factors[i] = weight_of(at[i])*inv_norm;
         }
-        cross_entropy(compute, w.logits, rows, V, labels.data(), gradients ? inv_norm : 0, losses.data() + from);
+        cross_entropy(compute, w.logits, rows, V, labels.data(), gradients ? factors.data() : nullptr, losses.data() + from);
     });
     if (!gradients) {
         return;

@@ -54,9 +54,9 @@ void attention(const Compute & c, const AttentionShape & a, const QueryBlock * b
 void attention_backward(const Compute & c, const AttentionShape & a, const QueryBlock * blocks, int n, const float * q, const float * k, const float * v,
     const float * o, const float * d_o, float * dq, float * dk, float * dv);
 
-// loss.cpp. Cross-entropy of logits (rows, n) against labels (rows). losses (rows) are written; with
-// inv_norm > 0 the logits become their gradient times inv_norm.
-void cross_entropy(const Compute & c, float * logits, int rows, int n, const int * labels, float inv_norm, RowLoss * losses);
+// loss.cpp. Cross-entropy of logits (rows, n) against labels (rows). losses (rows) are written; with factors (rows), which
+// may be negative, the logits become the gradient of each row's loss times its factor.
+void cross_entropy(const Compute & c, float * logits, int rows, int n, const int * labels, const float * factors, RowLoss * losses);
 
 // adamw.cpp. One step over n weights (Loshchilov & Hutter 2019), and the sum of squares of n gradients, which
 // is the same for every number of threads.

@@ -4,6 +4,7 @@ package qlora_test
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"testing"
 
@@ -43,6 +44,10 @@ func TestRefusals(t *testing.T) {
 		"the last token":    {Tokens: make([]int32, 3), Labels: make([]int32, 3), Ends: []int{2}, Norm: 1},
 		"token or label 1":  {Tokens: []int32{0, 96, 0}, Labels: make([]int32, 3), Ends: []int{3}, Norm: 1},
 		"token or label 2":  {Tokens: make([]int32, 3), Labels: []int32{0, 0, -2}, Ends: []int{3}, Norm: 1},
+		"2 weights":         {Tokens: make([]int32, 3), Labels: make([]int32, 3), Weights: make([]float32, 2), Ends: []int{3}, Norm: 1},
+		"weight of token 1": {Tokens: make([]int32, 3), Labels: make([]int32, 3), Weights: []float32{0, float32(math.NaN()), 1}, Ends: []int{3}, Norm: 1},
+		"weight of token 2": {Tokens: make([]int32, 3), Labels: make([]int32, 3), Weights: []float32{0, -1, float32(math.Inf(-1))}, Ends: []int{3}, Norm: 1},
+		"not trained":       {Tokens: make([]int32, 3), Labels: make([]int32, 3), Base: true, Ends: []int{3}, Norm: 1},
 		"no labelled token": {Tokens: make([]int32, 3), Labels: []int32{-1, -1, -1}, Ends: []int{3}},
 	} {
 		if err := tr.Begin(runtime.TrainFirst, b); !errors.Is(err, runtime.ErrTrain) || !strings.Contains(err.Error(), want) {

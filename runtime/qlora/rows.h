@@ -12,7 +12,8 @@ struct Adam {
 };
 
 struct RowLoss {
-    float loss;
+    float loss;    // minus the label's log-probability
+    float entropy; // of the distribution
     bool correct;
 };
 
@@ -31,8 +32,8 @@ struct RowKernels {
     void (*swiglu)(const float * gate, const float * up, int n, float * y);
     // dy becomes d_gate; d_up is written.
     void (*swiglu_backward)(const float * gate, const float * up, int n, float * dy, float * d_up);
-    // The loss of one row of logits; with inv_norm > 0 they become the loss's gradient times inv_norm.
-    RowLoss (*cross_entropy)(float * logits, int n, int label, float inv_norm);
+    // The loss of one row of logits; with a factor they become the loss's gradient times it.
+    RowLoss (*cross_entropy)(float * logits, int n, int label, const float * factor);
     // y (n) = x where the element's own random number keeps it, times scale; else 0.
     void (*dropout)(const float * x, int n, uint64_t key, uint32_t keep_below, float scale, float * y);
     void (*adamw)(const Adam & a, int n, float * w, const float * g, float * m, float * v);

@@ -87,29 +87,31 @@ void swiglu_backward(const float * gate, const float * up, int n, float * dy, fl
     }
 }
 
-RowLoss cross_entropy(float * logits, int n, int label, float inv_norm) {
+RowLoss cross_entropy(float * logits, int n, int label, const float * factor) {
     vec top = splat(-3.0e38f);
     for (int i = 0; i < n; i += LANES) {
         top = max(top, keep_first(load_part(logits + i, n - i), n - i, -3.0e38f));
     }
     const float m = biggest(top), own = logits[label];
-    vec total = {};
+    vec total = {}, moment = {}; // sums of e^x and of x e^x, with x from the largest logit on
     for (int i = 0; i < n; i += LANES) {
-        const vec e = keep_first(exp(load_part(logits + i, n - i) - m), n - i, 0.0f);
+        const vec x = load_part(logits + i, n - i) - m;
+        const vec e = keep_first(exp(x), n - i, 0.0f);
         total += e;
-        if (inv_norm > 0) {
+        moment += e*x;
+        if (factor) {
             store_part(logits + i, e, n - i);
         }
     }
-    const float z = sum(total);
-    if (inv_norm > 0) {
-        const float r = inv_norm/z;
+    const float z = sum(total), log_z = __builtin_logf(z);
+    if (factor) {
+        const float r = *factor/z;
         for (int i = 0; i < n; i++) {
             logits[i] *= r;
         }
-        logits[label] -= inv_norm;
+        logits[label] -= *factor;
     }
-    return {__builtin_logf(z) + m - own, own >= m};
+    return {log_z + m - own, log_z - sum(moment)/z, own >= m};
 }
 
 void dropout(const float * x, int n, uint64_t key, uint32_t keep_below, float scale, float * y) {

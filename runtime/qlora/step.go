@@ -5,6 +5,7 @@ import "C"
 
 import (
 	"fmt"
+	goruntime "runtime"
 	"unsafe"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -18,9 +19,25 @@ func (t *Trainer) Begin(mode runtime.TrainMode, b runtime.TrainBatch) error {
 	if len(b.Tokens) == 0 || len(b.Labels) != len(b.Tokens) || len(b.Ends) == 0 {
 		return fmt.Errorf("%w: a batch has %d tokens, %d labels and %d sequences", runtime.ErrTrain, len(b.Tokens), len(b.Labels), len(b.Ends))
 	}
+	if b.Weights != nil && len(b.Weights) != len(b.Tokens) {
+		return fmt.Errorf("%w: a batch has %d tokens and %d weights", runtime.ErrTrain, len(b.Tokens), len(b.Weights))
+	}
 	modes := map[runtime.TrainMode]C.int{runtime.TrainFirst: C.LQ_FIRST, runtime.TrainFurther: C.LQ_FURTHER, runtime.TrainEval: C.LQ_EVAL}
 	ends := int32s(b.Ends)
-	return t.check(C.lq_begin(t.c, modes[mode], first(b.Tokens), first(b.Labels), C.int(len(b.Tokens)), first(ends), C.int(len(ends)), C.double(b.Norm)))
+	cb := C.lq_batch{
+		tokens: first(b.Tokens), labels: first(b.Labels), n: C.int(len(b.Tokens)), ends: first(ends), n_ends: C.int(len(ends)),
+		norm: C.double(b.Norm), base: flagOf(b.Base), entropies: flagOf(b.Entropies),
+	}
+	var pins goruntime.Pinner // of what the struct points to, while C reads it
+	defer pins.Unpin()
+	pins.Pin(cb.tokens)
+	pins.Pin(cb.labels)
+	pins.Pin(cb.ends)
+	if b.Weights != nil {
+		cb.weights = (*C.float)(unsafe.Pointer(&b.Weights[0]))
+		pins.Pin(cb.weights)
+	}
+	return t.check(C.lq_begin(t.c, modes[mode], &cb))
 }
 
 // BeginUpdate starts the optimizer's step over the gradients of the micro-batches so far.
@@ -53,7 +70,18 @@ func (t *Trainer) Result() runtime.TrainResult {
 	}
 	var r C.lq_result
 	C.lq_get_result(t.c, &r)
-	return runtime.TrainResult{Loss: float64(r.loss), Labelled: int(r.labelled), Correct: int(r.correct), GradNorm: float64(r.grad_norm), Steps: int64(r.steps)}
+	return runtime.TrainResult{
+		Loss: float64(r.loss), Labelled: int(r.labelled), Correct: int(r.correct), GradNorm: float64(r.grad_norm), Steps: int64(r.steps),
+		LogProbs: copyOf(r.log_probs, r.n_tokens), Entropies: copyOf(r.entropies, r.n_tokens),
+	}
+}
+
+// copyOf returns Go's copy of n floats of C's; nil for none.
+func copyOf(from *C.float, n C.int) []float32 {
+	if from == nil {
+		return nil
+	}
+	return append([]float32(nil), unsafe.Slice((*float32)(unsafe.Pointer(from)), int(n))...)
 }
 
 func int32s(x []int) []int32 {

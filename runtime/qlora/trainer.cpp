@@ -52,18 +52,16 @@ Trainer::Trainer(const lq_model & m, const lq_options & o) : AdapterTrainer(m, o
 
 Activations & Trainer::activations(int layer) { return kept(layer) ? w.kept[layer - (model.n_layers - (int) w.kept.size())] : w.shared; }
 
-void Trainer::set_batch(const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends) {
-    const std::vector<int> pos = take_batch(tokens, labels, n, ends, n_ends);
+void Trainer::set_batch(int mode, const lq_batch & b) {
+    const std::vector<int> pos = take_batch(mode, b);
     blocks = query_blocks(attention_shape, sequences);
     wholes = whole_blocks(attention_shape, sequences);
     make_rotary(model, pos.data(), T, w.cos, w.sin);
 }
 
-void Trainer::begin(int m, const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends, double norm) {
-    check_norm(m, norm);
-    set_batch(tokens, labels, n, ends, n_ends);
-    start(m, norm);
-    if (m != LQ_FURTHER) {
+void Trainer::begin(int m, const lq_batch & b) {
+    set_batch(m, b);
+    if (m != LQ_FURTHER && !base) {
         schedule_norms();
     }
     if (m == LQ_FIRST) {

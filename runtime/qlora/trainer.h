@@ -63,12 +63,12 @@ class Trainer : public AdapterTrainer {
 public:
     Trainer(const lq_model & model, const lq_options & options); // both checked
 
-    void begin(int mode, const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends, double norm) override;
+    void begin(int mode, const lq_batch & b) override;
 
 private:
     friend struct TrainerProbe; // qloratest/probe.cpp: the logits of a batch, for tests
     // trainer.cpp
-    void set_batch(const int32_t * tokens, const int32_t * labels, int n, const int32_t * ends, int n_ends);
+    void set_batch(int mode, const lq_batch & b);
     Activations & activations(int layer);
     bool kept(int layer) const { return layer >= model.n_layers - (int) w.kept.size(); }
     // linear.cpp
@@ -99,7 +99,6 @@ private:
     AttentionShape attention_shape = {};
     Rotary rotary = {};
     std::vector<QueryBlock> blocks, wholes;
-    std::vector<RowLoss> losses;
 };
 
 } // namespace lq

@@ -106,6 +106,10 @@ func (t *Trainer) Begin(mode runtime.TrainMode, b runtime.TrainBatch) error {
 		return fmt.Errorf("the norm is %v", b.Norm)
 	case len(b.Ends) == 0 || b.Ends[len(b.Ends)-1] != n:
 		return fmt.Errorf("the ends are %v of %d", b.Ends, n)
+	case b.Weights != nil && len(b.Weights) != n:
+		return fmt.Errorf("%w: a micro-batch of %d tokens and %d weights", runtime.ErrTrain, n, len(b.Weights))
+	case b.Base && mode != runtime.TrainEval:
+		return fmt.Errorf("%w: the base model is evaluated, not trained", runtime.ErrTrain)
 	case mode == runtime.TrainFurther && !t.begun:
 		return errors.New("a further micro-batch before the first")
 	}
@@ -120,13 +124,19 @@ func (t *Trainer) Begin(mode runtime.TrainMode, b runtime.TrainBatch) error {
 		if v := t.model.facts.VocabSize; b.Tokens[i] < 0 || int(b.Tokens[i]) >= v || b.Labels[i] < -1 || int(b.Labels[i]) >= v {
 			return fmt.Errorf("token %d with label %d at %d", b.Tokens[i], b.Labels[i], i)
 		}
+		if b.Weights != nil && (math.IsNaN(float64(b.Weights[i])) || math.IsInf(float64(b.Weights[i]), 0)) {
+			return fmt.Errorf("%w: the weight of token %d is not a finite number", runtime.ErrTrain, i)
+		}
 	}
 	if mode == runtime.TrainFirst {
 		clear(t.gradient)
 	}
 	t.begun = t.begun || mode == runtime.TrainFirst
 	t.mode, t.batch, t.left, t.doing = mode, b, n, aBatch
-	t.result = runtime.TrainResult{Steps: t.steps, GradNorm: t.result.GradNorm}
+	t.result = runtime.TrainResult{Steps: t.steps, GradNorm: t.result.GradNorm, LogProbs: make([]float32, n)}
+	if b.Entropies {
+		t.result.Entropies = make([]float32, n)
+	}
 	return nil
 }
 
@@ -165,22 +175,33 @@ func (t *Trainer) Slice() (more bool, err error) {
 	from := len(t.batch.Tokens) - t.left
 	for i := from; i < from+n; i++ {
 		if t.batch.Labels[i] >= 0 {
-			t.learn(t.batch.Tokens[i], t.batch.Labels[i])
+			t.learn(i)
 		}
 	}
 	t.left -= n
 	return t.left > 0, nil
 }
 
-// learn takes one labelled token into account.
-func (t *Trainer) learn(before, label runtime.Token) {
+// learn takes labelled token i into account. Its distribution has two outcomes: the label, and any other token.
+func (t *Trainer) learn(i int) {
+	before, label, weight := t.batch.Tokens[i], t.batch.Labels[i], 1.0
+	if t.batch.Weights != nil {
+		weight = float64(t.batch.Weights[i])
+	}
 	h := (uint64(before)<<32 | uint64(label)) * 0x9e3779b97f4a7c15
 	mod := &t.lora.Modules[h>>40%uint64(len(t.lora.Modules))]
 	first := t.first[h>>40%uint64(len(t.lora.Modules))]
 	a, b := int(h>>8%uint64(len(mod.A))), int(h>>8%uint64(len(mod.B)))
-	score := baseScore + trainerGain*float64(mod.A[a]-first[a]+mod.B[b])
-	p := 1 / (1 + math.Exp(-score))
-	t.result.Loss += math.Log1p(math.Exp(-score))
+	score := float64(baseScore)
+	if !t.batch.Base {
+		score += trainerGain * float64(mod.A[a]-first[a]+mod.B[b])
+	}
+	p, logProb := 1/(1+math.Exp(-score)), -math.Log1p(math.Exp(-score))
+	t.result.Loss -= weight * logProb
+	t.result.LogProbs[i] = float32(logProb)
+	if t.batch.Entropies {
+		t.result.Entropies[i] = float32(-p*logProb + (1-p)*math.Log1p(math.Exp(score)))
+	}
 	t.result.Labelled++
 	if p > 0.5 {
 		t.result.Correct++
@@ -188,7 +209,7 @@ func (t *Trainer) learn(before, label runtime.Token) {
 	if t.mode == runtime.TrainEval || t.dropped() {
 		return
 	}
-	g := float32(-(1 - p) * trainerGain / t.batch.Norm)
+	g := float32(-weight * (1 - p) * trainerGain / t.batch.Norm)
 	t.gradient[t.offset(mod.A)+a] += g
 	t.gradient[t.offset(mod.B)+b] += g
 }

@@ -164,15 +164,19 @@ double check_adamw(Bench & bench, Draw & draw, size_t n) {
 double check_loss(Bench & bench, Draw & draw, int rows, int n, bool gradient) {
     Floats x = draw.floats((size_t) rows*n), y = x, loss, loss2;
     std::vector<int> labels(rows);
+    Floats factors(rows);
     for (int t = 0; t < rows; t++) {
         labels[t] = t % n;
+        factors[t] = 0.25f*(float) (t % 4 - 2); // negative ones and zero, too
     }
     std::vector<RowLoss> l(rows), l2(rows);
-    cross_entropy(bench.compute, x.data(), rows, n, labels.data(), gradient ? 0.25f : 0, l.data());
-    plain_cross_entropy(y.data(), rows, n, labels.data(), gradient ? 0.25f : 0, l2.data());
+    cross_entropy(bench.compute, x.data(), rows, n, labels.data(), gradient ? factors.data() : nullptr, l.data());
+    plain_cross_entropy(y.data(), rows, n, labels.data(), gradient ? factors.data() : nullptr, l2.data());
     for (int t = 0; t < rows; t++) {
         loss.push_back(l[t].loss);
         loss2.push_back(l2[t].loss);
+        loss.push_back(l[t].entropy);
+        loss2.push_back(l2[t].entropy);
         if (l[t].correct != l2[t].correct) {
             return 1;
         }

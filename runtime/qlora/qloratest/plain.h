@@ -12,7 +12,7 @@ void plain_rms_norm_backward(const float * x, const float * w, const float * dy,
 void plain_rope(const Rotary & r, float * x, int T, int heads, bool backward);
 void plain_swiglu(const float * gate, const float * up, size_t n, float * y);
 void plain_swiglu_backward(const float * gate, const float * up, size_t n, float * dy, float * d_up);
-void plain_cross_entropy(float * logits, int rows, int n, const int * labels, float inv_norm, RowLoss * losses);
+void plain_cross_entropy(float * logits, int rows, int n, const int * labels, const float * factors, RowLoss * losses);
 void plain_adamw(const Adam & a, size_t n, float * w, const float * g, float * m, float * v);
 void plain_dropout(const float * x, int rows, int n, uint64_t key, float p, float * y);
 

@@ -68,18 +68,22 @@ void plain_swiglu_backward(const float * gate, const float * up, size_t n, float
     }
 }
 
-void plain_cross_entropy(float * logits, int rows, int n, const int * labels, float inv_norm, RowLoss * losses) {
+void plain_cross_entropy(float * logits, int rows, int n, const int * labels, const float * factors, RowLoss * losses) {
     for (int t = 0; t < rows; t++, logits += n) {
-        double top = logits[0], total = 0;
+        double top = logits[0], total = 0, entropy = 0;
         for (int i = 1; i < n; i++) {
             top = logits[i] > top ? logits[i] : top;
         }
         for (int i = 0; i < n; i++) {
             total += exp(logits[i] - top);
         }
-        losses[t] = {(float) (log(total) + top - logits[labels[t]]), logits[labels[t]] >= top};
-        for (int i = 0; i < n && inv_norm > 0; i++) {
-            logits[i] = (float) ((exp(logits[i] - top)/total - (i == labels[t]))*inv_norm);
+        for (int i = 0; i < n; i++) {
+            const double p = exp(logits[i] - top)/total;
+            entropy -= p > 0 ? p*log(p) : 0;
+        }
+        losses[t] = {(float) (log(total) + top - logits[labels[t]]), (float) entropy, logits[labels[t]] >= top};
+        for (int i = 0; i < n && factors; i++) {
+            logits[i] = (float) ((exp(logits[i] - top)/total - (i == labels[t]))*factors[t]);
         }
     }
 }

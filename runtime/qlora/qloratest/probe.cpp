@@ -11,9 +11,13 @@ struct TrainerProbe {
     // The logits (n, n_vocab) of packed sequences, without dropout.
     static void logits(Trainer & t, const int32_t * tokens, int n, const int32_t * ends, int n_ends, float * out) {
         const std::vector<int32_t> unlabelled(n, -1);
-        t.set_batch(tokens, unlabelled.data(), n, ends, n_ends);
-        t.schedule.clear();
-        t.drop = 0;
+        lq_batch b = {};
+        b.tokens = tokens;
+        b.labels = unlabelled.data();
+        b.n = n;
+        b.ends = ends;
+        b.n_ends = n_ends;
+        t.set_batch(LQ_EVAL, b);
         t.schedule_norms();
         t.schedule.add([&t] { t.embed(t.w.residual[0]); });
         for (int i = 0; i < t.model.n_layers; i++) {
