@@ -50,6 +50,7 @@ type TokenLogprob struct {
 type Limits struct {
 	Sequences   int  // sequences that may hold KV at once
 	Cells       int  // tokens that the KV cache holds over all sequences
+	PerSequence int  // of them, those that one sequence may have; 0: all
 	Batch       int  // rows in one Decode
 	CanTruncate bool // a sequence can be truncated to a shorter prefix (false for recurrent models)
 }

@@ -77,6 +77,7 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	layersFlag(flags, &c.GPULayers, "gpu-layers", "layers that a GPU computes and holds, the last ones first, the output head as one more: a number, all, or auto: as many as fit its free memory, with adapters and KV cache; without a GPU the CPU computes all")
 	flags.StringVar(&c.Device, "device", "", "device that computes the layers of --gpu-layers, as lorikeet devices names it; empty: the first GPU")
 	flags.StringVar(&c.Backends, "backends", "", "folder of back ends for GPUs, libggml-NAME-VERSION.so; empty: lib beside the program")
+	flags.BoolVar(&c.Deterministic, "deterministic", false, "give every request the answer that it has alone, bit by bit, where the CPU does not anyway: on a device, and with another --kv-type than f16. Tokens are then computed one at a time, and each request has --ctx divided by --parallel tokens of its own")
 	flags.BoolVar(&c.CheckTensors, "check-tensors", false, "read all weights at the start and refuse a model in which one is infinite or not a number")
 	flags.BoolVar(&c.Grouped, "grouped", false, "decode the requests of each adapter by themselves, as servers do that cannot mix adapters; for comparison")
 

@@ -47,6 +47,7 @@ type Config struct {
 	KVType         string
 	FlashAttention string
 	Backend        string // of adapters
+	Deterministic  bool   // a row's bits do not depend on which others are decoded, whatever the other settings
 	Pooling        string // auto, mean, last, cls
 	Reasoning      string // auto, none
 	NF4            string

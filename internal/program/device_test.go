@@ -6,16 +6,67 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/runtime/llama"
 	"github.com/lorikeet-ai/lorikeet/runtime/llama/devicetest"
 )
+
+// With --deterministic, requests on a device have the bits that they have alone.
+func TestDeterministicOnADevice(t *testing.T) {
+	c := testConfig(t, "127.0.0.1:0")
+	c.Device, c.GPULayers, c.Deterministic, c.Parallel, c.Context = devicetest.Register(t), llama.AllLayers, true, 4, 1024
+	p, err := New(c, io.Discard, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if err := p.Open(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- p.Serve(ctx) }()
+	waitUntilReady(t, p)
+	ask := func(i int) string {
+		body := fmt.Sprintf(`{"prompt": "Number %d is the best of all numbers, because", "max_tokens": 8, "temperature": 1, "seed": %d, "logprobs": 3}`, i, i)
+		resp, err := http.Post(p.URL()+"/v1/completions", "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Error(err)
+			return ""
+		}
+		defer resp.Body.Close()
+		var answer struct{ Choices json.RawMessage }
+		if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusOK {
+			t.Errorf("%s, %v", resp.Status, err)
+		}
+		return string(answer.Choices)
+	}
+	alone := make([]string, 8)
+	for i := range alone {
+		alone[i] = ask(i)
+	}
+	var all sync.WaitGroup
+	for i := range alone {
+		all.Go(func() {
+			if got := ask(i); got != alone[i] {
+				t.Errorf("request %d is answered\n%s\nand alone\n%s", i, got, alone[i])
+			}
+		})
+	}
+	all.Wait()
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
 
 // With all layers on a device, a job trains there, and its adapter answers.
 func TestTrainingOnADevice(t *testing.T) {

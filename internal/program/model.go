@@ -10,6 +10,7 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/chat"
 	"github.com/lorikeet-ai/lorikeet/demo"
+	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/engine"
 	"github.com/lorikeet-ai/lorikeet/runtime/llama"
 	"github.com/lorikeet-ai/lorikeet/server"
@@ -77,6 +78,12 @@ func (p *Program) logLibrary(level slog.Level, line string) {
 	event.Str("from", "llama.cpp").Msg(strings.TrimSpace(line))
 }
 
+// roundsAlike reports whether a row has the same bits in every batch without being computed by itself: on the CPU, with our own
+// attention and products.
+func (c *Config) roundsAlike(f *runtime.Facts) bool {
+	return f.Device == "" && c.KVType == "f16" && c.FlashAttention != "off" && c.Backend == "fused"
+}
+
 func (p *Program) openEngine() error {
 	c := &p.config
 	if c.Context == 0 {
@@ -85,14 +92,18 @@ func (p *Program) openEngine() error {
 			c.Context = min(c.Parallel*n, MaxContext)
 		}
 	}
-	device, err := llama.NewDevice(p.model, llama.DeviceOptions{
+	o := llama.DeviceOptions{
 		// More sequences than run at once: the others keep the prefixes of finished answers.
 		Sequences: min(2*c.Parallel, 256), Cells: c.Context, Batch: c.Batch, UBatch: min(c.UBatch, c.Batch), Threads: c.Threads,
 		KV:             kvTypes[c.KVType],
 		FlashAttention: map[string]llama.FlashAttention{"auto": llama.FlashAuto, "on": llama.FlashOn, "off": llama.FlashOff}[c.FlashAttention],
 		LoRA:           map[string]llama.Backend{"fused": llama.Fused, "mmid": llama.MMID}[c.Backend],
 		SlotBytes:      slotBytes(c),
-	})
+	}
+	if c.Deterministic && !c.roundsAlike(p.model.Facts()) {
+		o.Sequences, o.UBatch, o.SplitKV = c.Parallel, 1, true
+	}
+	device, err := llama.NewDevice(p.model, o)
 	if err != nil {
 		return err
 	}

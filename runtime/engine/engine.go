@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -80,7 +81,7 @@ func newEngine(d runtime.Device, m runtime.Model, o Options) *Engine {
 	}
 	o.Share = min(max(o.Share, 0), maxShare)
 	e := &Engine{
-		model: m, options: o, context: l.Cells,
+		model: m, options: o, context: cmp.Or(l.PerSequence, l.Cells),
 		inbox: newInbox(o.Parallel + max(0, o.MaxQueue)), done: make(chan struct{}),
 		device: d, limits: l, now: time.Now, queue: newQueue(), kv: newKV(l), outputRows: outputRows(m.Facts().VocabSize),
 	}

@@ -102,6 +102,12 @@ func conforms(t *testing.T, m *Model, o DeviceOptions, one, two runtime.Packed) 
 // in every batch, and else with log-probabilities of the first token that agree.
 func TestEngineOnEveryCombination(t *testing.T) { everyCombination(t, answersAsAlone) }
 
+func TestEngineOnADevice(t *testing.T) {
+	m := openModel(t, deviceOptions(t, Options{Bytes: demo.Base(), Name: "demo"}))
+	one, two := twoAdapters(t, m)
+	answersAsAlone(t, m, DeviceOptions{Sequences: 4, Cells: 512, Batch: 128, UBatch: 64, Threads: 1}.withoutFlash(), one, two)
+}
+
 func TestEngineOnEveryDevice(t *testing.T) { everyDevice(t, answersAsAlone) }
 
 func answersAsAlone(t *testing.T, m *Model, o DeviceOptions, one, two runtime.Packed) {

@@ -34,7 +34,8 @@ static bool no_numbers(const float * logits, int n) {
 
 const float * ll_device::logits(int row) {
     if (!reduced) {
-        return llama_get_logits_ith(context.get(), row);
+        const bool known = row >= 0 && (size_t) row < batch.place.size();
+        return known ? llama_get_logits_ith(context.get(), batch.place[(size_t) row]) : nullptr;
     }
     const int output = row < 0 || (size_t) row >= outputs.size() ? -1 : outputs[(size_t) row];
     return output < 0 ? nullptr : reduction.row(output);
@@ -179,7 +180,7 @@ int ll_device_decode(ll_device * d, int n, const uint64_t * masks, int64_t words
         if (masks) {
             check_mask(*d, words);
         }
-        d->batch.set(d->rows.data(), n);
+        d->batch.set(d->rows.data(), n, d->split_kv);
         d->hidden.begin(d->rows.data(), n);
         const int code = run(*d, call);
         if (code != LL_OK) {

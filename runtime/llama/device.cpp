@@ -1,5 +1,7 @@
 // Making a device, and what happens to its sequences between decodes.
 #include "device.h"
+#include <algorithm>
+#include <numeric>
 
 namespace lorikeet {
 
@@ -14,12 +16,20 @@ Batch::Batch(size_t n) : tokens(n), positions(n), counts(n, 1), sequences(n), se
     batch.logits = wanted.data();
 }
 
-void Batch::set(const ll_row * rows, int n) {
-    for (int i = 0; i < n; i++) {
-        tokens[(size_t) i] = rows[i].token;
-        positions[(size_t) i] = rows[i].pos;
-        sequences[(size_t) i] = rows[i].seq;
-        wanted[(size_t) i] = rows[i].sampler || rows[i].scored || rows[i].hidden;
+void Batch::set(const ll_row * rows, int n, bool apart) {
+    std::vector<int> order((size_t) n);
+    std::iota(order.begin(), order.end(), 0);
+    if (apart) {
+        std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return rows[a].seq > rows[b].seq; });
+    }
+    place.resize((size_t) n);
+    for (size_t at = 0; at < order.size(); at++) {
+        const ll_row & row = rows[order[at]];
+        place[(size_t) order[at]] = (int) at;
+        tokens[at] = row.token;
+        positions[at] = row.pos;
+        sequences[at] = row.seq;
+        wanted[at] = row.sampler || row.scored || row.hidden;
     }
     batch.n_tokens = n;
 }

@@ -96,6 +96,9 @@ func NewDevice(m *Model, o DeviceOptions) (*Device, error) {
 	var cells, batch, canTruncate C.int32_t
 	C.ll_device_limits(d.ptr, &cells, &batch, &canTruncate)
 	d.limits = runtime.Limits{Sequences: o.Sequences, Cells: int(cells), Batch: int(batch), CanTruncate: canTruncate != 0}
+	if o.SplitKV { // only whole sequences are copied, as where nothing can be truncated
+		d.limits.PerSequence, d.limits.CanTruncate = int(cells)/o.Sequences, false
+	}
 	d.rows = unsafe.Slice(C.ll_device_rows(d.ptr), int(batch))
 	if w.slot_ranks > 0 {
 		d.slots = newSlotPool(int(w.slot_ranks), rankBytes, func(a slotAdapter) slotNeed { return a.(*Packed).slotNeed(w.all_slots != 0) }, d.upload)

@@ -17,7 +17,9 @@ struct ThreadpoolFree {
 // The arrays of a llama_batch, one sequence per row.
 struct Batch {
     explicit Batch(size_t rows);
-    void set(const ll_row * rows, int n);
+    // apart: the rows are given to llama.cpp with the later sequences first. Where sequences have cells of their own it makes a ubatch of
+    // sequences that follow each other, and one more of them than fit: two rows in ubatches of one.
+    void set(const ll_row * rows, int n, bool apart);
 
     std::vector<llama_token> tokens;
     std::vector<llama_pos> positions;
@@ -25,6 +27,7 @@ struct Batch {
     std::vector<llama_seq_id> sequences;
     std::vector<llama_seq_id *> sequence_pointers;
     std::vector<int8_t> wanted;
+    std::vector<int> place; // of each row in the batch
     llama_batch batch = {};
 };
 

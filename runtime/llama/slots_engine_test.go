@@ -14,7 +14,7 @@ import (
 
 // An engine whose device has room for two of six adapters: every request is answered, as it is alone, and others wait for
 // room without holding up those that have it.
-func TestEngineWithMoreAdaptersThanSlots(t *testing.T) {
+func TestEngineWithMoreAdaptersThanSlotsOnADevice(t *testing.T) {
 	m := openModel(t, deviceOptions(t, Options{Path: demoF16}))
 	library := &runtimetest.Library{}
 	names := []string{"", "a", "b", "c", "d", "e", "f", "a*0.5+b*0.5"}
@@ -23,7 +23,7 @@ func TestEngineWithMoreAdaptersThanSlots(t *testing.T) {
 		library.Add(name, pack(t, m, a.lora), true)
 	}
 	open := func() (*engine.Engine, *Device) {
-		d, err := NewDevice(m, DeviceOptions{Sequences: 8, Cells: 1024, Batch: 64, UBatch: 64, Threads: 1, SlotBytes: 16 * bytesPerRank(m)})
+		d, err := NewDevice(m, DeviceOptions{Sequences: 8, Cells: 1024, Batch: 64, UBatch: 64, Threads: 1, SlotBytes: 16 * bytesPerRank(m)}.withoutFlash())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -69,7 +69,7 @@ template <typename F> static int decode(test_reference * r, const int32_t * toke
         for (int i = 0; i < n; i++) {
             rows.push_back({tokens[i], 0, r->position + i, -1, nullptr, 0, 0, 0});
         }
-        b.set(rows.data(), n);
+        b.set(rows.data(), n, false);
         std::fill(b.wanted.begin(), b.wanted.end(), (int8_t) 1);
         Scope scope(*r->model, nullptr, nullptr);
         if (const int code = llama_decode(r->context.get(), b.batch)) {
