@@ -112,6 +112,27 @@ func (e TrainingParametersLrSchedulerType) Valid() bool {
 	}
 }
 
+// Defines values for TrainingParametersMethod.
+const (
+	TrainingParametersMethodLessThannil TrainingParametersMethod = "<nil>"
+	TrainingParametersMethodSft         TrainingParametersMethod = "sft"
+	TrainingParametersMethodSupervised  TrainingParametersMethod = "supervised"
+)
+
+// Valid indicates whether the value is a known member of the TrainingParametersMethod enum.
+func (e TrainingParametersMethod) Valid() bool {
+	switch e {
+	case TrainingParametersMethodLessThannil:
+		return true
+	case TrainingParametersMethodSft:
+		return true
+	case TrainingParametersMethodSupervised:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for TrainingParametersTruncation.
 const (
 	TrainingParametersTruncationDrop        TrainingParametersTruncation = "drop"
@@ -3326,6 +3347,9 @@ type TrainingParameters struct {
 	// MaxSteps Steps of the run, before num_train_epochs where it is above 0.
 	MaxSteps *int `json:"max_steps,omitempty"`
 
+	// Method How the adapter learns. supervised, which TRL calls sft, learns the answers of the examples.
+	Method *TrainingParametersMethod `json:"method,omitempty"`
+
 	// NumTrainEpochs Passes over the examples; above 0.
 	NumTrainEpochs *float32 `json:"num_train_epochs,omitempty"`
 
@@ -3394,6 +3418,9 @@ type TrainingParameters_LayersToTransform struct {
 
 // TrainingParametersLrSchedulerType How the learning rate goes down.
 type TrainingParametersLrSchedulerType string
+
+// TrainingParametersMethod How the adapter learns. supervised, which TRL calls sft, learns the answers of the examples.
+type TrainingParametersMethod string
 
 // TrainingParametersTargetModules0 defines model for TrainingParameters.TargetModules.0.
 type TrainingParametersTargetModules0 = string

@@ -36,6 +36,8 @@ type score struct {
 	Loss     float64 `json:"loss"`     // per labelled token
 	Accuracy float64 `json:"accuracy"` // the share of the labelled tokens that were the likeliest
 	Tokens   int     `json:"tokens"`   // labelled
+
+	Measures map[string]float64 `json:"measures,omitempty"` // further numbers of the method
 }
 
 // load restores the last checkpoint, if there is one.

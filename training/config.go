@@ -3,7 +3,10 @@ package training
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
+	"strings"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/training/dataset"
@@ -11,6 +14,8 @@ import (
 
 // Config is what a job is trained with, under the names that PEFT and TRL give its fields.
 type Config struct {
+	Method string `json:"method"` // Supervised, or another of the methods
+
 	// The adapter.
 	Rank           int             `json:"r"`
 	Alpha          float64         `json:"lora_alpha"`          // the update is scaled by lora_alpha / r
@@ -87,7 +92,8 @@ const (
 // Defaults returns the configuration of a job that sets no field. Every default is stated here and nowhere else.
 func Defaults() Config {
 	return Config{
-		Rank: 16, Alpha: 16, TargetModules: Names{AllLinear},
+		Method: Supervised,
+		Rank:   16, Alpha: 16, TargetModules: Names{AllLinear},
 		Truncation: Truncate,
 		Scheduler:  Linear, WarmupRatio: 0.05, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, MaxGradNorm: 1,
 		Epochs: 3, Batch: 8, Accumulation: 1, Seed: 42, EvalStrategy: EveryEpoch, EvalSteps: 50,
@@ -127,6 +133,7 @@ func unit(x float64) bool { return x >= 0 && float32(x) < 1 }
 
 func (c *Config) checkAdapter() *FieldError {
 	return firstBroken([]rule{
+		{methodNames[c.Method] != "", "method", quoted(c.Method), "one of " + strings.Join(slices.Sorted(maps.Keys(methodNames)), ", ")},
 		{c.Rank >= 1 && c.Rank <= maxRank, "r", c.Rank, fmt.Sprintf("a whole number from 1 to %d", maxRank)},
 		{c.Alpha >= minAlpha && c.Alpha <= math.MaxFloat32, "lora_alpha", c.Alpha, fmt.Sprintf("a number from %g", minAlpha)},
 		{unit(c.Dropout), "lora_dropout", c.Dropout, "a number from 0 to less than 1"},

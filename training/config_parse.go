@@ -75,7 +75,15 @@ func ParseConfig(raw json.RawMessage) (Config, error) {
 			return c, err
 		}
 	}
+	c.canonical()
 	return c, c.Validate()
+}
+
+// canonical replaces further names of a method by its own.
+func (c *Config) canonical() {
+	if name := methodNames[c.Method]; name != "" {
+		c.Method = name
+	}
 }
 
 // set reads one field.

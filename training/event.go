@@ -39,4 +39,6 @@ type Metrics struct {
 	ETA             float64  `json:"eta_seconds"`
 	EvalLoss        *float64 `json:"valid_loss,omitempty"`
 	EvalAccuracy    *float64 `json:"valid_mean_token_accuracy,omitempty"`
+
+	Measures map[string]float64 `json:"measures,omitempty"` // further numbers of the method, under TRL's names: "rewards/margins"
 }

@@ -101,6 +101,15 @@ func (s *exampleSet) read(list []int) ([]dataset.Example, error) {
 	return out, nil
 }
 
+// batch returns the examples in list as a micro-batch, whose losses are divided by norm.
+func (s *exampleSet) batch(list []int, norm float64) (runtime.TrainBatch, error) {
+	examples, err := s.read(list)
+	if err != nil {
+		return runtime.TrainBatch{}, err
+	}
+	return dataset.Batch(examples, norm), nil
+}
+
 // readOne returns one example.
 func (s *exampleSet) readOne(i int) (x dataset.Example, err error) {
 	head, err := readHead(io.NewSectionReader(s.file, s.offsets[i], headBytes(s.kind)), s.kind)

@@ -67,7 +67,10 @@ func (q *Queue) finishPreparing(j *job, job *Job, w *encoding, train, held []enc
 	}
 	all := &w.set
 	r := &run{q: q, job: *job, set: &examples{train: all.part(trainList), eval: all.part(heldList)}}
-	if err := q.checkFit(&job.Config, r.planSteps(), len(trainList)+len(heldList)); err != nil {
+	if err := r.planSteps(); err != nil {
+		return outcome{}, err
+	}
+	if err := q.checkFit(&job.Config, r.most, len(trainList)+len(heldList)); err != nil {
 		return outcome{}, err
 	}
 	if err := w.flush(); err != nil {
@@ -122,9 +125,6 @@ func (q *Queue) encoder(c *Config) *dataset.Encoder {
 		Kind: c.kind(), MaxLength: c.MaxLength, Drop: c.Truncation == Drop, TrainOnInputs: c.TrainOnInputs,
 	})
 }
-
-// kind is what the lines of a job's datasets must be for its method.
-func (c *Config) kind() dataset.Kind { return dataset.Supervised }
 
 // reading is how a dataset of a job is read.
 func (q *Queue) reading(c *Config, which string) dataset.ReadOptions {

@@ -173,6 +173,7 @@ func (q *Queue) readJob(id string) (*job, error) {
 	if _, known := transitions[j.Status]; j.ID != id || !known && j.Status != Succeeded {
 		return nil, fmt.Errorf("%w: %s: its file is of %q, %s", ErrDamaged, id, j.ID, j.Status)
 	}
+	j.Config.Method = cmp.Or(j.Config.Method, Supervised) // earlier versions had no other
 	var err error
 	if j.log, err = openLog(q.disk, filepath.Join("jobs", id, eventsFile)); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, id, err)

@@ -19,6 +19,8 @@ type run struct {
 	job     Job // as it was when the run began
 	set     *examples
 	order   *dataset.Schedule
+	method  method
+	most    int   // tokens of a micro-batch
 	probe   []int // of the training examples, where there are none for validation
 	trainer runtime.Trainer
 	state   state
@@ -59,15 +61,17 @@ func (r *run) open(ctx context.Context) (err error) {
 	if r.set, err = openExamples(r.q.disk.path(r.q.inJob(r.job.ID, examplesFile))); err != nil {
 		return err
 	}
-	most := r.planSteps()
-	spec, err := r.q.spec(c, most, len(r.set.train.lengths)+len(r.set.eval.lengths))
+	if err := r.planSteps(); err != nil {
+		return err
+	}
+	spec, err := r.q.spec(c, r.most, len(r.set.train.lengths)+len(r.set.eval.lengths))
 	if err != nil {
 		return err
 	}
 	if r.trainer, err = r.q.o.NewTrainer(spec); err != nil {
 		return err
 	}
-	return r.begin(ctx, most, len(spec.Modules))
+	return r.begin(ctx, len(spec.Modules))
 }
 
 // close frees what open has opened.
@@ -80,28 +84,23 @@ func (r *run) close() {
 	}
 }
 
-// planSteps makes the schedule of the run's examples. It returns the most tokens that a micro-batch of it has.
-func (r *run) planSteps() (most int) {
+// planSteps makes the schedule of the run's examples, and the method that follows it.
+func (r *run) planSteps() (err error) {
 	c := &r.job.Config
 	r.order = dataset.NewSchedule(r.set.train.lengths, r.q.schedule(c))
 	if len(r.set.eval.lengths) == 0 {
 		r.probe = dataset.Shuffled(len(r.set.train.lengths), uint64(c.Seed), dataset.ProbeOrder)
 		r.probe = r.probe[:min(maxProbe, len(r.probe))]
 	}
-	most = r.order.LargestMicroBatch()
-	all, _ := r.evalSet()
-	for _, part := range r.evalBatches() {
-		tokens := 0
-		for _, i := range part {
-			tokens += all.lengths[i]
-		}
-		most = max(most, tokens)
+	if r.method, err = r.newMethod(); err != nil {
+		return err
 	}
-	return most
+	r.most = r.method.mostTokens()
+	return nil
 }
 
 // begin restores the last checkpoint and reports where the run continues.
-func (r *run) begin(ctx context.Context, tokens, modules int) error {
+func (r *run) begin(ctx context.Context, modules int) error {
 	if err := r.load(); err != nil {
 		return err
 	}
@@ -109,14 +108,18 @@ func (r *run) begin(ctx context.Context, tokens, modules int) error {
 	r.progress(nil)
 	m := r.trainer.Memory()
 	r.q.tell(r.j, LevelInfo, fmt.Sprintf("Training %d modules in micro-batches of up to %d tokens: %.0f MiB, activations of %d layers kept.",
-		modules, tokens, float64(m.Bytes)/(1<<20), m.Kept))
-	if r.state.Step == 0 {
-		return r.q.retryWhileFull(ctx, r.j, func() error { // of an earlier job
-			return disk.NoSpace(r.q.o.Store.DropCheckpoints(r.job.Name))
-		})
+		modules, r.most, float64(m.Bytes)/(1<<20), m.Kept))
+	if r.state.Step > 0 {
+		r.q.tell(r.j, LevelInfo, fmt.Sprintf("Going on from the checkpoint at step %d.", r.state.Step))
+		return r.method.begin(ctx)
 	}
-	r.q.tell(r.j, LevelInfo, fmt.Sprintf("Going on from the checkpoint at step %d.", r.state.Step))
-	return nil
+	err := r.q.retryWhileFull(ctx, r.j, func() error { // of an earlier job
+		return disk.NoSpace(r.q.o.Store.DropCheckpoints(r.job.Name))
+	})
+	if err != nil {
+		return err
+	}
+	return r.method.begin(ctx)
 }
 
 // explain adds to the error of a run that diverged what can be done about it.

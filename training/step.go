@@ -11,42 +11,44 @@ import (
 	"github.com/lorikeet-ai/lorikeet/training/dataset"
 )
 
-// step does one step: the micro-batches, then the update.
+// step does one step of the method and takes account of it.
 func (r *run) step(ctx context.Context) error {
 	began, n := r.now(), r.state.Step
-	parts := r.order.Step(n)
-	norm := 0
-	for _, part := range parts {
-		norm += r.set.train.learned(part)
-	}
-	var sum total
-	for i, part := range parts {
-		mode := runtime.TrainFurther
-		if i == 0 {
-			mode = runtime.TrainFirst
-		}
-		if err := r.runMicroBatch(ctx, mode, &r.set.train, part, float64(norm), &sum); err != nil {
-			return r.at(n+1, err)
-		}
-	}
-	loss := sum.loss / float64(norm)
-	if err := r.state.Guard.see(n+1, loss); err != nil {
-		return err
-	}
-	u := r.job.Config.update(n, r.order.Steps())
-	if err := r.trainer.BeginUpdate(u); err != nil {
-		return err
-	}
-	if err := r.q.o.Work(ctx, r.trainer); err != nil {
+	res, err := r.method.step(ctx, n)
+	if err != nil {
 		return r.at(n+1, err)
 	}
 	s := &r.state
 	r.written = ""
 	s.Step++
-	s.Tokens += int64(sum.tokens)
-	s.Loss, s.Correct = loss, float64(sum.correct)/float64(norm)
-	r.speed.add(sum.tokens, r.now().Sub(began))
-	r.progress(&Metrics{Rate: float64(u.Rate), GradNorm: finite(r.trainer.Result().GradNorm)})
+	s.Tokens += int64(res.tokens)
+	s.Loss, s.Correct = res.loss, res.accuracy
+	r.speed.add(res.tokens, r.now().Sub(began))
+	r.progress(res)
+	return nil
+}
+
+// compute runs a micro-batch between the decodes.
+func (r *run) compute(ctx context.Context, mode runtime.TrainMode, b runtime.TrainBatch) (runtime.TrainResult, error) {
+	if err := r.trainer.Begin(mode, b); err != nil {
+		return runtime.TrainResult{}, err
+	}
+	if err := r.q.o.Work(ctx, r.trainer); err != nil {
+		return runtime.TrainResult{}, err
+	}
+	return r.trainer.Result(), nil
+}
+
+// update has the Trainer update the adapter with the gradients of step n, and notes the rate and the norm of the gradients.
+func (r *run) update(ctx context.Context, n int, out *stepResult) error {
+	u := r.job.Config.update(n, r.order.Steps())
+	if err := r.trainer.BeginUpdate(u); err != nil {
+		return err
+	}
+	if err := r.q.o.Work(ctx, r.trainer); err != nil {
+		return err
+	}
+	out.rate, out.gradNorm = float64(u.Rate), finite(r.trainer.Result().GradNorm)
 	return nil
 }
 
@@ -59,33 +61,6 @@ func (r *run) at(step int, err error) error {
 }
 
 func isDiverged(err error) bool { return errors.Is(err, runtime.ErrDiverged) }
-
-// total sums the results of micro-batches.
-type total struct {
-	loss                      float64
-	labelled, correct, tokens int
-}
-
-// pass runs one micro-batch and adds what it gave.
-func (r *run) runMicroBatch(ctx context.Context, mode runtime.TrainMode, all *exampleSet, part []int, norm float64, sum *total) error {
-	list, err := all.read(part)
-	if err != nil {
-		return err
-	}
-	b := dataset.Batch(list, norm)
-	if err := r.trainer.Begin(mode, b); err != nil {
-		return err
-	}
-	if err := r.q.o.Work(ctx, r.trainer); err != nil {
-		return err
-	}
-	res := r.trainer.Result()
-	sum.loss += res.Loss
-	sum.labelled += res.Labelled
-	sum.correct += res.Correct
-	sum.tokens += len(b.Tokens)
-	return nil
-}
 
 // update is the optimizer's step.
 func (c *Config) update(step, steps int) runtime.TrainUpdate {
@@ -118,32 +93,36 @@ func (r *run) evalBatches() [][]int {
 	return dataset.Split(all.lengths, list, r.order.LargestMicroBatch())
 }
 
-// evaluate returns the loss as it stands.
-func (r *run) evaluate(ctx context.Context) (*score, error) {
-	all, list := r.evalSet()
-	norm := all.learned(list)
-	var sum total
+// largestMicroBatch returns how many tokens a micro-batch of a step or of an evaluation has at most.
+func (r *run) largestMicroBatch() int {
+	most := r.order.LargestMicroBatch()
+	all, _ := r.evalSet()
 	for _, part := range r.evalBatches() {
-		if err := r.runMicroBatch(ctx, runtime.TrainEval, all, part, float64(norm), &sum); err != nil {
-			return nil, r.at(r.state.Step, err)
+		tokens := 0
+		for _, i := range part {
+			tokens += all.lengths[i]
 		}
+		most = max(most, tokens)
 	}
-	s := &score{Step: r.state.Step, Loss: sum.loss / float64(norm), Accuracy: float64(sum.correct) / float64(norm), Tokens: norm}
-	if math.IsNaN(s.Loss) || math.IsInf(s.Loss, 0) {
-		return nil, fmt.Errorf("%w: the validation loss after step %d is %v", runtime.ErrDiverged, s.Step, s.Loss)
-	}
-	return s, nil
+	return most
+}
+
+// evaluate measures the adapter as it stands.
+func (r *run) evaluate(ctx context.Context) (*score, error) {
+	s, err := r.method.evaluate(ctx)
+	return s, r.at(r.state.Step, err)
 }
 
 // tellScore reports an evaluation. Of training examples it is a message, not a validation loss.
 func (r *run) tellScore(s *score, when string) {
 	e := Event{Created: now(), Level: LevelInfo, Kind: KindMessage}
 	if len(r.set.eval.lengths) == 0 {
-		e.Message = fmt.Sprintf("%s: loss %.4f on %d tokens of the training examples.", when, s.Loss, s.Tokens)
+		e.Message = fmt.Sprintf("%s: %s on %d tokens of the training examples.", when, r.method.describe(s), s.Tokens)
 	} else {
 		e.Kind = KindMetrics
-		e.Message = fmt.Sprintf("%s: loss %.4f, perplexity %.2f, accuracy %.3f.", when, s.Loss, perplexity(s.Loss), s.Accuracy)
+		e.Message = fmt.Sprintf("%s: %s.", when, r.method.describe(s))
 		e.Metrics = r.metrics()
+		e.Metrics.Measures = s.Measures
 		e.Metrics.EvalLoss, e.Metrics.EvalAccuracy = &s.Loss, &s.Accuracy
 	}
 	r.q.log(r.j, e, false)
@@ -168,8 +147,8 @@ func (r *run) metrics() *Metrics {
 	}
 }
 
-// progress updates the job in memory, and reports the step where of is not nil: it has what metrics has not.
-func (r *run) progress(of *Metrics) {
+// progress updates the job in memory, and reports the step where of is not nil.
+func (r *run) progress(of *stepResult) {
 	s, t := &r.state, r.now()
 	s.Seconds += t.Sub(r.clock).Seconds()
 	r.clock = t
@@ -186,7 +165,7 @@ func (r *run) progress(of *Metrics) {
 	r.j.Progress = p
 	r.q.mu.Unlock()
 	if of != nil {
-		m.Rate, m.GradNorm = of.Rate, of.GradNorm
+		m.Rate, m.GradNorm, m.Measures = of.rate, of.gradNorm, of.measures
 		r.q.log(r.j, Event{Created: now(), Level: LevelInfo, Kind: KindMetrics, Metrics: m,
 			Message: fmt.Sprintf("Step %d/%d: training loss %.4f", s.Step, m.Steps, s.Loss)}, false)
 	}
