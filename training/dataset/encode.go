@@ -25,6 +25,7 @@ type Encoder struct {
 	template *chat.Template
 	o        EncoderOptions
 	printed  *PrintChecker
+	rendered int // bytes of text that conversations were rendered to
 
 	// What has become of the conversations encoded so far.
 	Truncated int // examples cut to MaxLength
@@ -82,73 +83,16 @@ func (e *Encoder) check(c *Conversation) error {
 	return e.printed.Check(c)
 }
 
-// scripts tokenizes a conversation turn by turn.
-func (e *Encoder) scripts(ctx context.Context, c *Conversation) (list []script, err error) {
+// scripts tokenizes a conversation: in time that is linear in its length where its template allows it.
+func (e *Encoder) scripts(ctx context.Context, c *Conversation) ([]script, error) {
 	messages := c.messages()
-	for i, t := range c.Turns {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		switch {
-		case t.Excluded && e.o.TrainOnInputs:
-			list, err = e.exclude(list, c, messages, i)
-		case t.Message.Role == assistant && (t.Learn || e.o.TrainOnInputs):
-			var length int
-			list, length, err = e.answer(list, c, messages, i)
-			if err == nil && length > e.o.MaxLength {
-				return list, nil // what follows has a prompt that is longer still
-			}
-		}
-		if err != nil {
-			return nil, err
+	if e.countMarked(c) >= minMarked {
+		list, ok, err := e.scriptsOnce(ctx, c, messages)
+		if ok || err != nil {
+			return list, err
 		}
 	}
-	if last := c.Turns[len(c.Turns)-1]; e.o.TrainOnInputs && last.Message.Role != assistant && !last.Excluded {
-		tokens, err := e.render(c, messages, len(messages), false)
-		if err != nil {
-			return nil, err
-		}
-		list = e.extend(list, tokens, true)
-	}
-	return list, nil
-}
-
-// answer adds the answer messages[i] and what comes before it. length is that of its prompt, in tokens.
-func (e *Encoder) answer(list []script, c *Conversation, messages []runtime.Message, i int) (_ []script, length int, err error) {
-	prompt, answer, err := e.turn(c, messages, i)
-	if err != nil {
-		return nil, 0, err
-	}
-	list = e.extend(list, prompt, e.o.TrainOnInputs)
-	s := &list[len(list)-1]
-	s.add(answer, e.o.TrainOnInputs)
-	e.markAnswer(s, len(answer), i == len(messages)-1)
-	return list, len(prompt), nil
-}
-
-// exclude adds messages[i], of which nothing is learned, and what comes before it, of which all is.
-func (e *Encoder) exclude(list []script, c *Conversation, messages []runtime.Message, i int) ([]script, error) {
-	if i > 0 {
-		before, err := e.render(c, messages, i, messages[i].Role == assistant)
-		if err != nil {
-			return nil, err
-		}
-		list = e.extend(list, before, true)
-	}
-	with, err := e.render(c, messages, i+1, false)
-	if err != nil {
-		return nil, err
-	}
-	return e.extend(list, with, false), nil
-}
-
-// render returns the tokens of the first n messages.
-func (e *Encoder) render(c *Conversation, messages []runtime.Message, n int, generationPrompt bool) ([]runtime.Token, error) {
-	text, err := e.template.Render(messages[:n], c.options(generationPrompt))
-	if err != nil {
-		return nil, badLine("cannot be rendered up to message %d: %v", n, err)
-	}
-	return e.template.Encode(text)
+	return e.scriptsByTurn(ctx, c, messages)
 }
 
 // plainText marks all of a text, and the EOS after it, as learned.
@@ -214,35 +158,6 @@ func (e *Encoder) markAnswer(s *script, n int, last bool) {
 	if last && (end == at || !e.model.EndOfGeneration(s.tokens[end-1])) {
 		e.end(s)
 	}
-}
-
-// turn returns the tokens of the prompt with which the server would be asked for the answer messages[i], and the tokens
-// that it would have to sample.
-func (e *Encoder) turn(c *Conversation, messages []runtime.Message, i int) (prompt, answer []runtime.Token, err error) {
-	before, err := e.template.Render(messages[:i], c.options(true))
-	if err != nil {
-		return nil, nil, badLine("cannot be rendered up to message %d: %v", i, err)
-	}
-	after, err := e.template.Render(messages[:i+1], c.options(false))
-	if err != nil {
-		return nil, nil, badLine("cannot be rendered up to message %d: %v", i+1, err)
-	}
-	added, ok := strings.CutPrefix(after, before)
-	if !ok {
-		return nil, nil, badLine("cannot be learned: the chat template does not render message %d as a continuation of its prompt", i+1)
-	}
-	if prompt, err = e.template.Encode(before); err != nil {
-		return nil, nil, err
-	}
-	whole, err := e.template.Encode(after)
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(whole) > len(prompt) && slices.Equal(whole[:len(prompt)], prompt) {
-		return prompt, whole[len(prompt):], nil
-	}
-	answer, err = e.alone(added)
-	return prompt, answer, err
 }
 
 // alone tokenizes an answer by itself, where the tokenizer would join its beginning with the end of the prompt. A tokenizer may
