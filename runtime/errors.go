@@ -23,6 +23,7 @@ var (
 	ErrSampler       = errors.New("the sampler failed")
 	ErrTrain         = errors.New("this adapter cannot be trained")
 	ErrTrainMemory   = errors.New("the training does not fit into the memory that it may take")
+	ErrTrainBusy     = errors.New("the memory for training is in use")
 	ErrDiverged      = errors.New("the training diverged")
 	ErrMemory        = errors.New("not enough memory")
 	ErrClosed        = errors.New("closed")

@@ -1,6 +1,9 @@
 package runtime
 
-import "io"
+import (
+	"context"
+	"io"
+)
 
 // TrainSpec says what a Trainer trains and within which bounds.
 type TrainSpec struct {
@@ -72,9 +75,10 @@ type TrainResult struct {
 
 // TrainMemory is what a Trainer needs.
 type TrainMemory struct {
-	Bytes   int64 // that it allocates
+	Bytes   int64 // that it allocates, with its part of what it shares with other Trainers
+	Own     int64 // of them, those that it does not share: parameters, gradients and moments
 	Minimum int64 // that it would allocate with every activation computed again
-	Kept    int   // layers whose activations are kept
+	Kept    int   // layers whose activations are kept, where other Trainers leave the memory
 }
 
 // Slicer is work that is done in slices of a few milliseconds, so that decodes can run between them.
@@ -83,9 +87,18 @@ type Slicer interface {
 	Slice() (more bool, err error)
 }
 
+// Reserver is a Slicer whose slices use what others use, too. Engine.Work calls Reserve on the goroutine of its caller before the
+// first slice, and release when it no longer uses the Slicer: be it after the last slice, or because the work has ended early.
+type Reserver interface {
+	Slicer
+	// Reserve waits for its turn, and returns ctx's error if ctx ends first. release may be called once.
+	Reserve(ctx context.Context) (release func(), err error)
+}
+
 // Trainer trains one new adapter on the resident weights of a Model, which it never changes. It belongs to
 // one goroutine, but for Slice: between Begin or BeginUpdate and the end of their slices, which Engine.Work
-// runs, no other method may be called.
+// runs, no other method may be called. Several Trainers may be in work at once. When Engine.Work returns an error, what was begun
+// is dropped.
 type Trainer interface {
 	Slicer
 	io.Closer // may be called twice

@@ -104,6 +104,7 @@ var errorTable = []errorEntry{
 	{training.ErrQueueFull, http.StatusTooManyRequests, rateFault, "training_queue_full", ""},
 	{training.ErrClosed, http.StatusServiceUnavailable, serverFault, "shutting_down", ""},
 	{training.ErrDamaged, http.StatusInternalServerError, serverFault, "training_job_damaged", "id"},
+	{runtime.ErrTrainBusy, http.StatusServiceUnavailable, serverFault, "training_memory_in_use", ""},
 	{runtime.ErrTrainMemory, http.StatusBadRequest, requestFault, "training_memory", "max_length"},
 	{runtime.ErrTrain, http.StatusBadRequest, requestFault, "training_unsupported", "model"},
 	{fetch.ErrSource, http.StatusBadRequest, requestFault, codeValue, "source"},

@@ -28,8 +28,15 @@ type work struct {
 // the Engine decodes: while streams run, background work takes Options.Share of the time, else all of it. It may be
 // called from several goroutines: their slices take turns, so that each call gets the same part of the time. It returns
 // the first error of Slice, or ErrClosed, or ctx's error if ctx ends first. When Work has returned, the Engine no longer
-// uses s. Two calls at once must not be given the same s.
+// uses s. Two calls at once must not be given the same s. A runtime.Reserver is reserved first.
 func (e *Engine) Work(ctx context.Context, s runtime.Slicer) error {
+	if r, ok := s.(runtime.Reserver); ok {
+		release, err := r.Reserve(ctx)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	w := &work{ctx: ctx, slicer: s, done: make(chan error, 1)}
 	if err := e.inbox.work(w); err != nil {
 		return err

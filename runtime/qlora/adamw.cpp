@@ -18,9 +18,11 @@ void adamw(const Compute & c, const Adam & a, size_t n, float * w, const float *
     });
 }
 
-double sum_of_squares(const Compute & c, const float * g, size_t n) {
-    std::vector<double> parts(pieces_of(n));
-    c.pool->run((int) parts.size(), [&](int i, int) {
+int square_parts(size_t n) { return pieces_of(n); }
+
+void sum_squares(const Compute & c, const float * g, size_t n, int begin, int end, double * parts) {
+    c.pool->run(end - begin, [&](int k, int) {
+        const int i = begin + k;
         const float * p = g + i*PIECE;
         const int length = length_of(n, i);
         double s = 0;
@@ -29,6 +31,11 @@ double sum_of_squares(const Compute & c, const float * g, size_t n) {
         }
         parts[i] = s;
     });
+}
+
+double sum_of_squares(const Compute & c, const float * g, size_t n) {
+    std::vector<double> parts(pieces_of(n));
+    sum_squares(c, g, n, 0, (int) parts.size(), parts.data());
     double total = 0;
     for (double s : parts) {
         total += s;

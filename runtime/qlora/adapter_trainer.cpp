@@ -5,8 +5,8 @@
 
 namespace lq {
 
-AdapterTrainer::AdapterTrainer(const lq_model & m, const lq_options & o, double slice_flops)
-    : model(m), options(o), modules(o.modules, o.modules + o.n_modules), pool(o.threads), schedule(o.threads*slice_flops) {
+AdapterTrainer::AdapterTrainer(const lq_model & m, lq_workspace & w, const lq_options & o, double slice_flops)
+    : model(m), options(o), modules(o.modules, o.modules + o.n_modules), shared(w), pool(w.threads(o.threads)), schedule(o.threads*slice_flops) {
     options.modules = modules.data();
     loras = adapters_of(model, options, &parameters);
     first_layer = model.n_layers;
@@ -20,9 +20,16 @@ AdapterTrainer::AdapterTrainer(const lq_model & m, const lq_options & o, double 
     }
 }
 
-void AdapterTrainer::place_adapters() {
-    for (size_t i = 0; i < loras.size(); i++) {
-        Lora & l = loras[i];
+AdapterTrainer::~AdapterTrainer() {
+    give_back();
+    shared.leave(&need);
+}
+
+void AdapterTrainer::allocate_own() {
+    mapping = std::make_unique<Mapping>(array_bytes(model, options));
+    Arena arena(mapping->base());
+    allocate_arrays(arena, model, options, arrays);
+    for (Lora & l : loras) {
         l.a = arrays.parameters + l.at_a;
         l.b = arrays.parameters + l.at_b;
         l.da = arrays.gradients + l.at_a;
@@ -31,21 +38,12 @@ void AdapterTrainer::place_adapters() {
         l.dm = l.dora ? arrays.gradients + l.at_m : nullptr;
         l.row_norms = l.dora ? arrays.row_norms + l.at_norm : nullptr;
         l.gain = l.dora ? arrays.gains + l.at_norm : nullptr;
-        draw(l, modules[i].target == LQ_EMBED);
     }
 }
 
-// The magnitudes of a new adapter are the norms themselves: with B zero the gains are 1, to the bit.
-void AdapterTrainer::init_magnitudes() {
-    while (!schedule.finished()) {
-        schedule.run_next();
-    }
-    schedule.clear();
-    for (const Lora & l : loras) {
-        if (l.dora) {
-            std::copy(l.row_norms, l.row_norms + l.n_out, l.m);
-        }
-    }
+void AdapterTrainer::join(const WorkspaceNeed & n) {
+    need = n;
+    shared.join(&need);
 }
 
 void AdapterTrainer::check_batch(int mode, const lq_batch & b) const {
@@ -111,6 +109,41 @@ std::vector<int> AdapterTrainer::take_batch(int mode, const lq_batch & b) {
     }
     inv_norm = (float) (1/b.norm);
     return pos;
+}
+
+void AdapterTrainer::begin(int m, const lq_batch & b) {
+    give_back();
+    waiting = false;
+    position = take_batch(m, b);
+    mode = m;
+    waiting = true;
+}
+
+bool AdapterTrainer::take(size_t most) {
+    if (!borrowed) {
+        if (!take_workspace(most)) {
+            return false;
+        }
+        borrowed = true;
+        schedule.clear();
+        if (!started) {
+            schedule_start();
+        }
+        if (waiting) {
+            schedule_batch(position);
+        }
+        waiting = false;
+    }
+    return true;
+}
+
+// What is not finished is dropped: it would go on in memory that is another one's.
+void AdapterTrainer::give_back() {
+    if (borrowed) {
+        schedule.clear();
+        shared.give_back();
+        borrowed = false;
+    }
 }
 
 uint64_t AdapterTrainer::mask_key(const Lora & l) const { return random_key(random_key(l.key, steps), micro); }

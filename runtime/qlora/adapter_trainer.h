@@ -4,6 +4,7 @@
 #include "error.h"
 #include "ops.h"
 #include "schedule.h"
+#include "workspace.h"
 #include <memory>
 #include <string>
 #include <vector>
@@ -41,19 +42,6 @@ private:
     size_t used = 0;
 };
 
-class Mapping { // anonymous memory that goes back to the system when it is released
-public:
-    explicit Mapping(size_t bytes); // throws an Error of LQ_MEMORY
-    ~Mapping();
-    Mapping(const Mapping &) = delete;
-    Mapping & operator=(const Mapping &) = delete;
-    char * base() const { return (char *) p; }
-
-private:
-    void * p;
-    size_t bytes;
-};
-
 // The numbers of an adapter and its optimizer: one flat array each.
 struct Arrays {
     float * parameters = nullptr, * gradients = nullptr, * moment1 = nullptr, * moment2 = nullptr;
@@ -66,22 +54,29 @@ void check_options(const lq_model & m, const lq_options & o);
 
 std::string target_name(int layer, int target); // "blk.3.attn_q", "output"
 
-// lora.cpp: the adapters of the options, without memory, and how many parameters they have; their first values.
+// lora.cpp: the adapters of the options, without memory, and how many parameters they have; the first values [begin, end) of
+// one, counted over A and then B.
 std::vector<Lora> adapters_of(const lq_model & model, const lq_options & options, size_t * parameters);
-void draw(const Lora & l, bool embedding);
+void draw(const Lora & l, bool embedding, size_t begin, size_t end);
 
-// workspace.cpp: allocates the arrays in the arena.
+// layout.cpp: allocates the arrays in the arena; how large they are.
 void allocate_arrays(Arena & arena, const lq_model & model, const lq_options & options, Arrays & arrays);
+size_t array_bytes(const lq_model & model, const lq_options & options);
 
 class AdapterTrainer {
 public:
-    virtual ~AdapterTrainer() = default;
+    virtual ~AdapterTrainer();
     AdapterTrainer(const AdapterTrainer &) = delete;
     AdapterTrainer & operator=(const AdapterTrainer &) = delete;
 
-    virtual void begin(int mode, const lq_batch & b) = 0;
+    void begin(int mode, const lq_batch & b);
     void begin_update(const lq_update & u);
+    // Whether what was begun needs the workspace. take and give_back are as lq_take_workspace says.
+    bool needs_workspace() const { return !started || waiting; }
+    bool take(size_t most);
+    void give_back();
     bool slice(); // true: it was the last one
+    bool has_started() const { return started; }
 
     size_t state_bytes() const;
     void read_state(size_t offset, void * to, size_t n) const;
@@ -93,15 +88,22 @@ public:
     size_t parameter_count() const { return parameters; }
 
 protected:
-    AdapterTrainer(const lq_model & model, const lq_options & options, double slice_flops);
-    void place_adapters();  // in the arrays, with their first values
-    void init_magnitudes(); // of DoRA, from the norms that are scheduled
+    AdapterTrainer(const lq_model & model, lq_workspace & shared, const lq_options & options, double slice_flops);
+    void allocate_own();    // the arrays, with the adapters in them
+    void join(const WorkspaceNeed & n); // what it will borrow at least
+    // Borrows the workspace and divides it. Returns false where it is lent.
+    virtual bool take_workspace(size_t most) = 0;
+    virtual void schedule_batch(const std::vector<int> & pos) = 0; // of what take_batch took up
     virtual void parameters_changed() {}
     // Takes up the micro-batch, and returns its tokens' positions inside their sequences. Throws an Error, and then nothing is begun.
     std::vector<int> take_batch(int mode, const lq_batch & b);
     void check_batch(int mode, const lq_batch & b) const;
     void take_losses(); // loss.cpp: the sums and log-probabilities of `losses`. Throws an Error where the loss is not finite
     float weight_of(int t) const { return weight.empty() ? 1 : weight[t]; }
+    // start.cpp. How the adapter begins: its first values, and DoRA's magnitudes.
+    void schedule_start();
+    virtual void schedule_norms() = 0; // of DoRA, and the gains
+    void schedule_zero(float * x, size_t n);
     bool trains(int target) const { return by_target[model.n_layers*LQ_LINEARS + target - LQ_LINEARS]; }
     // NULL: the layer computes the base
     const Lora * lora_of(int layer, int target) const {
@@ -122,14 +124,21 @@ protected:
     std::vector<Lora> loras;              // in the order of the modules
     std::vector<const Lora *> by_target;  // (layer, LQ_LINEARS), then the embedding and the head
     int first_layer = 0;                  // the lowest layer that backward reaches
-    std::unique_ptr<Mapping> mapping;
+    lq_workspace & shared;
+    WorkspaceNeed need; // that has joined it
+    std::unique_ptr<Mapping> mapping; // its own
     Arrays arrays;
-    Pool pool;
+    std::shared_ptr<Pool> pool;
     Compute compute = {};
     Schedule schedule;
+    bool borrowed = false; // the workspace is ours
+    bool waiting = false;  // a micro-batch was begun whose slices are not made, since its memory is not known yet
+    bool started = false;  // the parameters have values
 
     // The batch.
+    int mode = LQ_EVAL;
     int T = 0;
+    std::vector<int> position; // of each token in its sequence
     std::vector<int> token, label, labelled; // labelled: the positions that have a label
     std::vector<float> weight;               // of the labels' losses; empty: all 1
     bool base = false, entropies = false;    // computed without the adapter; the distributions' entropies are wanted

@@ -11,51 +11,48 @@ template <typename F> int guarded(lq_trainer * t, const F & f) { return guarded(
 
 } // namespace
 
-int64_t lq_memory(const lq_model * model, const lq_options * options, char * error, size_t error_size) {
-    size_t bytes = 0;
-    const int status = guarded(error, error_size, [&] {
+lq_workspace * lq_workspace_new(lq_graphs * g) { return new (std::nothrow) lq_workspace(g ? g->backend.get() : nullptr); }
+void lq_workspace_free(lq_workspace * w) { delete w; }
+int lq_workspace_trim(lq_workspace * w, int64_t most) { return w->trim((size_t) most); }
+
+int lq_memory(const lq_model * model, const lq_options * options, lq_bytes * bytes, char * error, size_t error_size) {
+    return guarded(error, error_size, [&] {
         lq::check_model(*model);
         lq::check_options(*model, *options);
-        lq::Arena count(nullptr);
-        lq::Arrays arrays;
-        lq::Workspace w;
-        allocate(count, *model, *options, arrays, w);
-        bytes = count.bytes();
+        *bytes = {(int64_t) lq::array_bytes(*model, *options), (int64_t) lq::workspace_bytes(*model, *options, options->keep)};
         return LQ_OK;
     });
-    return status == LQ_OK ? (int64_t) bytes : status;
 }
 
-int lq_new(const lq_model * model, const lq_options * options, lq_trainer ** out, char * error, size_t error_size) {
+int lq_new(const lq_model * model, lq_workspace * w, const lq_options * options, lq_trainer ** out, char * error, size_t error_size) {
     *out = nullptr;
     return guarded(error, error_size, [&] {
         lq::check_model(*model);
         lq::check_options(*model, *options);
         auto made = std::make_unique<lq_trainer>();
-        made->of = std::make_unique<lq::Trainer>(*model, *options);
+        made->of = std::make_unique<lq::Trainer>(*model, *w, *options);
         *out = made.release();
         return LQ_OK;
     });
 }
 
-int64_t lq_graphs_memory(lq_graphs * g, const lq_options * options, char * error, size_t error_size) {
-    int64_t bytes = 0;
-    const int status = guarded(error, error_size, [&] {
+int lq_graphs_memory(lq_graphs * g, const lq_options * options, lq_bytes * bytes, char * error, size_t error_size) {
+    return guarded(error, error_size, [&] {
         lq::check_options(g->model, *options);
         lq_options one = *options;
         one.threads = 1; // which nothing runs on
-        bytes = lq::GraphTrainer(*g, one, true).bytes();
+        lq_workspace none(g->backend.get());
+        *bytes = lq::GraphTrainer(*g, none, one, true).bytes();
         return LQ_OK;
     });
-    return status == LQ_OK ? bytes : status;
 }
 
-int lq_graphs_new(lq_graphs * g, const lq_options * options, lq_trainer ** out, char * error, size_t error_size) {
+int lq_graphs_new(lq_graphs * g, lq_workspace * w, const lq_options * options, lq_trainer ** out, char * error, size_t error_size) {
     *out = nullptr;
     return guarded(error, error_size, [&] {
         lq::check_options(g->model, *options);
         auto made = std::make_unique<lq_trainer>();
-        made->of = std::make_unique<lq::GraphTrainer>(*g, *options, false);
+        made->of = std::make_unique<lq::GraphTrainer>(*g, *w, *options, false);
         *out = made.release();
         return LQ_OK;
     });
@@ -64,6 +61,15 @@ int lq_graphs_new(lq_graphs * g, const lq_options * options, lq_trainer ** out, 
 void lq_free(lq_trainer * t) { delete t; }
 
 const char * lq_error(const lq_trainer * t) { return t->error; }
+
+int lq_started(const lq_trainer * t) { return t->of->has_started(); }
+int lq_needs_workspace(const lq_trainer * t) { return t->of->needs_workspace(); }
+
+int lq_take_workspace(lq_trainer * t, int64_t most) {
+    return guarded(t, [&] { return t->of->take((size_t) most) ? LQ_OK : LQ_MORE; });
+}
+
+void lq_give_back(lq_trainer * t) { t->of->give_back(); }
 
 int lq_begin(lq_trainer * t, int mode, const lq_batch * batch) {
     return guarded(t, [&] {

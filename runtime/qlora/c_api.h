@@ -80,7 +80,7 @@ typedef struct {
     const lq_module * modules; // what trains, each tensor at most once
     int n_modules;
     int max_tokens;            // most tokens in one micro-batch
-    int keep;                  // layers whose activations are kept; the others compute them again
+    int keep;                  // layers whose activations are kept where the workspace has the memory; the others compute them again
     int threads;
     int isa;                   // lq_isa
     uint64_t seed;
@@ -90,23 +90,43 @@ typedef struct {
     int query_block;           // of graphs: most queries whose attention is computed at a time; 0: what 64 MiB of scores hold
 } lq_options;
 
-// Bytes that lq_new would allocate, all of them, or a negative lq_status.
-int64_t lq_memory(const lq_model * model, const lq_options * options, char * error, size_t error_size);
-
 // The tensors of a model that lies on a device of ggml's; see model_llama.h.
 typedef struct lq_graphs lq_graphs;
-// Bytes that lq_graphs_new would allocate on the device and in the memory of the CPU, or a negative lq_status.
-int64_t lq_graphs_memory(lq_graphs * g, const lq_options * options, char * error, size_t error_size);
+
+// What the trainers of one model share: memory that a micro-batch needs while it runs, and threads. It outlives them. It is lent to
+// one trainer at a time, and may be used by several threads at once.
+typedef struct lq_workspace lq_workspace;
+lq_workspace * lq_workspace_new(lq_graphs * g); // g: NULL where the CPU trains. NULL: there is no memory for it
+void lq_workspace_free(lq_workspace * w);       // NULL is fine
+// Frees the memory that is kept for the next trainer where it is more than most bytes of the CPU's. Returns 0 where it is lent.
+int lq_workspace_trim(lq_workspace * w, int64_t most);
+
+// The bytes that a trainer has of its own, and those of the workspace that it needs; both in all memories together.
+typedef struct { int64_t own, workspace; } lq_bytes;
+// What lq_new or lq_graphs_new would need. Returns an lq_status.
+int lq_memory(const lq_model * model, const lq_options * options, lq_bytes * bytes, char * error, size_t error_size);
+int lq_graphs_memory(lq_graphs * g, const lq_options * options, lq_bytes * bytes, char * error, size_t error_size);
 
 typedef struct lq_trainer lq_trainer;
 // A trainer whose gradients the device computes; keep must be 0. As lq_new.
-int lq_graphs_new(lq_graphs * g, const lq_options * options, lq_trainer ** out, char * error, size_t error_size);
+int lq_graphs_new(lq_graphs * g, lq_workspace * w, const lq_options * options, lq_trainer ** out, char * error, size_t error_size);
 // A starts at Kaiming's uniform values as in PEFT, B at zero; for the embedding A at zero and B normal. DoRA's
-// magnitudes start at the norms of the weight's rows, so that step 0 is the base.
+// magnitudes start at the norms of the weight's rows, so that step 0 is the base. The first slices compute these values:
+// until lq_started says so, the trainer has none.
 // LQ_MEMORY: the system has not the memory or the threads. On failure *out is NULL.
-int lq_new(const lq_model * model, const lq_options * options, lq_trainer ** out, char * error, size_t error_size);
+int lq_new(const lq_model * model, lq_workspace * w, const lq_options * options, lq_trainer ** out, char * error, size_t error_size);
 void lq_free(lq_trainer * t); // NULL is fine
+int lq_started(const lq_trainer * t);
 const char * lq_error(const lq_trainer * t);
+
+// ---- the workspace, in turns ------------------------------------------------------------------------
+// A micro-batch, and the start of an adapter, need the workspace before their first slice, and until their last. Whoever gives it
+// back earlier drops what was begun. The optimizer's step needs none.
+int lq_needs_workspace(const lq_trainer * t);
+// Takes it, of which no more than most bytes of the CPU's memory are used for keeping activations, and makes the slices of what was
+// begun. LQ_MORE: it is lent to another trainer.
+int lq_take_workspace(lq_trainer * t, int64_t most);
+void lq_give_back(lq_trainer * t);
 
 // ---- a step ----------------------------------------------------------------------------------------
 // What lq_begin starts: the first or a further micro-batch of a step, whose gradients are summed; or the loss

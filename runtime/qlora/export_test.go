@@ -22,7 +22,8 @@ func (t *Trainer) Spec() *runtime.TrainSpec { return &t.spec }
 
 // EstimateKeeping returns the bytes of a Trainer that keeps the activations of `kept` layers.
 func EstimateKeeping(m *Model, spec *runtime.TrainSpec, o Options, kept int) (int64, error) {
-	return estimate(m, spec, o, kept)
+	bytes, err := estimate(m, spec, o, kept)
+	return int64(bytes.own + bytes.workspace), err
 }
 
 // OnPath returns Options that run one path, an lq_isa.

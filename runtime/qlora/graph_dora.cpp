@@ -32,6 +32,7 @@ GraphTrainer::GraphPtr GraphTrainer::norms_graph(const Lora & l, ggml_tensor * w
 // Takes the norms of all modules with DoRA, and their gains.
 void GraphTrainer::schedule_norms() {
     bool any = false;
+    schedule_upload();
     for (size_t i = 0; i < loras.size(); i++) {
         const Lora & l = loras[i];
         const lq_module & m = modules[i];

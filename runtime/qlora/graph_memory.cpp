@@ -1,5 +1,6 @@
-// What a trainer of graphs allocates: the host's arrays, flat tensors on the device, and the memory that its largest graph computes
-// in. The estimate makes the same graphs without memory, so the two cannot disagree.
+// What a trainer of graphs allocates: its own are the host's arrays and the adapter's parameters on the device. In the workspace it
+// has flat tensors on the device and the memory that its largest graph computes in. The estimate makes the same graphs without
+// memory, so the two cannot disagree.
 #include "graph_trainer.h"
 #include <algorithm>
 #include <set>
@@ -8,6 +9,8 @@
 namespace lq {
 
 namespace {
+
+constexpr double HOST_SLICE = 4e7; // operations of a slice of what the CPU does: the adapter's start and the optimizer
 
 constexpr size_t SCORES = 16 << 20, LOGITS = 16 << 20; // floats that one range of queries and one chunk of the loss make at most
 
@@ -19,6 +22,7 @@ ggml_tensor * GraphTrainer::flat(int64_t n, ggml_type type) { return ggml_new_te
 
 // Decides how weights are decoded, and makes the tensors that this takes.
 void GraphTrainer::make_weight_reader() {
+    ggml_context * c = own_context.get();
     ggml_backend_t b = graphs.backend.get();
     bool product = false;
     const auto look = [&](ggml_tensor * w) { product = product || decoding_of(b, w) == Decoding::product; };
@@ -26,10 +30,10 @@ void GraphTrainer::make_weight_reader() {
         std::for_each(l.linear, l.linear + LQ_LINEARS, look);
     }
     look(graphs.head);
-    reader.identity = product ? ggml_new_tensor_2d(context.get(), GGML_TYPE_F32, IDENTITY, IDENTITY) : nullptr;
-    ggml_tensor * f = ggml_new_tensor_2d(context.get(), GGML_TYPE_F32, 1, 1); // asked about alone, and 4 bytes
-    ggml_tensor * half = ggml_cast(context.get(), f, GGML_TYPE_BF16);
-    const bool able = ggml_backend_supports_op(b, half) && ggml_backend_supports_op(b, ggml_mul_mat(context.get(), half, f));
+    reader.identity = product ? ggml_new_tensor_2d(c, GGML_TYPE_F32, IDENTITY, IDENTITY) : nullptr;
+    ggml_tensor * f = ggml_new_tensor_2d(c, GGML_TYPE_F32, 1, 1); // asked about alone, and 4 bytes
+    ggml_tensor * half = ggml_cast(c, f, GGML_TYPE_BF16);
+    const bool able = ggml_backend_supports_op(b, half) && ggml_backend_supports_op(b, ggml_mul_mat(c, half, f));
     reader.floats = options.single || !able ? GGML_TYPE_F32 : GGML_TYPE_BF16;
 }
 
@@ -45,24 +49,34 @@ void GraphTrainer::set_query_ranges() {
     }
 }
 
+// The adapters' matrices are each a tensor of its own: products need operands that begin at an alignment of the device. The
+// embedding's stay on the host.
+void GraphTrainer::make_own_tensors() {
+    own_context.reset(ggml_init({(3*loras.size() + 16)*ggml_tensor_overhead(), nullptr, true}));
+    if (!own_context) {
+        throw std::bad_alloc();
+    }
+    ggml_context * c = own_context.get();
+    for (const Lora & l : loras) {
+        if (&l == lora_of(0, LQ_EMBED)) {
+            adapters_there.push_back({});
+            continue;
+        }
+        adapters_there.push_back({ggml_new_tensor_2d(c, GGML_TYPE_F32, l.n_in, l.rank), ggml_new_tensor_2d(c, GGML_TYPE_F32, l.n_out, l.rank),
+            l.dora ? ggml_new_tensor_1d(c, GGML_TYPE_F32, l.n_out) : nullptr});
+    }
+    rope_factors = model.rope_freq_scale ? ggml_new_tensor_1d(c, GGML_TYPE_F32, model.head_size/2) : nullptr;
+    make_weight_reader();
+}
+
 void GraphTrainer::make_tensors() {
-    const ggml_init_params params = {(model.n_layers + 3*loras.size() + 32)*ggml_tensor_overhead(), nullptr, true};
-    context.reset(ggml_init(params));
+    context.reset(ggml_init({(model.n_layers + 16)*ggml_tensor_overhead(), nullptr, true}));
     if (!context) {
         throw std::bad_alloc();
     }
     const int64_t max = options.max_tokens, q = (int64_t) model.n_heads*model.head_size, kv = (int64_t) model.n_kv_heads*model.head_size;
     for (int i = 0; i <= model.n_layers; i++) {
         residuals.push_back(flat(model.n_embd*max));
-    }
-    // Each a tensor of its own: products need operands that begin at an alignment of the device. The embedding's stay on the host.
-    for (const Lora & l : loras) {
-        if (&l == lora_of(0, LQ_EMBED)) {
-            adapters_there.push_back({});
-            continue;
-        }
-        adapters_there.push_back({ggml_new_tensor_2d(context.get(), GGML_TYPE_F32, l.n_in, l.rank),
-            ggml_new_tensor_2d(context.get(), GGML_TYPE_F32, l.n_out, l.rank), l.dora ? flat(l.n_out) : nullptr});
     }
     grad = flat(model.n_embd*max);
     attended = flat(q*max);
@@ -72,11 +86,9 @@ void GraphTrainer::make_tensors() {
     logits = flat((int64_t) model.n_vocab*head_rows);
     masks = flat((int64_t) (ranges.back().mask + (size_t) ranges.back().queries()*ranges.back().keys()), GGML_TYPE_F16);
     positions = flat(max, GGML_TYPE_I32);
-    rope_factors = model.rope_freq_scale ? flat(model.head_size/2) : nullptr;
-    make_weight_reader();
 }
 
-// The graph of the largest batch that needs the most memory, for one sequence and with every head row labelled. Sets compute_bytes.
+// The graph of the largest batch that needs the most memory, for one sequence and with every head row labelled. Sets size.compute.
 std::function<GraphTrainer::GraphPtr()> GraphTrainer::largest_graph() {
     std::vector<std::function<GraphPtr()>> kinds;
     std::set<std::string> seen;
@@ -109,14 +121,28 @@ std::function<GraphTrainer::GraphPtr()> GraphTrainer::largest_graph() {
         add("embedding", [this] { return embedding_graph(); });
     }
     std::function<GraphPtr()> largest;
+    size_t most = 0;
     for (const auto & build : kinds) {
         const size_t bytes = build()->buffer_bytes();
-        if (bytes > compute_bytes) {
-            compute_bytes = bytes;
+        if (!largest || bytes > most) {
+            most = bytes;
             largest = build;
         }
     }
+    size.compute = std::max(size.compute, most);
     return largest;
+}
+
+// One sequence of the most tokens, with every row of the head labelled.
+void GraphTrainer::describe_largest_batch() {
+    T = options.max_tokens;
+    sequences = {{0, T}};
+    labelled.resize(head_rows);
+    label.resize(T);
+    picked.resize(head_rows);
+    weight.resize(T);
+    entropies = true;
+    drop = options.dropout;
 }
 
 // Back ends end the process where they find no memory while they compute. Beside our buffers they take some of their own: CUDA
@@ -126,19 +152,19 @@ void GraphTrainer::check_free_memory() const {
     ggml_backend_dev_memory(ggml_backend_get_device(graphs.backend.get()), &free, &total);
     const int64_t width = widest_input(model) + std::max<int64_t>(widest_input(model), model.n_vocab*(int64_t) head_rows/options.max_tokens);
     const size_t own = (size_t) (options.max_tokens*width)*sizeof(ggml_bf16_t);
-    if (total > 0 && device_bytes + compute_bytes + own > free) {
+    const size_t needed = own_bytes + size.device + size.compute + own;
+    if (total > 0 && needed > free) {
         const auto mib = [](size_t n) { return std::to_string((n >> 20) + 1) + " MiB"; };
-        throw Error{LQ_MEMORY, "training needs " + mib(device_bytes + compute_bytes + own) + " of the device " + ggml_backend_name(graphs.backend.get()) +
+        throw Error{LQ_MEMORY, "training needs " + mib(needed) + " of the device " + ggml_backend_name(graphs.backend.get()) +
             ", of whose memory " + std::to_string(free >> 20) + " MiB are free"};
     }
 }
 
-void GraphTrainer::allocate_device() {
-    ggml_backend_buffer_type_t type = ggml_backend_get_default_buffer_type(graphs.backend.get());
-    buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(context.get(), type));
-    if (!buffer) {
-        throw Error{LQ_MEMORY, "training needs " + std::to_string((device_bytes >> 20) + 1) + " MiB beside what it computes in, which the device " +
-            ggml_backend_name(graphs.backend.get()) + " does not have"};
+void GraphTrainer::allocate_own_tensors() {
+    buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(own_context.get(), ggml_backend_get_default_buffer_type(graphs.backend.get())));
+    if (!buffer && own_bytes > 0) {
+        throw Error{LQ_MEMORY, "an adapter in training needs " + std::to_string((own_bytes >> 20) + 1) + " MiB of the device " +
+            ggml_backend_name(graphs.backend.get()) + ", which it does not have"};
     }
     if (rope_factors) {
         std::vector<float> factors(model.head_size/2);
@@ -152,51 +178,72 @@ void GraphTrainer::allocate_device() {
     }
 }
 
-GraphTrainer::GraphTrainer(lq_graphs & g, const lq_options & o, bool measure) : AdapterTrainer(g.model, o, 1), graphs(g) {
+// Gives the tensors of the workspace their places in the memory that was lent.
+void GraphTrainer::place_tensors() {
+    ggml_tallocr places = ggml_tallocr_new(shared.device());
+    for (ggml_tensor * t = ggml_get_first_tensor(context.get()); t; t = ggml_get_next_tensor(context.get(), t)) {
+        t->data = nullptr;
+        t->buffer = nullptr;
+        if (ggml_tallocr_alloc(&places, t) != GGML_STATUS_SUCCESS) {
+            throw Error{LQ_FAILED, std::string("a tensor of training has no place on the device ") + ggml_backend_name(graphs.backend.get())};
+        }
+    }
+}
+
+bool GraphTrainer::take_workspace(size_t) {
+    if (!shared.borrow(&need, size.host, SIZE_MAX)) {
+        return false;
+    }
+    try {
+        if (placed != shared.device_generation()) {
+            place_tensors();
+            placed = shared.device_generation();
+        }
+        allocator = shared.allocator(size.compute, [this](ggml_gallocr_t a) {
+            if (!waiting) { // the largest batch is described, or it grows with the graphs of the one that is
+                largest_graph()()->reserve(a);
+            }
+        });
+    } catch (...) {
+        placed = 0;
+        shared.give_back();
+        throw;
+    }
+    staging = (float *) shared.host();
+    return true;
+}
+
+GraphTrainer::GraphTrainer(lq_graphs & g, lq_workspace & w, const lq_options & o, bool measure) : AdapterTrainer(g.model, w, o, HOST_SLICE), graphs(g) {
     const size_t per_query = (size_t) model.n_heads*options.max_tokens;
     query_block = options.query_block > 0 ? options.query_block : (int) std::max<size_t>(16, SCORES/per_query/16*16);
     head_rows = std::min(options.max_tokens, (int) std::clamp<size_t>(LOGITS/model.n_vocab, 16, 512));
-    T = options.max_tokens;
-    sequences = {{0, T}};
-    labelled.resize(head_rows);
-    label.resize(T);
-    picked.resize(head_rows);
-    weight.resize(T);
-    entropies = true;
-    drop = options.dropout;
+    describe_largest_batch();
     set_query_ranges();
+    make_own_tensors();
     make_tensors();
-    device_bytes = ggml_backend_alloc_ctx_tensors_from_buft_size(context.get(), ggml_backend_get_default_buffer_type(graphs.backend.get()));
-
-    const auto divide = [&](Arena & arena) {
-        allocate_arrays(arena, model, options, arrays);
-        staging = arena.floats(std::max((size_t) T*model.n_embd, ggml_nbytes(masks)/sizeof(float) + 1));
-        host_bytes = arena.bytes() + (options.dropout > 0 ? (size_t) T*widest_input(model)*sizeof(float) : 0); // a mask on its way to the device
+    ggml_backend_buffer_type_t type = ggml_backend_get_default_buffer_type(graphs.backend.get());
+    own_bytes = ggml_backend_alloc_ctx_tensors_from_buft_size(own_context.get(), type);
+    size.device = ggml_backend_alloc_ctx_tensors_from_buft_size(context.get(), type);
+    size.host = std::max((size_t) T*model.n_embd, ggml_nbytes(masks)/sizeof(float) + 1)*sizeof(float);
+    const auto each = [&](void * address) { // graphs that are only measured need addresses, which nothing reads
+        for (ggml_context * c : {own_context.get(), context.get()}) {
+            for (ggml_tensor * t = ggml_get_first_tensor(c); t; t = ggml_get_next_tensor(c, t)) {
+                t->data = address;
+            }
+        }
     };
-    Arena count(nullptr);
-    divide(count);
-    for (ggml_tensor * t = ggml_get_first_tensor(context.get()); t; t = ggml_get_next_tensor(context.get(), t)) {
-        t->data = t->data ? t->data : context.get(); // graphs that are only measured need addresses, which nothing reads
-    }
-    const auto largest = largest_graph();
+    each(context.get());
+    largest_graph();
+    size.host += options.dropout > 0 ? (size_t) T*widest_input(model)*sizeof(float) : 0; // a mask on its way to the device
     if (measure) {
         return;
     }
-    for (ggml_tensor * t = ggml_get_first_tensor(context.get()); t; t = ggml_get_next_tensor(context.get(), t)) {
-        t->data = nullptr;
-    }
+    each(nullptr);
     check_free_memory();
-    mapping = std::make_unique<Mapping>(count.bytes());
-    Arena arena(mapping->base());
-    divide(arena);
-    allocate_device();
-    allocator.reset(ggml_gallocr_new(ggml_backend_get_default_buffer_type(graphs.backend.get())));
-    largest()->reserve(allocator.get());
-    place_adapters();
-    compute = {kernels_for(options.isa), &pool, nullptr};
-    upload_parameters();
-    schedule_norms();
-    init_magnitudes();
+    allocate_own();
+    allocate_own_tensors();
+    compute = {kernels_for(options.isa), pool.get(), nullptr};
+    join(size);
 }
 
 } // namespace lq

@@ -30,7 +30,7 @@ void GraphTrainer::schedule_graph(std::function<GraphPtr()> build) {
         if (!run->graph) {
             run->graph = build();
             run->parts = run->graph->divide(options.slice_flops > 0 ? options.slice_flops : PART);
-            run->graph->allocate(allocator.get());
+            run->graph->allocate(allocator);
         }
         do {
             run->graph->run(run->next++);
@@ -44,16 +44,23 @@ void GraphTrainer::schedule_graph(std::function<GraphPtr()> build) {
     });
 }
 
-void GraphTrainer::upload_parameters() {
-    if (!uploaded) {
-        for (const Lora & l : loras) {
-            if (there(l).a) {
-                ggml_backend_tensor_set(there(l).a, l.a, 0, (size_t) l.n_in*l.rank*sizeof(float));
-                ggml_backend_tensor_set(there(l).b, l.b, 0, (size_t) l.n_out*l.rank*sizeof(float));
-            }
-        }
-        uploaded = true;
+void GraphTrainer::upload(const Lora & l) {
+    if (there(l).a) {
+        ggml_backend_tensor_set(there(l).a, l.a, 0, (size_t) l.n_in*l.rank*sizeof(float));
+        ggml_backend_tensor_set(there(l).b, l.b, 0, (size_t) l.n_out*l.rank*sizeof(float));
     }
+}
+
+// Copies the parameters to the device, as many modules in a slice as there is time for.
+void GraphTrainer::schedule_upload() {
+    schedule.add_repeated([this, next = (size_t) 0]() mutable {
+        const auto start = std::chrono::steady_clock::now();
+        while (!uploaded && next < loras.size() && std::chrono::steady_clock::now() - start < SLICE) {
+            upload(loras[next++]);
+        }
+        uploaded = uploaded || next == loras.size();
+        return uploaded;
+    });
 }
 
 // Positions and masks: 0 where a query sees a key, else minus infinity.
@@ -97,25 +104,22 @@ void GraphTrainer::schedule_embedding() {
     });
 }
 
-void GraphTrainer::begin(int m, const lq_batch & b) {
-    const std::vector<int> pos = take_batch(m, b);
+void GraphTrainer::schedule_batch(const std::vector<int> & pos) {
     set_query_ranges();
-    schedule.add([this, pos] {
-        upload_parameters();
-        upload_batch(pos);
-    });
-    if (m != LQ_FURTHER && !base) {
+    schedule_upload();
+    schedule.add([this, pos] { upload_batch(pos); });
+    if (mode != LQ_FURTHER && !base) {
         schedule_norms();
     }
-    if (m == LQ_FIRST) {
-        schedule.add([this] { memset(arrays.gradients, 0, parameters*sizeof(float)); });
+    if (mode == LQ_FIRST) {
+        schedule_zero(arrays.gradients, parameters);
     }
     schedule_embedding();
     for (int i = 0; i < model.n_layers; i++) {
         schedule_graph([this, i] { return forward_graph(i); });
     }
-    schedule_loss(m != LQ_EVAL);
-    if (m == LQ_EVAL || labelled.empty()) {
+    schedule_loss(mode != LQ_EVAL);
+    if (mode == LQ_EVAL || labelled.empty()) {
         return;
     }
     for (int i = model.n_layers - 1; i >= first_layer; i--) {

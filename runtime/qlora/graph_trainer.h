@@ -59,10 +59,9 @@ struct AdapterThere {
 class GraphTrainer : public AdapterTrainer {
 public:
     // Of checked options. With measure nothing is allocated, and the trainer is for bytes() alone.
-    GraphTrainer(lq_graphs & g, const lq_options & o, bool measure);
+    GraphTrainer(lq_graphs & g, lq_workspace & shared, const lq_options & o, bool measure);
 
-    void begin(int mode, const lq_batch & b) override;
-    int64_t bytes() const { return (int64_t) (host_bytes + device_bytes + compute_bytes); }
+    lq_bytes bytes() const { return {(int64_t) (array_bytes(model, options) + own_bytes), (int64_t) size.total()}; }
 
 private:
     using GraphPtr = std::unique_ptr<Graph>;
@@ -70,7 +69,10 @@ private:
     // graph_trainer.cpp
     GraphPtr graph() const;
     void schedule_graph(std::function<GraphPtr()> build);
-    void upload_parameters();
+    void upload(const Lora & l);
+    void schedule_upload();
+    bool take_workspace(size_t most) override;
+    void schedule_batch(const std::vector<int> & pos) override;
     void upload_batch(const std::vector<int> & pos);
     void schedule_embedding();
     GraphPtr embedding_graph();
@@ -79,8 +81,11 @@ private:
     ggml_tensor * flat(int64_t n, ggml_type type = GGML_TYPE_F32);
     void make_tensors();
     void make_weight_reader();
+    void make_own_tensors();
+    void describe_largest_batch();
     void check_free_memory() const;
-    void allocate_device();
+    void allocate_own_tensors();
+    void place_tensors();
     std::function<GraphPtr()> largest_graph();
     void set_query_ranges();
     // graph_linear.cpp
@@ -93,7 +98,7 @@ private:
     ggml_tensor * linear_back(Graph & g, const LinearNodes & n, ggml_tensor * dy, bool input_needed);
     void add_gradient(Graph & g, ggml_tensor * of, float * to, size_t n);
     // graph_dora.cpp
-    void schedule_norms();
+    void schedule_norms() override;
     GraphPtr norms_graph(const Lora & l, ggml_tensor * w);
     // graph_attention.cpp
     ggml_tensor * rope(Graph & g, ggml_tensor * x, bool back); // of (head_size, heads, T)
@@ -114,22 +119,28 @@ private:
     float scale() const { return model.attn_scale ? model.attn_scale : 1/__builtin_sqrtf((float) model.head_size); }
 
     lq_graphs & graphs;
-    size_t host_bytes = 0, device_bytes = 0, compute_bytes = 0;
+    WorkspaceNeed size; // what it borrows
+    size_t own_bytes = 0; // of the device
     int head_rows = 0, query_block = 0;
     float * staging = nullptr; // (T, n_embd), or the masks
     bool uploaded = false;     // the device has the parameters
 
-    // On the device, flat, for batches of up to max_tokens.
-    ContextPtr context;
+    // On the device, its own.
+    ContextPtr own_context;
     BufferPtr buffer;
-    AllocatorPtr allocator;
     WeightReader reader;
-    std::vector<ggml_tensor *> residuals; // the input of each layer (n_embd, T), and the last one's output
     std::vector<AdapterThere> adapters_there; // of loras
+    ggml_tensor * rope_factors = nullptr;
+
+    // In the workspace on the device, flat, for batches of up to max_tokens.
+    ContextPtr context;
+    uint64_t placed = 0; // the generation of the memory that they lie in; 0: they lie nowhere
+    ggml_gallocr_t allocator = nullptr;
+    std::vector<ggml_tensor *> residuals; // the input of each layer (n_embd, T), and the last one's output
     ggml_tensor * grad = nullptr;                                        // (n_embd, T), of the residual
     ggml_tensor * attended = nullptr, * dq = nullptr, * dk = nullptr, * dv = nullptr; // (head_size, T, heads)
     ggml_tensor * logits = nullptr;                                      // (n_vocab, head_rows)
-    ggml_tensor * masks = nullptr, * positions = nullptr, * rope_factors = nullptr;
+    ggml_tensor * masks = nullptr, * positions = nullptr;
 
     // The batch.
     std::vector<QueryRange> ranges;

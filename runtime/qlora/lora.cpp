@@ -1,6 +1,7 @@
 // The adapters themselves: where they lie, how they begin, and the dropout before A.
 #include "adapter_trainer.h"
 #include "random.h"
+#include <algorithm>
 #include <math.h>
 
 namespace lq {
@@ -33,13 +34,13 @@ std::vector<Lora> adapters_of(const lq_model & m, const lq_options & o, size_t *
 
 // PEFT's defaults: A by kaiming_uniform with a = sqrt(5), which is uniform in +-1/sqrt(n_in), and B zero; for
 // embeddings A zero and B normal. Either way the product is zero and step 0 is the base.
-void draw(const Lora & l, bool embedding) {
-    const size_t na = (size_t) l.rank*l.n_in, nb = (size_t) l.rank*l.n_out;
+void draw(const Lora & l, bool embedding, size_t begin, size_t end) {
+    const size_t na = (size_t) l.rank*l.n_in;
     const float bound = 1/sqrtf((float) l.n_in);
-    for (size_t i = 0; i < na; i++) {
+    for (size_t i = begin; i < std::min(na, end); i++) {
         l.a[i] = embedding ? 0 : (2*random_unit(l.key, i) - 1)*bound;
     }
-    for (size_t i = 0; i < nb; i++) {
+    for (size_t i = std::max(na, begin) - na; i + na < end; i++) {
         const float u = 1 - random_unit(l.key, 2*i), v = random_unit(l.key, 2*i + 1); // Box & Muller 1958
         l.b[i] = embedding ? sqrtf(-2*logf(u))*cosf(2*(float) M_PI*v) : 0;
     }

@@ -16,16 +16,19 @@ import (
 )
 
 // A Model is the base as the engine sees it: sizes, and views of weights that someone else owns and keeps in
-// place until Close. It may be used by several trainers, one after the other or at once.
+// place until Close. It may be used by several trainers, one after the other or at once, which share its workspace.
 type Model struct {
-	c       *C.lq_model
-	graphs  *C.lq_graphs // nil where the CPU trains
-	release func()
+	c         *C.lq_model
+	graphs    *C.lq_graphs // nil where the CPU trains
+	release   func()
+	workspace workspace
 }
 
 // NewModel returns the Model of views, an lq_model of c_api.h, which stay valid until Close calls release.
 func NewModel(views unsafe.Pointer, release func()) *Model {
-	return &Model{c: (*C.lq_model)(views), release: release}
+	m := &Model{c: (*C.lq_model)(views), release: release}
+	m.workspace.turn = make(chan struct{}, 1)
+	return m
 }
 
 // OfLlama returns views of the tensors of a loaded llama_model. packedOf, an lk_packed_of of kernels/layout.h, is
@@ -72,8 +75,9 @@ func (m *Model) Vocab() int { return int(m.c.n_vocab) }
 // Tied reports whether the model uses its embedding as its output head, which then cannot be trained alone.
 func (m *Model) Tied() bool { return m.c.tied != 0 }
 
-// Close releases the views. The weights are their owner's. It may be called twice.
+// Close releases the views and the workspace; all trainers must be closed. The weights are their owner's. It may be called twice.
 func (m *Model) Close() error {
+	m.workspace.close()
 	if m.release != nil {
 		m.release()
 		m.release, m.c, m.graphs = nil, nil, nil

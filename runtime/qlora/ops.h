@@ -59,8 +59,10 @@ void attention_backward(const Compute & c, const AttentionShape & a, const Query
 void cross_entropy(const Compute & c, float * logits, int rows, int n, const int * labels, const float * factors, RowLoss * losses);
 
 // adamw.cpp. One step over n weights (Loshchilov & Hutter 2019), and the sum of squares of n gradients, which
-// is the same for every number of threads.
+// is the same for every number of threads. sum_squares computes the parts [begin, end) of it, of square_parts(n).
 void adamw(const Compute & c, const Adam & a, size_t n, float * w, const float * g, float * m, float * v);
+int square_parts(size_t n);
+void sum_squares(const Compute & c, const float * g, size_t n, int begin, int end, double * parts);
 double sum_of_squares(const Compute & c, const float * g, size_t n);
 
 // lora.cpp. Dropout of x (rows, n): whether element i of row t is dropped depends on (key, t, i) alone.

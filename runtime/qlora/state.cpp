@@ -81,7 +81,10 @@ void AdapterTrainer::write_state(size_t offset, const void * from, size_t n, siz
         steps = h.steps;
         result = {};
         result.steps = steps;
+        give_back();
         schedule.clear();
+        waiting = false;
+        started = true;
     }
     each_part(*this, h, offset, n, [&](size_t at, char * part, size_t bytes) { memcpy(part, (const char *) from + at, bytes); });
     parameters_changed();

@@ -59,6 +59,9 @@ func (t *Trainer) WriteState(w io.Writer) error {
 	if t.c == nil {
 		return runtime.ErrClosed
 	}
+	if err := t.start(); err != nil {
+		return err
+	}
 	total := int(C.lq_state_bytes(t.c))
 	piece := make([]byte, min(statePiece, total))
 	for at := 0; at < total; at += len(piece) {
@@ -77,6 +80,7 @@ func (t *Trainer) ReadState(r io.Reader, size int64) error {
 	if t.c == nil {
 		return runtime.ErrClosed
 	}
+	t.giveBack()
 	piece := make([]byte, min(statePiece, max(size, 1)))
 	for at := int64(0); at == 0 || at < size; at += int64(len(piece)) {
 		piece = piece[:min(int64(len(piece)), max(size-at, 0))]

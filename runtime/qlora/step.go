@@ -22,6 +22,7 @@ func (t *Trainer) Begin(mode runtime.TrainMode, b runtime.TrainBatch) error {
 	if b.Weights != nil && len(b.Weights) != len(b.Tokens) {
 		return fmt.Errorf("%w: a batch has %d tokens and %d weights", runtime.ErrTrain, len(b.Tokens), len(b.Weights))
 	}
+	t.giveBack()
 	modes := map[runtime.TrainMode]C.int{runtime.TrainFirst: C.LQ_FIRST, runtime.TrainFurther: C.LQ_FURTHER, runtime.TrainEval: C.LQ_EVAL}
 	ends := int32s(b.Ends)
 	cb := C.lq_batch{
@@ -45,6 +46,7 @@ func (t *Trainer) BeginUpdate(u runtime.TrainUpdate) error {
 	if t.c == nil {
 		return runtime.ErrClosed
 	}
+	t.giveBack()
 	if u.RateB == 0 {
 		u.RateB = u.Rate
 	}
@@ -59,8 +61,17 @@ func (t *Trainer) Slice() (more bool, err error) {
 	if t.c == nil {
 		return false, runtime.ErrClosed
 	}
+	if err := t.reserveNow(); err != nil {
+		return false, err
+	}
 	status := C.lq_slice(t.c)
-	return status == C.LQ_MORE, t.check(status)
+	if err := t.check(status); err != nil || status != C.LQ_MORE {
+		if t.alone {
+			t.giveBack()
+		}
+		return false, err
+	}
+	return true, nil
 }
 
 // Result returns the numbers of what was last done.

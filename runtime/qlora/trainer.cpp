@@ -33,46 +33,55 @@ double slice_flops(const lq_model & m, const lq_options & o) {
 
 } // namespace
 
-Trainer::Trainer(const lq_model & m, const lq_options & o) : AdapterTrainer(m, o, slice_flops(m, o)) {
-    options.keep = std::min(options.keep, model.n_layers - first_layer);
-    Arena count(nullptr);
-    allocate(count, model, options, arrays, w);
-    mapping = std::make_unique<Mapping>(count.bytes());
-    Arena arena(mapping->base());
-    allocate(arena, model, options, arrays, w);
-    place_adapters();
-
-    compute = {kernels_for(options.isa), &pool, w.scratch.data()};
+Trainer::Trainer(const lq_model & m, lq_workspace & shared, const lq_options & o) : AdapterTrainer(m, shared, o, slice_flops(m, o)) {
+    most_kept = std::min(options.keep, model.n_layers - first_layer);
+    allocate_own();
+    compute = {kernels_for(options.isa), pool.get(), nullptr};
     const float scale = model.attn_scale ? model.attn_scale : 1/__builtin_sqrtf((float) model.head_size);
     attention_shape = {model.n_heads, model.n_kv_heads, model.head_size, scale};
+    join({workspace_bytes(model, options, 0), 0, 0});
+}
+
+// Divides the workspace, with as many layers that keep their activations as fit into most bytes.
+bool Trainer::take_workspace(size_t most) {
+    int keep = most_kept;
+    size_t bytes = workspace_bytes(model, options, keep);
+    while (keep > 0 && bytes > most) {
+        bytes = workspace_bytes(model, options, --keep);
+    }
+    if (!shared.borrow(&need, bytes, std::max(most, bytes))) {
+        return false;
+    }
+    options.keep = keep;
+    Arena arena(shared.host());
+    allocate(arena, model, options, w);
+    compute.scratch = w.scratch.data();
     rotary = {w.cos, w.sin, model.head_size, model.rope_neox != 0};
-    schedule_norms();
-    init_magnitudes();
+    return true;
 }
 
 Activations & Trainer::activations(int layer) { return kept(layer) ? w.kept[layer - (model.n_layers - (int) w.kept.size())] : w.shared; }
 
-void Trainer::set_batch(int mode, const lq_batch & b) {
-    const std::vector<int> pos = take_batch(mode, b);
+void Trainer::schedule_positions(const std::vector<int> & pos) {
     blocks = query_blocks(attention_shape, sequences);
     wholes = whole_blocks(attention_shape, sequences);
-    make_rotary(model, pos.data(), T, w.cos, w.sin);
+    schedule.add([this, pos] { make_rotary(model, pos.data(), T, w.cos, w.sin); });
 }
 
-void Trainer::begin(int m, const lq_batch & b) {
-    set_batch(m, b);
-    if (m != LQ_FURTHER && !base) {
+void Trainer::schedule_batch(const std::vector<int> & pos) {
+    schedule_positions(pos);
+    if (mode != LQ_FURTHER && !base) {
         schedule_norms();
     }
-    if (m == LQ_FIRST) {
-        schedule.add([this] { memset(arrays.gradients, 0, parameters*sizeof(float)); });
+    if (mode == LQ_FIRST) {
+        schedule_zero(arrays.gradients, parameters);
     }
     schedule.add([this] { embed(w.residual[0]); });
     for (int i = 0; i < model.n_layers; i++) {
         schedule_forward(i, activations(i), true);
     }
-    schedule_loss(m != LQ_EVAL);
-    if (m == LQ_EVAL || labelled.empty()) {
+    schedule_loss(mode != LQ_EVAL);
+    if (mode == LQ_EVAL || labelled.empty()) {
         return;
     }
     for (int i = model.n_layers - 1; i >= first_layer; i--) {

@@ -5,6 +5,7 @@ package qlora
 import "C"
 
 import (
+	"context"
 	"fmt"
 	goruntime "runtime"
 	"unsafe"
@@ -37,31 +38,70 @@ type Options struct {
 }
 
 // A Trainer is one adapter in training. It implements runtime.Trainer; its threads sleep between slices.
+//
+// Of its own it has the adapter's parameters, their gradients and moments. What a micro-batch computes in is the workspace of the
+// Model, which is one Trainer's at a time: from the first slice of a micro-batch to its last. Engine.Work waits for it in the
+// order of the calls (Reserve). Where its slices end early, be it by an error or by a context, what was begun is dropped. Updates
+// need no workspace, and run between the slices of other trainers' micro-batches. Slice may also be called without Engine.Work:
+// it then takes the workspace itself, or returns runtime.ErrTrainBusy while another Trainer has it.
 type Trainer struct {
 	c      *C.lq_trainer
 	model  *Model
 	spec   runtime.TrainSpec
 	memory runtime.TrainMemory
+	taken  int64 // of the bound, of its own
+	holds  bool  // the workspace is its own,
+	alone  bool  // taken by Slice itself
 }
 
-var _ runtime.Trainer = (*Trainer)(nil)
+var (
+	_ runtime.Trainer  = (*Trainer)(nil)
+	_ runtime.Reserver = (*Trainer)(nil)
+)
 
-// New makes a Trainer whose adapter computes exactly the base: B is zero. It keeps the activations of as many
-// layers as spec.Memory allows. It returns an error wrapping runtime.ErrTrain that names the tensor or the
-// setting at fault, or the bytes that are missing. The model must stay open until Close.
+// New is Open, and computes the adapter's first values on the calling goroutine.
 func New(m *Model, spec runtime.TrainSpec, o Options) (*Trainer, error) {
+	t, err := Open(context.Background(), m, spec, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.start(); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// Open makes a Trainer whose adapter computes exactly the base: B is zero. Its first slices, with those of the first micro-batch or
+// before it, compute the adapter's first values; until then LoRA and WriteState do so, all at once. It keeps the activations
+// of as many layers as spec.Memory allows and, whenever a micro-batch begins, as the Model's bound leaves. It returns an error
+// wrapping runtime.ErrTrain that names the tensor or the setting at fault, or the bytes that are missing; with
+// runtime.ErrTrainBusy they are missing because other Trainers have them. The model must stay open until Close.
+func Open(ctx context.Context, m *Model, spec runtime.TrainSpec, o Options) (*Trainer, error) {
 	memory, err := Estimate(m, spec, o)
 	if err != nil {
 		return nil, err
 	}
+	shared, err := m.workspace.shared(m.graphs)
+	if err != nil {
+		return nil, err
+	}
 	t := &Trainer{model: m, spec: spec, memory: memory}
+	if err := m.workspace.admit(ctx, t, memory.Own+spec.Reserved, memory.Minimum-memory.Own); err != nil {
+		return nil, err
+	}
 	err = withOptions(m, &spec, o, memory.Kept, func(co *C.lq_options, message *C.char, size C.size_t) error {
 		if m.graphs != nil {
-			return errorOf(C.lq_graphs_new(m.graphs, co, &t.c, message, size), message)
+			return errorOf(C.lq_graphs_new(m.graphs, shared, co, &t.c, message, size), message)
 		}
-		return errorOf(C.lq_new(m.c, co, &t.c, message, size), message)
+		return errorOf(C.lq_new(m.c, shared, co, &t.c, message, size), message)
 	})
 	if err != nil {
+		m.workspace.leave(t)
+		return nil, err
+	}
+	if err := t.allocate(); err != nil {
+		t.Close()
 		return nil, err
 	}
 	return t, nil
@@ -69,21 +109,24 @@ func New(m *Model, spec runtime.TrainSpec, o Options) (*Trainer, error) {
 
 // Estimate returns the memory that New would take, without taking it. It fails as New does.
 func Estimate(m *Model, spec runtime.TrainSpec, o Options) (runtime.TrainMemory, error) {
-	least, err := estimate(m, &spec, o, 0)
+	bytes, err := estimate(m, &spec, o, 0)
 	if err != nil {
 		return runtime.TrainMemory{}, err
 	}
+	own := int64(bytes.own)
+	least := own + int64(bytes.workspace)
 	if spec.Memory > 0 && least+spec.Reserved > spec.Memory {
 		return runtime.TrainMemory{}, fmt.Errorf("%w: %w: it needs %.1f MiB with micro-batches of %d tokens, and may take %.1f MiB; a lower max_length or lower ranks need less",
-			runtime.ErrTrain, runtime.ErrTrainMemory, float64(least+spec.Reserved)/(1<<20), spec.MaxTokens, float64(spec.Memory)/(1<<20))
+			runtime.ErrTrain, runtime.ErrTrainMemory, mib(least+spec.Reserved), spec.MaxTokens, mib(spec.Memory))
 	}
 	for kept := m.mostKept(); kept > 0; kept-- {
 		bytes, err := estimate(m, &spec, o, kept)
-		if err == nil && (spec.Memory <= 0 || bytes+spec.Reserved <= spec.Memory) {
-			return runtime.TrainMemory{Bytes: bytes, Minimum: least, Kept: kept}, nil
+		all := own + int64(bytes.workspace)
+		if err == nil && (spec.Memory <= 0 || all+spec.Reserved <= spec.Memory) {
+			return runtime.TrainMemory{Bytes: all, Own: own, Minimum: least, Kept: kept}, nil
 		}
 	}
-	return runtime.TrainMemory{Bytes: least, Minimum: least}, nil
+	return runtime.TrainMemory{Bytes: least, Own: own, Minimum: least}, nil
 }
 
 // mostKept is the largest number of layers whose activations a Trainer may keep: a device computes all of them again.
@@ -95,17 +138,14 @@ func (m *Model) mostKept() int {
 }
 
 // estimate returns the bytes of a Trainer that keeps the activations of `kept` layers.
-func estimate(m *Model, spec *runtime.TrainSpec, o Options, kept int) (int64, error) {
-	var bytes C.int64_t
-	err := withOptions(m, spec, o, kept, func(co *C.lq_options, message *C.char, size C.size_t) error {
+func estimate(m *Model, spec *runtime.TrainSpec, o Options, kept int) (bytes C.lq_bytes, err error) {
+	err = withOptions(m, spec, o, kept, func(co *C.lq_options, message *C.char, size C.size_t) error {
 		if m.graphs != nil {
-			bytes = C.lq_graphs_memory(m.graphs, co, message, size)
-		} else {
-			bytes = C.lq_memory(m.c, co, message, size)
+			return errorOf(C.lq_graphs_memory(m.graphs, co, &bytes, message, size), message)
 		}
-		return errorOf(C.int(min(bytes, 0)), message)
+		return errorOf(C.lq_memory(m.c, co, &bytes, message, size), message)
 	})
-	return int64(bytes), err
+	return bytes, err
 }
 
 // withOptions calls f with the settings in C's form and a buffer for an error message.
@@ -163,8 +203,10 @@ func (t *Trainer) Memory() runtime.TrainMemory { return t.memory }
 // Close frees everything. It may be called twice.
 func (t *Trainer) Close() error {
 	if t.c != nil {
+		t.giveBack()
 		C.lq_free(t.c)
 		t.c = nil
+		t.model.workspace.leave(t)
 	}
 	return nil
 }

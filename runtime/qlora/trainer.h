@@ -31,7 +31,7 @@ struct Activations {
     float * z[LQ_LINEARS];        // (T, n_out) the output before DoRA's gain, where there is DoRA; else NULL
 };
 
-// Everything that a trainer allocates, for batches of up to max_tokens.
+// Where everything lies in the workspace that a trainer borrows, for batches of up to max_tokens.
 struct Workspace {
     std::vector<float *> residual;                               // input of each layer (T, n_embd), and the last one's output
     Activations shared = {};                                   // of the layers that compute theirs again
@@ -56,19 +56,21 @@ struct Workspace {
 
 enum { HEAD_ROWS = 120 }; // labelled rows whose logits exist at a time; a multiple of every tile's height
 
-// workspace.cpp: allocates every part of the workspace and the arrays in the arena.
-void allocate(Arena & arena, const lq_model & model, const lq_options & options, Arrays & arrays, Workspace & w);
+// layout.cpp: allocates every part of the workspace in the arena; how large it is with the activations of `keep` layers.
+void allocate(Arena & arena, const lq_model & model, const lq_options & options, Workspace & w);
+size_t workspace_bytes(const lq_model & model, lq_options options, int keep);
 
 class Trainer : public AdapterTrainer {
 public:
-    Trainer(const lq_model & model, const lq_options & options); // both checked
-
-    void begin(int mode, const lq_batch & b) override;
+    Trainer(const lq_model & model, lq_workspace & shared, const lq_options & options); // both checked
+    ~Trainer() override = default;
 
 private:
     friend struct TrainerProbe; // qloratest/probe.cpp: the logits of a batch, for tests
     // trainer.cpp
-    void set_batch(int mode, const lq_batch & b);
+    bool take_workspace(size_t most) override;
+    void schedule_batch(const std::vector<int> & pos) override;
+    void schedule_positions(const std::vector<int> & pos);
     Activations & activations(int layer);
     bool kept(int layer) const { return layer >= model.n_layers - (int) w.kept.size(); }
     // linear.cpp
@@ -79,7 +81,7 @@ private:
     void schedule_input_gradient(const LinearUse & u, Left dy, float * dx, bool accumulate);
     void schedule_parameter_gradients(const LinearUse & u, const float * dy);
     // dora.cpp
-    void schedule_norms();
+    void schedule_norms() override;
     void schedule_gain(const LinearUse & u, float * y, bool accumulate);
     const float * schedule_output_gradient(const LinearUse & u, const float * dy, Left packed);
     // layer_forward.cpp, layer_backward.cpp
@@ -96,6 +98,7 @@ private:
     Left input(int rows, int depth) const { return {(Unit *) w.left_x, rows, depth, depth % BYTE_DEPTH ? nullptr : (ByteBlock *) w.left_bytes}; }
 
     Workspace w;
+    int most_kept = 0; // layers whose activations are kept where there is memory
     AttentionShape attention_shape = {};
     Rotary rotary = {};
     std::vector<QueryBlock> blocks, wholes;

@@ -6,6 +6,7 @@ package qlora
 // made of them.
 
 import (
+	"context"
 	"fmt"
 	"unsafe"
 
@@ -26,6 +27,9 @@ func OfLlama(model, nf4Of, context unsafe.Pointer, release func()) (*Model, erro
 	return nil, ErrUnsupported
 }
 
+// LimitMemory does nothing.
+func (m *Model) LimitMemory(int64) {}
+
 // Layers is 0.
 func (m *Model) Layers() int { return 0 }
 
@@ -40,6 +44,11 @@ type Trainer struct{ runtime.Trainer }
 
 // New returns ErrUnsupported.
 func New(*Model, runtime.TrainSpec, Options) (*Trainer, error) { return nil, ErrUnsupported }
+
+// Open returns ErrUnsupported.
+func Open(context.Context, *Model, runtime.TrainSpec, Options) (*Trainer, error) {
+	return nil, ErrUnsupported
+}
 
 // Estimate returns ErrUnsupported.
 func Estimate(*Model, runtime.TrainSpec, Options) (runtime.TrainMemory, error) {

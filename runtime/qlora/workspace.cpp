@@ -1,8 +1,6 @@
-// How much memory a trainer takes, and where each part of it lies: one mapping, divided once. The estimate runs the
-// same division without memory, so the two cannot disagree.
-#include "read.h"
-#include "trainer.h"
+#include "workspace.h"
 #include <algorithm>
+#include <string>
 #include <sys/mman.h>
 
 namespace lq {
@@ -16,134 +14,104 @@ Mapping::Mapping(size_t n) : bytes(n) {
 
 Mapping::~Mapping() { munmap(p, bytes); }
 
-namespace {
-
-struct Sizes {
-    int T, head_rows, d, q, kv, ff, V;
-    int ranks[LQ_TARGETS]; // the highest rank of each target
-    bool dora[LQ_TARGETS];
-    int out(int target) const {
-        const int out[LQ_TARGETS] = {q, kv, kv, d, ff, ff, d, d, V};
-        return out[target];
-    }
-    bool any_dora() const { return std::find(dora, dora + LQ_TARGETS, true) != dora + LQ_TARGETS; }
-    int rank() const { return *std::max_element(ranks, ranks + LQ_TARGETS); }
-    int widest() const { return std::max({d, q, ff}); }
-};
-
-Sizes sizes_of(const lq_model & m, const lq_options & o) {
-    Sizes s = {o.max_tokens, std::min((int) HEAD_ROWS, o.max_tokens), m.n_embd, m.n_heads*m.head_size, m.n_kv_heads*m.head_size, m.n_ff, m.n_vocab, {}, {}};
-    for (int i = 0; i < o.n_modules; i++) {
-        int & r = s.ranks[o.modules[i].target];
-        r = std::max(r, o.modules[i].rank);
-        s.dora[o.modules[i].target] |= o.modules[i].dora != 0;
-    }
-    return s;
-}
-
-void carve_activations(Arena & arena, const lq_model & m, const Sizes & s, Activations & a) {
-    const size_t T = s.T;
-    if (m.layers[0].q_norm) {
-        a.q_raw = arena.floats(T*s.q);
-        a.k_raw = arena.floats(T*s.kv);
-    }
-    a.q = arena.floats(T*s.q);
-    a.k = arena.floats(T*s.kv);
-    a.v = arena.floats(T*s.kv);
-    a.attended = arena.floats(T*s.q);
-    a.middle = arena.floats(T*s.d);
-    a.gate = arena.floats(T*s.ff);
-    a.up = arena.floats(T*s.ff);
-    for (int i = 0; i < LQ_LINEARS; i++) {
-        a.hidden[i] = arena.floats(T*s.ranks[i]);
-        a.z[i] = s.dora[i] ? arena.floats(T*s.out(i)) : nullptr;
-    }
-}
-
-void carve_head(Arena & arena, const Sizes & s, Workspace & w) {
-    const size_t rows = s.head_rows;
-    w.head_in = arena.floats(rows*s.d);
-    w.head_normed = arena.floats(rows*s.d);
-    w.head_grad = arena.floats(rows*s.d);
-    w.logits = arena.floats(rows*s.V);
-    w.head_hidden = arena.floats(rows*s.ranks[LQ_HEAD]);
-    w.head_z = s.dora[LQ_HEAD] ? arena.floats(rows*s.V) : nullptr;
-}
-
-void carve_packed(Arena & arena, const Kernels & k, const Sizes & s, bool dropout, Workspace & w) {
-    const Tile & t = *k.tile;
-    w.left_bytes = k.bytes ? arena.floats(byte_floats(s.T, s.widest())) : nullptr;
-    w.left_x = arena.floats(left_floats(t, s.T, s.widest()));
-    w.left_dy = arena.floats(std::max(left_floats(t, s.T, s.widest()), left_floats(t, s.head_rows, s.V)));
-    w.left_hidden = arena.floats(std::max(left_floats(t, s.T, s.rank()), left_floats(t, s.rank(), s.T)));
-    w.left_dropped = dropout ? arena.floats(left_floats(t, s.T, s.widest())) : nullptr;
-}
-
-void carve_dora(Arena & arena, const lq_options & o, const Sizes & s, Workspace & w) {
-    size_t widest = 0;
-    for (int i = 0; i < LQ_TARGETS; i++) {
-        widest = s.dora[i] ? std::max(widest, (size_t) s.out(i)*(i == LQ_HEAD ? s.head_rows : s.T)) : widest;
-    }
-    w.dz = arena.floats(widest);
-    w.rows.resize(s.any_dora() ? o.threads : 0);
-    for (float *& r : w.rows) {
-        r = arena.floats((size_t) 2*LQ_READ_ROWS*s.widest());
-    }
-}
-
-} // namespace
-
-void allocate_arrays(Arena & arena, const lq_model & m, const lq_options & o, Arrays & arrays) {
-    size_t parameters, norms = 0;
-    for (const Lora & l : adapters_of(m, o, &parameters)) {
-        norms += l.dora ? l.n_out : 0;
-    }
-    for (float ** p : {&arrays.parameters, &arrays.gradients, &arrays.moment1, &arrays.moment2}) {
-        *p = arena.floats(parameters);
-    }
-    arrays.row_norms = arena.floats(norms);
-    arrays.gains = arena.floats(norms);
-}
-
-void allocate(Arena & arena, const lq_model & m, const lq_options & o, Arrays & arrays, Workspace & w) {
-    const Sizes s = sizes_of(m, o);
-    const Kernels k = kernels_for(o.isa);
-    const Tile & t = *k.tile;
-    const size_t T = s.T;
-    allocate_arrays(arena, m, o, arrays);
-    w.residual.resize(m.n_layers + 1);
-    for (float *& r : w.residual) {
-        r = arena.floats(T*s.d);
-    }
-    w.shared = {};
-    carve_activations(arena, m, s, w.shared);
-    w.kept.assign(std::min(o.keep, m.n_layers), {});
-    for (Activations & a : w.kept) {
-        carve_activations(arena, m, s, a);
-    }
-    w.cos = arena.floats(T*m.head_size/2);
-    w.sin = arena.floats(T*m.head_size/2);
-    w.normed = arena.floats(T*s.d);
-    w.act = arena.floats(T*s.ff);
-    w.wide = arena.floats(T*std::max(s.ff, s.q));
-    w.wide2 = arena.floats(T*s.ff);
-    w.grad = arena.floats(T*s.d);
-    w.grad2 = arena.floats(T*s.d);
-    w.d_attended = arena.floats(T*s.q);
-    w.dk = arena.floats(T*s.kv);
-    w.dv = arena.floats(T*s.kv);
-    w.d_hidden = arena.floats(T*s.rank());
-    w.dropped = o.dropout > 0 ? arena.floats(T*s.widest()) : nullptr;
-    carve_head(arena, s, w);
-    carve_dora(arena, o, s, w);
-    carve_packed(arena, k, s, o.dropout > 0, w);
-    const AttentionShape a = {m.n_heads, m.n_kv_heads, m.head_size, 0};
-    const int depth = std::max({s.widest(), s.V, s.T});
-    const size_t each = std::max(scratch_floats(t, depth, s.rank()), attention_scratch_floats(t, a, s.T));
-    w.scratch.resize(o.threads);
-    for (Scratch & x : w.scratch) {
-        x = {arena.floats(each), each};
-    }
-}
-
 } // namespace lq
+
+using lq::WorkspaceNeed;
+
+std::shared_ptr<lq::Pool> lq_workspace::threads(int n) {
+    std::lock_guard<std::mutex> guard(lock);
+    std::shared_ptr<lq::Pool> pool = pools[n].lock();
+    if (!pool) {
+        pool = std::make_shared<lq::Pool>(n);
+        pools[n] = pool;
+    }
+    return pool;
+}
+
+WorkspaceNeed lq_workspace::largest() const {
+    WorkspaceNeed all;
+    for (const WorkspaceNeed * n : needs) {
+        all.host = std::max(all.host, n->host);
+        all.device = std::max(all.device, n->device);
+        all.compute = std::max(all.compute, n->compute);
+    }
+    return all;
+}
+
+void lq_workspace::join(const WorkspaceNeed * need) {
+    std::lock_guard<std::mutex> guard(lock);
+    needs.push_back(need);
+}
+
+void lq_workspace::leave(const WorkspaceNeed * need) {
+    std::lock_guard<std::mutex> guard(lock);
+    needs.erase(std::remove(needs.begin(), needs.end(), need), needs.end());
+    if (!lent) {
+        shrink();
+    }
+}
+
+// Frees what no trainer that is left needs; who borrows next allocates what it needs.
+void lq_workspace::shrink() {
+    const WorkspaceNeed most = largest();
+    if (mapping && mapping->size() > most.host) {
+        mapping.reset();
+    }
+    if (device_bytes > most.device) {
+        buffer.reset();
+        device_bytes = 0;
+    }
+    if (compute_bytes > most.compute) {
+        graphs.reset();
+        compute_bytes = 0;
+    }
+}
+
+bool lq_workspace::borrow(WorkspaceNeed * need, size_t host, size_t most) {
+    std::lock_guard<std::mutex> guard(lock);
+    if (lent) {
+        return false;
+    }
+    if (!mapping || mapping->size() < host || mapping->size() > most) {
+        mapping.reset(); // before there are both
+        mapping = std::make_unique<lq::Mapping>(host);
+    }
+    need->host = host;
+    if (device_bytes < need->device) {
+        buffer.reset();
+        device_bytes = 0;
+        generation++;
+        buffer.reset(ggml_backend_buft_alloc_buffer(type(), need->device));
+        if (!buffer) {
+            throw lq::Error{LQ_MEMORY, "training needs " + std::to_string((need->device >> 20) + 1) + " MiB beside what it computes in, which the device " +
+                ggml_backend_name(backend) + " does not have"};
+        }
+        device_bytes = need->device;
+    }
+    lent = true;
+    return true;
+}
+
+void lq_workspace::give_back() {
+    std::lock_guard<std::mutex> guard(lock);
+    lent = false;
+    shrink();
+}
+
+bool lq_workspace::trim(size_t most) {
+    std::lock_guard<std::mutex> guard(lock);
+    if (!lent && mapping && mapping->size() > most) {
+        mapping.reset();
+    }
+    return !lent;
+}
+
+ggml_gallocr_t lq_workspace::allocator(size_t bytes, const std::function<void(ggml_gallocr_t)> & reserve) {
+    if (!graphs || compute_bytes < bytes) {
+        graphs.reset(ggml_gallocr_new(type()));
+        compute_bytes = 0;
+        reserve(graphs.get());
+        compute_bytes = bytes;
+    }
+    return graphs.get();
+}

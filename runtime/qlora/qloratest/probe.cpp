@@ -17,7 +17,12 @@ struct TrainerProbe {
         b.n = n;
         b.ends = ends;
         b.n_ends = n_ends;
-        t.set_batch(LQ_EVAL, b);
+        t.begin(LQ_EVAL, b);
+        t.waiting = false; // the slices are these
+        if (!t.take(SIZE_MAX)) {
+            throw Error{LQ_FAILED, "another trainer uses the workspace"};
+        }
+        t.schedule_positions(t.position);
         t.schedule_norms();
         t.schedule.add([&t] { t.embed(t.w.residual[0]); });
         for (int i = 0; i < t.model.n_layers; i++) {
@@ -35,6 +40,7 @@ struct TrainerProbe {
         }
         while (!t.slice()) {
         }
+        t.give_back();
     }
 };
 
