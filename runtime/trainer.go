@@ -13,15 +13,29 @@ type TrainSpec struct {
 	Reserved  int64         // of Memory, what its caller needs for the run
 	Seed      uint64        // of A's first values and of dropout: the same seed gives the same bytes
 	Dropout   float32       // of the input of A, in [0, 1)
+
+	// Start is the adapter to train on from: the first values are its own. Its modules are those of Modules, in any order, with
+	// the same ranks and scales, and a magnitude where there is DoRA; it has no biases and no rows of its own. nil: a new adapter.
+	Start *LoRA
 }
 
 // TrainModule is one LoRA to make: of rank Rank and scale Scale, on a tensor of Facts.Targets.
 type TrainModule struct {
 	Tensor string
 	Rank   int
-	Scale  float32 // alpha/r, or alpha/sqrt(r)
-	DoRA   bool    // with a magnitude vector, which begins at the lengths of the base's rows
+	Scale  float32   // alpha/r, or alpha/sqrt(r)
+	DoRA   bool      // with a magnitude vector, which begins at the lengths of the base's rows
+	Init   TrainInit // how a new one begins; InitDefault where TrainSpec.Start says how
 }
+
+// TrainInit is how a new LoRA begins. Whatever it is, the adapter computes exactly the base before the first step.
+type TrainInit int
+
+// The initialisations.
+const (
+	// InitDefault has A uniform in +-1/sqrt(In) and B zero (Kaiming's, as in PEFT); of the token embeddings A zero and B normal.
+	InitDefault TrainInit = iota
+)
 
 // TrainMode says what a micro-batch is for.
 type TrainMode int

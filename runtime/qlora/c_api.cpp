@@ -101,6 +101,7 @@ int lq_get_offsets(const lq_trainer * t, int i, lq_parameter_offsets * p) {
 }
 
 float * lq_parameters(lq_trainer * t) { return t->of->memory().parameters; }
+void lq_parameters_changed(lq_trainer * t) { t->of->start_here(); }
 size_t lq_parameter_count(const lq_trainer * t) { return t->of->parameter_count(); }
 
 size_t lq_state_bytes(const lq_trainer * t) { return t->of->state_bytes(); }

@@ -177,6 +177,7 @@ void lq_get_result(const lq_trainer * t, lq_result * r);
 typedef struct { int n_in, n_out, rank; size_t a, b, m; } lq_parameter_offsets;
 int lq_get_offsets(const lq_trainer * t, int i, lq_parameter_offsets * p);
 float * lq_parameters(lq_trainer * t);
+void lq_parameters_changed(lq_trainer * t); // by the caller, who wrote all of them: the adapter begins with these
 size_t lq_parameter_count(const lq_trainer * t);
 
 // Weights, moments and counters: with the same options and batches a restored trainer continues bit for bit.

@@ -43,12 +43,17 @@ func (t *Trainer) LoRA() *runtime.LoRA {
 // transposed returns x (rows, cols) as (cols, rows).
 func transposed(x []float32, rows, cols int) []float32 {
 	y := make([]float32, len(x))
+	transpose(y, x, rows, cols)
+	return y
+}
+
+// transpose writes x (rows, cols) to y as (cols, rows).
+func transpose(y, x []float32, rows, cols int) {
 	for r := range rows {
 		for c := range cols {
 			y[c*rows+r] = x[r*cols+c]
 		}
 	}
-	return y
 }
 
 // statePiece is how many bytes of a state are copied at a time.

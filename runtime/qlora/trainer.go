@@ -104,6 +104,7 @@ func Open(ctx context.Context, m *Model, spec runtime.TrainSpec, o Options) (*Tr
 		t.Close()
 		return nil, err
 	}
+	t.startFrom(spec.Start)
 	return t, nil
 }
 
@@ -167,6 +168,9 @@ func withOptions(m *Model, spec *runtime.TrainSpec, o Options, kept int, f func(
 		}
 		module = C.lq_module{layer: C.int(layer), target: C.int(target), rank: C.int(x.Rank), scale: C.float(x.Scale), dora: flagOf(x.DoRA)}
 		unsafe.Slice(first, n)[i] = module
+	}
+	if err := m.checkStart(spec); err != nil {
+		return err
 	}
 	threads := o.Threads
 	if threads <= 0 {
