@@ -81,7 +81,10 @@ public:
     size_t state_bytes() const;
     void read_state(size_t offset, void * to, size_t n) const;
     void write_state(size_t offset, const void * from, size_t n, size_t total);
-    void start_here() { parameters_changed(); } // the parameters have been written
+    void start_here() { // with the parameters that have been written
+        started = true;
+        parameters_changed();
+    }
 
     lq_result result = {};
     const std::vector<Lora> & adapters() const { return loras; }
