@@ -298,11 +298,17 @@ type AssistantMessage struct {
 
 // BadLine defines model for BadLine.
 type BadLine struct {
-	// Line From 1; of an array, the number of the element.
+	// Line The first line with a fault of the kind, from 1; of an array, the number of the element; of a table, that of the row.
 	Line int `json:"line"`
 
 	// Reason What is wrong with it.
 	Reason string `json:"reason"`
+
+	// Count How many lines have a fault of the kind.
+	Count int `json:"count"`
+
+	// Lines The first of them, at most 10.
+	Lines []int `json:"lines"`
 }
 
 // Batch defines model for Batch.
@@ -3152,7 +3158,7 @@ type TrainingError struct {
 	// Param The field at fault.
 	Param *string `json:"param"`
 
-	// Lines The first bad lines of the dataset.
+	// Lines What is wrong with the dataset: an entry for each kind of fault.
 	Lines []BadLine `json:"lines"`
 }
 

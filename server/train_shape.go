@@ -83,9 +83,17 @@ func errorOf(e *training.JobError) *openapi.TrainingError {
 	}
 	out := &openapi.TrainingError{Code: e.Code, Message: e.Message, Param: nullable(e.Param), Lines: []openapi.BadLine{}}
 	for _, l := range e.Lines {
-		out.Lines = append(out.Lines, openapi.BadLine{Line: l.Line, Reason: l.Reason})
+		out.Lines = append(out.Lines, openapi.BadLine{Line: l.Line, Reason: l.Reason, Count: max(l.Count, 1), Lines: orFirst(l.Lines, l.Line)})
 	}
 	return out
+}
+
+// orFirst is the list, or the first line where there is none: jobs of earlier versions have no list.
+func orFirst(list []int, first int) []int {
+	if len(list) == 0 {
+		return []int{first}
+	}
+	return list
 }
 
 // eventOf puts an event in the API's shape.

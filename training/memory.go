@@ -89,8 +89,9 @@ func (q *Queue) checkFit(c *Config, most, examples int) error {
 const longLines = 4096
 
 // checkMemory is checkFit before a dataset is tokenized as a whole, which may take minutes: it looks at as many of
-// the longest lines as a step has, or at all lines of a small dataset that is packed. A micro-batch has at least the
-// tokens of these, so what it refuses cannot fit; what it lets pass by a few tokens the preparer refuses.
+// the longest lines as a step has, or at all lines of a small dataset that is packed, in either case at no more text than the
+// client should wait for. A micro-batch has at least the tokens of these, so what it refuses cannot fit; what it lets pass
+// the preparer refuses.
 func (q *Queue) checkMemory(ctx context.Context, c *Config, path string) error {
 	if q.o.Estimate == nil {
 		return nil
@@ -111,7 +112,7 @@ func (q *Queue) checkMemory(ctx context.Context, c *Config, path string) error {
 }
 
 // longestLines returns the numbers of the n lines of a checked dataset that have the most text, the longest first, and how
-// many lines there are.
+// many lines there are. Those whose text would be more than maxCheckBytes in all are left out.
 func (q *Queue) longestLines(c *Config, path string, n int) (numbers []int, lines int) {
 	type sized struct{ line, bytes int }
 	longerFirst := func(a, b sized) int { return cmp.Compare(b.bytes, a.bytes) }
@@ -130,8 +131,12 @@ func (q *Queue) longestLines(c *Config, path string, n int) (numbers []int, line
 		return nil
 	})
 	slices.SortStableFunc(list, longerFirst)
+	text := 0
 	for _, s := range list[:min(n, len(list))] {
-		numbers = append(numbers, s.line)
+		if text+s.bytes <= maxCheckBytes {
+			text += s.bytes
+			numbers = append(numbers, s.line)
+		}
 	}
 	return numbers, lines
 }

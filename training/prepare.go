@@ -139,9 +139,11 @@ func (q *Queue) schedule(c *Config) dataset.ScheduleOptions {
 	}
 }
 
-// maxRendered is how many conversations with tools, calls or the like are rendered before a job is accepted. The
-// preparer renders all.
-const maxRendered = 64
+// What is rendered and tokenized before a job is accepted, while its client waits. The preparer does all.
+const (
+	maxRendered   = 64      // conversations with tools, calls or the like
+	maxCheckBytes = 1 << 20 // of their text, and of the text of the lines that show how much memory the job needs
+)
 
 // checkDataset looks at every line of the file, and whether the chat template prints what the first ones have.
 func (q *Queue) checkDataset(ctx context.Context, c *Config, path, which string) error {
@@ -150,7 +152,7 @@ func (q *Queue) checkDataset(ctx context.Context, c *Config, path, which string)
 		return err
 	}
 	defer f.Close()
-	rendered, printed := 0, dataset.NewPrintChecker(q.o.Template)
+	rendered, text, printed := 0, 0, dataset.NewPrintChecker(q.o.Template)
 	return dataset.Read(f, q.reading(c, which), func(_ int, line dataset.Conversation) error {
 		for one := &line; one != nil; one = one.Rejected {
 			if err := ctx.Err(); err != nil {
@@ -159,10 +161,10 @@ func (q *Queue) checkDataset(ctx context.Context, c *Config, path, which string)
 			if err := dataset.CheckRoles(q.o.Template, one); err != nil {
 				return err
 			}
-			if rendered == maxRendered || line.Skip || !one.HasMore() {
+			if rendered == maxRendered || text+one.Bytes() > maxCheckBytes || line.Skip || !one.HasMore() {
 				continue
 			}
-			rendered++
+			rendered, text = rendered+1, text+one.Bytes()
 			if err := printed.Check(one); err != nil {
 				return err
 			}

@@ -70,11 +70,19 @@ func (c *Conversation) Question() (messages []runtime.Message, answer string, ok
 	return messages[:n-1], messages[n-1].Content, true
 }
 
-// Bytes is about how much text the conversation has.
+// Bytes is about how much text the conversation has, with the rejected one.
 func (c *Conversation) Bytes() int {
-	n := len(c.Text)
+	n := len(c.Text) + len(c.Tools)
 	for _, t := range c.Turns {
 		n += len(t.Message.Content)
+		for _, value := range t.Message.Extra {
+			if raw, isJSON := value.(json.RawMessage); isJSON {
+				n += len(raw)
+			}
+		}
+	}
+	if c.Rejected != nil {
+		n += c.Rejected.Bytes()
 	}
 	return n
 }

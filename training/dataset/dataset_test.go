@@ -158,13 +158,36 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
+// TestManyBadLines wants one description for every kind of fault, with how many lines have it and which come first.
 func TestManyBadLines(t *testing.T) {
 	_, err := read(strings.Repeat("{\n", 50))
 	var bad *Error
-	if !errors.As(err, &bad) || len(bad.Bad) != 20 || bad.Count != 50 || bad.Bad[19].Line != 20 {
+	if !errors.As(err, &bad) || len(bad.Bad) != 1 || bad.Count != 50 || bad.Bad[0].Count != 50 || len(bad.Bad[0].Lines) != 10 || bad.Bad[0].Lines[9] != 10 {
 		t.Fatalf("error %v", err)
 	}
-	wantError(t, err, ErrInvalid, "the training data has 50 bad lines: line 1 is", "and 30 more")
+	wantError(t, err, ErrInvalid, "the training data has 50 bad lines: line 1 is", "(50 lines have a fault of this kind: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 40 more)")
+
+	// Names, numbers and what is quoted do not make another kind; what is wrong does, also inside a message.
+	user := `{"role": "user", "content": "q"}, `
+	_, err = read(`{"messages": [` + user + `{"content": "a"}]}` + "\n" + // no role
+		`{"messages": [` + user + user + `{"role": "assistant"}]}` + "\n" + // no content
+		`{"messages": [` + user + user + user + `{"content": "b"}]}` + "\n" +
+		`{"messages": [` + user + `{"role": "assistant", "content": "a", "weight": 0.5}]}` + "\n" +
+		`{"messages": [` + user + `{"role": "assistant", "content": "a", "loss": "maybe"}]}` + "\n")
+	if !errors.As(err, &bad) || len(bad.Bad) != 3 || bad.Count != 5 {
+		t.Fatalf("error %v", err)
+	}
+	wantError(t, err, ErrInvalid, "line 1 messages[1] has no role (2 lines have a fault of this kind: 1, 3); line 2 messages[2] has no content; "+
+		"line 4 messages[1] has a weight of 0.5: 0 or 1, or false or true, is expected (2 lines have a fault of this kind: 4, 5)")
+
+	// Of many kinds the first are described.
+	bad = &Error{Dataset: "training", Unit: "line"}
+	for i := range 30 {
+		bad.note(i+1, fmt.Sprint(i), fmt.Sprint("is bad ", i))
+	}
+	if text := bad.Error(); len(bad.Bad) != maxFaults || !strings.HasSuffix(text, "line 20 is bad 19; and 10 more") {
+		t.Errorf("error %s", text)
+	}
 }
 
 // TestReadErrors wants an error of the reader to end the reading, in either form.
@@ -246,7 +269,7 @@ func FuzzDataset(f *testing.F) {
 			return err
 		})
 		var bad *Error
-		if err != nil && (!errors.As(err, &bad) || len(bad.Bad) > maxBadLines || bad.Count < len(bad.Bad)) {
+		if err != nil && (!errors.As(err, &bad) || len(bad.Bad) > maxFaults || bad.Count < len(bad.Bad)) {
 			t.Fatalf("error %v", err)
 		}
 	})

@@ -86,17 +86,14 @@ func (d *lines) give(line int, raw []byte, each func(int, []byte) error) error {
 	d.found++
 	err := each(line, raw)
 	if bad := new(LineError); errors.As(err, &bad) {
-		d.note(line, bad.Reason)
+		d.report.note(line, bad.kind, bad.Reason)
 		return nil
 	}
 	return err
 }
 
-func (d *lines) note(line int, reason string) {
-	if d.report.Count++; len(d.report.Bad) < maxBadLines {
-		d.report.Bad = append(d.report.Bad, BadLine{line, reason})
-	}
-}
+// note records what is wrong with a line and with the reading of it.
+func (d *lines) note(line int, reason string) { d.report.note(line, reason, reason) }
 
 // scan recognizes the form, lines or an array, by how the file begins.
 func (d *lines) scan(each func(line int, raw []byte) error) error {

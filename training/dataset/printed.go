@@ -18,6 +18,8 @@ var printedFields = []string{"tool_calls", "reasoning_content", "reasoning", "th
 const (
 	// maxPrintedChecks bounds how many messages of a conversation are looked at: a template treats all of a kind alike.
 	maxPrintedChecks = 8
+	// maxPrinted is how many messages are rendered to see whether one at the beginning is printed.
+	maxPrinted = 32
 	// enoughPrinted is how many conversations show that a template prints tools, or messages of a role, so that the
 	// others are not looked at.
 	enoughPrinted = 64
@@ -74,7 +76,8 @@ func (p *PrintChecker) Check(c *Conversation) error {
 	if c.Tools != nil && p.printed["tools"] < enoughPrinted {
 		without := c.options(false)
 		without.Tools = nil
-		if sameText(p.template, messages, messages, c.options(false), without) {
+		part := p.beginning(c, messages, maxPrinted)
+		if sameText(p.template, part, part, c.options(false), without) {
 			return badLine("has tools, which the base's chat template does not print: the model would not see them")
 		}
 		p.printed["tools"]++
@@ -112,13 +115,25 @@ func (p *PrintChecker) checkMessage(c *Conversation, messages []runtime.Message,
 	if role == assistant || strings.TrimSpace(messages[i].Content) == "" || p.printed[role] >= enoughPrinted {
 		return nil
 	}
-	without := slices.Clone(messages)
+	with := p.beginning(c, messages, i+maxPrinted)
+	without := slices.Clone(with)
 	without[i].Content = ""
-	if sameText(p.template, messages, without, o, o) {
+	if sameText(p.template, with, without, o, o) {
 		return badLine("has a message %d of the role %s, which the base's chat template does not print: the model would not see it", i+1, role)
 	}
 	p.printed[role]++
 	return nil
+}
+
+// beginning is the first n messages of a longer conversation, or all where the template does not take these alone.
+func (p *PrintChecker) beginning(c *Conversation, messages []runtime.Message, n int) []runtime.Message {
+	if n >= len(messages) {
+		return messages
+	}
+	if _, err := p.template.Render(messages[:n], c.options(false)); err != nil {
+		return messages
+	}
+	return messages[:n]
 }
 
 // sameText reports whether two conversations are rendered alike. One that is refused is not like another.
