@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/training/dataset"
@@ -70,6 +72,31 @@ func (q *Queue) spec(c *Config, most, examples int) (runtime.TrainSpec, error) {
 	return runtime.TrainSpec{
 		Modules: modules, MaxTokens: most, Memory: q.o.Memory, Reserved: q.reserved(modules, examples), Seed: uint64(c.Seed), Dropout: float32(c.Dropout),
 	}, err
+}
+
+// memoryRetry is how long a job waits for others' memory before it asks again.
+const memoryRetry = time.Second
+
+// waitForMemory calls do, which makes a Trainer, again and again while others have the memory that it needs, until ctx ends. The
+// job's events say so.
+func (q *Queue) waitForMemory(ctx context.Context, j *job, do func() error) error {
+	for waited := false; ; waited = true {
+		err := do()
+		if !errors.Is(err, runtime.ErrTrainBusy) {
+			if waited && err == nil {
+				q.tell(j, LevelInfo, "There is memory for the job again.")
+			}
+			return err
+		}
+		if !waited {
+			q.tell(j, LevelWarn, fmt.Sprintf("The job waits for memory: %v.", err))
+		}
+		select {
+		case <-time.After(min(memoryRetry, q.o.roomRetry)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // checkFit returns an error wrapping runtime.ErrTrainMemory, with the numbers, where that Trainer would not fit.

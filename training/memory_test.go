@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
@@ -107,4 +109,49 @@ func TestFakeEstimate(t *testing.T) {
 	m := runtimetest.NewModel()
 	_, err := runtimetest.NewTrainer(m, runtime.TrainSpec{Modules: []runtime.TrainModule{{Tensor: "blk.0.attn_q.weight", Rank: 2, Scale: 1}}, MaxTokens: 64, Memory: 1})
 	wantError(t, err, runtime.ErrTrainMemory, "1 are allowed")
+}
+
+// TestJobWaitsForMemory has others hold the memory of a job: it waits, says so with the numbers, and goes on; a job that is
+// cancelled meanwhile ends.
+func TestJobWaitsForMemory(t *testing.T) {
+	var busy atomic.Bool
+	busy.Store(true)
+	var asked atomic.Int32
+	h := openFixture(t, t.TempDir(), func(o *Options) {
+		o.roomRetry = time.Millisecond
+		inner := o.NewTrainer
+		o.NewTrainer = func(s runtime.TrainSpec) (runtime.Trainer, error) {
+			asked.Add(1)
+			if busy.Load() {
+				return nil, fmt.Errorf("%w: %w: it needs 7 MiB, 3 MiB are free", runtime.ErrTrain, runtime.ErrTrainBusy)
+			}
+			return inner(s)
+		}
+	})
+	waits := func() {
+		for from := asked.Load(); asked.Load() < from+3; {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	cancelled := h.create("wren", smallConfig())
+	waits()
+	if _, err := h.Cancel(t.Context(), cancelled.ID); err != nil {
+		t.Fatal(err)
+	}
+	if j, _ := h.wait(cancelled.ID); j.Status != Cancelled {
+		t.Errorf("the job that was cancelled: %s", j.Status)
+	}
+	job := h.create("bird", smallConfig())
+	waits()
+	busy.Store(false)
+	j, events := h.wait(job.ID)
+	if j.Status != Succeeded {
+		t.Errorf("the job: %s", asJSON(t, j))
+	}
+	text := asJSON(t, events)
+	for _, part := range []string{"waits for memory", "it needs 7 MiB, 3 MiB are free", "There is memory for the job again."} {
+		if strings.Count(text, part) != 1 {
+			t.Errorf("%q stands in the events %d times, want once", part, strings.Count(text, part))
+		}
+	}
 }

@@ -26,7 +26,8 @@ type Options struct {
 	Store    *adapters.Store // where adapters go
 
 	// NewTrainer makes the Trainer of a run, which closes it. It returns an error wrapping runtime.ErrTrain for
-	// what it cannot train. It is called from the worker's goroutine.
+	// what it cannot train, and runtime.ErrTrainBusy where others have the memory: then the run waits. It is called from the
+	// worker's goroutine.
 	NewTrainer func(runtime.TrainSpec) (runtime.Trainer, error)
 	// Estimate returns the error that NewTrainer would return, and takes no memory for it. It may be called from
 	// any goroutine. It may be nil: then what does not fit fails when it runs.

@@ -68,7 +68,11 @@ func (r *run) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if r.trainer, err = r.q.o.NewTrainer(spec); err != nil {
+	err = r.q.waitForMemory(ctx, r.j, func() (err error) {
+		r.trainer, err = r.q.o.NewTrainer(spec)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	return r.begin(ctx, len(spec.Modules))

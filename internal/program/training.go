@@ -67,6 +67,7 @@ func (p *Program) openWeights() error {
 		p.log.Warn().Err(t.refused).Msg("this base cannot be trained")
 		return nil
 	}
+	t.weights.LimitMemory(p.config.TrainMemory)
 	p.onClose(t.weights.Close)
 	return nil
 }
@@ -74,12 +75,15 @@ func (p *Program) openWeights() error {
 // trainable returns why the base cannot be trained.
 func (t *trainer) trainable() error { return t.refused }
 
+// newTrainer returns what makes trainers, for all who train: together they take --train-memory at most. One that does not fit
+// beside the others is refused with runtime.ErrTrainBusy. Where it takes memory in which others keep activations, it waits for
+// the micro-batch under way.
 func (t *trainer) newTrainer(threads int) func(runtime.TrainSpec) (runtime.Trainer, error) {
 	return func(spec runtime.TrainSpec) (runtime.Trainer, error) {
 		if t.refused != nil {
 			return nil, t.refused
 		}
-		made, err := qlora.New(t.weights, spec, qlora.Options{Threads: threads})
+		made, err := qlora.Open(context.Background(), t.weights, spec, qlora.Options{Threads: threads})
 		if err != nil {
 			return nil, err
 		}
