@@ -27,8 +27,12 @@ func isLabel(s string) bool {
 	return ok && err == nil && strconv.FormatUint(n, 10) == step // no sign, no leading zero
 }
 
-// PutCheckpoint stores an adapter in training as name@step-N. The keep newest checkpoints of the name stay; one
-// with the same label is replaced. Errors are those of PutLoRA.
+// maxCheckpoints bounds the checkpoints of one name, also pinned ones.
+const maxCheckpoints = 1000
+
+// PutCheckpoint stores an adapter in training as name@step-N. Of the checkpoints of the same job the keep newest stay, and
+// one with the same label is replaced. Of other jobs the pinned ones stay, up to a bound: the label then means the last of
+// its checkpoints, and the digest each. Errors are those of PutLoRA.
 func (s *Store) PutCheckpoint(name string, step, keep int, a *runtime.LoRA, n Note) (Info, error) {
 	return s.build(context.Background(), name, n, openLoRA(a), func(dir string, m *manifest) (Info, error) {
 		s.commit.Lock()
@@ -37,16 +41,15 @@ func (s *Store) PutCheckpoint(name string, step, keep int, a *runtime.LoRA, n No
 		if err := s.place(dir, m); err != nil {
 			return Info{}, err
 		}
-		p := pointing{Digest: m.Digest, Label: fmt.Sprint(labelPrefix, step), Created: m.Created, Origin: n.Origin, Metrics: n.Metrics}
+		p := pointing{Digest: m.Digest, Label: fmt.Sprint(labelPrefix, step), Created: m.Created, Origin: n.Origin, Metrics: n.Metrics, Pinned: n.Pin}
 		next := &nameRecord{Name: name}
 		s.mu.RLock()
 		if old := s.steps[name]; old != nil {
 			next.Versions = slices.Clone(old.Versions)
 		}
 		s.mu.RUnlock()
-		next.Versions = slices.DeleteFunc(next.Versions, func(o pointing) bool { return o.Label == p.Label })
 		next.Versions = append(next.Versions, p)
-		next.Versions = next.Versions[max(0, len(next.Versions)-max(1, keep)):]
+		next.trimCheckpoints(&p, keep)
 		if err := s.writeCheckpoints(next); err != nil {
 			return Info{}, err
 		}
@@ -54,6 +57,42 @@ func (s *Store) PutCheckpoint(name string, step, keep int, a *runtime.LoRA, n No
 		defer s.mu.RUnlock()
 		return s.info(next, next.current()), nil
 	})
+}
+
+// trimCheckpoints leaves out what does not stay beside the last checkpoint, which is p.
+func (r *nameRecord) trimCheckpoints(p *pointing, keep int) {
+	kept := []pointing{*p} // the newest first
+	for _, o := range slices.Backward(r.Versions[:len(r.Versions)-1]) {
+		ofJob := o.Origin.Kind == p.Origin.Kind && o.Origin.Detail == p.Origin.Detail
+		switch {
+		case ofJob && (o.Label == p.Label || keep <= 1), !ofJob && !o.Pinned, len(kept) == maxCheckpoints:
+			continue
+		case ofJob:
+			keep--
+		}
+		kept = append(kept, o)
+	}
+	slices.Reverse(kept)
+	r.Versions = kept
+}
+
+// JobVersion returns the version that a training job made: the adapter, or with a label one of its checkpoints. It reports
+// false where none is kept, or another job has made the same since.
+func (s *Store) JobVersion(job, label string) (Ref, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	records := s.names
+	if label != "" {
+		records = s.steps
+	}
+	for _, r := range records {
+		for _, p := range slices.Backward(r.Versions) {
+			if p.Origin.Kind == FromJob && p.Origin.Detail == job && p.Label == label {
+				return Ref{Name: r.Name, Version: shortDigest(p.Digest), Scale: 1}, true
+			}
+		}
+	}
+	return Ref{}, false
 }
 
 // Checkpoints returns the checkpoints stored under the name, the newest first, without damaged ones.
@@ -71,8 +110,8 @@ func (s *Store) Checkpoints(name string) []Info {
 	return s.markLoaded(list)
 }
 
-// DropCheckpoints removes the checkpoints of the name, if there are any. Requests that have selected one of them
-// still get it.
+// DropCheckpoints removes the checkpoints of the name that are not pinned, if there are any. Requests that have selected
+// one of them still get it.
 func (s *Store) DropCheckpoints(name string) error {
 	if err := CheckName(name); err != nil {
 		return err
@@ -85,13 +124,17 @@ func (s *Store) DropCheckpoints(name string) error {
 	s.commit.Lock()
 	defer s.done()
 	s.mu.RLock()
-	_, ok := s.steps[name]
+	next := &nameRecord{Name: name}
+	old := s.steps[name]
+	if old != nil {
+		next.Versions = slices.DeleteFunc(slices.Clone(old.Versions), func(p pointing) bool { return !p.Pinned })
+	}
 	s.mu.RUnlock()
-	if !ok {
+	if old == nil || len(next.Versions) == len(old.Versions) {
 		return nil
 	}
 	defer s.sweep()
-	return s.writeCheckpoints(&nameRecord{Name: name})
+	return s.writeCheckpoints(next)
 }
 
 // writeCheckpoints replaces the file of a name's checkpoints, or removes it where r has none, and takes it into

@@ -32,6 +32,7 @@ type Origin struct {
 type Note struct {
 	Origin  Origin
 	Metrics map[string]float64 // of the training job; nil otherwise
+	Pin     bool               // the version is kept however many come after it; of a checkpoint, also when another job begins
 }
 
 // Info describes one version of a registered adapter.

@@ -204,7 +204,7 @@ func (s *Store) publish(name, dir string, m *manifest, n Note) (Info, error) {
 	s.mu.RLock()
 	old := s.names[name] // records are replaced and never changed
 	s.mu.RUnlock()
-	next := old.pointedAt(name, pointing{Digest: m.Digest, Created: m.Created, Origin: n.Origin, Metrics: n.Metrics})
+	next := old.pointedAt(name, pointing{Digest: m.Digest, Created: m.Created, Origin: n.Origin, Metrics: n.Metrics, Pinned: n.Pin})
 	s.mu.Lock()
 	dropped := s.trim(next, s.o.Keep)
 	var expired []Change
@@ -241,7 +241,7 @@ func (r *nameRecord) pointedAt(name string, p pointing) *nameRecord {
 		next.Versions = slices.Clone(r.Versions)
 	}
 	if i := slices.IndexFunc(next.Versions, func(v pointing) bool { return v.Digest == p.Digest }); i >= 0 {
-		p.Created, p.Pinned = next.Versions[i].Created, next.Versions[i].Pinned
+		p.Created, p.Pinned = next.Versions[i].Created, p.Pinned || next.Versions[i].Pinned
 		if p.Metrics == nil {
 			p.Metrics = next.Versions[i].Metrics
 		}

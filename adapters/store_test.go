@@ -49,7 +49,7 @@ func TestStoreKeepsVersions(t *testing.T) {
 	dir := t.TempDir()
 	s := openStore(t, dir)
 	one := mustPut(t, s, "pirate", pefttest.New(1))
-	two, err := s.PutUpload(t.Context(), "pirate", partsOf(t, pefttest.New(2)), Note{Origin{Kind: FromJob, Detail: "job-1"}, map[string]float64{"loss": 0.5}})
+	two, err := s.PutUpload(t.Context(), "pirate", partsOf(t, pefttest.New(2)), Note{Origin: Origin{Kind: FromJob, Detail: "job-1"}, Metrics: map[string]float64{"loss": 0.5}})
 	if err != nil {
 		t.Fatal(err)
 	}

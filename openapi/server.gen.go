@@ -44,7 +44,10 @@ type ServerInterface interface {
 	// FollowTraining What happens to a job, as server-sent events.
 	// (GET /adapters/train/{id}/events)
 	FollowTraining(c *fiber.Ctx, id JobID, params FollowTrainingParams) error
-	// ResumeTraining Queue a failed or cancelled job again; it goes on from its last checkpoint.
+	// PauseTraining Have a job wait until it is resumed; a run ends its step and saves a checkpoint first.
+	// (POST /adapters/train/{id}/pause)
+	PauseTraining(c *fiber.Ctx, id JobID) error
+	// ResumeTraining Queue a paused, failed or cancelled job again; it goes on from its last checkpoint.
 	// (POST /adapters/train/{id}/resume)
 	ResumeTraining(c *fiber.Ctx, id JobID) error
 	// DeleteAdapter Delete an adapter and its versions.
@@ -191,6 +194,12 @@ type ServerInterface interface {
 	// ListFineTuningEvents What has happened to a job, newest first.
 	// (GET /v1/fine_tuning/jobs/{id}/events)
 	ListFineTuningEvents(c *fiber.Ctx, id JobID, params ListFineTuningEventsParams) error
+	// PauseFineTuningJob Have a job wait until it is resumed; a run ends its step and saves a checkpoint first.
+	// (POST /v1/fine_tuning/jobs/{id}/pause)
+	PauseFineTuningJob(c *fiber.Ctx, id JobID) error
+	// ResumeFineTuningJob Queue a paused, failed or cancelled job again; it goes on from its last checkpoint.
+	// (POST /v1/fine_tuning/jobs/{id}/resume)
+	ResumeFineTuningJob(c *fiber.Ctx, id JobID) error
 	// LoadLoraAdapter Register an adapter, in vLLM's words.
 	// (POST /v1/load_lora_adapter)
 	LoadLoraAdapter(c *fiber.Ctx) error
@@ -504,6 +513,35 @@ func (siw *ServerInterfaceWrapper) FollowTraining(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.FollowTraining(c, id, params)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// PauseTraining operation middleware
+func (siw *ServerInterfaceWrapper) PauseTraining(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id JobID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.PauseTraining(c, id)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1824,6 +1862,64 @@ func (siw *ServerInterfaceWrapper) ListFineTuningEvents(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// PauseFineTuningJob operation middleware
+func (siw *ServerInterfaceWrapper) PauseFineTuningJob(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id JobID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.PauseFineTuningJob(c, id)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// ResumeFineTuningJob operation middleware
+func (siw *ServerInterfaceWrapper) ResumeFineTuningJob(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id JobID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.ResumeFineTuningJob(c, id)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // LoadLoraAdapter operation middleware
 func (siw *ServerInterfaceWrapper) LoadLoraAdapter(c *fiber.Ctx) error {
 
@@ -2206,6 +2302,8 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 
 	router.Post(options.BaseURL+"/adapters/train/:id/cancel", wrapper.CancelTraining)
 
+	router.Post(options.BaseURL+"/adapters/train/:id/pause", wrapper.PauseTraining)
+
 	router.Post(options.BaseURL+"/adapters/train/:id/resume", wrapper.ResumeTraining)
 
 	router.Post(options.BaseURL+"/adapters/merge", wrapper.MergeAdapters)
@@ -2257,6 +2355,10 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Get(options.BaseURL+"/v1/fine_tuning/jobs/:id", wrapper.GetFineTuningJob)
 
 	router.Post(options.BaseURL+"/v1/fine_tuning/jobs/:id/cancel", wrapper.CancelFineTuningJob)
+
+	router.Post(options.BaseURL+"/v1/fine_tuning/jobs/:id/pause", wrapper.PauseFineTuningJob)
+
+	router.Post(options.BaseURL+"/v1/fine_tuning/jobs/:id/resume", wrapper.ResumeFineTuningJob)
 
 	router.Get(options.BaseURL+"/v1/fine_tuning/jobs/:id/events", wrapper.ListFineTuningEvents)
 

@@ -133,6 +133,30 @@ func (e TrainingParametersMethod) Valid() bool {
 	}
 }
 
+// Defines values for TrainingParametersSaveStrategy.
+const (
+	TrainingParametersSaveStrategyEpoch       TrainingParametersSaveStrategy = "epoch"
+	TrainingParametersSaveStrategyLessThannil TrainingParametersSaveStrategy = "<nil>"
+	TrainingParametersSaveStrategyNo          TrainingParametersSaveStrategy = "no"
+	TrainingParametersSaveStrategySteps       TrainingParametersSaveStrategy = "steps"
+)
+
+// Valid indicates whether the value is a known member of the TrainingParametersSaveStrategy enum.
+func (e TrainingParametersSaveStrategy) Valid() bool {
+	switch e {
+	case TrainingParametersSaveStrategyEpoch:
+		return true
+	case TrainingParametersSaveStrategyLessThannil:
+		return true
+	case TrainingParametersSaveStrategyNo:
+		return true
+	case TrainingParametersSaveStrategySteps:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for TrainingParametersTruncation.
 const (
 	TrainingParametersTruncationDrop        TrainingParametersTruncation = "drop"
@@ -1074,6 +1098,13 @@ type FineTuningEventList struct {
 	HasMore bool `json:"has_more"`
 }
 
+// FineTuningIntegration defines model for FineTuningIntegration.
+type FineTuningIntegration struct {
+	// Type Always wandb.
+	Type  string           `json:"type"`
+	Wandb *FineTuningWandB `json:"wandb,omitempty"`
+}
+
 // FineTuningJob A training job in the shape OpenAI gives it.
 type FineTuningJob struct {
 	// Id Its id.
@@ -1091,7 +1122,7 @@ type FineTuningJob struct {
 	// Model The base model.
 	Model string `json:"model"`
 
-	// FineTunedModel The adapter with its version, to be named in `model`; it stays this job's, whatever later jobs of the same suffix make. Null until the job succeeded.
+	// FineTunedModel The adapter with its version, to be named in `model`; it stays this job's, whatever later jobs of the same suffix make. ft:BASE:ORGANIZATION:SUFFIX:ID names it too, with the job's id after ftjob-. Null until the job succeeded.
 	FineTunedModel *string `json:"fine_tuned_model"`
 
 	// OrganizationId Always lorikeet.
@@ -1119,8 +1150,8 @@ type FineTuningJob struct {
 	// Seed Of the order of the examples, the first weights and dropout.
 	Seed int64 `json:"seed"`
 
-	// Integrations Always empty.
-	Integrations []struct{} `json:"integrations"`
+	// Integrations As they were sent. No other server is told of the job.
+	Integrations []FineTuningIntegration `json:"integrations"`
 
 	// Metadata As it was sent.
 	Metadata map[string]string `json:"metadata"`
@@ -1193,7 +1224,7 @@ type FineTuningRequest struct {
 	// Hyperparameters The older place of method.supervised.hyperparameters.
 	Hyperparameters json.RawMessage `json:"hyperparameters,omitempty"`
 
-	// Integrations Not supported: what is not empty is refused.
+	// Integrations Weights & Biases is taken, so that clients which ask for it go on working, but nothing is sent to another server: an event of the job says so, and the same numbers are in its events and its report. Other types are refused.
 	Integrations json.RawMessage `json:"integrations,omitempty"`
 
 	// Metadata Up to 16 entries, with names of up to 64 bytes, that are kept with the job.
@@ -1208,7 +1239,7 @@ type FineTuningRequest struct {
 	// Seed Of the order of the examples, the first weights and dropout.
 	Seed *int64 `json:"seed,omitempty"`
 
-	// Suffix The adapter to make; absent draws a name. The job's fine_tuned_model says it when it has succeeded.
+	// Suffix The adapter to make; absent draws a name. One that another job has made gets a new version, and both jobs' models stay; one that no job has made is refused with 409. The job's fine_tuned_model says its version when it has succeeded.
 	Suffix *string `json:"suffix,omitempty"`
 
 	// TrainingFile The id of an uploaded file of examples.
@@ -1222,6 +1253,21 @@ type FineTuningRequest struct {
 type FineTuningSupervised struct {
 	// Hyperparameters What the job is trained with.
 	Hyperparameters FineTunedWith `json:"hyperparameters"`
+}
+
+// FineTuningWandB defines model for FineTuningWandB.
+type FineTuningWandB struct {
+	// Project Of Weights & Biases.
+	Project string `json:"project"`
+
+	// Name Of the run.
+	Name *string `json:"name,omitempty"`
+
+	// Entity Whose run it is.
+	Entity *string `json:"entity,omitempty"`
+
+	// Tags Of the run.
+	Tags []string `json:"tags,omitempty"`
 }
 
 // FinishReason stop - the model ended, or a stop text was met; length - max_tokens or the context ran out; tool_calls, function_call - it ended with calls.
@@ -3371,8 +3417,11 @@ type TrainingParameters struct {
 	// RankPattern Other ranks for the modules that a pattern names.
 	RankPattern *map[string]int `json:"rank_pattern,omitempty"`
 
-	// SaveSteps Steps between checkpoints that can be asked; 0 makes none.
+	// SaveSteps Steps between checkpoints, with a save_strategy of steps; 0 makes none.
 	SaveSteps *int `json:"save_steps,omitempty"`
+
+	// SaveStrategy When a checkpoint that can be asked is made. Of epoch, the last is the adapter itself.
+	SaveStrategy *TrainingParametersSaveStrategy `json:"save_strategy,omitempty"`
 
 	// SaveTotalLimit Checkpoints that are kept for it.
 	SaveTotalLimit *int `json:"save_total_limit,omitempty"`
@@ -3427,6 +3476,9 @@ type TrainingParametersLrSchedulerType string
 
 // TrainingParametersMethod How the adapter learns. supervised, which TRL calls sft, learns the answers of the examples.
 type TrainingParametersMethod string
+
+// TrainingParametersSaveStrategy When a checkpoint that can be asked is made. Of epoch, the last is the adapter itself.
+type TrainingParametersSaveStrategy string
 
 // TrainingParametersTargetModules0 defines model for TrainingParameters.TargetModules.0.
 type TrainingParametersTargetModules0 = string

@@ -45,12 +45,9 @@ func (s *Server) choose(who caller, p *openapi.GenerationParameters) (*model, er
 		}
 	}
 	param := "adapter"
-	refs, err := adapterRefs(p.Adapter)
+	refs, err := s.adapterRefs(who, p.Adapter)
 	if err != nil {
 		return nil, err
-	}
-	for i := range refs {
-		refs[i].Name = s.qualifiedName(who, refs[i].Name)
 	}
 	if jsonvalue.Kind(p.Lora) != "null" {
 		if named != nil || jsonvalue.Kind(p.Adapter) != "null" {
@@ -139,6 +136,9 @@ func (s *Server) resolve(who caller, name string) (*adapters.Ref, error) {
 			return nil, nil
 		}
 	}
+	if ref, ok := s.fineTuned(who, name); ok {
+		return &ref, nil
+	}
 	reference := name
 	for _, id := range s.ids {
 		if rest, ok := strings.CutPrefix(name, id+":"); ok {
@@ -198,7 +198,7 @@ func agree(named adapters.Ref, refs []adapters.Ref, given bool) ([]adapters.Ref,
 }
 
 // adapterRefs reads the adapter field: a name, an object, or a list of these.
-func adapterRefs(raw json.RawMessage) ([]adapters.Ref, error) {
+func (s *Server) adapterRefs(who caller, raw json.RawMessage) ([]adapters.Ref, error) {
 	switch jsonvalue.Kind(raw) {
 	case "null":
 		return nil, nil
@@ -212,7 +212,7 @@ func adapterRefs(raw json.RawMessage) ([]adapters.Ref, error) {
 		}
 		var refs []adapters.Ref
 		for i, entry := range list {
-			ref, err := adapterRef(entry, fmt.Sprintf("adapter[%d]", i))
+			ref, err := s.adapterRef(who, entry, fmt.Sprintf("adapter[%d]", i))
 			if err != nil {
 				return nil, err
 			}
@@ -220,12 +220,12 @@ func adapterRefs(raw json.RawMessage) ([]adapters.Ref, error) {
 		}
 		return refs, nil
 	}
-	ref, err := adapterRef(raw, "adapter")
+	ref, err := s.adapterRef(who, raw, "adapter")
 	return []adapters.Ref{ref}, err
 }
 
 // adapterRef reads a name or an object.
-func adapterRef(raw json.RawMessage, param string) (adapters.Ref, error) {
+func (s *Server) adapterRef(who caller, raw json.RawMessage, param string) (adapters.Ref, error) {
 	var choice openapi.AdapterChoice
 	switch kind := jsonvalue.Kind(raw); kind {
 	case "string":
@@ -249,9 +249,13 @@ func adapterRef(raw json.RawMessage, param string) (adapters.Ref, error) {
 		}
 		name += "@" + *v
 	}
-	ref, err := adapters.ParseRef(name)
-	if err != nil {
-		return ref, withParam(param, err)
+	ref, ours := s.fineTuned(who, name)
+	if !ours {
+		var err error
+		if ref, err = adapters.ParseRef(name); err != nil {
+			return ref, withParam(param, err)
+		}
+		ref.Name = s.qualifiedName(who, ref.Name)
 	}
 	var c checker
 	ref.Scale = c.number(param+".scale", choice.Scale, 1, -maxScale, maxScale)

@@ -39,11 +39,27 @@ func (s *Server) GetFineTuningJob(c *fiber.Ctx, id string) error {
 
 // CancelFineTuningJob ends a job.
 func (s *Server) CancelFineTuningJob(c *fiber.Ctx, id string) error {
-	job, err := s.cancelJob(c, id)
-	if err != nil {
-		return err
+	return s.sendFineTuningJob(c)(s.stopJob(c, id, (*training.Queue).Cancel))
+}
+
+// PauseFineTuningJob has a job wait.
+func (s *Server) PauseFineTuningJob(c *fiber.Ctx, id string) error {
+	return s.sendFineTuningJob(c)(s.stopJob(c, id, (*training.Queue).Pause))
+}
+
+// ResumeFineTuningJob queues a job again.
+func (s *Server) ResumeFineTuningJob(c *fiber.Ctx, id string) error {
+	return s.sendFineTuningJob(c)(s.resumeJob(c, id))
+}
+
+// sendFineTuningJob returns what answers with a job.
+func (s *Server) sendFineTuningJob(c *fiber.Ctx) func(training.Job, error) error {
+	return func(job training.Job, err error) error {
+		if err != nil {
+			return err
+		}
+		return sendJSON(c, http.StatusOK, s.fineTuningJob(&job))
 	}
-	return sendJSON(c, http.StatusOK, s.fineTuningJob(&job))
 }
 
 // fineTuningJob puts a job in OpenAI's shape.
@@ -56,7 +72,7 @@ func (s *Server) fineTuningJob(j *training.Job) openapi.FineTuningJob {
 		Id: j.ID, Object: "fine_tuning.job", CreatedAt: j.Created.Unix(), FinishedAt: unix(j.Finished), Model: s.name,
 		OrganizationId: "lorikeet", Status: string(j.Status), Hyperparameters: with,
 		Method:       openapi.FineTuningMethod{Type: "supervised", Supervised: openapi.FineTuningSupervised{Hyperparameters: with}},
-		TrainingFile: "inline", ResultFiles: []string{}, Seed: j.Config.Seed, Integrations: []struct{}{}, Metadata: metadataOf(j),
+		TrainingFile: "inline", ResultFiles: []string{}, Seed: j.Config.Seed, Integrations: integrationsOf(j.Request), Metadata: metadataOf(j),
 		EstimatedFinish: unix(j.Progress.ETA), UserProvidedSuffix: suffixOf(j.Request),
 	}
 	if j.Training.File != "" {
@@ -131,7 +147,8 @@ func (s *Server) ListFineTuningCheckpoints(c *fiber.Ctx, id string, params opena
 	}
 	var check checker
 	n := check.integer("limit", params.Limit, 20, 1, 100)
-	if _, err := s.getJob(callerOf(c), id); err != nil {
+	job, err := s.getJob(callerOf(c), id)
+	if err != nil {
 		return err
 	}
 	list, err := q.Checkpoints(id)
@@ -153,7 +170,7 @@ func (s *Server) ListFineTuningCheckpoints(c *fiber.Ctx, id string, params opena
 	}
 	out := openapi.FineTuningCheckpointList{Object: "list", Data: []openapi.FineTuningCheckpoint{}, HasMore: len(list) > n}
 	for _, k := range list[:min(n, len(list))] {
-		out.Data = append(out.Data, fineTuningCheckpoint(id, &k))
+		out.Data = append(out.Data, fineTuningCheckpoint(&job, &k))
 	}
 	if n := len(out.Data); n > 0 {
 		out.FirstId, out.LastId = &out.Data[0].Id, &out.Data[n-1].Id
@@ -161,10 +178,17 @@ func (s *Server) ListFineTuningCheckpoints(c *fiber.Ctx, id string, params opena
 	return sendJSON(c, http.StatusOK, out)
 }
 
-func fineTuningCheckpoint(job string, k *training.Checkpoint) openapi.FineTuningCheckpoint {
+// shortVersion is how many digits of a digest are shown.
+const shortVersion = 12
+
+func fineTuningCheckpoint(job *training.Job, k *training.Checkpoint) openapi.FineTuningCheckpoint {
+	name := k.Adapter
+	if job.Lasting { // another job of this name may have a checkpoint of the same step
+		name = adapters.Ref{Name: job.Name, Version: k.Digest[:shortVersion]}.String()
+	}
 	return openapi.FineTuningCheckpoint{
-		Id: k.ID, Object: "fine_tuning.job.checkpoint", CreatedAt: k.Created.Unix(), FineTunedModelCheckpoint: k.Adapter,
-		FineTuningJobId: job, StepNumber: k.Step, Metrics: openapi.FineTuningMetrics{
+		Id: k.ID, Object: "fine_tuning.job.checkpoint", CreatedAt: k.Created.Unix(), FineTunedModelCheckpoint: name,
+		FineTuningJobId: job.ID, StepNumber: k.Step, Metrics: openapi.FineTuningMetrics{
 			Step: float64(k.Step), TrainLoss: k.Loss, TrainMeanTokenAccuracy: k.Accuracy, ValidLoss: k.EvalLoss,
 			ValidMeanTokenAccuracy: k.EvalAccuracy, FullValidLoss: k.EvalLoss, FullValidMeanTokenAccuracy: k.EvalAccuracy,
 		},

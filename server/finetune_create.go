@@ -3,12 +3,14 @@ package server
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
 
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/training"
@@ -38,7 +40,7 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 		name = newID("ft-")
 	}
 	name = s.owned(callerOf(c), name)
-	if err := errors.Join(s.checkName(name, "suffix"), s.checkJobs(callerOf(c)), s.checkStored(callerOf(c), 0)); err != nil {
+	if err := errors.Join(s.checkName(name, "suffix"), s.checkMadeByJobs(name), s.checkJobs(callerOf(c)), s.checkStored(callerOf(c), 0)); err != nil {
 		return err
 	}
 	train, err := s.dataset(callerOf(c), nil, "", req.TrainingFile, "training_file", nil)
@@ -46,11 +48,18 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 		return err
 	}
 	defer train.close()
-	raw, err := json.Marshal(keptRequest{Suffix: text(req.Suffix)})
+	kept := keptRequest{Suffix: text(req.Suffix)}
+	if kept.Integrations, err = readIntegrations(req.Integrations); err != nil {
+		return err
+	}
+	raw, err := json.Marshal(kept)
 	if err != nil {
 		return err
 	}
-	r := training.CreateRequest{Name: name, Config: config, Training: train.Input, Request: raw, ValidateLater: true}
+	r := training.CreateRequest{Name: name, Config: config, Training: train.Input, Request: raw, ValidateLater: true, Lasting: true}
+	if len(kept.Integrations) > 0 {
+		r.Notices = append(r.Notices, integrationNotice)
+	}
 	if req.Metadata != nil {
 		r.Metadata = *req.Metadata
 	}
@@ -69,18 +78,74 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 	return sendJSON(c, http.StatusOK, s.fineTuningJob(&job))
 }
 
+// checkMadeByJobs refuses the name of an adapter that no job has made: a job's model would take its place.
+func (s *Server) checkMadeByJobs(name string) error {
+	info, err := s.store.Get(adapters.Ref{Name: name})
+	if err != nil || info.Origin.Kind == adapters.FromJob { // it is new, or damaged and will be replaced
+		return nil
+	}
+	return &refusal{status: http.StatusConflict, param: "suffix", code: "name_taken", message: fmt.Sprintf(
+		"suffix names the adapter %q, which no job has made (%s): choose another suffix, or delete the adapter", name, info.Origin.Kind)}
+}
+
 // keptRequest is what of the request a job keeps, to be shown again.
 type keptRequest struct {
-	Suffix string `json:"suffix,omitempty"`
+	Suffix       string                          `json:"suffix,omitempty"`
+	Integrations []openapi.FineTuningIntegration `json:"integrations,omitempty"`
+}
+
+// readKept reads what was kept of the request of a job, nothing for one that OpenAI's request did not make.
+func readKept(raw json.RawMessage) (a keptRequest) {
+	if len(raw) > 0 && json.Unmarshal(raw, &a) != nil {
+		return keptRequest{}
+	}
+	return a
 }
 
 // suffixOf reads the suffix of a job that OpenAI's request made.
-func suffixOf(raw json.RawMessage) *string {
-	var a keptRequest
-	if len(raw) == 0 || json.Unmarshal(raw, &a) != nil {
-		return nil
+func suffixOf(raw json.RawMessage) *string { return nullable(readKept(raw).Suffix) }
+
+// integrationsOf reads the integrations of a job.
+func integrationsOf(raw json.RawMessage) []openapi.FineTuningIntegration {
+	return append([]openapi.FineTuningIntegration{}, readKept(raw).Integrations...)
+}
+
+// The bounds of integrations.
+const (
+	maxIntegrations = 5
+	maxTags         = 50
+	maxTag          = 512
+)
+
+// integrationNotice is what the events of a job say that asked for Weights & Biases.
+const integrationNotice = "The integration wandb is not acted on: this server tells no other server of its jobs. " +
+	"The events of the job have the same numbers, and so has its report."
+
+// readIntegrations reads the integrations of a request.
+func readIntegrations(raw json.RawMessage) ([]openapi.FineTuningIntegration, error) {
+	var list []openapi.FineTuningIntegration
+	if jsonvalue.Kind(raw) == "null" {
+		return nil, nil
 	}
-	return nullable(a.Suffix)
+	if err := decodeField(raw, "integrations", &list); err != nil {
+		return nil, err
+	}
+	if len(list) > maxIntegrations {
+		return nil, refuse(codeValue, "integrations", "has %d entries, at most %d are read", len(list), maxIntegrations)
+	}
+	for i, in := range list {
+		param := fmt.Sprintf("integrations[%d]", i)
+		switch w := in.Wandb; {
+		case in.Type != "wandb":
+			return nil, refuse(codeUnsupported, param+".type", "is %q: wandb is the one there is", clipName(in.Type))
+		case w == nil || w.Project == "":
+			return nil, refuse(codeMissing, param+".wandb.project", "is missing")
+		case len(w.Project) > maxTag, len(text(w.Name)) > maxTag, len(text(w.Entity)) > maxTag, len(w.Tags) > maxTags,
+			slices.ContainsFunc(w.Tags, func(s string) bool { return len(s) > maxTag }):
+			return nil, refuse(codeValue, param+".wandb", "has more than %d tags, or a text of more than %d bytes", maxTags, maxTag)
+		}
+	}
+	return list, nil
 }
 
 // checkFineTuning checks the fields that are not hyperparameters.
@@ -92,8 +157,6 @@ func (s *Server) checkFineTuning(who caller, req *openapi.FineTuningRequest) err
 		return refuse(codeMissing, "training_file", "is missing: the id of an uploaded file")
 	case len(text(req.Suffix)) > maxSuffix:
 		return refuse(codeValue, "suffix", "has %d bytes, at most %d are read", len(*req.Suffix), maxSuffix)
-	case jsonvalue.Kind(req.Integrations) == "array" && string(req.Integrations) != "[]", !slices.Contains([]string{"null", "array"}, jsonvalue.Kind(req.Integrations)):
-		return refuse(codeUnsupported, "integrations", "are not supported")
 	}
 	ref, err := s.resolve(who, req.Model)
 	if err != nil {
@@ -149,6 +212,7 @@ func (s *Server) fineTuningConfig(req *openapi.FineTuningRequest) (training.Conf
 		}
 		config.Seed = *req.Seed
 	}
+	config.SaveEveryEpoch()
 	return config, err
 }
 

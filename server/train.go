@@ -20,7 +20,7 @@ import (
 // ReservedName is the adapter name that the URLs of training jobs take.
 const ReservedName = "train"
 
-// cancelTime is how long the answer to a cancellation waits for the job to stop: a slice is some milliseconds, but
+// cancelTime is how long the answer to a cancellation or a pause waits for the job to stop: a slice is some milliseconds, but
 // opening the files of a large job takes longer. After it the job is answered as it is, and stops when it can.
 const cancelTime = 30 * time.Second
 
@@ -108,14 +108,24 @@ func (s *Server) getJob(who caller, id string) (training.Job, error) {
 
 // CancelTraining ends a job.
 func (s *Server) CancelTraining(c *fiber.Ctx, id string) error {
-	job, err := s.cancelJob(c, id)
+	job, err := s.stopJob(c, id, (*training.Queue).Cancel)
 	if err != nil {
 		return err
 	}
 	return s.sendJob(c, http.StatusOK, job)
 }
 
-func (s *Server) cancelJob(c *fiber.Ctx, id string) (training.Job, error) {
+// PauseTraining has a job wait.
+func (s *Server) PauseTraining(c *fiber.Ctx, id string) error {
+	job, err := s.stopJob(c, id, (*training.Queue).Pause)
+	if err != nil {
+		return err
+	}
+	return s.sendJob(c, http.StatusOK, job)
+}
+
+// stopJob cancels or pauses a job.
+func (s *Server) stopJob(c *fiber.Ctx, id string, stop func(*training.Queue, context.Context, string) (training.Job, error)) (training.Job, error) {
 	q, err := s.queue()
 	if err != nil {
 		return training.Job{}, err
@@ -127,11 +137,11 @@ func (s *Server) cancelJob(c *fiber.Ctx, id string) (training.Job, error) {
 	if job, err := s.getJob(callerOf(c), id); err != nil {
 		return job, err
 	}
-	work, stop := s.work(c)
-	defer stop()
+	work, end := s.work(c)
+	defer end()
 	ctx, cancel := context.WithTimeout(work, cancelTime)
 	defer cancel()
-	job, err := q.Cancel(ctx, id)
+	job, err := stop(q, ctx, id)
 	switch {
 	case err != nil && work.Err() != nil:
 		return training.Job{}, context.Cause(work)
@@ -139,29 +149,36 @@ func (s *Server) cancelJob(c *fiber.Ctx, id string) (training.Job, error) {
 		return q.Get(id)
 	}
 	if err == nil {
-		s.log.Info().Str("job", job.ID).Str("adapter", job.Name).Msg("training cancelled")
+		s.log.Info().Str("job", job.ID).Str("adapter", job.Name).Str("status", string(job.Status)).Msg("training stopped")
 	}
 	return job, err
 }
 
 // ResumeTraining queues a job again.
 func (s *Server) ResumeTraining(c *fiber.Ctx, id string) error {
+	job, err := s.resumeJob(c, id)
+	if err != nil {
+		return err
+	}
+	return s.sendJob(c, http.StatusOK, job)
+}
+
+func (s *Server) resumeJob(c *fiber.Ctx, id string) (training.Job, error) {
 	q, err := s.queue()
 	if err != nil {
-		return err
+		return training.Job{}, err
 	}
 	if s.draining.Load() {
-		return errDraining()
+		return training.Job{}, errDraining()
 	}
-	if _, err := s.getJob(callerOf(c), id); err != nil {
-		return err
+	if job, err := s.getJob(callerOf(c), id); err != nil {
+		return job, err
 	}
 	job, err := q.Resume(id)
-	if err != nil {
-		return err
+	if err == nil {
+		s.log.Info().Str("job", job.ID).Str("adapter", job.Name).Msg("training resumed")
 	}
-	s.log.Info().Str("job", job.ID).Str("adapter", job.Name).Msg("training resumed")
-	return s.sendJob(c, http.StatusOK, job)
+	return job, err
 }
 
 // DeleteTraining removes a job that has ended.

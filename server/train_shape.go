@@ -22,7 +22,7 @@ func (s *Server) jobOf(j *training.Job) (openapi.TrainingJob, error) {
 		Object: "training.job", Id: j.ID, Name: j.Name, Status: string(j.Status),
 		CreatedAt: j.Created.Unix(), StartedAt: unix(j.Started), FinishedAt: unix(j.Finished),
 		TrainingFile: nullable(j.Training.File), Config: config, Data: dataOfJob(&j.Data), Progress: progressOf(&j.Progress),
-		Checkpoints: []openapi.TrainingCheckpoint{}, Error: errorOf(j.Error), Paused: nullable(j.Paused), Metadata: metadataOf(j),
+		Checkpoints: []openapi.TrainingCheckpoint{}, Error: errorOf(j.Error), Paused: nullable(j.Waits), Metadata: metadataOf(j),
 	}
 	if j.Validation != nil {
 		out.ValidationFile = nullable(j.Validation.File)

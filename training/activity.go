@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
@@ -16,8 +17,9 @@ import (
 
 // activity is the work of the preparer or the worker on one job. Its context can be cancelled.
 type activity struct {
-	cancel context.CancelCauseFunc
-	done   chan struct{} // closed when the job's state has been saved
+	cancel  context.CancelCauseFunc
+	pausing atomic.Bool   // it is to end with errPaused when it can go on from there
+	done    chan struct{} // closed when the job's state has been saved
 }
 
 func (q *Queue) activityOf(j *job) *activity {
@@ -107,6 +109,9 @@ func (q *Queue) process(j *job, s Status, do func(context.Context, *job) (outcom
 	end, err := q.guarded(ctx, j, do)
 	if err != nil && errors.Is(context.Cause(ctx), errCancelled) {
 		end, err = outcome{signal: cancelled, message: "The job was cancelled."}, nil
+	}
+	if errors.Is(err, errPaused) || err != nil && errors.Is(context.Cause(ctx), errPaused) {
+		end, err = outcome{signal: paused, message: "The job was paused."}, nil
 	}
 	if err != nil && q.ctx.Err() == nil && !isClosing(err) {
 		e := q.explain(j, err)

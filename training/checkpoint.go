@@ -184,6 +184,6 @@ func (q *Queue) keepCheckpoint(id string, c Checkpoint) error {
 
 // serves reports whether the Store still has a checkpoint.
 func (q *Queue) serves(name string, c Checkpoint) bool {
-	info, err := q.o.Store.Get(adapters.Ref{Name: name, Version: fmt.Sprintf("step-%d", c.Step)})
-	return err == nil && info.Digest == c.Digest
+	_, err := q.o.Store.Get(adapters.Ref{Name: name, Version: c.Digest})
+	return err == nil
 }

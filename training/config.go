@@ -56,7 +56,8 @@ type Config struct {
 	EvalStrategy string  `json:"eval_strategy"`           // when the validation data is looked at: Never, EverySteps or EveryEpoch
 	EvalSteps    int     `json:"eval_steps"`              // of EverySteps
 	Patience     int     `json:"early_stopping_patience"` // evaluations without a better loss that end the run; 0: none
-	SaveSteps    int     `json:"save_steps"`              // steps between checkpoints; 0: none are published
+	SaveStrategy string  `json:"save_strategy"`           // when a checkpoint is published: Never, EverySteps or EveryEpoch
+	SaveSteps    int     `json:"save_steps"`              // of EverySteps; 0: none are published
 	SaveTotal    int     `json:"save_total_limit"`        // checkpoints that are kept for serving
 }
 
@@ -97,7 +98,7 @@ func Defaults() Config {
 		Truncation: Truncate,
 		Scheduler:  Linear, WarmupRatio: 0.05, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, MaxGradNorm: 1,
 		Epochs: 3, Batch: 8, Accumulation: 1, Seed: 42, EvalStrategy: EveryEpoch, EvalSteps: 50,
-		SaveSteps: 100, SaveTotal: 3,
+		SaveStrategy: EverySteps, SaveSteps: 100, SaveTotal: 3,
 	}
 }
 
@@ -175,6 +176,7 @@ func (c *Config) checkRun() *FieldError {
 		{c.EvalSteps >= 1 || c.EvalStrategy != EverySteps, "eval_steps", c.EvalSteps, "1 or more"},
 		{c.Patience >= 0, "early_stopping_patience", c.Patience, "0 or more"},
 		{c.Patience == 0 || c.EvalStrategy != Never, "early_stopping_patience", c.Patience, `0, or an eval_strategy other than "no",`},
+		{oneOf(c.SaveStrategy, Never, EverySteps, EveryEpoch), "save_strategy", quoted(c.SaveStrategy), `"no", "steps" or "epoch"`},
 		{c.SaveSteps >= 0, "save_steps", c.SaveSteps, "0 or more"},
 		{c.SaveTotal >= 1 && c.SaveTotal <= maxCheckpoints, "save_total_limit", c.SaveTotal, fmt.Sprintf("a number from 1 to %d", maxCheckpoints)},
 	})

@@ -19,7 +19,7 @@ import (
 // harmless are fields that say how others' programs run, not what is learned. Their values are not looked at.
 var harmless = map[string]bool{
 	"output_dir": true, "overwrite_output_dir": true, "logging_steps": true, "logging_strategy": true, "logging_dir": true,
-	"logging_first_step": true, "report_to": true, "run_name": true, "save_strategy": true, "disable_tqdm": true,
+	"logging_first_step": true, "report_to": true, "run_name": true, "disable_tqdm": true,
 	"gradient_checkpointing": true, "gradient_checkpointing_kwargs": true, "bf16": true, "fp16": true, "tf32": true,
 	"dataloader_num_workers": true, "dataloader_pin_memory": true, "dataset_num_proc": true, "remove_unused_columns": true,
 	"per_device_eval_batch_size": true, "eval_accumulation_steps": true, "push_to_hub": true, "task_type": true,

@@ -15,7 +15,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// This file has the calls that change jobs: Create, Cancel and Resume.
+// This file has the calls that change jobs: Create, Cancel and Resume. Pause is in pause.go.
 
 // errCancelled is the cause of a context that Cancel ended.
 var errCancelled = errors.New("cancelled")
@@ -35,7 +35,7 @@ func (q *Queue) Create(ctx context.Context, r CreateRequest) (Job, error) {
 	}
 	rec := record{Job: Job{
 		ID: newID(jobPrefix), Name: r.Name, Status: Validating, Created: now(), Config: r.Config,
-		Base: q.o.Model.Facts().Fingerprint, Metadata: r.Metadata, Request: r.Request,
+		Base: q.o.Model.Facts().Fingerprint, Metadata: r.Metadata, Request: r.Request, Lasting: r.Lasting,
 	}}
 	tmp := q.disk.path("tmp", rec.ID)
 	if err := q.disk.mkdir(tmp); err != nil {
@@ -61,7 +61,7 @@ func (q *Queue) Create(ctx context.Context, r CreateRequest) (Job, error) {
 	if err := ctx.Err(); err != nil { // no client waits for the job any more
 		return Job{}, err
 	}
-	return q.enter(rec, tmp)
+	return q.enter(rec, tmp, r.Notices)
 }
 
 // checkConfig validates a configuration, also against the base, and replaces the values that depend on the base.
@@ -174,7 +174,7 @@ func (q *Queue) oneAtATime(ctx context.Context, do func() error) error {
 }
 
 // enter moves the new job's folder tmp to its place and adds the job to the queue.
-func (q *Queue) enter(rec record, tmp string) (Job, error) {
+func (q *Queue) enter(rec record, tmp string, notices []string) (Job, error) {
 	q.commit.Lock()
 	defer q.commit.Unlock()
 	if err := q.checkWaiting(); err != nil {
@@ -191,6 +191,11 @@ func (q *Queue) enter(rec record, tmp string) (Job, error) {
 	log, err := openLog(q.disk, inTmp(eventsFile))
 	if err == nil {
 		err = log.append(newEvent(Validating, "The job was created: its files are being validated."), true)
+	}
+	for _, text := range notices {
+		if err == nil {
+			err = log.append(Event{Created: now(), Level: LevelWarn, Kind: KindMessage, Message: text}, true)
+		}
 	}
 	if err == nil {
 		err = q.disk.enter(tmp, filepath.Join("jobs", rec.ID))
@@ -212,29 +217,34 @@ func (q *Queue) enter(rec record, tmp string) (Job, error) {
 // Cancel ends a job that has not ended, and returns it when its new state is saved: a run stops at the end of its
 // slice. The error wraps ErrUnknown, ErrState where the job has ended or ended first, or is ctx's.
 func (q *Queue) Cancel(ctx context.Context, id string) (Job, error) {
+	return q.stopJob(ctx, id, cancelled, "The job was cancelled.", func(a *activity) { a.cancel(errCancelled) })
+}
+
+// stopJob gives a job the state that g leads to. Where the job is being worked on, stop ends that, and stopJob waits for it.
+func (q *Queue) stopJob(ctx context.Context, id string, g signal, message string, stop func(*activity)) (Job, error) {
 	j, err := q.find(id)
 	for err == nil {
 		q.commit.Lock()
 		a := q.activityOf(j)
 		if a == nil {
 			defer q.commit.Unlock()
-			return q.changeLocked(id, cancelled, "The job was cancelled.", nil)
+			return q.changeLocked(id, g, message, nil)
 		}
 		q.commit.Unlock()
-		a.cancel(errCancelled)
+		stop(a)
 		select {
 		case <-a.done:
 		case <-ctx.Done():
 			return Job{}, ctx.Err()
 		}
-		if job, err := q.Get(id); err != nil || job.Status == Cancelled {
+		if job, err := q.Get(id); err != nil || job.Status == Cancelled || job.Status == Paused && g == paused {
 			return job, err
 		}
 	}
 	return Job{}, err
 }
 
-// Resume queues a failed or cancelled job again; it goes on from its last checkpoint. A run that diverged continues from its
+// Resume queues a failed, cancelled or paused job again; it goes on from its last checkpoint. A run that diverged continues from its
 // last checkpoint before that, and is likely to diverge again. The error wraps ErrUnknown, ErrState, or ErrQueueFull where too many wait.
 func (q *Queue) Resume(id string) (Job, error) {
 	if _, err := q.find(id); err != nil {

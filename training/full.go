@@ -51,7 +51,7 @@ func (q *Queue) pause(j *job, err error) {
 		q.o.Warn(fmt.Sprintf("training job %s waits: %v", j.ID, err))
 	}
 	q.mu.Lock()
-	j.Paused = text
+	j.Waits = text
 	q.mu.Unlock()
 	if err != nil {
 		_ = j.log.append(Event{Created: now(), Level: LevelWarn, Kind: KindMessage, Message: "The job waits: " + text + "."}, false) // there may be room for a line
@@ -63,5 +63,5 @@ func (q *Queue) pause(j *job, err error) {
 func (q *Queue) isPaused(j *job) bool {
 	q.mu.RLock()
 	defer q.mu.RUnlock()
-	return j.Paused != ""
+	return j.Waits != ""
 }

@@ -109,9 +109,9 @@ func TestJobWaitsForRoom(t *testing.T) {
 		}
 	})
 	j := h.create("bird1", crashConfig(1))
-	paused := func() bool { j, err := h.Get(j.ID); return err == nil && j.Paused != "" }
+	paused := func() bool { j, err := h.Get(j.ID); return err == nil && j.Waits != "" }
 	waitUntil(t, paused)
-	if j, err := h.Get(j.ID); err != nil || j.Status != Running || !strings.Contains(j.Paused, "no space is left") {
+	if j, err := h.Get(j.ID); err != nil || j.Status != Running || !strings.Contains(j.Waits, "no space is left") {
 		t.Errorf("the job is %s, error %v", asJSON(t, j), err)
 	}
 	if w := h.warnings(); !strings.Contains(strings.Join(w, "\n"), "waits: no space is left on the disk") {

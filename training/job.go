@@ -14,6 +14,7 @@ const (
 	Validating Status = "validating_files"
 	Queued     Status = "queued"
 	Running    Status = "running"
+	Paused     Status = "paused" // until it is resumed
 	Succeeded  Status = "succeeded"
 	Failed     Status = "failed"
 	Cancelled  Status = "cancelled"
@@ -32,15 +33,17 @@ const (
 	finished    signal = "finished"
 	failed      signal = "failed"
 	cancelled   signal = "cancelled"
+	paused      signal = "paused"
 	resumed     signal = "resumed"                // its examples are there
 	restarted   signal = "resumed from the start" // they are not
 )
 
 // transitions are all changes of state that there are.
 var transitions = map[Status]map[signal]Status{
-	Validating: {validated: Queued, failed: Failed, cancelled: Cancelled},
-	Queued:     {started: Running, cancelled: Cancelled},
-	Running:    {interrupted: Queued, finished: Succeeded, failed: Failed, cancelled: Cancelled},
+	Validating: {validated: Queued, failed: Failed, cancelled: Cancelled, paused: Paused},
+	Queued:     {started: Running, cancelled: Cancelled, paused: Paused},
+	Running:    {interrupted: Queued, finished: Succeeded, failed: Failed, cancelled: Cancelled, paused: Paused},
+	Paused:     {resumed: Queued, restarted: Validating, cancelled: Cancelled},
 	Failed:     {resumed: Queued, restarted: Validating},
 	Cancelled:  {resumed: Queued, restarted: Validating},
 }
@@ -69,11 +72,12 @@ type Job struct {
 	Data       Data              `json:"data"` // zero until the dataset has been read
 	Metadata   map[string]string `json:"metadata,omitempty"`
 	Request    json.RawMessage   `json:"request,omitempty"` // as CreateRequest had it
+	Lasting    bool              `json:"lasting,omitempty"` // as CreateRequest had it
 
 	Progress Progress  `json:"progress"`
 	Result   *Result   `json:"result,omitempty"` // of a job that succeeded
 	Error    *JobError `json:"error,omitempty"`  // of one that failed
-	Paused   string    `json:"-"`                // why it waits at the moment; "": it does not
+	Waits    string    `json:"-"`                // why it waits at the moment; "": it does not
 }
 
 // Source says where a dataset came from.

@@ -8,15 +8,16 @@ import (
 
 // TestTransitions compares every pair of state and signal with a table of a job's transitions.
 func TestTransitions(t *testing.T) {
-	signals := []signal{validated, started, interrupted, finished, failed, cancelled, resumed, restarted}
+	signals := []signal{validated, started, interrupted, finished, failed, cancelled, resumed, restarted, paused}
 	for s, want := range map[Status]string{
-		//           validated started interrupted finished failed cancelled resumed restarted
-		Validating: "queued - - - failed cancelled - -",
-		Queued:     "- running - - - cancelled - -",
-		Running:    "- - queued succeeded failed cancelled - -",
-		Succeeded:  "- - - - - - - -",
-		Failed:     "- - - - - - queued validating_files",
-		Cancelled:  "- - - - - - queued validating_files",
+		//           validated started interrupted finished failed cancelled resumed restarted paused
+		Validating: "queued - - - failed cancelled - - paused",
+		Queued:     "- running - - - cancelled - - paused",
+		Running:    "- - queued succeeded failed cancelled - - paused",
+		Paused:     "- - - - - cancelled queued validating_files -",
+		Succeeded:  "- - - - - - - - -",
+		Failed:     "- - - - - - queued validating_files -",
+		Cancelled:  "- - - - - - queued validating_files -",
 	} {
 		for i, w := range strings.Fields(want) {
 			to, err := next(s, signals[i])

@@ -61,3 +61,8 @@ func (h Hyperparameters) Config(f *runtime.Facts) (Config, error) {
 	}
 	return c, c.Validate()
 }
+
+// SaveEveryEpoch has a checkpoint made of every epoch, as OpenAI does it, and kept of as many as may be.
+func (c *Config) SaveEveryEpoch() {
+	c.SaveStrategy, c.SaveTotal = EveryEpoch, int(min(max(math.Ceil(c.Epochs), 1), maxCheckpoints))
+}

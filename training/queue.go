@@ -64,6 +64,10 @@ type CreateRequest struct {
 	Validation *Input            // nil: Config.ValidationSplit says
 	Metadata   map[string]string // kept with the job
 	Request    json.RawMessage   // of the client, kept with the job
+	// Lasting keeps the job's adapter and its checkpoints whatever later jobs of the same name make, as OpenAI does it: the
+	// version is pinned.
+	Lasting bool
+	Notices []string // that the job's events begin with
 	// ValidateLater makes a bad dataset fail the job, as OpenAI does it, and not Create.
 	ValidateLater bool
 }
@@ -175,6 +179,7 @@ func (q *Queue) readJob(id string) (*job, error) {
 		return nil, fmt.Errorf("%w: %s: its file is of %q, %s", ErrDamaged, id, j.ID, j.Status)
 	}
 	j.Config.Method = cmp.Or(j.Config.Method, Supervised) // earlier versions had no other
+	j.Config.SaveStrategy = cmp.Or(j.Config.SaveStrategy, EverySteps)
 	var err error
 	if j.log, err = openLog(q.disk, filepath.Join("jobs", id, eventsFile)); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, id, err)
@@ -291,7 +296,7 @@ func (q *Queue) changeLocked(id string, g signal, message string, edit func(*rec
 		return r.Job, err
 	}
 	r.Status, r.Active = to, g == started
-	r.Progress.ETA, r.Paused = time.Time{}, ""
+	r.Progress.ETA, r.Waits = time.Time{}, ""
 	if to.Ended() {
 		r.Finished = now()
 	}

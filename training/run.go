@@ -164,6 +164,9 @@ func (r *run) steps(ctx context.Context) error {
 			r.q.tell(r.j, LevelInfo, fmt.Sprintf("Stopped early at step %d: the validation loss was best at step %d.", r.state.Step, r.state.Best.Step))
 			break
 		}
+		if r.pausing() {
+			return r.pause(ctx)
+		}
 	}
 	if r.state.Best != nil {
 		r.state.Last = r.state.Best
@@ -202,11 +205,23 @@ func (r *run) after(ctx context.Context) (stop bool, err error) {
 		r.tellScore(r.state.Last, "Validation")
 		best, stop = r.compare()
 	}
-	publish := c.SaveSteps > 0 && n%c.SaveSteps == 0 && !last
+	publish := c.publishes(n, r.order.StepsPerEpoch(), last)
 	if best || r.state.Guard.stable() && (publish || r.now().Sub(r.saved) >= r.q.o.SaveEvery) {
 		err = r.save(ctx, publish, best)
 	}
 	return stop, err
+}
+
+// publishes reports whether the adapter as it stands after step n is to be served as a checkpoint. The last of a run that
+// saves by steps is the adapter itself.
+func (c *Config) publishes(n, perEpoch int, last bool) bool {
+	switch c.SaveStrategy {
+	case Never:
+		return false
+	case EveryEpoch:
+		return last || n%perEpoch == 0
+	}
+	return c.SaveSteps > 0 && n%c.SaveSteps == 0 && !last
 }
 
 // compare updates the best evaluation and the patience of early stopping with the last evaluation.
@@ -236,5 +251,5 @@ func (r *run) note() adapters.Note {
 		m["eval_loss"], m["eval_accuracy"], m["eval_perplexity"] = at.Loss, at.Accuracy, perplexity(at.Loss)
 		m["base_eval_loss"] = s.Base.Loss
 	}
-	return adapters.Note{Origin: adapters.Origin{Kind: adapters.FromJob, Detail: r.job.ID}, Metrics: m}
+	return adapters.Note{Origin: adapters.Origin{Kind: adapters.FromJob, Detail: r.job.ID}, Metrics: m, Pin: r.job.Lasting}
 }

@@ -1,0 +1,126 @@
+package server
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/openapi"
+)
+
+// tuned runs a job of OpenAI's request to its end.
+func (s *trainingServer) tuned(fields string) openapi.FineTuningJob {
+	s.t.Helper()
+	var j openapi.FineTuningJob
+	s.post("/v1/fine_tuning/jobs", `{"model":"fake",`+fields+`}`, &j)
+	s.ended(j.Id)
+	if s.get("/v1/fine_tuning/jobs/"+j.Id, &j); j.Status != "succeeded" {
+		s.t.Fatalf("the job is %+v, its error %+v", j, j.Error)
+	}
+	return j
+}
+
+// answeredBy returns the version that answers a request for a model.
+func (s *trainingServer) answeredBy(fields string) string {
+	s.t.Helper()
+	var answer openapi.ChatCompletion
+	s.post("/v1/chat/completions", chatBody("hello", fields), &answer)
+	return strings.Trim(string(*answer.Adapter), `"`)
+}
+
+// Two jobs of one suffix make two models, which stay what they are, as do the checkpoints of both.
+func TestFineTunedModelsStay(t *testing.T) {
+	s := openTraining(t, false, saying("x"))
+	train := s.uploaded(datasetLines(12))
+	hyper := `"hyperparameters":{"n_epochs":2,"learning_rate_multiplier":%d}`
+	first := s.tuned(fmt.Sprintf(`"training_file":%q,"suffix":"exp",`+hyper, train, 20))
+	second := s.tuned(fmt.Sprintf(`"training_file":%q,"suffix":"exp",`+hyper, train, 10))
+	if *first.FineTunedModel == *second.FineTunedModel {
+		t.Fatalf("both jobs have made %s", *first.FineTunedModel)
+	}
+	again := s.tuned(fmt.Sprintf(`"training_file":%q,"suffix":"exp",`+hyper, train, 20)) // the same as the first
+	for _, j := range []openapi.FineTuningJob{first, second, again} {
+		want := *j.FineTunedModel
+		name := "ft:fake:lorikeet:exp:" + strings.TrimPrefix(j.Id, "ftjob-")
+		for _, model := range []string{want, name} {
+			if got := s.answeredBy(fmt.Sprintf(`"model":%q`, model)); got != want {
+				t.Errorf("%s is answered by %s, want %s", model, got, want)
+			}
+			if got := s.answeredBy(fmt.Sprintf(`"adapter":{"name":%q}`, model)); got != want {
+				t.Errorf("the adapter %s is answered by %s, want %s", model, got, want)
+			}
+		}
+		var model openapi.Model
+		s.get("/v1/models/"+name, &model)
+		var list openapi.FineTuningCheckpointList
+		s.get("/v1/fine_tuning/jobs/"+j.Id+"/checkpoints", &list)
+		if len(list.Data) != 2 || list.Data[0].StepNumber != 2*list.Data[1].StepNumber {
+			t.Fatalf("the checkpoints are %+v", list.Data)
+		}
+		if list.Data[0].FineTunedModelCheckpoint != want { // that of the last epoch is the model itself
+			t.Errorf("the last checkpoint is %s, want %s", list.Data[0].FineTunedModelCheckpoint, want)
+		}
+		for _, c := range list.Data {
+			if got := s.answeredBy(fmt.Sprintf(`"model":%q`, c.FineTunedModelCheckpoint)); !strings.HasPrefix(got, "exp@") {
+				t.Errorf("checkpoint %s is answered by %s", c.FineTunedModelCheckpoint, got)
+			}
+			if got := s.answeredBy(fmt.Sprintf(`"model":"%s:ckpt-step-%d"`, name, c.StepNumber)); got != c.FineTunedModelCheckpoint {
+				t.Errorf("step %d is answered by %s, want %s", c.StepNumber, got, c.FineTunedModelCheckpoint)
+			}
+		}
+	}
+	id := strings.TrimPrefix(first.Id, "ftjob-")
+	for _, name := range []string{"ft:fake:lorikeet:other:" + id, "ft:other:lorikeet:exp:" + id, "ft:fake:lorikeet:exp:none", "ft:" + id, "ft:", "ft:fake:lorikeet:exp:" + id + ":ckpt-step-1000"} {
+		s.refusedWith(s.do("POST", "/v1/chat/completions", chatBody("hello", fmt.Sprintf(`"model":%q`, name))), 404, "model")
+	}
+}
+
+// A suffix that names an adapter which no job has made is refused: the adapter stays what it is.
+func TestSuffixOfAnotherAdapter(t *testing.T) {
+	s := openTraining(t, false)
+	if r := s.upload("bought", peftFiles(t, 1)); r.status != 201 {
+		t.Fatalf("got %d %s", r.status, r.body)
+	}
+	body := fmt.Sprintf(`{"model":"fake","training_file":%q,"suffix":"bought"}`, s.uploaded(datasetLines(2)))
+	s.refusedWith(s.do("POST", "/v1/fine_tuning/jobs", body), 409, "suffix", "bought", "no job has made")
+}
+
+// A job that is paused waits, and goes on when it is resumed.
+func TestFineTuningPauses(t *testing.T) {
+	s := openTraining(t, true)
+	body := fmt.Sprintf(`{"model":"fake","training_file":%q,"hyperparameters":{"n_epochs":2},
+		"integrations":[{"type":"wandb","wandb":{"project":"birds","tags":["a"]}}]}`, s.uploaded(datasetLines(12)))
+	var j, waiting openapi.FineTuningJob
+	s.post("/v1/fine_tuning/jobs", body, &j)
+	if len(j.Integrations) != 1 || j.Integrations[0].Wandb.Project != "birds" {
+		t.Errorf("the integrations are %+v", j.Integrations)
+	}
+	s.post("/v1/fine_tuning/jobs", body, &waiting)
+	s.post("/v1/fine_tuning/jobs/"+waiting.Id+"/pause", "", &waiting)
+	if waiting.Status != "paused" {
+		t.Errorf("the job is %s", waiting.Status)
+	}
+	s.refusedWith(s.do("POST", "/v1/fine_tuning/jobs/"+waiting.Id+"/pause", ""), 409, "id")
+	s.refusedWith(s.do("POST", "/v1/fine_tuning/jobs/ftjob-none/pause", ""), 404, "id")
+	s.release()
+	s.ended(j.Id)
+	s.get("/v1/fine_tuning/jobs/"+waiting.Id, &waiting)
+	if waiting.Status != "paused" {
+		t.Errorf("the job became %s", waiting.Status)
+	}
+	s.post("/v1/fine_tuning/jobs/"+waiting.Id+"/resume", "", &waiting)
+	if own, _ := s.ended(waiting.Id); own.Status != "succeeded" {
+		t.Errorf("the job is %s", own.Status)
+	}
+	var page openapi.FineTuningEventList
+	s.get("/v1/fine_tuning/jobs/"+waiting.Id+"/events?limit=100", &page)
+	var told int
+	for _, e := range page.Data {
+		if strings.Contains(e.Message, "wandb is not acted on") && e.Level == "warn" {
+			told++
+		}
+	}
+	if told != 1 {
+		t.Errorf("%d events say what becomes of the integration: %+v", told, page.Data)
+	}
+}
