@@ -112,8 +112,10 @@ void Rows::set_input(const llama_ubatch * ubatch) {
     fill(outputs);
     fill_replaced(outputs.n == all.n ? all : outputs); // the span that span() gives to the head
     if (mixes.slots) {
-        fill_slots(all);
-        fill_slots(outputs);
+        for (Span * s : {&all, &outputs}) {
+            fill_slots(*s);
+            fill_shared(*s);
+        }
     }
     if (!mixes.fused) {
         return;

@@ -75,6 +75,13 @@ public:
         ggml_tensor * scales = nullptr;       // F32 (1, terms x rows, targets, scaled kinds): 0 where a row has no adapter of that kind
         ggml_tensor * near_scales = nullptr;  // the same where the layers are: views of an input would be copied there one by one
     };
+    // The slots of a class that rows share, each once.
+    struct SharedSlots {
+        ggml_tensor * ids = nullptr;    // I32 (slots)
+        ggml_tensor * mask = nullptr;   // F32 (1, slots, rows): the scale of the row's term with that slot, 0 where it has none
+        ggml_tensor * scales = nullptr; // F32 (1, slots, targets): of the slot's module
+        std::vector<int> places;        // (slots at most), filled for each ubatch
+    };
     struct Span {
         uint32_t n = 0;
         std::vector<int> mix;         // (n)
@@ -83,6 +90,7 @@ public:
         std::vector<ReplacedRow> replaced; // of the head, the rows of a set together
         std::vector<char> needs_f16;     // (n) whether a set in F16 is multiplied with the row
         SlotInputs inputs;
+        SharedSlots shared[RANK_CLASSES];
     };
     // The products that share their activations: q, k and v, or gate and up. One node prepares the activations for all
     // of them. Lives as long as the graph.
@@ -126,6 +134,7 @@ private:
     void fill(Span & s);
     void fill_replaced(Span & s);
     void fill_slots(Span & s);
+    void fill_shared(Span & s);
 
     Span all, outputs;
     std::deque<Node> nodes;
@@ -198,6 +207,9 @@ private:
     // Activations -> ready for products with NF4 and with integer weights, and with rows of zeros for ggml's.
     std::unordered_map<const ggml_tensor *, ggml_tensor *> prepared, rounded, padded;
 };
+
+// What the adapters of a class add to a target's products with x (n_in, rows), where the rows share their slots: (n_out, rows).
+ggml_tensor * multiply_shared(ggml_context * ctx, Rows & rows, Rows::Span & s, int target, int rank_class, ggml_tensor * x);
 
 // y + the adapters' products with x. The result replaces y.
 ggml_tensor * add_fused(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x);

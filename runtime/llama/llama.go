@@ -144,7 +144,8 @@ const (
 // SlotProducts is how rows are multiplied with their slots.
 type SlotProducts int
 
-// The ways. Auto is MulMatID where the device has that operation.
+// The ways. Auto is MulMatID where the device has that operation, and Gathered where not; where many rows share slots, as those of a
+// prompt do, the different slots of the batch are copied side by side and multiplied with all rows, as one matrix.
 const (
 	ProductsAuto SlotProducts = iota
 	MulMatID

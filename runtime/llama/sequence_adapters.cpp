@@ -1,5 +1,6 @@
 #include "sequence_adapters.h"
 #include <algorithm>
+#include <set>
 
 namespace lorikeet {
 
@@ -85,6 +86,11 @@ bool SlotNeeds::serve(const SlotNeeds & others) const {
     if (of.size() != others.of.size() || composed != others.composed) {
         return false;
     }
+    for (size_t c = 0; c < slots.size(); c++) {
+        if ((slots[c] > 0) != (others.slots[c] > 0) || others.slots[c] > slots[c]) {
+            return false;
+        }
+    }
     for (size_t t = 0; t < of.size(); t++) {
         if ((of[t] | ALL_SCALES) != (others.of[t] | ALL_SCALES) || others.of[t] & ~of[t]) {
             return false;
@@ -107,6 +113,29 @@ static uint32_t needs(const SequenceAdapters & mixes, const Term & term, int tar
         n |= p.shift.empty() ? 0 : NEEDS_SHIFT;
     }
     return n;
+}
+
+// How many slots of each class mixes have between them, as powers of two, where so many rows share them.
+static std::array<int, RANK_CLASSES> shared_slots(const SequenceAdapters & mixes, const std::vector<char> & seen, size_t rows) {
+    std::array<std::set<int>, RANK_CLASSES> places;
+    for (size_t mix = 0; mix < seen.size(); mix++) {
+        if (seen[mix]) {
+            for (const Term & term : mixes.terms((int) mix)) {
+                if (term.place.lora >= 0) {
+                    places[(size_t) term.rank_class].insert(term.place.lora);
+                }
+            }
+        }
+    }
+    std::array<int, RANK_CLASSES> out = {};
+    for (size_t c = 0; c < out.size(); c++) {
+        int n = places[c].empty() ? 0 : 1;
+        while (n < (int) places[c].size()) {
+            n *= 2;
+        }
+        out[c] = mixes.slots->shared((int64_t) rows, n) ? n : 0;
+    }
+    return out;
 }
 
 SlotNeeds needs_of(const SequenceAdapters & mixes, const std::vector<int> & rows) {
@@ -137,6 +166,7 @@ SlotNeeds needs_of(const SequenceAdapters & mixes, const std::vector<int> & rows
     if (!any) {
         return {};
     }
+    out.slots = shared_slots(mixes, seen, rows.size());
     const uint32_t classes = NEEDS_SCALE - 1;
     for (size_t t = 0; t < targets; t++) {
         const uint32_t some = out.of[t] & classes & (out.composed ? ~0u : ~every[t]);

@@ -1,6 +1,7 @@
 // Which adapters the rows of each sequence of one device are decoded with.
 #pragma once
 #include "slots.h"
+#include <array>
 
 namespace lorikeet {
 
@@ -73,6 +74,8 @@ enum : uint32_t {
 struct SlotNeeds {
     std::vector<uint32_t> of; // by target; empty: nothing
     bool composed = false;    // a row has more than one adapter
+    // By class, how many slots the rows have between them, as the next power of two; 0: none, or too many to be shared.
+    std::array<int, RANK_CLASSES> slots = {};
 
     uint32_t all() const; // of any target
     // Whether a graph for these needs gives what others need: it may multiply by scales of 1, and does nothing else for nothing.

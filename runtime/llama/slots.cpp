@@ -76,7 +76,7 @@ static bool multiplies(ggml_backend_dev_t device, ggml_tensor * slots) {
     return ggml_backend_dev_supports_op(device, ggml_mul_mat_id(ctx.get(), slots, x, ids));
 }
 
-Slots::Slots(const Model & m, bool all, int ranks, ggml_type type, SlotProducts products) : type(type), products(products), stores(m.targets.size()) {
+Slots::Slots(const Model & m, bool all, int ranks, ggml_type type, SlotProducts products) : type(type), products(products), rows(products == PRODUCTS_GATHERED ? PRODUCTS_GATHERED : PRODUCTS_MUL_MAT_ID), stores(m.targets.size()) {
     std::map<ggml_backend_buffer_type_t, std::vector<int>> by_memory;
     for (size_t t = 0; t < m.targets.size(); t++) {
         if (pooled(m, all, (int) t)) {
@@ -108,7 +108,7 @@ Slots::Slots(const Model & m, bool all, int ranks, ggml_type type, SlotProducts 
         for (int t : targets) {
             const Store & s = stores[(size_t) t];
             if (products == PRODUCTS_AUTO && device && !(multiplies(device, s.a_of[0]) && multiplies(device, s.b_of[0]))) {
-                this->products = PRODUCTS_GATHERED;
+                rows = PRODUCTS_GATHERED;
             }
         }
         contexts.push_back(std::move(ctx));

@@ -11,11 +11,13 @@
 #include "pack.h"
 #include "turns.h"
 #include "ggml-cpp.h"
+#include <algorithm>
 #include <map>
 
 namespace lorikeet {
 
 enum { MIN_RANK_CLASS = 4, RANK_CLASSES = 8 }; // 4, 8, ... 512
+enum { SHARING_ROWS = 64, ROWS_PER_SHARED_SLOT = 8 }; // the least that share slots: decodes do not, whose graphs then stay as they are
 static_assert(MIN_RANK_CLASS << (RANK_CLASSES - 1) == LK_MAX_RANK, "every rank has a class");
 
 // The class of modules of rank r: the number of the least power of two that is not smaller.
@@ -34,7 +36,7 @@ struct Place {
 
 // How rows are multiplied with their slots.
 enum SlotProducts {
-    PRODUCTS_AUTO = LL_PRODUCTS_AUTO,        // MUL_MAT_ID where the devices have it
+    PRODUCTS_AUTO = LL_PRODUCTS_AUTO,        // shared where rows share slots; else MUL_MAT_ID where the devices have it
     PRODUCTS_MUL_MAT_ID = LL_PRODUCTS_MUL_MAT_ID,
     PRODUCTS_GATHERED = LL_PRODUCTS_GATHERED, // the rows' slots are copied side by side in floats, with GET_ROWS, and multiplied with MUL_MAT
 };
@@ -57,9 +59,13 @@ public:
     // device can, copies while they run.
     void upload(const Pack & p, Place at);
 
-    bool gathered() const { return products == PRODUCTS_GATHERED; }
+    bool gathered() const { return rows == PRODUCTS_GATHERED; }
+    // Whether so many rows are multiplied with so many slots as one matrix: the slots are copied for that, once for all rows.
+    bool shared(int64_t n_rows, int slots) const {
+        return slots > 0 && products == PRODUCTS_AUTO && n_rows >= std::max<int64_t>(SHARING_ROWS, (int64_t) ROWS_PER_SHARED_SLOT*slots);
+    }
     // The most nodes that a graph has for a target: where all classes occur, rows have several terms, and gains and shifts.
-    size_t most_nodes() const { return (size_t) classes*(gathered() ? 26 : 13) + 30; }
+    size_t most_nodes() const { return (size_t) classes*(gathered() ? 26 : 16) + 30; }
 
     // The bytes that a rank takes over all targets that have slots.
     static size_t rank_bytes(const Model & m, bool all, ggml_type type);
@@ -81,7 +87,8 @@ private:
     void upload_target(const Store & s, const Target & t, const Plain & p, int rank_class, Place at);
 
     const ggml_type type;
-    SlotProducts products;
+    const SlotProducts products;
+    SlotProducts rows; // how they are multiplied one by one
     int classes = 0; // whose slots fit into the pool
     std::vector<Store> stores; // by target
     std::map<ggml_backend_dev_t, ggml_backend_ptr> copiers;

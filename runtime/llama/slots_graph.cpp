@@ -89,6 +89,10 @@ ggml_tensor * add_slots(ggml_context * ctx, Rows & rows, int target, ggml_tensor
     for (int k = 0; k < RANK_CLASSES; k++) {
         if (needs & NEEDS_CLASS << k) {
             x = ggml_is_contiguous(x) ? x : ggml_cont(ctx, x);
+            if (slots.shared(n, rows.needs.slots[(size_t) k])) {
+                y = ggml_add(ctx, y, multiply_shared(ctx, rows, s, target, k, x));
+                continue;
+            }
             ggml_tensor * ids = ids_of(ctx, rows, s, k);
             ggml_tensor * h = multiply(ctx, slots, slots.a(target, k), x, ids); // (c, terms x rows)
             if (needs & NEEDS_SCALE << k) {

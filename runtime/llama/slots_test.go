@@ -37,11 +37,16 @@ func TestMixedRanksOnADevice(t *testing.T) {
 		name     string
 		slots    SlotType
 		products SlotProducts
+		ubatch   int
 		most     float64
-	}{{"f32", SlotF32, MulMatID, 1e-5}, {"f16", SlotF16, MulMatID, 5e-3}, {"f32 gathered", SlotF32, Gathered, 1e-5}, {"f16 gathered", SlotF16, Gathered, 5e-3}} {
+	}{
+		{"f32", SlotF32, MulMatID, 32, 1e-5}, {"f16", SlotF16, MulMatID, 32, 5e-3},
+		{"f32 gathered", SlotF32, Gathered, 32, 1e-5}, {"f16 gathered", SlotF16, Gathered, 32, 5e-3},
+		{"f32 shared by prompts", SlotF32, ProductsAuto, 512, 1e-5}, {"f16 shared by prompts", SlotF16, ProductsAuto, 512, 5e-3},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := openModel(t, deviceOptions(t, Options{Path: path}))
-			o := proofDevice(Fused, 32)
+			o := proofDevice(Fused, c.ubatch)
 			o.Slots, o.Products, o.SlotBytes = c.slots, c.products, 64<<20
 			got := compare(ourLogits(t, m, openDevice(t, m, o), adapters, ss), want)
 			t.Log(got)
@@ -404,5 +409,27 @@ func TestOneAdapterTwice(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The rows of a prompt are multiplied with their adapter as one matrix; those that are decoded, one by one.
+func TestPromptsShareSlots(t *testing.T) {
+	m := openModel(t, deviceOptions(t, Options{Path: tiny.file(t)}))
+	d := openDevice(t, m, DeviceOptions{Sequences: 2, Cells: 512, Threads: 1})
+	set(t, d, 0, pack(t, m, newAdapter(t, m, 1, 16, 16, isLinear).lora))
+	for _, c := range []struct {
+		rows   int
+		shared bool
+	}{{128, true}, {32, false}} {
+		if _, err := d.Truncate(0, 0); err != nil {
+			t.Fatal(err)
+		}
+		devicetest.TakeProducts()
+		if _, err := d.Decode(rowsOf(t, m, 0, 0, make([]runtime.Token, c.rows))); err != nil {
+			t.Fatal(err)
+		}
+		if got := devicetest.TakeProducts(); (got[16].Calls == 0) != c.shared {
+			t.Errorf("%d rows: the products are %v", c.rows, got)
+		}
 	}
 }
