@@ -5,6 +5,7 @@ package openapi
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"github.com/oapi-codegen/runtime"
 	openapi_types "github.com/oapi-codegen/runtime/types"
@@ -88,6 +89,42 @@ func (e TrainingParametersEvalStrategy) Valid() bool {
 	}
 }
 
+// Defines values for TrainingParametersLossType.
+const (
+	TrainingParametersLossTypeEmpty       TrainingParametersLossType = ""
+	TrainingParametersLossTypeIpo         TrainingParametersLossType = "ipo"
+	TrainingParametersLossTypeKto         TrainingParametersLossType = "kto"
+	TrainingParametersLossTypeLessThannil TrainingParametersLossType = "<nil>"
+	TrainingParametersLossTypeNll         TrainingParametersLossType = "nll"
+	TrainingParametersLossTypeOrpo        TrainingParametersLossType = "orpo"
+	TrainingParametersLossTypeSigmoid     TrainingParametersLossType = "sigmoid"
+	TrainingParametersLossTypeSimpo       TrainingParametersLossType = "simpo"
+)
+
+// Valid indicates whether the value is a known member of the TrainingParametersLossType enum.
+func (e TrainingParametersLossType) Valid() bool {
+	switch e {
+	case TrainingParametersLossTypeEmpty:
+		return true
+	case TrainingParametersLossTypeIpo:
+		return true
+	case TrainingParametersLossTypeKto:
+		return true
+	case TrainingParametersLossTypeLessThannil:
+		return true
+	case TrainingParametersLossTypeNll:
+		return true
+	case TrainingParametersLossTypeOrpo:
+		return true
+	case TrainingParametersLossTypeSigmoid:
+		return true
+	case TrainingParametersLossTypeSimpo:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for TrainingParametersLrSchedulerType.
 const (
 	TrainingParametersLrSchedulerTypeConstant    TrainingParametersLrSchedulerType = "constant"
@@ -114,17 +151,32 @@ func (e TrainingParametersLrSchedulerType) Valid() bool {
 
 // Defines values for TrainingParametersMethod.
 const (
+	TrainingParametersMethodDpo         TrainingParametersMethod = "dpo"
+	TrainingParametersMethodIpo         TrainingParametersMethod = "ipo"
+	TrainingParametersMethodKto         TrainingParametersMethod = "kto"
 	TrainingParametersMethodLessThannil TrainingParametersMethod = "<nil>"
+	TrainingParametersMethodOrpo        TrainingParametersMethod = "orpo"
 	TrainingParametersMethodSft         TrainingParametersMethod = "sft"
+	TrainingParametersMethodSimpo       TrainingParametersMethod = "simpo"
 	TrainingParametersMethodSupervised  TrainingParametersMethod = "supervised"
 )
 
 // Valid indicates whether the value is a known member of the TrainingParametersMethod enum.
 func (e TrainingParametersMethod) Valid() bool {
 	switch e {
+	case TrainingParametersMethodDpo:
+		return true
+	case TrainingParametersMethodIpo:
+		return true
+	case TrainingParametersMethodKto:
+		return true
 	case TrainingParametersMethodLessThannil:
 		return true
+	case TrainingParametersMethodOrpo:
+		return true
 	case TrainingParametersMethodSft:
+		return true
+	case TrainingParametersMethodSimpo:
 		return true
 	case TrainingParametersMethodSupervised:
 		return true
@@ -1008,6 +1060,9 @@ type FineTunedWith struct {
 
 	// LearningRateMultiplier Of the default learning rate.
 	LearningRateMultiplier float64 `json:"learning_rate_multiplier"`
+
+	// Beta Of the method dpo.
+	Beta *float64 `json:"beta,omitempty"`
 }
 
 // FineTuningCheckpoint defines model for FineTuningCheckpoint.
@@ -1178,9 +1233,10 @@ type FineTuningJobList struct {
 
 // FineTuningMethod defines model for FineTuningMethod.
 type FineTuningMethod struct {
-	// Type Always supervised.
-	Type       string               `json:"type"`
-	Supervised FineTuningSupervised `json:"supervised"`
+	// Type How the adapter learns.
+	Type       string                `json:"type"`
+	Supervised *FineTuningSupervised `json:"supervised,omitempty"`
+	Dpo        *FineTuningSupervised `json:"dpo,omitempty"`
 }
 
 // FineTuningMetrics The validation numbers are null where nothing was held back or sent for it. The whole validation set is always looked at.
@@ -1230,7 +1286,7 @@ type FineTuningRequest struct {
 	// Metadata Up to 16 entries, with names of up to 64 bytes, that are kept with the job.
 	Metadata *map[string]string `json:"metadata,omitempty"`
 
-	// Method `{"type": "supervised", "supervised": {"hyperparameters": ...}}`; other types are refused.
+	// Method `{"type": "supervised", "supervised": {"hyperparameters": ...}}`, or `{"type": "dpo", "dpo": {"hyperparameters": ...}}`, whose hyperparameters have a beta, too, and whose lines are `{"input": {"messages": ...}, "preferred_output": [...], "non_preferred_output": [...]}` or any other form of a pair.
 	Method json.RawMessage `json:"method,omitempty"`
 
 	// Model The base model's id or alias.
@@ -3318,7 +3374,7 @@ type TrainingMetrics struct {
 	// Epoch Passes over the examples.
 	Epoch float64 `json:"epoch"`
 
-	// TrainLoss Per learned token.
+	// TrainLoss Per learned token; of the method dpo per pair or answer.
 	TrainLoss float64 `json:"train_loss"`
 
 	// TrainMeanTokenAccuracy Share of the learned tokens that were the likeliest.
@@ -3340,7 +3396,8 @@ type TrainingMetrics struct {
 	ValidLoss *float64 `json:"valid_loss,omitempty"`
 
 	// ValidMeanTokenAccuracy Accuracy on it.
-	ValidMeanTokenAccuracy *float64 `json:"valid_mean_token_accuracy,omitempty"`
+	ValidMeanTokenAccuracy *float64           `json:"valid_mean_token_accuracy,omitempty"`
+	AdditionalProperties   map[string]float64 `json:"-"`
 }
 
 // TrainingParameters What an adapter is trained with, under the names that PEFT and TRL give these fields. Fields of theirs that would change what is learned and that are not here are refused by name.
@@ -3357,6 +3414,12 @@ type TrainingParameters struct {
 	// AlphaPattern Other values of lora_alpha for the modules that a pattern names.
 	AlphaPattern *map[string]float32 `json:"alpha_pattern,omitempty"`
 
+	// Beta Of the method dpo, how far the adapter may go from the reference model. Absent is 2 for simpo and 0.1 for the others.
+	Beta *float32 `json:"beta,omitempty"`
+
+	// DesirableWeight Of kto, the weight of good answers.
+	DesirableWeight *float32 `json:"desirable_weight,omitempty"`
+
 	// EarlyStoppingPatience Measurements without a better loss that end the run; 0 switches it off.
 	EarlyStoppingPatience *int `json:"early_stopping_patience,omitempty"`
 
@@ -3372,10 +3435,13 @@ type TrainingParameters struct {
 	// GradientAccumulationSteps Multiplies them.
 	GradientAccumulationSteps *int `json:"gradient_accumulation_steps,omitempty"`
 
+	// LabelSmoothing Of sigmoid and simpo, the share of the pairs that are taken to be the wrong way round; less than 0.5.
+	LabelSmoothing *float32 `json:"label_smoothing,omitempty"`
+
 	// LayersToTransform The indices of the layers to train, from 0; absent is all.
 	LayersToTransform *TrainingParameters_LayersToTransform `json:"layers_to_transform,omitempty"`
 
-	// LearningRate Of A, and of B where loraplus_lr_ratio does not say otherwise. 0 is what suits the width of the base: 0.004 for the demo base (256), 0.0014 for 1024, 0.0005 for 4096.
+	// LearningRate Of A, and of B where loraplus_lr_ratio does not say otherwise. 0 is what suits the width of the base: 0.004 for the demo base (256), 0.0014 for 1024, 0.0005 for 4096; for the method dpo a quarter of that.
 	LearningRate *float32 `json:"learning_rate,omitempty"`
 
 	// LoraAlpha The update is scaled by lora_alpha / r.
@@ -3386,6 +3452,9 @@ type TrainingParameters struct {
 
 	// LoraplusLrRatio LoRA+, the learning rate of B over that of A; 0 is 1.
 	LoraplusLrRatio *float32 `json:"loraplus_lr_ratio,omitempty"`
+
+	// LossType The loss of the method dpo: sigmoid (the default), ipo, orpo, simpo, or kto, whose examples are answers with a label and not pairs. orpo and simpo have no reference model; that of the others is the base, or the adapter that is trained on from as it was. nll is that of supervised.
+	LossType *TrainingParametersLossType `json:"loss_type,omitempty"`
 
 	// LrSchedulerType How the learning rate goes down.
 	LrSchedulerType *TrainingParametersLrSchedulerType `json:"lr_scheduler_type,omitempty"`
@@ -3399,7 +3468,7 @@ type TrainingParameters struct {
 	// MaxSteps Steps of the run, before num_train_epochs where it is above 0.
 	MaxSteps *int `json:"max_steps,omitempty"`
 
-	// Method How the adapter learns. supervised, which TRL calls sft, learns the answers of the examples.
+	// Method How the adapter learns. supervised, which TRL calls sft, learns the answers of the examples. dpo learns from pairs which of two answers is better; ipo, orpo, simpo and kto are dpo with that loss_type.
 	Method *TrainingParametersMethod `json:"method,omitempty"`
 
 	// NumTrainEpochs Passes over the examples; above 0.
@@ -3429,6 +3498,9 @@ type TrainingParameters struct {
 	// Seed Of the order of the examples, the first weights and dropout. The same seed gives the same adapter.
 	Seed *int64 `json:"seed,omitempty"`
 
+	// SimpoGamma Of simpo, the margin by which the better answer is to be ahead.
+	SimpoGamma *float32 `json:"simpo_gamma,omitempty"`
+
 	// TargetModules The layers to train, by PEFT's names: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, embed_tokens, lm_head; all-linear is the first seven.
 	TargetModules *TrainingParameters_TargetModules `json:"target_modules,omitempty"`
 
@@ -3437,6 +3509,9 @@ type TrainingParameters struct {
 
 	// Truncation What becomes of longer examples.
 	Truncation *TrainingParametersTruncation `json:"truncation,omitempty"`
+
+	// UndesirableWeight Of kto, the weight of the others.
+	UndesirableWeight *float32 `json:"undesirable_weight,omitempty"`
 
 	// UseDora Train a magnitude for every output beside the update (DoRA). It starts at the base's own, takes lora_B's learning rate, and lora_dropout does not meet the base's part.
 	UseDora *bool `json:"use_dora,omitempty"`
@@ -3471,10 +3546,13 @@ type TrainingParameters_LayersToTransform struct {
 	union json.RawMessage
 }
 
+// TrainingParametersLossType The loss of the method dpo: sigmoid (the default), ipo, orpo, simpo, or kto, whose examples are answers with a label and not pairs. orpo and simpo have no reference model; that of the others is the base, or the adapter that is trained on from as it was. nll is that of supervised.
+type TrainingParametersLossType string
+
 // TrainingParametersLrSchedulerType How the learning rate goes down.
 type TrainingParametersLrSchedulerType string
 
-// TrainingParametersMethod How the adapter learns. supervised, which TRL calls sft, learns the answers of the examples.
+// TrainingParametersMethod How the adapter learns. supervised, which TRL calls sft, learns the answers of the examples. dpo learns from pairs which of two answers is better; ipo, orpo, simpo and kto are dpo with that loss_type.
 type TrainingParametersMethod string
 
 // TrainingParametersSaveStrategy When a checkpoint that can be asked is made. Of epoch, the last is the adapter itself.
@@ -3535,7 +3613,7 @@ type TrainingQuality struct {
 	// Loss Per token.
 	Loss float64 `json:"loss"`
 
-	// Perplexity The exponential of the loss.
+	// Perplexity The exponential of the loss; 0 for other methods than supervised.
 	Perplexity float64 `json:"perplexity"`
 
 	// Accuracy Share of the tokens that were the likeliest.
@@ -3543,6 +3621,9 @@ type TrainingQuality struct {
 
 	// Tokens How many were looked at.
 	Tokens int `json:"tokens"`
+
+	// Measures Further numbers of the method, as TrainingMetrics has them.
+	Measures map[string]float64 `json:"measures,omitempty"`
 }
 
 // TrainingReport What a job has come to.
@@ -3923,6 +4004,206 @@ type CountResponseTokensJSONRequestBody = ResponseRequest
 
 // UnloadLoraAdapterJSONRequestBody defines body for UnloadLoraAdapter for application/json ContentType.
 type UnloadLoraAdapterJSONRequestBody = UnloadLora
+
+// Getter for additional properties for TrainingMetrics. Returns the specified
+// element and whether it was found
+func (a TrainingMetrics) Get(fieldName string) (value float64, found bool) {
+	if a.AdditionalProperties != nil {
+		value, found = a.AdditionalProperties[fieldName]
+	}
+	return
+}
+
+// Setter for additional properties for TrainingMetrics
+func (a *TrainingMetrics) Set(fieldName string, value float64) {
+	if a.AdditionalProperties == nil {
+		a.AdditionalProperties = make(map[string]float64)
+	}
+	a.AdditionalProperties[fieldName] = value
+}
+
+// Override default JSON handling for TrainingMetrics to handle AdditionalProperties
+func (a *TrainingMetrics) UnmarshalJSON(b []byte) error {
+	object := make(map[string]json.RawMessage)
+	err := json.Unmarshal(b, &object)
+	if err != nil {
+		return err
+	}
+
+	if raw, found := object["step"]; found {
+		err = json.Unmarshal(raw, &a.Step)
+		if err != nil {
+			return fmt.Errorf("error reading 'step': %w", err)
+		}
+		delete(object, "step")
+	}
+
+	if raw, found := object["total_steps"]; found {
+		err = json.Unmarshal(raw, &a.TotalSteps)
+		if err != nil {
+			return fmt.Errorf("error reading 'total_steps': %w", err)
+		}
+		delete(object, "total_steps")
+	}
+
+	if raw, found := object["epoch"]; found {
+		err = json.Unmarshal(raw, &a.Epoch)
+		if err != nil {
+			return fmt.Errorf("error reading 'epoch': %w", err)
+		}
+		delete(object, "epoch")
+	}
+
+	if raw, found := object["train_loss"]; found {
+		err = json.Unmarshal(raw, &a.TrainLoss)
+		if err != nil {
+			return fmt.Errorf("error reading 'train_loss': %w", err)
+		}
+		delete(object, "train_loss")
+	}
+
+	if raw, found := object["train_mean_token_accuracy"]; found {
+		err = json.Unmarshal(raw, &a.TrainMeanTokenAccuracy)
+		if err != nil {
+			return fmt.Errorf("error reading 'train_mean_token_accuracy': %w", err)
+		}
+		delete(object, "train_mean_token_accuracy")
+	}
+
+	if raw, found := object["learning_rate"]; found {
+		err = json.Unmarshal(raw, &a.LearningRate)
+		if err != nil {
+			return fmt.Errorf("error reading 'learning_rate': %w", err)
+		}
+		delete(object, "learning_rate")
+	}
+
+	if raw, found := object["grad_norm"]; found {
+		err = json.Unmarshal(raw, &a.GradNorm)
+		if err != nil {
+			return fmt.Errorf("error reading 'grad_norm': %w", err)
+		}
+		delete(object, "grad_norm")
+	}
+
+	if raw, found := object["tokens_per_second"]; found {
+		err = json.Unmarshal(raw, &a.TokensPerSecond)
+		if err != nil {
+			return fmt.Errorf("error reading 'tokens_per_second': %w", err)
+		}
+		delete(object, "tokens_per_second")
+	}
+
+	if raw, found := object["eta_seconds"]; found {
+		err = json.Unmarshal(raw, &a.EtaSeconds)
+		if err != nil {
+			return fmt.Errorf("error reading 'eta_seconds': %w", err)
+		}
+		delete(object, "eta_seconds")
+	}
+
+	if raw, found := object["valid_loss"]; found {
+		err = json.Unmarshal(raw, &a.ValidLoss)
+		if err != nil {
+			return fmt.Errorf("error reading 'valid_loss': %w", err)
+		}
+		delete(object, "valid_loss")
+	}
+
+	if raw, found := object["valid_mean_token_accuracy"]; found {
+		err = json.Unmarshal(raw, &a.ValidMeanTokenAccuracy)
+		if err != nil {
+			return fmt.Errorf("error reading 'valid_mean_token_accuracy': %w", err)
+		}
+		delete(object, "valid_mean_token_accuracy")
+	}
+
+	if len(object) != 0 {
+		a.AdditionalProperties = make(map[string]float64)
+		for fieldName, fieldBuf := range object {
+			var fieldVal float64
+			err := json.Unmarshal(fieldBuf, &fieldVal)
+			if err != nil {
+				return fmt.Errorf("error unmarshaling field %s: %w", fieldName, err)
+			}
+			a.AdditionalProperties[fieldName] = fieldVal
+		}
+	}
+	return nil
+}
+
+// Override default JSON handling for TrainingMetrics to handle AdditionalProperties
+func (a TrainingMetrics) MarshalJSON() ([]byte, error) {
+	var err error
+	object := make(map[string]json.RawMessage)
+
+	object["step"], err = json.Marshal(a.Step)
+	if err != nil {
+		return nil, fmt.Errorf("error marshaling 'step': %w", err)
+	}
+
+	object["total_steps"], err = json.Marshal(a.TotalSteps)
+	if err != nil {
+		return nil, fmt.Errorf("error marshaling 'total_steps': %w", err)
+	}
+
+	object["epoch"], err = json.Marshal(a.Epoch)
+	if err != nil {
+		return nil, fmt.Errorf("error marshaling 'epoch': %w", err)
+	}
+
+	object["train_loss"], err = json.Marshal(a.TrainLoss)
+	if err != nil {
+		return nil, fmt.Errorf("error marshaling 'train_loss': %w", err)
+	}
+
+	object["train_mean_token_accuracy"], err = json.Marshal(a.TrainMeanTokenAccuracy)
+	if err != nil {
+		return nil, fmt.Errorf("error marshaling 'train_mean_token_accuracy': %w", err)
+	}
+
+	object["learning_rate"], err = json.Marshal(a.LearningRate)
+	if err != nil {
+		return nil, fmt.Errorf("error marshaling 'learning_rate': %w", err)
+	}
+
+	object["grad_norm"], err = json.Marshal(a.GradNorm)
+	if err != nil {
+		return nil, fmt.Errorf("error marshaling 'grad_norm': %w", err)
+	}
+
+	object["tokens_per_second"], err = json.Marshal(a.TokensPerSecond)
+	if err != nil {
+		return nil, fmt.Errorf("error marshaling 'tokens_per_second': %w", err)
+	}
+
+	object["eta_seconds"], err = json.Marshal(a.EtaSeconds)
+	if err != nil {
+		return nil, fmt.Errorf("error marshaling 'eta_seconds': %w", err)
+	}
+
+	if a.ValidLoss != nil {
+		object["valid_loss"], err = json.Marshal(a.ValidLoss)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'valid_loss': %w", err)
+		}
+	}
+
+	if a.ValidMeanTokenAccuracy != nil {
+		object["valid_mean_token_accuracy"], err = json.Marshal(a.ValidMeanTokenAccuracy)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling 'valid_mean_token_accuracy': %w", err)
+		}
+	}
+
+	for fieldName, field := range a.AdditionalProperties {
+		object[fieldName], err = json.Marshal(field)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling '%s': %w", fieldName, err)
+		}
+	}
+	return json.Marshal(object)
+}
 
 // AsContentBlockContent0 returns the union data inside the ContentBlock_Content as a ContentBlockContent0
 func (t ContentBlock_Content) AsContentBlockContent0() (ContentBlockContent0, error) {

@@ -66,12 +66,20 @@ func (s *Server) sendFineTuningJob(c *fiber.Ctx) func(training.Job, error) error
 func (s *Server) fineTuningJob(j *training.Job) openapi.FineTuningJob {
 	with := openapi.FineTunedWith{
 		NEpochs: j.Config.Epochs, BatchSize: j.Config.Batch * j.Config.Accumulation,
-		LearningRateMultiplier: j.Config.LearningRate / training.UsualRate(s.model.Facts()),
+		LearningRateMultiplier: j.Config.LearningRate / j.Config.UsualRate(s.model.Facts()),
+	}
+	method := openapi.FineTuningMethod{Type: j.Config.Method}
+	switch j.Config.Method {
+	case training.DPO:
+		with.Beta = j.Config.Beta
+		method.Dpo = &openapi.FineTuningSupervised{Hyperparameters: with}
+	default:
+		method.Supervised = &openapi.FineTuningSupervised{Hyperparameters: with}
 	}
 	out := openapi.FineTuningJob{
 		Id: j.ID, Object: "fine_tuning.job", CreatedAt: j.Created.Unix(), FinishedAt: unix(j.Finished), Model: s.name,
 		OrganizationId: "lorikeet", Status: string(j.Status), Hyperparameters: with,
-		Method:       openapi.FineTuningMethod{Type: "supervised", Supervised: openapi.FineTuningSupervised{Hyperparameters: with}},
+		Method:       method,
 		TrainingFile: "inline", ResultFiles: []string{}, Seed: j.Config.Seed, Integrations: integrationsOf(j.Request), Metadata: metadataOf(j),
 		EstimatedFinish: unix(j.Progress.ETA), UserProvidedSuffix: suffixOf(j.Request),
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 
@@ -169,71 +168,4 @@ func (s *Server) checkFineTuning(who caller, req *openapi.FineTuningRequest) err
 		return checkMetadata(*req.Metadata)
 	}
 	return nil
-}
-
-// fineTuningConfig reads the hyperparameters, from their place under method or from the older one.
-func (s *Server) fineTuningConfig(req *openapi.FineTuningRequest) (training.Config, error) {
-	raw, param := req.Hyperparameters, "hyperparameters"
-	if jsonvalue.Kind(req.Method) != "null" {
-		var method struct {
-			Type       string `json:"type"`
-			Supervised struct {
-				Hyperparameters json.RawMessage `json:"hyperparameters"`
-			} `json:"supervised"`
-		}
-		if err := decodeField(req.Method, "method", &method); err != nil {
-			return training.Config{}, err
-		}
-		if name := jsonvalue.Unknown(req.Method, &method); name != "" && method.Type == "supervised" {
-			return training.Config{}, refuse(codeUnsupported, "method."+clipName(name), "is not a field of this request")
-		}
-		if method.Type != "supervised" {
-			return training.Config{}, refuse(codeUnsupported, "method.type", "is %q: supervised is the one there is", method.Type)
-		}
-		if jsonvalue.Kind(method.Supervised.Hyperparameters) != "null" {
-			if jsonvalue.Kind(raw) != "null" {
-				return training.Config{}, refuse(codeValue, "hyperparameters", "are given together with those of method.supervised, which have taken their place")
-			}
-			raw, param = method.Supervised.Hyperparameters, "method.supervised.hyperparameters"
-		}
-	}
-	h, err := hyperparameters(raw, param)
-	if err != nil {
-		return training.Config{}, err
-	}
-	config, err := h.Config(s.model.Facts())
-	var field *training.FieldError
-	if errors.As(err, &field) {
-		err = withParam(param+"."+field.Field, err)
-	}
-	if err == nil && req.Seed != nil {
-		if *req.Seed < 0 {
-			return config, refuse(codeValue, "seed", "is %d, it must be 0 or more", *req.Seed)
-		}
-		config.Seed = *req.Seed
-	}
-	config.SaveEveryEpoch()
-	return config, err
-}
-
-// hyperparameters reads OpenAI's three, and refuses others by name.
-func hyperparameters(raw json.RawMessage, param string) (h training.Hyperparameters, err error) {
-	if jsonvalue.Kind(raw) == "null" {
-		return h, nil
-	}
-	var fields map[string]json.RawMessage
-	if err := decodeField(raw, param, &fields); err != nil {
-		return h, err
-	}
-	known := map[string]*training.Auto{"n_epochs": &h.Epochs, "batch_size": &h.Batch, "learning_rate_multiplier": &h.RateMultiplier}
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		value, ok := known[name]
-		if !ok {
-			return h, refuse(codeUnsupported, param+"."+name, "is not known here; POST /adapters/train takes PEFT's and TRL's names")
-		}
-		if err := json.Unmarshal(fields[name], value); err != nil {
-			return h, refuse(codeValue, param+"."+name, "is %s: %v", fields[name], err)
-		}
-	}
-	return h, nil
 }

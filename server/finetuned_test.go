@@ -124,3 +124,46 @@ func TestFineTuningPauses(t *testing.T) {
 		t.Errorf("%d events say what becomes of the integration: %+v", told, page.Data)
 	}
 }
+
+// A job of preferences has OpenAI's shape, and its numbers are in its events and its report.
+func TestFineTuningOfPreferences(t *testing.T) {
+	s := openTraining(t, false)
+	var lines strings.Builder
+	for i := range 12 {
+		fmt.Fprintf(&lines, `{"input":{"messages":[{"role":"user","content":"What is %d?"}]},"preferred_output":[{"role":"assistant","content":"It is %d"}],`+
+			`"non_preferred_output":[{"role":"assistant","content":"No never"}]}`+"\n", i, i%3)
+	}
+	id := s.uploaded(lines.String())
+	j := s.tuned(fmt.Sprintf(`"training_file":%q,"validation_file":%q,"suffix":"nice","method":{"type":"dpo","dpo":{"hyperparameters":{"beta":0.2,"n_epochs":4,"batch_size":"auto","learning_rate_multiplier":20}}}`, id, id))
+	if j.Method.Type != "dpo" || j.Method.Dpo == nil || *j.Method.Dpo.Hyperparameters.Beta != 0.2 || j.Method.Supervised != nil || j.Hyperparameters.LearningRateMultiplier != 20 {
+		t.Errorf("the job is %+v", j)
+	}
+	var page openapi.FineTuningEventList
+	s.get("/v1/fine_tuning/jobs/"+j.Id+"/events?limit=100", &page)
+	steps := 0
+	for _, e := range page.Data {
+		if e.Data == nil {
+			continue
+		}
+		steps++
+		for _, name := range []string{"rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"} {
+			if _, ok := e.Data.AdditionalProperties[name]; !ok {
+				t.Errorf("%s is missing in %+v", name, e.Data)
+			}
+		}
+	}
+	if steps < 8 {
+		t.Errorf("%d events have numbers", steps)
+	}
+	var r openapi.TrainingReport
+	s.get("/adapters/nice/report", &r)
+	if r.Trained == nil || r.Trained.Measures["rewards/accuracies"] < 0.9 || r.Trained.Perplexity != 0 {
+		t.Errorf("the report is %+v", r.Trained)
+	}
+	bad := s.do("POST", "/adapters/train", `{"name":"nice","method":"kto","examples":`+array(3)+`}`)
+	s.refusedWith(bad, 400, "examples")
+	j = s.tuned(fmt.Sprintf(`"training_file":%q,"method":{"type":"dpo"}`, id))
+	if *j.Method.Dpo.Hyperparameters.Beta != 0.1 {
+		t.Errorf("the job is %+v", j.Method)
+	}
+}

@@ -94,7 +94,7 @@ func qualityOf(q *training.Quality) *openapi.TrainingQuality {
 	if q == nil {
 		return nil
 	}
-	return &openapi.TrainingQuality{Loss: q.Loss, Perplexity: q.Perplexity, Accuracy: q.Accuracy, Tokens: q.Tokens}
+	return &openapi.TrainingQuality{Loss: q.Loss, Perplexity: q.Perplexity, Accuracy: q.Accuracy, Tokens: q.Tokens, Measures: q.Measures}
 }
 
 func pointsOf(list []training.Point) []openapi.TrainingPoint {

@@ -111,6 +111,6 @@ func metricsOf(m *training.Metrics) *openapi.TrainingMetrics {
 	return &openapi.TrainingMetrics{
 		Step: m.Step, TotalSteps: m.Steps, Epoch: m.Epoch, TrainLoss: m.Loss, TrainMeanTokenAccuracy: m.Accuracy,
 		LearningRate: m.Rate, GradNorm: m.GradNorm, TokensPerSecond: m.TokensPerSecond, EtaSeconds: m.ETA,
-		ValidLoss: m.EvalLoss, ValidMeanTokenAccuracy: m.EvalAccuracy,
+		ValidLoss: m.EvalLoss, ValidMeanTokenAccuracy: m.EvalAccuracy, AdditionalProperties: m.Measures,
 	}
 }

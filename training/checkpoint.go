@@ -136,8 +136,10 @@ func (q *Queue) dropStates(id string, keep ...string) {
 // removeWorkFiles removes the files that only a running or resumable job needs. Its datasets stay.
 func (q *Queue) removeWorkFiles(id string) {
 	q.dropStates(id)
-	if err := q.disk.remove(q.inJob(id, examplesFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		q.o.Warn(fmt.Sprintf("training job %s: removing its examples: %v", id, err))
+	for _, name := range []string{examplesFile, referenceFile} {
+		if err := q.disk.remove(q.inJob(id, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			q.o.Warn(fmt.Sprintf("training job %s: removing %s: %v", id, name, err))
+		}
 	}
 }
 

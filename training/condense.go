@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 )
@@ -138,6 +139,14 @@ func joinSteps(a, b *Event) Event {
 	mean := func(x, y float64) float64 { return (x*na + y*nb) / (na + nb) }
 	m := *b.Metrics
 	m.Loss, m.Accuracy = mean(a.Metrics.Loss, m.Loss), mean(a.Metrics.Accuracy, m.Accuracy)
+	if len(m.Measures) > 0 {
+		m.Measures = maps.Clone(m.Measures)
+		for name, y := range m.Measures {
+			if x, ok := a.Metrics.Measures[name]; ok {
+				m.Measures[name] = mean(x, y)
+			}
+		}
+	}
 	joined := *b
 	joined.Metrics, joined.Merged = &m, int(na+nb)
 	joined.Message = fmt.Sprintf("Step %d/%d: training loss %.4f, the mean of %d steps", m.Step, m.Steps, m.Loss, joined.Merged)

@@ -59,6 +59,14 @@ type Config struct {
 	SaveStrategy string  `json:"save_strategy"`           // when a checkpoint is published: Never, EverySteps or EveryEpoch
 	SaveSteps    int     `json:"save_steps"`              // of EverySteps; 0: none are published
 	SaveTotal    int     `json:"save_total_limit"`        // checkpoints that are kept for serving
+
+	// The losses of other methods than Supervised.
+	LossType          string   `json:"loss_type"`          // of the method; "": its own
+	Beta              *float64 `json:"beta,omitempty"`     // how far the adapter may go from the reference model; nil: as suits the loss
+	LabelSmoothing    float64  `json:"label_smoothing"`    // of Sigmoid and SimPO: the share of pairs that are the wrong way round
+	SimPOGamma        float64  `json:"simpo_gamma"`        // of SimPO: the margin
+	DesirableWeight   float64  `json:"desirable_weight"`   // of KTO
+	UndesirableWeight float64  `json:"undesirable_weight"` // of KTO
 }
 
 // The values of Config's fields that are words.
@@ -99,12 +107,13 @@ func Defaults() Config {
 		Scheduler:  Linear, WarmupRatio: 0.05, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, MaxGradNorm: 1,
 		Epochs: 3, Batch: 8, Accumulation: 1, Seed: 42, EvalStrategy: EveryEpoch, EvalSteps: 50,
 		SaveStrategy: EverySteps, SaveSteps: 100, SaveTotal: 3,
+		SimPOGamma: 0.5, DesirableWeight: 1, UndesirableWeight: 1,
 	}
 }
 
 // Validate returns a FieldError for the first field whose value is out of range.
 func (c *Config) Validate() error {
-	for _, check := range []func() *FieldError{c.checkAdapter, c.checkData, c.checkOptimizer, c.checkRun} {
+	for _, check := range []func() *FieldError{c.checkAdapter, c.checkData, c.checkOptimizer, c.checkRun, c.checkPreference, c.checkLossSettings} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -134,7 +143,7 @@ func unit(x float64) bool { return x >= 0 && float32(x) < 1 }
 
 func (c *Config) checkAdapter() *FieldError {
 	return firstBroken([]rule{
-		{methodNames[c.Method] != "", "method", quoted(c.Method), "one of " + strings.Join(slices.Sorted(maps.Keys(methodNames)), ", ")},
+		{methodNames[c.Method] != "", "method", quoted(c.Method), "one of " + strings.Join(slices.Sorted(maps.Keys(methodNames)), ", ") + ", ipo, orpo, simpo, kto"},
 		{c.Rank >= 1 && c.Rank <= maxRank, "r", c.Rank, fmt.Sprintf("a whole number from 1 to %d", maxRank)},
 		{c.Alpha >= minAlpha && c.Alpha <= math.MaxFloat32, "lora_alpha", c.Alpha, fmt.Sprintf("a number from %g", minAlpha)},
 		{unit(c.Dropout), "lora_dropout", c.Dropout, "a number from 0 to less than 1"},
@@ -190,11 +199,23 @@ func UsualRate(f *runtime.Facts) float64 {
 	return rate * math.Pow(float64(width)/float64(max(f.Embedding, width)), 0.75)
 }
 
-// fit replaces the values that mean "what suits the base" and checks those that depend on it.
+// preferenceRate is the default learning rate of the method dpo over that of supervised training: pairs pull further.
+const preferenceRate = 0.25
+
+// UsualRate is the default learning rate of the configuration's method on a base.
+func (c *Config) UsualRate(f *runtime.Facts) float64 {
+	if c.Method == DPO {
+		return preferenceRate * UsualRate(f)
+	}
+	return UsualRate(f)
+}
+
+// fit replaces the values that mean "what suits the base" or the method, and checks those that depend on it.
 func (c *Config) fit(f *runtime.Facts) error {
 	if c.LearningRate == 0 {
-		c.LearningRate = UsualRate(f)
+		c.LearningRate = c.UsualRate(f)
 	}
+	c.fitPreference()
 	trained := f.ContextLength
 	if trained <= 0 {
 		trained = usualLength

@@ -51,7 +51,6 @@ var refused = map[string]string{
 	"loraplus_lr_embedding":         "the embedding learns at learning_rate",
 	"loraplus_weight_decay":         "weight_decay is that of all",
 	"lr_scheduler_kwargs":           "the schedules have no settings",
-	"loss_type":                     "the loss is the cross-entropy of the next token",
 	"dataset_text_field":            "the formats of a line are told by its keys",
 	"formatting_func":               "a function cannot be sent",
 	"chat_template_path":            "training uses the template that serves",
@@ -81,6 +80,9 @@ func ParseConfig(raw json.RawMessage) (Config, error) {
 
 // canonical replaces further names of a method by its own.
 func (c *Config) canonical() {
+	if name := lossNames[c.Method]; name != "" && (c.LossType == "" || c.LossType == name) {
+		c.Method, c.LossType = DPO, name
+	}
 	if name := methodNames[c.Method]; name != "" {
 		c.Method = name
 	}

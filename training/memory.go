@@ -66,11 +66,18 @@ func (q *Queue) freeCopies(bytes int64) {
 	}
 }
 
+// lookedBytes is what a step of the method dpo keeps for each of its tokens: a log-probability, a label and a weight.
+const lookedBytes = 12
+
 // spec is what the Trainer of a job with so many examples is made for, whose micro-batches have up to most tokens.
 func (q *Queue) spec(c *Config, most, examples int) (runtime.TrainSpec, error) {
 	modules, err := c.modules(q.o.Model.Facts())
+	reserved := q.reserved(modules, examples)
+	if c.Method == DPO && q.o.Memory > 0 {
+		reserved += referenceBytes*int64(examples) + lookedBytes*int64(min(examples, c.Batch*c.Accumulation))*int64(min(most, 2*c.MaxLength))
+	}
 	return runtime.TrainSpec{
-		Modules: modules, MaxTokens: most, Memory: q.o.Memory, Reserved: q.reserved(modules, examples), Seed: uint64(c.Seed), Dropout: float32(c.Dropout),
+		Modules: modules, MaxTokens: most, Memory: q.o.Memory, Reserved: reserved, Seed: uint64(c.Seed), Dropout: float32(c.Dropout),
 	}, err
 }
 

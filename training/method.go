@@ -17,6 +17,7 @@ const (
 // methodNames are all values of Config.Method, and further names for them.
 var methodNames = map[string]string{
 	Supervised: Supervised, "sft": Supervised,
+	DPO: DPO,
 }
 
 // method is what a run does in a way of its own: how it learns and what it measures. It belongs to the worker's
@@ -50,6 +51,8 @@ func (r *run) newMethod() (method, error) {
 	switch r.job.Config.Method {
 	case Supervised:
 		return &supervised{r}, nil
+	case DPO:
+		return &preference{r: r}, nil
 	}
 	return nil, &FieldError{Field: "method", Reason: fmt.Sprintf("is %q, which this version does not have", r.job.Config.Method)}
 }
@@ -60,6 +63,9 @@ func (c *Config) kind() dataset.Kind {
 	case Reinforcement:
 		return dataset.PromptOnly
 	case DPO:
+		if c.LossType == KTO {
+			return dataset.UnpairedPreference
+		}
 		return dataset.Preference
 	}
 	return dataset.Supervised

@@ -1,6 +1,7 @@
 package training
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"math"
@@ -8,11 +9,13 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// Hyperparameters are OpenAI's three of method.supervised, and of the older top level.
+// Hyperparameters are OpenAI's three of method.supervised, and of the older top level, and the four of method.dpo.
 type Hyperparameters struct {
-	Epochs         Auto `json:"n_epochs"`
-	Batch          Auto `json:"batch_size"`
-	RateMultiplier Auto `json:"learning_rate_multiplier"` // of the default learning_rate
+	Method         string `json:"-"` // "": Supervised
+	Epochs         Auto   `json:"n_epochs"`
+	Batch          Auto   `json:"batch_size"`
+	RateMultiplier Auto   `json:"learning_rate_multiplier"` // of the default learning_rate
+	Beta           Auto   `json:"beta,omitzero"`            // of DPO
 }
 
 // Auto is a number, or "auto" where Value is 0.
@@ -42,6 +45,7 @@ func (a Auto) MarshalJSON() ([]byte, error) {
 // name of the field.
 func (h Hyperparameters) Config(f *runtime.Facts) (Config, error) {
 	c := Defaults()
+	c.Method = cmp.Or(h.Method, c.Method)
 	if n := h.Epochs.Value; n != 0 {
 		if n != math.Trunc(n) || n < 1 || n > 1000 {
 			return c, &FieldError{Field: "n_epochs", Reason: "is not a whole number from 1 to 1000"}
@@ -55,9 +59,12 @@ func (h Hyperparameters) Config(f *runtime.Facts) (Config, error) {
 		c.Batch, c.Accumulation = int(n), 1
 	}
 	if m := h.RateMultiplier.Value; m != 0 {
-		if c.LearningRate = m * UsualRate(f); !(c.LearningRate > 0) || c.LearningRate > 1 {
+		if c.LearningRate = m * c.UsualRate(f); !(c.LearningRate > 0) || c.LearningRate > 1 {
 			return c, &FieldError{Field: "learning_rate_multiplier", Reason: "makes a learning rate that is not between 0 and 1"}
 		}
+	}
+	if b := h.Beta.Value; b != 0 {
+		c.Beta = &b
 	}
 	return c, c.Validate()
 }

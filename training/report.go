@@ -24,10 +24,12 @@ type Report struct {
 
 // Quality is how well the answers of the data are predicted.
 type Quality struct {
-	Loss       float64 `json:"loss"` // per token
-	Perplexity float64 `json:"perplexity"`
+	Loss       float64 `json:"loss"`       // per token
+	Perplexity float64 `json:"perplexity"` // 0 for other methods than Supervised
 	Accuracy   float64 `json:"accuracy"`
 	Tokens     int     `json:"tokens"`
+
+	Measures map[string]float64 `json:"measures,omitempty"` // further numbers of the job's method
 }
 
 // Point is a loss after a step.
@@ -57,6 +59,13 @@ func (q *Queue) Report(id string) (*Report, error) {
 		return nil, errors.Join(ErrDamaged, err)
 	}
 	r.Base, r.Trained = s.Base.quality(), s.Last.quality()
+	if job.Config.Method != Supervised {
+		for _, q := range []*Quality{r.Base, r.Trained} {
+			if q != nil {
+				q.Perplexity = 0 // its loss is not of tokens
+			}
+		}
+	}
 	events, err := q.readEvents(id)
 	if err != nil {
 		return nil, err
@@ -72,7 +81,7 @@ func (s *score) quality() *Quality {
 	if s == nil {
 		return nil
 	}
-	return &Quality{s.Loss, perplexity(s.Loss), s.Accuracy, s.Tokens}
+	return &Quality{s.Loss, perplexity(s.Loss), s.Accuracy, s.Tokens, s.Measures}
 }
 
 // curves reads the losses from a job's events. Where a run went back to a checkpoint, what came after that

@@ -248,8 +248,14 @@ func (r *run) note() adapters.Note {
 		m["train_seconds"] = s.Seconds
 	}
 	if at := cmp.Or(s.Last, s.Base); len(r.set.eval.lengths) > 0 && at != nil {
-		m["eval_loss"], m["eval_accuracy"], m["eval_perplexity"] = at.Loss, at.Accuracy, perplexity(at.Loss)
+		m["eval_loss"], m["eval_accuracy"] = at.Loss, at.Accuracy
 		m["base_eval_loss"] = s.Base.Loss
+		if r.job.Config.Method == Supervised {
+			m["eval_perplexity"] = perplexity(at.Loss)
+		}
+		for name, x := range at.Measures {
+			m["eval_"+name] = x
+		}
 	}
 	return adapters.Note{Origin: adapters.Origin{Kind: adapters.FromJob, Detail: r.job.ID}, Metrics: m, Pin: r.job.Lasting}
 }
