@@ -33,7 +33,7 @@ const maxCheckpoints = 1000
 // PutCheckpoint stores an adapter in training as name@step-N. Of the checkpoints of the same job the keep newest stay, and
 // one with the same label is replaced. Of other jobs the pinned ones stay, up to a bound: the label then means the last of
 // its checkpoints, and the digest each. Errors are those of PutLoRA.
-func (s *Store) PutCheckpoint(name string, step, keep int, a *runtime.LoRA, n Note) (Info, error) {
+func (s *Store) PutCheckpoint(name string, step, keep int, a runtime.LoRASource, n Note) (Info, error) {
 	return s.build(context.Background(), name, n, openLoRA(a), func(dir string, m *manifest) (Info, error) {
 		s.commit.Lock()
 		defer s.done()

@@ -59,16 +59,16 @@ func openPlain(open func(flag int) (*os.File, error)) (*os.File, error) {
 	return f, nil
 }
 
-// PutLoRA stores an adapter that is in memory, with the configuration that gives its ranks and scales. It does not
-// wait for other puts, and Close waits for it.
-func (s *Store) PutLoRA(name string, a *runtime.LoRA, n Note) (Info, error) {
+// PutLoRA stores an adapter that is in memory, with the configuration that gives its ranks and scales. Its values are written from
+// where they lie, in pieces, so it must not change meanwhile. It does not wait for other puts, and Close waits for it.
+func (s *Store) PutLoRA(name string, a runtime.LoRASource, n Note) (Info, error) {
 	return s.build(context.Background(), name, n, openLoRA(a), s.publisher(name, n))
 }
 
 // openLoRA is the open of an adapter that is in memory.
-func openLoRA(a *runtime.LoRA) func(*opener) (*peft.Source, error) {
+func openLoRA(a runtime.LoRASource) func(*opener) (*peft.Source, error) {
 	return func(o *opener) (*peft.Source, error) {
-		o.reserved = true // it takes part in no waiting: there is one training job at a time
+		o.reserved = true // it takes part in no waiting, and takes no memory
 		return peft.FromLoRA(o.facts, a)
 	}
 }

@@ -130,7 +130,10 @@ type Trainer interface {
 	// Memory returns what the Trainer holds.
 	Memory() TrainMemory
 
-	// LoRA returns a copy of the adapter as it stands.
+	// The adapter's values where they lie, which the next slice may change: for storing it. It returns an error where the adapter
+	// has no values yet and none can be computed.
+	LoRASource
+	// LoRA returns a copy of the adapter as it stands; without modules where View returns an error.
 	LoRA() *LoRA
 
 	// WriteState writes all that a Trainer with the same spec needs to go on bit for bit, in pieces: it takes hardly any

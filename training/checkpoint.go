@@ -145,11 +145,10 @@ func (q *Queue) removeWorkFiles(id string) {
 
 // publishCheckpoint stores the adapter as it stands, to be served as name@step-N.
 func (r *run) publishCheckpoint() error {
-	info, err := r.q.o.Store.PutCheckpoint(r.job.Name, r.state.Step, r.job.Config.SaveTotal, r.trainer.LoRA(), r.note())
+	info, err := r.q.o.Store.PutCheckpoint(r.job.Name, r.state.Step, r.job.Config.SaveTotal, r.trainer, r.note())
 	if err != nil {
 		return fmt.Errorf("storing a checkpoint: %w", err)
 	}
-	r.q.freeCopies(info.Bytes)
 	c := Checkpoint{
 		ID: fmt.Sprintf("ftckpt-%s-%d", strings.TrimPrefix(r.job.ID, jobPrefix), r.state.Step), Step: r.state.Step,
 		Adapter: r.job.Name + "@" + info.Label, Digest: info.Digest, Created: now(),

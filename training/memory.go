@@ -37,14 +37,18 @@ func (q *Queue) limits() dataset.Limits {
 	}
 }
 
-// reserved is what a run needs besides its Trainer: a copy of the adapter while it is stored, where its examples lie, a
-// piece of the state while that is written, and what preparing the next job takes.
-func (q *Queue) reserved(modules []runtime.TrainModule, examples int) int64 {
+// reserved is what a run needs besides its Trainer: where its examples lie, pieces of the state and of the adapter while they are
+// written, and what preparing the next job takes; with reinforcement also a copy of the adapter, which is placed to be sampled from.
+func (q *Queue) reserved(c *Config, modules []runtime.TrainModule, examples int) int64 {
 	if q.o.Memory <= 0 {
 		return 0
 	}
-	const stateBuffers = 512 << 10
-	return 4*q.parameters(modules) + exampleBytes*int64(examples) + stateBuffers + q.o.Memory/preparingShare
+	const buffers = 1 << 20
+	bytes := exampleBytes*int64(examples) + buffers + q.o.Memory/preparingShare
+	if c.Method == Reinforcement {
+		bytes += 4 * q.parameters(modules)
+	}
+	return bytes
 }
 
 // parameters counts the numbers of an adapter.
@@ -72,7 +76,7 @@ const lookedBytes = 12
 // spec is what the Trainer of a job with so many examples is made for, whose micro-batches have up to most tokens.
 func (q *Queue) spec(c *Config, most, examples int) (runtime.TrainSpec, error) {
 	modules, err := c.modules(q.o.Model.Facts())
-	reserved := q.reserved(modules, examples)
+	reserved := q.reserved(c, modules, examples)
 	if c.Method == DPO && q.o.Memory > 0 {
 		reserved += referenceBytes*int64(examples) + lookedBytes*int64(min(examples, c.Batch*c.Accumulation))*int64(min(most, 2*c.MaxLength))
 	}

@@ -17,13 +17,12 @@ func (r *run) publish(ctx context.Context) (outcome, error) {
 	note := r.note()
 	var info adapters.Info
 	err := r.q.retryWhileFull(ctx, r.j, func() (err error) {
-		info, err = r.q.o.Store.PutLoRA(r.job.Name, r.trainer.LoRA(), note)
+		info, err = r.q.o.Store.PutLoRA(r.job.Name, r.trainer, note)
 		return err
 	})
 	if err != nil {
 		return outcome{}, fmt.Errorf("storing the adapter: %w", err)
 	}
-	r.q.freeCopies(info.Bytes)
 	r.trainer.Close() // the answers may need its memory
 	r.answer(ctx, info)
 	message := fmt.Sprintf("The job succeeded: %s is version %s.", r.job.Name, info.Version)

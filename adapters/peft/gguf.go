@@ -23,7 +23,6 @@ type pair struct {
 	scale  float32
 	names  [2]string // of the two tensors, for errors
 	a, b   func() ([]float32, error)
-	m      []float32 // DoRA's magnitude vector; nil: plain LoRA
 }
 
 // FromGGUF reads the header of a GGUF LoRA file of size bytes, which must stay readable while the source is
@@ -134,39 +133,6 @@ func transpose(m []float32, rows, columns int) []float32 {
 	return out
 }
 
-// FromLoRA makes a Source of an adapter that is in memory. The error wraps ErrFormat or ErrUnsupported.
-func FromLoRA(f *runtime.Facts, a *runtime.LoRA) (*Source, error) {
-	if len(a.Biases) > 0 {
-		return nil, fmt.Errorf("%w: %s: a trained bias cannot be stored from memory", ErrUnsupported, a.Biases[0].Tensor)
-	}
-	if len(a.Rows) > 0 {
-		return nil, fmt.Errorf("%w: %s: whole rows cannot be stored from memory", ErrUnsupported, a.Rows[0].Tensor)
-	}
-	pairs := make([]pair, len(a.Modules))
-	for i, m := range a.Modules {
-		if len(m.A) != m.Rank*m.In || len(m.B) != m.Out*m.Rank || m.Rank < 1 || m.Rank > MaxRank {
-			return nil, fmt.Errorf("%w: %s: A and B of %d and %d values do not make rank %d of %d to %d", ErrFormat,
-				m.Tensor, len(m.A), len(m.B), m.Rank, m.In, m.Out)
-		}
-		if s := float64(m.Scale); math.IsNaN(s) || math.IsInf(s, 0) {
-			return nil, fmt.Errorf("%w: %s: the scale is %v", ErrUnsupported, m.Tensor, s)
-		}
-		pairs[i] = pair{tensor: m.Tensor, shape: runtime.Shape{In: m.In, Out: m.Out}, rank: m.Rank, scale: m.Scale,
-			names: [2]string{m.Tensor + ".lora_a", m.Tensor + ".lora_b"},
-			a:     func() ([]float32, error) { return m.A, nil },
-			b:     func() ([]float32, error) { return m.B, nil },
-			m:     m.Magnitude,
-		}
-		if (m.Magnitude != nil) != (a.Modules[0].Magnitude != nil) {
-			return nil, fmt.Errorf("%w: use_dora: %s and %s differ in having a magnitude vector", ErrUnsupported, m.Tensor, a.Modules[0].Tensor)
-		}
-		if m.Magnitude != nil && len(m.Magnitude) != m.MagnitudeSize() {
-			return nil, fmt.Errorf("%w: %s: a magnitude vector of %d values, %d are expected", ErrFormat, m.Tensor, len(m.Magnitude), m.MagnitudeSize())
-		}
-	}
-	return pairSource(f, pairs, a.Invocation)
-}
-
 // pairSource gives the pairs PEFT's names and row order.
 func pairSource(f *runtime.Facts, pairs []pair, invocation []runtime.Token) (*Source, error) {
 	list := make([]Matrices, len(pairs))
@@ -183,21 +149,13 @@ func pairSource(f *runtime.Facts, pairs []pair, invocation []runtime.Token) (*So
 // matrices returns the module's matrices as PEFT has them.
 func (p *pair) matrices(f *runtime.Facts, path string) Matrices {
 	m := Matrices{Path: path, Rank: p.rank, In: p.shape.In, Out: p.shape.Out, Scale: p.scale, A: p.a, B: p.b,
-		names: [3]string{p.names[sideA], p.names[sideB], p.tensor + ".magnitude"}}
-	if p.m != nil {
-		m.magnitude = func() ([]float32, error) { return p.m, nil }
-		m.magnitudes = len(p.m)
-	}
+		names: [3]string{p.names[sideA], p.names[sideB]}}
 	if path == embeddingModule {
 		m.A = changed(p.b, func(v []float32) ([]float32, error) { return transpose(v, p.shape.Out, p.rank), nil })
 		m.B = changed(p.a, func(v []float32) ([]float32, error) { return transpose(v, p.rank, p.shape.In), nil })
 		m.In, m.Out = m.Out, m.In
 	} else if n := heads(f, p.tensor); n > 0 {
-		inOrder := func(v []float32) ([]float32, error) { return permute(v, p.shape.Out, n, false) }
-		m.B = changed(p.b, inOrder)
-		if p.m != nil {
-			m.magnitude = changed(m.magnitude, inOrder)
-		}
+		m.B = changed(p.b, func(v []float32) ([]float32, error) { return permute(v, p.shape.Out, n, false) })
 	}
 	return m
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"slices"
@@ -19,9 +20,9 @@ type Matrices struct {
 	Scale   float32
 	A, B    func() ([]float32, error) // (Rank, In) and (Out, Rank), row-major
 
-	magnitude  func() ([]float32, error) // DoRA's vector; nil: plain LoRA
-	magnitudes int                       // values in it
-	names      [3]string                 // of A, B and the magnitude in error messages; "": the canonical ones
+	magnitudes int                          // values in DoRA's magnitude vector; 0: plain LoRA
+	open       [3]func() (io.Reader, error) // of the raw values of A, B and the magnitude, in the place of the functions
+	names      [3]string                    // of A, B and the magnitude in error messages; "": the canonical ones
 }
 
 // FromMatrices makes a Source of LoRAs, one for each module, and writes the configuration that gives each of them
@@ -36,8 +37,8 @@ func FromMatrices(list []Matrices, invocation []runtime.Token) (*Source, error) 
 		rank, in, out := int64(m.Rank), int64(m.In), int64(m.Out)
 		s.add(m, sideA, []int64{rank, in}, m.A)
 		s.add(m, sideB, []int64{out, rank}, m.B)
-		if m.magnitude != nil {
-			s.add(m, sideMagnitude, []int64{int64(m.magnitudes)}, m.magnitude)
+		if m.dora() {
+			s.add(m, sideMagnitude, []int64{int64(m.magnitudes)}, nil)
 		}
 	}
 	raw, err := configOf(list, invocation)
@@ -51,8 +52,15 @@ func FromMatrices(list []Matrices, invocation []runtime.Token) (*Source, error) 
 // add adds a tensor of a module.
 func (s *Source) add(m *Matrices, part side, shape []int64, values func() ([]float32, error)) {
 	a := address{m.Path, part}
-	s.tensors = append(s.tensors, placed{lazyTensor(cmp.Or(m.names[part], a.name()), shape, values), a})
+	t := lazyTensor(cmp.Or(m.names[part], a.name()), shape, values)
+	if m.open[part] != nil {
+		t.open = m.open[part]
+	}
+	s.tensors = append(s.tensors, placed{t, a})
 }
+
+// dora reports whether the module has a magnitude vector.
+func (m *Matrices) dora() bool { return m.magnitudes > 0 }
 
 // configOf writes the configuration that gives every module its rank and scale: the most common ones as r and
 // lora_alpha, the others in rank_pattern and alpha_pattern.
@@ -74,7 +82,7 @@ func configOf(list []Matrices, invocation []runtime.Token) ([]byte, error) {
 	}
 	fields := map[string]any{
 		"peft_type": "LORA", "task_type": "CAUSAL_LM", "inference_mode": true, "bias": "none",
-		"r": r, "lora_alpha": alpha, "use_rslora": false, "use_dora": list[0].magnitude != nil,
+		"r": r, "lora_alpha": alpha, "use_rslora": false, "use_dora": list[0].dora(),
 		"rank_pattern": rankPattern, "alpha_pattern": alphaPattern,
 		"target_modules": slices.Sorted(maps.Keys(short)),
 	}

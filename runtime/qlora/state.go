@@ -5,7 +5,6 @@ import "C"
 
 import (
 	"io"
-	"slices"
 	"unsafe"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -16,35 +15,42 @@ func (t *Trainer) parameters() []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(C.lq_parameters(t.c))), int(C.lq_parameter_count(t.c)))
 }
 
-// LoRA returns a copy of the adapter as it stands, in the base's row order. The engine trains the embedding as a
-// linear layer of one-hot rows, (width, vocabulary); runtime.LoRA has it as it is stored, (vocabulary, width).
-func (t *Trainer) LoRA() *runtime.LoRA {
+// View returns the adapter as it stands, in the base's row order. The engine trains the embedding as a linear layer of one-hot
+// rows, (width, vocabulary); runtime.LoRA has it as it is stored, (vocabulary, width).
+func (t *Trainer) View() (*runtime.LoRAView, error) {
+	if t.c == nil {
+		return nil, runtime.ErrClosed
+	}
+	if err := t.start(); err != nil {
+		return nil, err
+	}
 	all := t.parameters()
-	lora := &runtime.LoRA{}
+	v := &runtime.LoRAView{}
 	for i, m := range t.spec.Modules {
 		var p C.lq_parameter_offsets
 		C.lq_get_offsets(t.c, C.int(i), &p)
-		x := runtime.LoRAModule{Tensor: m.Tensor, Rank: m.Rank, In: int(p.n_in), Out: int(p.n_out), Scale: m.Scale}
-		a, b := all[p.a:][:x.Rank*x.In], all[p.b:][:x.Rank*x.Out]
-		if x.Tensor == tensorName(0, C.LQ_EMBED) { // both lie as the other one is wanted
+		x := runtime.ModuleView{Tensor: m.Tensor, Rank: m.Rank, In: int(p.n_in), Out: int(p.n_out), Scale: m.Scale}
+		x.A = runtime.RowMajor(all[p.a:][:x.Rank*x.In], x.Rank, x.In)
+		x.B = runtime.RowMajor(all[p.b:][:x.Rank*x.Out], x.Rank, x.Out).Transposed()
+		if x.Tensor == tensorName(0, C.LQ_EMBED) {
 			x.In, x.Out = x.Out, x.In
-			x.A, x.B = slices.Clone(b), slices.Clone(a)
-		} else {
-			x.A, x.B = slices.Clone(a), transposed(b, x.Rank, x.Out)
+			x.A, x.B = x.B.Transposed(), runtime.RowMajor(x.A.Values, x.Out, x.Rank)
 		}
 		if m.DoRA {
-			x.Magnitude = slices.Clone(all[p.m:][:p.n_out])
+			x.Magnitude = all[p.m:][:p.n_out]
 		}
-		lora.Modules = append(lora.Modules, x)
+		v.Modules = append(v.Modules, x)
 	}
-	return lora
+	return v, nil
 }
 
-// transposed returns x (rows, cols) as (cols, rows).
-func transposed(x []float32, rows, cols int) []float32 {
-	y := make([]float32, len(x))
-	transpose(y, x, rows, cols)
-	return y
+// LoRA returns a copy of the adapter as it stands.
+func (t *Trainer) LoRA() *runtime.LoRA {
+	v, err := t.View()
+	if err != nil {
+		return &runtime.LoRA{}
+	}
+	return v.Copy()
 }
 
 // transpose writes x (rows, cols) to y as (cols, rows).

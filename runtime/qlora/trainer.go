@@ -105,6 +105,7 @@ func Open(ctx context.Context, m *Model, spec runtime.TrainSpec, o Options) (*Tr
 		return nil, err
 	}
 	t.startFrom(spec.Start)
+	t.spec.Start = nil // it is the caller's, who may let it go
 	return t, nil
 }
 

@@ -277,6 +277,9 @@ func (t *Trainer) Memory() runtime.TrainMemory {
 	return runtime.TrainMemory{Bytes: n, Minimum: n, Kept: layers}
 }
 
+// View returns the adapter.
+func (t *Trainer) View() (*runtime.LoRAView, error) { return t.lora.View() }
+
 // LoRA returns a copy of the adapter.
 func (t *Trainer) LoRA() *runtime.LoRA {
 	out := &runtime.LoRA{Modules: append([]runtime.LoRAModule(nil), t.lora.Modules...)}
