@@ -23,39 +23,40 @@ const module = "github.com/lorikeet-ai/lorikeet"
 // ARCHITECTURE.md shows them (go test ./e2e -run Architecture -update writes them there). All of them point down:
 // cmd -> internal/program -> server -> training -> adapters -> runtime -> quant.
 var arrows = map[string][]string{
-	"cmd/lorikeet":        {"internal/program", "responses", "tenants", "adapters", "adapters/merge", "adapters/peft", "fetch", "runtime", "runtime/llama", "quant", "quant/huggingface", "demo"},
-	"internal/program":    {"server", "graders", "batches", "responses", "tenants", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "demo"},
-	"server":              {"openapi", "graders", "batches", "responses", "tenants", "training", "adapters", "adapters/merge", "adapters/peft", "chat", "chat/calls", "grammar", "fetch", "runtime", "runtime/engine"},
-	"batches":             {},
-	"graders":             {},
-	"training":            {"training/dataset", "training/loss", "graders", "adapters", "adapters/peft", "chat", "runtime"},
-	"training/dataset":    {"chat", "runtime"},
-	"training/loss":       {},
-	"adapters":            {"adapters/merge", "adapters/peft", "runtime"},
-	"adapters/merge":      {"adapters/peft", "quant", "runtime"},
-	"adapters/peft":       {"quant", "quant/safetensors", "runtime"},
-	"chat":                {"chat/calls", "runtime"},
-	"chat/calls":          {"grammar"},
-	"grammar":             {"grammar/automaton"},
-	"grammar/automaton":   {},
-	"responses":           {},
-	"tenants":             {},
-	"runtime":             {"grammar", "quant"},
-	"runtime/engine":      {"runtime"},
-	"runtime/runtimetest": {"grammar", "runtime"},
-	"runtime/llama":       {"runtime", "runtime/kernels", "runtime/qlora", "grammar", "quant", "quant/modelfile", "tokenizer"}, // qlora reads the weights' rows
-	"runtime/qlora":       {"runtime", "runtime/kernels"},
-	"runtime/kernels":     {},
-	"quant":               {},
-	"tokenizer":           {"quant"},
-	"quant/modelfile":     {"quant"},
-	"quant/safetensors":   {},
-	"quant/huggingface":   {"quant", "quant/safetensors"},
-	"fetch":               {},
-	"openapi":             {},
-	"demo":                {},
-	"demo/generate":       {"quant"},
-	"docs/draw":           {},
+	"cmd/lorikeet":             {"internal/program", "responses", "tenants", "adapters", "adapters/merge", "adapters/peft", "fetch", "runtime", "runtime/llama", "quant", "quant/huggingface", "demo"},
+	"internal/program":         {"server", "graders", "batches", "responses", "tenants", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "demo"},
+	"server":                   {"openapi", "graders", "batches", "responses", "tenants", "training", "adapters", "adapters/merge", "adapters/peft", "chat", "chat/calls", "grammar", "fetch", "runtime", "runtime/engine"},
+	"batches":                  {},
+	"graders":                  {},
+	"training":                 {"training/dataset", "training/loss", "graders", "adapters", "adapters/peft", "chat", "runtime"},
+	"training/dataset":         {"chat", "runtime", "training/dataset/parquet"},
+	"training/loss":            {},
+	"adapters":                 {"adapters/merge", "adapters/peft", "runtime"},
+	"adapters/merge":           {"adapters/peft", "quant", "runtime"},
+	"adapters/peft":            {"quant", "quant/safetensors", "runtime"},
+	"chat":                     {"chat/calls", "runtime"},
+	"chat/calls":               {"grammar"},
+	"grammar":                  {"grammar/automaton"},
+	"grammar/automaton":        {},
+	"responses":                {},
+	"training/dataset/parquet": {},
+	"tenants":                  {},
+	"runtime":                  {"grammar", "quant"},
+	"runtime/engine":           {"runtime"},
+	"runtime/runtimetest":      {"grammar", "runtime"},
+	"runtime/llama":            {"runtime", "runtime/kernels", "runtime/qlora", "grammar", "quant", "quant/modelfile", "tokenizer"}, // qlora reads the weights' rows
+	"runtime/qlora":            {"runtime", "runtime/kernels"},
+	"runtime/kernels":          {},
+	"quant":                    {},
+	"tokenizer":                {"quant"},
+	"quant/modelfile":          {"quant"},
+	"quant/safetensors":        {},
+	"quant/huggingface":        {"quant", "quant/safetensors"},
+	"fetch":                    {},
+	"openapi":                  {},
+	"demo":                     {},
+	"demo/generate":            {"quant"},
+	"docs/draw":                {},
 
 	"quant/huggingface/hftest":          {"quant"},                    // model folders for tests
 	"grammar/grammartest":               {},                           // JSON schemas for tests
@@ -96,6 +97,8 @@ var testArrows = map[string][]string{
 
 	"runtime/llama/backends": {"quant"}, // the codebook that the back ends are built with
 	"training/dataset":       {"runtime/runtimetest", "runtime/llama", "demo"},
+
+	"training/dataset/parquet": {"internal/testtools"},
 }
 
 // Imports of the outside world that one package alone may have.

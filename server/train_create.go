@@ -153,7 +153,7 @@ func (s *Server) dataset(who caller, inline json.RawMessage, inlineParam, id, id
 		return nil, refuse(codeType, inlineParam, "must be an array, not %s", jsonvalue.Article(given))
 	case sent != nil:
 		content := io.NewSectionReader(sent.Body, 0, sent.Size)
-		return &dataset{training.Input{Body: content, File: sent.Name}, idParam, func() {}}, nil
+		return &dataset{training.Input{Body: content, File: sent.Name, Name: sent.Name}, idParam, func() {}}, nil
 	case id == "":
 		return nil, nil
 	}
@@ -164,7 +164,7 @@ func (s *Server) dataset(who caller, inline json.RawMessage, inlineParam, id, id
 	if err != nil {
 		return nil, err
 	}
-	return &dataset{training.Input{Body: f, File: file.ID}, idParam, func() { _ = f.Close() }}, nil // it was only read
+	return &dataset{training.Input{Body: f, File: file.ID, Name: file.Name}, idParam, func() { _ = f.Close() }}, nil // it was only read
 }
 
 // trainForm is a training job that comes as a form: its files go to temporary ones.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/adapters/peft"
-	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -43,12 +42,12 @@ func (q *Queue) Create(ctx context.Context, r CreateRequest) (Job, error) {
 	}
 	defer os.RemoveAll(tmp)
 	var err error
-	if rec.Training, err = q.copyInput(ctx, &rec.Config, filepath.Join(tmp, trainingFile), r.Training, "training", r.ValidateLater); err != nil {
+	if rec.Training, err = q.copyInput(ctx, &rec, trainingFile, r.Training, "training", r.ValidateLater); err != nil {
 		return Job{}, err
 	}
 	if r.Validation != nil {
 		rec.Validation = new(Source)
-		if *rec.Validation, err = q.copyInput(ctx, &rec.Config, filepath.Join(tmp, validationFile), *r.Validation, "validation", r.ValidateLater); err != nil {
+		if *rec.Validation, err = q.copyInput(ctx, &rec, validationFile, *r.Validation, "validation", r.ValidateLater); err != nil {
 			return Job{}, err
 		}
 	}
@@ -145,21 +144,6 @@ func (q *Queue) checkWaiting() error {
 		return fmt.Errorf("%w: %d jobs wait", ErrQueueFull, waiting)
 	}
 	return nil
-}
-
-// copyInput copies a dataset to path, and looks at every line of it unless later is set.
-func (q *Queue) copyInput(ctx context.Context, c *Config, path string, in Input, which string, later bool) (Source, error) {
-	n, err := int64(0), disk.NoSpace(q.disk.step("copy "+which))
-	if err == nil {
-		n, err = copyBounded(path, readerUntil{ctx, in.Body}, q.o.MaxDataset)
-	}
-	if err != nil {
-		return Source{}, fmt.Errorf("the %s data: %w", which, err)
-	}
-	if !later {
-		err = q.oneAtATime(ctx, func() error { return q.checkDataset(ctx, c, path, which) })
-	}
-	return Source{File: in.File, Bytes: n}, err
 }
 
 // oneAtATime looks at a dataset while no other Create does, so that one line of them all is in memory.

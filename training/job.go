@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/lorikeet-ai/lorikeet/training/dataset"
 )
 
 // Status is the state of a job, by the names OpenAI gives them.
@@ -84,6 +86,8 @@ type Job struct {
 type Source struct {
 	File  string `json:"file,omitempty"` // the id of an uploaded file, or its name; "" for inline examples
 	Bytes int64  `json:"bytes"`
+
+	Format dataset.Format `json:"format,omitempty"` // what it was written in; it is kept as JSON Lines
 }
 
 // Data counts what a job's datasets gave.

@@ -25,6 +25,9 @@ func (q *Queue) prepare(ctx context.Context, j *job) (end outcome, err error) {
 }
 
 func (q *Queue) tryPrepare(ctx context.Context, j *job, job *Job) (outcome, error) {
+	if err := q.convertInputs(ctx, job); err != nil {
+		return outcome{}, err
+	}
 	w, err := q.newEncoding(job)
 	if err != nil {
 		return outcome{}, err

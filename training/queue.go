@@ -72,10 +72,11 @@ type CreateRequest struct {
 	ValidateLater bool
 }
 
-// Input is a dataset to copy: lines of JSON, or a JSON array.
+// Input is a dataset to copy.
 type Input struct {
 	Body io.Reader
 	File string // an id or name that the job shows; "" for inline examples
+	Name string // the name of the file, whose ending tells what it is written in; "" is JSON Lines, a JSON array or Parquet
 }
 
 // Queue keeps jobs and runs one at a time. It is durable: see the package's documentation. Its methods may be

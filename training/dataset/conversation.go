@@ -16,6 +16,10 @@ type Conversation struct {
 	Text   string                     // where there are no turns
 	Skip   bool                       // the line says that nothing of it is to be learned
 
+	// Of a text.
+	Split     bool // it is learned in pieces of max_length tokens, and not cut
+	Continues bool // it goes on in the next line, so that its end is not learned
+
 	// What lines of other kinds than Supervised say besides. Turns are then a prompt and the answer to it: of a pair the
 	// chosen one, of PromptOnly none.
 	Rejected  *Conversation   // the same prompt and the rejected answer; nil: there is no pair

@@ -59,9 +59,12 @@ func (e *Encoder) Encode(ctx context.Context, c Conversation) ([]Example, error)
 		return e.prompt(ctx, &c)
 	}
 	if len(c.Turns) == 0 {
-		s, err := e.plainText(c.Text)
+		s, err := e.plainText(c.Text, !c.Continues)
 		if err != nil {
 			return nil, err
+		}
+		if c.Split {
+			return e.split(s), nil
 		}
 		return e.cut([]script{s}), nil
 	}
@@ -95,16 +98,31 @@ func (e *Encoder) scripts(ctx context.Context, c *Conversation) ([]script, error
 	return e.scriptsByTurn(ctx, c, messages)
 }
 
-// plainText marks all of a text, and the EOS after it, as learned.
-func (e *Encoder) plainText(text string) (script, error) {
+// plainText marks all of a text, and at its end the EOS after it, as learned.
+func (e *Encoder) plainText(text string, end bool) (script, error) {
 	var s script
 	tokens, err := e.template.EncodeText(text)
 	if err != nil {
 		return s, err
 	}
 	s.add(tokens, true)
-	e.end(&s)
+	if end {
+		e.end(&s)
+	}
 	return s, nil
+}
+
+// split makes examples of all of a script, each of MaxLength tokens or, at the end, fewer. The last label of one is the first
+// token of the next.
+func (e *Encoder) split(s script) (out []Example) {
+	for at := 0; at+1 < len(s.tokens); at += e.o.MaxLength {
+		part := script{s.tokens[at:], s.learn[at:]}
+		out = append(out, Example{Sequence: part.sequence(min(e.o.MaxLength, len(part.tokens)-1))})
+	}
+	if len(out) == 0 {
+		e.Dropped++
+	}
+	return out
 }
 
 // end appends the model's EOS where the script does not end with a token that ends an answer.

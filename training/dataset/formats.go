@@ -81,13 +81,26 @@ func (c *Conversation) readFormat(fields map[string]json.RawMessage) (err error)
 	case has("instruction", "output"):
 		err = c.alpaca(fields)
 	case has("text"):
-		c.Text, err = text(fields["text"], "text")
-		if err == nil && c.Text == "" {
-			err = badLine("has an empty text")
-		}
+		err = c.readText(fields)
 	default:
 		err = badLine("has the keys %s: messages, conversations, prompt and completion, instruction and output, or text are expected",
 			strings.Join(slices.Sorted(maps.Keys(fields)), ", "))
+	}
+	return err
+}
+
+// readText reads a text that is no conversation.
+func (c *Conversation) readText(fields map[string]json.RawMessage) (err error) {
+	if c.Text, err = text(fields["text"], "text"); err == nil && c.Text == "" {
+		err = badLine("has an empty text")
+	}
+	for _, flag := range []struct {
+		name string
+		to   *bool
+	}{{"split", &c.Split}, {"continues", &c.Continues}} {
+		if raw := fields[flag.name]; jsonvalue.Kind(raw) == "boolean" { // other data sets may have other things there
+			*flag.to, _ = flagValue(raw)
+		}
 	}
 	return err
 }
@@ -192,7 +205,8 @@ func (c *Conversation) roleNames() string {
 // chat appends a list of messages.
 func (c *Conversation) chat(raw json.RawMessage, key string, learn bool) error {
 	var list []json.RawMessage
-	if json.Unmarshal(raw, &list) != nil {
+	raw, err := innerJSON(raw) // tables have it as a text
+	if err != nil || json.Unmarshal(raw, &list) != nil {
 		return badLine("has %s that are not a list", key)
 	}
 	if len(list) == 0 {

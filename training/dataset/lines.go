@@ -26,6 +26,10 @@ const (
 	maxLines = 16_000_000
 )
 
+func (l Limits) orDefaults() Limits {
+	return Limits{LineBytes: cmp.Or(l.LineBytes, maxLine), Lines: cmp.Or(l.Lines, maxLines)}
+}
+
 // ReadOptions say what is read.
 type ReadOptions struct {
 	Which  string // the name of the dataset in errors: "training" or "validation"
@@ -37,11 +41,15 @@ type ReadOptions struct {
 // returns an Error where lines cannot be read or each returned a
 // LineError for them; any other error of each or r ends the reading and is returned as it is.
 func Read(r io.Reader, o ReadOptions, each func(line int, c Conversation) error) error {
-	limits := o.Limits
-	limits.LineBytes, limits.Lines = cmp.Or(limits.LineBytes, maxLine), cmp.Or(limits.Lines, maxLines)
+	limits := o.Limits.orDefaults()
 	d := &lines{r: bufio.NewReaderSize(r, 64<<10), limits: limits, report: Error{Dataset: o.Which, Unit: "line"}}
-	if head, _ := d.r.Peek(gitlfs.HeadSize); gitlfs.Check(head) != nil { // shorter where there is less
+	head, _ := d.r.Peek(HeadSize) // shorter where there is less
+	switch name := archiveOf(head); {
+	case gitlfs.Check(head) != nil:
 		d.report.Reason = "cannot be read: " + gitlfs.ErrPointer.Error()
+		return &d.report
+	case name != "":
+		d.report.Reason = "is " + name + ": JSON Lines, a JSON array, CSV, plain text or Parquet are expected"
 		return &d.report
 	}
 	err := d.scan(func(line int, raw []byte) error {
