@@ -21,11 +21,20 @@ type TrainSpec struct {
 
 // TrainModule is one LoRA to make: of rank Rank and scale Scale, on a tensor of Facts.Targets.
 type TrainModule struct {
-	Tensor string
-	Rank   int
-	Scale  float32   // alpha/r, or alpha/sqrt(r)
-	DoRA   bool      // with a magnitude vector, which begins at the lengths of the base's rows
-	Init   TrainInit // how a new one begins; InitDefault where TrainSpec.Start says how
+	Tensor     string
+	Rank       int
+	Scale      float32   // alpha/r, or alpha/sqrt(r)
+	DoRA       bool      // with a magnitude vector, which begins at the lengths of the base's rows
+	Init       TrainInit // how a new one begins; InitDefault where TrainSpec.Start says how
+	Iterations int       // of InitPiSSA: of subspace iteration; 0: until the singular triples do not change any more
+}
+
+// KeptRank returns the rank of the module that Trainer.LoRA returns.
+func (m TrainModule) KeptRank() int {
+	if m.Init == InitPiSSA || m.Init == InitOLoRA {
+		return 2 * m.Rank
+	}
+	return m.Rank
 }
 
 // TrainInit is how a new LoRA begins. Whatever it is, the adapter computes exactly the base before the first step.
@@ -35,6 +44,17 @@ type TrainInit int
 const (
 	// InitDefault has A uniform in +-1/sqrt(In) and B zero (Kaiming's, as in PEFT); of the token embeddings A zero and B normal.
 	InitDefault TrainInit = iota
+	// InitGaussian has A normal with deviation 1/Rank and B zero.
+	InitGaussian
+	// InitOrthogonal has A and B with rows and columns of one random orthogonal matrix, so that B A is zero. Rank is even.
+	InitOrthogonal
+	// InitPiSSA begins with the Rank largest singular triples of W (Meng et al. 2024), InitOLoRA with the first Rank columns and rows of
+	// its QR decomposition (Büyükakyüz 2024). PEFT takes Scale B0 A0 away from W, which here never changes: the adapter has twice
+	// the Rank, B = [B, -B0] and A = [A; A0], of which the second half is not trained. That is also what Trainer.LoRA returns, and
+	// what PEFT saves with path_initial_model_for_weight_conversion. Dropout meets both halves. Not with DoRA, not of the token
+	// embeddings, and not where a device trains.
+	InitPiSSA
+	InitOLoRA
 )
 
 // TrainMode says what a micro-batch is for.

@@ -55,7 +55,7 @@ func (q *Queue) reserved(c *Config, modules []runtime.TrainModule, examples int)
 func (q *Queue) parameters(modules []runtime.TrainModule) (n int64) {
 	for _, m := range modules {
 		shape := q.o.Model.Facts().Targets[m.Tensor]
-		n += int64(m.Rank) * int64(shape.In+shape.Out)
+		n += int64(m.KeptRank()) * int64(shape.In+shape.Out)
 		if m.DoRA {
 			n += int64(max(shape.In, shape.Out))
 		}

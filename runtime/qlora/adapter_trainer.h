@@ -15,6 +15,7 @@ namespace lq {
 // its rows are scaled by gain = m / row_norms.
 struct Lora {
     int rank, n_in, n_out;
+    int trained; // ranks that train: the first ones
     float scale;
     const Weight * w;
     bool dora;
@@ -52,12 +53,17 @@ struct Arrays {
 void check_model(const lq_model & m);
 void check_options(const lq_model & m, const lq_options & o);
 
+void check_graph_options(const lq_options & o); // beside check_options
+
 std::string target_name(int layer, int target); // "blk.3.attn_q", "output"
+
+// The rank that a module has in the trainer.
+int rank_of(const lq_module & m);
 
 // lora.cpp: the adapters of the options, without memory, and how many parameters they have; the first values [begin, end) of
 // one, counted over A and then B.
 std::vector<Lora> adapters_of(const lq_model & model, const lq_options & options, size_t * parameters);
-void draw(const Lora & l, bool embedding, size_t begin, size_t end);
+void draw(const Lora & l, const lq_module & m, size_t begin, size_t end);
 
 // layout.cpp: allocates the arrays in the arena; how large they are.
 void allocate_arrays(Arena & arena, const lq_model & model, const lq_options & options, Arrays & arrays);
@@ -106,6 +112,8 @@ protected:
     float weight_of(int t) const { return weight.empty() ? 1 : weight[t]; }
     // start.cpp. How the adapter begins: its first values, and DoRA's magnitudes.
     void schedule_start();
+    void schedule_orthogonal(const Lora & l);
+    virtual void schedule_decompositions() {} // of the modules that begin as a part of their weight
     virtual void schedule_norms() = 0; // of DoRA, and the gains
     void schedule_zero(float * x, size_t n);
     bool trains(int target) const { return by_target[model.n_layers*LQ_LINEARS + target - LQ_LINEARS]; }

@@ -39,6 +39,7 @@ int lq_new(const lq_model * model, lq_workspace * w, const lq_options * options,
 int lq_graphs_memory(lq_graphs * g, const lq_options * options, lq_bytes * bytes, char * error, size_t error_size) {
     return guarded(error, error_size, [&] {
         lq::check_options(g->model, *options);
+        lq::check_graph_options(*options);
         lq_options one = *options;
         one.threads = 1; // which nothing runs on
         lq_workspace none(g->backend.get());
@@ -51,6 +52,7 @@ int lq_graphs_new(lq_graphs * g, lq_workspace * w, const lq_options * options, l
     *out = nullptr;
     return guarded(error, error_size, [&] {
         lq::check_options(g->model, *options);
+        lq::check_graph_options(*options);
         auto made = std::make_unique<lq_trainer>();
         made->of = std::make_unique<lq::GraphTrainer>(*g, *w, *options, false);
         *out = made.release();

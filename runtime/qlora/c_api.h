@@ -23,11 +23,12 @@ const char * lq_isa_name(int isa);
 
 // ---- the model -------------------------------------------------------------------------------------
 // How a weight is coded. Names are ggml's; the X8 kinds are its repacked layouts, eight rows interleaved.
-// LQ_NF4, of every lk_nf4_kind, and the STRIPS kinds are the packed weights of runtime/kernels.
+// LQ_NF4, of every lk_nf4_kind, and the STRIPS kinds are the packed weights of runtime/kernels. LQ_GGML is every other type
+// that ggml can decode, which does so block by block: slower than the types that have kernels of their own.
 enum lq_kind {
     LQ_NONE, LQ_F32, LQ_F16, LQ_BF16, LQ_Q8_0, LQ_Q4_0, LQ_Q4_0_X8, LQ_Q4_1, LQ_Q5_0, LQ_Q5_1,
     LQ_Q4_K, LQ_Q4_K_X8, LQ_Q5_K, LQ_Q6_K, LQ_IQ4_NL, LQ_IQ4_NL_X8, LQ_NF4,
-    LQ_Q8_0_STRIPS, LQ_Q6_K_STRIPS, LQ_KINDS
+    LQ_Q8_0_STRIPS, LQ_Q6_K_STRIPS, LQ_GGML, LQ_Q2_K_X8, LQ_KINDS
 };
 
 // A weight W (n_out, n_in) read in place, and the bias (n_out) that follows it, or NULL.
@@ -40,6 +41,7 @@ typedef struct {
     const lk_nf4 * nf4;        // LQ_NF4 alone
     const lk_int * integer;    // the STRIPS kinds alone
     const float * bias;
+    int type;                  // LQ_GGML alone: its ggml_type
 } lq_weight;
 
 // The linear layers of a transformer block, in the order of lq_layer.linear; then the embedding and the output head.
@@ -74,7 +76,11 @@ void lq_rope_scaling(int head_size, float base, float freq_scale, const float * 
 // ---- a trainer -------------------------------------------------------------------------------------
 // layer is ignored for LQ_EMBED and LQ_HEAD. dora: the rows of W + scale*B A are brought to trained row norms (DoRA, Liu
 // et al. 2024); not of LQ_EMBED.
-typedef struct { int layer, target, rank; float scale; int dora; } lq_module;
+// init: how it begins. Of LQ_INIT_PISSA and LQ_INIT_OLORA the rank in the trainer, which lq_get_offsets returns, is twice rank:
+// the second half is what the weight has of the first one, subtracted, and is not trained. See decompose.h.
+// init_iterations: of PISSA, of subspace iteration; 0: until the singular triples do not change any more.
+typedef struct { int layer, target, rank; float scale; int dora, init, init_iterations; } lq_module;
+enum lq_init { LQ_INIT_DEFAULT, LQ_INIT_GAUSSIAN, LQ_INIT_ORTHOGONAL, LQ_INIT_PISSA, LQ_INIT_OLORA, LQ_INITS };
 
 typedef struct {
     const lq_module * modules; // what trains, each tensor at most once
@@ -110,7 +116,7 @@ int lq_graphs_memory(lq_graphs * g, const lq_options * options, lq_bytes * bytes
 typedef struct lq_trainer lq_trainer;
 // A trainer whose gradients the device computes; keep must be 0. As lq_new.
 int lq_graphs_new(lq_graphs * g, lq_workspace * w, const lq_options * options, lq_trainer ** out, char * error, size_t error_size);
-// A starts at Kaiming's uniform values as in PEFT, B at zero; for the embedding A at zero and B normal. DoRA's
+// How A and B start is the modules' init. DoRA's
 // magnitudes start at the norms of the weight's rows, so that step 0 is the base. The first slices compute these values:
 // until lq_started says so, the trainer has none.
 // LQ_MEMORY: the system has not the memory or the threads. On failure *out is NULL.

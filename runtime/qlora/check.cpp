@@ -1,6 +1,7 @@
 // Checks a model and the options of a trainer before any memory is allocated, and names what is wrong.
 #include "../kernels/kernels.h"
-#include "adapter_trainer.h"
+#include "decompose.h"
+#include <algorithm>
 #include <set>
 
 namespace lq {
@@ -57,6 +58,33 @@ void check_model(const lq_model & m) {
     }
 }
 
+static void check_init(const lq_model & m, const lq_module & x, const std::string & name) {
+    if (x.init < 0 || x.init >= LQ_INITS || x.init_iterations < 0) {
+        bad(name + " has an initialisation that is not known");
+    }
+    if (x.target == LQ_EMBED && x.init != LQ_INIT_DEFAULT && x.init != LQ_INIT_GAUSSIAN) {
+        bad(name + " cannot begin as init_lora_weights says: it is looked up, not multiplied");
+    }
+    if (x.init == LQ_INIT_ORTHOGONAL && x.rank % 2) {
+        bad(name + " has rank " + std::to_string(x.rank) + ", and \"orthogonal\" (init_lora_weights) needs an even one");
+    }
+    if (!of_weight(x)) {
+        return;
+    }
+    const Weight & w = x.target == LQ_HEAD ? m.head : m.layers[x.layer].linear[x.target];
+    const int most = std::min({LK_MAX_RANK/2, w.n_in, w.n_out});
+    if (x.rank > most) {
+        bad(name + " has rank " + std::to_string(x.rank) + "; where the adapter begins as a part of the weight (init_lora_weights) it must lie in [1, " +
+            std::to_string(most) + "], since what is kept has twice the rank");
+    }
+    if (!(x.scale > 0)) {
+        bad(name + " has no positive scale, which an adapter that begins as a part of the weight (init_lora_weights) needs");
+    }
+    if (x.dora) {
+        bad(name + " cannot be trained with DoRA (use_dora) where it begins as a part of the weight (init_lora_weights)");
+    }
+}
+
 void check_options(const lq_model & m, const lq_options & o) {
     if (o.n_modules <= 0) {
         bad("no tensor is to be trained");
@@ -86,8 +114,17 @@ void check_options(const lq_model & m, const lq_options & o) {
         if (x.dora && x.target == LQ_EMBED) {
             bad(name + " cannot be trained with DoRA (use_dora): it is looked up, not multiplied");
         }
+        check_init(m, x, name);
         if (!seen.insert(name).second) {
             bad(name + " is named twice");
+        }
+    }
+}
+
+void check_graph_options(const lq_options & o) {
+    for (int i = 0; i < o.n_modules; i++) {
+        if (of_weight(o.modules[i])) {
+            bad(target_name(o.modules[i].layer, o.modules[i].target) + " cannot begin as a part of its weight (init_lora_weights) on a device: \"pissa\" and \"olora\" are computed where the CPU trains");
         }
     }
 }

@@ -269,6 +269,7 @@ Fill * const fills[LQ_KINDS] = {
     fill_blocks<q4_0>, fill_blocks<q4_0_x8>, fill_blocks<q4_1>, fill_blocks<q5_0>, fill_blocks<q5_1>,
     fill_blocks<q4_k>, fill_blocks<q4_k_x8>, fill_blocks<q5_k>, fill_blocks<q6_k>, fill_blocks<iq4_nl>,
     fill_blocks<iq4_nl_x8>, fill_nf4, fill_int<LQ_Q8_0_STRIPS>, fill_int<LQ_Q6_K_STRIPS>,
+    fill_by_ggml, fill_q2_k_x8,
 };
 
 } // namespace

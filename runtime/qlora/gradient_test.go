@@ -51,7 +51,7 @@ func TestGradients(t *testing.T) {
 func TestGradientsOfEveryType(t *testing.T) {
 	shape := shapes["qwen2"]
 	shape.Embedding, shape.FeedForward, shape.Heads, shape.KVHeads, shape.HeadSize, shape.Layers = 256, 256, 4, 2, 64, 1
-	for _, kind := range []qloratest.Kind{qloratest.F16, qloratest.BF16, qloratest.Q8_0, qloratest.Q4_K, qloratest.Q6_K} {
+	for _, kind := range []qloratest.Kind{qloratest.F16, qloratest.BF16, qloratest.Q8_0, qloratest.Q4_K, qloratest.Q6_K, qloratest.IQ4_XS} {
 		t.Run(kind.String(), func(t *testing.T) {
 			if testing.Short() && kind != qloratest.Q6_K {
 				t.Skip("-short takes one type")

@@ -131,7 +131,7 @@ func TestGraphsEqualTheCPU(t *testing.T) {
 func TestGraphsOfEveryType(t *testing.T) {
 	shape := shapes["qwen2"]
 	shape.Embedding, shape.FeedForward, shape.Heads, shape.KVHeads, shape.HeadSize, shape.Layers = 256, 256, 4, 2, 64, 1
-	for _, kind := range []qloratest.Kind{qloratest.F16, qloratest.BF16, qloratest.Q8_0, qloratest.Q4_0, qloratest.Q5_0, qloratest.Q4_K, qloratest.Q6_K, qloratest.IQ4NL} {
+	for _, kind := range append([]qloratest.Kind{qloratest.F16, qloratest.BF16, qloratest.Q8_0, qloratest.Q4_0, qloratest.Q5_0, qloratest.Q4_K, qloratest.Q6_K, qloratest.IQ4NL}, qloratest.Decoded...) {
 		t.Run(kind.String(), func(t *testing.T) {
 			m := loadBoth(t, "qwen2", shape, kind)
 			b := randomBatch(rand.New(rand.NewPCG(7, 7)), m.cpu.Vocab(), 5, 40, 17)

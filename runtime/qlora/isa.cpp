@@ -1,5 +1,6 @@
 // Which instruction set runs.
 #include "kernels.h"
+#include <algorithm>
 #include "tiles.h"
 #if defined(__x86_64__) && defined(__linux__)
 #include <cpuid.h>
@@ -76,5 +77,7 @@ Kernels kernels_for(int isa) {
     default: return {isa, nullptr, nullptr, nullptr, nullptr};
     }
 }
+
+int exact_isa(int isa) { return std::min(kernels_for(isa).isa, (int) LQ_AVX512); }
 
 } // namespace lq

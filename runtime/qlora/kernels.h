@@ -22,6 +22,8 @@ struct Kernels {
 
 // Kernels of an lq_isa, LQ_AUTO being the best; tile is NULL where this CPU cannot run it.
 Kernels kernels_for(int isa);
+// The path of the same CPU whose products are of single precision.
+int exact_isa(int isa);
 
 // Decodes row `row` of a weight (n_in). It does not allocate.
 void decode_row(const Kernels & k, const Weight & w, int row, float * out);

@@ -31,13 +31,13 @@ func each(t *testing.T, f func(t *testing.T, i qloratest.ISA)) {
 	}
 }
 
-var kinds = []qloratest.Kind{qloratest.F32, qloratest.F16, qloratest.BF16, qloratest.Q8_0, qloratest.Q4_0, qloratest.Q4_0X8, qloratest.Q4_1, qloratest.Q5_0, qloratest.Q5_1, qloratest.Q4_K, qloratest.Q4_KX8, qloratest.Q5_K, qloratest.Q6_K, qloratest.IQ4NL, qloratest.IQ4NLX8, qloratest.NF4, qloratest.NF4_64, qloratest.NF4_DQ, qloratest.Q8_0Strips, qloratest.Q6_KStrips}
+var kinds = append([]qloratest.Kind{qloratest.F32, qloratest.F16, qloratest.BF16, qloratest.Q8_0, qloratest.Q4_0, qloratest.Q4_0X8, qloratest.Q4_1, qloratest.Q5_0, qloratest.Q5_1, qloratest.Q4_K, qloratest.Q4_KX8, qloratest.Q5_K, qloratest.Q6_K, qloratest.IQ4NL, qloratest.IQ4NLX8, qloratest.NF4, qloratest.NF4_64, qloratest.NF4_DQ, qloratest.Q8_0Strips, qloratest.Q6_KStrips, qloratest.Q2_KX8}, qloratest.Decoded...)
 
 func TestFillEqualsDecoders(t *testing.T) {
 	each(t, func(t *testing.T, i qloratest.ISA) {
 		for _, k := range kinds {
 			got := qloratest.CheckFill(i, k, 512, 24, 1)
-			if got < 0 && (k == qloratest.Q4_0X8 || k == qloratest.Q4_KX8 || k == qloratest.IQ4NLX8) {
+			if got < 0 && (k == qloratest.Q4_0X8 || k == qloratest.Q4_KX8 || k == qloratest.IQ4NLX8 || k == qloratest.Q2_KX8) {
 				t.Logf("%v: ggml does not interleave on this CPU", k)
 				continue
 			}

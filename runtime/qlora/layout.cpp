@@ -1,5 +1,6 @@
 // How much memory a trainer takes, and where each part of it lies: one mapping of its own for the adapter's numbers, divided once,
 // and the workspace, divided whenever it is borrowed. The estimate runs the same divisions without memory, so they cannot disagree.
+#include "decompose.h"
 #include "read.h"
 #include "trainer.h"
 #include <algorithm>
@@ -25,7 +26,7 @@ Sizes sizes_of(const lq_model & m, const lq_options & o) {
     Sizes s = {o.max_tokens, std::min((int) HEAD_ROWS, o.max_tokens), m.n_embd, m.n_heads*m.head_size, m.n_kv_heads*m.head_size, m.n_ff, m.n_vocab, {}, {}};
     for (int i = 0; i < o.n_modules; i++) {
         int & r = s.ranks[o.modules[i].target];
-        r = std::max(r, o.modules[i].rank);
+        r = std::max(r, rank_of(o.modules[i]));
         s.dora[o.modules[i].target] |= o.modules[i].dora != 0;
     }
     return s;
@@ -79,6 +80,14 @@ void carve_dora(Arena & arena, const lq_options & o, const Sizes & s, Workspace 
     for (float *& r : w.rows) {
         r = arena.floats((size_t) 2*LQ_READ_ROWS*s.widest());
     }
+}
+
+// The decompositions come before the first micro-batch, in the same memory.
+size_t decompose_bytes(const lq_model & m, const lq_options & o) {
+    Arena count(nullptr);
+    DecomposeSpace s;
+    allocate_decompose(count, m, o, s);
+    return count.bytes();
 }
 
 } // namespace
@@ -147,7 +156,7 @@ size_t workspace_bytes(const lq_model & m, lq_options o, int keep) {
     Arena count(nullptr);
     Workspace w;
     allocate(count, m, o, w);
-    return count.bytes();
+    return std::max(count.bytes(), decompose_bytes(m, o));
 }
 
 } // namespace lq

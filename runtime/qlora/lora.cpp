@@ -1,10 +1,12 @@
 // The adapters themselves: where they lie, how they begin, and the dropout before A.
-#include "adapter_trainer.h"
+#include "decompose.h"
 #include "random.h"
 #include <algorithm>
 #include <math.h>
 
 namespace lq {
+
+int rank_of(const lq_module & m) { return of_weight(m) ? 2*m.rank : m.rank; }
 
 std::vector<Lora> adapters_of(const lq_model & m, const lq_options & o, size_t * parameters) {
     std::vector<Lora> loras(o.n_modules);
@@ -15,7 +17,8 @@ std::vector<Lora> adapters_of(const lq_model & m, const lq_options & o, size_t *
         Lora & l = loras[i];
         const bool embed = x.target == LQ_EMBED;
         const Weight & w = embed ? m.embed : x.target == LQ_HEAD ? m.head : m.layers[x.layer].linear[x.target];
-        l.rank = x.rank;
+        l.trained = x.rank;
+        l.rank = rank_of(x);
         l.scale = x.scale;
         l.w = &w;
         l.dora = x.dora != 0;
@@ -32,17 +35,17 @@ std::vector<Lora> adapters_of(const lq_model & m, const lq_options & o, size_t *
     return loras;
 }
 
-// PEFT's defaults: A by kaiming_uniform with a = sqrt(5), which is uniform in +-1/sqrt(n_in), and B zero; for
+// PEFT's default, and its "gaussian", whose A is normal with deviation 1/r: A by kaiming_uniform with a = sqrt(5), which is uniform in +-1/sqrt(n_in), and B zero; for
 // embeddings A zero and B normal. Either way the product is zero and step 0 is the base.
-void draw(const Lora & l, bool embedding, size_t begin, size_t end) {
+void draw(const Lora & l, const lq_module & m, size_t begin, size_t end) {
+    const bool embedding = m.target == LQ_EMBED;
     const size_t na = (size_t) l.rank*l.n_in;
-    const float bound = 1/sqrtf((float) l.n_in);
+    const float bound = 1/sqrtf((float) l.n_in), deviation = 1/(float) l.rank;
     for (size_t i = begin; i < std::min(na, end); i++) {
-        l.a[i] = embedding ? 0 : (2*random_unit(l.key, i) - 1)*bound;
+        l.a[i] = embedding ? 0 : m.init == LQ_INIT_GAUSSIAN ? deviation*random_normal(l.key, i) : (2*random_unit(l.key, i) - 1)*bound;
     }
     for (size_t i = std::max(na, begin) - na; i + na < end; i++) {
-        const float u = 1 - random_unit(l.key, 2*i), v = random_unit(l.key, 2*i + 1); // Box & Muller 1958
-        l.b[i] = embedding ? sqrtf(-2*logf(u))*cosf(2*(float) M_PI*v) : 0;
+        l.b[i] = embedding ? random_normal(l.key, i) : 0;
     }
 }
 

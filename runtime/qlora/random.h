@@ -1,6 +1,7 @@
 // Random numbers by counter: number i of a key is a function of both, so a mask can be made again for the
 // backward pass, in any order and by any thread, and a resumed run draws what the first one would have drawn.
 #pragma once
+#include <math.h>
 #include <stdint.h>
 
 namespace lq {
@@ -26,6 +27,12 @@ static inline uint32_t random_at(uint64_t key, uint32_t i) {
 
 // Uniform in [0, 1) with 24 bits.
 static inline float random_unit(uint64_t key, uint64_t i) { return (float) (random_key(key, i) >> 40)*0x1p-24f; }
+
+// Normal, with mean 0 and deviation 1 (Box & Muller 1958).
+static inline float random_normal(uint64_t key, uint64_t i) {
+    const float u = 1 - random_unit(key, 2*i), v = random_unit(key, 2*i + 1);
+    return sqrtf(-2*logf(u))*cosf(2*(float) M_PI*v);
+}
 
 // Dropout with probability p keeps element i of a key where random_at(key, i) is below this.
 static inline uint32_t dropout_threshold(float p) { return (uint32_t) ((1 - (double) p)*4294967295.0); }

@@ -12,6 +12,7 @@ public:
     explicit Schedule(double slice_flops) : limit(slice_flops) {}
 
     void clear();
+    double slice_cost() const { return limit; } // operations
     bool finished() const { return at == slices.size(); }
     void run_next() { at += slices[at]() ? 1 : 0; }
 

@@ -17,9 +17,6 @@ func (m *Model) checkStart(spec *runtime.TrainSpec) error {
 		if x.Init != runtime.InitDefault && spec.Start != nil {
 			return fmt.Errorf("%w: %s has an initialisation, and the adapter to train on from is one already", runtime.ErrTrain, x.Tensor)
 		}
-		if x.Init != runtime.InitDefault {
-			return fmt.Errorf("%w: %s has an initialisation that is not known", runtime.ErrTrain, x.Tensor)
-		}
 	}
 	if spec.Start == nil {
 		return nil

@@ -31,6 +31,7 @@ uint64_t shape_of(const lq_model & m, const lq_options & o) {
         memcpy(&bits, &x.scale, sizeof bits);
         h = random_key(random_key(random_key(random_key(h, x.layer), x.target), x.rank), bits);
         h = x.dora ? random_key(h, 1) : h;
+        h = x.init ? random_key(h, (uint64_t) x.init << 32 | (uint32_t) x.init_iterations) : h;
     }
     return h;
 }

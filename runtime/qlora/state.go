@@ -29,7 +29,7 @@ func (t *Trainer) View() (*runtime.LoRAView, error) {
 	for i, m := range t.spec.Modules {
 		var p C.lq_parameter_offsets
 		C.lq_get_offsets(t.c, C.int(i), &p)
-		x := runtime.ModuleView{Tensor: m.Tensor, Rank: m.Rank, In: int(p.n_in), Out: int(p.n_out), Scale: m.Scale}
+		x := runtime.ModuleView{Tensor: m.Tensor, Rank: int(p.rank), In: int(p.n_in), Out: int(p.n_out), Scale: m.Scale}
 		x.A = runtime.RowMajor(all[p.a:][:x.Rank*x.In], x.Rank, x.In)
 		x.B = runtime.RowMajor(all[p.b:][:x.Rank*x.Out], x.Rank, x.Out).Transposed()
 		if x.Tensor == tensorName(0, C.LQ_EMBED) {

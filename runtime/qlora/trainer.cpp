@@ -55,6 +55,8 @@ bool Trainer::take_workspace(size_t most) {
     options.keep = keep;
     Arena arena(shared.host());
     allocate(arena, model, options, w);
+    Arena first(shared.host());
+    allocate_decompose(first, model, options, w.decompose);
     compute.scratch = w.scratch.data();
     rotary = {w.cos, w.sin, model.head_size, model.rope_neox != 0};
     return true;

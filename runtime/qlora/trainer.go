@@ -167,7 +167,7 @@ func withOptions(m *Model, spec *runtime.TrainSpec, o Options, kept int, f func(
 		if !ok {
 			return fmt.Errorf("%w: %s is not a tensor that can be trained", runtime.ErrTrain, x.Tensor)
 		}
-		module = C.lq_module{layer: C.int(layer), target: C.int(target), rank: C.int(x.Rank), scale: C.float(x.Scale), dora: flagOf(x.DoRA)}
+		module = C.lq_module{layer: C.int(layer), target: C.int(target), rank: C.int(x.Rank), scale: C.float(x.Scale), dora: flagOf(x.DoRA), init: C.int(x.Init), init_iterations: C.int(x.Iterations)}
 		unsafe.Slice(first, n)[i] = module
 	}
 	if err := m.checkStart(spec); err != nil {

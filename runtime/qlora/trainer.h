@@ -1,7 +1,7 @@
 // The trainer whose gradients the CPU computes, with our own kernels, from weights in the memory of the CPU. Shapes in
 // comments: T is the tokens of the batch.
 #pragma once
-#include "adapter_trainer.h"
+#include "decompose.h"
 
 namespace lq {
 
@@ -52,6 +52,7 @@ struct Workspace {
     std::vector<float *> rows;                             // per thread (2*LQ_READ_ROWS, widest input), with DoRA
     float * left_x = nullptr, * left_bytes = nullptr, * left_dy = nullptr, * left_hidden = nullptr, * left_dropped = nullptr;
     std::vector<Scratch> scratch; // per thread
+    DecomposeSpace decompose; // in the same memory, before the first micro-batch
 };
 
 enum { HEAD_ROWS = 120 }; // labelled rows whose logits exist at a time; a multiple of every tile's height
@@ -80,6 +81,8 @@ private:
     void schedule_hidden(const LinearUse & u, Left x);
     void schedule_input_gradient(const LinearUse & u, Left dy, float * dx, bool accumulate);
     void schedule_parameter_gradients(const LinearUse & u, const float * dy);
+    // decompose.cpp
+    void schedule_decompositions() override;
     // dora.cpp
     void schedule_norms() override;
     void schedule_gain(const LinearUse & u, float * y, bool accumulate);

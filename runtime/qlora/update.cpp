@@ -43,6 +43,12 @@ void AdapterTrainer::begin_update(const lq_update & u) {
 
 void AdapterTrainer::schedule_update(const lq_update & u) {
     auto update = std::make_shared<Update>();
+    for (const Lora & l : loras) { // what is not trained has no gradient
+        if (l.trained < l.rank) {
+            schedule_zero(l.da + (size_t) l.trained*l.n_in, (size_t) (l.rank - l.trained)*l.n_in);
+            schedule_zero(l.db + (size_t) l.trained*l.n_out, (size_t) (l.rank - l.trained)*l.n_out);
+        }
+    }
     update->squares.resize(square_parts(parameters));
     const double part = SQUARING*(double) parameters/update->squares.size();
     schedule.ranges((int) update->squares.size(), [part](int) { return part; }, [=](int begin, int end) {
@@ -65,8 +71,9 @@ void AdapterTrainer::schedule_update(const lq_update & u) {
         adam.grad_scale = u.clip > 0 && norm > u.clip ? (float) (u.clip/norm) : 1;
     });
     for (const Lora & l : loras) {
-        add_pieces(update->pieces, l.at_a, l.at_b, true);
-        add_pieces(update->pieces, l.at_b, l.at_m + (l.dora ? l.n_out : 0), false); // DoRA's at B's rate, as PEFT's LoRA+ has it for whatever is not an A
+        add_pieces(update->pieces, l.at_a, l.at_a + (size_t) l.trained*l.n_in, true);
+        add_pieces(update->pieces, l.at_b, l.at_b + (size_t) l.trained*l.n_out, false);
+        add_pieces(update->pieces, l.at_m, l.at_m + (l.dora ? l.n_out : 0), false); // DoRA's at B's rate, as PEFT's LoRA+ has it for whatever is not an A
     }
     schedule.ranges((int) update->pieces.size(), [update](int i) { return ADAM*(double) update->pieces[i].n; }, [=](int begin, int end) {
         compute.pool->run(end - begin, [&](int i, int) {

@@ -5,12 +5,12 @@
 
 namespace lq {
 
-static bool interleaved(int kind) { return kind == LQ_Q4_0_X8 || kind == LQ_Q4_K_X8 || kind == LQ_IQ4_NL_X8; }
+static bool interleaved(int kind) { return kind == LQ_Q4_0_X8 || kind == LQ_Q4_K_X8 || kind == LQ_IQ4_NL_X8 || kind == LQ_Q2_K_X8; }
 
 const char * kind_name(int kind) {
     static const char * const names[LQ_KINDS] = {"none", "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_0_X8", "Q4_1", "Q5_0", "Q5_1",
         "Q4_K", "Q4_K_X8", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_NL_X8", "NF4",
-        "Q8_0_STRIPS", "Q6_K_STRIPS"};
+        "Q8_0_STRIPS", "Q6_K_STRIPS", "a type of ggml's", "Q2_K_X8"};
     return kind >= 0 && kind < LQ_KINDS ? names[kind] : "unknown";
 }
 
@@ -21,8 +21,8 @@ const char * weight_fault(const Weight & w) {
     if (w.n_in <= 0 || w.n_out <= 0) {
         return "is missing";
     }
-    const bool super = w.kind == LQ_Q4_K || w.kind == LQ_Q4_K_X8 || w.kind == LQ_Q5_K || w.kind == LQ_Q6_K || w.kind == LQ_Q6_K_STRIPS;
-    if (w.kind > LQ_BF16 && w.n_in % (super ? 256 : 32)) {
+    const bool super = w.kind == LQ_Q4_K || w.kind == LQ_Q4_K_X8 || w.kind == LQ_Q5_K || w.kind == LQ_Q6_K || w.kind == LQ_Q6_K_STRIPS || w.kind == LQ_Q2_K_X8;
+    if (w.kind > LQ_BF16 && w.n_in % (w.kind == LQ_GGML ? ggml_block(w) : super ? 256 : 32)) {
         return "has a width that is not a whole number of blocks";
     }
     if (interleaved(w.kind) && w.n_out % 8) {

@@ -14,6 +14,11 @@ typedef void Fill(const Weight & w, int row, int rows, int col, int cols, float 
 inline bool in_int_strips(int kind) { return kind == LQ_Q8_0_STRIPS || kind == LQ_Q6_K_STRIPS; }
 inline bool filled_by_column(int kind) { return kind == LQ_NF4 || in_int_strips(kind); }
 
+// The Fill of the types that ggml itself decodes, LQ_GGML and LQ_Q2_K_X8, whatever the instruction set (weights_ggml.cpp).
+Fill fill_by_ggml, fill_q2_k_x8;
+// Weights of a block of such a weight.
+int ggml_block(const Weight & w);
+
 // Asks for the bytes of 32 rows from `row` on, or of 32 columns from `col` on, ahead of their use: a product
 // computes for a tenth of a millisecond between two reads of a weight, too long for the CPU's own prefetcher.
 void prefetch_rows(const Weight & w, int row);

@@ -11,8 +11,8 @@ struct GgmlKind {
     ggml_type type;
     bool interleaved; // ggml's repacked layout of eight interleaved rows
 };
-enum { GGML_KINDS = 15 };
-extern const GgmlKind ggml_kinds[GGML_KINDS];
+enum { GGML_KINDS = 16 };
+extern const GgmlKind ggml_kinds[GGML_KINDS]; // all but LQ_GGML
 
 // Whether the CPU can read the tensor where it lies; ggml's repacked layouts, too.
 bool in_host_memory(const ggml_tensor * t);

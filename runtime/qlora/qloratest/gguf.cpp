@@ -31,7 +31,7 @@ struct Writer {
     }
     bool weight(const std::string & name, const lq_weight & w) {
         ggml_type type;
-        if (!lq::file_type(w.kind, &type)) {
+        if (!lq::file_type(w, &type)) {
             return false;
         }
         add(ggml_new_tensor_2d(ctx, type, w.n_in, w.n_out), name + ".weight", w.data);

@@ -2,6 +2,7 @@ package qloratest
 
 // #cgo CXXFLAGS: -std=c++17 -Wno-psabi
 // #include <stdlib.h>
+// #include "ggml.h"
 // #include "sample.h"
 import "C"
 
@@ -52,13 +53,29 @@ const (
 	Q8_0Strips Kind = C.LQ_Q8_0_STRIPS
 	Q6_KStrips Kind = C.LQ_Q6_K_STRIPS
 
+	Q2_KX8 Kind = C.LQ_Q2_K_X8
+
 	NF4_64 Kind = C.LQ_MAKE_NF4 + C.LK_NF4_64
 	NF4_DQ Kind = C.LQ_MAKE_NF4 + C.LK_NF4_DQ
 )
 
+// IQ4_XS is one of Decoded.
+const IQ4_XS Kind = C.LQ_MAKE_GGML + C.GGML_TYPE_IQ4_XS
+
+// Decoded are the kinds that ggml itself decodes.
+var Decoded = []Kind{
+	C.LQ_MAKE_GGML + C.GGML_TYPE_Q2_K, C.LQ_MAKE_GGML + C.GGML_TYPE_Q3_K, C.LQ_MAKE_GGML + C.GGML_TYPE_IQ4_XS, C.LQ_MAKE_GGML + C.GGML_TYPE_MXFP4,
+	C.LQ_MAKE_GGML + C.GGML_TYPE_TQ1_0, C.LQ_MAKE_GGML + C.GGML_TYPE_TQ2_0, C.LQ_MAKE_GGML + C.GGML_TYPE_IQ1_S, C.LQ_MAKE_GGML + C.GGML_TYPE_IQ1_M,
+	C.LQ_MAKE_GGML + C.GGML_TYPE_IQ2_XXS, C.LQ_MAKE_GGML + C.GGML_TYPE_IQ2_XS, C.LQ_MAKE_GGML + C.GGML_TYPE_IQ2_S,
+	C.LQ_MAKE_GGML + C.GGML_TYPE_IQ3_XXS, C.LQ_MAKE_GGML + C.GGML_TYPE_IQ3_S,
+}
+
 func (k Kind) String() string {
+	if k >= C.LQ_MAKE_GGML {
+		return C.GoString(C.ggml_type_name(C.enum_ggml_type(k - C.LQ_MAKE_GGML)))
+	}
 	names := [...]string{"none", "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_0_X8", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q4_K_X8", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_NL_X8", "NF4",
-		"Q8_0_STRIPS", "Q6_K_STRIPS", "NF4_32", "NF4_64", "NF4_DQ"}
+		"Q8_0_STRIPS", "Q6_K_STRIPS", "a type of ggml's", "Q2_K_X8", "NF4_32", "NF4_64", "NF4_DQ"}
 	return names[k]
 }
 

@@ -8,8 +8,8 @@ extern "C" {
 
 // ---- sample models ---------------------------------------------------------------------------------
 // A sample's weights may be of a kind beside those of lq_kind: LQ_MAKE_NF4 plus an lk_nf4_kind. The weight that is made
-// is an LQ_NF4; its packed form says the rest.
-enum { LQ_MAKE_NF4 = LQ_KINDS };
+// is an LQ_NF4; its packed form says the rest. LQ_MAKE_GGML plus a ggml_type makes an LQ_GGML.
+enum { LQ_MAKE_NF4 = LQ_KINDS, LQ_MAKE_GGML = LQ_MAKE_NF4 + 3 };
 
 typedef struct {
     int n_embd, n_layers, n_heads, n_kv_heads, head_size, n_ff, n_vocab;

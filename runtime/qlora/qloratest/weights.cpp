@@ -53,6 +53,27 @@ void unpack_row(const Weight & w, int row, std::vector<uint8_t> & out) {
     }
 }
 
+// The same of Q2_K: the scales of two sub-blocks at a time, then the codes.
+void unpack_q2_k(const Weight & w, int row, std::vector<uint8_t> & out) {
+    out.resize(w.row_bytes);
+    for (size_t b = 0; b < w.row_bytes/84; b++) {
+        const uint8_t * d = (const uint8_t *) w.data + (size_t) (row/8*8)*w.row_bytes + b*8*84, * scales = d + 32, * codes = scales + 128;
+        uint8_t * to = out.data() + b*84;
+        for (int i = 0; i < 128; i++) {
+            if (i % 16/2 == row % 8) {
+                to[i/16*2 + i % 2] = scales[i];
+            }
+        }
+        for (int i = 0; i < 512; i++) {
+            if (i/8 % 8 == row % 8) {
+                to[16 + i/64*8 + i % 8] = codes[i];
+            }
+        }
+        memcpy(to + 80, d + row % 8*2, 2);
+        memcpy(to + 82, d + 16 + row % 8*2, 2);
+    }
+}
+
 // The nearest NormalFloat code of each of 32 weights, in 16 bytes.
 void nf4_codes(const float * x, float scale, uint8_t * out) {
     for (int j = 0; j < 32; j++) {
@@ -143,8 +164,12 @@ void make_strips(int kind, const float * x, int n_in, int n_out, MadeWeight & m)
 
 } // namespace
 
-bool file_type(int kind, ggml_type * type) {
-    const GgmlKind * k = find(kind);
+bool file_type(const Weight & w, ggml_type * type) {
+    if (w.kind == LQ_GGML) {
+        *type = (ggml_type) w.type;
+        return true;
+    }
+    const GgmlKind * k = find(w.kind);
     if (!k || k->interleaved) {
         return false;
     }
@@ -161,11 +186,15 @@ void plain_row(const Weight & w, int row, float * out) {
         lk_int_dequantize_row(w.integer, row, out);
         return;
     }
-    const GgmlKind * k = find(w.kind);
     const uint8_t * from = (const uint8_t *) w.data + (size_t) row*w.row_bytes;
+    if (w.kind == LQ_GGML) {
+        ggml_get_type_traits((ggml_type) w.type)->to_float(from, out, w.n_in);
+        return;
+    }
+    const GgmlKind * k = find(w.kind);
     std::vector<uint8_t> row_bytes;
     if (k->interleaved) {
-        unpack_row(w, row, row_bytes);
+        w.kind == LQ_Q2_K_X8 ? unpack_q2_k(w, row, row_bytes) : unpack_row(w, row, row_bytes);
         from = row_bytes.data();
     }
     if (k->type == GGML_TYPE_F32) {
@@ -175,10 +204,33 @@ void plain_row(const Weight & w, int row, float * out) {
     }
 }
 
+namespace {
+
+// Codes x as a type of ggml's with its own encoder, every weight as important as another.
+void make_by_ggml(ggml_type type, const float * x, int n_in, int n_out, MadeWeight & m) {
+    if (n_in % ggml_blck_size(type)) {
+        return;
+    }
+    m.weight.row_bytes = ggml_row_size(type, n_in);
+    m.bytes.resize(m.weight.row_bytes*n_out);
+    const std::vector<float> importance(n_in, 1.0f);
+    ggml_quantize_init(type);
+    ggml_quantize_chunk(type, x, m.bytes.data(), 0, n_out, n_in, importance.data());
+    m.weight.data = m.bytes.data();
+    m.weight.kind = LQ_GGML;
+    m.weight.type = type;
+}
+
+} // namespace
+
 MadeWeight make_weight(int kind, const float * x, int n_in, int n_out) {
     MadeWeight m;
     m.weight.n_in = n_in;
     m.weight.n_out = n_out;
+    if (kind >= LQ_MAKE_GGML) {
+        make_by_ggml((ggml_type) (kind - LQ_MAKE_GGML), x, n_in, n_out, m);
+        return m;
+    }
     if (kind == LQ_NF4 || kind >= LQ_MAKE_NF4) {
         const lk_nf4_kind packed = kind == LQ_NF4 ? LK_NF4_32 : (lk_nf4_kind) (kind - LQ_MAKE_NF4);
         if (n_in % (packed == LK_NF4_32 ? 32 : 64) == 0) {

@@ -9,7 +9,7 @@
 namespace lq {
 
 // The type that a kind has in a GGUF file; false where it has none.
-bool file_type(int kind, ggml_type * type);
+bool file_type(const Weight & w, ggml_type * type);
 
 struct FreePacked {
     void operator()(lk_nf4 * w) const { lk_nf4_free(w); }
