@@ -17,6 +17,9 @@ type TrainSpec struct {
 	// Start is the adapter to train on from: the first values are its own. Its modules are those of Modules, in any order, with
 	// the same ranks and scales, and a magnitude where there is DoRA; it has no biases and no rows of its own. nil: a new adapter.
 	Start *LoRA
+
+	// Invocation makes an activated LoRA, as in LoRA: batches then say with Active where it acts, and LoRA returns it.
+	Invocation []Token
 }
 
 // TrainModule is one LoRA to make: of rank Rank and scale Scale, on a tensor of Facts.Targets.
@@ -78,6 +81,7 @@ type TrainBatch struct {
 	Labels    []Token   // what Tokens[i] must predict: the token after it, or -1 for no loss
 	Weights   []float32 // factors of the labels' losses, any finite numbers: len(Tokens), or nil for 1 everywhere
 	Ends      []int     // the position after each sequence's last token, rising; the last is len(Tokens)
+	Active    []int     // of an activated LoRA, len(Ends): the position in Tokens from which on it acts in each sequence; nil: everywhere
 	Norm      float64   // the loss is divided by it: the labelled tokens of the whole step. TrainEval does not use it
 	Base      bool      // in TrainEval alone: computed by the base model, with the adapter switched off
 	Entropies bool      // TrainResult.Entropies is wanted

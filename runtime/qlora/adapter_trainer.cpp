@@ -61,6 +61,12 @@ void AdapterTrainer::check_batch(int mode, const lq_batch & b) const {
         if (b.ends[i] <= begin || b.ends[i] > b.n) {
             bad("the sequences' ends do not rise from 1 to the number of tokens");
         }
+        if (b.active && (b.active[i] < begin || b.active[i] > b.ends[i])) {
+            bad("the adapter acts from position " + std::to_string(b.active[i]) + " on, which is not one of its sequence");
+        }
+    }
+    if (b.active && !options.activated) {
+        bad("the adapter acts on every token: there are no positions from which on it does");
     }
     if (b.n_ends <= 0 || b.ends[b.n_ends - 1] != b.n) {
         bad("the sequences do not end with the last token");
@@ -92,6 +98,7 @@ std::vector<int> AdapterTrainer::take_batch(int mode, const lq_batch & b) {
             labelled.push_back(t);
         }
     }
+    take_active(b);
     losses.assign(labelled.size(), {});
     log_probs.assign(T, 0);
     entropy.assign(entropies ? T : 0, 0);
@@ -143,6 +150,17 @@ void AdapterTrainer::give_back() {
         schedule.clear();
         shared.give_back();
         borrowed = false;
+    }
+}
+
+void AdapterTrainer::take_active(const lq_batch & b) {
+    active.assign(options.activated ? T : 0, 1);
+    active_labelled.clear();
+    for (int i = 0, begin = 0; b.active && i < b.n_ends; begin = b.ends[i++]) {
+        std::fill(active.begin() + begin, active.begin() + b.active[i], 0);
+    }
+    for (size_t i = 0; options.activated && i < labelled.size(); i++) {
+        active_labelled.push_back(active[labelled[i]]);
     }
 }
 

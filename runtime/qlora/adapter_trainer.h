@@ -108,7 +108,12 @@ protected:
     // Takes up the micro-batch, and returns its tokens' positions inside their sequences. Throws an Error, and then nothing is begun.
     std::vector<int> take_batch(int mode, const lq_batch & b);
     void check_batch(int mode, const lq_batch & b) const;
+    void take_active(const lq_batch & b);
     void take_losses(); // loss.cpp: the sums and log-probabilities of `losses`. Throws an Error where the loss is not finite
+    // Of the rows of a layer and of the head's chunk that begins at labelled position `from`: whether the adapter acts; NULL: on all.
+    const char * active_rows() const { return active.empty() ? nullptr : active.data(); }
+    const char * active_labels(int from) const { return active.empty() ? nullptr : active_labelled.data() + from; }
+    bool acts(int t) const { return active.empty() || active[t]; }
     float weight_of(int t) const { return weight.empty() ? 1 : weight[t]; }
     // start.cpp. How the adapter begins: its first values, and DoRA's magnitudes.
     void schedule_start();
@@ -154,6 +159,7 @@ protected:
     std::vector<int> token, label, labelled; // labelled: the positions that have a label
     std::vector<float> weight;               // of the labels' losses; empty: all 1
     bool base = false, entropies = false;    // computed without the adapter; the distributions' entropies are wanted
+    std::vector<char> active, active_labelled; // whether the adapter acts on a position, of all and of the labelled ones; empty: on all
     std::vector<RowLoss> losses;             // of the labelled positions
     std::vector<float> log_probs, entropy;   // of all positions, as lq_result has them
     std::vector<Sequence> sequences;

@@ -93,6 +93,7 @@ typedef struct {
     float dropout;             // of the input of A, in [0, 1)
     float slice_flops;         // operations in one slice per thread; 0: about two milliseconds of them
     int single;                // of graphs: weights are decoded to F32 and not to BF16
+    int activated;             // the adapter acts on a part of the tokens: batches may say on which
     int query_block;           // of graphs: most queries whose attention is computed at a time; 0: what 64 MiB of scores hold
 } lq_options;
 
@@ -148,6 +149,8 @@ typedef struct {
     int n;
     const int32_t * ends;             // (n_ends)
     int n_ends;
+    const int32_t * active;           // (n_ends), of trainers of activated adapters: the position in the batch from which on
+                                      // the adapter acts in each sequence, from its begin to its end; NULL: everywhere
     double norm;
     int base;                         // of LQ_EVAL alone: without the adapter
     int entropies;                    // of the labelled tokens' distributions, too

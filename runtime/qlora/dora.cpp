@@ -30,7 +30,7 @@ void Trainer::schedule_norms() {
     }
 }
 
-// y (rows, n_out) (+)= g .* z
+// y (rows, n_out) (+)= g .* z, and z where the adapter does not act
 void Trainer::schedule_gain(const LinearUse & u, float * y, bool accumulate) {
     const Lora & l = *u.l.lora;
     schedule.add([=, &l] {
@@ -38,6 +38,12 @@ void Trainer::schedule_gain(const LinearUse & u, float * y, bool accumulate) {
             for (int t = begin; t < end; t++) {
                 const float * z = u.z + (size_t) t*l.n_out;
                 float * to = y + (size_t) t*l.n_out;
+                if (u.active && !u.active[t]) {
+                    for (int o = 0; o < l.n_out; o++) {
+                        to[o] = accumulate ? to[o] + z[o] : z[o];
+                    }
+                    continue;
+                }
                 for (int o = 0; o < l.n_out; o++) {
                     to[o] = accumulate ? to[o] + l.gain[o]*z[o] : l.gain[o]*z[o];
                 }
@@ -47,7 +53,7 @@ void Trainer::schedule_gain(const LinearUse & u, float * y, bool accumulate) {
 }
 
 // Packs the gradient of the product with the weight: dy (rows, n_out), or of DoRA dz = g .* dy, and then dm += the sum
-// over the rows of dy .* z / length. Returns the floats that were packed.
+// over the rows of dy .* z / length. Rows on which the adapter does not act have a gain of 1, which is none of its. Returns the floats that were packed.
 const float * Trainer::schedule_output_gradient(const LinearUse & u, const float * dy, Left packed) {
     const float * from = u.z ? w.dz : dy;
     schedule.add([=] {
@@ -56,6 +62,10 @@ const float * Trainer::schedule_output_gradient(const LinearUse & u, const float
             compute.pool->ranges(l.n_out, [&](int begin, int end, int) { // an output is summed in one order
                 for (int t = 0; t < u.rows; t++) {
                     const size_t at = (size_t) t*l.n_out;
+                    if (u.active && !u.active[t]) {
+                        std::copy(dy + at + begin, dy + at + end, w.dz + at + begin);
+                        continue;
+                    }
                     for (int o = begin; o < end; o++) {
                         l.dm[o] += l.row_norms[o] > 0 ? dy[at + o]*u.z[at + o]/l.row_norms[o] : 0;
                         w.dz[at + o] = l.gain[o]*dy[at + o];

@@ -3,7 +3,7 @@
 
 namespace lq {
 
-// residual (T, n_embd) = E[token] + scale * A[token] B
+// residual (T, n_embd) = E[token] + scale * A[token] B, and E[token] where the adapter does not act
 void AdapterTrainer::embed(float * residual) {
     compute.pool->ranges(T, [&](int begin, int end, int) {
         for (int t = begin; t < end; t++) {
@@ -22,7 +22,7 @@ void AdapterTrainer::add_embedding_adapter(float * residual) {
     compute.pool->ranges(T, [&](int begin, int end, int) {
         for (int t = begin; t < end; t++) {
             float * out = residual + (size_t) t*d;
-            for (int r = 0; r < l->rank; r++) {
+            for (int r = 0; acts(t) && r < l->rank; r++) {
                 const float a = l->scale*l->a[(size_t) token[t]*l->rank + r], * b = l->b + (size_t) r*d;
                 for (int i = 0; i < d; i++) {
                     out[i] += a*b[i];
@@ -40,6 +40,9 @@ void AdapterTrainer::embed_backward(const float * grad) {
         const float * b = l.b + (size_t) r*d;
         float * db = l.db + (size_t) r*d;
         for (int t = 0; t < T; t++) {
+            if (!acts(t)) {
+                continue;
+            }
             const float * g = grad + (size_t) t*d;
             const size_t at = (size_t) token[t]*l.rank + r;
             const float a = l.scale*l.a[at];

@@ -41,7 +41,9 @@ GraphTrainer::GraphPtr GraphTrainer::loss_graph(int from, int rows, bool gradien
             ((int32_t *) to)[i] = label[labelled[from + i]];
         }
     });
+    ActiveRows active = {rows, active_labels(from)};
     LinearNodes head = {};
+    head.active = &active;
     head.w = graphs.head;
     head.bias = graphs.head_bias;
     head.lora = lora_of(0, LQ_HEAD);

@@ -6,8 +6,9 @@ namespace lq {
 // Its output (n_embd, T); without whole only what backward reads, and NULL.
 ggml_tensor * GraphTrainer::forward(Graph & g, int layer, LayerNodes & n, bool whole) {
     const GraphLayer & l = graphs.layers[layer];
+    n.active = {T, active_rows()};
     for (int i = 0; i < LQ_LINEARS; i++) {
-        n.linear[i] = use(layer, i);
+        n.linear[i] = use(layer, i, n.active);
     }
     n.x = residual(g, layer);
     ggml_tensor * normed = g.norm(n.x, l.attn_norm, model.norm_eps);

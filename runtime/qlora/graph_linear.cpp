@@ -11,8 +11,28 @@ int64_t rows_at_a_time(const ggml_tensor * w) { return std::max<int64_t>(256, DE
 
 } // namespace
 
-LinearNodes GraphTrainer::use(int layer, int target) {
+// x (any, rows), and zeros where the adapter does not act, or where it does.
+ggml_tensor * GraphTrainer::where(Graph & g, ActiveRows & a, bool acts, ggml_tensor * x) {
+    ggml_tensor *& factors = acts ? a.acts : a.idle;
+    if (!factors) {
+        factors = g.input(GGML_TYPE_F32, 1, a.n, [n = a.n, rows = a.rows, acts](void * to) {
+            for (int i = 0; i < n; i++) {
+                ((float *) to)[i] = (rows[i] != 0) == acts ? 1.0f : 0.0f;
+            }
+        });
+    }
+    return g.mul(x, factors);
+}
+
+// DoRA's gains of x (n_out, rows); rows on which the adapter does not act have none.
+ggml_tensor * GraphTrainer::gained(Graph & g, const LinearNodes & n, ggml_tensor * x) {
+    ggml_tensor * y = g.mul(x, there(*n.lora).gain);
+    return n.active->rows ? g.sum(where(g, *n.active, true, y), where(g, *n.active, false, x)) : y;
+}
+
+LinearNodes GraphTrainer::use(int layer, int target, ActiveRows & active) {
     LinearNodes n = {};
+    n.active = &active;
     n.w = graphs.layers[layer].linear[target];
     n.bias = graphs.layers[layer].bias[target];
     n.lora = lora_of(layer, target);
@@ -76,6 +96,7 @@ void GraphTrainer::hidden(Graph & g, LinearNodes & n, ggml_tensor * x) {
         n.dropped = g.mul(x, n.mask);
     }
     n.hidden = g.mul_mat(there(*n.lora).a, n.dropped);
+    n.hidden = n.active->rows ? where(g, *n.active, true, n.hidden) : n.hidden;
 }
 
 // The layer's output (n_out, T), in `to` where that is given and the weight is large. Without whole only what backward reads.
@@ -92,7 +113,7 @@ ggml_tensor * GraphTrainer::linear(Graph & g, LinearNodes & n, ggml_tensor * x, 
         y = g.sum(y, g.mul_mat(g.transposed(there(*n.lora).b), g.scaled(n.hidden, n.lora->scale)));
         if (n.lora->dora) {
             n.z = y;
-            y = g.mul(y, there(*n.lora).gain);
+            y = gained(g, n, y);
         }
     }
     return n.bias ? g.sum(y, n.bias) : y;
@@ -113,15 +134,17 @@ ggml_tensor * GraphTrainer::linear_back(Graph & g, const LinearNodes & n, ggml_t
     }
     const Lora & l = *n.lora;
     if (l.dora) {
-        ggml_tensor * dm = g.add(ggml_sum_rows(g.ctx(), g.transposed(g.mul(dy, n.z))));
+        ggml_tensor * seen = n.active->rows ? where(g, *n.active, true, dy) : dy;
+        ggml_tensor * dm = g.add(ggml_sum_rows(g.ctx(), g.transposed(g.mul(seen, n.z))));
         g.output(dm, [this, &l](const void * from) {
             for (int o = 0; o < l.n_out; o++) {
                 l.dm[o] += l.row_norms[o] > 0 ? inv_norm*((const float *) from)[o]/l.row_norms[o] : 0;
             }
         });
-        dy = g.mul(dy, there(l).gain);
+        dy = gained(g, n, dy);
     }
     ggml_tensor * dh = g.scaled(g.mul_mat(there(l).b, dy), l.scale);                                 // (rank, T)
+    dh = n.active->rows ? where(g, *n.active, true, dh) : dh;
     ggml_tensor * db = g.mul_mat(g.transposed(dy), g.transposed(g.scaled(n.hidden, l.scale)));         // (n_out, rank)
     ggml_tensor * da = g.mul_mat(g.transposed(n.dropped), g.transposed(dh));                           // (n_in, rank)
     add_gradient(g, db, l.db, (size_t) l.n_out*l.rank);

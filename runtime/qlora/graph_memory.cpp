@@ -139,6 +139,8 @@ void GraphTrainer::describe_largest_batch() {
     sequences = {{0, T}};
     labelled.resize(head_rows);
     label.resize(T);
+    active.assign(options.activated ? T : 0, 1);
+    active_labelled.assign(head_rows, 1);
     picked.resize(head_rows);
     weight.resize(T);
     entropies = true;

@@ -13,6 +13,13 @@ namespace lq {
 // Weights that are decoded at a time: 256 MiB of F32. Only output heads are larger.
 constexpr int64_t DECODED_WEIGHTS = 64 << 20;
 
+// On which rows of a graph the adapter acts, made when it is first asked for.
+struct ActiveRows {
+    int n = 0;
+    const char * rows = nullptr;                   // (n); NULL: on all of them
+    ggml_tensor * acts = nullptr, * idle = nullptr; // (1, n): 1 where it acts and 0 elsewhere, and the other way round
+};
+
 // A linear layer in one place of a graph, with what its backward reads of its forward.
 struct LinearNodes {
     ggml_tensor * w, * bias;
@@ -22,11 +29,13 @@ struct LinearNodes {
     ggml_tensor * mask, * dropped;  // (n_in, T): the dropout, and x under it; without dropout NULL and x
     ggml_tensor * hidden;           // (rank, T)
     ggml_tensor * z;                // (n_out, T): the output before DoRA's gain and the bias
+    ActiveRows * active;            // of the graph
 };
 
 // A layer going forward, as far as backward reads it. Of attention, tensors are (head_size, T, heads).
 struct LayerNodes {
     LinearNodes linear[LQ_LINEARS];
+    ActiveRows active;
     ggml_tensor * x = nullptr, * q_raw = nullptr, * k_raw = nullptr; // q and k before their norms: (head_size, heads, T)
     ggml_tensor * q = nullptr, * k = nullptr, * v = nullptr;
     ggml_tensor * middle = nullptr; // (n_embd, T): the residual after attention
@@ -90,7 +99,9 @@ private:
     void set_query_ranges();
     // graph_linear.cpp
     const AdapterThere & there(const Lora & l) const { return adapters_there[&l - loras.data()]; }
-    LinearNodes use(int layer, int target);
+    LinearNodes use(int layer, int target, ActiveRows & active);
+    ggml_tensor * where(Graph & g, ActiveRows & a, bool acts, ggml_tensor * x);
+    ggml_tensor * gained(Graph & g, const LinearNodes & n, ggml_tensor * x);
     ggml_tensor * product(Graph & g, ggml_tensor * w, ggml_tensor * x, ggml_tensor * to);
     ggml_tensor * input_product(Graph & g, ggml_tensor * w, ggml_tensor * dy);
     void hidden(Graph & g, LinearNodes & n, ggml_tensor * x);

@@ -1,13 +1,29 @@
 // A frozen linear layer with its adapter: y = x W^T + scale * drop(x) A^T B^T + bias, and its backward.
 #include "random.h"
 #include "trainer.h"
+#include <algorithm>
 
 namespace lq {
 
 LinearUse Trainer::use(int layer, int target, const float * x, const Activations & a) const {
     const Lora * lora = lora_of(layer, target);
     const uint64_t mask = lora ? mask_key(*lora) : 0;
-    return {{&model.layers[layer].linear[target], lora}, T, x, lora ? a.hidden[target] : nullptr, lora && lora->dora ? a.z[target] : nullptr, mask};
+    return {{&model.layers[layer].linear[target], lora}, T, x, lora ? a.hidden[target] : nullptr, lora && lora->dora ? a.z[target] : nullptr, mask, active_rows()};
+}
+
+// x (rows, rank) = 0 where the adapter does not act: going forward and backward, all that it does passes through there.
+void Trainer::schedule_inactive(const LinearUse & u, float * x) {
+    if (!u.active) {
+        return;
+    }
+    const int rank = u.l.lora->rank;
+    schedule.add([=] {
+        for (int t = 0; t < u.rows; t++) {
+            if (!u.active[t]) {
+                std::fill_n(x + (size_t) t*rank, rank, 0.0f);
+            }
+        }
+    });
 }
 
 // hidden (rows, rank) = drop(x) A^T
@@ -25,6 +41,7 @@ void Trainer::schedule_hidden(const LinearUse & u, Left x) {
         x = dropped;
     }
     schedule.multiply(compute, product(x, Right::transposed({l.a, l.n_in}, l.n_in, l.rank), u.hidden, l.rank));
+    schedule_inactive(u, u.hidden);
 }
 
 // y (rows, n_out) (+)= x W^T + scale * hidden B^T; x is u.x packed.
@@ -67,6 +84,7 @@ void Trainer::schedule_input_gradient(const LinearUse & u, Left dy, float * dx, 
     const Lora * l = u.l.lora;
     if (l) {
         schedule.multiply(compute, product(dy, Right::transposed({l->b, l->n_out}, l->n_out, l->rank), w.d_hidden, l->rank, false, l->scale));
+        schedule_inactive(u, w.d_hidden);
     }
     if (!dx) {
         return;

@@ -25,7 +25,7 @@ func (t *Trainer) View() (*runtime.LoRAView, error) {
 		return nil, err
 	}
 	all := t.parameters()
-	v := &runtime.LoRAView{}
+	v := &runtime.LoRAView{Invocation: t.spec.Invocation}
 	for i, m := range t.spec.Modules {
 		var p C.lq_parameter_offsets
 		C.lq_get_offsets(t.c, C.int(i), &p)

@@ -22,6 +22,9 @@ func (t *Trainer) Begin(mode runtime.TrainMode, b runtime.TrainBatch) error {
 	if b.Weights != nil && len(b.Weights) != len(b.Tokens) {
 		return fmt.Errorf("%w: a batch has %d tokens and %d weights", runtime.ErrTrain, len(b.Tokens), len(b.Weights))
 	}
+	if b.Active != nil && len(b.Active) != len(b.Ends) {
+		return fmt.Errorf("%w: a batch has %d sequences and %d positions from which on the adapter acts", runtime.ErrTrain, len(b.Ends), len(b.Active))
+	}
 	t.giveBack()
 	modes := map[runtime.TrainMode]C.int{runtime.TrainFirst: C.LQ_FIRST, runtime.TrainFurther: C.LQ_FURTHER, runtime.TrainEval: C.LQ_EVAL}
 	ends := int32s(b.Ends)
@@ -37,6 +40,10 @@ func (t *Trainer) Begin(mode runtime.TrainMode, b runtime.TrainBatch) error {
 	if b.Weights != nil {
 		cb.weights = (*C.float)(unsafe.Pointer(&b.Weights[0]))
 		pins.Pin(cb.weights)
+	}
+	if b.Active != nil {
+		cb.active = first(int32s(b.Active))
+		pins.Pin(cb.active)
 	}
 	return t.check(C.lq_begin(t.c, modes[mode], &cb))
 }

@@ -18,6 +18,7 @@ struct LinearUse {
     float * hidden;  // (rows, rank) dropout(x) A^T; NULL where it is frozen
     float * z;       // (rows, n_out) the output before DoRA's gain and the bias; NULL where there is no DoRA
     uint64_t mask;   // key of its dropout
+    const char * active; // (rows) whether the adapter acts; NULL: on all of them
 };
 
 // What backward needs of a layer's forward, beside the layer's input.
@@ -79,6 +80,7 @@ private:
     void schedule_product(const LinearUse & u, Left x, float * y, bool accumulate);
     void schedule_linear(const LinearUse & u, Left x, float * y, bool accumulate);
     void schedule_hidden(const LinearUse & u, Left x);
+    void schedule_inactive(const LinearUse & u, float * x);
     void schedule_input_gradient(const LinearUse & u, Left dy, float * dx, bool accumulate);
     void schedule_parameter_gradients(const LinearUse & u, const float * dy);
     // decompose.cpp

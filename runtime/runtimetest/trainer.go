@@ -110,13 +110,19 @@ func (t *Trainer) Begin(mode runtime.TrainMode, b runtime.TrainBatch) error {
 		return fmt.Errorf("%w: a micro-batch of %d tokens and %d weights", runtime.ErrTrain, n, len(b.Weights))
 	case b.Base && mode != runtime.TrainEval:
 		return fmt.Errorf("%w: the base model is evaluated, not trained", runtime.ErrTrain)
+	case b.Active != nil && (len(b.Active) != len(b.Ends) || len(t.spec.Invocation) == 0):
+		return fmt.Errorf("%w: %d sequences and %d positions from which on an adapter with %d invocation tokens acts", runtime.ErrTrain,
+			len(b.Ends), len(b.Active), len(t.spec.Invocation))
 	case mode == runtime.TrainFurther && !t.begun:
 		return errors.New("a further micro-batch before the first")
 	}
 	last := 0
-	for _, end := range b.Ends {
+	for i, end := range b.Ends {
 		if end <= last {
 			return fmt.Errorf("the ends are %v", b.Ends)
+		}
+		if b.Active != nil && (b.Active[i] < last || b.Active[i] > end) {
+			return fmt.Errorf("%w: the adapter acts from position %d on, which is not one of its sequence", runtime.ErrTrain, b.Active[i])
 		}
 		last = end
 	}
@@ -193,7 +199,8 @@ func (t *Trainer) learn(i int) {
 	first := t.first[h>>40%uint64(len(t.lora.Modules))]
 	a, b := int(h>>8%uint64(len(mod.A))), int(h>>8%uint64(len(mod.B)))
 	score := float64(baseScore)
-	if !t.batch.Base {
+	acts := !t.batch.Base && t.acts(i)
+	if acts {
 		score += trainerGain * float64(mod.A[a]-first[a]+mod.B[b])
 	}
 	p, logProb := 1/(1+math.Exp(-score)), -math.Log1p(math.Exp(-score))
@@ -206,12 +213,21 @@ func (t *Trainer) learn(i int) {
 	if p > 0.5 {
 		t.result.Correct++
 	}
-	if t.mode == runtime.TrainEval || t.dropped() {
+	if t.mode == runtime.TrainEval || !acts || t.dropped() {
 		return
 	}
 	g := float32(-weight * (1 - p) * trainerGain / t.batch.Norm)
 	t.gradient[t.offset(mod.A)+a] += g
 	t.gradient[t.offset(mod.B)+b] += g
+}
+
+// acts reports whether the adapter acts on token i of the batch.
+func (t *Trainer) acts(i int) bool {
+	if t.batch.Active == nil {
+		return true
+	}
+	sequence, _ := slices.BinarySearch(t.batch.Ends, i+1)
+	return i >= t.batch.Active[sequence]
 }
 
 // offset returns where a module's matrix begins in weights.
@@ -282,7 +298,7 @@ func (t *Trainer) View() (*runtime.LoRAView, error) { return t.lora.View() }
 
 // LoRA returns a copy of the adapter.
 func (t *Trainer) LoRA() *runtime.LoRA {
-	out := &runtime.LoRA{Modules: append([]runtime.LoRAModule(nil), t.lora.Modules...)}
+	out := &runtime.LoRA{Modules: append([]runtime.LoRAModule(nil), t.lora.Modules...), Invocation: slices.Clone(t.spec.Invocation)}
 	for i := range out.Modules {
 		m := &out.Modules[i]
 		m.A, m.B = append([]float32(nil), m.A...), append([]float32(nil), m.B...)
