@@ -15,7 +15,7 @@ type TrainSpec struct {
 	Dropout   float32       // of the input of A, in [0, 1)
 
 	// Start is the adapter to train on from: the first values are its own. Its modules are those of Modules, in any order, with
-	// the same ranks and scales, and a magnitude where there is DoRA; it has no biases and no rows of its own. nil: a new adapter.
+	// the same ranks and scales, a magnitude where there is DoRA, and the same Invocation; it has no biases and no rows of its own. nil: a new adapter.
 	Start *LoRA
 
 	// Invocation makes an activated LoRA, as in LoRA: batches then say with Active where it acts, and LoRA returns it.

@@ -5,6 +5,7 @@ import "C"
 
 import (
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -23,6 +24,9 @@ func (m *Model) checkStart(spec *runtime.TrainSpec) error {
 	}
 	wrong := func(tensor, format string, values ...any) error {
 		return fmt.Errorf("%w: the adapter to train on from does not fit at %s: %s", runtime.ErrTrain, tensor, fmt.Sprintf(format, values...))
+	}
+	if !slices.Equal(spec.Start.Invocation, spec.Invocation) {
+		return fmt.Errorf("%w: the adapter to train on from has the invocation tokens %v, this run has %v", runtime.ErrTrain, spec.Start.Invocation, spec.Invocation)
 	}
 	for _, b := range spec.Start.Biases {
 		return wrong(b.Tensor, "it has a bias, which is not trained")

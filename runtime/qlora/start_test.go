@@ -76,6 +76,7 @@ func TestStartsThatDoNotFit(t *testing.T) {
 		v + ": this run trains it":               func(a *runtime.LoRA) { a.Modules = a.Modules[:1] },
 		"blk.1.attn_k.weight: this run does not": func(a *runtime.LoRA) { a.Modules[1].Tensor = "blk.1.attn_k.weight" },
 		q + ": this run does not train it, or":   func(a *runtime.LoRA) { a.Modules = append(a.Modules, a.Modules[0]) },
+		"the invocation tokens [7], this run":    func(a *runtime.LoRA) { a.Invocation = []runtime.Token{7} },
 		q + ": it has a bias":                    func(a *runtime.LoRA) { a.Biases = []runtime.LoRABias{{Tensor: q}} },
 		"output.weight: it has rows":             func(a *runtime.LoRA) { a.Rows = []runtime.LoRARows{{Tensor: "output.weight"}} },
 	} {
