@@ -58,6 +58,7 @@ func NewTrainer(m *Model, spec runtime.TrainSpec) (*Trainer, error) {
 	t := &Trainer{model: m, spec: spec, random: spec.Seed}
 	rng := rand.New(rand.NewPCG(spec.Seed, 1))
 	n := 0
+	t.lora.Invocation = slices.Clone(spec.Invocation)
 	for _, mod := range spec.Modules {
 		shape, ok := m.facts.Targets[mod.Tensor]
 		if !ok || mod.Rank < 1 {
@@ -298,7 +299,7 @@ func (t *Trainer) View() (*runtime.LoRAView, error) { return t.lora.View() }
 
 // LoRA returns a copy of the adapter.
 func (t *Trainer) LoRA() *runtime.LoRA {
-	out := &runtime.LoRA{Modules: append([]runtime.LoRAModule(nil), t.lora.Modules...), Invocation: slices.Clone(t.spec.Invocation)}
+	out := &runtime.LoRA{Modules: append([]runtime.LoRAModule(nil), t.lora.Modules...), Invocation: t.lora.Invocation}
 	for i := range out.Modules {
 		m := &out.Modules[i]
 		m.A, m.B = append([]float32(nil), m.A...), append([]float32(nil), m.B...)
