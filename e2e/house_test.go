@@ -28,7 +28,7 @@ var arrows = map[string][]string{
 	"server":                   {"openapi", "graders", "batches", "responses", "tenants", "training", "adapters", "adapters/merge", "adapters/peft", "chat", "chat/calls", "grammar", "fetch", "runtime", "runtime/engine"},
 	"batches":                  {},
 	"graders":                  {},
-	"training":                 {"training/dataset", "training/loss", "graders", "adapters", "adapters/peft", "chat", "runtime"},
+	"training":                 {"training/dataset", "training/loss", "graders", "grammar", "adapters", "adapters/peft", "chat", "runtime"},
 	"training/dataset":         {"chat", "runtime", "training/dataset/parquet"},
 	"training/loss":            {},
 	"adapters":                 {"adapters/merge", "adapters/peft", "runtime"},

@@ -91,7 +91,9 @@ func (e TrainingParametersEvalStrategy) Valid() bool {
 
 // Defines values for TrainingParametersLossType.
 const (
+	TrainingParametersLossTypeDrGrpo      TrainingParametersLossType = "dr_grpo"
 	TrainingParametersLossTypeEmpty       TrainingParametersLossType = ""
+	TrainingParametersLossTypeGrpo        TrainingParametersLossType = "grpo"
 	TrainingParametersLossTypeIpo         TrainingParametersLossType = "ipo"
 	TrainingParametersLossTypeKto         TrainingParametersLossType = "kto"
 	TrainingParametersLossTypeLessThannil TrainingParametersLossType = "<nil>"
@@ -104,7 +106,11 @@ const (
 // Valid indicates whether the value is a known member of the TrainingParametersLossType enum.
 func (e TrainingParametersLossType) Valid() bool {
 	switch e {
+	case TrainingParametersLossTypeDrGrpo:
+		return true
 	case TrainingParametersLossTypeEmpty:
+		return true
+	case TrainingParametersLossTypeGrpo:
 		return true
 	case TrainingParametersLossTypeIpo:
 		return true
@@ -151,20 +157,24 @@ func (e TrainingParametersLrSchedulerType) Valid() bool {
 
 // Defines values for TrainingParametersMethod.
 const (
-	TrainingParametersMethodDpo         TrainingParametersMethod = "dpo"
-	TrainingParametersMethodIpo         TrainingParametersMethod = "ipo"
-	TrainingParametersMethodKto         TrainingParametersMethod = "kto"
-	TrainingParametersMethodLessThannil TrainingParametersMethod = "<nil>"
-	TrainingParametersMethodOrpo        TrainingParametersMethod = "orpo"
-	TrainingParametersMethodSft         TrainingParametersMethod = "sft"
-	TrainingParametersMethodSimpo       TrainingParametersMethod = "simpo"
-	TrainingParametersMethodSupervised  TrainingParametersMethod = "supervised"
+	TrainingParametersMethodDpo           TrainingParametersMethod = "dpo"
+	TrainingParametersMethodGrpo          TrainingParametersMethod = "grpo"
+	TrainingParametersMethodIpo           TrainingParametersMethod = "ipo"
+	TrainingParametersMethodKto           TrainingParametersMethod = "kto"
+	TrainingParametersMethodLessThannil   TrainingParametersMethod = "<nil>"
+	TrainingParametersMethodOrpo          TrainingParametersMethod = "orpo"
+	TrainingParametersMethodReinforcement TrainingParametersMethod = "reinforcement"
+	TrainingParametersMethodSft           TrainingParametersMethod = "sft"
+	TrainingParametersMethodSimpo         TrainingParametersMethod = "simpo"
+	TrainingParametersMethodSupervised    TrainingParametersMethod = "supervised"
 )
 
 // Valid indicates whether the value is a known member of the TrainingParametersMethod enum.
 func (e TrainingParametersMethod) Valid() bool {
 	switch e {
 	case TrainingParametersMethodDpo:
+		return true
+	case TrainingParametersMethodGrpo:
 		return true
 	case TrainingParametersMethodIpo:
 		return true
@@ -173,6 +183,8 @@ func (e TrainingParametersMethod) Valid() bool {
 	case TrainingParametersMethodLessThannil:
 		return true
 	case TrainingParametersMethodOrpo:
+		return true
+	case TrainingParametersMethodReinforcement:
 		return true
 	case TrainingParametersMethodSft:
 		return true
@@ -3414,7 +3426,7 @@ type TrainingParameters struct {
 	// AlphaPattern Other values of lora_alpha for the modules that a pattern names.
 	AlphaPattern *map[string]float32 `json:"alpha_pattern,omitempty"`
 
-	// Beta Of the method dpo, how far the adapter may go from the reference model. Absent is 2 for simpo and 0.1 for the others.
+	// Beta Of the method dpo, how far the adapter may go from the reference model. Absent is 2 for simpo and 0.1 for the others. Of reinforcement the factor of the KL divergence to the base; absent is 0.04.
 	Beta *float32 `json:"beta,omitempty"`
 
 	// DesirableWeight Of kto, the weight of good answers.
@@ -3422,6 +3434,12 @@ type TrainingParameters struct {
 
 	// EarlyStoppingPatience Measurements without a better loss that end the run; 0 switches it off.
 	EarlyStoppingPatience *int `json:"early_stopping_patience,omitempty"`
+
+	// Epsilon Of reinforcement, how far below 1 a token's importance ratio counts; between 0 and 1.
+	Epsilon *float32 `json:"epsilon,omitempty"`
+
+	// EpsilonHigh Of reinforcement, how far above 1; 0 is epsilon.
+	EpsilonHigh *float32 `json:"epsilon_high,omitempty"`
 
 	// EvalSteps Steps between two measurements, where eval_strategy is steps.
 	EvalSteps *int `json:"eval_steps,omitempty"`
@@ -3453,11 +3471,14 @@ type TrainingParameters struct {
 	// LoraplusLrRatio LoRA+, the learning rate of B over that of A; 0 is 1.
 	LoraplusLrRatio *float32 `json:"loraplus_lr_ratio,omitempty"`
 
-	// LossType The loss of the method dpo: sigmoid (the default), ipo, orpo, simpo, or kto, whose examples are answers with a label and not pairs. orpo and simpo have no reference model; that of the others is the base, or the adapter that is trained on from as it was. nll is that of supervised.
+	// LossType The loss of the method dpo: sigmoid (the default), ipo, orpo, simpo, or kto, whose examples are answers with a label and not pairs. orpo and simpo have no reference model; that of the others is the base, or the adapter that is trained on from as it was. nll is that of supervised. Of reinforcement grpo (the default), or dr_grpo, which divides neither by the lengths of answers nor by the deviation of rewards.
 	LossType *TrainingParametersLossType `json:"loss_type,omitempty"`
 
 	// LrSchedulerType How the learning rate goes down.
 	LrSchedulerType *TrainingParametersLrSchedulerType `json:"lr_scheduler_type,omitempty"`
+
+	// MaxCompletionLength Of reinforcement, the most tokens of an answer; prompt and answer have max_length together, and longer prompts are left out.
+	MaxCompletionLength *int `json:"max_completion_length,omitempty"`
 
 	// MaxGradNorm The norm that the gradients are clipped to, at least 1e-37; 0 switches it off.
 	MaxGradNorm *float32 `json:"max_grad_norm,omitempty"`
@@ -3468,8 +3489,17 @@ type TrainingParameters struct {
 	// MaxSteps Steps of the run, before num_train_epochs where it is above 0.
 	MaxSteps *int `json:"max_steps,omitempty"`
 
-	// Method How the adapter learns. supervised, which TRL calls sft, learns the answers of the examples. dpo learns from pairs which of two answers is better; ipo, orpo, simpo and kto are dpo with that loss_type.
+	// Method How the adapter learns. supervised, which TRL calls sft, learns the answers of the examples. dpo learns from pairs which of two answers is better; ipo, orpo, simpo and kto are dpo with that loss_type. reinforcement, which TRL calls grpo, samples answers to the examples' prompts, has reward grade them, and learns which are better than others to the same prompt.
 	Method *TrainingParametersMethod `json:"method,omitempty"`
+
+	// NumGenerations Of reinforcement, how many answers are sampled to each prompt; per_device_train_batch_size times gradient_accumulation_steps is how many a step has in all, and a multiple of it.
+	NumGenerations *int `json:"num_generations,omitempty"`
+
+	// NumGenerationsEval Of reinforcement, the same of an evaluation; 1 is the likeliest answer.
+	NumGenerationsEval *int `json:"num_generations_eval,omitempty"`
+
+	// NumIterations Of reinforcement, how many updates learn from the same answers.
+	NumIterations *int `json:"num_iterations,omitempty"`
 
 	// NumTrainEpochs Passes over the examples; above 0.
 	NumTrainEpochs *float32 `json:"num_train_epochs,omitempty"`
@@ -3485,6 +3515,12 @@ type TrainingParameters struct {
 
 	// RankPattern Other ranks for the modules that a pattern names.
 	RankPattern *map[string]int `json:"rank_pattern,omitempty"`
+
+	// ResponseFormat Of reinforcement, what the sampled answers are held to, as in chat requests (json_schema, json_object or text).
+	ResponseFormat json.RawMessage `json:"response_format,omitempty"`
+
+	// Reward Of the method reinforcement, which needs it. The grader that gives answers their rewards.
+	Reward json.RawMessage `json:"reward,omitempty"`
 
 	// SaveSteps Steps between checkpoints, with a save_strategy of steps; 0 makes none.
 	SaveSteps *int `json:"save_steps,omitempty"`
@@ -3503,6 +3539,12 @@ type TrainingParameters struct {
 
 	// TargetModules The layers to train, by PEFT's names: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, embed_tokens, lm_head; all-linear is the first seven.
 	TargetModules *TrainingParameters_TargetModules `json:"target_modules,omitempty"`
+
+	// Temperature Of reinforcement, that answers are sampled with; above 0.
+	Temperature *float32 `json:"temperature,omitempty"`
+
+	// TopP Of reinforcement, likewise; above 0.
+	TopP *float32 `json:"top_p,omitempty"`
 
 	// TrainOnInputs Learn the questions too, not only the answers.
 	TrainOnInputs *bool `json:"train_on_inputs,omitempty"`
@@ -3546,13 +3588,13 @@ type TrainingParameters_LayersToTransform struct {
 	union json.RawMessage
 }
 
-// TrainingParametersLossType The loss of the method dpo: sigmoid (the default), ipo, orpo, simpo, or kto, whose examples are answers with a label and not pairs. orpo and simpo have no reference model; that of the others is the base, or the adapter that is trained on from as it was. nll is that of supervised.
+// TrainingParametersLossType The loss of the method dpo: sigmoid (the default), ipo, orpo, simpo, or kto, whose examples are answers with a label and not pairs. orpo and simpo have no reference model; that of the others is the base, or the adapter that is trained on from as it was. nll is that of supervised. Of reinforcement grpo (the default), or dr_grpo, which divides neither by the lengths of answers nor by the deviation of rewards.
 type TrainingParametersLossType string
 
 // TrainingParametersLrSchedulerType How the learning rate goes down.
 type TrainingParametersLrSchedulerType string
 
-// TrainingParametersMethod How the adapter learns. supervised, which TRL calls sft, learns the answers of the examples. dpo learns from pairs which of two answers is better; ipo, orpo, simpo and kto are dpo with that loss_type.
+// TrainingParametersMethod How the adapter learns. supervised, which TRL calls sft, learns the answers of the examples. dpo learns from pairs which of two answers is better; ipo, orpo, simpo and kto are dpo with that loss_type. reinforcement, which TRL calls grpo, samples answers to the examples' prompts, has reward grade them, and learns which are better than others to the same prompt.
 type TrainingParametersMethod string
 
 // TrainingParametersSaveStrategy When a checkpoint that can be asked is made. Of epoch, the last is the adapter itself.

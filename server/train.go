@@ -220,6 +220,7 @@ func (s *Server) createJob(c *fiber.Ctx, r training.CreateRequest, trainingParam
 			return training.Job{}, err
 		}
 	}
+	r.Owner = callerOf(c).tenant.Owner()
 	ctx, stop := s.work(c)
 	defer stop()
 	job, err := q.Create(ctx, r)

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
@@ -197,6 +198,10 @@ func (q *Queue) explain(j *job, err error) *JobError {
 		e = &JobError{Code: CodeNoSpace, Message: disk.ErrNoSpace.Error() + ": the job can be resumed when there is"}
 	case disk.Failed(err) != nil:
 		e = &JobError{Code: CodeDisk, Message: disk.Failed(err).Error() + ": the job can be resumed"}
+	case errors.Is(err, ErrGrader):
+		return &JobError{Code: CodeGrader, Message: err.Error(), Param: "reward"}
+	case errors.Is(err, adapters.ErrTooLarge), errors.Is(err, runtime.ErrContextLength):
+		return &JobError{Code: CodeTrainer, Message: err.Error()}
 	case errors.Is(err, runtime.ErrTrain):
 		return &JobError{Code: CodeTrainer, Message: err.Error()}
 	}

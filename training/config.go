@@ -67,6 +67,18 @@ type Config struct {
 	SimPOGamma        float64  `json:"simpo_gamma"`        // of SimPO: the margin
 	DesirableWeight   float64  `json:"desirable_weight"`   // of KTO
 	UndesirableWeight float64  `json:"undesirable_weight"` // of KTO
+
+	// The method reinforcement.
+	Reward          json.RawMessage `json:"reward,omitempty"`          // the grader, see package graders
+	ResponseFormat  json.RawMessage `json:"response_format,omitempty"` // what sampled answers are held to, as in chat requests
+	Generations     int             `json:"num_generations"`           // answers to each prompt: a group
+	EvalGenerations int             `json:"num_generations_eval"`      // the same of an evaluation; 1: the likeliest answer
+	MaxCompletion   int             `json:"max_completion_length"`     // tokens of an answer
+	Temperature     float64         `json:"temperature"`               // that answers are sampled with
+	TopP            float64         `json:"top_p"`                     // likewise
+	ClipLow         float64         `json:"epsilon"`                   // how far below 1 a token's importance ratio may fall
+	ClipHigh        float64         `json:"epsilon_high"`              // and rise above it; 0: epsilon
+	Iterations      int             `json:"num_iterations"`            // updates that learn from the same answers
 }
 
 // The values of Config's fields that are words.
@@ -108,12 +120,13 @@ func Defaults() Config {
 		Epochs: 3, Batch: 8, Accumulation: 1, Seed: 42, EvalStrategy: EveryEpoch, EvalSteps: 50,
 		SaveStrategy: EverySteps, SaveSteps: 100, SaveTotal: 3,
 		SimPOGamma: 0.5, DesirableWeight: 1, UndesirableWeight: 1,
+		Generations: 8, EvalGenerations: 1, MaxCompletion: 256, Temperature: 1, TopP: 1, ClipLow: 0.2, Iterations: 1,
 	}
 }
 
 // Validate returns a FieldError for the first field whose value is out of range.
 func (c *Config) Validate() error {
-	for _, check := range []func() *FieldError{c.checkAdapter, c.checkData, c.checkOptimizer, c.checkRun, c.checkPreference, c.checkLossSettings} {
+	for _, check := range []func() *FieldError{c.checkAdapter, c.checkData, c.checkOptimizer, c.checkRun, c.checkPreference, c.checkLossSettings, c.checkReinforcement} {
 		if err := check(); err != nil {
 			return err
 		}

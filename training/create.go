@@ -29,12 +29,15 @@ func (q *Queue) Create(ctx context.Context, r CreateRequest) (Job, error) {
 	if err := q.checkConfig(&r.Config, r.Validation != nil); err != nil {
 		return Job{}, err
 	}
+	if err := q.checkReward(&r.Config, r.Owner); err != nil {
+		return Job{}, err
+	}
 	if err := q.checkWaiting(); err != nil {
 		return Job{}, err
 	}
 	rec := record{Job: Job{
 		ID: newID(jobPrefix), Name: r.Name, Status: Validating, Created: now(), Config: r.Config,
-		Base: q.o.Model.Facts().Fingerprint, Metadata: r.Metadata, Request: r.Request, Lasting: r.Lasting,
+		Base: q.o.Model.Facts().Fingerprint, Owner: r.Owner, Metadata: r.Metadata, Request: r.Request, Lasting: r.Lasting,
 	}}
 	tmp := q.disk.path("tmp", rec.ID)
 	if err := q.disk.mkdir(tmp); err != nil {

@@ -17,6 +17,7 @@ var (
 	ErrState     = errors.New("the state of the job does not allow this")
 	ErrTooLarge  = errors.New("too large")
 	ErrQueueFull = errors.New("the training queue is full")
+	ErrGrader    = errors.New("the grader keeps failing")
 	ErrDamaged   = errors.New("the stored job is damaged")
 	ErrClosed    = errors.New("closed")
 )

@@ -71,7 +71,8 @@ type Job struct {
 	Base       string            `json:"base"` // fingerprint of the model it is trained on
 	Training   Source            `json:"training"`
 	Validation *Source           `json:"validation,omitempty"`
-	Data       Data              `json:"data"` // zero until the dataset has been read
+	Data       Data              `json:"data"`            // zero until the dataset has been read
+	Owner      string            `json:"owner,omitempty"` // tenant that it is of
 	Metadata   map[string]string `json:"metadata,omitempty"`
 	Request    json.RawMessage   `json:"request,omitempty"` // as CreateRequest had it
 	Lasting    bool              `json:"lasting,omitempty"` // as CreateRequest had it
@@ -135,6 +136,7 @@ const (
 	CodeDataset  = "invalid_training_file"
 	CodeDiverged = "training_diverged"
 	CodeTrainer  = "invalid_hyperparameters" // the trainer cannot do it: what it says is in Message
+	CodeGrader   = "grader_failed"
 	CodeNoSpace  = "no_space"
 	CodeDisk     = "disk_failed"
 	CodeCrashed  = "server_crashed" // the server ended twice while it worked on the job

@@ -146,6 +146,9 @@ func (q *Queue) checkMemory(ctx context.Context, c *Config, path string) error {
 	if c.ValidationSplit > 0 { // some of them may be held back
 		return q.checkFit(c, slices.Max(list), lines)
 	}
+	if c.Method == Reinforcement {
+		return q.checkFit(c, c.rolloutTokens(list, q.o.MicroBatchTokens), lines)
+	}
 	return q.checkFit(c, dataset.NewSchedule(list, q.schedule(c)).LargestMicroBatch(), lines)
 }
 

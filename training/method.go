@@ -17,7 +17,8 @@ const (
 // methodNames are all values of Config.Method, and further names for them.
 var methodNames = map[string]string{
 	Supervised: Supervised, "sft": Supervised,
-	DPO: DPO,
+	DPO:           DPO,
+	Reinforcement: Reinforcement, "grpo": Reinforcement,
 }
 
 // method is what a run does in a way of its own: how it learns and what it measures. It belongs to the worker's
@@ -53,6 +54,8 @@ func (r *run) newMethod() (method, error) {
 		return &supervised{r}, nil
 	case DPO:
 		return &preference{r: r}, nil
+	case Reinforcement:
+		return newReinforcement(r)
 	}
 	return nil, &FieldError{Field: "method", Reason: fmt.Sprintf("is %q, which this version does not have", r.job.Config.Method)}
 }

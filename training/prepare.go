@@ -125,7 +125,7 @@ func (q *Queue) log(j *job, e Event, sync bool) {
 // encoder returns what turns the conversations of a job into examples.
 func (q *Queue) encoder(c *Config) *dataset.Encoder {
 	return dataset.NewEncoder(q.o.Model, q.o.Template, dataset.EncoderOptions{
-		Kind: c.kind(), MaxLength: c.MaxLength, Drop: c.Truncation == Drop, TrainOnInputs: c.TrainOnInputs,
+		Kind: c.kind(), MaxLength: c.promptLength(), Drop: c.Truncation == Drop, TrainOnInputs: c.TrainOnInputs,
 	})
 }
 
@@ -136,6 +136,9 @@ func (q *Queue) reading(c *Config, which string) dataset.ReadOptions {
 
 // schedule returns what the order of a job's examples depends on.
 func (q *Queue) schedule(c *Config) dataset.ScheduleOptions {
+	if c.Method == Reinforcement {
+		return c.promptSchedule()
+	}
 	return dataset.ScheduleOptions{
 		Packing: c.Packing, MaxLength: c.MaxLength, Batch: c.Batch, Accumulation: c.Accumulation, Epochs: c.Epochs,
 		MaxSteps: c.MaxSteps, MicroBatchTokens: q.o.MicroBatchTokens, Seed: uint64(c.Seed),

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/chat"
+	"github.com/lorikeet-ai/lorikeet/graders"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -39,6 +40,13 @@ type Options struct {
 	// It may be nil.
 	Answer func(ctx context.Context, adapter string, messages []runtime.Message) (string, error)
 
+	// Of the method reinforcement. Submit hands a request to the running engine; Cache lends it the adapter as it stands.
+	// Graders returns what the graders of an owner may use besides themselves; it may be nil.
+	Submit   func(context.Context, runtime.Request) (*runtime.Stream, error)
+	Cache    *adapters.Cache
+	Graders  func(owner string) graders.Tools
+	Rollouts int // answers that are sampled at once; 0: 1
+
 	Memory           int64         // bytes that a Trainer may allocate; 0: no bound
 	MicroBatchTokens int           // tokens that a micro-batch has where its step has as many; 0: 512
 	MaxDataset       int64         // bytes of a dataset; 0: 256 MiB
@@ -62,6 +70,7 @@ type CreateRequest struct {
 	Config     Config
 	Training   Input
 	Validation *Input            // nil: Config.ValidationSplit says
+	Owner      string            // tenant that the job is of; "": of none
 	Metadata   map[string]string // kept with the job
 	Request    json.RawMessage   // of the client, kept with the job
 	// Lasting keeps the job's adapter and its checkpoints whatever later jobs of the same name make, as OpenAI does it: the
