@@ -46,6 +46,20 @@ func (p patterns[T]) unmatched(modules []string) (key string, found bool) {
 	return "", false
 }
 
+// shadowed returns the key of the first pattern that decides nothing, because earlier ones match all of its modules first.
+func (p patterns[T]) shadowed(modules []string) (key string, found bool) {
+	decides := make([]bool, len(p))
+	for _, module := range modules {
+		if i := slices.IndexFunc(p, func(one pattern[T]) bool { return one.match(module) }); i >= 0 {
+			decides[i] = true
+		}
+	}
+	if i := slices.Index(decides, false); i >= 0 {
+		return p[i].key, true
+	}
+	return "", false
+}
+
 func (p *pattern[T]) match(module string) bool {
 	if p.plain == "" {
 		return p.expr.MatchString(module)

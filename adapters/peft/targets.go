@@ -45,18 +45,25 @@ func Targets(f *runtime.Facts, configJSON []byte) ([]runtime.TrainModule, error)
 	if len(list) == 0 {
 		return nil, &FieldError{"target_modules", "together with exclude_modules and layers_to_transform leave no module to train", ErrUnsupported}
 	}
-	if key, found := c.rankPattern.unmatched(paths); found {
-		return nil, unmatchedPattern("rank_pattern", key)
+	if err := checkPattern("rank_pattern", c.rankPattern, paths); err != nil {
+		return nil, err
 	}
-	if key, found := c.alphaPattern.unmatched(paths); found {
-		return nil, unmatchedPattern("alpha_pattern", key)
+	if err := checkPattern("alpha_pattern", c.alphaPattern, paths); err != nil {
+		return nil, err
 	}
 	return list, nil
 }
 
-// unmatchedPattern is the error of a pattern that PEFT would pass over in silence.
-func unmatchedPattern(field, key string) error {
-	return &FieldError{field, fmt.Sprintf("has the key %q, which matches none of the modules that would be trained", clip([]byte(key))), ErrUnsupported}
+// checkPattern refuses a pattern that PEFT would pass over in silence.
+func checkPattern[T any](field string, p patterns[T], paths []string) error {
+	if key, found := p.unmatched(paths); found {
+		return &FieldError{field, fmt.Sprintf("has the key %q, which matches none of the modules that would be trained", clip([]byte(key))), ErrUnsupported}
+	}
+	if key, found := p.shadowed(paths); found {
+		return &FieldError{field, fmt.Sprintf("has the key %q, which decides nothing: of the keys that match a module the first one counts, "+
+			"so put it before the others", clip([]byte(key))), ErrUnsupported}
+	}
+	return nil
 }
 
 // check wants every name of target_modules to be one of the base's modules, and every layer to exist.

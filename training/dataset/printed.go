@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -13,11 +14,12 @@ import (
 // be learned in its place.
 
 // printedFields are the fields of the assistant's messages that are a part of the answer.
-var printedFields = []string{"tool_calls", "reasoning_content", "reasoning", "thinking"}
+var printedFields = []string{"tool_calls", "reasoning_content", "reasoning", "thinking", "refusal"}
 
 const (
-	// maxPrintedChecks bounds how many messages of a conversation are looked at: a template treats all of a kind alike.
-	maxPrintedChecks = 8
+	// maxPrintedChecks bounds how many messages of a kind, of a role or with a field, are looked at in a conversation: a
+	// template treats all of a kind alike.
+	maxPrintedChecks = 3
 	// maxPrinted is how many messages are rendered to see whether one at the beginning is printed.
 	maxPrinted = 32
 	// enoughPrinted is how many conversations show that a template prints tools, or messages of a role, so that the
@@ -39,7 +41,7 @@ func NewPrintChecker(t *chat.Template) *PrintChecker {
 // HasMore reports whether a conversation has more than texts, so that PrintChecker looks at it.
 func (c *Conversation) HasMore() bool {
 	return c.Tools != nil || slices.ContainsFunc(c.Turns, func(t Turn) bool {
-		return t.Message.Role == "tool" || t.Message.Role == "system" || len(t.printed()) > 0
+		return t.Message.Role != assistant && t.Message.Role != "user" || len(t.printed()) > 0
 	})
 }
 
@@ -82,16 +84,16 @@ func (p *PrintChecker) Check(c *Conversation) error {
 		}
 		p.printed["tools"]++
 	}
-	left := maxPrintedChecks
+	seen := make(map[string]int) // messages of each kind that were looked at
 	for i := range c.Turns {
-		if left == 0 {
-			break
-		}
 		role, fields := messages[i].Role, c.Turns[i].printed()
-		if len(fields) == 0 && role != "tool" && role != "system" {
+		kind := role
+		if role == assistant {
+			kind += strings.Join(fields, ",")
+		}
+		if seen[kind]++; seen[kind] > maxPrintedChecks || role == "user" || role == assistant && len(fields) == 0 {
 			continue
 		}
-		left--
 		if err := p.checkMessage(c, messages, i, fields); err != nil {
 			return err
 		}
@@ -104,11 +106,13 @@ func (p *PrintChecker) Check(c *Conversation) error {
 func (p *PrintChecker) checkMessage(c *Conversation, messages []runtime.Message, i int, fields []string) error {
 	o := c.options(false)
 	for _, name := range fields {
-		without := slices.Clone(messages[:i+1])
-		without[i].Extra = maps.Clone(messages[i].Extra)
-		delete(without[i].Extra, name)
-		if sameText(p.template, messages[:i+1], without, o, o) {
-			return badLine("has a message %d with %s, which the base's chat template does not print: it would not be learned", i+1, name)
+		if err := p.checkPart(c, messages, i, name, "", func(m *runtime.Message) { delete(m.Extra, name) }); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(fields, "tool_calls") && c.Turns[i].Learn {
+		if err := p.checkCalls(c, messages, i); err != nil {
+			return err
 		}
 	}
 	role := messages[i].Role
@@ -122,6 +126,35 @@ func (p *PrintChecker) checkMessage(c *Conversation, messages []runtime.Message,
 		return badLine("has a message %d of the role %s, which the base's chat template does not print: the model would not see it", i+1, role)
 	}
 	p.printed[role]++
+	return nil
+}
+
+// checkCalls wants every one of the calls of messages[i] to be printed, and the text beside them.
+func (p *PrintChecker) checkCalls(c *Conversation, messages []runtime.Message, i int) error {
+	if strings.TrimSpace(messages[i].Content) != "" {
+		if err := p.checkPart(c, messages, i, "a text beside its tool_calls", "", func(m *runtime.Message) { m.Content = "" }); err != nil {
+			return err
+		}
+	}
+	var calls []json.RawMessage
+	raw, _ := messages[i].Extra["tool_calls"].(json.RawMessage)
+	if json.Unmarshal(raw, &calls) != nil || len(calls) < 2 {
+		return nil
+	}
+	return p.checkPart(c, messages, i, "several tool_calls", " all of", func(m *runtime.Message) {
+		m.Extra["tool_calls"] = joinList(calls[:len(calls)-1])
+	})
+}
+
+// checkPart renders messages[i], as the last one, with and without a part of it, which remove takes away.
+func (p *PrintChecker) checkPart(c *Conversation, messages []runtime.Message, i int, name, of string, remove func(*runtime.Message)) error {
+	without := slices.Clone(messages[:i+1])
+	without[i].Extra = maps.Clone(messages[i].Extra)
+	remove(&without[i])
+	o := c.options(false)
+	if sameText(p.template, messages[:i+1], without, o, o) {
+		return badLine("has a message %d with %s, which the base's chat template does not print%s: it would not be learned", i+1, name, of)
+	}
 	return nil
 }
 
