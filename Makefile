@@ -99,8 +99,8 @@ lint-cxx: ## clang-tidy over our C++, each file with the flags that the build gi
 	@$(GO) list -f '{{$$p := .}}{{range .CXXFiles}}{{$$p.Dir}}/{{.}} -- {{join $$p.CgoCPPFLAGS " "}} {{join $$p.CgoCXXFLAGS " "}} -I{{$$p.Dir}}{{"\n"}}{{end}}' $(CXX_PACKAGES) | \
 		xargs -P $$(nproc) -L 1 sh -c 'out=$$($(CLANG_TIDY) --quiet "$$@" $$CGO_CPPFLAGS $$CGO_CXXFLAGS 2>&1) || { echo "$$out"; exit 1; }' sh
 
-generate: ## openapi/*.gen.go, demo/demo-base.nf4.gguf, docs/batch.svg and the tables of docs/
-	$(GO) generate ./openapi ./demo ./docs/draw ./runtime/llama/devicetest
+generate: ## openapi/*.gen.go, tinker/wire/wire.pb.go, demo/demo-base.nf4.gguf, docs/batch.svg and the tables of docs/
+	$(GO) generate ./openapi ./tinker/wire ./demo ./docs/draw ./runtime/llama/devicetest
 	$(GO) test ./cmd/lorikeet -run '^TestConfigurationTable$$' -update
 	$(GO) test ./openapi -run '^TestEndpointTable$$' -update
 	$(GO) test ./e2e -run '^(TestArchitectureShowsTheArrows|TestClientTable)$$' -update

@@ -14,6 +14,7 @@ const (
 	FromSource = "source" // Detail: the source it was fetched from, with its commit
 	FromJob    = "job"    // Detail: the id of the training job
 	FromMerge  = "merge"  // Merge: what it was made of
+	FromTinker = "tinker" // Detail: the path of the checkpoint, tinker://RUN/KIND/NAME
 
 	ByRequest = "request" // of a Change that was asked for: a deletion, a pin
 )

@@ -24,9 +24,11 @@ const module = "github.com/lorikeet-ai/lorikeet"
 // cmd -> internal/program -> server -> training -> adapters -> runtime -> quant.
 var arrows = map[string][]string{
 	"cmd/lorikeet":             {"internal/program", "responses", "tenants", "adapters", "adapters/merge", "adapters/peft", "fetch", "runtime", "runtime/llama", "quant", "quant/huggingface", "demo"},
-	"internal/program":         {"server", "graders", "batches", "responses", "tenants", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "demo"},
-	"server":                   {"openapi", "graders", "batches", "responses", "tenants", "training", "adapters", "adapters/merge", "adapters/peft", "chat", "chat/calls", "grammar", "fetch", "runtime", "runtime/engine"},
+	"internal/program":         {"server", "graders", "batches", "tinker", "responses", "tenants", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "demo"},
+	"server":                   {"openapi", "graders", "batches", "tinker", "tinker/wire", "responses", "tenants", "training", "adapters", "adapters/merge", "adapters/peft", "chat", "chat/calls", "grammar", "fetch", "runtime", "runtime/engine"},
 	"batches":                  {},
+	"tinker":                   {"adapters", "training/loss", "runtime"},
+	"tinker/wire":              {},
 	"graders":                  {},
 	"training":                 {"training/dataset", "training/loss", "graders", "grammar", "adapters", "adapters/peft", "chat", "runtime"},
 	"training/dataset":         {"chat", "runtime", "training/dataset/parquet"},
@@ -58,6 +60,7 @@ var arrows = map[string][]string{
 	"demo/generate":            {"quant"},
 	"docs/draw":                {},
 
+	"tinker/wire/generate":              {},                           // makes wire.pb.go
 	"quant/huggingface/hftest":          {"quant"},                    // model folders for tests
 	"grammar/grammartest":               {},                           // JSON schemas for tests
 	"runtime/llama/llamatest":           {"runtime"},                  // C++ for tests

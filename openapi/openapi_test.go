@@ -96,7 +96,7 @@ func TestEveryOperationIsWhole(t *testing.T) {
 			shape := "/ErrorResponse"
 			if strings.HasPrefix(path, "/v1/messages") {
 				shape = "/MessagesErrorResponse"
-			} else if strings.HasPrefix(path, "/api/") {
+			} else if strings.HasPrefix(path, "/api/") && !strings.HasPrefix(path, "/api/v1/") {
 				shape = "/OllamaErrorResponse"
 			}
 			for status, r := range o.Responses.Map() {

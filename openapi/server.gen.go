@@ -89,6 +89,111 @@ type ServerInterface interface {
 	// OllamaTags The base model and every registered adapter, in Ollama's shape.
 	// (GET /api/tags)
 	OllamaTags(c *fiber.Ctx) error
+	// TinkerSample Sample sequences after a prompt.
+	// (POST /api/v1/asample)
+	TinkerSample(c *fiber.Ctx) error
+	// TinkerCancelFuture End a call of asample that has not ended.
+	// (POST /api/v1/cancel_future)
+	TinkerCancelFuture(c *fiber.Ctx) error
+	// TinkerListAllCheckpoints All checkpoints, the newest first.
+	// (GET /api/v1/checkpoints)
+	TinkerListAllCheckpoints(c *fiber.Ctx, params TinkerListAllCheckpointsParams) error
+	// TinkerClientConfig How a client of Tinker's API is to behave.
+	// (POST /api/v1/client/config)
+	TinkerClientConfig(c *fiber.Ctx) error
+	// TinkerDynamicConfig What clients of Tinker's API ask again from time to time.
+	// (POST /api/v1/client/dynamic_config)
+	TinkerDynamicConfig(c *fiber.Ctx) error
+	// TinkerCreateModel Begin a new adapter.
+	// (POST /api/v1/create_model)
+	TinkerCreateModel(c *fiber.Ctx) error
+	// TinkerCreateSampler Say what will be sampled from.
+	// (POST /api/v1/create_sampling_session)
+	TinkerCreateSampler(c *fiber.Ctx) error
+	// TinkerCreateSession Open a session, in which models are trained and sampled from.
+	// (POST /api/v1/create_session)
+	TinkerCreateSession(c *fiber.Ctx) error
+	// TinkerDownload The file that a link is of, without a key.
+	// (GET /api/v1/downloads/{link})
+	TinkerDownload(c *fiber.Ctx, link string) error
+	// TinkerForwardBackward Compute a loss and add its gradients to the model's, or the loss alone.
+	// (POST /api/v1/forward_backward)
+	TinkerForwardBackward(c *fiber.Ctx) error
+	// TinkerGetInfo What a model is.
+	// (POST /api/v1/get_info)
+	TinkerGetInfo(c *fiber.Ctx) error
+	// TinkerCapabilities The base model that can be trained and sampled from.
+	// (GET /api/v1/get_server_capabilities)
+	TinkerCapabilities(c *fiber.Ctx) error
+	// TinkerHealth Whether the server answers, in Tinker's API.
+	// (GET /api/v1/healthz)
+	TinkerHealth(c *fiber.Ctx) error
+	// TinkerJoinSampler A number of its own for another client of a sampling session.
+	// (POST /api/v1/join_sampling_session)
+	TinkerJoinSampler(c *fiber.Ctx) error
+	// TinkerLoadWeights Give a model, or a new one, the weights of a checkpoint.
+	// (POST /api/v1/load_weights)
+	TinkerLoadWeights(c *fiber.Ctx) error
+	// TinkerOptimStep A step of Adam over the gradients since the last one.
+	// (POST /api/v1/optim_step)
+	TinkerOptimStep(c *fiber.Ctx) error
+	// TinkerRetrieveFuture The result of a call, as soon as it is there.
+	// (POST /api/v1/retrieve_future)
+	TinkerRetrieveFuture(c *fiber.Ctx) error
+	// TinkerGetSampler One sampling session.
+	// (GET /api/v1/samplers/{id})
+	TinkerGetSampler(c *fiber.Ctx, id string) error
+	// TinkerSaveWeights Keep a checkpoint that training can go on from.
+	// (POST /api/v1/save_weights)
+	TinkerSaveWeights(c *fiber.Ctx) error
+	// TinkerSaveWeightsForSampler Make the weights as they stand ready to be sampled from.
+	// (POST /api/v1/save_weights_for_sampler)
+	TinkerSaveWeightsForSampler(c *fiber.Ctx) error
+	// TinkerHeartbeat Keep a session open.
+	// (POST /api/v1/session_heartbeat)
+	TinkerHeartbeat(c *fiber.Ctx) error
+	// TinkerListSessions The open sessions, the newest first.
+	// (GET /api/v1/sessions)
+	TinkerListSessions(c *fiber.Ctx, params TinkerListSessionsParams) error
+	// TinkerGetSession One session.
+	// (GET /api/v1/sessions/{id})
+	TinkerGetSession(c *fiber.Ctx, id string, params TinkerGetSessionParams) error
+	// TinkerFinishSession End a session and its models.
+	// (POST /api/v1/sessions/{id}/finish)
+	TinkerFinishSession(c *fiber.Ctx, id string) error
+	// TinkerTelemetry Taken and thrown away: clients may send what they note.
+	// (POST /api/v1/telemetry)
+	TinkerTelemetry(c *fiber.Ctx) error
+	// TinkerListRuns The models that are there and those that there are checkpoints of, the last used first.
+	// (GET /api/v1/training_runs)
+	TinkerListRuns(c *fiber.Ctx, params TinkerListRunsParams) error
+	// TinkerGetRun One model.
+	// (GET /api/v1/training_runs/{id})
+	TinkerGetRun(c *fiber.Ctx, id string, params TinkerGetRunParams) error
+	// TinkerListCheckpoints The checkpoints of one model.
+	// (GET /api/v1/training_runs/{id}/checkpoints)
+	TinkerListCheckpoints(c *fiber.Ctx, id string) error
+	// TinkerDeleteCheckpoint Remove a checkpoint and its adapter.
+	// (DELETE /api/v1/training_runs/{id}/checkpoints/{kind}/{name})
+	TinkerDeleteCheckpoint(c *fiber.Ctx, id string, kind string, name string) error
+	// TinkerCheckpointArchive Where a checkpoint's adapter can be downloaded in PEFT's form.
+	// (GET /api/v1/training_runs/{id}/checkpoints/{kind}/{name}/archive)
+	TinkerCheckpointArchive(c *fiber.Ctx, id string, kind string, name string) error
+	// TinkerUnpublishCheckpoint Keep a checkpoint to its owner again.
+	// (DELETE /api/v1/training_runs/{id}/checkpoints/{kind}/{name}/publish)
+	TinkerUnpublishCheckpoint(c *fiber.Ctx, id string, kind string, name string) error
+	// TinkerPublishCheckpoint Let everybody with a key use a checkpoint.
+	// (POST /api/v1/training_runs/{id}/checkpoints/{kind}/{name}/publish)
+	TinkerPublishCheckpoint(c *fiber.Ctx, id string, kind string, name string) error
+	// TinkerCheckpointTtl Say when a checkpoint expires.
+	// (PUT /api/v1/training_runs/{id}/checkpoints/{kind}/{name}/ttl)
+	TinkerCheckpointTtl(c *fiber.Ctx, id string, kind string, name string) error
+	// TinkerUnloadModel End a model.
+	// (POST /api/v1/unload_model)
+	TinkerUnloadModel(c *fiber.Ctx) error
+	// TinkerWeightsInfo What a checkpoint is of.
+	// (POST /api/v1/weights_info)
+	TinkerWeightsInfo(c *fiber.Ctx) error
 	// OllamaVersion The version of Ollama whose API is spoken.
 	// (GET /api/version)
 	OllamaVersion(c *fiber.Ctx) error
@@ -930,6 +1035,961 @@ func (siw *ServerInterfaceWrapper) OllamaTags(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.OllamaTags(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerSample operation middleware
+func (siw *ServerInterfaceWrapper) TinkerSample(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerSample(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerCancelFuture operation middleware
+func (siw *ServerInterfaceWrapper) TinkerCancelFuture(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerCancelFuture(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerListAllCheckpoints operation middleware
+func (siw *ServerInterfaceWrapper) TinkerListAllCheckpoints(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params TinkerListAllCheckpointsParams
+
+	var query url.Values
+	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", query, &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter limit: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "offset" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "offset", query, &params.Offset, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter offset: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerListAllCheckpoints(c, params)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerClientConfig operation middleware
+func (siw *ServerInterfaceWrapper) TinkerClientConfig(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerClientConfig(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerDynamicConfig operation middleware
+func (siw *ServerInterfaceWrapper) TinkerDynamicConfig(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerDynamicConfig(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerCreateModel operation middleware
+func (siw *ServerInterfaceWrapper) TinkerCreateModel(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerCreateModel(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerCreateSampler operation middleware
+func (siw *ServerInterfaceWrapper) TinkerCreateSampler(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerCreateSampler(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerCreateSession operation middleware
+func (siw *ServerInterfaceWrapper) TinkerCreateSession(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerCreateSession(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerDownload operation middleware
+func (siw *ServerInterfaceWrapper) TinkerDownload(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "link" -------------
+	var link string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "link", c.Params("link"), &link, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter link: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerDownload(c, link)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerForwardBackward operation middleware
+func (siw *ServerInterfaceWrapper) TinkerForwardBackward(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerForwardBackward(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerGetInfo operation middleware
+func (siw *ServerInterfaceWrapper) TinkerGetInfo(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerGetInfo(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerCapabilities operation middleware
+func (siw *ServerInterfaceWrapper) TinkerCapabilities(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerCapabilities(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerHealth operation middleware
+func (siw *ServerInterfaceWrapper) TinkerHealth(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerHealth(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerJoinSampler operation middleware
+func (siw *ServerInterfaceWrapper) TinkerJoinSampler(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerJoinSampler(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerLoadWeights operation middleware
+func (siw *ServerInterfaceWrapper) TinkerLoadWeights(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerLoadWeights(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerOptimStep operation middleware
+func (siw *ServerInterfaceWrapper) TinkerOptimStep(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerOptimStep(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerRetrieveFuture operation middleware
+func (siw *ServerInterfaceWrapper) TinkerRetrieveFuture(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerRetrieveFuture(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerGetSampler operation middleware
+func (siw *ServerInterfaceWrapper) TinkerGetSampler(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerGetSampler(c, id)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerSaveWeights operation middleware
+func (siw *ServerInterfaceWrapper) TinkerSaveWeights(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerSaveWeights(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerSaveWeightsForSampler operation middleware
+func (siw *ServerInterfaceWrapper) TinkerSaveWeightsForSampler(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerSaveWeightsForSampler(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerHeartbeat operation middleware
+func (siw *ServerInterfaceWrapper) TinkerHeartbeat(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerHeartbeat(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerListSessions operation middleware
+func (siw *ServerInterfaceWrapper) TinkerListSessions(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params TinkerListSessionsParams
+
+	var query url.Values
+	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", query, &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter limit: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "offset" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "offset", query, &params.Offset, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter offset: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "access_scope" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "access_scope", query, &params.AccessScope, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter access_scope: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerListSessions(c, params)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerGetSession operation middleware
+func (siw *ServerInterfaceWrapper) TinkerGetSession(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params TinkerGetSessionParams
+
+	var query url.Values
+	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "access_scope" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "access_scope", query, &params.AccessScope, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter access_scope: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerGetSession(c, id, params)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerFinishSession operation middleware
+func (siw *ServerInterfaceWrapper) TinkerFinishSession(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerFinishSession(c, id)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerTelemetry operation middleware
+func (siw *ServerInterfaceWrapper) TinkerTelemetry(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerTelemetry(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerListRuns operation middleware
+func (siw *ServerInterfaceWrapper) TinkerListRuns(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params TinkerListRunsParams
+
+	var query url.Values
+	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", query, &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter limit: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "offset" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "offset", query, &params.Offset, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter offset: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "access_scope" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "access_scope", query, &params.AccessScope, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter access_scope: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerListRuns(c, params)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerGetRun operation middleware
+func (siw *ServerInterfaceWrapper) TinkerGetRun(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params TinkerGetRunParams
+
+	var query url.Values
+	query, err = url.ParseQuery(string(c.Request().URI().QueryString()))
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for query string: %w", err).Error())
+	}
+
+	// ------------- Optional query parameter "access_scope" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "access_scope", query, &params.AccessScope, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter access_scope: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerGetRun(c, id, params)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerListCheckpoints operation middleware
+func (siw *ServerInterfaceWrapper) TinkerListCheckpoints(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerListCheckpoints(c, id)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerDeleteCheckpoint operation middleware
+func (siw *ServerInterfaceWrapper) TinkerDeleteCheckpoint(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	// ------------- Path parameter "kind" -------------
+	var kind string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "kind", c.Params("kind"), &kind, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter kind: %w", err).Error())
+	}
+
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", c.Params("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter name: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerDeleteCheckpoint(c, id, kind, name)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerCheckpointArchive operation middleware
+func (siw *ServerInterfaceWrapper) TinkerCheckpointArchive(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	// ------------- Path parameter "kind" -------------
+	var kind string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "kind", c.Params("kind"), &kind, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter kind: %w", err).Error())
+	}
+
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", c.Params("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter name: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerCheckpointArchive(c, id, kind, name)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerUnpublishCheckpoint operation middleware
+func (siw *ServerInterfaceWrapper) TinkerUnpublishCheckpoint(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	// ------------- Path parameter "kind" -------------
+	var kind string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "kind", c.Params("kind"), &kind, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter kind: %w", err).Error())
+	}
+
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", c.Params("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter name: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerUnpublishCheckpoint(c, id, kind, name)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerPublishCheckpoint operation middleware
+func (siw *ServerInterfaceWrapper) TinkerPublishCheckpoint(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	// ------------- Path parameter "kind" -------------
+	var kind string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "kind", c.Params("kind"), &kind, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter kind: %w", err).Error())
+	}
+
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", c.Params("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter name: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerPublishCheckpoint(c, id, kind, name)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerCheckpointTtl operation middleware
+func (siw *ServerInterfaceWrapper) TinkerCheckpointTtl(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	// ------------- Path parameter "kind" -------------
+	var kind string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "kind", c.Params("kind"), &kind, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter kind: %w", err).Error())
+	}
+
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", c.Params("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter name: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerCheckpointTtl(c, id, kind, name)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerUnloadModel operation middleware
+func (siw *ServerInterfaceWrapper) TinkerUnloadModel(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerUnloadModel(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerWeightsInfo operation middleware
+func (siw *ServerInterfaceWrapper) TinkerWeightsInfo(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerWeightsInfo(c)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -2383,6 +3443,76 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Post(options.BaseURL+"/api/show", wrapper.OllamaShow)
 
 	router.Get(options.BaseURL+"/api/version", wrapper.OllamaVersion)
+
+	router.Get(options.BaseURL+"/api/v1/healthz", wrapper.TinkerHealth)
+
+	router.Post(options.BaseURL+"/api/v1/client/config", wrapper.TinkerClientConfig)
+
+	router.Post(options.BaseURL+"/api/v1/client/dynamic_config", wrapper.TinkerDynamicConfig)
+
+	router.Get(options.BaseURL+"/api/v1/get_server_capabilities", wrapper.TinkerCapabilities)
+
+	router.Post(options.BaseURL+"/api/v1/create_session", wrapper.TinkerCreateSession)
+
+	router.Post(options.BaseURL+"/api/v1/session_heartbeat", wrapper.TinkerHeartbeat)
+
+	router.Get(options.BaseURL+"/api/v1/sessions", wrapper.TinkerListSessions)
+
+	router.Get(options.BaseURL+"/api/v1/sessions/:id", wrapper.TinkerGetSession)
+
+	router.Post(options.BaseURL+"/api/v1/sessions/:id/finish", wrapper.TinkerFinishSession)
+
+	router.Post(options.BaseURL+"/api/v1/create_model", wrapper.TinkerCreateModel)
+
+	router.Post(options.BaseURL+"/api/v1/get_info", wrapper.TinkerGetInfo)
+
+	router.Post(options.BaseURL+"/api/v1/unload_model", wrapper.TinkerUnloadModel)
+
+	router.Post(options.BaseURL+"/api/v1/forward_backward", wrapper.TinkerForwardBackward)
+
+	router.Post(options.BaseURL+"/api/v1/optim_step", wrapper.TinkerOptimStep)
+
+	router.Post(options.BaseURL+"/api/v1/save_weights", wrapper.TinkerSaveWeights)
+
+	router.Post(options.BaseURL+"/api/v1/load_weights", wrapper.TinkerLoadWeights)
+
+	router.Post(options.BaseURL+"/api/v1/save_weights_for_sampler", wrapper.TinkerSaveWeightsForSampler)
+
+	router.Post(options.BaseURL+"/api/v1/create_sampling_session", wrapper.TinkerCreateSampler)
+
+	router.Post(options.BaseURL+"/api/v1/join_sampling_session", wrapper.TinkerJoinSampler)
+
+	router.Get(options.BaseURL+"/api/v1/samplers/:id", wrapper.TinkerGetSampler)
+
+	router.Post(options.BaseURL+"/api/v1/asample", wrapper.TinkerSample)
+
+	router.Post(options.BaseURL+"/api/v1/retrieve_future", wrapper.TinkerRetrieveFuture)
+
+	router.Post(options.BaseURL+"/api/v1/cancel_future", wrapper.TinkerCancelFuture)
+
+	router.Post(options.BaseURL+"/api/v1/telemetry", wrapper.TinkerTelemetry)
+
+	router.Post(options.BaseURL+"/api/v1/weights_info", wrapper.TinkerWeightsInfo)
+
+	router.Get(options.BaseURL+"/api/v1/checkpoints", wrapper.TinkerListAllCheckpoints)
+
+	router.Get(options.BaseURL+"/api/v1/training_runs", wrapper.TinkerListRuns)
+
+	router.Get(options.BaseURL+"/api/v1/training_runs/:id", wrapper.TinkerGetRun)
+
+	router.Get(options.BaseURL+"/api/v1/training_runs/:id/checkpoints", wrapper.TinkerListCheckpoints)
+
+	router.Delete(options.BaseURL+"/api/v1/training_runs/:id/checkpoints/:kind/:name", wrapper.TinkerDeleteCheckpoint)
+
+	router.Get(options.BaseURL+"/api/v1/training_runs/:id/checkpoints/:kind/:name/archive", wrapper.TinkerCheckpointArchive)
+
+	router.Delete(options.BaseURL+"/api/v1/training_runs/:id/checkpoints/:kind/:name/publish", wrapper.TinkerUnpublishCheckpoint)
+
+	router.Post(options.BaseURL+"/api/v1/training_runs/:id/checkpoints/:kind/:name/publish", wrapper.TinkerPublishCheckpoint)
+
+	router.Put(options.BaseURL+"/api/v1/training_runs/:id/checkpoints/:kind/:name/ttl", wrapper.TinkerCheckpointTtl)
+
+	router.Get(options.BaseURL+"/api/v1/downloads/:link", wrapper.TinkerDownload)
 
 	router.Post(options.BaseURL+"/apply-template", wrapper.ApplyTemplate)
 

@@ -6,6 +6,7 @@ package openapi
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/oapi-codegen/runtime"
 	openapi_types "github.com/oapi-codegen/runtime/types"
@@ -295,7 +296,7 @@ type Adapter struct {
 	// CreatedAt Unix time at which this version was registered.
 	CreatedAt int64 `json:"created_at"`
 
-	// Origin Where it came from: upload, path, source, folder, job or merge.
+	// Origin Where it came from: upload, path, source, folder, job, merge or tinker.
 	Origin string `json:"origin"`
 
 	// Warnings What to know of it.
@@ -2982,6 +2983,645 @@ type Timings struct {
 	PredictedPerSecond float64 `json:"predicted_per_second"`
 }
 
+// TinkerAdam defines model for TinkerAdam.
+type TinkerAdam struct {
+	// LearningRate 1e-4 by default.
+	LearningRate *float64 `json:"learning_rate,omitempty"`
+
+	// Beta1 0.9 by default.
+	Beta1 *float64 `json:"beta1,omitempty"`
+
+	// Beta2 0.95 by default.
+	Beta2 *float64 `json:"beta2,omitempty"`
+
+	// Eps 1e-12 by default.
+	Eps *float64 `json:"eps,omitempty"`
+
+	// WeightDecay Decoupled; 0 by default.
+	WeightDecay *float64 `json:"weight_decay,omitempty"`
+
+	// GradClipNorm The gradients' largest norm; 0, the default: not clipped.
+	GradClipNorm *float64 `json:"grad_clip_norm,omitempty"`
+}
+
+// TinkerAnything Any object.
+type TinkerAnything map[string]interface{}
+
+// TinkerBase defines model for TinkerBase.
+type TinkerBase struct {
+	// Arch The architecture.
+	Arch string `json:"arch"`
+
+	// ModelName The base's name.
+	ModelName string `json:"model_name"`
+
+	// TokenizerId What clients load a tokenizer by: the base's name.
+	TokenizerId string `json:"tokenizer_id"`
+}
+
+// TinkerChangingConfig defines model for TinkerChangingConfig.
+type TinkerChangingConfig struct {
+	// RefreshIntervalSec When to ask again.
+	RefreshIntervalSec int `json:"refresh_interval_sec"`
+
+	// SampleCancelEnabled Always true: cancel_future ends a call.
+	SampleCancelEnabled bool `json:"sample_cancel_enabled"`
+
+	// SampleCancelMaxBatchSize How many at once.
+	SampleCancelMaxBatchSize int `json:"sample_cancel_max_batch_size"`
+}
+
+// TinkerCheckpoint defines model for TinkerCheckpoint.
+type TinkerCheckpoint struct {
+	// CheckpointId weights/NAME or sampler_weights/NAME.
+	CheckpointId string `json:"checkpoint_id"`
+
+	// CheckpointType training or sampler.
+	CheckpointType string `json:"checkpoint_type"`
+
+	// Time When it was made.
+	Time time.Time `json:"time"`
+
+	// TinkerPath Its path.
+	TinkerPath string `json:"tinker_path"`
+
+	// SizeBytes On the disk.
+	SizeBytes int64 `json:"size_bytes"`
+
+	// Public Whether everybody with a key may use it.
+	Public bool `json:"public"`
+
+	// UserMetadata What the user noted.
+	UserMetadata *map[string]string `json:"user_metadata,omitempty"`
+
+	// ExpiresAt When it expires.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// Adapter The adapter that it is, for model and adapter of other requests.
+	Adapter string `json:"adapter"`
+}
+
+// TinkerCheckpointList defines model for TinkerCheckpointList.
+type TinkerCheckpointList struct {
+	// Checkpoints The checkpoints.
+	Checkpoints []TinkerCheckpoint `json:"checkpoints"`
+	Cursor      *TinkerCursor      `json:"cursor,omitempty"`
+}
+
+// TinkerChunk defines model for TinkerChunk.
+type TinkerChunk struct {
+	// Type encoded_text.
+	Type string `json:"type"`
+
+	// Tokens Tokens.
+	Tokens *[]int32 `json:"tokens,omitempty"`
+}
+
+// TinkerConfig defines model for TinkerConfig.
+type TinkerConfig struct {
+	// PjwtAuthEnabled Always false: the API key is sent with each request.
+	PjwtAuthEnabled bool `json:"pjwt_auth_enabled"`
+
+	// CredentialDefaultSource Always api_key.
+	CredentialDefaultSource string `json:"credential_default_source"`
+
+	// ParallelFwdbwdChunks Whether parts of one call may be sent at once.
+	ParallelFwdbwdChunks bool `json:"parallel_fwdbwd_chunks"`
+
+	// ProtoCompressFwdbwd Whether bodies are compressed.
+	ProtoCompressFwdbwd bool `json:"proto_compress_fwdbwd"`
+
+	// FwdbwdMaxChunkLen Most sequences of one call.
+	FwdbwdMaxChunkLen int `json:"fwdbwd_max_chunk_len"`
+
+	// FwdbwdMaxChunkBytesCount Most bytes of one call.
+	FwdbwdMaxChunkBytesCount int `json:"fwdbwd_max_chunk_bytes_count"`
+
+	// SampleMaxConcurrentRequests Most calls of asample that a client has under way.
+	SampleMaxConcurrentRequests int `json:"sample_max_concurrent_requests"`
+
+	// CreateModelViaLoadWeights Always true: load_weights may make the model.
+	CreateModelViaLoadWeights bool `json:"create_model_via_load_weights"`
+
+	// SampleJoinSamplingSession Always true: clients ask for a number of their own.
+	SampleJoinSamplingSession bool `json:"sample_join_sampling_session"`
+}
+
+// TinkerCursor defines model for TinkerCursor.
+type TinkerCursor struct {
+	// Offset Entries left out first.
+	Offset int `json:"offset"`
+
+	// Limit Most entries.
+	Limit int `json:"limit"`
+
+	// TotalCount All entries.
+	TotalCount int `json:"total_count"`
+}
+
+// TinkerFinish defines model for TinkerFinish.
+type TinkerFinish struct {
+	// Reason Not read.
+	Reason *map[string]any `json:"reason,omitempty"`
+
+	// Detail Not read.
+	Detail *string `json:"detail,omitempty"`
+}
+
+// TinkerFuture defines model for TinkerFuture.
+type TinkerFuture struct {
+	// RequestId What the result is retrieved by.
+	RequestId string `json:"request_id"`
+
+	// ModelId Of calls of a model.
+	ModelId *string `json:"model_id,omitempty"`
+
+	// SampleSequenceIds Of asample: an id for each sequence.
+	SampleSequenceIds *[]string `json:"sample_sequence_ids,omitempty"`
+}
+
+// TinkerFutureRequest defines model for TinkerFutureRequest.
+type TinkerFutureRequest struct {
+	// RequestId Of a call.
+	RequestId string `json:"request_id"`
+
+	// AllowMetadataOnly Not read: results come whole.
+	AllowMetadataOnly *bool `json:"allow_metadata_only,omitempty"`
+}
+
+// TinkerJoined defines model for TinkerJoined.
+type TinkerJoined struct {
+	// Type Always join_sampling_session.
+	Type string `json:"type"`
+
+	// ClientCounter The number.
+	ClientCounter int64 `json:"client_counter"`
+}
+
+// TinkerLoadRequest defines model for TinkerLoadRequest.
+type TinkerLoadRequest struct {
+	// ModelId A model that is there, with seq_id; or
+	ModelId *string `json:"model_id,omitempty"`
+
+	// SeqId number of the call.
+	SeqId *int64 `json:"seq_id,omitempty"`
+
+	// SessionId a session, with model_seq_id, for a new model.
+	SessionId *string `json:"session_id,omitempty"`
+
+	// ModelSeqId Number of the model.
+	ModelSeqId *int64 `json:"model_seq_id,omitempty"`
+
+	// BaseModel The base's name; null: the checkpoint's.
+	BaseModel *string `json:"base_model,omitempty"`
+
+	// UserMetadata What the user notes of the new model.
+	UserMetadata *map[string]any `json:"user_metadata,omitempty"`
+
+	// Path tinker://RUN/weights/NAME.
+	Path string `json:"path"`
+
+	// Optimizer The optimizer's state, too.
+	Optimizer *bool `json:"optimizer,omitempty"`
+
+	// OptimizerConfig Its type is adamw.
+	OptimizerConfig *map[string]any `json:"optimizer_config,omitempty"`
+
+	// WeightsAccessToken Refused: a key sees its own checkpoints and public ones.
+	WeightsAccessToken *string `json:"weights_access_token,omitempty"`
+}
+
+// TinkerLora defines model for TinkerLora.
+type TinkerLora struct {
+	// Rank Rank of the adapter.
+	Rank int `json:"rank"`
+
+	// Seed Of the first weights; null: any.
+	Seed *int64 `json:"seed,omitempty"`
+
+	// TrainUnembed Train the output head, where the base has one of its own; true by default.
+	TrainUnembed *bool `json:"train_unembed,omitempty"`
+
+	// TrainMlp Train the feed-forward layers; true by default.
+	TrainMlp *bool `json:"train_mlp,omitempty"`
+
+	// TrainAttn Train the attention layers; true by default.
+	TrainAttn *bool `json:"train_attn,omitempty"`
+}
+
+// TinkerModel defines model for TinkerModel.
+type TinkerModel struct {
+	// ModelName Its name.
+	ModelName string `json:"model_name"`
+
+	// MaxContextLength Tokens that a sequence may have.
+	MaxContextLength int `json:"max_context_length"`
+
+	// Trainable Whether adapters can be trained on it.
+	Trainable bool `json:"trainable"`
+
+	// Sampleable Always true.
+	Sampleable bool `json:"sampleable"`
+}
+
+// TinkerModelFacts defines model for TinkerModelFacts.
+type TinkerModelFacts struct {
+	// Type Always get_info.
+	Type string `json:"type"`
+
+	// ModelId Its id.
+	ModelId string `json:"model_id"`
+
+	// IsLora Always true.
+	IsLora bool `json:"is_lora"`
+
+	// LoraRank Its rank.
+	LoraRank  int        `json:"lora_rank"`
+	ModelData TinkerBase `json:"model_data"`
+
+	// ModelName The base's name.
+	ModelName string `json:"model_name"`
+}
+
+// TinkerModelId defines model for TinkerModelId.
+type TinkerModelId struct {
+	// ModelId The id of a model.
+	ModelId string `json:"model_id"`
+}
+
+// TinkerModelRequest defines model for TinkerModelRequest.
+type TinkerModelRequest struct {
+	// SessionId The session.
+	SessionId string `json:"session_id"`
+
+	// ModelSeqId Number of the model in its session, from 0 on.
+	ModelSeqId int64 `json:"model_seq_id"`
+
+	// BaseModel The base's name.
+	BaseModel string `json:"base_model"`
+
+	// UserMetadata What the user notes.
+	UserMetadata *map[string]any `json:"user_metadata,omitempty"`
+	LoraConfig   *TinkerLora     `json:"lora_config,omitempty"`
+
+	// OptimizerConfig Its type is adamw.
+	OptimizerConfig *map[string]any `json:"optimizer_config,omitempty"`
+}
+
+// TinkerModels defines model for TinkerModels.
+type TinkerModels struct {
+	// SupportedModels The base, under each of its names.
+	SupportedModels []TinkerModel `json:"supported_models"`
+}
+
+// TinkerOptimRequest defines model for TinkerOptimRequest.
+type TinkerOptimRequest struct {
+	// ModelId The id of a model.
+	ModelId string `json:"model_id"`
+
+	// SeqId Number of the call.
+	SeqId      int64       `json:"seq_id"`
+	AdamParams *TinkerAdam `json:"adam_params,omitempty"`
+
+	// OptimizerParams Of other optimizers, which are refused.
+	OptimizerParams *map[string]any `json:"optimizer_params,omitempty"`
+}
+
+// TinkerPath defines model for TinkerPath.
+type TinkerPath struct {
+	// TinkerPath A checkpoint.
+	TinkerPath string `json:"tinker_path"`
+}
+
+// TinkerPrompt defines model for TinkerPrompt.
+type TinkerPrompt struct {
+	// Chunks Its parts.
+	Chunks []TinkerChunk `json:"chunks"`
+}
+
+// TinkerRequestId defines model for TinkerRequestId.
+type TinkerRequestId struct {
+	// RequestId Of a call.
+	RequestId string `json:"request_id"`
+}
+
+// TinkerResult The result of a call, by its type.
+type TinkerResult struct {
+	// Type What was asked, or try_again.
+	Type *string `json:"type,omitempty"`
+
+	// RequestId Of try_again.
+	RequestId *string `json:"request_id,omitempty"`
+
+	// QueueState Of try_again: active.
+	QueueState *string `json:"queue_state,omitempty"`
+
+	// Error What went wrong.
+	Error *string `json:"error,omitempty"`
+
+	// Category Whose fault it is: user or server.
+	Category *string `json:"category,omitempty"`
+
+	// ModelId The model.
+	ModelId *string `json:"model_id,omitempty"`
+
+	// Path The checkpoint.
+	Path *string `json:"path,omitempty"`
+
+	// SamplingSessionId Of weights that are placed from memory.
+	SamplingSessionId *string `json:"sampling_session_id,omitempty"`
+
+	// Metrics Of optim_step: grad_norm and steps.
+	Metrics *map[string]float64 `json:"metrics,omitempty"`
+}
+
+// TinkerRun defines model for TinkerRun.
+type TinkerRun struct {
+	// TrainingRunId The model's id.
+	TrainingRunId string `json:"training_run_id"`
+
+	// BaseModel The base's name.
+	BaseModel string `json:"base_model"`
+
+	// ModelOwner The tenant.
+	ModelOwner string `json:"model_owner"`
+
+	// IsLora Always true.
+	IsLora bool `json:"is_lora"`
+
+	// Corrupted Always false.
+	Corrupted bool `json:"corrupted"`
+
+	// LoraRank Its rank.
+	LoraRank int `json:"lora_rank"`
+
+	// LastRequestTime When it was last used.
+	LastRequestTime       time.Time         `json:"last_request_time"`
+	LastCheckpoint        *TinkerCheckpoint `json:"last_checkpoint,omitempty"`
+	LastSamplerCheckpoint *TinkerCheckpoint `json:"last_sampler_checkpoint,omitempty"`
+
+	// UserMetadata What the user noted.
+	UserMetadata *map[string]string `json:"user_metadata,omitempty"`
+}
+
+// TinkerRunList defines model for TinkerRunList.
+type TinkerRunList struct {
+	// TrainingRuns The models.
+	TrainingRuns []TinkerRun  `json:"training_runs"`
+	Cursor       TinkerCursor `json:"cursor"`
+}
+
+// TinkerSampleRequest defines model for TinkerSampleRequest.
+type TinkerSampleRequest struct {
+	// NumSamples Sequences, 1 to 256; 1 by default.
+	NumSamples *int `json:"num_samples,omitempty"`
+
+	// SamplingSessionId What is sampled from; or
+	SamplingSessionId *string `json:"sampling_session_id,omitempty"`
+
+	// SeqId Number of the call in the sampling session.
+	SeqId *int64 `json:"seq_id,omitempty"`
+
+	// BaseModel the base's name; or
+	BaseModel *string `json:"base_model,omitempty"`
+
+	// ModelPath a checkpoint.
+	ModelPath *string `json:"model_path,omitempty"`
+
+	// PromptLogprobs Log-probabilities of the prompt's tokens.
+	PromptLogprobs *bool `json:"prompt_logprobs,omitempty"`
+
+	// PromptLogprobsLastN Of its last tokens alone.
+	PromptLogprobsLastN *int `json:"prompt_logprobs_last_n,omitempty"`
+
+	// TopkPromptLogprobs Likeliest tokens in the place of each, 0 to 20.
+	TopkPromptLogprobs *int `json:"topk_prompt_logprobs,omitempty"`
+
+	// TopkSampleLogprobs The same of sampled tokens.
+	TopkSampleLogprobs *int `json:"topk_sample_logprobs,omitempty"`
+
+	// TargetPromptLogprobs Not supported.
+	TargetPromptLogprobs *map[string]any `json:"target_prompt_logprobs,omitempty"`
+
+	// PromptAltTokensK Not supported.
+	PromptAltTokensK *int         `json:"prompt_alt_tokens_k,omitempty"`
+	Prompt           TinkerPrompt `json:"prompt"`
+
+	// RecordStabilityInfo Not supported.
+	RecordStabilityInfo *bool          `json:"record_stability_info,omitempty"`
+	SamplingParams      TinkerSampling `json:"sampling_params"`
+}
+
+// TinkerSampler defines model for TinkerSampler.
+type TinkerSampler struct {
+	// Type Always create_sampling_session.
+	Type string `json:"type"`
+
+	// SamplingSessionId Its id.
+	SamplingSessionId string `json:"sampling_session_id"`
+}
+
+// TinkerSamplerFacts defines model for TinkerSamplerFacts.
+type TinkerSamplerFacts struct {
+	// SamplerId Its id.
+	SamplerId string `json:"sampler_id"`
+
+	// BaseModel The base's name.
+	BaseModel string `json:"base_model"`
+
+	// ModelPath The checkpoint; null: the base, or weights in memory.
+	ModelPath *string `json:"model_path,omitempty"`
+}
+
+// TinkerSamplerId defines model for TinkerSamplerId.
+type TinkerSamplerId struct {
+	// SamplingSessionId The id of a sampling session.
+	SamplingSessionId string `json:"sampling_session_id"`
+}
+
+// TinkerSamplerRequest defines model for TinkerSamplerRequest.
+type TinkerSamplerRequest struct {
+	// SessionId The session.
+	SessionId string `json:"session_id"`
+
+	// SamplingSessionSeqId Number of the sampling session in its session, from 0 on.
+	SamplingSessionSeqId int64 `json:"sampling_session_seq_id"`
+
+	// BaseModel The base's name, to sample from the base.
+	BaseModel *string `json:"base_model,omitempty"`
+
+	// ModelPath A checkpoint, to sample from it.
+	ModelPath *string `json:"model_path,omitempty"`
+}
+
+// TinkerSampling defines model for TinkerSampling.
+type TinkerSampling struct {
+	// MaxTokens Most tokens of a sequence; null: what the context holds.
+	MaxTokens *int `json:"max_tokens,omitempty"`
+
+	// Seed Of the first sequence; the next ones have the next numbers. null: any.
+	Seed json.RawMessage `json:"seed,omitempty"`
+
+	// Stop A text, texts or tokens that end a sequence; null: the model's own; []: nothing, and none of the model's own is drawn.
+	Stop json.RawMessage `json:"stop,omitempty"`
+
+	// Temperature 1 by default; 0: the likeliest token.
+	Temperature *float32 `json:"temperature,omitempty"`
+
+	// TopK -1, the default: all.
+	TopK *int `json:"top_k,omitempty"`
+
+	// TopP 1 by default.
+	TopP *float32 `json:"top_p,omitempty"`
+}
+
+// TinkerSaveRequest defines model for TinkerSaveRequest.
+type TinkerSaveRequest struct {
+	// ModelId The id of a model.
+	ModelId string `json:"model_id"`
+
+	// Path The checkpoint's name: 1 to 64 letters, digits, dots, underscores and hyphens.
+	Path *string `json:"path,omitempty"`
+
+	// SeqId Number of the call.
+	SeqId int64 `json:"seq_id"`
+
+	// TtlSeconds When it expires; null: never.
+	TtlSeconds *int64 `json:"ttl_seconds,omitempty"`
+
+	// Overwrite Put it in the place of one of the same name.
+	Overwrite *bool `json:"overwrite,omitempty"`
+
+	// UserMetadata What the user notes.
+	UserMetadata *map[string]any `json:"user_metadata,omitempty"`
+}
+
+// TinkerSaveSamplerRequest defines model for TinkerSaveSamplerRequest.
+type TinkerSaveSamplerRequest struct {
+	// ModelId The id of a model.
+	ModelId string `json:"model_id"`
+
+	// Path As of save_weights; null: the weights are placed from memory.
+	Path *string `json:"path,omitempty"`
+
+	// SamplingSessionSeqId Number of the sampling session in its session, without a path.
+	SamplingSessionSeqId *int64 `json:"sampling_session_seq_id,omitempty"`
+
+	// Kind snapshot or inflight; both are of the weights as they stand.
+	Kind *string `json:"kind,omitempty"`
+
+	// SeqId Number of the call.
+	SeqId int64 `json:"seq_id"`
+
+	// TtlSeconds When it expires; null: never.
+	TtlSeconds *int64 `json:"ttl_seconds,omitempty"`
+
+	// Overwrite Put it in the place of one of the same name.
+	Overwrite *bool `json:"overwrite,omitempty"`
+
+	// UserMetadata What the user notes.
+	UserMetadata *map[string]any `json:"user_metadata,omitempty"`
+}
+
+// TinkerSession defines model for TinkerSession.
+type TinkerSession struct {
+	// Type Always create_session.
+	Type string `json:"type"`
+
+	// SessionId Its id.
+	SessionId string `json:"session_id"`
+}
+
+// TinkerSessionFacts defines model for TinkerSessionFacts.
+type TinkerSessionFacts struct {
+	// TrainingRunIds The ids of its models.
+	TrainingRunIds []string `json:"training_run_ids"`
+
+	// SamplerIds The ids of its sampling sessions.
+	SamplerIds []string `json:"sampler_ids"`
+
+	// UserMetadata What the user noted.
+	UserMetadata *map[string]string `json:"user_metadata,omitempty"`
+
+	// DisplayName A name for people.
+	DisplayName *string `json:"display_name,omitempty"`
+}
+
+// TinkerSessionId defines model for TinkerSessionId.
+type TinkerSessionId struct {
+	// SessionId The id of a session.
+	SessionId string `json:"session_id"`
+}
+
+// TinkerSessionList defines model for TinkerSessionList.
+type TinkerSessionList struct {
+	// Sessions Ids.
+	Sessions []string `json:"sessions"`
+}
+
+// TinkerSessionRequest defines model for TinkerSessionRequest.
+type TinkerSessionRequest struct {
+	// Tags Words to find it by.
+	Tags *[]string `json:"tags,omitempty"`
+
+	// UserMetadata What the user notes.
+	UserMetadata *map[string]any `json:"user_metadata,omitempty"`
+
+	// SdkVersion The client's version.
+	SdkVersion *string `json:"sdk_version,omitempty"`
+
+	// ProjectId Not read.
+	ProjectId *string `json:"project_id,omitempty"`
+
+	// DisplayName A name for people.
+	DisplayName *string `json:"display_name,omitempty"`
+}
+
+// TinkerStatus defines model for TinkerStatus.
+type TinkerStatus struct {
+	// Status ok, or accepted.
+	Status string `json:"status"`
+}
+
+// TinkerTtl defines model for TinkerTtl.
+type TinkerTtl struct {
+	// TtlSeconds Seconds from now; null: never.
+	TtlSeconds *int64 `json:"ttl_seconds,omitempty"`
+}
+
+// TinkerType defines model for TinkerType.
+type TinkerType struct {
+	// Type What was asked.
+	Type string `json:"type"`
+}
+
+// TinkerVersion defines model for TinkerVersion.
+type TinkerVersion struct {
+	// SdkVersion The client's version.
+	SdkVersion *string `json:"sdk_version,omitempty"`
+}
+
+// TinkerWeights defines model for TinkerWeights.
+type TinkerWeights struct {
+	// BaseModel The base's name.
+	BaseModel string `json:"base_model"`
+
+	// IsLora Always true.
+	IsLora bool `json:"is_lora"`
+
+	// LoraRank Its rank.
+	LoraRank int `json:"lora_rank"`
+
+	// TrainUnembed Whether it changes the output head.
+	TrainUnembed bool `json:"train_unembed"`
+
+	// TrainMlp Whether it changes the feed-forward layers.
+	TrainMlp bool `json:"train_mlp"`
+
+	// TrainAttn Whether it changes the attention layers.
+	TrainAttn bool `json:"train_attn"`
+}
+
 // TokenLogprob defines model for TokenLogprob.
 type TokenLogprob struct {
 	// Token Its text; bytes that are not whole characters show as U+FFFD.
@@ -3804,6 +4444,9 @@ type Deadline = ErrorResponse
 // Forbidden defines model for Forbidden.
 type Forbidden = ErrorResponse
 
+// Gone defines model for Gone.
+type Gone = ErrorResponse
+
 // MessagesFailed defines model for MessagesFailed.
 type MessagesFailed = MessagesErrorResponse
 
@@ -3874,6 +4517,51 @@ type UnpinAdapterParams struct {
 type GetReportParams struct {
 	// Format json, or svg for the picture.
 	Format *ReportFormat `form:"format,omitempty" json:"format,omitempty"`
+}
+
+// TinkerListAllCheckpointsParams defines parameters for TinkerListAllCheckpoints.
+type TinkerListAllCheckpointsParams struct {
+	// Limit How many.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Offset How many to leave out first.
+	Offset *int `form:"offset,omitempty" json:"offset,omitempty"`
+}
+
+// TinkerListSessionsParams defines parameters for TinkerListSessions.
+type TinkerListSessionsParams struct {
+	// Limit How many.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Offset How many to leave out first.
+	Offset *int `form:"offset,omitempty" json:"offset,omitempty"`
+
+	// AccessScope Not read: a key sees its own.
+	AccessScope *string `form:"access_scope,omitempty" json:"access_scope,omitempty"`
+}
+
+// TinkerGetSessionParams defines parameters for TinkerGetSession.
+type TinkerGetSessionParams struct {
+	// AccessScope Not read: a key sees its own.
+	AccessScope *string `form:"access_scope,omitempty" json:"access_scope,omitempty"`
+}
+
+// TinkerListRunsParams defines parameters for TinkerListRuns.
+type TinkerListRunsParams struct {
+	// Limit How many.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Offset How many to leave out first.
+	Offset *int `form:"offset,omitempty" json:"offset,omitempty"`
+
+	// AccessScope Not read: a key sees its own.
+	AccessScope *string `form:"access_scope,omitempty" json:"access_scope,omitempty"`
+}
+
+// TinkerGetRunParams defines parameters for TinkerGetRun.
+type TinkerGetRunParams struct {
+	// AccessScope Not read: a key sees its own.
+	AccessScope *string `form:"access_scope,omitempty" json:"access_scope,omitempty"`
 }
 
 // SetLoraAdaptersJSONBody defines parameters for SetLoraAdapters.
@@ -3992,6 +4680,66 @@ type OllamaGenerateJSONRequestBody = OllamaGenerateRequest
 
 // OllamaShowJSONRequestBody defines body for OllamaShow for application/json ContentType.
 type OllamaShowJSONRequestBody = OllamaShowRequest
+
+// TinkerSampleJSONRequestBody defines body for TinkerSample for application/json ContentType.
+type TinkerSampleJSONRequestBody = TinkerSampleRequest
+
+// TinkerCancelFutureJSONRequestBody defines body for TinkerCancelFuture for application/json ContentType.
+type TinkerCancelFutureJSONRequestBody = TinkerRequestId
+
+// TinkerClientConfigJSONRequestBody defines body for TinkerClientConfig for application/json ContentType.
+type TinkerClientConfigJSONRequestBody = TinkerVersion
+
+// TinkerDynamicConfigJSONRequestBody defines body for TinkerDynamicConfig for application/json ContentType.
+type TinkerDynamicConfigJSONRequestBody = TinkerVersion
+
+// TinkerCreateModelJSONRequestBody defines body for TinkerCreateModel for application/json ContentType.
+type TinkerCreateModelJSONRequestBody = TinkerModelRequest
+
+// TinkerCreateSamplerJSONRequestBody defines body for TinkerCreateSampler for application/json ContentType.
+type TinkerCreateSamplerJSONRequestBody = TinkerSamplerRequest
+
+// TinkerCreateSessionJSONRequestBody defines body for TinkerCreateSession for application/json ContentType.
+type TinkerCreateSessionJSONRequestBody = TinkerSessionRequest
+
+// TinkerGetInfoJSONRequestBody defines body for TinkerGetInfo for application/json ContentType.
+type TinkerGetInfoJSONRequestBody = TinkerModelId
+
+// TinkerJoinSamplerJSONRequestBody defines body for TinkerJoinSampler for application/json ContentType.
+type TinkerJoinSamplerJSONRequestBody = TinkerSamplerId
+
+// TinkerLoadWeightsJSONRequestBody defines body for TinkerLoadWeights for application/json ContentType.
+type TinkerLoadWeightsJSONRequestBody = TinkerLoadRequest
+
+// TinkerOptimStepJSONRequestBody defines body for TinkerOptimStep for application/json ContentType.
+type TinkerOptimStepJSONRequestBody = TinkerOptimRequest
+
+// TinkerRetrieveFutureJSONRequestBody defines body for TinkerRetrieveFuture for application/json ContentType.
+type TinkerRetrieveFutureJSONRequestBody = TinkerFutureRequest
+
+// TinkerSaveWeightsJSONRequestBody defines body for TinkerSaveWeights for application/json ContentType.
+type TinkerSaveWeightsJSONRequestBody = TinkerSaveRequest
+
+// TinkerSaveWeightsForSamplerJSONRequestBody defines body for TinkerSaveWeightsForSampler for application/json ContentType.
+type TinkerSaveWeightsForSamplerJSONRequestBody = TinkerSaveSamplerRequest
+
+// TinkerHeartbeatJSONRequestBody defines body for TinkerHeartbeat for application/json ContentType.
+type TinkerHeartbeatJSONRequestBody = TinkerSessionId
+
+// TinkerFinishSessionJSONRequestBody defines body for TinkerFinishSession for application/json ContentType.
+type TinkerFinishSessionJSONRequestBody = TinkerFinish
+
+// TinkerTelemetryJSONRequestBody defines body for TinkerTelemetry for application/json ContentType.
+type TinkerTelemetryJSONRequestBody = TinkerAnything
+
+// TinkerCheckpointTtlJSONRequestBody defines body for TinkerCheckpointTtl for application/json ContentType.
+type TinkerCheckpointTtlJSONRequestBody = TinkerTtl
+
+// TinkerUnloadModelJSONRequestBody defines body for TinkerUnloadModel for application/json ContentType.
+type TinkerUnloadModelJSONRequestBody = TinkerModelId
+
+// TinkerWeightsInfoJSONRequestBody defines body for TinkerWeightsInfo for application/json ContentType.
+type TinkerWeightsInfoJSONRequestBody = TinkerPath
 
 // ApplyTemplateJSONRequestBody defines body for ApplyTemplate for application/json ContentType.
 type ApplyTemplateJSONRequestBody = ChatCompletionRequest

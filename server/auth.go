@@ -33,7 +33,8 @@ func (r keyring) holds(key string) bool {
 
 // isOpen reports whether a path is answered without a key: the health of the process, and what describes the API.
 func isOpen(path string) bool {
-	return isHealth(path) || path == "/" || path == "/docs" || path == "/openapi.yaml"
+	return isHealth(path) || path == "/" || path == "/docs" || path == "/openapi.yaml" ||
+		path == tinkerPath+"healthz" || strings.HasPrefix(path, tinkerDownloads)
 }
 
 // authorize asks for a key on everything but what is open, and admits its tenant.

@@ -11,6 +11,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/internal/jsonvalue"
 	"github.com/lorikeet-ai/lorikeet/openapi"
+	"github.com/lorikeet-ai/lorikeet/tinker"
 )
 
 // maxScale bounds the scale of one adapter of a request.
@@ -138,6 +139,9 @@ func (s *Server) resolve(who caller, name string) (*adapters.Ref, error) {
 	}
 	if ref, ok := s.fineTuned(who, name); ok {
 		return &ref, nil
+	}
+	if tinker.IsPath(name) {
+		return s.tinkerRef(who, name)
 	}
 	reference := name
 	for _, id := range s.ids {

@@ -29,6 +29,15 @@ func (s *Server) DownloadAdapter(c *fiber.Ctx, name string, params openapi.Downl
 	if err != nil {
 		return withParam("name", err)
 	}
+	return s.sendExport(c, adapters.Ref{Name: info.Name, Version: info.Digest, Scale: 1}, format)
+}
+
+// sendExport sends a version, whose whole digest ref has, in a format.
+func (s *Server) sendExport(c *fiber.Ctx, ref adapters.Ref, format adapters.Format) error {
+	info, err := s.store.Get(ref)
+	if err != nil {
+		return withParam("name", err)
+	}
 	tag := fmt.Sprintf(`"%s-%s"`, info.Digest, format)
 	c.Set(fiber.HeaderETag, tag)
 	if matches(c.Get(fiber.HeaderIfNoneMatch), tag) {
@@ -36,7 +45,7 @@ func (s *Server) DownloadAdapter(c *fiber.Ctx, name string, params openapi.Downl
 	}
 	// The name may have moved on meanwhile: what is written is what the tag says.
 	ctx, stop := s.work(c)
-	e, err := s.store.Export(ctx, adapters.Ref{Name: info.Name, Version: info.Digest, Scale: 1}, format)
+	e, err := s.store.Export(ctx, ref, format)
 	stop()
 	if err != nil {
 		c.Response().Header.Del(fiber.HeaderETag)

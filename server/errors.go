@@ -18,6 +18,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/tenants"
+	"github.com/lorikeet-ai/lorikeet/tinker"
 	"github.com/lorikeet-ai/lorikeet/training"
 )
 
@@ -107,6 +108,11 @@ var errorTable = []errorEntry{
 	{runtime.ErrTrainBusy, http.StatusServiceUnavailable, serverFault, "training_memory_in_use", ""},
 	{runtime.ErrTrainMemory, http.StatusBadRequest, requestFault, "training_memory", "max_length"},
 	{runtime.ErrTrain, http.StatusBadRequest, requestFault, "training_unsupported", "model"},
+	{tinker.ErrInvalid, http.StatusBadRequest, requestFault, codeValue, ""},
+	{tinker.ErrUnknown, http.StatusNotFound, requestFault, "not_found", ""},
+	{tinker.ErrExpired, http.StatusGone, requestFault, "expired", ""},
+	{tinker.ErrTooMany, http.StatusTooManyRequests, rateFault, "too_many", ""},
+	{tinker.ErrClosed, http.StatusServiceUnavailable, serverFault, "shutting_down", ""},
 	{fetch.ErrSource, http.StatusBadRequest, requestFault, codeValue, "source"},
 	{fetch.ErrContent, http.StatusBadRequest, requestFault, "source_unusable", "source"},
 	{fetch.ErrNotFound, http.StatusNotFound, requestFault, "source_not_found", "source"},
@@ -199,6 +205,10 @@ func paramOf(err error, r errorEntry) string {
 	var l *paramError
 	if errors.As(err, &l) {
 		return l.param
+	}
+	var field *tinker.FieldError
+	if errors.As(err, &field) {
+		return field.Field
 	}
 	if errors.Is(r.is, runtime.ErrSampling) {
 		for _, p := range samplingParams {
@@ -297,7 +307,7 @@ func sendError(c *fiber.Ctx, status int, e openapi.Error) error {
 	if isMessages(c.Path()) {
 		return sendJSON(c, status, messagesError(status, e, requestID(c)))
 	}
-	if strings.HasPrefix(c.Path(), "/api/") {
+	if strings.HasPrefix(c.Path(), "/api/") && !strings.HasPrefix(c.Path(), tinkerPath) {
 		return sendJSON(c, status, ollamaError(e))
 	}
 	return sendJSON(c, status, openapi.ErrorResponse{Error: e})

@@ -37,6 +37,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/engine"
 	"github.com/lorikeet-ai/lorikeet/tenants"
+	"github.com/lorikeet-ai/lorikeet/tinker"
 	"github.com/lorikeet-ai/lorikeet/training"
 )
 
@@ -59,6 +60,8 @@ type Options struct {
 	// ends the streams of their events.
 	Jobs  *training.Queue
 	Files *training.Files
+	// Tinker is the state of Tinker's API; nil: the server does not have it. main closes it before Shutdown.
+	Tinker *tinker.Service
 	// Responses keeps the answers of the Responses API; nil: none is kept.
 	Responses ResponseStore
 	// Batches are answered by Perform, which main gives to their Start; nil: the server keeps none. They need Files. main
@@ -122,6 +125,7 @@ type Server struct {
 	files     *training.Files
 	responses ResponseStore
 	batches   *batches.Queue
+	tinker    *tinker.Service
 	trainable func() error
 	graders   func(owner string) graders.Tools
 
@@ -168,7 +172,7 @@ func New(o Options) *Server {
 		metrics: o.Metrics, importer: o.Import, fetcher: o.Fetch, fetches: make(chan struct{}, maxFetches), log: o.Log, keys: newKeyring(o.Keys),
 		tenants: o.Tenants, sites: newSites(o.Hosts, o.Origins), bodies: newBodies(o.BodyMemory), vectors: newBodies(vectorMemory),
 		pooling: cmp.Or(o.Pooling, o.Engine.Model().Facts().Pooling, runtime.PoolingLast),
-		jobs:    o.Jobs, files: o.Files, batches: o.Batches, responses: o.Responses, trainable: o.Trainable, graders: o.Graders, maxDataset: o.MaxData,
+		jobs:    o.Jobs, files: o.Files, batches: o.Batches, tinker: o.Tinker, responses: o.Responses, trainable: o.Trainable, graders: o.Graders, maxDataset: o.MaxData,
 		name: o.Name, ids: append([]string{o.Name}, o.Aliases...), context: o.Engine.Context(),
 		maxBody: o.MaxBody, maxUpload: o.MaxUpload, tempDir: o.TempDir, uploads: o.Uploads, version: o.Version, reasoning: !o.NoReasoning, started: time.Now(),
 		merging: make(chan struct{}, 1),
@@ -226,7 +230,7 @@ func (s *Server) routes(origins []string) {
 	s.app.Use(s.observe)
 	if len(origins) > 0 {
 		s.app.Use(cors.New(cors.Config{ // before the keys: a browser asks without one
-			AllowOrigins: strings.Join(origins, ","), AllowMethods: "GET,HEAD,POST,DELETE", ExposeHeaders: exposedHeaders, MaxAge: 600,
+			AllowOrigins: strings.Join(origins, ","), AllowMethods: "GET,HEAD,POST,PUT,DELETE", ExposeHeaders: exposedHeaders, MaxAge: 600,
 		}))
 	}
 	s.app.Use(s.guardSite)

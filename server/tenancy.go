@@ -81,7 +81,7 @@ func roleFor(method, path string) tenants.Role {
 	switch {
 	case under("/v1/load_lora_adapter", "/v1/unload_lora_adapter"):
 		return tenants.Admin // its paths are those of the server's machine
-	case under("/adapters/train", "/v1/files", "/v1/fine_tuning", "/v1/batches"):
+	case under("/adapters/train", "/v1/files", "/v1/fine_tuning", "/v1/batches", "/api/v1"):
 		return tenants.Train
 	case under("/adapters", "/v1/models", "/lora-adapters") && method != http.MethodGet && method != http.MethodHead:
 		return tenants.Train
@@ -184,6 +184,9 @@ func (s *Server) checkStored(who caller, more int64) error {
 	if s.files != nil {
 		used += s.files.Bytes(t.Name)
 	}
+	if s.tinker != nil {
+		used += s.tinker.Bytes(t.Name)
+	}
 	if used+more <= t.Quota.StoredBytes && used < t.Quota.StoredBytes {
 		return nil
 	}
@@ -229,6 +232,9 @@ func admitAnswers(who caller, n int) (done func([]*runtime.Stream), err error) {
 
 // asksOnly reports whether a POST to a path changes nothing.
 func asksOnly(path string) bool {
+	if strings.HasPrefix(path, tinkerPath) { // of the many calls of a client, those that change what is stored
+		return !strings.Contains(path, "/save_weights") && !strings.Contains(path, "/checkpoints/")
+	}
 	return slices.Contains([]string{"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/messages", "/v1/messages/count_tokens",
 		"/v1/responses", "/api/chat", "/api/generate", "/api/embed", "/api/show", "/tokenize", "/detokenize", "/apply-template",
 		"/v1/fine_tuning/alpha/graders/run", "/v1/fine_tuning/alpha/graders/validate"}, path)

@@ -28,6 +28,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/llama"
 	"github.com/lorikeet-ai/lorikeet/server"
 	"github.com/lorikeet-ai/lorikeet/tenants"
+	"github.com/lorikeet-ai/lorikeet/tinker"
 )
 
 // Program is a server with all its parts. Its methods are called from one goroutine.
@@ -48,6 +49,7 @@ type Program struct {
 	opened    chan struct{} // closed when the server can be asked
 	training  trainer
 	batches   *batches.Queue
+	tinker    *tinker.Service
 	responses *responses.Store // nil: none are kept
 	metrics   *server.Metrics
 	server    *server.Server
@@ -141,7 +143,7 @@ func (p *Program) Open() error {
 			return err
 		}
 	}
-	steps := []func() error{p.openFetch, p.openModel, p.openAdapters, p.openEngine, p.openTraining, p.openBatches, p.openFolders, p.openResponses, p.openServer}
+	steps := []func() error{p.openFetch, p.openModel, p.openAdapters, p.openEngine, p.openTraining, p.openTinker, p.openBatches, p.openFolders, p.openResponses, p.openServer}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -166,7 +168,7 @@ func (p *Program) Close() {
 }
 
 // dataEntries are what we make in --data. What else lies there is not ours.
-var dataEntries = []string{"versions", "names", "checkpoints", "tmp", "lock", "training", "batches", "models", "responses"}
+var dataEntries = []string{"versions", "names", "checkpoints", "tmp", "lock", "training", "batches", "models", "responses", "tinker"}
 
 // closeData takes other users' access to what is in --data away, as earlier versions left it there.
 func (p *Program) closeData() {
@@ -226,7 +228,7 @@ func (p *Program) openServer() error {
 	c, t := &p.config, &p.training
 	o := server.Options{
 		Engine: p.engine, Template: p.template, Store: p.store, Cache: p.cache, Metrics: p.metrics,
-		Jobs: t.jobs, Files: t.files, Batches: p.batches, Trainable: t.trainable, Graders: p.graderTools,
+		Jobs: t.jobs, Files: t.files, Batches: p.batches, Tinker: p.tinker, Trainable: t.trainable, Graders: p.graderTools,
 		Pooling: map[string]runtime.Pooling{"mean": runtime.PoolingMean, "last": runtime.PoolingLast, "cls": runtime.PoolingCLS}[c.Pooling], NoReasoning: c.Reasoning == "none",
 		Import: p.importPath, Name: p.name(), Aliases: p.aliases(), Keys: c.Keys, Hosts: p.hosts(), Origins: c.Origins,
 		MaxLoRA: c.Parallel, MaxUpload: c.MaxUpload, Version: p.config.Version, Log: p.log,
@@ -308,7 +310,7 @@ func (p *Program) Serve(ctx context.Context) error {
 	// The running job stops at its next slice and continues after a restart; clients that follow its events are told. So do
 	// the batches, with the lines that are not answered yet.
 	stopped := make(chan error, 1)
-	go func() { stopped <- errors.Join(p.batches.Close(), p.training.close()) }()
+	go func() { stopped <- errors.Join(p.batches.Close(), p.tinker.Close(), p.training.close()) }()
 	defer func() {
 		if err := <-stopped; err != nil {
 			p.log.Error().Err(err).Msg("stopping the training and the batches")

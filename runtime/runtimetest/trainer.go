@@ -71,6 +71,12 @@ func NewTrainer(m *Model, spec runtime.TrainSpec) (*Trainer, error) {
 	}
 	t.weights, t.gradient, t.mean, t.square = make([]float32, n), make([]float32, n), make([]float32, n), make([]float32, n)
 	at := 0
+	started := map[string]*runtime.LoRAModule{}
+	if spec.Start != nil {
+		for i := range spec.Start.Modules {
+			started[spec.Start.Modules[i].Tensor] = &spec.Start.Modules[i]
+		}
+	}
 	for _, mod := range spec.Modules {
 		shape := m.facts.Targets[mod.Tensor]
 		a := t.weights[at : at+mod.Rank*shape.In]
@@ -81,6 +87,10 @@ func NewTrainer(m *Model, spec runtime.TrainSpec) (*Trainer, error) {
 		b := t.weights[at : at+mod.Rank*shape.Out]
 		at += len(b)
 		t.first = append(t.first, append([]float32(nil), a...))
+		if from := started[mod.Tensor]; from != nil {
+			copy(a, from.A)
+			copy(b, from.B)
+		}
 		t.lora.Modules = append(t.lora.Modules, runtime.LoRAModule{
 			Tensor: mod.Tensor, Rank: mod.Rank, In: shape.In, Out: shape.Out, Scale: mod.Scale, A: a, B: b,
 		})
