@@ -4063,6 +4063,9 @@ type TrainingParameters struct {
 	// AdamEpsilon Of AdamW.
 	AdamEpsilon *float32 `json:"adam_epsilon,omitempty"`
 
+	// AloraInvocationTokens Train an activated LoRA (aLoRA), under PEFT's name: the adapter acts from the last occurrence of these tokens on, and before it the base answers, whose cached prefix it shares. Labels before that place are not learned, and an example without these tokens is refused.
+	AloraInvocationTokens *[]int `json:"alora_invocation_tokens,omitempty"`
+
 	// AlphaPattern Other values of lora_alpha for the modules that a pattern names.
 	AlphaPattern *map[string]float32 `json:"alpha_pattern,omitempty"`
 
@@ -4092,6 +4095,9 @@ type TrainingParameters struct {
 
 	// GradientAccumulationSteps Multiplies them.
 	GradientAccumulationSteps *int `json:"gradient_accumulation_steps,omitempty"`
+
+	// InvocationString The same as text, which is turned into tokens; control tokens may be named in it.
+	InvocationString *string `json:"invocation_string,omitempty"`
 
 	// LabelSmoothing Of sigmoid and simpo, the share of the pairs that are taken to be the wrong way round; less than 0.5.
 	LabelSmoothing *float32 `json:"label_smoothing,omitempty"`

@@ -17,16 +17,19 @@ type Config struct {
 	Method string `json:"method"` // Supervised, or another of the methods
 
 	// The adapter.
-	Rank           int             `json:"r"`
-	Alpha          float64         `json:"lora_alpha"`          // the update is scaled by lora_alpha / r
-	RSLoRA         bool            `json:"use_rslora"`          // by lora_alpha / sqrt(r) instead
-	DoRA           bool            `json:"use_dora"`            // with a magnitude vector for every module
-	Dropout        float64         `json:"lora_dropout"`        // of the input of A, in [0, 1)
-	TargetModules  Names           `json:"target_modules"`      // "q_proj", ..., "embed_tokens", "lm_head"; "all-linear"
-	ExcludeModules Names           `json:"exclude_modules"`     // of them, those to leave out
-	Layers         Layers          `json:"layers_to_transform"` // none: all
-	RankPattern    json.RawMessage `json:"rank_pattern,omitempty"`
-	AlphaPattern   json.RawMessage `json:"alpha_pattern,omitempty"`
+	Rank           int     `json:"r"`
+	Alpha          float64 `json:"lora_alpha"`          // the update is scaled by lora_alpha / r
+	RSLoRA         bool    `json:"use_rslora"`          // by lora_alpha / sqrt(r) instead
+	DoRA           bool    `json:"use_dora"`            // with a magnitude vector for every module
+	Dropout        float64 `json:"lora_dropout"`        // of the input of A, in [0, 1)
+	TargetModules  Names   `json:"target_modules"`      // "q_proj", ..., "embed_tokens", "lm_head"; "all-linear"
+	ExcludeModules Names   `json:"exclude_modules"`     // of them, those to leave out
+	Layers         Layers  `json:"layers_to_transform"` // none: all
+	// An activated LoRA acts from the last occurrence of these tokens on: the tokens, or their text.
+	Invocation       []runtime.Token `json:"alora_invocation_tokens,omitempty"`
+	InvocationString string          `json:"invocation_string,omitempty"`
+	RankPattern      json.RawMessage `json:"rank_pattern,omitempty"`
+	AlphaPattern     json.RawMessage `json:"alpha_pattern,omitempty"`
 
 	// The data.
 	MaxLength       int     `json:"max_length"` // tokens of one example; 0: what the base was trained on, at most 2048
@@ -160,6 +163,7 @@ func (c *Config) checkAdapter() *FieldError {
 		{c.Rank >= 1 && c.Rank <= maxRank, "r", c.Rank, fmt.Sprintf("a whole number from 1 to %d", maxRank)},
 		{c.Alpha >= minAlpha && c.Alpha <= math.MaxFloat32, "lora_alpha", c.Alpha, fmt.Sprintf("a number from %g", minAlpha)},
 		{unit(c.Dropout), "lora_dropout", c.Dropout, "a number from 0 to less than 1"},
+		{c.Invocation == nil || len(c.Invocation) > 0, "alora_invocation_tokens", "empty", "a list of tokens, or null for an adapter that acts on every token,"},
 		{len(c.TargetModules) > 0, "target_modules", "empty", `a list of module names or "all-linear"`},
 	})
 }

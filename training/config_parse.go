@@ -36,7 +36,6 @@ var refused = map[string]string{
 	"trainable_token_indices":       "training single token embeddings is not supported",
 	"lora_bias":                     "a bias on lora_B is not supported",
 	"target_parameters":             "LoRA on bare parameters is not supported",
-	"alora_invocation_tokens":       "activated LoRA is not supported",
 	"use_qalora":                    "QA-LoRA is not supported",
 	"fan_in_fan_out":                "the base's weights are not transposed",
 	"layer_replication":             "replicated layers are not supported",
@@ -161,6 +160,8 @@ func kindName(k reflect.Kind) string {
 		return "a string"
 	case reflect.Float64:
 		return "a number"
+	case reflect.Slice:
+		return "a list"
 	}
 	return "a whole number"
 }

@@ -74,6 +74,9 @@ func (q *Queue) checkConfig(c *Config, validation bool) error {
 	if err := c.fit(q.o.Model.Facts()); err != nil {
 		return err
 	}
+	if err := c.fitInvocation(q.o.Model); err != nil {
+		return err
+	}
 	if validation && c.ValidationSplit > 0 {
 		return &FieldError{Field: "validation_split", Reason: "is given together with a validation file"}
 	}

@@ -17,6 +17,8 @@ type EncoderOptions struct {
 	MaxLength     int  // tokens of a sequence
 	Drop          bool // longer examples are left out; otherwise they are cut
 	TrainOnInputs bool // Supervised: every token is learned, not the assistant's alone
+
+	Invocation []runtime.Token // of an activated LoRA, which learns what follows their last occurrence
 }
 
 // Encoder turns conversations into examples with the template that serves. It belongs to one goroutine.
@@ -45,6 +47,17 @@ func NewEncoder(m runtime.Model, t *chat.Template, o EncoderOptions) *Encoder {
 // changes what came before begins another. What an example trains is then always what serving will see. The
 // error is a LineError, ctx's, or one of the tokenizer.
 func (e *Encoder) Encode(ctx context.Context, c Conversation) ([]Example, error) {
+	list, err := e.encode(ctx, c)
+	if err == nil && len(e.o.Invocation) > 0 {
+		err = e.activate(list)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+func (e *Encoder) encode(ctx context.Context, c Conversation) ([]Example, error) {
 	if c.Skip {
 		e.Dropped++
 		e.Excluded++
