@@ -1063,6 +1063,30 @@ type FileUpload struct {
 	Purpose string `json:"purpose"`
 }
 
+// FineTunedReinforcement defines model for FineTunedReinforcement.
+type FineTunedReinforcement struct {
+	// NEpochs Passes over the prompts.
+	NEpochs float64 `json:"n_epochs"`
+
+	// BatchSize Prompts of a step.
+	BatchSize int `json:"batch_size"`
+
+	// LearningRateMultiplier Of the default learning_rate.
+	LearningRateMultiplier float64 `json:"learning_rate_multiplier"`
+
+	// ComputeMultiplier Of the default number of answers to each prompt.
+	ComputeMultiplier float64 `json:"compute_multiplier"`
+
+	// EvalInterval Steps between evaluations; auto: one for every epoch.
+	EvalInterval json.RawMessage `json:"eval_interval"`
+
+	// EvalSamples Answers to each prompt of an evaluation.
+	EvalSamples int `json:"eval_samples"`
+
+	// ReasoningEffort Always default.
+	ReasoningEffort string `json:"reasoning_effort"`
+}
+
 // FineTunedWith What the job is trained with.
 type FineTunedWith struct {
 	// NEpochs Passes over the examples.
@@ -1247,9 +1271,10 @@ type FineTuningJobList struct {
 // FineTuningMethod defines model for FineTuningMethod.
 type FineTuningMethod struct {
 	// Type How the adapter learns.
-	Type       string                `json:"type"`
-	Supervised *FineTuningSupervised `json:"supervised,omitempty"`
-	Dpo        *FineTuningSupervised `json:"dpo,omitempty"`
+	Type          string                   `json:"type"`
+	Supervised    *FineTuningSupervised    `json:"supervised,omitempty"`
+	Dpo           *FineTuningSupervised    `json:"dpo,omitempty"`
+	Reinforcement *FineTuningReinforcement `json:"reinforcement,omitempty"`
 }
 
 // FineTuningMetrics The validation numbers are null where nothing was held back or sent for it. The whole validation set is always looked at.
@@ -1288,6 +1313,16 @@ type FineTuningParameters struct {
 	NEpochs json.RawMessage `json:"n_epochs,omitempty"`
 }
 
+// FineTuningReinforcement defines model for FineTuningReinforcement.
+type FineTuningReinforcement struct {
+	// Grader What gives answers their rewards.
+	Grader json.RawMessage `json:"grader"`
+
+	// ResponseFormat What sampled answers are held to.
+	ResponseFormat  *json.RawMessage       `json:"response_format"`
+	Hyperparameters FineTunedReinforcement `json:"hyperparameters"`
+}
+
 // FineTuningRequest A field that is not known is refused.
 type FineTuningRequest struct {
 	// Hyperparameters The older place of method.supervised.hyperparameters.
@@ -1299,7 +1334,7 @@ type FineTuningRequest struct {
 	// Metadata Up to 16 entries, with names of up to 64 bytes, that are kept with the job.
 	Metadata *map[string]string `json:"metadata,omitempty"`
 
-	// Method `{"type": "supervised", "supervised": {"hyperparameters": ...}}`, or `{"type": "dpo", "dpo": {"hyperparameters": ...}}`, whose hyperparameters have a beta, too, and whose lines are `{"input": {"messages": ...}, "preferred_output": [...], "non_preferred_output": [...]}` or any other form of a pair.
+	// Method `{"type": "supervised", "supervised": {"hyperparameters": ...}}`, or `{"type": "dpo", "dpo": {"hyperparameters": ...}}`, whose hyperparameters have a beta, too, and whose lines are `{"input": {"messages": ...}, "preferred_output": [...], "non_preferred_output": [...]}` or any other form of a pair; or `{"type": "reinforcement", "reinforcement": {"grader": ..., "response_format": ..., "hyperparameters": ...}}`, whose lines are `{"messages": ..., ...}` with the fields that the grader names as item, and whose hyperparameters are n_epochs, batch_size (prompts of a step), learning_rate_multiplier, compute_multiplier, eval_interval and eval_samples.
 	Method json.RawMessage `json:"method,omitempty"`
 
 	// Model The base model's id or alias.

@@ -73,6 +73,8 @@ func (s *Server) fineTuningJob(j *training.Job) openapi.FineTuningJob {
 	case training.DPO:
 		with.Beta = j.Config.Beta
 		method.Dpo = &openapi.FineTuningSupervised{Hyperparameters: with}
+	case training.Reinforcement:
+		method.Reinforcement = s.reinforcementOf(&j.Config)
 	default:
 		method.Supervised = &openapi.FineTuningSupervised{Hyperparameters: with}
 	}

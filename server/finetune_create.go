@@ -30,7 +30,7 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 	if err := s.checkFineTuning(callerOf(c), &req); err != nil {
 		return err
 	}
-	config, err := s.fineTuningConfig(&req)
+	config, err := s.fineTuningConfig(callerOf(c), &req)
 	if err != nil {
 		return err
 	}

@@ -14,10 +14,23 @@ import (
 // This file reads the method of a fine-tuning job and its hyperparameters.
 
 // fineTuningMethods are the methods that a job may have.
-var fineTuningMethods = []string{training.Supervised, training.DPO}
+var fineTuningMethods = []string{training.Supervised, training.DPO, training.Reinforcement}
 
 // fineTuningConfig reads the hyperparameters, from their place under method or from the older one.
-func (s *Server) fineTuningConfig(req *openapi.FineTuningRequest) (training.Config, error) {
+func (s *Server) fineTuningConfig(who caller, req *openapi.FineTuningRequest) (training.Config, error) {
+	config, err := s.methodConfig(who, req)
+	if err == nil && req.Seed != nil {
+		if *req.Seed < 0 {
+			return config, refuse(codeValue, "seed", "is %d, it must be 0 or more", *req.Seed)
+		}
+		config.Seed = *req.Seed
+	}
+	config.SaveEveryEpoch()
+	return config, err
+}
+
+// methodConfig reads the method and its hyperparameters.
+func (s *Server) methodConfig(who caller, req *openapi.FineTuningRequest) (training.Config, error) {
 	kind, raw, param := training.Supervised, req.Hyperparameters, "hyperparameters"
 	if jsonvalue.Kind(req.Method) != "null" {
 		var settings json.RawMessage
@@ -25,11 +38,14 @@ func (s *Server) fineTuningConfig(req *openapi.FineTuningRequest) (training.Conf
 		if kind, settings, err = readMethod(req.Method); err != nil {
 			return training.Config{}, err
 		}
-		if jsonvalue.Kind(settings) != "null" {
+		if jsonvalue.Kind(settings) != "null" || kind == training.Reinforcement {
 			if jsonvalue.Kind(raw) != "null" {
 				return training.Config{}, refuse(codeValue, "hyperparameters", "are given together with those of method.%s, which have taken their place", kind)
 			}
 			raw, param = settings, "method."+kind+".hyperparameters"
+		}
+		if kind == training.Reinforcement {
+			return s.reinforcementConfig(who, settings)
 		}
 	}
 	h, err := hyperparameters(kind, raw, param)
@@ -41,13 +57,6 @@ func (s *Server) fineTuningConfig(req *openapi.FineTuningRequest) (training.Conf
 	if errors.As(err, &field) {
 		err = withParam(param+"."+field.Field, err)
 	}
-	if err == nil && req.Seed != nil {
-		if *req.Seed < 0 {
-			return config, refuse(codeValue, "seed", "is %d, it must be 0 or more", *req.Seed)
-		}
-		config.Seed = *req.Seed
-	}
-	config.SaveEveryEpoch()
 	return config, err
 }
 
@@ -70,6 +79,9 @@ func readMethod(raw json.RawMessage) (kind string, settings json.RawMessage, err
 		if name != "type" && name != kind && jsonvalue.Kind(fields[name]) != "null" {
 			return "", nil, refuse(codeUnsupported, "method."+clipName(name), "is not a field of a method of type %s", kind)
 		}
+	}
+	if kind == training.Reinforcement {
+		return kind, fields[kind], nil // it has more than hyperparameters
 	}
 	var of struct {
 		Hyperparameters json.RawMessage `json:"hyperparameters"`

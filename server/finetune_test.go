@@ -269,3 +269,38 @@ func TestListFilters(t *testing.T) {
 	}
 	s.refusedWith(s.form("/v1/files", "purpose", "fine-tune", "file:a", "{}", "file:b", "{}"), 400, "file", "twice")
 }
+
+// TestFineTuningReinforcement makes jobs in OpenAI's shape, which the fake server has no engine for that learns: what is
+// looked at is how they are read, refused and shown.
+func TestFineTuningReinforcement(t *testing.T) {
+	s := openTraining(t, false, saying("x"))
+	train := s.uploaded(`{"messages":[{"role":"user","content":"Where is the tower?"}],"answer":"Paris"}` + "\n")
+	const grader = `{"type":"string_check","name":"same","input":"{{sample.output_text}}","reference":"{{item.answer}}","operation":"eq"}`
+	job := func(method string) response {
+		return s.do("POST", "/v1/fine_tuning/jobs", fmt.Sprintf(`{"model":"fake","training_file":%q,"method":%s}`, train, method))
+	}
+	for _, c := range []struct{ method, param, part string }{
+		{`{"type":"reinforcement"}`, "method.reinforcement", "missing"},
+		{`{"type":"reinforcement","reinforcement":{}}`, "method.reinforcement.grader", "missing"},
+		{`{"type":"reinforcement","reinforcement":{"grader":{"type":"string_check","input":"a","reference":"b","operation":"is"}}}`, "method.reinforcement.grader.operation", "eq, ne"},
+		{`{"type":"reinforcement","reinforcement":{"grader":` + grader + `,"rewards":1}}`, "method.reinforcement.rewards", "not a field"},
+		{`{"type":"reinforcement","reinforcement":{"grader":` + grader + `,"hyperparameters":{"beta":1}}}`, "method.reinforcement.hyperparameters.beta", "not known"},
+		{`{"type":"reinforcement","reinforcement":{"grader":` + grader + `,"hyperparameters":{"reasoning_effort":"high"}}}`, "method.reinforcement.hyperparameters.reasoning_effort", "high"},
+		{`{"type":"reinforcement","reinforcement":{"grader":` + grader + `,"hyperparameters":{"eval_samples":1.5}}}`, "method.reinforcement.hyperparameters.eval_samples", "whole number"},
+		{`{"type":"reinforcement","reinforcement":{"grader":` + grader + `,"hyperparameters":{"compute_multiplier":1000}}}`, "method.reinforcement.hyperparameters.compute_multiplier", "256"},
+		{`{"type":"reinforcement","reinforcement":{"grader":` + grader + `,"response_format":{"type":"xml"}}}`, "method.reinforcement.response_format.type", "xml"},
+		{`{"type":"reinforcement","reinforcement":{"grader":` + grader + `},"dpo":{}}`, "method.dpo", "not a field"},
+	} {
+		s.refusedWith(job(c.method), 400, c.param, c.part)
+	}
+	var j openapi.FineTuningJob
+	s.ok(job(`{"type":"reinforcement","reinforcement":{"grader":`+grader+`,"response_format":{"type":"json_object"},"hyperparameters":{"n_epochs":2,"batch_size":3,`+
+		`"learning_rate_multiplier":0.5,"compute_multiplier":0.5,"eval_interval":5,"eval_samples":2,"reasoning_effort":"default"}}}`), &j)
+	m := j.Method.Reinforcement
+	if j.Method.Type != "reinforcement" || m == nil || !strings.Contains(string(m.Grader), "{{item.answer}}") || m.ResponseFormat == nil {
+		t.Fatalf("the job is %+v", j)
+	}
+	if h := m.Hyperparameters; h.NEpochs != 2 || h.BatchSize != 3 || h.LearningRateMultiplier != 0.5 || h.ComputeMultiplier != 0.5 || string(h.EvalInterval) != "5" || h.EvalSamples != 2 {
+		t.Errorf("the hyperparameters are %+v", m.Hyperparameters)
+	}
+}

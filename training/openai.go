@@ -46,27 +46,35 @@ func (a Auto) MarshalJSON() ([]byte, error) {
 func (h Hyperparameters) Config(f *runtime.Facts) (Config, error) {
 	c := Defaults()
 	c.Method = cmp.Or(h.Method, c.Method)
+	if err := h.apply(&c, f); err != nil {
+		return c, err
+	}
+	return c, c.Validate()
+}
+
+// apply puts what is not "auto" in the place of a configuration's values.
+func (h Hyperparameters) apply(c *Config, f *runtime.Facts) error {
 	if n := h.Epochs.Value; n != 0 {
 		if n != math.Trunc(n) || n < 1 || n > 1000 {
-			return c, &FieldError{Field: "n_epochs", Reason: "is not a whole number from 1 to 1000"}
+			return &FieldError{Field: "n_epochs", Reason: "is not a whole number from 1 to 1000"}
 		}
 		c.Epochs = n
 	}
 	if n := h.Batch.Value; n != 0 {
 		if n != math.Trunc(n) || n < 1 || n > maxBatch {
-			return c, &FieldError{Field: "batch_size", Reason: "is not a whole number from 1 to 4096"}
+			return &FieldError{Field: "batch_size", Reason: "is not a whole number from 1 to 4096"}
 		}
 		c.Batch, c.Accumulation = int(n), 1
 	}
 	if m := h.RateMultiplier.Value; m != 0 {
 		if c.LearningRate = m * c.UsualRate(f); !(c.LearningRate > 0) || c.LearningRate > 1 {
-			return c, &FieldError{Field: "learning_rate_multiplier", Reason: "makes a learning rate that is not between 0 and 1"}
+			return &FieldError{Field: "learning_rate_multiplier", Reason: "makes a learning rate that is not between 0 and 1"}
 		}
 	}
 	if b := h.Beta.Value; b != 0 {
 		c.Beta = &b
 	}
-	return c, c.Validate()
+	return nil
 }
 
 // SaveEveryEpoch has a checkpoint made of every epoch, as OpenAI does it, and kept of as many as may be.

@@ -18,6 +18,7 @@ import (
 const (
 	maxGenerations = 256
 	maxIterations  = 16
+	maxAnswer      = 1_000_000 // tokens
 	maxFormat      = 256 << 10 // bytes of response_format
 
 	usualKLBeta = 0.04 // Shao et al. 2024
@@ -35,7 +36,7 @@ func (c *Config) checkReinforcement() *FieldError {
 		{c.Generations >= 2 && per%c.Generations == 0, "per_device_train_batch_size", fmt.Sprintf("%d with gradient_accumulation_steps %d", c.Batch, c.Accumulation),
 			fmt.Sprintf("a multiple of num_generations, %d: a step has so many answers in all", c.Generations)},
 		{c.EvalGenerations >= 1 && c.EvalGenerations <= maxGenerations, "num_generations_eval", c.EvalGenerations, fmt.Sprintf("a number from 1 to %d", maxGenerations)},
-		{c.MaxCompletion >= 1, "max_completion_length", c.MaxCompletion, "1 or more"},
+		{c.MaxCompletion >= 1 && c.MaxCompletion <= maxAnswer, "max_completion_length", c.MaxCompletion, fmt.Sprintf("a number from 1 to %d", maxAnswer)},
 		{c.Temperature > 0 && c.Temperature <= 2, "temperature", c.Temperature, "a number above 0, at most 2"},
 		{c.TopP > 0 && c.TopP <= 1, "top_p", c.TopP, "a number above 0, at most 1"},
 		{c.klBeta() >= 0 && c.klBeta() <= 100, "beta", c.klBeta(), "a number from 0 to 100"},
