@@ -98,7 +98,8 @@ var testArrows = map[string][]string{
 	"quant/huggingface": {"internal/testtools", "quant/huggingface/hftest", "quant/modelfile", "tokenizer"},
 	"quant/modelfile":   {"demo"},
 
-	"runtime/llama/backends": {"quant"}, // the codebook that the back ends are built with
+	"runtime/llama/backends": {"quant"},                                                                                                                             // the codebook that the back ends are built with
+	"training/loss":          {"runtime", "runtime/llama", "runtime/qlora", "adapters/peft", "quant/huggingface", "quant/huggingface/hftest", "internal/testtools"}, // steps beside TRL's
 	"training/dataset":       {"runtime/runtimetest", "runtime/llama", "demo"},
 
 	"training/dataset/parquet": {"internal/testtools"},

@@ -41,7 +41,7 @@ func FromGGUF(t testing.TB, path, dir string, shards int) {
 	theta, _ := f.Metadata.Float("llama.rope.freq_base")
 	files := tokenizerOf(t, f).Files()
 	files["config.json"] = JSON(map[string]any{
-		"architectures": []string{"LlamaForCausalLM"}, "hidden_size": number("embedding_length"),
+		"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama", "hidden_size": number("embedding_length"),
 		"intermediate_size": number("feed_forward_length"), "num_hidden_layers": number("block_count"),
 		"num_attention_heads": heads, "num_key_value_heads": kvHeads, "vocab_size": number("vocab_size"),
 		"max_position_embeddings": number("context_length"), "rms_norm_eps": epsilon, "rope_theta": theta,
