@@ -4200,7 +4200,7 @@ type TrainingParameters struct {
 	// ResponseFormat Of reinforcement, what the sampled answers are held to, as in chat requests (json_schema, json_object or text).
 	ResponseFormat json.RawMessage `json:"response_format,omitempty"`
 
-	// Reward Of the method reinforcement, which needs it. The grader that gives answers their rewards.
+	// Reward Of the method reinforcement, which needs it. The grader that gives answers their rewards, as Grader describes it.
 	Reward json.RawMessage `json:"reward,omitempty"`
 
 	// SaveSteps Steps between checkpoints, with a save_strategy of steps; 0 makes none.
