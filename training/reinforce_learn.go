@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
+	"github.com/lorikeet-ai/lorikeet/training/dataset"
 	"github.com/lorikeet-ai/lorikeet/training/loss"
 )
 
@@ -96,8 +97,12 @@ func (m *reinforcement) learn(ctx context.Context, mode runtime.TrainMode, part 
 	b := runtime.TrainBatch{Norm: float64(stats.graded)}
 	for i := range part {
 		tokens, labels := part[i].sequence(part[i].prompt)
+		begin := len(b.Tokens)
 		b.Tokens, b.Labels = append(b.Tokens, tokens...), append(b.Labels, labels...)
 		b.Ends = append(b.Ends, len(b.Tokens))
+		if invocation := m.r.job.Config.Invocation; len(invocation) > 0 { // as it acted when the answer was sampled
+			b.Active = append(b.Active, dataset.ActiveIn(begin, len(b.Tokens), part[i].prompt, invocation))
+		}
 	}
 	now, err := m.r.compute(ctx, runtime.TrainEval, b)
 	if err != nil {

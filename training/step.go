@@ -30,7 +30,9 @@ func (r *run) step(ctx context.Context) error {
 
 // compute runs a micro-batch between the decodes.
 func (r *run) compute(ctx context.Context, mode runtime.TrainMode, b runtime.TrainBatch) (runtime.TrainResult, error) {
-	dataset.Activate(&b, r.job.Config.Invocation)
+	if b.Active == nil {
+		dataset.Activate(&b, r.job.Config.Invocation)
+	}
 	if err := r.trainer.Begin(mode, b); err != nil {
 		return runtime.TrainResult{}, err
 	}

@@ -13,12 +13,18 @@ func Activate(b *runtime.TrainBatch, invocation []runtime.Token) {
 	begin := 0
 	b.Active = make([]int, len(b.Ends))
 	for i, end := range b.Ends {
-		b.Active[i] = end
-		if at := runtime.ActiveFrom(b.Tokens[begin:end], invocation); at >= 0 {
-			b.Active[i] = begin + at
-		}
+		b.Active[i] = ActiveIn(begin, end, b.Tokens[begin:end], invocation)
 		begin = end
 	}
+}
+
+// ActiveIn returns where the adapter begins to act in the sequence [begin, end) of a batch; searched are the first tokens of
+// the sequence, in which the invocation is looked for.
+func ActiveIn(begin, end int, searched, invocation []runtime.Token) int {
+	if at := runtime.ActiveFrom(searched, invocation); at >= 0 {
+		return begin + at
+	}
+	return end
 }
 
 // activate takes from examples the labels that do not depend on the adapter, because they are predicted before it acts. The
