@@ -25,6 +25,7 @@ type trainFlags struct {
 	client
 	data, validation, name string
 	fields                 map[string]string // hyperparameters under the API's names
+	method, reward         string            // of the job; a file with a grader
 	quiet                  bool
 }
 
@@ -38,7 +39,9 @@ func trainCommand(env lookup) *cobra.Command {
 		Short: "Train an adapter on a running server",
 		Long: "Train an adapter on a running server, which keeps serving meanwhile, and follow the job to its end.\n\n" +
 			"FILE has an example in every line, in any of the usual formats: messages, prompt and completion, text,\n" +
-			"instruction and output, conversations. --set takes every hyperparameter that POST /adapters/train has.",
+			"instruction and output, conversations. --set takes every hyperparameter that POST /adapters/train has.\n\n" +
+			"With --method grpo answers to the prompts of FILE are sampled while it trains, and the grader of --reward, a file\n" +
+			"with the JSON that OpenAI's reinforcement jobs have, says how good they are.",
 		Args: exactly(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := readEnv(server, env); err != nil {
@@ -89,6 +92,8 @@ func (t *trainFlags) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&t.data, "data", "", "file of examples")
 	flags.StringVar(&t.validation, "validation", "", "file of examples to measure on")
 	flags.StringVar(&t.name, "name", "", "adapter to make")
+	flags.StringVar(&t.method, "method", "", "how the adapter learns: supervised, dpo, grpo, ...; empty: supervised")
+	flags.StringVar(&t.reward, "reward", "", "file with the grader of --method grpo, in JSON")
 	flags.Var(field{t.fields, "num_train_epochs"}, "epochs", "passes over the examples")
 	flags.Var(field{t.fields, "learning_rate"}, "lr", "learning rate")
 	flags.Var(field{t.fields, "r"}, "r", "rank of the adapter")
@@ -103,7 +108,36 @@ func (t *trainFlags) check() error {
 	case t.name == "":
 		return fmt.Errorf("%w: --name is missing: the adapter to make", errUsage)
 	}
+	if t.method != "" {
+		t.fields["method"] = t.method
+	}
+	if t.reward != "" {
+		grader, err := readGrader(t.reward)
+		if err != nil {
+			return fmt.Errorf("%w: --reward: %w", errUsage, err)
+		}
+		t.fields["reward"] = grader
+	}
 	return t.client.check()
+}
+
+// maxGrader bounds the file of --reward: a field of the form takes no more.
+const maxGrader = 64 << 10
+
+// readGrader reads the file of --reward.
+func readGrader(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if info.Size() > maxGrader {
+		return "", fmt.Errorf("%s has %d bytes, at most %d are read", path, info.Size(), maxGrader)
+	}
+	text, err := os.ReadFile(path)
+	if err == nil && !json.Valid(text) {
+		err = fmt.Errorf("%s is not JSON", path)
+	}
+	return string(text), err
 }
 
 // trainJob is what the command reads of the API's TrainingJob.
@@ -133,7 +167,8 @@ func (t *trainFlags) run(ctx context.Context, out, progress io.Writer) error {
 	if t.quiet {
 		progress = io.Discard
 	}
-	if err := t.follow(ctx, job.ID, progress); err != nil {
+	reward, err := t.follow(ctx, job.ID, progress)
+	if err != nil {
 		return fmt.Errorf("job %s goes on without being followed: %w", job.ID, err)
 	}
 	if err := t.get(ctx, &job, "adapters", "train", job.ID); err != nil {
@@ -145,8 +180,11 @@ func (t *trainFlags) run(ctx context.Context, out, progress io.Writer) error {
 	case job.Result == nil:
 		return fmt.Errorf("job %s is %s", job.ID, job.Status)
 	}
-	_, err = fmt.Fprintf(out, "%s@%s: %d steps in %.1fs, last loss %.4f\n",
-		job.Result.Name, job.Result.Version, job.Progress.Steps, job.Progress.Seconds, job.Progress.Loss)
+	last := fmt.Sprintf("last loss %.4f", job.Progress.Loss)
+	if reward != nil {
+		last = fmt.Sprintf("last mean reward %.3f", *reward)
+	}
+	_, err = fmt.Fprintf(out, "%s@%s: %d steps in %.1fs, %s\n", job.Result.Name, job.Result.Version, job.Progress.Steps, job.Progress.Seconds, last)
 	return err
 }
 
@@ -209,48 +247,49 @@ type trainEvent struct {
 		Steps     int      `json:"total_steps"`
 		Loss      float64  `json:"train_loss"`
 		ValidLoss *float64 `json:"valid_loss"`
+		Reward    *float64 `json:"reward"` // of --method grpo: the mean
 	} `json:"data"`
 	Error *struct {
 		Message string `json:"message"`
 	} `json:"error"`
 }
 
-// follow shows the events of a job until the last.
-func (t *trainFlags) follow(ctx context.Context, id string, w io.Writer) error {
+// follow shows the events of a job until the last, and returns the mean reward of its last step, nil where it has none.
+func (t *trainFlags) follow(ctx context.Context, id string, w io.Writer) (reward *float64, err error) {
 	address := strings.TrimRight(t.url, "/") + "/adapters/train/" + id + "/events"
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	t.authorize(req)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return refused(resp)
+		return nil, refused(resp)
 	}
 	show := display{w: w}
 	lines := bufio.NewReader(resp.Body)
 	for {
 		line, err := lines.ReadString('\n')
 		if err != nil {
-			return fmt.Errorf("the server ended the connection: %w", err)
+			return nil, fmt.Errorf("the server ended the connection: %w", err)
 		}
 		data, ok := strings.CutPrefix(strings.TrimSpace(line), "data: ")
 		if data == "[DONE]" {
-			return nil
+			return show.reward, nil
 		}
 		if !ok {
 			continue
 		}
 		var e trainEvent
 		if err := json.Unmarshal([]byte(data), &e); err != nil {
-			return err
+			return nil, err
 		}
 		if e.Error != nil {
-			return errors.New(e.Error.Message)
+			return nil, errors.New(e.Error.Message)
 		}
 		show.event(&e)
 	}
@@ -262,9 +301,14 @@ type display struct {
 	w    io.Writer
 	bar  *progressbar.ProgressBar
 	told time.Time
+
+	reward *float64 // of the last step
 }
 
 func (d *display) event(e *trainEvent) {
+	if e.Data != nil && e.Data.ValidLoss == nil {
+		d.reward = e.Data.Reward
+	}
 	switch {
 	case e.Data == nil || e.Data.ValidLoss != nil:
 		if d.bar != nil {
@@ -275,8 +319,16 @@ func (d *display) event(e *trainEvent) {
 		d.draw(e)
 	case e.Data.Step == e.Data.Steps || time.Since(d.told) >= lineEvery:
 		d.told = time.Now()
-		fmt.Fprintf(d.w, "step %d of %d: loss %.4f\n", e.Data.Step, e.Data.Steps, e.Data.Loss)
+		fmt.Fprintf(d.w, "step %d of %d: %s\n", e.Data.Step, e.Data.Steps, d.number(e))
 	}
+}
+
+// number is what says how well it goes.
+func (d *display) number(e *trainEvent) string {
+	if e.Data.Reward != nil {
+		return fmt.Sprintf("mean reward %.3f", *e.Data.Reward)
+	}
+	return fmt.Sprintf("loss %.4f", e.Data.Loss)
 }
 
 // draw moves the bar to a step.
@@ -285,6 +337,6 @@ func (d *display) draw(e *trainEvent) {
 		d.bar = progressbar.NewOptions(e.Data.Steps, progressbar.OptionSetWriter(d.w), progressbar.OptionSetWidth(30),
 			progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
 	}
-	d.bar.Describe(fmt.Sprintf("loss %.4f", e.Data.Loss))
+	d.bar.Describe(d.number(e))
 	_ = d.bar.Set(e.Data.Step) // as above
 }
