@@ -4131,6 +4131,9 @@ type TrainingParameters struct {
 	// GradientAccumulationSteps Multiplies them.
 	GradientAccumulationSteps *int `json:"gradient_accumulation_steps,omitempty"`
 
+	// InitLoraWeights How the adapter begins: true, gaussian, orthogonal (of even rank), pissa, pissa_niter_N with N iterations, or olora. It computes the base before the first step, whichever it is. With pissa and olora the adapter that is kept has twice the rank, of which half is not trained: what PEFT would take away from the base's weights. Embeddings begin as with true.
+	InitLoraWeights *TrainingParameters_InitLoraWeights `json:"init_lora_weights,omitempty"`
+
 	// InvocationString The same as text, which is turned into tokens; control tokens may be named in it.
 	InvocationString *string `json:"invocation_string,omitempty"`
 
@@ -4172,6 +4175,9 @@ type TrainingParameters struct {
 
 	// Method How the adapter learns. supervised, which TRL calls sft, learns the answers of the examples. dpo learns from pairs which of two answers is better; ipo, orpo, simpo and kto are dpo with that loss_type. reinforcement, which TRL calls grpo, samples answers to the examples' prompts, has reward grade them, and learns which are better than others to the same prompt.
 	Method *TrainingParametersMethod `json:"method,omitempty"`
+
+	// NeftuneNoiseAlpha Noise that training adds to the embeddings (NEFTune): up to alpha over the root of tokens times width, either way.
+	NeftuneNoiseAlpha *float32 `json:"neftune_noise_alpha,omitempty"`
 
 	// NumGenerations Of reinforcement, how many answers are sampled to each prompt; per_device_train_batch_size times gradient_accumulation_steps is how many a step has in all, and a multiple of it.
 	NumGenerations *int `json:"num_generations,omitempty"`
@@ -4257,6 +4263,17 @@ type TrainingParameters struct {
 
 // TrainingParametersEvalStrategy When the validation data is measured.
 type TrainingParametersEvalStrategy string
+
+// TrainingParametersInitLoraWeights0 defines model for TrainingParameters.InitLoraWeights.0.
+type TrainingParametersInitLoraWeights0 = bool
+
+// TrainingParametersInitLoraWeights1 defines model for TrainingParameters.InitLoraWeights.1.
+type TrainingParametersInitLoraWeights1 = string
+
+// TrainingParameters_InitLoraWeights How the adapter begins: true, gaussian, orthogonal (of even rank), pissa, pissa_niter_N with N iterations, or olora. It computes the base before the first step, whichever it is. With pissa and olora the adapter that is kept has twice the rank, of which half is not trained: what PEFT would take away from the base's weights. Embeddings begin as with true.
+type TrainingParameters_InitLoraWeights struct {
+	union json.RawMessage
+}
 
 // TrainingParametersLayersToTransform0 defines model for TrainingParameters.LayersToTransform.0.
 type TrainingParametersLayersToTransform0 = int
@@ -5218,6 +5235,68 @@ func (t ResponseInputItem_Output) MarshalJSON() ([]byte, error) {
 }
 
 func (t *ResponseInputItem_Output) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsTrainingParametersInitLoraWeights0 returns the union data inside the TrainingParameters_InitLoraWeights as a TrainingParametersInitLoraWeights0
+func (t TrainingParameters_InitLoraWeights) AsTrainingParametersInitLoraWeights0() (TrainingParametersInitLoraWeights0, error) {
+	var body TrainingParametersInitLoraWeights0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromTrainingParametersInitLoraWeights0 overwrites any union data inside the TrainingParameters_InitLoraWeights as the provided TrainingParametersInitLoraWeights0
+func (t *TrainingParameters_InitLoraWeights) FromTrainingParametersInitLoraWeights0(v TrainingParametersInitLoraWeights0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeTrainingParametersInitLoraWeights0 performs a merge with any union data inside the TrainingParameters_InitLoraWeights, using the provided TrainingParametersInitLoraWeights0
+func (t *TrainingParameters_InitLoraWeights) MergeTrainingParametersInitLoraWeights0(v TrainingParametersInitLoraWeights0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsTrainingParametersInitLoraWeights1 returns the union data inside the TrainingParameters_InitLoraWeights as a TrainingParametersInitLoraWeights1
+func (t TrainingParameters_InitLoraWeights) AsTrainingParametersInitLoraWeights1() (TrainingParametersInitLoraWeights1, error) {
+	var body TrainingParametersInitLoraWeights1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromTrainingParametersInitLoraWeights1 overwrites any union data inside the TrainingParameters_InitLoraWeights as the provided TrainingParametersInitLoraWeights1
+func (t *TrainingParameters_InitLoraWeights) FromTrainingParametersInitLoraWeights1(v TrainingParametersInitLoraWeights1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeTrainingParametersInitLoraWeights1 performs a merge with any union data inside the TrainingParameters_InitLoraWeights, using the provided TrainingParametersInitLoraWeights1
+func (t *TrainingParameters_InitLoraWeights) MergeTrainingParametersInitLoraWeights1(v TrainingParametersInitLoraWeights1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t TrainingParameters_InitLoraWeights) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *TrainingParameters_InitLoraWeights) UnmarshalJSON(b []byte) error {
 	err := t.union.UnmarshalJSON(b)
 	return err
 }

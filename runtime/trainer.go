@@ -13,6 +13,9 @@ type TrainSpec struct {
 	Reserved  int64         // of Memory, what its caller needs for the run
 	Seed      uint64        // of A's first values and of dropout: the same seed gives the same bytes
 	Dropout   float32       // of the input of A, in [0, 1)
+	// NEFTune is alpha of the noise that training, and no evaluation, adds to the embeddings (Jain et al. 2023): uniform, up to
+	// alpha/sqrt(L d) either way, for a sequence of L tokens of width d. 0: none.
+	NEFTune float32
 
 	// Start is the adapter to train on from: the first values are its own. Its modules are those of Modules, in any order, with
 	// the same ranks and scales, a magnitude where there is DoRA, and the same Invocation; it has no biases and no rows of its own. nil: a new adapter.
@@ -74,8 +77,8 @@ const (
 // tokens of -Weights[i] times the log-probability of Labels[i]; gradients are those of that sum divided by Norm.
 //
 // Any loss C that is a function of the log-probabilities lp is trained with two passes: TrainEval gives lp, and a second
-// pass with Weights[i] = -dC/dlp[i] has the gradients of C. Package training/loss has such losses. Dropout, where the TrainSpec
-// has it, acts in the second pass and not in the first.
+// pass with Weights[i] = -dC/dlp[i] has the gradients of C. Package training/loss has such losses. Dropout and NEFTune,
+// where the TrainSpec has them, act in the second pass and not in the first.
 type TrainBatch struct {
 	Tokens    []Token
 	Labels    []Token   // what Tokens[i] must predict: the token after it, or -1 for no loss

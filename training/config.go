@@ -30,6 +30,8 @@ type Config struct {
 	InvocationString string          `json:"invocation_string,omitempty"`
 	RankPattern      json.RawMessage `json:"rank_pattern,omitempty"`
 	AlphaPattern     json.RawMessage `json:"alpha_pattern,omitempty"`
+	Init             Init            `json:"init_lora_weights"`   // how A and B begin
+	NEFTune          float64         `json:"neftune_noise_alpha"` // noise on the embeddings in training; 0: none
 
 	// The data.
 	MaxLength       int     `json:"max_length"` // tokens of one example; 0: what the base was trained on, at most 2048
@@ -162,6 +164,8 @@ func (c *Config) checkAdapter() *FieldError {
 		{methodNames[c.Method] != "", "method", quoted(c.Method), "one of " + strings.Join(slices.Sorted(maps.Keys(methodNames)), ", ") + ", ipo, orpo, simpo, kto"},
 		{c.Rank >= 1 && c.Rank <= maxRank, "r", c.Rank, fmt.Sprintf("a whole number from 1 to %d", maxRank)},
 		{c.Alpha >= minAlpha && c.Alpha <= math.MaxFloat32, "lora_alpha", c.Alpha, fmt.Sprintf("a number from %g", minAlpha)},
+		{c.NEFTune >= 0 && c.NEFTune <= 1e4, "neftune_noise_alpha", c.NEFTune, "a number from 0 to 10000"},
+		{c.Init.known(), "init_lora_weights", quoted(string(c.Init)), initNames},
 		{unit(c.Dropout), "lora_dropout", c.Dropout, "a number from 0 to less than 1"},
 		{c.Invocation == nil || len(c.Invocation) > 0, "alora_invocation_tokens", "empty", "a list of tokens, or null for an adapter that acts on every token,"},
 		{len(c.TargetModules) > 0, "target_modules", "empty", `a list of module names or "all-linear"`},

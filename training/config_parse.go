@@ -31,7 +31,6 @@ var harmless = map[string]bool{
 // refused are fields that change what is learned in a way that is not supported, unless their value says
 // "not used", with what to say of them.
 var refused = map[string]string{
-	"neftune_noise_alpha":           "noise on the embeddings (NEFTune) is not supported",
 	"modules_to_save":               "fully trained modules are not supported",
 	"trainable_token_indices":       "training single token embeddings is not supported",
 	"lora_bias":                     "a bias on lora_B is not supported",
@@ -108,8 +107,6 @@ func accepted(name string, value json.RawMessage) (ok bool, reason string) {
 	switch name {
 	case "bias":
 		return word == "none", "trained biases are not supported"
-	case "init_lora_weights":
-		return string(value) == "true", "A begins as PEFT's default has it, and B at zero"
 	case "optim":
 		return strings.HasPrefix(word, "adamw"), "the optimizer is AdamW"
 	case "packing_strategy":

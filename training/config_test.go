@@ -29,8 +29,8 @@ func TestDefaultsAreValid(t *testing.T) {
 func TestParseConfig(t *testing.T) {
 	c, err := ParseConfig([]byte(`{"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "layers_to_transform": 1,
 		"rank_pattern": {"q_proj": 8}, "learning_rate": 1e-3, "lr_scheduler_type": "cosine", "max_steps": -1, "seed": null,
-		"packing": true, "early_stopping_patience": 3, "use_dora": true, "neftune_noise_alpha": null, "bf16": true,
-		"bias": "none", "init_lora_weights": true, "optim": "adamw_torch", "modules_to_save": [], "output_dir": "/x"}`))
+		"packing": true, "early_stopping_patience": 3, "use_dora": true, "neftune_noise_alpha": 5, "bf16": true,
+		"bias": "none", "init_lora_weights": "PiSSA_niter_16", "optim": "adamw_torch", "modules_to_save": [], "output_dir": "/x"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,6 +38,7 @@ func TestParseConfig(t *testing.T) {
 	want.Rank, want.Alpha, want.TargetModules, want.Layers = 4, 8, Names{"q_proj", "v_proj"}, Layers{1}
 	want.RankPattern, want.LearningRate, want.Scheduler = json.RawMessage(`{"q_proj":8}`), 1e-3, Cosine
 	want.MaxSteps, want.Packing, want.Patience, want.DoRA = -1, true, 3, true
+	want.NEFTune, want.Init = 5, "pissa_niter_16"
 	if asJSON(t, c) != asJSON(t, want) {
 		t.Errorf("got  %s\nwant %s", asJSON(t, c), asJSON(t, want))
 	}
@@ -47,9 +48,9 @@ func TestParseConfig(t *testing.T) {
 func TestParseConfigRefusesByName(t *testing.T) {
 	for field, tc := range map[string]struct{ value, part string }{
 		"use_dora":                    {"1", "true or false is expected"},
-		"neftune_noise_alpha":         {"5", "NEFTune"},
+		"neftune_noise_alpha":         {"-1", "a number from 0 to 10000"},
 		"modules_to_save":             {`["lm_head"]`, "fully trained modules"},
-		"init_lora_weights":           {`"pissa"`, "A begins as PEFT's default"},
+		"init_lora_weights":           {`"loftq"`, "the server has the quantized ones alone"},
 		"bias":                        {`"all"`, "trained biases"},
 		"optim":                       {`"sgd"`, "AdamW"},
 		"packing_strategy":            {`"wrapped"`, "never cut"},

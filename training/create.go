@@ -104,6 +104,12 @@ func (c *Config) modules(f *runtime.Facts) ([]runtime.TrainModule, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
+	how, iterations, _ := c.Init.read()
+	for i := range list {
+		if list[i].Tensor != "token_embd.weight" { // which begins as PEFT's default, whatever the others do
+			list[i].Init, list[i].Iterations = how, iterations
+		}
+	}
 	return list, nil
 }
 

@@ -82,7 +82,7 @@ func (q *Queue) spec(c *Config, most, examples int) (runtime.TrainSpec, error) {
 	}
 	return runtime.TrainSpec{
 		Modules: modules, MaxTokens: most, Memory: q.o.Memory, Reserved: reserved, Seed: uint64(c.Seed), Dropout: float32(c.Dropout),
-		Invocation: c.Invocation,
+		Invocation: c.Invocation, NEFTune: float32(c.NEFTune),
 	}, err
 }
 

@@ -132,7 +132,7 @@ func TestSpecOfTheTrainer(t *testing.T) {
 	if info, err := h.store.Get(adapters.Ref{Name: "bird"}); err != nil || !info.DoRA {
 		t.Errorf("the adapter is stored as %+v, error %v", info, err)
 	}
-	want := "[{blk.1.attn_q.weight 4 2 true 0} {blk.1.ffn_down.weight 4 4 true 0}]"
+	want := "[{blk.1.attn_q.weight 4 2 true 0 0} {blk.1.ffn_down.weight 4 4 true 0 0}]"
 	if fmt.Sprint(spec.Modules) != want || spec.Memory != 1<<30 || spec.Seed != 7 || spec.Dropout != 0.5 {
 		t.Errorf("%+v", spec)
 	}

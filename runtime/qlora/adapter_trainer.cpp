@@ -111,6 +111,7 @@ std::vector<int> AdapterTrainer::take_batch(int mode, const lq_batch & b) {
         }
     }
     drop = mode == LQ_EVAL ? 0 : options.dropout;
+    noise = mode == LQ_EVAL ? 0 : options.noise;
     if (mode != LQ_EVAL) {
         micro = mode == LQ_FURTHER ? micro + 1 : 0;
     }

@@ -130,6 +130,7 @@ protected:
     // embed.cpp. residual and grad are (T, n_embd)
     void embed(float * residual);
     void add_embedding_adapter(float * residual);
+    void add_noise(float * residual);
     void embed_backward(const float * grad);
     // update.cpp
     void schedule_update(const lq_update & u);
@@ -165,7 +166,7 @@ protected:
     std::vector<Sequence> sequences;
     float inv_norm = 0;
     int micro = 0;     // micro-batches of this step so far
-    float drop = 0;    // dropout of this micro-batch: none in an evaluation
+    float drop = 0, noise = 0; // dropout and NEFTune's alpha of this micro-batch: none in an evaluation
     int64_t steps = 0; // updates done
 };
 

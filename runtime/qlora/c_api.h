@@ -91,6 +91,7 @@ typedef struct {
     int isa;                   // lq_isa
     uint64_t seed;
     float dropout;             // of the input of A, in [0, 1)
+    float noise;               // NEFTune's alpha, 0 or more
     float slice_flops;         // operations in one slice per thread; 0: about two milliseconds of them
     int single;                // of graphs: weights are decoded to F32 and not to BF16
     int activated;             // the adapter acts on a part of the tokens: batches may say on which

@@ -95,6 +95,9 @@ void check_options(const lq_model & m, const lq_options & o) {
     if (!(o.dropout >= 0 && o.dropout < 1)) {
         bad("dropout must lie in [0, 1)");
     }
+    if (!(o.noise >= 0 && o.noise <= 1e6f)) {
+        bad("NEFTune's alpha (neftune_noise_alpha) must lie in [0, 1000000]");
+    }
     if (!kernels_for(o.isa).tile) {
         bad(std::string("this CPU cannot run ") + lq_isa_name(o.isa));
     }

@@ -1,5 +1,7 @@
 // The embedding: a row lookup, with the adapter's rows added. Without dropout, as in PEFT.
 #include "adapter_trainer.h"
+#include "random.h"
+#include <math.h>
 
 namespace lq {
 
@@ -11,6 +13,7 @@ void AdapterTrainer::embed(float * residual) {
         }
     });
     add_embedding_adapter(residual);
+    add_noise(residual);
 }
 
 void AdapterTrainer::add_embedding_adapter(float * residual) {
@@ -30,6 +33,30 @@ void AdapterTrainer::add_embedding_adapter(float * residual) {
             }
         }
     });
+}
+
+// NEFTune (Jain et al. 2023): uniform noise up to alpha/sqrt(L d) either way, L being the tokens of the sequence. Padding, which
+// L counts where batches are padded, there is none. A token's noise is that of its place in its sequence.
+void AdapterTrainer::add_noise(float * residual) {
+    if (noise == 0) {
+        return;
+    }
+    const int d = model.n_embd;
+    const uint64_t of_batch = random_key(random_key(random_key(options.seed, 0x4e454654), steps), micro);
+    for (size_t i = 0; i < sequences.size(); i++) {
+        const auto [begin, end] = sequences[i];
+        const float bound = noise/sqrtf((float) (end - begin)*(float) d);
+        const uint64_t key = random_key(of_batch, i);
+        compute.pool->ranges(end - begin, [&, first = begin](int from, int to, int) {
+            for (int t = from; t < to; t++) {
+                const uint64_t of_token = random_key(key, t);
+                float * x = residual + (size_t) (first + t)*d;
+                for (int j = 0; j < d; j++) {
+                    x[j] += (2*random_unit(of_token, j) - 1)*bound;
+                }
+            }
+        });
+    }
 }
 
 // One thread per rank, tokens in order: a token that occurs twice is summed in the same order every time.

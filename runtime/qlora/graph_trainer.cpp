@@ -99,6 +99,7 @@ void GraphTrainer::schedule_embedding() {
             embed(staging);
         } else {
             add_embedding_adapter(staging);
+            add_noise(staging);
         }
         ggml_backend_tensor_set(residuals[0], staging, 0, (size_t) T*model.n_embd*sizeof(float));
     });

@@ -26,6 +26,8 @@ uint64_t shape_of(const lq_model & m, const lq_options & o) {
     uint32_t bits;
     memcpy(&bits, &o.dropout, sizeof bits);
     h = random_key(h, bits);
+    memcpy(&bits, &o.noise, sizeof bits);
+    h = bits ? random_key(h, (uint64_t) bits << 8) : h;
     for (int i = 0; i < o.n_modules; i++) {
         const lq_module & x = o.modules[i];
         memcpy(&bits, &x.scale, sizeof bits);

@@ -179,7 +179,7 @@ func withOptions(m *Model, spec *runtime.TrainSpec, o Options, kept int, f func(
 	}
 	co := C.lq_options{
 		modules: first, n_modules: C.int(n), max_tokens: C.int(spec.MaxTokens), keep: C.int(kept), threads: C.int(threads),
-		activated: flagOf(len(spec.Invocation) > 0), isa: o.path(), seed: C.uint64_t(spec.Seed), dropout: C.float(spec.Dropout),
+		activated: flagOf(len(spec.Invocation) > 0), isa: o.path(), seed: C.uint64_t(spec.Seed), dropout: C.float(spec.Dropout), noise: C.float(spec.NEFTune),
 		single: flagOf(o.Precision == Single), query_block: C.int(o.queryBlock),
 	}
 	const size = 512
