@@ -57,10 +57,10 @@ func (q *Queue) tryPrepare(ctx context.Context, j *job, job *Job) (outcome, erro
 func (q *Queue) finishPreparing(j *job, job *Job, w *encoding, train, held []encodedLine, from string) (outcome, error) {
 	trainList, heldList := w.examplesOf(train), w.examplesOf(held)
 	if len(trainList) == 0 {
-		return outcome{}, allDropped("training", len(train), w.enc.Excluded, &job.Config)
+		return outcome{}, allDropped("training", len(train), w.enc, &job.Config)
 	}
 	if len(held) > 0 && len(heldList) == 0 {
-		return outcome{}, allDropped("validation", len(held), w.enc.Excluded, &job.Config)
+		return outcome{}, allDropped("validation", len(held), w.enc, &job.Config)
 	}
 	if len(held) == 0 {
 		held = train
@@ -82,29 +82,29 @@ func (q *Queue) finishPreparing(j *job, job *Job, w *encoding, train, held []enc
 	if err := writeExamples(q.disk, q.inJob(job.ID, examplesFile), all, trainList, heldList); err != nil {
 		return outcome{}, err
 	}
-	if n := w.enc.Identical; n > 0 {
-		q.tell(j, LevelWarn, fmt.Sprintf("%d pairs of two equal answers were left out: nothing can be learned from them.", n))
-	}
 	if w.enc.Dropped+w.enc.Truncated > 0 {
 		q.tell(j, LevelWarn, fmt.Sprintf("Of the examples, %d were truncated and %d dropped: max_length is %d tokens%s.",
-			w.enc.Truncated, w.enc.Dropped, job.Config.MaxLength, excluded(w.enc.Excluded)))
+			w.enc.Truncated, w.enc.Dropped, job.Config.MaxLength, reasons(w.enc)))
 	}
 	data := w.count(train, trainList, heldList)
 	return outcome{validated, fmt.Sprintf("The files are valid: %d examples with %d tokens, of which %d are learned; %d for validation.",
 		data.Examples, data.Tokens, data.Labelled, data.Validation), func(r *record) { r.Data = data }}, nil
 }
 
-func allDropped(which string, lines, left int, c *Config) error {
+func allDropped(which string, lines int, enc *dataset.Encoder, c *Config) error {
 	return &DatasetError{Dataset: which, Reason: fmt.Sprintf("has nothing to learn from: all of its %d lines were dropped; "+
-		"max_length is %d%s", lines, c.MaxLength, excluded(left))}
+		"max_length is %d%s", lines, c.MaxLength, reasons(enc))}
 }
 
-// excluded says how many lines of the datasets say themselves that nothing of them is to be learned.
-func excluded(n int) string {
-	if n == 0 {
-		return ""
+// reasons says why lines of the datasets were dropped, besides that they are too long.
+func reasons(enc *dataset.Encoder) (text string) {
+	if enc.Excluded > 0 {
+		text = fmt.Sprintf("; of all lines, %d say by a flag, such as weight 0, that nothing of them is to be learned", enc.Excluded)
 	}
-	return fmt.Sprintf("; of all lines, %d say by a flag, such as weight 0, that nothing of them is to be learned", n)
+	if enc.Identical > 0 {
+		text += fmt.Sprintf("; of all pairs, %d have two equal answers, from which nothing can be learned", enc.Identical)
+	}
+	return text
 }
 
 // inJob is the name of a file in a job's folder.

@@ -14,8 +14,8 @@ import (
 // This file encodes a conversation in time that is linear in its length. The whole is rendered once. Where each turn lies in
 // that text is found by rendering the turn behind a few of those before it, as the last message, as the server would have
 // it: where that gives the very text that the whole has at this place, the whole begins with what the server renders
-// up to there. Each stretch between two control tokens, at which tokenizers cut, is tokenized for itself, and at the end all
-// is compared with the tokens of the whole. Where any of this does not hold, because the template shows earlier turns in another
+// up to there. Each stretch between two control tokens, at which tokenizers cut, or between lines where there are none, is
+// tokenized for itself, and at the end all is compared with the tokens of the whole. Where any of this does not hold, because the template shows earlier turns in another
 // way than the last one, say, the conversation is encoded turn by turn.
 
 const (
@@ -25,6 +25,10 @@ const (
 	maxVariables = 16 << 10
 	// leadText is how much of a message's text is kept, in bytes, where only its place in the conversation counts.
 	leadText = 48
+	// minSplit is from how many tokens on a text without control tokens is cut at a line, before at least minTail of them.
+	minSplit, minTail = 256, 16
+	// maxFailures is how often that may fail until it is given up.
+	maxFailures = 8
 	// maxLead is how many messages a turn is rendered behind, besides the system's and the user's last one.
 	maxLead = 4
 )
@@ -102,6 +106,8 @@ type whole struct {
 
 	script   script
 	from, at int // text[:from] gives the first at tokens of the script, whatever follows; there a control token begins
+
+	failures int // of advanceToLine
 
 	checkedText, checkedTokens int // the last place of which the script has all tokens, and no other ones
 }
@@ -275,6 +281,36 @@ func (x *whole) advance(list []runtime.Token, end int) {
 		if same == strings.Count(part, control) { // it is written nowhere else, so the last one is this one
 			x.from += strings.LastIndex(part, control)
 			x.at += i
+			return
+		}
+		break
+	}
+	x.advanceToLine(list, end)
+}
+
+// advanceToLine is advance for a template that writes no control tokens between turns: x.from moves to the beginning of a line
+// from which on the text alone gives the same tokens.
+func (x *whole) advanceToLine(list []runtime.Token, end int) {
+	if len(list) < minSplit || x.failures == maxFailures {
+		return
+	}
+	part := x.text[x.from:end]
+	offset := len(part) // where token i begins
+	for i := len(list) - 1; i > 0; i-- {
+		piece := x.e.model.Piece(list[i], true)
+		if !strings.HasSuffix(part[:offset], string(piece)) {
+			x.failures++ // a tokenizer that changes the text, or text that is masked
+			return
+		}
+		offset -= len(piece)
+		if len(list)-i < minTail || offset == 0 || part[offset-1] != '\n' || strings.ContainsRune(" \t\r\n", rune(part[offset])) {
+			continue
+		}
+		tail, err := x.e.template.EncodePart(part[offset:])
+		if err == nil && slices.Equal(tail, list[i:]) {
+			x.from, x.at = x.from+offset, x.at+i
+		} else {
+			x.failures++
 		}
 		return
 	}

@@ -240,7 +240,7 @@ func longLine(turns, bytes int) string {
 
 // TestEncodingIsLinear counts what is rendered and tokenized of conversations of which one is four times as long as the other.
 func TestEncodingIsLinear(t *testing.T) {
-	for _, name := range []string{"chatml", "llama3", "gemma", "zephyr", "generation"} {
+	for _, name := range []string{"chatml", "llama3", "gemma", "zephyr", "generation", "without controls"} {
 		source := templatesOfAllKinds(t)[name]
 		for _, all := range []bool{false, true} {
 			work := func(turns int) (rendered, tokenized, text int) {
