@@ -26,6 +26,18 @@ func (s *Store) take(ref Ref) (Info, error) {
 	return s.info(r, p), nil
 }
 
+// Load returns the version that ref names with its values. Errors are those of Get, and of reading the version: they wrap
+// ErrDamaged or runtime.ErrAdapter.
+func (s *Store) Load(ref Ref) (Info, *runtime.LoRA, error) {
+	info, err := s.take(ref)
+	if err != nil {
+		return Info{}, nil, err
+	}
+	defer s.drop(info.Digest)
+	lora, err := s.load(info.Digest)
+	return info, lora, err
+}
+
 // hold keeps a version on disk, if it is still there.
 func (s *Store) hold(digest string) bool {
 	s.mu.Lock()

@@ -1211,7 +1211,7 @@ type FineTuningJob struct {
 	// FinishedAt When it ended; null before.
 	FinishedAt *int64 `json:"finished_at"`
 
-	// Model The base model.
+	// Model The base model, or the adapter that is trained on from, as it was asked for.
 	Model string `json:"model"`
 
 	// FineTunedModel The adapter with its version, to be named in `model`; it stays this job's, whatever later jobs of the same suffix make. ft:BASE:ORGANIZATION:SUFFIX:ID names it too, with the job's id after ftjob-. Null until the job succeeded.
@@ -1337,7 +1337,7 @@ type FineTuningRequest struct {
 	// Method `{"type": "supervised", "supervised": {"hyperparameters": ...}}`, or `{"type": "dpo", "dpo": {"hyperparameters": ...}}`, whose hyperparameters have a beta, too, and whose lines are `{"input": {"messages": ...}, "preferred_output": [...], "non_preferred_output": [...]}` or any other form of a pair; or `{"type": "reinforcement", "reinforcement": {"grader": ..., "response_format": ..., "hyperparameters": ...}}`, whose lines are `{"messages": ..., ...}` with the fields that the grader names as item, and whose hyperparameters are n_epochs, batch_size (prompts of a step), learning_rate_multiplier, compute_multiplier, eval_interval and eval_samples.
 	Method json.RawMessage `json:"method,omitempty"`
 
-	// Model The base model's id or alias.
+	// Model The base model's id or alias, or an adapter or a checkpoint to train on from.
 	Model string `json:"model"`
 
 	// Seed Of the order of the examples, the first weights and dropout.
@@ -3863,6 +3863,9 @@ type TrainRequest struct {
 	// Examples The examples. Either these or training_file.
 	Examples json.RawMessage `json:"examples,omitempty"`
 
+	// From The adapter to train on from: NAME, NAME@VERSION, a checkpoint, or ft:BASE:ORGANIZATION:SUFFIX:ID; absent or the base begins a new one. Its rank, its scale and its modules are its own, and must not be given.
+	From *string `json:"from,omitempty"`
+
 	// Metadata Up to 16 entries, with names of up to 64 bytes, that are kept with the job.
 	Metadata *map[string]string `json:"metadata,omitempty"`
 
@@ -4024,6 +4027,9 @@ type TrainingJob struct {
 
 	// Metadata As it was sent.
 	Metadata map[string]string `json:"metadata"`
+
+	// From The adapter that it trains on from, with its version.
+	From *string `json:"from,omitempty"`
 }
 
 // TrainingJobDeleted defines model for TrainingJobDeleted.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -79,7 +80,7 @@ func (s *Server) fineTuningJob(j *training.Job) openapi.FineTuningJob {
 		method.Supervised = &openapi.FineTuningSupervised{Hyperparameters: with}
 	}
 	out := openapi.FineTuningJob{
-		Id: j.ID, Object: "fine_tuning.job", CreatedAt: j.Created.Unix(), FinishedAt: unix(j.Finished), Model: s.name,
+		Id: j.ID, Object: "fine_tuning.job", CreatedAt: j.Created.Unix(), FinishedAt: unix(j.Finished), Model: cmp.Or(readKept(j.Request).Model, s.name),
 		OrganizationId: "lorikeet", Status: string(j.Status), Hyperparameters: with,
 		Method:       method,
 		TrainingFile: "inline", ResultFiles: []string{}, Seed: j.Config.Seed, Integrations: integrationsOf(j.Request), Metadata: metadataOf(j),

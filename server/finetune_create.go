@@ -30,6 +30,10 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 	if err := s.checkFineTuning(callerOf(c), &req); err != nil {
 		return err
 	}
+	from, err := s.resolve(callerOf(c), req.Model)
+	if err != nil {
+		return err
+	}
 	config, err := s.fineTuningConfig(callerOf(c), &req)
 	if err != nil {
 		return err
@@ -48,6 +52,9 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 	}
 	defer train.close()
 	kept := keptRequest{Suffix: text(req.Suffix)}
+	if from != nil {
+		kept.Model = req.Model
+	}
 	if kept.Integrations, err = readIntegrations(req.Integrations); err != nil {
 		return err
 	}
@@ -55,7 +62,7 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	r := training.CreateRequest{Name: name, Config: config, Training: train.Input, Request: raw, ValidateLater: true, Lasting: true}
+	r := training.CreateRequest{Name: name, Config: config, From: from, Training: train.Input, Request: raw, ValidateLater: true, Lasting: true}
 	if len(kept.Integrations) > 0 {
 		r.Notices = append(r.Notices, integrationNotice)
 	}
@@ -71,6 +78,9 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 		r.Validation = &valid.Input
 	}
 	job, err := s.createJob(c, r, "training_file", "validation_file")
+	if field := new(training.FieldError); errors.As(err, &field) && field.Field == "from" {
+		err = withParam("model", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -89,6 +99,7 @@ func (s *Server) checkMadeByJobs(name string) error {
 
 // keptRequest is what of the request a job keeps, to be shown again.
 type keptRequest struct {
+	Model        string                          `json:"model,omitempty"` // where it is an adapter
 	Suffix       string                          `json:"suffix,omitempty"`
 	Integrations []openapi.FineTuningIntegration `json:"integrations,omitempty"`
 }
@@ -156,13 +167,6 @@ func (s *Server) checkFineTuning(who caller, req *openapi.FineTuningRequest) err
 		return refuse(codeMissing, "training_file", "is missing: the id of an uploaded file")
 	case len(text(req.Suffix)) > maxSuffix:
 		return refuse(codeValue, "suffix", "has %d bytes, at most %d are read", len(*req.Suffix), maxSuffix)
-	}
-	ref, err := s.resolve(who, req.Model)
-	if err != nil {
-		return err
-	}
-	if ref != nil {
-		return refuse(codeUnsupported, "model", "is an adapter: training begins with the base model, %q", s.name)
 	}
 	if req.Metadata != nil {
 		return checkMetadata(*req.Metadata)

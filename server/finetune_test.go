@@ -159,7 +159,7 @@ func TestFineTuningRefusals(t *testing.T) {
 		{`{"training_file":"x"}`, "model"},
 		{`{"model":"fake"}`, "training_file"},
 		{`{"model":"fake","training_file":"file-none"}`, "training_file"},
-		{`{"model":"bought","training_file":"x"}`, "model"},
+		{`{"model":"bought","training_file":"x"}`, "training_file"},
 		{`{` + base + `,"validation_file":"file-none"}`, "validation_file"},
 		{`{` + base + `,"suffix":"a b"}`, "suffix"},
 		{`{` + base + `,"suffix":"train"}`, "suffix"},

@@ -167,3 +167,45 @@ func TestFineTuningOfPreferences(t *testing.T) {
 		t.Errorf("the job is %+v", j.Method)
 	}
 }
+
+// A job trains on from an adapter, a checkpoint, or a fine-tuned model, whose rank and modules it takes over.
+func TestTrainingOn(t *testing.T) {
+	s := openTraining(t, false, saying("x"))
+	first := s.accepted(s.do("POST", "/adapters/train", `{"name":"one","examples":`+array(12)+`,`+small+`,"target_modules":["q_proj"]}`))
+	s.ended(first.Id)
+	train := s.uploaded(datasetLines(12))
+	second := s.tuned(fmt.Sprintf(`"training_file":%q,"suffix":"two"`, train))
+	name := "ft:fake:lorikeet:two:" + strings.TrimPrefix(second.Id, "ftjob-")
+	for i, from := range []string{"one", "one@step-2", *second.FineTunedModel, name} {
+		j := s.accepted(s.do("POST", "/adapters/train", fmt.Sprintf(`{"name":"on-%d","from":%q,"examples":%s}`, i, from, array(12))))
+		own, events := s.ended(j.Id)
+		if own.Status != "succeeded" || own.From == nil || !strings.HasPrefix(*own.From, []string{"one@", "one@", "two@", "two@"}[i]) {
+			t.Errorf("from %s the job is %+v", from, own)
+		}
+		said := false
+		for _, e := range events {
+			said = said || e.Message == "Training on from "+*own.From+"."
+		}
+		if !said {
+			t.Errorf("from %s no event says so", from)
+		}
+	}
+	var j openapi.FineTuningJob
+	s.post("/v1/fine_tuning/jobs", fmt.Sprintf(`{"model":%q,"training_file":%q,"suffix":"three"}`, name, train), &j)
+	if own, _ := s.ended(j.Id); j.Model != name || own.Status != "succeeded" || text(own.From) != *second.FineTunedModel {
+		t.Errorf("the job is %+v, %+v", j, own)
+	}
+	var info openapi.Adapter
+	s.get("/adapters/on-0", &info)
+	if info.Rank != 2 || fmt.Sprint(info.Targets) != "[q_proj]" {
+		t.Errorf("the adapter is %+v", info)
+	}
+	body := func(fields string) string { return `{"name":"on","examples":` + array(2) + `,` + fields + `}` }
+	s.refusedWith(s.do("POST", "/adapters/train", body(`"from":"one","r":8`)), 400, "r", "the adapter's own")
+	s.refusedWith(s.do("POST", "/adapters/train", body(`"from":"nobody"`)), 404, "from")
+	s.refusedWith(s.do("POST", "/adapters/train", body(`"from":"one@step-1000"`)), 404, "from")
+	s.refusedWith(s.do("POST", "/adapters/train", body(`"from":7`)), 400, "from")
+	s.addActivated("act", 1)
+	s.refusedWith(s.do("POST", "/adapters/train", body(`"from":"act"`)), 400, "from", "invocation")
+	s.refusedWith(s.do("POST", "/v1/fine_tuning/jobs", fmt.Sprintf(`{"model":"act","training_file":%q}`, train)), 400, "model", "invocation")
+}

@@ -28,6 +28,7 @@ const (
 // trainFields are a job's fields besides its hyperparameters.
 type trainFields struct {
 	Name               string            `json:"name"`
+	From               string            `json:"from"`
 	Examples           json.RawMessage   `json:"examples"`
 	TrainingFile       string            `json:"training_file"`
 	ValidationExamples json.RawMessage   `json:"validation_examples"`
@@ -36,7 +37,7 @@ type trainFields struct {
 }
 
 // trainNames are the names of these fields.
-var trainNames = []string{"name", "examples", "training_file", "validation_examples", "validation_file", "metadata"}
+var trainNames = []string{"name", "from", "examples", "training_file", "validation_examples", "validation_file", "metadata"}
 
 // TrainAdapter makes a job from JSON or a form.
 func (s *Server) TrainAdapter(c *fiber.Ctx) error {
@@ -72,6 +73,10 @@ func (s *Server) train(c *fiber.Ctx, body []byte, form *trainForm) error {
 	if err != nil {
 		return err
 	}
+	from, err := s.startOf(callerOf(c), f.From, body)
+	if err != nil {
+		return err
+	}
 	train, err := s.dataset(callerOf(c), f.Examples, "examples", f.TrainingFile, "training_file", form.training)
 	if err != nil {
 		return err
@@ -84,7 +89,7 @@ func (s *Server) train(c *fiber.Ctx, body []byte, form *trainForm) error {
 	if err != nil {
 		return err
 	}
-	r := training.CreateRequest{Name: f.Name, Config: config, Training: train.Input, Metadata: f.Metadata}
+	r := training.CreateRequest{Name: f.Name, Config: config, From: from, Training: train.Input, Metadata: f.Metadata}
 	validParam := ""
 	if valid != nil {
 		defer valid.close()
@@ -96,6 +101,34 @@ func (s *Server) train(c *fiber.Ctx, body []byte, form *trainForm) error {
 	}
 	c.Set(fiber.HeaderLocation, "/adapters/train/"+job.ID)
 	return s.sendJob(c, http.StatusAccepted, job)
+}
+
+// startFields are the hyperparameters that an adapter has itself.
+var startFields = []string{"r", "lora_alpha", "use_rslora", "use_dora", "target_modules", "exclude_modules", "layers_to_transform", "rank_pattern", "alpha_pattern"}
+
+// startOf returns the adapter that a job is to train on from, nil for none. body is the request, whose fields must not say
+// what the adapter says.
+func (s *Server) startOf(who caller, name string, body []byte) (*adapters.Ref, error) {
+	if name == "" {
+		return nil, nil
+	}
+	ref, err := s.resolve(who, name)
+	if err != nil {
+		return nil, renameParam(err, func(string) string { return "from" })
+	}
+	if ref == nil { // the base
+		return nil, nil
+	}
+	var fields map[string]json.RawMessage
+	if err := decodeJSON(body, &fields); err != nil {
+		return nil, err
+	}
+	for _, field := range startFields {
+		if jsonvalue.Kind(fields[field]) != "null" {
+			return nil, refuse(codeValue, field, "is given together with from: it is the adapter's own")
+		}
+	}
+	return ref, nil
 }
 
 // trainConfig reads the hyperparameters: all fields that are no others'.
@@ -247,7 +280,7 @@ func (f *trainForm) field(p *multipart.Part) error {
 	switch {
 	case len(text) > maxTrainField:
 		return refuse(codeValue, name, "is longer than %d bytes", maxTrainField)
-	case name == "name" || name == "training_file" || name == "validation_file" || !json.Valid(text):
+	case name == "name" || name == "from" || name == "training_file" || name == "validation_file" || !json.Valid(text):
 		f.fields[name] = jsonvalue.AppendString(nil, string(text))
 	default:
 		f.fields[name] = text

@@ -24,6 +24,9 @@ func (s *Server) jobOf(j *training.Job) (openapi.TrainingJob, error) {
 		TrainingFile: nullable(j.Training.File), Config: config, Data: dataOfJob(&j.Data), Progress: progressOf(&j.Progress),
 		Checkpoints: []openapi.TrainingCheckpoint{}, Error: errorOf(j.Error), Paused: nullable(j.Waits), Metadata: metadataOf(j),
 	}
+	if j.Start != nil {
+		out.From = nullable(j.Start.String())
+	}
 	if j.Validation != nil {
 		out.ValidationFile = nullable(j.Validation.File)
 	}

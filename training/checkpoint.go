@@ -136,7 +136,7 @@ func (q *Queue) dropStates(id string, keep ...string) {
 // removeWorkFiles removes the files that only a running or resumable job needs. Its datasets stay.
 func (q *Queue) removeWorkFiles(id string) {
 	q.dropStates(id)
-	for _, name := range []string{examplesFile, referenceFile} {
+	for _, name := range []string{examplesFile, referenceFile, startFile} {
 		if err := q.disk.remove(q.inJob(id, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			q.o.Warn(fmt.Sprintf("training job %s: removing %s: %v", id, name, err))
 		}

@@ -14,6 +14,8 @@ import (
 
 // Config is what a job is trained with, under the names that PEFT and TRL give its fields.
 type Config struct {
+	start []runtime.TrainModule // of the adapter that is trained on from, whose modules are trained; nil: the fields say which
+
 	Method string `json:"method"` // Supervised, or another of the methods
 
 	// The adapter.

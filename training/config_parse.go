@@ -129,7 +129,9 @@ var fieldNames = func() map[string]bool {
 	t := reflect.TypeFor[Config]()
 	for i := range t.NumField() {
 		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		names[name] = true
+		if name != "" {
+			names[name] = true
+		}
 	}
 	return names
 }()

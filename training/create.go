@@ -45,6 +45,15 @@ func (q *Queue) Create(ctx context.Context, r CreateRequest) (Job, error) {
 	}
 	defer os.RemoveAll(tmp)
 	var err error
+	if r.From != nil {
+		err = q.oneAtATime(ctx, func() (err error) {
+			rec.Start, err = q.copyStart(tmp, *r.From, &rec.Config)
+			return err
+		})
+		if err != nil {
+			return Job{}, err
+		}
+	}
 	if rec.Training, err = q.copyInput(ctx, &rec, trainingFile, r.Training, "training", r.ValidateLater); err != nil {
 		return Job{}, err
 	}
@@ -89,6 +98,9 @@ func (q *Queue) checkConfig(c *Config, validation bool) error {
 
 // modules returns what is to be trained on the base.
 func (c *Config) modules(f *runtime.Facts) ([]runtime.TrainModule, error) {
+	if c.start != nil {
+		return c.start, nil
+	}
 	raw, err := json.Marshal(map[string]any{
 		"r": c.Rank, "lora_alpha": c.Alpha, "use_rslora": c.RSLoRA, "use_dora": c.DoRA, "target_modules": c.TargetModules.peft(),
 		"exclude_modules": c.ExcludeModules, "layers_to_transform": c.Layers,

@@ -75,6 +75,7 @@ type Job struct {
 	Owner      string            `json:"owner,omitempty"` // tenant that it is of
 	Metadata   map[string]string `json:"metadata,omitempty"`
 	Request    json.RawMessage   `json:"request,omitempty"` // as CreateRequest had it
+	Start      *Start            `json:"start,omitempty"`   // what it trains on from; nil: it begins anew on the base
 	Lasting    bool              `json:"lasting,omitempty"` // as CreateRequest had it
 
 	Progress Progress  `json:"progress"`

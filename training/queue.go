@@ -70,6 +70,7 @@ type CreateRequest struct {
 	Config     Config
 	Training   Input
 	Validation *Input            // nil: Config.ValidationSplit says
+	From       *adapters.Ref     // the adapter to train on from; nil: none
 	Owner      string            // tenant that the job is of; "": of none
 	Metadata   map[string]string // kept with the job
 	Request    json.RawMessage   // of the client, kept with the job
@@ -189,6 +190,9 @@ func (q *Queue) readJob(id string) (*job, error) {
 		return nil, fmt.Errorf("%w: %s: its file is of %q, %s", ErrDamaged, id, j.ID, j.Status)
 	}
 	j.Config.Method = cmp.Or(j.Config.Method, Supervised) // earlier versions had no other
+	if j.Start != nil {
+		j.Config.start = j.Start.Modules
+	}
 	j.Config.SaveStrategy = cmp.Or(j.Config.SaveStrategy, EverySteps)
 	var err error
 	if j.log, err = openLog(q.disk, filepath.Join("jobs", id, eventsFile)); err != nil {

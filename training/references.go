@@ -105,7 +105,7 @@ func (r *run) askReference(ctx context.Context, s *exampleSet) ([]float64, error
 }
 
 // referenceIsBase reports whether the reference model is the base. Otherwise it is the adapter before the first step.
-func (r *run) referenceIsBase() bool { return true }
+func (r *run) referenceIsBase() bool { return r.job.Start == nil }
 
 // write writes the file.
 func (x *references) write(w io.Writer) error {

@@ -69,7 +69,10 @@ func (r *run) open(ctx context.Context) (err error) {
 		return err
 	}
 	err = r.q.waitForMemory(ctx, r.j, func() (err error) {
-		r.trainer, err = r.q.o.NewTrainer(spec)
+		if spec.Start, err = r.readStart(); err == nil {
+			r.trainer, err = r.q.o.NewTrainer(spec)
+		}
+		spec.Start = nil // the Trainer has its own values
 		return err
 	})
 	if err != nil {
@@ -116,6 +119,9 @@ func (r *run) begin(ctx context.Context, modules int) error {
 	if r.state.Step > 0 {
 		r.q.tell(r.j, LevelInfo, fmt.Sprintf("Going on from the checkpoint at step %d.", r.state.Step))
 		return r.method.begin(ctx)
+	}
+	if s := r.job.Start; s != nil {
+		r.q.tell(r.j, LevelInfo, fmt.Sprintf("Training on from %s.", s))
 	}
 	err := r.q.retryWhileFull(ctx, r.j, func() error { // of an earlier job
 		return disk.NoSpace(r.q.o.Store.DropCheckpoints(r.job.Name))

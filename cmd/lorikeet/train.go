@@ -24,6 +24,7 @@ import (
 type trainFlags struct {
 	client
 	data, validation, name string
+	from                   string            // adapter to train on from; "": none
 	fields                 map[string]string // hyperparameters under the API's names
 	method, reward         string            // of the job; a file with a grader
 	quiet                  bool
@@ -94,6 +95,7 @@ func (t *trainFlags) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&t.name, "name", "", "adapter to make")
 	flags.StringVar(&t.method, "method", "", "how the adapter learns: supervised, dpo, grpo, ...; empty: supervised")
 	flags.StringVar(&t.reward, "reward", "", "file with the grader of --method grpo, in JSON")
+	flags.StringVar(&t.from, "from", "", "adapter or checkpoint to train on from: NAME, NAME@VERSION")
 	flags.Var(field{t.fields, "num_train_epochs"}, "epochs", "passes over the examples")
 	flags.Var(field{t.fields, "learning_rate"}, "lr", "learning rate")
 	flags.Var(field{t.fields, "r"}, "r", "rank of the adapter")
@@ -208,6 +210,9 @@ func (t *trainFlags) post(ctx context.Context) (job trainJob, err error) {
 
 func (t *trainFlags) write(form *multipart.Writer) error {
 	t.fields["name"] = t.name
+	if t.from != "" {
+		t.fields["from"] = t.from
+	}
 	for key, value := range t.fields {
 		if err := form.WriteField(key, value); err != nil {
 			return err

@@ -99,7 +99,24 @@ func NewTrainer(m *Model, spec runtime.TrainSpec) (*Trainer, error) {
 			made.Magnitude = slices.Repeat([]float32{1}, made.MagnitudeSize())
 		}
 	}
+	t.startFrom(spec.Start)
 	return t, nil
+}
+
+// startFrom takes over the values of an adapter of the same modules.
+func (t *Trainer) startFrom(start *runtime.LoRA) {
+	if start == nil {
+		return
+	}
+	for i := range t.lora.Modules {
+		m := &t.lora.Modules[i]
+		for _, s := range start.Modules {
+			if s.Tensor == m.Tensor {
+				copy(m.A, s.A)
+				copy(m.B, s.B)
+			}
+		}
+	}
 }
 
 func (t *Trainer) memory(weights int) int64 { return 16*int64(weights) + 8*int64(t.spec.MaxTokens) }

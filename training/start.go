@@ -1,0 +1,199 @@
+package training
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+
+	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/internal/disk"
+	"github.com/lorikeet-ai/lorikeet/runtime"
+)
+
+// This file is the adapter that a job trains on from. The job has a copy of it, so that it may be deleted. start.bin is,
+// little-endian: startMagic; the number of bytes of a JSON list of modules without their values, and that list; of each module
+// A, B and the magnitude, as 32-bit floating-point numbers; and the CRC-32 of all that.
+
+const (
+	startFile  = "start.bin"
+	startMagic = "LKST0001"
+)
+
+// Start is the adapter that a job trains on from.
+type Start struct {
+	Name    string                `json:"name"`
+	Version string                `json:"version"` // short, as adapters.Info has it
+	Digest  string                `json:"digest"`
+	Modules []runtime.TrainModule `json:"modules"` // what it changes: the job trains the same
+}
+
+// String is how a request names it.
+func (s *Start) String() string { return adapters.Ref{Name: s.Name, Version: s.Version}.String() }
+
+// startHead is a module without its values.
+type startHead struct {
+	Tensor        string
+	Rank, In, Out int
+	Scale         float32
+	Magnitude     int // values
+}
+
+// copyStart puts a copy of the adapter that ref names into a folder, and has the configuration train its modules. The error is
+// that of adapters.Store.Load, or a FieldError where it cannot be trained on.
+func (q *Queue) copyStart(folder string, ref adapters.Ref, c *Config) (*Start, error) {
+	info, lora, err := q.o.Store.Load(ref)
+	if err != nil {
+		return nil, err
+	}
+	refuse := func(what string) error {
+		return &FieldError{Field: "from", Reason: fmt.Sprintf("is %s, which has %s: that cannot be trained on", ref, what)}
+	}
+	switch {
+	case len(lora.Biases) > 0:
+		return nil, refuse("biases of its own")
+	case len(lora.Rows) > 0:
+		return nil, refuse("rows of embed_tokens or lm_head of its own")
+	case len(lora.Invocation) > 0:
+		return nil, refuse("invocation tokens (aLoRA)")
+	}
+	s := &Start{Name: info.Name, Version: info.Version, Digest: info.Digest}
+	for i := range lora.Modules {
+		m := &lora.Modules[i]
+		s.Modules = append(s.Modules, runtime.TrainModule{Tensor: m.Tensor, Rank: m.Rank, Scale: m.Scale, DoRA: m.Magnitude != nil})
+	}
+	c.Rank, c.Alpha, c.RSLoRA, c.DoRA, c.TargetModules = info.Rank, info.Alpha, info.RSLoRA, info.DoRA, info.Targets
+	c.start = s.Modules
+	f, err := os.OpenFile(filepath.Join(folder, startFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, disk.NoSpace(err)
+	}
+	defer f.Close()
+	if err := writeStart(f, lora); err != nil {
+		return nil, disk.NoSpace(err)
+	}
+	return s, disk.NoSpace(f.Sync())
+}
+
+// writeStart writes the file.
+func writeStart(f io.Writer, lora *runtime.LoRA) error {
+	sum := crc32.NewIEEE()
+	buf := bufio.NewWriterSize(io.MultiWriter(f, sum), 64<<10)
+	var heads []startHead
+	for i := range lora.Modules {
+		m := &lora.Modules[i]
+		heads = append(heads, startHead{m.Tensor, m.Rank, m.In, m.Out, m.Scale, len(m.Magnitude)})
+	}
+	raw, err := json.Marshal(heads)
+	if err != nil {
+		return err
+	}
+	b := binary.LittleEndian.AppendUint32([]byte(startMagic), uint32(len(raw)))
+	if _, err := buf.Write(append(b, raw...)); err != nil {
+		return err
+	}
+	for i := range lora.Modules {
+		m := &lora.Modules[i]
+		for _, values := range [][]float32{m.A, m.B, m.Magnitude} {
+			for _, v := range values {
+				if _, err := buf.Write(binary.LittleEndian.AppendUint32(b[:0], math.Float32bits(v))); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if err := buf.Flush(); err != nil {
+		return err
+	}
+	return binary.Write(f, binary.LittleEndian, sum.Sum32())
+}
+
+// readStart returns the adapter that the run trains on from, nil for a new one. The error wraps ErrDamaged.
+func (r *run) readStart() (*runtime.LoRA, error) {
+	if r.job.Start == nil {
+		return nil, nil
+	}
+	f, err := os.Open(r.q.disk.path(r.q.inJob(r.job.ID, startFile)))
+	if err != nil {
+		return nil, fmt.Errorf("%w: the adapter that it trains on from: %w", ErrDamaged, err)
+	}
+	defer f.Close()
+	lora, err := parseStart(f)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the adapter that it trains on from is not what was stored: %w", ErrDamaged, err)
+	}
+	return lora, nil
+}
+
+// parseStart reads the file.
+func parseStart(f *os.File) (*runtime.LoRA, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	s := &summing{r: bufio.NewReaderSize(f, 64<<10), left: info.Size() - 4, sum: crc32.NewIEEE()}
+	head := make([]byte, len(startMagic)+4)
+	if _, err := io.ReadFull(s, head); err != nil || string(head[:len(startMagic)]) != startMagic {
+		return nil, fmt.Errorf("it begins with %q: %w", head, err)
+	}
+	n := int64(binary.LittleEndian.Uint32(head[len(startMagic):]))
+	if n > s.left {
+		return nil, io.ErrUnexpectedEOF
+	}
+	raw := make([]byte, n)
+	if _, err := io.ReadFull(s, raw); err != nil {
+		return nil, err
+	}
+	var heads []startHead
+	if err := json.Unmarshal(raw, &heads); err != nil {
+		return nil, err
+	}
+	lora := &runtime.LoRA{}
+	for _, h := range heads {
+		m := runtime.LoRAModule{Tensor: h.Tensor, Rank: h.Rank, In: h.In, Out: h.Out, Scale: h.Scale}
+		for _, part := range []struct {
+			to   *[]float32
+			size int
+		}{{&m.A, h.Rank * h.In}, {&m.B, h.Rank * h.Out}, {&m.Magnitude, h.Magnitude}} {
+			if *part.to, err = s.floats(part.size); err != nil {
+				return nil, err
+			}
+		}
+		lora.Modules = append(lora.Modules, m)
+	}
+	want := make([]byte, 4)
+	if _, err := f.ReadAt(want, info.Size()-4); err != nil {
+		return nil, err
+	}
+	if s.left != 0 || s.sum.Sum32() != binary.LittleEndian.Uint32(want) {
+		return nil, fmt.Errorf("its checksum is another, and %d bytes are left", s.left)
+	}
+	return lora, nil
+}
+
+// floats reads n numbers, nil for none.
+func (s *summing) floats(n int) ([]float32, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	if n < 0 || int64(n) > s.left/4 {
+		return nil, io.ErrUnexpectedEOF
+	}
+	list := make([]float32, n)
+	for at := 0; at < n; {
+		piece := s.piece[:4*min(n-at, len(s.piece)/4)]
+		if _, err := io.ReadFull(s, piece); err != nil {
+			return nil, err
+		}
+		for i := 0; i < len(piece); i += 4 {
+			list[at] = math.Float32frombits(binary.LittleEndian.Uint32(piece[i:]))
+			at++
+		}
+	}
+	return list, nil
+}

@@ -1,0 +1,118 @@
+package training
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/lorikeet-ai/lorikeet/adapters"
+)
+
+// TestTrainingOn trains on from an adapter, which is deleted while the job waits: a job that learns nothing gives the adapter back, and one
+// that is stopped in the middle goes on as if it were not.
+func TestTrainingOn(t *testing.T) {
+	h := openFixture(t, t.TempDir(), nil)
+	c := smallConfig()
+	c.TargetModules, c.DoRA = Names{"q_proj", "v_proj"}, true
+	first, _ := h.wait(h.create("first", c).ID)
+	from := adapters.Ref{Name: "first", Scale: 1}
+	still := smallConfig()
+	still.LearningRate, still.MaxSteps, still.Rank = 1e-30, 1, 7
+	j, err := h.Create(t.Context(), CreateRequest{Name: "still", Config: still, Training: input(conversations(4)), From: &from})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if j.Config.Rank != 2 || len(j.Start.Modules) != 4 || !j.Config.DoRA {
+		t.Errorf("the job is %s", asJSON(t, j))
+	}
+	if j, _ = h.wait(j.ID); j.Status != Succeeded || !bytes.Equal(h.weights(j.Result.Digest), h.weights(first.Result.Digest)) {
+		t.Errorf("what was trained on from is not there: %s", asJSON(t, j))
+	}
+	if _, err := os.Stat(filepath.Join(h.dir, "training", "jobs", j.ID, startFile)); !os.IsNotExist(err) {
+		t.Errorf("the copy stays when the job has succeeded: %v", err)
+	}
+
+	more := preferenceConfig("")
+	more.Epochs = 2
+	request := func(name string) CreateRequest {
+		return CreateRequest{Name: name, Config: more, Training: input(pairs(20)), From: &from}
+	}
+	whole, err := h.Create(t.Context(), request("whole"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, _ = h.wait(whole.ID)
+	if j, err = h.Create(t.Context(), request("stopped")); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.store.Delete("first", adapters.Origin{Kind: adapters.ByRequest}); err != nil {
+		t.Fatal(err)
+	}
+	h.waitFor(j.ID, "Step 2/")
+	if paused, err := h.Pause(t.Context(), j.ID); err == nil && paused.Status == Paused {
+		h.close()
+		h = openFixture(t, h.dir, nil)
+		if _, err := h.Resume(j.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if j, _ = h.wait(j.ID); j.Status != Succeeded || !bytes.Equal(h.weights(j.Result.Digest), h.weights(whole.Result.Digest)) {
+		t.Errorf("it is another adapter than without the stop: %s", asJSON(t, j))
+	}
+	if report, err := h.Report(j.ID); err != nil || report.Base.Measures["rewards/margins"] != 0 {
+		t.Errorf("before the first step it is not the reference model: %v, error %v", report.Base, err)
+	}
+	_, err = h.Create(t.Context(), request("gone"))
+	wantError(t, err, adapters.ErrUnknown)
+}
+
+// TestDamagedStart fails a job whose copy of the adapter is not what was stored, whatever byte it is.
+func TestDamagedStart(t *testing.T) {
+	h := openFixture(t, t.TempDir(), nil)
+	c := smallConfig()
+	c.MaxSteps = 1
+	h.wait(h.create("first", c).ID)
+	_, lora, err := h.store.Load(adapters.Ref{Name: "first"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := writeStart(&b, lora); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), startFile)
+	read := func(raw []byte) error {
+		if err := os.WriteFile(path, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		got, err := parseStart(f)
+		if err == nil && asJSON(t, got) != asJSON(t, lora) {
+			t.Error("another adapter was read")
+		}
+		return err
+	}
+	whole := b.Bytes()
+	if err := read(whole); err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; at < len(whole); at += 1 + len(whole)/200 {
+		raw := bytes.Clone(whole)
+		raw[at] ^= 1
+		if read(raw) == nil {
+			t.Errorf("byte %d is another, and nothing is found", at)
+		}
+		if read(whole[:at]) == nil {
+			t.Errorf("cut to %d bytes, and nothing is found", at)
+		}
+	}
+	if !strings.HasPrefix(string(whole), startMagic) {
+		t.Errorf("it begins with %q", whole[:8])
+	}
+}
