@@ -206,6 +206,9 @@ func TestTrainingOn(t *testing.T) {
 	s.refusedWith(s.do("POST", "/adapters/train", body(`"from":"one@step-1000"`)), 404, "from")
 	s.refusedWith(s.do("POST", "/adapters/train", body(`"from":7`)), 400, "from")
 	s.addActivated("act", 1)
-	s.refusedWith(s.do("POST", "/adapters/train", body(`"from":"act"`)), 400, "from", "invocation")
-	s.refusedWith(s.do("POST", "/v1/fine_tuning/jobs", fmt.Sprintf(`{"model":"act","training_file":%q}`, train)), 400, "model", "invocation")
+	s.refusedWith(s.do("POST", "/adapters/train", body(`"from":"act","invocation_string":"x"`)), 400, "invocation_string", "the adapter's own")
+	act := s.accepted(s.do("POST", "/adapters/train", body(`"from":"act"`)))
+	if own, _ := s.ended(act.Id); own.Status != "succeeded" || !strings.Contains(string(own.Config), "alora_invocation_tokens") {
+		t.Errorf("the job is %+v", own)
+	}
 }

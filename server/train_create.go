@@ -104,7 +104,8 @@ func (s *Server) train(c *fiber.Ctx, body []byte, form *trainForm) error {
 }
 
 // startFields are the hyperparameters that an adapter has itself.
-var startFields = []string{"r", "lora_alpha", "use_rslora", "use_dora", "target_modules", "exclude_modules", "layers_to_transform", "rank_pattern", "alpha_pattern"}
+var startFields = []string{"r", "lora_alpha", "use_rslora", "use_dora", "target_modules", "exclude_modules", "layers_to_transform", "rank_pattern", "alpha_pattern",
+	"alora_invocation_tokens", "invocation_string"}
 
 // startOf returns the adapter that a job is to train on from, nil for none. body is the request, whose fields must not say
 // what the adapter says.

@@ -59,8 +59,6 @@ func (q *Queue) copyStart(folder string, ref adapters.Ref, c *Config) (*Start, e
 		return nil, refuse("biases of its own")
 	case len(lora.Rows) > 0:
 		return nil, refuse("rows of embed_tokens or lm_head of its own")
-	case len(lora.Invocation) > 0:
-		return nil, refuse("invocation tokens (aLoRA)")
 	}
 	s := &Start{Name: info.Name, Version: info.Version, Digest: info.Digest}
 	for i := range lora.Modules {
@@ -68,7 +66,7 @@ func (q *Queue) copyStart(folder string, ref adapters.Ref, c *Config) (*Start, e
 		s.Modules = append(s.Modules, runtime.TrainModule{Tensor: m.Tensor, Rank: m.Rank, Scale: m.Scale, DoRA: m.Magnitude != nil})
 	}
 	c.Rank, c.Alpha, c.RSLoRA, c.DoRA, c.TargetModules = info.Rank, info.Alpha, info.RSLoRA, info.DoRA, info.Targets
-	c.start = s.Modules
+	c.start, c.Invocation, c.InvocationString = s.Modules, lora.Invocation, ""
 	f, err := os.OpenFile(filepath.Join(folder, startFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, disk.NoSpace(err)
