@@ -34,8 +34,8 @@ type progress struct {
 	}
 }
 
-// startJob begins one with the product's defaults and steps of a few hundred tokens, and returns when it has done some.
-func startJob(url string, words bool) (*job, error) {
+// startJob begins one with the product's defaults and steps of a few hundred tokens, or of so many examples, and returns when it has done some.
+func startJob(url string, words bool, batch int) (*job, error) {
 	text := strings.Repeat("a b ab ba abb bab ", 4) // what the random models' one merge leaves
 	if words {
 		text = strings.Repeat("the sea is blue and the sun is warm, ", 4)
@@ -44,7 +44,11 @@ func startJob(url string, words bool) (*job, error) {
 	for i := range 32 {
 		examples = append(examples, map[string]any{"text": text + strings.Repeat("ab", i)})
 	}
-	raw, err := json.Marshal(map[string]any{"name": "coserve", "examples": examples, "max_steps": 1_000_000, "save_steps": 0})
+	request := map[string]any{"name": "coserve", "examples": examples, "max_steps": 1_000_000, "save_steps": 0}
+	if batch > 0 {
+		request["per_device_train_batch_size"] = batch
+	}
+	raw, err := json.Marshal(request)
 	if err != nil {
 		return nil, err
 	}

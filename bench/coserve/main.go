@@ -38,6 +38,7 @@ type settings struct {
 	prompt      int
 	tokens      int
 	rounds      int
+	batch       int // examples of a training step; 0: the default
 	threads     int
 	server      []string // further flags
 	json        string
@@ -64,6 +65,7 @@ func parse() settings {
 	flag.IntVar(&s.prompt, "prompt", 60, "tokens of each prompt")
 	flag.IntVar(&s.tokens, "tokens", 400, "tokens of each answer; some training steps must end meanwhile")
 	flag.IntVar(&s.rounds, "rounds", 3, "rounds of each")
+	flag.IntVar(&s.batch, "batch", 0, "examples of a training step; 0: the product's default; some steps must end while the streams run")
 	flag.IntVar(&s.threads, "threads", 2, "compute threads of the server")
 	flag.StringVar(&s.json, "json", "", "a file to add the results to, as lines of JSON")
 	flag.Parse()
@@ -113,7 +115,7 @@ func (s *settings) measure(ctx context.Context, model string) error {
 		if err != nil {
 			return err
 		}
-		job, err := startJob(server.URL, model == "demo")
+		job, err := startJob(server.URL, model == "demo", s.batch)
 		if err != nil {
 			return err
 		}

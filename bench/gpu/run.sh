@@ -34,10 +34,10 @@ done
 MODELS=${MODELS:-$OUT/models}
 RESULTS=$OUT/results.jsonl
 # The steps together may take longer than BUDGET: what comes last then has less, or no time.
-SHAPE=8b WIDTHS=1,8,32,64 STEPS=32 TOKENS=2048 ANSWER=400 TRAIN_STEPS=5 PEER='' BUDGET=840 FACTOR=1
+SHAPE=8b WIDTHS=1,8,32,64 STEPS=32 TOKENS=2048 CLIENTS=8 ANSWER=400 BATCH=0 TRAIN_STEPS=5 PEER='' BUDGET=840 FACTOR=1
 if [ -n "$DRY" ]; then
   # A device of software: everything is as small as it can be, and flash attention ends the compiler of its driver.
-  SHAPE=tiny WIDTHS=1,8 STEPS=2 TOKENS=64 ANSWER=60 TRAIN_STEPS=1 BUDGET=3600 FACTOR=6
+  SHAPE=tiny WIDTHS=1,8 STEPS=2 TOKENS=64 CLIENTS=2 ANSWER=60 BATCH=1 TRAIN_STEPS=1 BUDGET=3600 FACTOR=6
   PEER="--device cpu --embedding 64 --feed-forward 128 --heads 4 --kv-heads 2 --layers 2 --vocab 512"
   NO_FLASH='-flash-attn=false' NO_FLASH_SERVE='--flash-attn off'
   export LORIKEET_TEST_FLASH_ATTN=off
@@ -95,6 +95,6 @@ run_step serve-q4_k_m 180 "$BIN/step" "${device[@]}" "${serve[@]}" -models q4_k_
 run_step train 120 "$BIN/train" "${device[@]}" -model "$model-nf4.gguf" -tokens "$TOKENS" -rank 16 -steps "$TRAIN_STEPS" -json "$RESULTS"
 run_step train-transformers 120 python3 bench/peers/transformers_lora.py --tokens "$TOKENS" --rank 16 --steps "$TRAIN_STEPS" $PEER
 json_of "$OUT/train-transformers.log"
-run_step coserve 120 "$BIN/coserve" -lorikeet "$BIN/lorikeet" -dir "$OUT" -models "$model-nf4.gguf" -clients 8 -tokens "$ANSWER" -rounds 1 -json "$RESULTS" \
+run_step coserve 120 "$BIN/coserve" -lorikeet "$BIN/lorikeet" -dir "$OUT" -models "$model-nf4.gguf" -clients "$CLIENTS" -tokens "$ANSWER" -batch "$BATCH" -rounds 1 -json "$RESULTS" \
   -- --backends "$(dirname "$BACKEND")" --device "$DEVICE" --gpu-layers all ${NO_FLASH_SERVE:-}
 echo "results: $RESULTS"
