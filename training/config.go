@@ -225,10 +225,16 @@ func UsualRate(f *runtime.Facts) float64 {
 // preferenceRate is the default learning rate of the method dpo over that of supervised training: pairs pull further.
 const preferenceRate = 0.25
 
+// reinforcementRate is the same of the method reinforcement, whose gradients are those of few, chosen answers.
+const reinforcementRate = 0.5
+
 // UsualRate is the default learning rate of the configuration's method on a base.
 func (c *Config) UsualRate(f *runtime.Facts) float64 {
-	if c.Method == DPO {
+	switch c.Method {
+	case DPO:
 		return preferenceRate * UsualRate(f)
+	case Reinforcement:
+		return reinforcementRate * UsualRate(f)
 	}
 	return UsualRate(f)
 }

@@ -161,7 +161,8 @@ func (m *reinforcement) evalPrompts() (*exampleSet, []int) {
 	return set, list[:min(len(list), maxEvalPrompts)]
 }
 
-// evaluate returns the mean reward of answers to the prompts for validation as the adapter stands.
+// evaluate returns the mean reward of answers to the prompts for validation as the adapter stands. Minus that is the loss
+// which early stopping looks at.
 func (m *reinforcement) evaluate(ctx context.Context) (*score, error) {
 	c := &m.r.job.Config
 	list, err := prompts(m.evalPrompts())
@@ -187,7 +188,7 @@ func (m *reinforcement) evaluate(ctx context.Context) (*score, error) {
 	}
 	stats := newRolloutStats(answers, c.EvalGenerations)
 	m.r.q.tell(m.r.j, LevelInfo, "An answer of the evaluation: "+show(answers[0]))
-	return &score{Step: m.r.state.Step, Measures: map[string]float64{"reward": stats.reward, "completions/mean_length": stats.length}, Tokens: stats.answerTokens}, nil
+	return &score{Step: m.r.state.Step, Loss: -stats.reward, Measures: map[string]float64{"reward": stats.reward, "completions/mean_length": stats.length}, Tokens: stats.answerTokens}, nil
 }
 
 // describe says the mean reward.

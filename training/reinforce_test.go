@@ -323,3 +323,17 @@ func TestReinforcementRefusals(t *testing.T) {
 	_, err := h.Create(t.Context(), CreateRequest{Name: "no", Config: reinforceConfig(), Training: input(`{"wanted": "y"}`)})
 	wantError(t, err, ErrDataset, "line 1")
 }
+
+// TestReinforcementStopsEarly wants the best mean reward to be what is kept.
+func TestReinforcementStopsEarly(t *testing.T) {
+	h := openReinforced(t, t.TempDir(), nil)
+	c := reinforceConfig()
+	c.MaxSteps, c.Patience, c.EvalStrategy, c.EvalSteps = 200, 3, EverySteps, 2
+	j, events := h.wait(h.start("yes", c).ID)
+	if j.Status != Succeeded || j.Progress.Step >= 200 || !strings.Contains(asJSON(t, events), "Stopped early") {
+		t.Fatalf("ended: %s", asJSON(t, j))
+	}
+	if report, err := h.Report(j.ID); err != nil || report.Trained.Measures["reward"] < 0.9 {
+		t.Errorf("the report is %s, %v", asJSON(t, report), err)
+	}
+}
