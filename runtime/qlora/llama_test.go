@@ -77,6 +77,9 @@ func TestLogitsEqualLlama(t *testing.T) {
 					}
 					begin = end
 				}
+				if c.kind == qloratest.F32 {
+					checkLogProbs(t, tr, s, b, m.Vocab())
+				}
 				rel := math.Sqrt(off / square)
 				t.Logf("relative difference %.2g, largest %.2g", rel, worst)
 				if !(rel < c.tolerance) || c.kind == qloratest.F32 && worst > 1e-4 {
@@ -84,6 +87,34 @@ func TestLogitsEqualLlama(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// checkLogProbs compares log-probabilities with those of llama_decode's logits, to 1e-4: of a new adapter, which is the base,
+// and of the base where the adapter has learned.
+func checkLogProbs(t *testing.T, tr *qlora.Trainer, s *qloratest.Llama, b runtime.TrainBatch, vocab int) {
+	t.Helper()
+	adapted := run(t, tr, runtime.TrainEval, b).LogProbs
+	randomise(tr, 5)
+	b.Base = true
+	base := run(t, tr, runtime.TrainEval, b).LogProbs
+	begin := 0
+	for _, end := range b.Ends {
+		logits, err := s.Logits(b.Tokens[begin:end], vocab)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := begin; i < end; i++ {
+			row, total := logits[(i-begin)*vocab:][:vocab], 0.0
+			for _, x := range row {
+				total += math.Exp(float64(x))
+			}
+			want := float64(row[b.Labels[i]]) - math.Log(total)
+			if math.Abs(float64(adapted[i])-want) > 1e-4 || math.Abs(float64(base[i])-want) > 1e-4 {
+				t.Errorf("token %d: log-probability %g, of the base %g, decoded %g", i, adapted[i], base[i], want)
+			}
+		}
+		begin = end
 	}
 }
 
