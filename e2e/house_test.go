@@ -30,7 +30,7 @@ var arrows = map[string][]string{
 	"tinker":                   {"adapters", "training/loss", "runtime"},
 	"tinker/wire":              {},
 	"graders":                  {},
-	"training":                 {"training/dataset", "training/loss", "graders", "grammar", "adapters", "adapters/peft", "chat", "runtime"},
+	"training":                 {"training/dataset", "training/loss", "graders", "grammar", "adapters", "adapters/peft", "chat", "chat/calls", "runtime"},
 	"training/dataset":         {"chat", "runtime", "training/dataset/parquet"},
 	"training/loss":            {},
 	"adapters":                 {"adapters/merge", "adapters/peft", "runtime"},

@@ -39,7 +39,8 @@ func newReinforcement(r *run) (*reinforcement, error) {
 		return nil, err
 	}
 	m.loss = c.grpo()
-	m.sampler = sampler{submit: o.Submit, atOnce: o.Rollouts, common: runtime.Request{
+	m.sampler = sampler{submit: o.Submit, atOnce: o.Rollouts, content: r.q.content, common: runtime.Request{
+		Shown:  o.Template.Markers(false),
 		Tenant: r.job.Owner, MaxTokens: c.MaxCompletion,
 		Sampling: runtime.Sampling{Temperature: float32(c.Temperature), TopP: float32(c.TopP), Constraint: constraint},
 	}}

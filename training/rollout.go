@@ -24,6 +24,8 @@ type sampler struct {
 	submit func(context.Context, runtime.Request) (*runtime.Stream, error)
 	atOnce int             // requests that the engine has at once, so that there is room for those of clients
 	common runtime.Request // what all requests have in common
+	// content is what of a text is graded, which may begin in the prompt.
+	content func(prompt []runtime.Token, text string) string
 }
 
 // question is one answer to sample.
@@ -36,7 +38,7 @@ type question struct {
 type answer struct {
 	tokens   []runtime.Token // with the one that ends it, where the model ended it
 	logprobs []float32       // of tokens, as the engine had them
-	text     string          // without control tokens
+	text     string          // that is graded
 	cut      bool            // it reached MaxTokens
 }
 
@@ -77,6 +79,7 @@ func (s *sampler) one(ctx context.Context, q question, adapters runtime.Adapters
 			return answer{}, err
 		}
 		a, err := collect(ctx, stream)
+		a.text = s.content(q.prompt, a.text)
 		_ = stream.Close() // it returns no error that matters here
 		if errors.Is(err, runtime.ErrNoRoom) && ctx.Err() == nil {
 			continue // clients have taken the KV cache
