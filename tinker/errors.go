@@ -42,7 +42,7 @@ const (
 
 // userErrors are the errors that a client can do something about: their messages are shown to it.
 var userErrors = []error{
-	ErrInvalid, ErrUnknown, ErrExpired, ErrTooMany, runtime.ErrTrain, runtime.ErrTrainMemory, runtime.ErrDiverged, runtime.ErrPrompt,
+	ErrInvalid, ErrUnknown, ErrExpired, ErrTooMany, runtime.ErrTrain, runtime.ErrTrainMemory, runtime.ErrTrainBusy, runtime.ErrDiverged, runtime.ErrPrompt,
 	runtime.ErrContextLength, runtime.ErrSampling, runtime.ErrAdapter, adapters.ErrUnknown, adapters.ErrTooLarge, adapters.ErrName,
 }
 

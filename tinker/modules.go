@@ -54,7 +54,7 @@ func (m *model) open() error {
 		case err == nil:
 			m.trainer, m.maxTokens = t, tokens
 			return nil
-		case !errors.Is(err, runtime.ErrTrainMemory):
+		case !errors.Is(err, runtime.ErrTrainMemory) && !errors.Is(err, runtime.ErrTrainBusy):
 			return err
 		case tokens/2 < leastTokens:
 			return fmt.Errorf("%w; sequences of %d tokens are tried last: a smaller rank, fewer models at once or a larger --train-memory is needed", err, tokens)

@@ -32,10 +32,13 @@ type Config struct {
 	Fetch         fetch.Options // what the environment says of hubs and buckets
 	TrainMemory   int64         // bytes
 	TrainShare    float64       // of the time, for training while requests are answered
-	MaxJobs       int           // training jobs that are kept; the oldest that have ended are removed
-	MaxJobData    int64         // bytes that they may have, likewise
-	MaxFiles      int           // uploaded files that are kept
-	MaxFileData   int64         // bytes that they may have
+
+	TrainPrecision string // of training's products: fast, half or single; "": fast
+
+	MaxJobs     int   // training jobs that are kept; the oldest that have ended are removed
+	MaxJobData  int64 // bytes that they may have, likewise
+	MaxFiles    int   // uploaded files that are kept
+	MaxFileData int64 // bytes that they may have
 
 	Parallel int // sequences that run at once
 	Context  int // tokens in the KV cache; 0: auto

@@ -42,7 +42,7 @@ func (p *Program) openTraining() (err error) {
 	p.onClose(t.files.Close)
 	t.jobs, err = training.Open(training.Options{
 		Dir: filepath.Join(dir, "queue"), Model: p.model, Template: p.template, Store: p.store,
-		NewTrainer: t.newTrainer(p.config.Threads), Estimate: t.estimate(p.config.Threads), Work: p.engine.Work, Answer: p.answer,
+		NewTrainer: t.newTrainer(p.trainOptions()), Estimate: t.estimate(p.trainOptions()), Work: p.engine.Work, Answer: p.answer,
 		Submit: p.engine.Submit, Cache: p.cache, Graders: p.graderTools, Rollouts: max(1, p.engine.Parallel()/2),
 		Memory: p.config.TrainMemory, MaxJobs: p.config.MaxJobs, MaxJobBytes: p.config.MaxJobData, Warn: warn,
 	})
@@ -73,18 +73,24 @@ func (p *Program) openWeights() error {
 	return nil
 }
 
+// trainOptions are how trainers compute.
+func (p *Program) trainOptions() qlora.Options {
+	precision := map[string]qlora.Precision{"half": qlora.Half, "single": qlora.Single}[p.config.TrainPrecision]
+	return qlora.Options{Threads: p.config.Threads, Precision: precision}
+}
+
 // trainable returns why the base cannot be trained.
 func (t *trainer) trainable() error { return t.refused }
 
 // newTrainer returns what makes trainers, for all who train: together they take --train-memory at most. One that does not fit
 // beside the others is refused with runtime.ErrTrainBusy. Where it takes memory in which others keep activations, it waits for
 // the micro-batch under way.
-func (t *trainer) newTrainer(threads int) func(runtime.TrainSpec) (runtime.Trainer, error) {
+func (t *trainer) newTrainer(o qlora.Options) func(runtime.TrainSpec) (runtime.Trainer, error) {
 	return func(spec runtime.TrainSpec) (runtime.Trainer, error) {
 		if t.refused != nil {
 			return nil, t.refused
 		}
-		made, err := qlora.Open(context.Background(), t.weights, spec, qlora.Options{Threads: threads})
+		made, err := qlora.Open(context.Background(), t.weights, spec, o)
 		if err != nil {
 			return nil, err
 		}
@@ -93,12 +99,12 @@ func (t *trainer) newTrainer(threads int) func(runtime.TrainSpec) (runtime.Train
 }
 
 // estimate returns why such a trainer could not be made, and makes none.
-func (t *trainer) estimate(threads int) func(runtime.TrainSpec) error {
+func (t *trainer) estimate(o qlora.Options) func(runtime.TrainSpec) error {
 	return func(spec runtime.TrainSpec) error {
 		if t.refused != nil {
 			return t.refused
 		}
-		_, err := qlora.Estimate(t.weights, spec, qlora.Options{Threads: threads})
+		_, err := qlora.Estimate(t.weights, spec, o)
 		return err
 	}
 }

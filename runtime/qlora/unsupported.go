@@ -37,7 +37,20 @@ func (m *Model) Layers() int { return 0 }
 func (m *Model) Close() error { return nil }
 
 // Options are how a Trainer computes.
-type Options struct{ Threads int }
+type Options struct {
+	Threads   int
+	Precision Precision
+}
+
+// Precision is how matrix products are computed.
+type Precision int
+
+// The precisions.
+const (
+	Fast Precision = iota
+	Half
+	Single
+)
 
 // Trainer trains one adapter.
 type Trainer struct{ runtime.Trainer }

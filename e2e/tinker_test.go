@@ -1,0 +1,72 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lorikeet-ai/lorikeet/internal/testtools"
+)
+
+// tinkerSDKs are the releases of Tinker's SDK that are tested: the newest one, and the oldest that is promised.
+var tinkerSDKs = []string{"0.38.0", "0.25.0"}
+
+// torchPackages are those of the test of transformers in runtime/llama, so that torch is installed once.
+var torchPackages = []string{"torch==2.15.0", "transformers==5.24.0", "numpy==2.4.6"}
+
+// TestTinkerSDK runs a script that trains and samples with the real SDK, with each release. On a base in F32 that is trained in
+// single precision, log-probabilities of training and sampling agree to the rounding of float32, and of adapters, which are
+// served in half precision, to that; NF4 products are rounded to 8 bits in both, each in its own way.
+func TestTinkerSDK(t *testing.T) {
+	torch := sitePackages(t, testtools.Python(t, torchPackages...))
+	for _, sdk := range tinkerSDKs {
+		python := testtools.Python(t, "tinker=="+sdk, "numpy==2.4.6")
+		t.Run(sdk+" f32", func(t *testing.T) {
+			b := boot(t, "--api-key", "tml-sesame", "--model", converted(t, "quantize", "demo/demo-base.f16.gguf", "f32"),
+				"--train-precision", "single", "--kv-type", "f32", "--flash-attn", "off")
+			runTinker(t, b.url(), python, torch, "1e-4", "2e-3")
+		})
+		t.Run(sdk+" nf4", func(t *testing.T) {
+			b := boot(t, "--api-key", "tml-sesame", "--train-precision", "single", "--nf4-mode", "f32")
+			runTinker(t, b.url(), python, torch, "0.1", "0.1")
+		})
+	}
+}
+
+// sitePackages is the folder of packages of a Python environment.
+func sitePackages(t *testing.T, python string) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(python)), "lib", "python3*", "site-packages"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("the packages of %s: %v, %v", python, found, err)
+	}
+	return found[0]
+}
+
+// runTinker runs the script with an SDK.
+func runTinker(t *testing.T, url, python, torch, baseTolerance, tolerance string) {
+	t.Helper()
+	script, err := os.Open("e2e/testdata/tinker/sdk.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer script.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	var out bytes.Buffer
+	cmd := exec.CommandContext(ctx, python, "-W", "ignore", "-")
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = t.TempDir(), script, &out, &out
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TINKER_BASE_URL=" + url, "TINKER_API_KEY=tml-sesame", "TINKER_TELEMETRY=0",
+		"TORCH=" + torch, "BASE_TOLERANCE=" + baseTolerance, "TOLERANCE=" + tolerance,
+	}
+	if err := cmd.Run(); err != nil || !strings.HasSuffix(strings.TrimSpace(out.String()), "ok") {
+		t.Fatalf("%v: %s", err, out.String())
+	}
+	t.Log(out.String())
+}
