@@ -90,7 +90,7 @@ var testArrows = map[string][]string{
 	"runtime/engine": {"runtime/runtimetest"},
 	"chat":           {"runtime/runtimetest"},
 	"runtime/llama":  {"internal/testtools", "runtime/llama/devicetest", "runtime/llama/llamatest", "runtime/runtimetest", "runtime/engine", "demo", "adapters", "adapters/merge", "adapters/peft", "quant/huggingface", "quant/huggingface/hftest"},
-	"runtime/qlora":  {"runtime/qlora/qloratest", "runtime/engine", "runtime/llama", "runtime/llama/devicetest", "quant", "demo", "adapters"},
+	"runtime/qlora":  {"runtime/qlora/qloratest", "runtime/engine", "runtime/llama", "runtime/llama/devicetest", "quant", "demo", "adapters", "internal/testtools"},
 	"demo":           {"quant"},
 	"tokenizer":      {"internal/testtools"},
 

@@ -72,7 +72,7 @@ func New(m *Model, spec runtime.TrainSpec, o Options) (*Trainer, error) {
 	return t, nil
 }
 
-// Open makes a Trainer whose adapter computes exactly the base: B is zero. Its first slices, with those of the first micro-batch or
+// Open makes a Trainer whose adapter computes exactly the base, or what spec.Start does. Its first slices, with those of the first micro-batch or
 // before it, compute the adapter's first values; until then LoRA and WriteState do so, all at once. It keeps the activations
 // of as many layers as spec.Memory allows and, whenever a micro-batch begins, as the Model's bound leaves. It returns an error
 // wrapping runtime.ErrTrain that names the tensor or the setting at fault, or the bytes that are missing; with
