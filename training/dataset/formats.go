@@ -143,7 +143,10 @@ func refusePreferences(fields map[string]json.RawMessage) error {
 }
 
 // mediaKeys are what a line or a message has pictures, sounds and videos under.
-var mediaKeys = []string{"images", "image", "videos", "video", "audios", "audio"}
+var mediaKeys = []string{
+	"images", "image", "videos", "video", "audios", "audio", "image_url", "image_urls", "video_url", "audio_url", "image_path", "image_paths",
+	"video_path", "video_paths", "audio_path", "audio_paths", "pixel_values", "input_audio", "input_image",
+}
 
 // refuseMedia refuses what is not text: it would be left out, and the answers learned without it.
 func refuseMedia(fields map[string]json.RawMessage) error {

@@ -78,3 +78,38 @@ func TestTrainAsServedByTheDemoBase(t *testing.T) {
 func plainTurns(c Conversation) bool {
 	return !slices.ContainsFunc(c.Turns, func(t Turn) bool { return t.Message.Role == assistant && !t.Learn })
 }
+
+// TestOnceOnTheDemoBase encodes long conversations of the demo sets' turns in both ways, with the real tokenizer and template.
+func TestOnceOnTheDemoBase(t *testing.T) {
+	m, err := llama.Load(llama.Options{Bytes: demo.Base(), Name: demo.Name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	var turns []Turn
+	files, _ := filepath.Glob("../../demo/data/*.jsonl")
+	for _, file := range files {
+		f, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = Read(f, ReadOptions{Which: "training"}, func(_ int, c Conversation) error {
+			turns = append(turns, c.Turns...)
+			return nil
+		})
+		f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, source := range templatesOfAllKinds(t) {
+		for _, all := range []bool{false, true} {
+			enc := NewEncoder(m, chat.NewTemplate(m, source, nil), EncoderOptions{MaxLength: 1 << 20, TrainOnInputs: all})
+			checkSameScripts(t, "the demo base", enc, Conversation{Turns: turns[:60]})
+		}
+	}
+	enc := NewEncoder(m, chat.NewTemplate(m, "", nil), EncoderOptions{MaxLength: 1 << 20})
+	if !checkSameScripts(t, "the demo base", enc, Conversation{Turns: turns[:200]}) {
+		t.Error("with the base's own template, 200 turns were encoded turn by turn")
+	}
+}
