@@ -1346,7 +1346,7 @@ type FineTuningRequest struct {
 	// Suffix The adapter to make; absent draws a name. One that another job has made gets a new version, and both jobs' models stay; one that no job has made is refused with 409. The job's fine_tuned_model says its version when it has succeeded.
 	Suffix *string `json:"suffix,omitempty"`
 
-	// TrainingFile The id of an uploaded file of examples.
+	// TrainingFile The id of an uploaded file of examples: JSON Lines, a JSON array, CSV, a plain text or Parquet. docs/datasets.md has the shapes of lines.
 	TrainingFile string `json:"training_file"`
 
 	// ValidationFile The id of a file to measure on.
@@ -3872,7 +3872,7 @@ type TrainRequest struct {
 	// Name The adapter to make. A name that is taken moves to the new version when the job succeeds.
 	Name string `json:"name"`
 
-	// TrainingFile The id of an uploaded file of examples.
+	// TrainingFile The id of an uploaded file of examples: JSON Lines, a JSON array, CSV, a plain text or Parquet. docs/datasets.md has the shapes of lines.
 	TrainingFile *string `json:"training_file,omitempty"`
 
 	// ValidationExamples Examples to measure on.

@@ -119,6 +119,8 @@ func TestFlagsOfParts(t *testing.T) {
 func TestMediaIsRefused(t *testing.T) {
 	for line, want := range map[string]string{
 		`{"messages": [{"role": "user", "content": "<image>q"}, {"role": "assistant", "content": "a"}], "images": ["x.png"]}`: "line 1 has images: only text can be learned",
+		`{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "image_path": "x.png"}`:      "line 1 has image_path: only text can be learned",
+		`{"messages": [{"role": "user", "content": "q", "audio_url": "x.wav"}, {"role": "assistant", "content": "a"}]}`:       "messages[0] has audio_url: only text",
 		`{"conversations": [{"from": "human", "value": "<image>"}, {"from": "gpt", "value": "a"}], "image": "x.png"}`:         "has image: only text",
 		`{"prompt": "q", "completion": "a", "audios": [{"path": "x.wav"}]}`:                                                   "has audios: only text",
 		`{"messages": [{"role": "user", "content": "q", "images": ["x.png"]}, {"role": "assistant", "content": "a"}]}`:        "messages[0] has images: only text",
