@@ -88,6 +88,7 @@ bench: build ## the side-by-side measurements; each says what it compares
 	$(GO) run ./bench/demosets
 	$(GO) run ./bench/train
 	$(GO) run ./bench/coserve
+	$(GO) run ./bench/tinker
 	$(GO) run ./bench/soak
 
 lint: lint-cxx
