@@ -207,6 +207,7 @@ func TestPreferenceRefusals(t *testing.T) {
 		`"method": "dpo", "beta": 0`:               "beta",
 		`"method": "dpo", "packing": true`:         "packing",
 		`"method": "dpo", "train_on_inputs": true`: "train_on_inputs",
+		`"method": "orpo", "lora_dropout": 0.1`:    "lora_dropout",
 		`"method": "kto", "label_smoothing": 0.1`:  "label_smoothing",
 		`"method": "dpo", "label_smoothing": 0.5`:  "label_smoothing",
 		`"method": "kto", "desirable_weight": -1`:  "desirable_weight",

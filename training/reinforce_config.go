@@ -45,6 +45,7 @@ func (c *Config) checkReinforcement() *FieldError {
 		{oneOf(c.LossType, "", string(loss.ScaleGRPO), string(loss.ScaleDrGRPO)), "loss_type", quoted(c.LossType), `"grpo" or "dr_grpo"`},
 		{c.Iterations >= 1 && c.Iterations <= maxIterations, "num_iterations", c.Iterations, fmt.Sprintf("a number from 1 to %d", maxIterations)},
 		{!c.Packing, "packing", c.Packing, "false, which answers that are sampled need,"},
+		{c.Dropout == 0, "lora_dropout", c.Dropout, "0, as the loss compares log-probabilities without it,"},
 		{len(c.ResponseFormat) <= maxFormat, "response_format", fmt.Sprintf("%d bytes", len(c.ResponseFormat)), fmt.Sprintf("at most %d", maxFormat)},
 	})
 }

@@ -305,6 +305,7 @@ func TestReinforcementRefusals(t *testing.T) {
 		{func(c *Config) { c.LossType = "sigmoid" }, "loss_type", "dr_grpo"},
 		{func(c *Config) { c.ClipLow = 1 }, "epsilon", "less than 1"},
 		{func(c *Config) { c.Packing = true }, "packing", "false"},
+		{func(c *Config) { c.Dropout = 0.1 }, "lora_dropout", "0"},
 		{func(c *Config) { c.ResponseFormat = json.RawMessage(`{"type":"xml"}`) }, "response_format.type", "xml"},
 		{func(c *Config) {
 			c.ResponseFormat = json.RawMessage(`{"type":"json_schema","json_schema":{"schema":{"type":"odd"}}}`)
