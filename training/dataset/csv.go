@@ -117,9 +117,9 @@ func newTable(head []string) (*table, error) {
 // write writes a row. Faults go to the report.
 func (t *table) write(w io.Writer, line int, record []string, limits Limits, report *Error) error {
 	if len(record) != len(t.names) {
-		if !(len(record) == 1 && strings.TrimSpace(record[0]) == "") { // an empty line
-			err := badLine("has %d cells, and the first line names %d columns", len(record), len(t.names))
-			report.note(line, err.(*LineError).kind, err.Error()) //nolint:errorlint,forcetypeassert // badLine makes it
+		if len(record) > 1 || strings.TrimSpace(record[0]) != "" { // else it is an empty line
+			fault := newLineError("has %d cells, and the first line names %d columns", len(record), len(t.names))
+			report.note(line, fault.kind, fault.Reason)
 		}
 		return nil
 	}

@@ -120,8 +120,10 @@ func (e *LineError) Error() string { return e.Reason }
 // maxReason bounds a LineError's text, which may quote the line, in bytes.
 const maxReason = 500
 
-// badLine makes a LineError. Its kind is the format, and that of a LineError among the arguments.
-func badLine(format string, args ...any) error {
+// badLine is a LineError. Its kind is the format, and that of a LineError among the arguments.
+func badLine(format string, args ...any) error { return newLineError(format, args...) }
+
+func newLineError(format string, args ...any) *LineError {
 	reason, kind := fmt.Sprintf(format, args...), format
 	if len(reason) > maxReason {
 		reason = strings.ToValidUTF8(reason[:maxReason], "") + "..."
