@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"io"
+	"time"
 )
 
 // TrainSpec says what a Trainer trains and within which bounds.
@@ -126,6 +127,14 @@ type TrainMemory struct {
 type Slicer interface {
 	// Slice does the next slice and reports whether there are more. It is called from the Engine's goroutine.
 	Slice() (more bool, err error)
+}
+
+// BatchSlicer is a Slicer that does several slices at once, which costs less than as many calls of Slice.
+type BatchSlicer interface {
+	Slicer
+	// Slices does the next slice, and further ones while the next is expected to end before budget has passed since the call. It
+	// returns how long the longest one took, beside what Slice returns.
+	Slices(budget time.Duration) (more bool, longest time.Duration, err error)
 }
 
 // Reserver is a Slicer whose slices use what others use, too. Engine.Work calls Reserve on the goroutine of its caller before the

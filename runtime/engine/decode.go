@@ -84,7 +84,6 @@ func (e *Engine) decode(group []taskRows) {
 	start := e.now()
 	choices, err := e.callDevice()
 	turn.Took = e.now().Sub(start)
-	e.turnDecode += turn.Took
 	if errors.Is(err, runtime.ErrNoRoom) {
 		e.makeRoom()
 		return

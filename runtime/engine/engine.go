@@ -55,10 +55,10 @@ type Engine struct {
 	preempted      int64
 	evicted        int64
 	background     []*work       // calls of Work, in the order they came
-	turnDecode     time.Duration // time of this turn's decodes
+	turnTook       time.Duration // time of this turn, but for its background work
 	sliceAllowance time.Duration // time that background work may take before the next decode
 	sliceTimes     durations     // of the last slices of background work
-	usualDecode    time.Duration // moving average of a turn's decode time
+	usualTurn      time.Duration // moving average of it, of turns that decode
 }
 
 // New starts an Engine, which owns the Device from here on. The Model stays the caller's and must outlive

@@ -27,6 +27,7 @@ func (e *Engine) run() {
 // turn handles the messages, admits the tasks that there is room for, decodes one batch, and runs background work. It
 // returns whether it decoded or worked, and whether the Engine is still open.
 func (e *Engine) turn() (worked, open bool) {
+	start := e.now()
 	m := e.inbox.take()
 	if m.stop {
 		e.receive(m, runtime.ErrClosed)
@@ -35,8 +36,8 @@ func (e *Engine) turn() (worked, open bool) {
 	e.receive(m, runtime.ErrDraining)
 	e.expire()
 	e.admit()
-	e.turnDecode = 0
 	worked = e.step()
+	e.turnTook = e.now().Sub(start)
 	worked = e.runBackgroundSlices(worked) || worked
 	e.publish()
 	return worked, true

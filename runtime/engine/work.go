@@ -54,7 +54,7 @@ func (b *inbox) wakeEngine() {
 }
 
 // runBackgroundSlices runs the slices of background work that there is time for in this turn, and reports whether it
-// ran any. Beside decodes that take a time d, background work may take d*share/(1-share). Where slices are short
+// ran any. Beside turns that take a time d to decode and deliver, background work may take d*share/(1-share). Where slices are short
 // beside that, a turn never exceeds it, so that no answer is delayed for longer than the share allows. Where slices
 // are long, the time that a turn does not use is saved for the next slice.
 func (e *Engine) runBackgroundSlices(busy bool) bool {
@@ -65,14 +65,14 @@ func (e *Engine) runBackgroundSlices(busy bool) bool {
 	}
 	if !busy {
 		e.sliceAllowance = 0
-		e.runSlice()
+		e.runSlices(0)
 		return true
 	}
 	allowed, expected := e.allowedSliceTime(), e.sliceTimes.secondLongest()
 	e.sliceAllowance = min(e.sliceAllowance+allowed, allowed+expected)
 	did := false
 	for len(e.background) > 0 && e.sliceAllowance > 0 && e.sliceAllowance >= expected {
-		e.sliceAllowance -= e.runSlice()
+		e.sliceAllowance -= e.runSlices(e.sliceAllowance)
 		did, expected = true, e.sliceTimes.secondLongest()
 	}
 	if did && expected <= allowed/shortSlices {
@@ -82,15 +82,15 @@ func (e *Engine) runBackgroundSlices(busy bool) bool {
 	return did
 }
 
-// allowedSliceTime returns how long background work may take in this turn, computed from a moving average of decode
-// times and not from this turn's decode: a decode that was slow, because it read a prompt or because other programs
+// allowedSliceTime returns how long background work may take in this turn, computed from a moving average of turns
+// and not from this turn alone: a decode that was slow, because it read a prompt or because other programs
 // ran, must not delay the next token a second time.
 func (e *Engine) allowedSliceTime() time.Duration {
-	if e.usualDecode == 0 {
-		e.usualDecode = e.turnDecode
+	if e.usualTurn == 0 {
+		e.usualTurn = e.turnTook
 	}
-	e.usualDecode += (min(e.turnDecode, 2*e.usualDecode) - e.usualDecode) / 8
-	return time.Duration(float64(e.usualDecode) * e.options.Share / (1 - e.options.Share))
+	e.usualTurn += (min(e.turnTook, 2*e.usualTurn) - e.usualTurn) / 8
+	return time.Duration(float64(e.usualTurn) * e.options.Share / (1 - e.options.Share))
 }
 
 // addWork takes up new calls of Work. A call begins as if it had used as much time as the one that has used the least:
@@ -115,15 +115,19 @@ func (e *Engine) nextWork() int {
 	return next
 }
 
-// runSlice runs one slice of the call of Work whose turn it is and returns how long it took.
-func (e *Engine) runSlice() time.Duration {
+// runSlices runs slices of the call of Work whose turn it is, and returns how long they took: one, or as many as fit into
+// budget where the Slicer can do several at once.
+func (e *Engine) runSlices(budget time.Duration) time.Duration {
 	next := e.nextWork()
 	w := e.background[next]
 	start := e.now()
-	more, err := callSlice(w.slicer)
+	more, longest, err := callSlices(w.slicer, budget)
 	took := e.now().Sub(start)
+	if longest == 0 {
+		longest = took
+	}
 	w.used += took
-	e.sliceTimes.add(took)
+	e.sliceTimes.add(longest)
 	if err != nil || !more {
 		e.background = slices.Delete(e.background, next, next+1)
 		w.done <- err
@@ -154,14 +158,19 @@ func (d *durations) secondLongest() time.Duration {
 	return second
 }
 
-// callSlice turns a panic into an error: background work that fails must not end the Engine.
-func callSlice(s runtime.Slicer) (more bool, err error) {
+// callSlices runs a slice, or several, of which longest is the time of the longest one. It turns a panic into an error:
+// background work that fails must not end the Engine.
+func callSlices(s runtime.Slicer, budget time.Duration) (more bool, longest time.Duration, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			more, err = false, fmt.Errorf("panic: %v", p)
 		}
 	}()
-	return s.Slice()
+	if b, ok := s.(runtime.BatchSlicer); ok && budget > 0 {
+		return b.Slices(budget)
+	}
+	more, err = s.Slice()
+	return more, 0, err
 }
 
 // dropCancelledWork ends the calls of Work whose contexts have ended.

@@ -196,6 +196,47 @@ func TestCallsOfWorkShareTheTime(t *testing.T) {
 	}
 }
 
+// batched does its slices several at once: as many as fit into a budget.
+type batched struct {
+	slicer
+	calls int
+}
+
+func (b *batched) Slices(budget time.Duration) (more bool, longest time.Duration, err error) {
+	b.calls++
+	for end := b.bench.now.Add(budget); ; {
+		if more, err = b.Slice(); !more || err != nil || b.bench.now.Add(b.took).After(end) {
+			return more, b.took, err
+		}
+	}
+}
+
+// TestSlicesAtOnce has work that does all the slices of a turn in one call, and takes the same time as others.
+func TestSlicesAtOnce(t *testing.T) {
+	w := newWorkTest(t, 0.5, 10*time.Millisecond)
+	stream, err := w.engine.Submit(t.Context(), runtime.Request{Prompt: []runtime.Token{1, 2, 3}, Top: -1,
+		Sampling: runtime.Sampling{IgnoreEOS: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	s := &batched{slicer: slicer{bench: w, took: time.Millisecond, left: 1 << 30}}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	w.start(ctx, s)
+	const turns = 100
+	for range turns {
+		last := w.now
+		w.engine.Turn()
+		if took := w.now.Sub(last); took > 20*time.Millisecond {
+			t.Fatalf("a turn took %v", took)
+		}
+	}
+	if s.calls > turns+1 || s.done < 10*turns-20 {
+		t.Errorf("%d slices in %d calls and %d turns", s.done, s.calls, turns)
+	}
+}
+
 // TestWorkFromManyGoroutines has many calls of Work, of which some are cancelled, beside a stream: each ends with its own
 // result, and the Engine runs the slices of all on its one goroutine.
 func TestWorkFromManyGoroutines(t *testing.T) {

@@ -167,9 +167,15 @@ void AdapterTrainer::take_active(const lq_batch & b) {
 
 uint64_t AdapterTrainer::mask_key(const Lora & l) const { return random_key(random_key(l.key, steps), micro); }
 
-bool AdapterTrainer::slice() {
-    if (!schedule.finished()) {
-        schedule.run_next();
+bool AdapterTrainer::slices(double seconds, double * longest) {
+    *longest = 0;
+    for (double took = 0; !schedule.finished();) {
+        const double last = schedule.run_next();
+        *longest = std::max(*longest, last);
+        took += last;
+        if (took + schedule.expected() > seconds) {
+            break;
+        }
     }
     return schedule.finished();
 }

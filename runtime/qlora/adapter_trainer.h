@@ -81,7 +81,13 @@ public:
     bool needs_workspace() const { return !started || waiting; }
     bool take(size_t most);
     void give_back();
-    bool slice(); // true: it was the last one
+    // Runs the next slice, and further ones while the next is expected to end within so many seconds. Returns whether that was the
+    // last one; longest becomes the time of the longest.
+    bool slices(double seconds, double * longest);
+    bool slice() {
+        double longest;
+        return slices(0, &longest);
+    }
     bool has_started() const { return started; }
 
     size_t state_bytes() const;
@@ -98,6 +104,7 @@ public:
     size_t parameter_count() const { return parameters; }
 
 protected:
+    friend struct TrainerProbe; // qloratest/probe.cpp
     AdapterTrainer(const lq_model & model, lq_workspace & shared, const lq_options & options, double slice_flops);
     void allocate_own();    // the arrays, with the adapters in them
     void join(const WorkspaceNeed & n); // what it will borrow at least

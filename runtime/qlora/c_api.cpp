@@ -91,6 +91,10 @@ int lq_slice(lq_trainer * t) {
     return guarded(t, [&] { return t->of->slice() ? LQ_OK : LQ_MORE; });
 }
 
+int lq_slices(lq_trainer * t, double seconds, double * longest) {
+    return guarded(t, [&] { return t->of->slices(seconds, longest) ? LQ_OK : LQ_MORE; });
+}
+
 void lq_get_result(const lq_trainer * t, lq_result * r) { *r = t->of->result; }
 
 int lq_get_offsets(const lq_trainer * t, int i, lq_parameter_offsets * p) {

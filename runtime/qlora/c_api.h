@@ -166,6 +166,9 @@ int lq_begin_update(lq_trainer * t, const lq_update * u);
 // Does the next slice of what was begun: LQ_MORE, or LQ_OK after the last one. LQ_DIVERGED: the loss or a
 // gradient is not finite; the weights are those of the last good step.
 int lq_slice(lq_trainer * t);
+// Does the next slice, and further ones while the next is expected to end within so many seconds. longest becomes the seconds of
+// the longest one.
+int lq_slices(lq_trainer * t, double seconds, double * longest);
 
 typedef struct {
     double loss;         // weighted sum over the labelled tokens of the last micro-batch, not divided

@@ -13,26 +13,38 @@ public:
 
     void clear();
     double slice_cost() const { return limit; } // operations
+    // What the slices that are left cost at most, by how much a slice should cost: of those whose cost is known.
+    double largest() const;
+    size_t left() const { return slices.size() - at; }
     bool finished() const { return at == slices.size(); }
-    void run_next() { at += slices[at]() ? 1 : 0; }
+    double run_next(); // returns the seconds that it took
+    // The seconds that the next slice is expected to take, as the last ones of its kind did.
+    double expected() const;
 
-    void add(std::function<void()> slice) {
-        slices.emplace_back([slice = std::move(slice)] {
-            slice();
-            return true;
-        });
-    }
+    void add(std::function<void()> slice) { add(0, std::move(slice)); }
     // A slice that is run again until it returns true.
-    void add_repeated(std::function<bool()> slice) { slices.push_back(std::move(slice)); }
+    void add_repeated(std::function<bool()> slice) { slices.push_back({std::move(slice), 0}); }
     // p's operands are read when its slices run.
     void multiply(const Compute & c, const Product & p);
     // Cuts [0, n) into ranges f(begin, end) whose costs add up to about a slice.
     void ranges(int n, const std::function<double(int)> & cost, const std::function<void(int, int)> & f);
 
 private:
+    struct Slice {
+        std::function<bool()> run;
+        double cost; // in operations of products; 0: not known
+    };
+    void add(double cost, std::function<void()> slice) {
+        slices.push_back({[slice = std::move(slice)] {
+            slice();
+            return true;
+        }, cost});
+    }
+
     double limit;
-    std::vector<std::function<bool()>> slices;
+    std::vector<Slice> slices;
     size_t at = 0;
+    double per_cost = 0, each = 0; // seconds of a slice, by its cost, and of one whose cost is not known
 };
 
 } // namespace lq

@@ -6,6 +6,7 @@ import "C"
 import (
 	"fmt"
 	goruntime "runtime"
+	"time"
 	"unsafe"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -65,20 +66,28 @@ func (t *Trainer) BeginUpdate(u runtime.TrainUpdate) error {
 
 // Slice does the next slice of what was begun and reports whether there are more.
 func (t *Trainer) Slice() (more bool, err error) {
+	more, _, err = t.Slices(0)
+	return more, err
+}
+
+// Slices does the next slice, and further ones in the same crossing to C while there is time: it is a runtime.BatchSlicer.
+func (t *Trainer) Slices(budget time.Duration) (more bool, longest time.Duration, err error) {
 	if t.c == nil {
-		return false, runtime.ErrClosed
+		return false, 0, runtime.ErrClosed
 	}
 	if err := t.reserveNow(); err != nil {
-		return false, err
+		return false, 0, err
 	}
-	status := C.lq_slice(t.c)
+	var seconds C.double
+	status := C.lq_slices(t.c, C.double(budget.Seconds()), &seconds)
+	longest = time.Duration(float64(seconds) * float64(time.Second))
 	if err := t.check(status); err != nil || status != C.LQ_MORE {
 		if t.alone {
 			t.giveBack()
 		}
-		return false, err
+		return false, longest, err
 	}
-	return true, nil
+	return true, longest, nil
 }
 
 // Result returns the numbers of what was last done.

@@ -8,8 +8,8 @@ namespace lq {
 
 namespace {
 
-constexpr size_t PIECE = 16384; // parameters that one thread takes at a time
-constexpr double SQUARING = 16*4, ADAM = 200; // what 4 gradients and a parameter cost beside operations of products: their memory is what takes time
+constexpr size_t PIECE = 4096; // parameters that one thread takes at a time
+constexpr double SQUARING = 16, ADAM = 200; // what a gradient and a parameter cost beside operations of products: their memory is what takes time
 
 // Some of the parameters, which have one learning rate.
 struct Piece {

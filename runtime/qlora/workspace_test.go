@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/qlora"
@@ -223,5 +224,81 @@ func TestWorkspaceIsLentToOne(t *testing.T) {
 	want := step(t, first, adam, batch)
 	if got := step(t, second, adam, batch); got.Loss != want.Loss || got.GradNorm != want.GradNorm {
 		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+// An adapter of a high rank starts, is trained and updated in slices of which none has much more work than it should: also its first
+// values, DoRA's norms, the zeros that gradients begin with, and the optimizer. Work is counted, not timed.
+func TestLongestSliceByWork(t *testing.T) {
+	shape := qloratest.Shape{Embedding: 512, Layers: 3, Heads: 8, KVHeads: 2, HeadSize: 64, FeedForward: 1024, Vocab: 4096, Neox: true, Seed: 1}
+	m := newSample(t, shape, qloratest.Q4_0, qloratest.Q4_0)
+	modules := allModules(m, 128, true)
+	for i := range modules {
+		modules[i].DoRA = modules[i].Tensor != "token_embd.weight"
+	}
+	tr, err := qlora.Open(t.Context(), m, runtime.TrainSpec{Modules: modules, MaxTokens: 64, Seed: 1}, qlora.Options{Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	parameters := len(tr.Parameters())
+	batch := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 1, 64)
+	for _, part := range []struct {
+		name  string
+		begin func() error
+		least float64 // slices, by millions of parameters
+	}{
+		{"start", func() error { return nil }, 0.5},
+		{"micro-batch", func() error { return tr.Begin(runtime.TrainFirst, batch) }, 1},
+		{"update", func() error { return tr.BeginUpdate(adam) }, 1},
+	} {
+		if err := part.begin(); err != nil {
+			t.Fatal(err)
+		}
+		release, err := tr.Reserve(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		left, largest := qloratest.Slices(tr.Handle())
+		t.Logf("%s: %d slices, the largest has %.2f of what a slice should have", part.name, left, largest)
+		if largest > 1.3 || largest == 0 {
+			t.Errorf("%s: the largest slice has %.2f of what a slice should have", part.name, largest)
+		}
+		if least := part.least * float64(parameters) / 1e6; float64(left) < least {
+			t.Errorf("%s: %d slices for %d parameters, at least %.0f are expected", part.name, left, parameters, least)
+		}
+		finish(t, tr)
+		release()
+	}
+}
+
+// Slices at once are the same slices: as many as there is time for, and one where there is none.
+func TestSlicesAtOnce(t *testing.T) {
+	m := newSample(t, shapes["llama"], qloratest.Q4_0, qloratest.F16)
+	spec := runtime.TrainSpec{Modules: allModules(m, 4, true), MaxTokens: 64, Seed: 1}
+	batch := randomBatch(rand.New(rand.NewPCG(1, 1)), m.Vocab(), 1, 64)
+	one, several := newTrainer(t, m, spec, qlora.Options{}), newTrainer(t, m, spec, qlora.Options{})
+	want := step(t, one, adam, batch)
+	calls := 0
+	for _, begin := range []func() error{
+		func() error { return several.Begin(runtime.TrainFirst, batch) },
+		func() error { return several.BeginUpdate(adam) },
+	} {
+		if err := begin(); err != nil {
+			t.Fatal(err)
+		}
+		for more := true; more; calls++ {
+			var longest time.Duration
+			var err error
+			if more, longest, err = several.Slices(time.Hour); err != nil || longest <= 0 {
+				t.Fatal(longest, err)
+			}
+		}
+	}
+	if calls != 2 {
+		t.Errorf("all slices at once took %d calls, want 2", calls)
+	}
+	if got := several.Result(); got.GradNorm != want.GradNorm || !bytes.Equal(one.State(), several.State()) {
+		t.Error("slices at once give other bits")
 	}
 }

@@ -8,6 +8,8 @@
 namespace lq {
 
 struct TrainerProbe {
+    static const Schedule & schedule(const AdapterTrainer & t) { return t.schedule; }
+
     // The logits (n, n_vocab) of packed sequences, without dropout.
     static void logits(Trainer & t, const int32_t * tokens, int n, const int32_t * ends, int n_ends, float * out) {
         const std::vector<int32_t> unlabelled(n, -1);
@@ -49,6 +51,12 @@ struct TrainerProbe {
 const float * lq_probe_gradients(const lq_trainer * t) { return t->of->memory().gradients; }
 
 const float * lq_probe_row_norms(const lq_trainer * t, int module) { return t->of->adapters()[module].row_norms; }
+
+size_t lq_probe_slices(const lq_trainer * t, double * largest) {
+    const lq::Schedule & s = lq::TrainerProbe::schedule(*t->of);
+    *largest = s.largest();
+    return s.left();
+}
 
 int lq_probe_logits(lq_trainer * t, const int32_t * tokens, int n, const int32_t * ends, int n_ends, float * out) {
     try {

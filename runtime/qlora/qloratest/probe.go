@@ -16,6 +16,14 @@ func Gradients(trainer unsafe.Pointer) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(C.lq_probe_gradients(t))), int(C.lq_parameter_count(t)))
 }
 
+// Slices returns how many slices what a trainer began has left, once it has its workspace, and the cost of the largest of them, in
+// operations, divided by what a slice should cost.
+func Slices(trainer unsafe.Pointer) (left int, largest float64) {
+	var most C.double
+	left = int(C.lq_probe_slices((*C.lq_trainer)(trainer), &most))
+	return left, float64(most)
+}
+
 // RowNorms are those of the rows of W + scale*B*A of a module with DoRA, as the last batch found them; nil without DoRA.
 func RowNorms(trainer unsafe.Pointer, module int) []float32 {
 	t := (*C.lq_trainer)(trainer)

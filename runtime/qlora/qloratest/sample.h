@@ -57,6 +57,8 @@ const char * lq_check_pool_without_threads(void);
 
 // ---- inside a trainer ------------------------------------------------------------------------------
 const float * lq_probe_gradients(const lq_trainer * t);            // of the last step's batches, as the parameters lie
+// Slices that what was begun has left, and the cost of the largest by what a slice should cost.
+size_t lq_probe_slices(const lq_trainer * t, double * largest);
 const float * lq_probe_row_norms(const lq_trainer * t, int module);  // (n_out), as the last batch found them; NULL: no DoRA
 // Logits (n, n_vocab) of packed sequences with the adapter as it stands; not in slices. Negative: see lq_error.
 int lq_probe_logits(lq_trainer * t, const int32_t * tokens, int n, const int32_t * ends, int n_ends, float * out);
