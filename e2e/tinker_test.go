@@ -38,6 +38,21 @@ func TestTinkerSDK(t *testing.T) {
 	}
 }
 
+// TestTinkerExample runs the loop of examples/ with the newest SDK: at its end the adapter says what the data has.
+func TestTinkerExample(t *testing.T) {
+	python := testtools.Python(t, "tinker=="+tinkerSDKs[0], "numpy==2.4.6")
+	b := boot(t, "--api-key", "tml-sesame")
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, python, "-W", "ignore", "examples/tinker_loop.py")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TINKER_BASE_URL=" + b.url(), "TINKER_API_KEY=tml-sesame"}
+	out, err := cmd.CombinedOutput()
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if err != nil || len(lines) < 2 || !strings.Contains(lines[len(lines)-2], "tents") || !strings.HasPrefix(lines[len(lines)-1], "saved as tinker://") {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
 // sitePackages is the folder of packages of a Python environment.
 func sitePackages(t *testing.T, python string) string {
 	t.Helper()
