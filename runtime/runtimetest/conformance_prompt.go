@@ -88,7 +88,7 @@ func (b *bench) score(seq int, tokens []runtime.Token) []runtime.Choice {
 func testHidden(b *bench) {
 	tokens := b.tokens(prompts[0])
 	var first []float32
-	for i, mix := range b.mixes()[:2] {
+	for i, mix := range b.mixes() {
 		b.place(0, mix...)
 		alone := b.hidden(len(tokens), part{0, tokens, nil})
 		b.truncateAll(0)
