@@ -50,7 +50,7 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	flags.DurationVar(&c.KeepResponses, "keep-responses", responses.DefaultTime, "how long the answers of /v1/responses are kept for later requests to go on from; 0: not at all")
 	sizeFlag(flags, (*size)(&c.ResponseBytes), "max-response-data", responses.DefaultBytes, "space on disk that the kept answers may take; those not used for the longest time are removed")
 	choiceFlag(flags, &c.Remote, "remote-adapters", "auto", "whether requests may name adapters on the hub or in buckets; auto: with an --api-key, or where the server listens on loopback alone", "auto", "on", "off")
-	sizeFlag(flags, (*size)(&c.TrainMemory), "train-memory", 2<<30, "memory that a training job may take, to within 8 MiB; 0: no limit")
+	sizeFlag(flags, (*size)(&c.TrainMemory), "train-memory", 2<<30, "memory that all training together may take, to within 8 MiB; 0: no limit")
 	choiceFlag(flags, &c.TrainPrecision, "train-precision", "fast", "how training multiplies: fast as the CPU does it fastest, half without products of bytes, single in float32, which agrees with --nf4-mode f32 to 1e-4", "fast", "half", "single")
 	flags.Float64Var(&c.TrainShare, "train-share", 0.5, "share of the time that training gets while requests are answered; without requests it gets all")
 	flags.IntVar(&c.MaxJobs, "max-jobs", 1000, "training jobs that are kept; the oldest that have ended are removed with their data")
