@@ -106,7 +106,7 @@ func TestActivatedIsServedAsTrained(t *testing.T) {
 	}
 	relative := math.Sqrt(off / square)
 	t.Logf("relative difference %.2g", relative)
-	// The head is Q6_K or Q8_0, before which activations are rounded to 8 bits where it serves.
+	// The head is Q8_0, before which activations are rounded to 8 bits where it serves.
 	if len(scored.Prompt) != len(want) || !(relative < 5e-3) {
 		t.Errorf("%d log-probabilities of %d have a relative difference of %.2g", len(scored.Prompt), len(want), relative)
 	}
