@@ -16,14 +16,11 @@ import (
 // tinkerSDKs are the releases of Tinker's SDK that are tested: the newest one, and the oldest that is promised.
 var tinkerSDKs = []string{"0.38.0", "0.25.0"}
 
-// torchPackages are those of the test of transformers in runtime/llama, so that torch is installed once.
-var torchPackages = []string{"torch==2.15.0", "transformers==5.24.0", "numpy==2.4.6"}
-
 // TestTinkerSDK runs a script that trains and samples with the real SDK, with each release. On a base in F32 that is trained in
 // single precision, log-probabilities of training and sampling agree to the rounding of float32, and of adapters, which are
 // served in half precision, to that; NF4 products are rounded to 8 bits in both, each in its own way.
 func TestTinkerSDK(t *testing.T) {
-	torch := sitePackages(t, testtools.Python(t, torchPackages...))
+	torch := sitePackages(t, testtools.Torch(t, testtools.TRL...))
 	for _, sdk := range tinkerSDKs {
 		python := testtools.Python(t, "tinker=="+sdk, "numpy==2.4.6")
 		t.Run(sdk+" f32", func(t *testing.T) {

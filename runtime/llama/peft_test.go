@@ -47,9 +47,9 @@ func aloraPrompts(invocation []runtime.Token) map[string][]runtime.Token {
 // has here, on a small Llama, wherever its invocation stands.
 func TestActivatedEqualsPEFT(t *testing.T) {
 	if os.Getenv(useTransformers) != "1" && os.Getenv("LORIKEET_REQUIRE_TOOLS") != "1" {
-		t.Skipf("%s=1 runs it; it downloads some 3 GB of Python packages the first time", useTransformers)
+		t.Skipf("%s=1 runs it; it downloads some 0.7 GB of Python packages the first time", useTransformers)
 	}
-	python := testtools.Python(t, append(slices.Clone(transformersPackages), "peft==0.21.2")...)
+	python := testtools.Torch(t, testtools.TRL...)
 	const tolerance, answered = 1e-4, 6 // of logits around 1
 	invocation := []runtime.Token{7, 300, 7}
 	folder := hftest.Random("llama", 7).Write(t)

@@ -18,11 +18,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// useTransformers lets TestImportEqualsTransformers install its packages. They are some 3 GB to download: the one build of
-// torch for Linux that the package index has brings CUDA with it.
+// useTransformers lets TestImportEqualsTransformers install its packages. They are some 0.7 GB to download.
 const useTransformers = "LORIKEET_TEST_TRANSFORMERS"
-
-var transformersPackages = []string{"torch==2.15.0", "transformers==5.24.0", "numpy==2.4.6"}
 
 //go:embed testdata/transformers.py
 var transformersScript string
@@ -31,9 +28,9 @@ var transformersScript string
 // have the logits that transformers itself computes from the folder, when they are served as a request is.
 func TestImportEqualsTransformers(t *testing.T) {
 	if os.Getenv(useTransformers) != "1" && os.Getenv("LORIKEET_REQUIRE_TOOLS") != "1" {
-		t.Skipf("%s=1 runs it; it downloads some 3 GB of Python packages the first time", useTransformers)
+		t.Skipf("%s=1 runs it; it downloads some 0.7 GB of Python packages the first time", useTransformers)
 	}
-	python := testtools.Python(t, transformersPackages...)
+	python := testtools.Torch(t, testtools.TRL...)
 	// Of logits around 1. With llama.cpp's own attention in float32 the differences show what the import wrote; the attention of
 	// the device that serves computes with fewer bits.
 	const exact, served = 1e-4, 1e-2

@@ -4,9 +4,9 @@
 # folder of packages with torch.
 import math
 import os
-import sys
+import site
 
-sys.path.append(os.environ["TORCH"])
+site.addsitedir(os.environ["TORCH"])
 import numpy as np
 import tinker
 import torch
