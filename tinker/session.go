@@ -35,6 +35,14 @@ func (s *Service) CreateSession(who *Caller, tags []string, name string, metadat
 	if err := checkMetadata(metadata); err != nil {
 		return "", err
 	}
+	if len(tags) > maxMetadata {
+		return "", invalid("tags", "are %d, at most %d are kept", len(tags), maxMetadata)
+	}
+	for _, text := range append([]string{name}, tags...) {
+		if len(text) > maxMetadataText {
+			return "", invalid("tags", "or the display_name have a text of %d bytes, at most %d are kept", len(text), maxMetadataText)
+		}
+	}
 	now := s.o.Now()
 	one := &session{SessionInfo: SessionInfo{ID: newID(8), Created: now, Tags: tags, Name: name, Metadata: metadata}, owner: who.Owner, seen: now}
 	one.ctx, one.end = context.WithCancelCause(s.ctx)
