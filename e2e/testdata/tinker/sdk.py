@@ -118,15 +118,15 @@ for parts in [[data], [[d] for d in data]]:
     norms.append(one.optim_step(adam).result().metrics["grad_norm"])
 assert math.isclose(norms[0], norms[1], rel_tol=1e-3), norms
 
-# Reinforcement learning: answers that are short are better.
+# Reinforcement learning: tokens of even numbers are better.
 turn = types.ModelInput.from_ints(tokens("", messages=[{"role": "user", "content": "Who are you?"}], add_generation_prompt=True))
 policy = done(service.create_lora_training_client(base_model=base, rank=rank, seed=5))
-lengths, gains = [], []  # of answers; of what is better than its group in a step
+means, gains = [], []  # of rewards; of what is better than its group in a step
 for step in range(6):
     sampler = done(policy.save_weights_and_get_sampling_client())
     group = sampler.sample(turn, 8, types.SamplingParams(max_tokens=16, temperature=3.0, seed=step)).result().sequences
-    rewards = np.asarray([-len(s.tokens) / 16 for s in group])
-    lengths.append(-rewards.mean() * 16)
+    rewards = np.asarray([np.mean([1.0 - int(t) % 2 for t in s.tokens]) for s in group])
+    means.append(rewards.mean())
     batch = []
     for s, r in zip(group, rewards - rewards.mean()):
         ob, ac = turn.to_ints(), [int(t) for t in s.tokens]
@@ -148,7 +148,7 @@ for step in range(6):
     if np.abs(rewards - rewards.mean()).max() > 0:
         same = [types.Datum(model_input=d.model_input, loss_fn_inputs={"target_tokens": d.loss_fn_inputs["target_tokens"]}) for d in batch]
         gains.append(worth(policy.forward(same, "cross_entropy").result()) - worth(out))
-print("lengths", lengths, "gains", gains)
+print("rewards", means, "gains", gains)
 assert gains and gains[0] > 0, gains
 assert policy.forward(batch, "dro", {"beta": 0.1}).result().metrics["loss:sum"] is not None
 
