@@ -99,6 +99,9 @@ func unstoredSummary(a *runtime.LoRA) (s peft.Summary) {
 	for i := range a.Rows {
 		s.Whole += int64(len(a.Rows[i].Values))
 	}
+	for i := range a.Norms {
+		s.Parameters += int64(len(a.Norms[i].Values))
+	}
 	s.Parameters += s.Whole
 	s.Invocation = a.Invocation
 	return s

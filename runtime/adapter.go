@@ -8,6 +8,7 @@ type LoRA struct {
 	Modules []LoRAModule
 	Biases  []LoRABias // each layer at most twice: added to its bias, and in its place
 	Rows    []LoRARows // each tensor at most once
+	Norms   []LoRANorm // each tensor at most once
 
 	// Invocation makes it an activated LoRA (aLoRA, Greenewald et al. 2025): it acts from the last occurrence of these tokens
 	// in the prompt on, on no token before it, and on none where they do not occur. Empty: it acts on every token.
@@ -27,6 +28,13 @@ type LoRARows struct {
 	Tokens []Token   // which rows, each once; nil: all
 	Width  int       // the base's In
 	Values []float32 // (len(Tokens) or all tokens, Width): the rows themselves
+}
+
+// LoRANorm is the weight of an RMSNorm that stands in the place of the base's. A term of a composition with the weight w adds
+// w times the difference to the base's.
+type LoRANorm struct {
+	Tensor string    // "blk.0.attn_norm.weight", "output_norm.weight", ...
+	Values []float32 // as many as the base's has
 }
 
 // LoRAModule is the update of one base tensor, in the base tensor's own row order (GGUF).
@@ -55,7 +63,7 @@ func (m *LoRAModule) MagnitudeSize() int {
 
 // Plain reports whether every change is Scale*B*A and nothing else: what a GGUF LoRA file can hold.
 func (a *LoRA) Plain() bool {
-	if len(a.Biases)+len(a.Rows) > 0 {
+	if len(a.Biases)+len(a.Rows)+len(a.Norms) > 0 {
 		return false
 	}
 	for i := range a.Modules {

@@ -45,9 +45,13 @@ type Facts struct {
 	// Biases are the biases of linear layers, by GGUF name ("blk.0.attn_q.bias"), with their lengths.
 	Biases map[string]int
 
+	// Norms are the weights of norms that an adapter may have its own of, by GGUF name ("blk.0.attn_norm.weight",
+	// "output_norm.weight"), with their lengths.
+	Norms map[string]int
+
 	// Targets are the base tensors an adapter may change, by GGUF name ("blk.0.attn_q.weight").
 	Targets map[string]Shape
-	// Refused are the linear tensors an adapter may not change, by GGUF name, with the reason.
+	// Refused are the linear tensors and norms an adapter may not change, by GGUF name, with the reason.
 	Refused map[string]string
 }
 

@@ -48,6 +48,7 @@ type LoRAView struct {
 	Modules    []ModuleView
 	Biases     []LoRABias
 	Rows       []LoRARows
+	Norms      []LoRANorm
 	Invocation []Token
 }
 
@@ -69,7 +70,7 @@ type LoRASource interface {
 
 // View returns views of the adapter's own values.
 func (a *LoRA) View() (*LoRAView, error) {
-	v := &LoRAView{Biases: a.Biases, Rows: a.Rows, Invocation: a.Invocation}
+	v := &LoRAView{Biases: a.Biases, Rows: a.Rows, Norms: a.Norms, Invocation: a.Invocation}
 	for _, m := range a.Modules {
 		if len(m.A) != m.Rank*m.In || len(m.B) != m.Out*m.Rank {
 			return nil, fmt.Errorf("%w: %s: A and B of %d and %d values do not make rank %d of %d to %d", ErrAdapter,
@@ -83,7 +84,7 @@ func (a *LoRA) View() (*LoRAView, error) {
 
 // Copy returns the adapter with values of its own.
 func (v *LoRAView) Copy() *LoRA {
-	a := &LoRA{Biases: v.Biases, Rows: v.Rows, Invocation: v.Invocation}
+	a := &LoRA{Biases: v.Biases, Rows: v.Rows, Norms: v.Norms, Invocation: v.Invocation}
 	for _, m := range v.Modules {
 		a.Modules = append(a.Modules, LoRAModule{Tensor: m.Tensor, Rank: m.Rank, In: m.In, Out: m.Out, Scale: m.Scale,
 			A: m.A.all(), B: m.B.all(), Magnitude: slices.Clone(m.Magnitude)})

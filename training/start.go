@@ -59,6 +59,8 @@ func (q *Queue) copyStart(folder string, ref adapters.Ref, c *Config) (*Start, e
 		return nil, refuse("biases of its own")
 	case len(lora.Rows) > 0:
 		return nil, refuse("rows of embed_tokens or lm_head of its own")
+	case len(lora.Norms) > 0:
+		return nil, refuse("norms of its own")
 	}
 	s := &Start{Name: info.Name, Version: info.Version, Digest: info.Digest}
 	for i := range lora.Modules {

@@ -281,3 +281,32 @@ func TestSumRefusesValues(t *testing.T) {
 	change := lookAndChange(t, sum, "output.weight", noScan)
 	pefttest.WantError(t, change(32, make([]float32, 16)), peft.ErrUnsupported, "lm_head.weight", "value 33 is +Inf")
 }
+
+// A whole norm adds its difference to the base's, in the place of it in the merged file.
+func TestSumOfNorms(t *testing.T) {
+	base := pefttest.WholeFacts(false)
+	p := pefttest.New(1)
+	p.Config["modules_to_save"] = []string{"input_layernorm"}
+	own := p.Put(1, "model.layers.1.input_layernorm.weight", 16)
+	sum := NewSum(base)
+	a := open(t, p, base)
+	add(t, sum, a, 0.25)
+	if !sum.Changes("blk.1.attn_norm.weight") || sum.Changes("blk.0.attn_norm.weight") {
+		t.Error("the sum changes the wrong norms")
+	}
+	change := lookAndChange(t, sum, "blk.1.attn_norm.weight", noScan)
+	w := make([]float32, len(own))
+	for i := range w {
+		w[i] = 2
+	}
+	if err := change(0, w); err != nil {
+		t.Fatal(err)
+	}
+	for i, x := range w {
+		if want := 2 + 0.25*(own[i]-2); x != want {
+			t.Errorf("value %d is %v, want %v", i, x, want)
+		}
+	}
+	_, err := Adapters(t.Context(), inputs([]*peft.Adapter{a, a}, []float32{1, 1}), Options{Method: Cat})
+	pefttest.WantError(t, err, ErrRefused, "model.layers.1.input_layernorm.weight", "whole norm")
+}

@@ -8,16 +8,17 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// This file merges what an adapter has beside its LoRAs: with a weight w, whole rows and biases that stand in the
-// place of the base's add w (row - base row), those of lora_B w times themselves.
+// This file merges what an adapter has beside its LoRAs: with a weight w, whole rows, norms and biases that stand in
+// the place of the base's add w (row - base row), those of lora_B w times themselves.
 
 // ownTerm is one such part of a sum, of one tensor. Its values are read row by row, when they are added.
 type ownTerm struct {
 	weight float32
-	width  int         // values in a row; all of a bias
+	width  int         // values in a row; all of a bias or a norm
 	added  bool        // to the base's, not in their place
-	bias   *peft.Bias  // nil: rows
-	rows   *peft.Rows  // nil: a bias
+	bias   *peft.Bias  // nil: a norm or rows
+	norm   *peft.Norm  // nil: a bias or rows
+	rows   *peft.Rows  // nil: a bias or a norm
 	places map[int]int // of the base's rows among those of rows; nil: all, in their order
 }
 
@@ -45,6 +46,9 @@ func wholeTensors(a *peft.Adapter) (list []string) {
 	for i := range a.Rows {
 		list = append(list, a.Rows[i].Tensor)
 	}
+	for i := range a.Norms {
+		list = append(list, a.Norms[i].Tensor)
+	}
 	return list
 }
 
@@ -53,6 +57,11 @@ func wholeOf(a *peft.Adapter, tensor string, weight float32) (list []ownTerm) {
 	for i := range a.Biases {
 		if b := &a.Biases[i]; biasTensor(b.Tensor) == tensor {
 			list = append(list, ownTerm{weight: weight, width: b.Outputs, added: !b.Replaces, bias: b})
+		}
+	}
+	for i := range a.Norms {
+		if n := &a.Norms[i]; n.Tensor == tensor {
+			list = append(list, ownTerm{weight: weight, width: n.Width, norm: n})
 		}
 	}
 	for i := range a.Rows {
@@ -99,6 +108,13 @@ func (o *ownTerm) values(row, column, n int) ([]float32, error) {
 			return nil, err
 		}
 		return b.Values[column : column+n], nil
+	}
+	if o.norm != nil {
+		own, err := o.norm.Load()
+		if err != nil {
+			return nil, err
+		}
+		return own.Values[column : column+n], nil
 	}
 	return o.rows.Part(int64(row)*int64(o.width)+int64(column), n)
 }

@@ -66,7 +66,7 @@ func (c *config) checkActivated() error {
 	for _, x := range []struct {
 		field string
 		given bool
-	}{{"bias", c.bias}, {"modules_to_save", len(c.saved) > 0}, {"trainable_token_indices", len(c.tokens) > 0}} {
+	}{{"bias", c.bias}, {"modules_to_save", len(c.saved)+len(c.savedNorms) > 0}, {"trainable_token_indices", len(c.tokens) > 0}} {
 		if x.given {
 			return fmt.Errorf("%w: %s: %s is given beside %s, and PEFT applies it to the tokens before the invocation too, which is not supported",
 				ErrUnsupported, ConfigFile, x.field, invocationField)

@@ -43,11 +43,12 @@ type config struct {
 	alphaPattern patterns[float64]
 	targets      targets
 
-	loraBias bool                       // lora_B has a bias
-	bias     bool                       // biases of the base were trained
-	saved    []string                   // paths of modules_to_save
-	tokens   map[string][]runtime.Token // trainable_token_indices by path
-	tie      bool                       // ensure_weight_tying
+	loraBias   bool                       // lora_B has a bias
+	bias       bool                       // biases of the base were trained
+	saved      []string                   // paths of modules_to_save
+	savedNorms []string                   // names of norms in it, which paths end with
+	tokens     map[string][]runtime.Token // trainable_token_indices by path
+	tie        bool                       // ensure_weight_tying
 
 	invocation []runtime.Token // of an activated LoRA; nil: it acts on every token
 }
@@ -156,7 +157,7 @@ func (c *config) field(m member, x *expressions) (err error) {
 	case "ensure_weight_tying":
 		c.tie, err = parseAs[bool](m.value, "true or false")
 	case "modules_to_save":
-		c.saved, err = parseSaved(m.value)
+		c.saved, c.savedNorms, err = parseSaved(m.value)
 	case "trainable_token_indices":
 		c.tokens, err = parseTokens(m.value)
 	case invocationField:

@@ -148,7 +148,9 @@ func TestConfigKnowsEveryField(t *testing.T) {
 
 func TestConfigRefuses(t *testing.T) {
 	unsupported := map[string]string{
-		`"modules_to_save": ["embed_tokens", "norm"]`:                    `modules_to_save has "norm"`,
+		`"modules_to_save": ["embed_tokens", "q_proj"]`:                  `modules_to_save has "q_proj"`,
+		`"modules_to_save": [""]`:                                        `modules_to_save has ""`,
+		`"alora_invocation_tokens": [1], "modules_to_save": ["norm"]`:    "modules_to_save is given beside alora",
 		`"trainable_token_indices": {"q_proj": [1]}`:                     `trainable_token_indices has "q_proj"`,
 		`"target_parameters": ["x"]`:                                     "target_parameters",
 		`"alora_invocation_tokens": [1], "bias": "all"`:                  "bias is given beside alora_invocation_tokens",

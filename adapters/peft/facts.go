@@ -22,7 +22,7 @@ func FactsOf(file *quant.File) (*runtime.Facts, error) {
 	}
 	f := &runtime.Facts{Architecture: architecture, Fingerprint: fingerprint,
 		RopeNorm: !strings.HasPrefix(architecture, "qwen"), Targets: map[string]runtime.Shape{}, Refused: map[string]string{},
-		Biases: map[string]int{}}
+		Biases: map[string]int{}, Norms: map[string]int{}}
 	f.Name, _ = file.Metadata.String("general.name")
 	number := func(key string) int {
 		n, _ := file.Metadata.Uint(architecture + "." + key)
@@ -36,6 +36,9 @@ func FactsOf(file *quant.File) (*runtime.Facts, error) {
 	for _, t := range file.Tensors {
 		if strings.HasPrefix(t.Name, "blk.") && strings.HasSuffix(t.Name, ".bias") && len(t.Dims) == 1 {
 			f.Biases[t.Name] = int(t.Dims[0])
+		}
+		if _, ok := normModule(t.Name); ok && len(t.Dims) == 1 {
+			f.Norms[t.Name] = int(t.Dims[0])
 		}
 		if _, ok := peftModule(t.Name); !ok || len(t.Dims) != 2 {
 			continue

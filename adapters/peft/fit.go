@@ -91,6 +91,7 @@ type Adapter struct {
 	Modules []Module // its LoRAs, sorted by path
 	Biases  []Bias   // trained biases
 	Rows    []Rows   // of the embeddings and the head
+	Norms   []Norm   // whole weights of norms
 	Summary Summary
 
 	source  *Source
@@ -153,6 +154,9 @@ func (s *Source) Fit(f *runtime.Facts) (*Adapter, error) {
 	if err := s.config.checkWhole(f, pairs); err != nil {
 		return nil, err
 	}
+	if err := s.config.checkNorms(out.Norms); err != nil {
+		return nil, err
+	}
 	if err := s.config.fitInvocation(f); err != nil {
 		return nil, err
 	}
@@ -164,6 +168,11 @@ func (s *Source) Fit(f *runtime.Facts) (*Adapter, error) {
 // fitPath checks the tensors of one module and adds what they are to out.
 func (c *config) fitPath(f *runtime.Facts, path string, pairs map[string]*parts, out *Adapter) error {
 	p := pairs[path]
+	if _, ok := normTensor(path); ok {
+		n, err := fitNorm(f, path, p)
+		out.Norms, out.tensors = append(out.Norms, n), append(out.tensors, p[sideSaved])
+		return err
+	}
 	if p.low() {
 		m, err := c.fitModule(f, path, p)
 		if err != nil {

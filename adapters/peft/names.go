@@ -91,14 +91,17 @@ const (
 	sideLoRABias              // lora_bias: (out)
 	sideBias                  // a layer's own bias: (out)
 	sideBaseBias              // the same, saved from inside PEFT's wrapping
-	sideSaved                 // modules_to_save: (vocabulary, width)
+	sideSaved                 // modules_to_save: (vocabulary, width), of a norm (width)
 	sideBaseSaved             // the same, saved from inside PEFT's wrapping
 	sideTokens                // trainable_token_indices: (tokens, width)
 	sides
 )
 
-// on reports whether a module may have the part: only the two ends of the model have rows of tokens.
+// on reports whether a module may have the part: only the two ends of the model have rows of tokens, and a norm has its weight alone.
 func (s side) on(module string) bool {
+	if _, norm := normTensor(module); norm {
+		return s == sideSaved
+	}
 	switch s {
 	case sideSaved, sideBaseSaved, sideTokens:
 		return module == embeddingModule || module == headModule
@@ -182,7 +185,8 @@ func parsePEFTName(name string) (address, error) {
 		}
 		matrix := e.side <= sideB // of the embeddings only those have names of their own
 		_, known := ggufTensor(path)
-		if !ok || !known || !e.side.on(path) || matrix && e.embedding != (path == embeddingModule) {
+		_, norm := normTensor(path)
+		if !ok || !known && !norm || !e.side.on(path) || matrix && e.embedding != (path == embeddingModule) {
 			break
 		}
 		return address{path, e.side}, nil
@@ -195,7 +199,7 @@ func whyNot(name string) string {
 	switch {
 	case strings.Contains(name, "modules_to_save"), strings.HasSuffix(name, "_proj.weight"),
 		strings.HasSuffix(name, "embed_tokens.weight"), strings.HasSuffix(name, "lm_head.weight"):
-		return "is a fully trained module (modules_to_save); only embed_tokens and lm_head are served in full"
+		return "is a fully trained module (modules_to_save); only embed_tokens, lm_head and RMSNorms are served in full"
 	case strings.Contains(name, "token_adapter"):
 		return "holds trained rows of a module that is neither embed_tokens nor lm_head, which is not supported"
 	case strings.HasSuffix(name, ".bias"):

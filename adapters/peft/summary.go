@@ -41,6 +41,9 @@ func (c *config) summarize(f *runtime.Facts, x *Adapter) Summary {
 		changed[r.Tensor] = true
 		s.Whole += r.t.Elements()
 	}
+	for _, n := range x.Norms {
+		changed[n.Tensor] = true
+	}
 	for _, t := range x.tensors {
 		s.Parameters += t.Elements()
 		short[shortName(t.module)] = true
@@ -61,6 +64,7 @@ func (c *config) summarize(f *runtime.Facts, x *Adapter) Summary {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("target_modules names %d modules that the adapter holds no tensors for "+
 			"(%s is the first); they stay as the base has them", len(missing), missing[0]))
 	}
+	s.Warnings = append(s.Warnings, c.missingNorms(f, x.Norms)...)
 	s.Warnings = append(s.Warnings, c.idlePatterns(x)...)
 	return s
 }

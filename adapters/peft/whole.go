@@ -10,7 +10,7 @@ import (
 )
 
 // This file has what a PEFT adapter may hold beside its LoRAs: trained biases (bias, lora_bias), whole embeddings and
-// heads (modules_to_save), and the rows of single tokens (trainable_token_indices).
+// heads (modules_to_save), and the rows of single tokens (trainable_token_indices). Whole norms are in norms.go.
 
 // Bias is a trained bias of a linear layer.
 type Bias struct {
@@ -32,21 +32,22 @@ type Rows struct {
 	t *placed
 }
 
-// parseSaved reads modules_to_save, of which the two ends of the model can be served.
-func parseSaved(v json.RawMessage) ([]string, error) {
+// parseSaved reads modules_to_save, of which the two ends of the model and its norms can be served.
+func parseSaved(v json.RawMessage) (paths, norms []string, err error) {
 	list, err := parseAs[[]string](v, "a list of modules' names")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var paths []string
 	for _, name := range list {
-		path, ok := endOf(name)
-		if !ok {
-			return nil, fmt.Errorf("has %q: only embed_tokens and lm_head are served in full", name)
+		if path, ok := endOf(name); ok {
+			paths = append(paths, path)
+		} else if namesNorms(name) {
+			norms = append(norms, name)
+		} else {
+			return nil, nil, fmt.Errorf("has %q: only embed_tokens, lm_head and RMSNorms are served in full", name)
 		}
-		paths = append(paths, path)
 	}
-	return paths, nil
+	return paths, norms, nil
 }
 
 // parseTokens reads trainable_token_indices: a list, which is of the embeddings, or lists by module.
@@ -254,6 +255,8 @@ func (a *Adapter) CheckLowRank(why string) error {
 		return fmt.Errorf("%w: tensor %q is a trained bias: %s", ErrUnsupported, a.Biases[0].t.Name, why)
 	case len(a.Rows) > 0:
 		return fmt.Errorf("%w: tensor %q holds whole rows: %s", ErrUnsupported, a.Rows[0].t.Name, why)
+	case len(a.Norms) > 0:
+		return fmt.Errorf("%w: tensor %q is a whole norm: %s", ErrUnsupported, a.Norms[0].t.Name, why)
 	}
 	return nil
 }
@@ -273,6 +276,13 @@ func (a *Adapter) whole(out *runtime.LoRA) error {
 			return err
 		}
 		out.Rows = append(out.Rows, r)
+	}
+	for i := range a.Norms {
+		n, err := a.Norms[i].Load()
+		if err != nil {
+			return err
+		}
+		out.Norms = append(out.Norms, n)
 	}
 	return nil
 }

@@ -83,6 +83,8 @@ int ll_model_on_device(const ll_model * m); // whether a device holds any of its
 void ll_model_facts(const ll_model * m, ll_facts * out);
 int ll_model_targets(const ll_model * m);
 const char * ll_model_target(const ll_model * m, int i, int32_t * n_in, int32_t * n_out); // its name
+int ll_model_norms(const ll_model * m);
+const char * ll_model_norm(const ll_model * m, int i, int32_t * width); // its name
 int ll_model_refusals(const ll_model * m);
 const char * ll_model_refusal(const ll_model * m, int i, const char ** reason); // the tensor's name
 
@@ -140,8 +142,8 @@ ll_sampler * ll_sampler_new(const ll_model * m, const ll_sampling * s, const ll_
 void ll_sampler_free(ll_sampler * s);
 
 // ---- packed adapters -------------------------------------------------------------------------------
-// A part of an adapter: a module of rank n, without or with DoRA, a bias, or n rows.
-enum ll_part_kind { LL_LORA = 0, LL_DORA = 1, LL_BIAS = 2, LL_ROWS = 3 };
+// A part of an adapter: a module of rank n, without or with DoRA, a bias, n rows, or a norm, whose number is the target.
+enum ll_part_kind { LL_LORA = 0, LL_DORA = 1, LL_BIAS = 2, LL_ROWS = 3, LL_NORM = 4 };
 typedef struct { int kind, target, n; } ll_part;
 int64_t ll_pack_need(const ll_model * m, int f32, int keep_plain, const ll_part * part); // the bytes that it takes in a pack
 // keep_plain: also keep the plain form, which slots are filled from. capacity: the bytes of all parts together.
@@ -151,9 +153,11 @@ ll_pack * ll_pack_new(const ll_model * m, int f32, int keep_plain, int64_t capac
 // weights; NULL: plain LoRA.
 int ll_pack_add(ll_pack * p, int target, int rank, float scale, const float * a, const float * b, const float * magnitude, ll_error * err);
 // These follow the modules, one call at a time. values (n_out) are added to the output of the target's layer, or,
-// replaces, stand for its bias; values (n, n_in) stand for the rows ids, NULL: all n of them.
+// replaces, stand for its bias; values (n, n_in) stand for the rows ids, NULL: all n of them; values (width) stand for norm
+// number `norm`.
 int ll_pack_add_bias(ll_pack * p, int target, const float * values, int replaces, ll_error * err);
 int ll_pack_add_rows(ll_pack * p, int target, const int32_t * ids, int n, const float * values, ll_error * err);
+int ll_pack_add_norm(ll_pack * p, int norm, const float * values, ll_error * err);
 int64_t ll_pack_bytes(const ll_pack * p); // that it holds of the system's memory
 void ll_pack_free(ll_pack * p);
 

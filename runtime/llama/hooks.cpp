@@ -43,16 +43,30 @@ static bool wants_adapters(const SequenceAdapters & p, const llama_ubatch & ubat
     return false;
 }
 
+// Whether any row has norms of its own. Memory is not reserved for these: their nodes take no more than those they replace.
+static bool wants_norms(const SequenceAdapters & p, const llama_ubatch & ubatch) {
+    for (uint32_t i = 0; ubatch.token && ubatch.seq_id && i < ubatch.n_tokens; i++) {
+        if (ubatch.seq_id[i] && p.norms(p.mix(ubatch.seq_id[i][0], ubatch.pos[i]))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 // ---- Rows ------------------------------------------------------------------------------------------
 
 Rows::Rows(SequenceAdapters & mixes, const llm_graph_params & params)
-    : mixes(mixes), needs(slot_needs(mixes, params.ubatch)), adapters(wants_adapters(mixes, params.ubatch)) {
+    : mixes(mixes), needs(slot_needs(mixes, params.ubatch)), adapters(wants_adapters(mixes, params.ubatch)),
+      norms(wants_norms(mixes, params.ubatch)) {
     all.n = params.ubatch.n_tokens;
     outputs.n = params.n_outputs;
 }
 
 bool Rows::can_reuse(const llm_graph_params & params) {
     if (params.ubatch.n_tokens != all.n || params.n_outputs != outputs.n) {
+        return false;
+    }
+    if (!norms && wants_norms(mixes, params.ubatch)) {
         return false;
     }
     return mixes.slots ? needs.serve(slot_needs(mixes, params.ubatch)) : adapters || !wants_adapters(mixes, params.ubatch);
@@ -213,6 +227,7 @@ Builder * Builder::current() { return builder_of_thread; }
 extern "C" {
 ggml_tensor * __real_ggml_mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x);
 ggml_tensor * __real_ggml_get_rows(ggml_context * ctx, ggml_tensor * table, ggml_tensor * ids);
+ggml_tensor * __real_ggml_mul(ggml_context * ctx, ggml_tensor * x, ggml_tensor * w);
 ggml_cgraph * __real__ZNK11llama_model11build_graphERK16llm_graph_params(const llama_model * self, const llm_graph_params & params);
 size_t __real__ZNK11llama_model9n_tensorsEv(const llama_model * self);
 }
@@ -288,7 +303,21 @@ ggml_tensor * Builder::get_rows(ggml_context * ctx, ggml_tensor * table, ggml_te
     return add_embedding(ctx, *rows, model.embedding, y, ids);
 }
 
+ggml_tensor * Builder::mul(ggml_context * ctx, ggml_tensor * x, ggml_tensor * w) {
+    if (rows && rows->norms) {
+        if (const auto norm = model.norm_by_weight.find(w); norm != model.norm_by_weight.end()) {
+            return multiply_norm(ctx, *rows, norm->second, x);
+        }
+    }
+    return __real_ggml_mul(ctx, x, w);
+}
+
 } // namespace lorikeet
+
+extern "C" ggml_tensor * __wrap_ggml_mul(ggml_context * ctx, ggml_tensor * x, ggml_tensor * w) {
+    Builder * b = Builder::current();
+    return b ? b->mul(ctx, x, w) : __real_ggml_mul(ctx, x, w);
+}
 
 extern "C" ggml_tensor * __wrap_ggml_mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) {
     Builder * b = Builder::current();

@@ -4,6 +4,7 @@
 //   llama_model::build_graph  opens a Builder for the graph that is about to be built;
 //   ggml_mul_mat              asks the Builder for a product with a base weight;
 //   ggml_get_rows             asks it for rows of the token embedding;
+//   ggml_mul                  asks it for a product with the weight of a norm;
 //   ggml_flash_attn_ext       asks it for a layer's attention (attention_graph.cpp).
 // Outside our own Scope all of them only call the originals: other contexts in the same process, and the loader's calls,
 // are not changed. A Scope and a Builder live on the stack of the thread that builds the graph; nothing else is global.
@@ -59,7 +60,7 @@ public:
 
     void set_input(const llama_ubatch * ubatch) override;
     // A graph without our nodes serves base rows only. One with our kernels' nodes serves every mix of rows, one with
-    // slots those that need the same.
+    // slots those that need the same; and one without nodes for norms no rows that have norms of their own.
     bool can_reuse(const llm_graph_params & params) override;
 
     // A row that has a replaced row set of its own: scale*D x is added to it.
@@ -126,6 +127,7 @@ public:
     SequenceAdapters & mixes;
     const SlotNeeds needs; // where adapters lie in slots
     const bool adapters;   // whether the graph has our nodes
+    const bool norms;      // whether it has those for norms
     // The products with A, (slot, row, hidden_stride) floats. One after the other, all groups of a graph use it.
     float * hidden = nullptr;
     size_t hidden_stride = 0;
@@ -189,6 +191,8 @@ public:
     // The product alone, through our kernels where the weight is packed for them. x is (n_in, rows) floats.
     ggml_tensor * product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x);
     ggml_tensor * get_rows(ggml_context * ctx, ggml_tensor * table, ggml_tensor * ids);
+    // x*w, x being normed rows where w is the weight of a norm.
+    ggml_tensor * mul(ggml_context * ctx, ggml_tensor * x, ggml_tensor * w);
     // Null where llama.cpp's own attention must run.
     ggml_tensor * attend(ggml_context * ctx, ggml_tensor * q, ggml_tensor * k, ggml_tensor * v, float scale);
 
@@ -221,6 +225,8 @@ ggml_tensor * add_slots(ggml_context * ctx, Rows & rows, int target, ggml_tensor
 ggml_tensor * add_rows(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x);
 // y + the adapters' changes of the embedding rows `ids`.
 ggml_tensor * add_embedding(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * ids);
+// x times the norm's weight, or what the adapters of a row have in its place. x is (width, rows), by head (width, heads, rows).
+ggml_tensor * multiply_norm(ggml_context * ctx, Rows & rows, int norm, ggml_tensor * x);
 // Where a node's rows begin: ggml aligns tensors to 32 bytes, the kernels' rows begin on 64.
 inline char * aligned(const ggml_tensor * t) { return (char *) (((uintptr_t) t->data + 63)/64*64); }
 // The product with an NF4 weight. prepared is the node that prepares x; null: it is made, and shared by the

@@ -154,6 +154,14 @@ const char * ll_model_target(const ll_model * m, int i, int32_t * n_in, int32_t 
     return t.name.c_str();
 }
 
+int ll_model_norms(const ll_model * m) { return (int) m->model->norms.size(); }
+
+const char * ll_model_norm(const ll_model * m, int i, int32_t * width) {
+    const Norm & n = m->model->norms[(size_t) i];
+    *width = n.width;
+    return n.name.c_str();
+}
+
 int ll_model_refusals(const ll_model * m) { return (int) m->model->refused.size(); }
 
 const char * ll_model_refusal(const ll_model * m, int i, const char ** reason) {

@@ -7,6 +7,7 @@ package llama
 #cgo CPPFLAGS: -DNDEBUG
 #cgo LDFLAGS: -Wl,--export-dynamic
 #cgo LDFLAGS: -Wl,--wrap=ggml_mul_mat
+#cgo LDFLAGS: -Wl,--wrap=ggml_mul
 #cgo LDFLAGS: -Wl,--wrap=ggml_get_rows
 #cgo LDFLAGS: -Wl,--wrap=ggml_flash_attn_ext
 #cgo LDFLAGS: -Wl,--wrap=ggml_flash_attn_ext_add_sinks
@@ -56,6 +57,7 @@ func init() { C.ll_init() }
 type Model struct {
 	facts       runtime.Facts
 	targets     map[string]int // the number of each target in calls to C
+	norms       map[string]int // the same of norms
 	ends        []runtime.Token
 	tokenizer   *tokenizer.Tokenizer // nil where the file has none
 	packFloat32 bool
@@ -99,7 +101,7 @@ func load(o Options) (*Model, error) {
 	if err := checkWeights(file, o.CheckTensors); err != nil {
 		return nil, err
 	}
-	m := &Model{targets: map[string]int{}, packFloat32: o.PackFloat32, keepPlain: o.KeepPlain, log: newCallback(o.Log)}
+	m := &Model{targets: map[string]int{}, norms: map[string]int{}, packFloat32: o.PackFloat32, keepPlain: o.KeepPlain, log: newCallback(o.Log)}
 	// Before llama.cpp is given the file: it ends the process where two tokens are equal.
 	if m.tokenizer, err = tokenizer.New(&file.Metadata); err != nil {
 		m.log.release()
@@ -263,6 +265,7 @@ func (m *Model) describe(o Options, file *quant.File) error {
 		Targets:       map[string]runtime.Shape{},
 		Refused:       map[string]string{},
 		Biases:        map[string]int{},
+		Norms:         map[string]int{},
 	}
 	m.describeTokenizer()
 	for _, t := range file.Tensors {
@@ -302,6 +305,11 @@ func (m *Model) describeTargets() {
 		name := C.GoString(C.ll_model_target(m.ptr, C.int(i), &in, &out))
 		m.targets[name] = i
 		m.facts.Targets[name] = runtime.Shape{In: int(in), Out: int(out)}
+	}
+	for i := range int(C.ll_model_norms(m.ptr)) {
+		var width C.int32_t
+		name := C.GoString(C.ll_model_norm(m.ptr, C.int(i), &width))
+		m.norms[name], m.facts.Norms[name] = i, int(width)
 	}
 	for i := range int(C.ll_model_refusals(m.ptr)) {
 		var reason *C.char

@@ -21,6 +21,14 @@ struct Target {
     const ggml_tensor * weight;
 };
 
+// A Norm is the weight of an RMSNorm, which an adapter may have its own of.
+struct Norm {
+    std::string name; // GGUF: "blk.0.attn_norm.weight"
+    int width;
+    bool by_head;     // it norms the heads of q or k, (width, heads, rows); else (width, rows)
+    const ggml_tensor * weight;
+};
+
 struct Nf4Free {
     void operator()(lk_nf4 * w) const { lk_nf4_free(w); }
 };
@@ -48,6 +56,8 @@ struct Model {
     int head = -1;                                          // the target that gives the logits
     int embedding = -1;                                     // the target reached through ggml_get_rows
     const ggml_tensor * embedding_table = nullptr;
+    std::vector<Norm> norms;
+    std::unordered_map<const ggml_tensor *, int> norm_by_weight;
     std::vector<std::pair<std::string, std::string>> refused; // tensor and reason
 
     int nf4_mode = LK_NF4_I16;
@@ -75,7 +85,7 @@ struct Model {
     bool has_vocab() const { return llama_vocab_type(vocab()) != LLAMA_VOCAB_TYPE_NONE; }
 };
 
-// Fills targets, by_weight, embedding and refused.
+// Fills targets, by_weight, embedding, norms and refused.
 void find_targets(Model & m);
 
 // While it lives, llama.cpp sees the NF4 tensors of a file that this thread opens as tensors of types that it knows.

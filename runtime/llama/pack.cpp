@@ -34,6 +34,8 @@ size_t need_rows(const Model & m, bool f32, int target, int n) {
     return lk_arena_need((size_t) n*m.targets.at((size_t) target).n_in*(f32 ? 4 : 2));
 }
 
+size_t need_norm(const Model & m, int norm) { return lk_arena_need((size_t) m.norms.at((size_t) norm).width*sizeof(float)); }
+
 template <typename T> InArena<T> Pack::in_arena(const T * from, size_t n) {
     InArena<T> out;
     out.values = (T *) lk_arena_alloc(arena.get(), n*sizeof(T));
@@ -48,6 +50,7 @@ template <typename T> InArena<T> Pack::in_arena(const T * from, size_t n) {
 }
 
 template InArena<uint8_t> Pack::in_arena(const uint8_t * from, size_t n); // replaced_rows.cpp
+template InArena<float> Pack::in_arena(const float * from, size_t n);     // own_norms.cpp
 
 static void require_finite(const float * x, size_t n, const std::string & what) {
     // x*0 is 0 for every number and NaN for the others; unlike a test of each, the sum is vectorized.
@@ -223,6 +226,7 @@ size_t Pack::bytes() const {
     for (const auto & r : rows) {
         n += r.second.bytes();
     }
+    n += norms.size()*64; // their places beside the arena
     return n;
 }
 
@@ -231,12 +235,14 @@ size_t Pack::bytes() const {
 using namespace lorikeet;
 
 int64_t ll_pack_need(const ll_model * m, int f32, int keep_plain, const ll_part * part) {
-    if (part->target < 0 || (size_t) part->target >= m->model->targets.size() || part->n < 0) {
+    const size_t places = part->kind == LL_NORM ? m->model->norms.size() : m->model->targets.size();
+    if (part->target < 0 || (size_t) part->target >= places || part->n < 0) {
         return 0; // it will be refused
     }
     switch (part->kind) {
     case LL_BIAS: return (int64_t) need_bias(*m->model, part->target);
     case LL_ROWS: return (int64_t) need_rows(*m->model, f32 != 0, part->target, part->n);
+    case LL_NORM: return (int64_t) need_norm(*m->model, part->target);
     default: return (int64_t) need_module(*m->model, f32 != 0, keep_plain != 0, part->target, std::min(part->n, (int) LK_MAX_RANK), part->kind == LL_DORA);
     }
 }
@@ -264,6 +270,13 @@ int ll_pack_add_bias(ll_pack * p, int target, const float * values, int replaces
 int ll_pack_add_rows(ll_pack * p, int target, const int32_t * ids, int n, const float * values, ll_error * err) {
     return guarded(err, (int) LL_FAILED, [&] {
         p->pack->add_rows(target, ids, n, values);
+        return (int) LL_OK;
+    });
+}
+
+int ll_pack_add_norm(ll_pack * p, int norm, const float * values, ll_error * err) {
+    return guarded(err, (int) LL_FAILED, [&] {
+        p->pack->add_norm(norm, values);
         return (int) LL_OK;
     });
 }

@@ -49,6 +49,9 @@ func (m *Model) Pack(a *runtime.LoRA) (runtime.Packed, error) {
 	for i := 0; err == nil && i < len(a.Rows); i++ {
 		err = m.addRows(pack, &a.Rows[i])
 	}
+	for i := 0; err == nil && i < len(a.Norms); i++ {
+		err = m.addNorm(pack, &a.Norms[i])
+	}
 	if err != nil {
 		C.ll_pack_free(pack)
 		return nil, fmt.Errorf("%w: %w", runtime.ErrAdapter, err)
@@ -60,7 +63,11 @@ func (m *Model) Pack(a *runtime.LoRA) (runtime.Packed, error) {
 func (m *Model) packNeed(ptr *C.ll_model, a *runtime.LoRA) int64 {
 	sum := int64(0)
 	count := func(kind C.int, tensor string, n int) {
-		if target, ok := m.targets[tensor]; ok {
+		places := m.targets
+		if kind == C.LL_NORM {
+			places = m.norms
+		}
+		if target, ok := places[tensor]; ok {
 			part := C.ll_part{kind: kind, target: C.int(target), n: C.int(min(n, math.MaxInt32))}
 			sum += int64(C.ll_pack_need(ptr, flag(m.packFloat32), flag(m.keepPlain), &part))
 		}
@@ -77,6 +84,9 @@ func (m *Model) packNeed(ptr *C.ll_model, a *runtime.LoRA) int64 {
 	}
 	for i := range a.Rows {
 		count(C.LL_ROWS, a.Rows[i].Tensor, len(a.Rows[i].Values)/max(a.Rows[i].Width, 1))
+	}
+	for i := range a.Norms {
+		count(C.LL_NORM, a.Norms[i].Tensor, 0)
 	}
 	return sum
 }
@@ -144,6 +154,24 @@ func (m *Model) addRows(pack *C.ll_pack, r *runtime.LoRARows) error {
 	var e C.ll_error
 	ids := (*C.int32_t)(unsafe.SliceData(r.Tokens))
 	if C.ll_pack_add_rows(pack, C.int(m.targets[r.Tensor]), ids, C.int(n), (*C.float)(&r.Values[0]), &e) != C.LL_OK {
+		return cError(&e)
+	}
+	return nil
+}
+
+func (m *Model) addNorm(pack *C.ll_pack, n *runtime.LoRANorm) error {
+	width, ok := m.facts.Norms[n.Tensor]
+	if !ok {
+		if reason, refused := m.facts.Refused[n.Tensor]; refused {
+			return fmt.Errorf("%s: %s", n.Tensor, reason)
+		}
+		return fmt.Errorf("%s: the base has no such norm", n.Tensor)
+	}
+	if len(n.Values) != width {
+		return fmt.Errorf("%s: a norm's weight of %d values, the base's has %d", n.Tensor, len(n.Values), width)
+	}
+	var e C.ll_error
+	if C.ll_pack_add_norm(pack, C.int(m.norms[n.Tensor]), (*C.float)(&n.Values[0]), &e) != C.LL_OK {
 		return cError(&e)
 	}
 	return nil

@@ -66,10 +66,11 @@ std::vector<float> column_norms(const Model & m, int target, int rank, float sca
 size_t need_module(const Model & m, bool f32, bool keep_plain, int target, int rank, bool dora);
 size_t need_bias(const Model & m, int target);
 size_t need_rows(const Model & m, bool f32, int target, int n);
+size_t need_norm(const Model & m, int norm);
 
 // A Pack is immutable once the last module was added. The vectors are indexed by target.
 struct Pack {
-    // capacity: for all that will be added, as need_module, need_bias and need_rows say; it grows where that does not suffice.
+    // capacity: for all that will be added, as need_module, need_bias, need_rows and need_norm say; it grows where that does not suffice.
     Pack(std::shared_ptr<const Model> m, bool f32, bool keep_plain, size_t capacity);
 
     // magnitude (n_out), of the embedding (n_in), makes it DoRA; NULL: plain LoRA.
@@ -78,6 +79,8 @@ struct Pack {
     void add_bias(int target, const float * values, bool replaces);
     // values (n, n_in) stand for the rows ids, null: all n of them, of the embeddings or the head.
     void add_rows(int target, const int32_t * ids, int n, const float * values);
+    // values (width) stand for the weight of norm number `norm` of the model.
+    void add_norm(int norm, const float * values);
     // What it holds of the system's memory.
     size_t bytes() const;
     bool has(int target) const { return scale[(size_t) target] != 0; }
@@ -89,6 +92,7 @@ struct Pack {
     std::vector<Plain> plain;                              // rank 0: not kept
     std::vector<float> scale;                              // alpha/rank; of DoRA 1, for it is in a and b
     std::unordered_map<int, Replaced> rows;                // by target
+    std::unordered_map<int, InArena<float>> norms;         // by norm: the difference to the base's weight
 
 private:
     template <typename T> InArena<T> in_arena(const T * from, size_t n); // a copy; null: zeros

@@ -14,7 +14,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// withWhole returns y, a tensor of the base with the mix's LoRAs, with its biases and rows as well; x is the base's.
+// withWhole returns y, a tensor of the base with the mix's LoRAs, with its biases, norms and rows as well; x is the base's.
 func withWhole(y, x []float32, t quant.Tensor, mix []use, adapters []adapter) []float32 {
 	out := slices.Clone(y)
 	for _, u := range mix {
@@ -29,6 +29,13 @@ func withWhole(y, x []float32, t quant.Tensor, mix []use, adapters []adapter) []
 					base = x[o]
 				}
 				out[o] += u.scale * (b.Values[o] - base)
+			}
+		}
+		for _, n := range lora.Norms {
+			for i := range out {
+				if n.Tensor == t.Name {
+					out[i] += u.scale * (n.Values[i] - x[i])
+				}
 			}
 		}
 		for _, r := range lora.Rows {

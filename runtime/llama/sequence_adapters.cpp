@@ -69,6 +69,7 @@ void SequenceAdapters::fill(Mix & s, std::vector<Term> terms) const {
         s.counts[t] = n;
         s.hidden = std::max(s.hidden, hidden);
     }
+    s.norms = std::any_of(terms.begin(), terms.end(), [](const Term & term) { return !term.pack->norms.empty(); });
     s.terms = std::move(terms);
 }
 

@@ -35,6 +35,7 @@ public:
     int mix(int seq, int position) const;
     int mixes() const { return (int) all.size(); }
     bool adapted(int mix) const { return !all[(size_t) mix].terms.empty(); }
+    bool norms(int mix) const { return all[(size_t) mix].norms; } // whether any of its terms has norms
     const std::vector<Term> & terms(int mix) const { return all[(size_t) mix].terms; }
     // The terms of a target for the fused kernels. Valid until the sequence gets others.
     lk_row row(int mix, int target) const;
@@ -53,6 +54,7 @@ private:
         std::vector<lk_term> rows; // (targets, MAX_TERMS); without terms nothing
         std::vector<int> counts;   // (targets)
         size_t hidden = 0;
+        bool norms = false;
     };
     void fill(Mix & m, std::vector<Term> terms) const;
 

@@ -40,6 +40,30 @@ static std::vector<const ggml_tensor *> linears(const llama_layer & l) {
     return out;
 }
 
+// The norms whose weights an adapter may replace. Our node multiplies with them, which devices do not compute.
+static void find_norms(Model & m) {
+    auto add = [&](const ggml_tensor * w, bool by_head) {
+        if (!w) {
+            return;
+        }
+        if (on_device(w)) {
+            m.refused.emplace_back(w->name, "it lies on a device, and norms of an adapter's own are served on the CPU alone");
+        } else if (w->type != GGML_TYPE_F32 || ggml_n_dims(w) != 1) {
+            m.refused.emplace_back(w->name, "it is not a vector of F32");
+        } else {
+            m.norm_by_weight[w] = (int) m.norms.size();
+            m.norms.push_back({w->name, (int) w->ne[0], by_head, w});
+        }
+    };
+    for (const llama_layer & layer : m.handle->layers) {
+        add(layer.attn_norm, false);
+        add(layer.ffn_norm, false);
+        add(layer.attn_q_norm, true);
+        add(layer.attn_k_norm, true);
+    }
+    add(m.handle->output_norm, false);
+}
+
 static std::string refusal(const Model & m, const std::string & name) {
     if (!is_dense(m)) {
         return "adapters need a dense llama, mistral, qwen2 or qwen3 model; this is " + m.architecture;
@@ -71,6 +95,7 @@ void find_targets(Model & m) {
             m.embedding = take("token_embd.weight", model.tok_embd);
             m.embedding_table = model.tok_embd;
         }
+        find_norms(m);
     }
     for (const auto & [name, w] : model.tensors_by_name) {
         if (ggml_n_dims(w) >= 2 && ends_with(name, ".weight") && !taken[name]) {

@@ -34,6 +34,9 @@ func (m *Model) checkStart(spec *runtime.TrainSpec) error {
 	for _, r := range spec.Start.Rows {
 		return wrong(r.Tensor, "it has rows of its own, which are not trained")
 	}
+	for _, n := range spec.Start.Norms {
+		return wrong(n.Tensor, "it has a norm of its own, which is not trained")
+	}
 	wanted := make(map[string]runtime.TrainModule, len(spec.Modules))
 	for _, x := range spec.Modules {
 		wanted[x.Tensor] = x

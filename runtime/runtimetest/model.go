@@ -215,6 +215,13 @@ func (m *Model) Pack(a *runtime.LoRA) (runtime.Packed, error) {
 		fmt.Fprintln(h, "rows", r.Tensor, r.Tokens, r.Values)
 		p.bytes += 4 * int64(len(r.Values))
 	}
+	for _, n := range a.Norms {
+		if width, ok := m.facts.Norms[n.Tensor]; !ok || len(n.Values) != width {
+			return nil, fmt.Errorf("%w: %s has a norm's weight of %d values, the base's has %d", runtime.ErrAdapter, n.Tensor, len(n.Values), width)
+		}
+		fmt.Fprintln(h, "norm", n.Tensor, n.Values)
+		p.bytes += 4 * int64(len(n.Values))
+	}
 	p.sum = h.Sum64()
 	return p, nil
 }

@@ -37,13 +37,15 @@ func Facts() *runtime.Facts {
 	return f
 }
 
-// WholeFacts are Facts with embeddings, and biases of q and v as qwen2 has them.
+// WholeFacts are Facts with embeddings, norms, and biases of q and v as qwen2 has them.
 func WholeFacts(tied bool) *runtime.Facts {
 	f := Facts()
 	delete(f.Refused, "token_embd.weight")
 	f.Targets["token_embd.weight"] = runtime.Shape{In: 16, Out: 32}
 	f.TiedHead = tied
 	f.Biases = map[string]int{"blk.0.attn_q.bias": 16, "blk.0.attn_v.bias": 8}
+	f.Norms = map[string]int{"blk.0.attn_norm.weight": 16, "blk.0.ffn_norm.weight": 16, "blk.1.attn_norm.weight": 16,
+		"blk.1.ffn_norm.weight": 16, "output_norm.weight": 16}
 	return f
 }
 
