@@ -14,10 +14,11 @@ import (
 func TestWholePartsAreStored(t *testing.T) {
 	p := pefttest.New(1)
 	p.Config["trainable_token_indices"] = []int{1, 30}
-	p.Config["modules_to_save"] = []string{"lm_head"}
+	p.Config["modules_to_save"] = []string{"lm_head", "model.norm"}
 	p.Config["bias"] = "lora_only"
 	p.Put(1, "model.embed_tokens.token_adapter.trainable_tokens_delta", 2, 16)
 	p.Put(2, "lm_head.modules_to_save.default.weight", 32, 16)
+	p.Put(4, "model.norm.modules_to_save.weight", 16)
 	p.Put(3, "model.layers.0.self_attn.q_proj.bias", 16)
 	s, err := Open(Options{Dir: t.TempDir(), Facts: pefttest.WholeFacts(false)})
 	if err != nil {
@@ -35,8 +36,8 @@ func TestWholePartsAreStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(a.Rows) != 2 || len(a.Biases) != 1 || len(a.Modules) != 14 {
-		t.Errorf("%d rows, %d biases, %d modules", len(a.Rows), len(a.Biases), len(a.Modules))
+	if len(a.Rows) != 2 || len(a.Biases) != 1 || len(a.Norms) != 1 || len(a.Modules) != 14 {
+		t.Errorf("%d rows, %d biases, %d norms, %d modules", len(a.Rows), len(a.Biases), len(a.Norms), len(a.Modules))
 	}
 }
 

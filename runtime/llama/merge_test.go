@@ -258,7 +258,7 @@ func TestMergeOfEveryTensor(t *testing.T) {
 	}
 }
 
-// Whole embeddings and heads, rows of tokens and biases, tied or not: merged they give what they do when they are served.
+// Whole embeddings and norms, rows of tokens and biases, tied or not: merged they give what they do when they are served.
 func TestMergeOfWholeRows(t *testing.T) {
 	for _, tied := range []bool{false, true} {
 		s := tiny
@@ -288,7 +288,7 @@ func TestMergeOfWholeRows(t *testing.T) {
 	}
 }
 
-// savedAdapters are a PEFT folder of whole embeddings, a bias and a LoRA, and one of rows of tokens, beside what the
+// savedAdapters are a PEFT folder of whole embeddings and norms, a bias and a LoRA, and one of rows of tokens, beside what the
 // server places for them.
 func savedAdapters(t *testing.T, s sizes) []adapter {
 	t.Helper()
@@ -304,10 +304,12 @@ func savedAdapters(t *testing.T, s sizes) []adapter {
 	n, tokens := s.embedding, []runtime.Token{3, 7, 500}
 	a, b, bias := values(4*n, 0.06), values(4*n, 0.1), values(n, 0.1)
 	table, rows := values(s.vocab*n, 0.06), values(len(tokens)*n, 0.06)
+	norm, last := values(n, 1), values(n, 1)
 	one := &runtime.LoRA{
 		Modules: []runtime.LoRAModule{{Tensor: "blk.0.attn_q.weight", Rank: 4, In: n, Out: n, Scale: 2, A: a, B: b}},
 		Biases:  []runtime.LoRABias{{Tensor: "blk.0.attn_q.weight", Values: bias, Replaces: true}},
 		Rows:    []runtime.LoRARows{{Tensor: "token_embd.weight", Width: n, Values: table}},
+		Norms:   []runtime.LoRANorm{{Tensor: "blk.1.attn_norm.weight", Values: norm}, {Tensor: "output_norm.weight", Values: last}},
 	}
 	two := &runtime.LoRA{Rows: []runtime.LoRARows{{Tensor: "token_embd.weight", Tokens: tokens, Width: n, Values: rows}}}
 	if s.tied { // rows of tokens are the head's, too
@@ -315,9 +317,10 @@ func savedAdapters(t *testing.T, s sizes) []adapter {
 	}
 	config := `{"peft_type":"LORA","r":4,"lora_alpha":8,"target_modules":["q_proj"],`
 	return []adapter{
-		{one, peftFolder(t, config+`"bias":"lora_only","modules_to_save":["embed_tokens"]}`,
+		{one, peftFolder(t, config+`"bias":"lora_only","modules_to_save":["embed_tokens","model.norm","layers.1.input_layernorm"]}`,
 			peft.NewTensor(q+".lora_A.weight", []int64{4, int64(n)}, a), peft.NewTensor(q+".lora_B.weight", []int64{int64(n), 4}, b),
-			peft.NewTensor(q+".bias", []int64{int64(n)}, bias),
+			peft.NewTensor(q+".bias", []int64{int64(n)}, bias), peft.NewTensor("base_model.model.model.norm.weight", []int64{int64(n)}, last),
+			peft.NewTensor("base_model.model.model.layers.1.input_layernorm.weight", []int64{int64(n)}, norm),
 			peft.NewTensor("base_model.model.model.embed_tokens.weight", []int64{int64(s.vocab), int64(n)}, table))},
 		{two, peftFolder(t, config+`"trainable_token_indices":[3,7,500]}`,
 			peft.NewTensor("base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta", []int64{3, int64(n)}, rows))},
