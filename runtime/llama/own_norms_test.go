@@ -74,6 +74,27 @@ func TestOwnNormsEqualMergedWeights(t *testing.T) {
 	}
 }
 
+// Where the last layers are on a device, the norms of the others are each row's own.
+func TestOwnNormsBesideADevice(t *testing.T) {
+	s := tiny
+	s.layers, s.vocab = 3, 512
+	path := s.file(t)
+	f := openQuant(t, path)
+	m := openModel(t, Options{Path: path, KeepPlain: true, PackFloat32: true, Device: testDevice(t), GPULayers: 1})
+	if n := len(m.facts.Norms); n == 0 || n == 7 {
+		t.Fatalf("%d norms of 7 are on the CPU", n)
+	}
+	adapters := normAdapters(t, m)
+	ss := streams(s.vocab)[:4]
+	for i, mix := range [][]use{nil, {{0, 1}}, {{0, 0.7}, {1, 0.5}}, {{2, 1}}} {
+		ss[i].mixes = [2][]use{mix, mix}
+	}
+	got := compare(ourLogits(t, m, openDevice(t, m, proofDevice(Fused, 32)), adapters, ss), mergedLogits(t, f, s.arch, adapters, ss))
+	if t.Log(got); !(got.most <= 2e-5) || got.argmax != got.ties {
+		t.Error("want at most 2e-5 and no other argmax")
+	}
+}
+
 // Rows without norms have the same bits beside rows with norms as without these.
 func TestNormsLeaveOtherRowsAlone(t *testing.T) {
 	s := tiny
