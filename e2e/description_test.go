@@ -20,7 +20,7 @@ var (
 )
 
 // clientConfig renames the one schema that has a name of the generator's own, and tells it what it does not know, YAML.
-const clientConfig = `content_type_overrides: {application/yaml: text/plain}
+const clientConfig = `content_type_overrides: {application/yaml: text/plain, application/x-protobuf: application/octet-stream, application/zip: application/octet-stream}
 class_overrides: {Response: {class_name: ModelResponse, module_name: model_response}}
 post_hooks: []
 `

@@ -30,6 +30,7 @@ func TestSchemathesis(t *testing.T) {
 		"--checks", "not_a_server_error,status_code_conformance,response_schema_conformance,content_type_conformance",
 		"--max-time", limit, "--seed", "1", "--suppress-health-check", "all", "--warnings", "off", "--no-color",
 		"--exclude-path-regex", "/events$", // streams that end with their job
+		"--exclude-path", "/api/v1/forward_backward", // it cannot write Protocol Buffers
 		"--exclude-path", "/openapi.yaml") // whose text is read as YAML before it is compared with a string
 	cmd.Dir = t.TempDir() // where it leaves a folder of its own
 	out, err := cmd.CombinedOutput()

@@ -4056,6 +4056,9 @@ type TrainingJobList struct {
 	HasMore bool `json:"has_more"`
 }
 
+// TrainingMeasures Averages by name.
+type TrainingMeasures map[string]float64
+
 // TrainingMetrics The numbers of a step, or with valid_loss those of an evaluation. A run that was interrupted goes on from its last checkpoint, so a step may come again with the same numbers.
 type TrainingMetrics struct {
 	// Step Steps done.

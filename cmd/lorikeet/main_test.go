@@ -196,7 +196,7 @@ func TestServeFlags(t *testing.T) {
 // TestEveryFlagHasAVariable sets each flag by its variable.
 func TestEveryFlagHasAVariable(t *testing.T) {
 	samples := map[string]string{"int": "3", "float64": "0.25", "bool": "true", "string": "s", "stringArray": "x,y", "size": "1KiB", "duration": "3s",
-		"kv-type": "q8_0", "flash-attn": "on", "lora-backend": "mmid", "nf4-mode": "i16", "import-type": "q8_0", "remote-adapters": "on", "log-level": "debug", "log-format": "json", "pooling": "mean", "reasoning-format": "none", "layers": "7"}
+		"kv-type": "q8_0", "flash-attn": "on", "lora-backend": "mmid", "nf4-mode": "i16", "import-type": "q8_0", "remote-adapters": "on", "log-level": "debug", "log-format": "json", "pooling": "mean", "reasoning-format": "none", "layers": "7", "train-precision": "half"}
 	var c serveFlags
 	flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 	c.bind(flags, "/data")

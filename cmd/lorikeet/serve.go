@@ -51,7 +51,7 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	sizeFlag(flags, (*size)(&c.ResponseBytes), "max-response-data", responses.DefaultBytes, "space on disk that the kept answers may take; those not used for the longest time are removed")
 	choiceFlag(flags, &c.Remote, "remote-adapters", "auto", "whether requests may name adapters on the hub or in buckets; auto: with an --api-key, or where the server listens on loopback alone", "auto", "on", "off")
 	sizeFlag(flags, (*size)(&c.TrainMemory), "train-memory", 2<<30, "memory that all training together may take, to within 8 MiB; 0: no limit")
-	choiceFlag(flags, &c.TrainPrecision, "train-precision", "fast", "how training multiplies: fast as the CPU does it fastest, half without products of bytes, single in float32, which agrees with --nf4-mode f32 to 1e-4", "fast", "half", "single")
+	choiceFlag(flags, &c.TrainPrecision, "train-precision", "fast", "how training multiplies: fast as the CPU does it fastest, half without products of bytes, single in float32", "fast", "half", "single")
 	flags.Float64Var(&c.TrainShare, "train-share", 0.5, "share of the time that training gets while requests are answered; without requests it gets all")
 	flags.IntVar(&c.MaxJobs, "max-jobs", 1000, "training jobs that are kept; the oldest that have ended are removed with their data")
 	sizeFlag(flags, (*size)(&c.MaxJobData), "max-job-data", 16<<30, "space on disk that training jobs may take; the oldest that have ended are removed")
