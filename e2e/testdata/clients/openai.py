@@ -76,6 +76,51 @@ client.fine_tuning.jobs.cancel(job.id)
 assert client.fine_tuning.jobs.retrieve(job.id).status == "cancelled"
 assert client.fine_tuning.jobs.list_events(job.id).data
 assert client.files.content(file.id).read() == open(dataset, "rb").read()
+
+# A job of preferences, which is paused, goes on, and has a checkpoint of every epoch; a further job trains on from it.
+import io
+import json
+import time
+
+
+def ended(job):
+    for _ in range(600):
+        job = client.fine_tuning.jobs.retrieve(job.id)
+        if job.status in ("succeeded", "failed", "cancelled"):
+            return job
+        time.sleep(0.2)
+    raise AssertionError(f"the job is {job.status}")
+
+
+pairs = "".join(json.dumps({"input": {"messages": [{"role": "user", "content": f"What is {i} plus 1?"}]},
+                            "preferred_output": [{"role": "assistant", "content": f"Arr! It be {i + 1}."}],
+                            "non_preferred_output": [{"role": "assistant", "content": f"{i} plus 1 is {i + 1}."}]}) + "\n" for i in range(12))
+uploaded = client.files.create(file=("pairs.jsonl", io.BytesIO(pairs.encode())), purpose="fine-tune")
+job = client.fine_tuning.jobs.create(
+    model="lorikeet-demo", training_file=uploaded.id, suffix="openai-pairs", seed=3, metadata={"team": "birds"},
+    integrations=[{"type": "wandb", "wandb": {"project": "birds"}}],
+    method={"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2, "n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": "auto"}}})
+assert job.method.type == "dpo" and job.method.dpo.hyperparameters.beta == 0.2 and job.integrations[0].wandb.project == "birds", job
+paused = client.fine_tuning.jobs.pause(job.id)
+assert paused.status == "paused", paused
+client.fine_tuning.jobs.resume(job.id)
+job = ended(job)
+assert job.status == "succeeded" and job.trained_tokens > 0 and job.metadata == {"team": "birds"}, job
+checkpoints = list(client.fine_tuning.jobs.checkpoints.list(job.id, limit=1))
+assert [c.step_number for c in checkpoints] == [6, 3], checkpoints
+events = list(client.fine_tuning.jobs.list_events(job.id, limit=5))
+assert len(events) > 10 and len({e.id for e in events}) == len(events), events
+assert any("rewards/margins" in (e.data or {}) for e in events), events
+for model in [job.fine_tuned_model, "ft:lorikeet-demo:lorikeet:openai-pairs:" + job.id.removeprefix("ftjob-")] + [c.fine_tuned_model_checkpoint for c in checkpoints]:
+    assert client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Hi"}], max_tokens=3).choices, model
+further = ended(client.fine_tuning.jobs.create(model=job.fine_tuned_model, training_file=file.id, suffix="openai-pairs",
+                                               method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 1}}}))
+assert further.status == "succeeded" and further.model == job.fine_tuned_model != further.fine_tuned_model, further
+try:
+    client.fine_tuning.jobs.create(model="lorikeet-demo", training_file=file.id, suffix="pirate")
+    raise AssertionError("a suffix of an adapter that no job has made was taken")
+except openai.ConflictError as e:
+    assert e.param == "suffix", e
 assert client.files.delete(file.id).deleted
 
 # Tools: one that must be called, whole and streamed, and its result.
