@@ -29,7 +29,7 @@ type policy struct {
 
 	mu   sync.Mutex
 	keys map[string]bool // of the adapters that answered
-	asks int
+	asks atomic.Int64
 }
 
 // words are what it answers, with the token that ends an answer.
@@ -52,7 +52,7 @@ func (p *policy) submit(_ context.Context, r runtime.Request) (*runtime.Stream, 
 		p.t.Errorf("a request %+v", r)
 	}
 	p.keys[r.Adapters.Key()] = true
-	p.asks++
+	p.asks.Add(1)
 	before := r.Prompt[len(r.Prompt)-1]
 	var logs []float64
 	sum := 0.0
@@ -204,7 +204,7 @@ func TestReinforcementGoesOn(t *testing.T) {
 	h := openReinforced(t, dir, func(o *Options, p *policy) {
 		o.SaveEvery = time.Nanosecond
 		p.before = func(*runtime.Request) error {
-			if p.asks > 200 {
+			if p.asks.Load() > 200 {
 				once.Do(func() { close(reached) })
 			}
 			return nil
@@ -227,7 +227,7 @@ func TestReinforcementIsCancelled(t *testing.T) {
 	h := openReinforced(t, t.TempDir(), func(o *Options, p *policy) {
 		submit := o.Submit
 		o.Submit = func(ctx context.Context, r runtime.Request) (*runtime.Stream, error) {
-			if p.asks < 50 {
+			if p.asks.Load() < 50 {
 				return submit(ctx, r)
 			}
 			once.Do(func() { close(waiting) })

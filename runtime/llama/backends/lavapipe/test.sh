@@ -28,6 +28,6 @@ while read -r package pattern; do
   (cd "$package" && "$RUN" "$program" -test.run "$pattern" -test.timeout "${TIMEOUT:-14m}" -test.v </dev/null) |
     sed -n '/^ *--- \|^ok\|^PASS\|^FAIL\|^panic\|^SIG\|^ *[a-z_]*[.]go:/p'
 done <<'TESTS'
-runtime/llama OnADevice$
 runtime/qlora OnADevice$
+runtime/llama OnADevice$
 TESTS
