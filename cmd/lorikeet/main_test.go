@@ -162,7 +162,7 @@ func TestServeFlags(t *testing.T) {
 	folder := t.TempDir()
 	c, err := parse([]string{"--api-key", "a", "--api-key", "b,c", "--adapter-dir", folder, "--drain", "2.5", "--deadline", "1m", "--adapter-memory", "1.5GiB",
 		"--max-upload", "10MB", "--host", "0.0.0.0", "--port", "9000", "--chunk", "1000", "--parallel", "4"},
-		environment(map[string]string{"HOME": "/home/user", "LORIKEET_API_KEYS": "ignored", "LORIKEET_MAX_QUEUE": "7", "LORIKEET_ALIAS": "one, two", "LORIKEET_CHUNK": "5", "LORIKEET_GROUPED": "true", "LORIKEET_CTX": ""}))
+		environment(map[string]string{"HOME": "/invented/home", "LORIKEET_API_KEYS": "ignored", "LORIKEET_MAX_QUEUE": "7", "LORIKEET_ALIAS": "one, two", "LORIKEET_CHUNK": "5", "LORIKEET_GROUPED": "true", "LORIKEET_CTX": ""}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestServeFlags(t *testing.T) {
 		{"adapter memory", c.AdapterBytes, int64(3 << 29)},
 		{"max upload", c.MaxUpload, int64(10_000_000)},
 		{"listen", c.Listen, "0.0.0.0:9000"},
-		{"data", c.Data, "/home/user/.local/share/lorikeet"},
+		{"data", c.Data, "/invented/home/.local/share/lorikeet"},
 		{"queue", c.MaxQueue, 7},
 		{"chunk: the flag wins", c.Chunk, 1000},
 		{"batch", c.Batch, 1004},
@@ -268,7 +268,7 @@ func TestWhoMayNameSources(t *testing.T) {
 		{"--listen 0.0.0.0:0", false}, {"--listen :0", false}, {"--listen 10.0.0.1:0", false},
 		{"--listen 0.0.0.0:0 --api-key k", true}, {"--listen 0.0.0.0:0 --remote-adapters on", true}, {"--listen 127.0.0.1:0 --remote-adapters off", false},
 	} {
-		c, err := parse(strings.Fields(test.args), environment(map[string]string{"HOME": "/home/user"}))
+		c, err := parse(strings.Fields(test.args), environment(map[string]string{"HOME": "/invented/home"}))
 		if err != nil || c.Fetches() != test.want {
 			t.Errorf("%s: %v, %v", test.args, c.Fetches(), err)
 		}

@@ -19,22 +19,35 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/llama/devicetest"
 )
 
-// With --deterministic, requests on a device have the bits that they have alone.
-func TestDeterministicOnADevice(t *testing.T) {
-	c := testConfig(t, "127.0.0.1:0")
-	c.Device, c.GPULayers, c.Deterministic, c.Parallel, c.Context = devicetest.Register(t), llama.AllLayers, true, 4, 1024
+// serve runs a program until the test ends.
+func serve(t *testing.T, c Config) *Program {
+	t.Helper()
 	p, err := New(c, io.Discard, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
+	t.Cleanup(p.Close)
 	if err := p.Open(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- p.Serve(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
 	waitUntilReady(t, p)
+	return p
+}
+
+// With --deterministic, requests on a device have the bits that they have alone.
+func TestDeterministicOnADevice(t *testing.T) {
+	c := testConfig(t, "127.0.0.1:0")
+	c.Device, c.GPULayers, c.Deterministic, c.Parallel, c.Context = devicetest.Register(t), llama.AllLayers, true, 4, 1024
+	p := serve(t, c)
 	ask := func(i int) string {
 		body := fmt.Sprintf(`{"prompt": "Number %d is the best of all numbers, because", "max_tokens": 8, "temperature": 1, "seed": %d, "logprobs": 3}`, i, i)
 		resp, err := http.Post(p.URL()+"/v1/completions", "application/json", strings.NewReader(body))
@@ -62,10 +75,6 @@ func TestDeterministicOnADevice(t *testing.T) {
 		})
 	}
 	all.Wait()
-	cancel()
-	if err := <-served; err != nil {
-		t.Error(err)
-	}
 }
 
 // With all layers on a device, a job trains there, and its adapter answers.
@@ -73,21 +82,10 @@ func TestTrainingOnADevice(t *testing.T) {
 	c := testConfig(t, "127.0.0.1:0")
 	c.Device, c.GPULayers, c.FlashAttention = devicetest.Register(t), llama.AllLayers, "off"
 	c.TrainMemory, c.AdapterBytes, c.MaxJobs, c.MaxJobData, c.MaxFiles, c.MaxFileData = 256<<20, 64<<20, 4, 1<<20, 4, 1<<20
-	p, err := New(c, io.Discard, t.Output())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	if err := p.Open(); err != nil {
-		t.Fatal(err)
-	}
+	p := serve(t, c)
 	if p.training.weights == nil || !p.training.weights.OnDevice() {
 		t.Fatalf("the device does not train: %v", p.training.refused)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- p.Serve(ctx) }()
-	waitUntilReady(t, p)
 
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
@@ -132,9 +130,5 @@ func TestTrainingOnADevice(t *testing.T) {
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("the adapter answers %s", resp.Status)
-	}
-	cancel()
-	if err := <-served; err != nil {
-		t.Error(err)
 	}
 }
