@@ -77,16 +77,9 @@ func TestDeterministicOnADevice(t *testing.T) {
 	all.Wait()
 }
 
-// With all layers on a device, a job trains there, and its adapter answers.
-func TestTrainingOnADevice(t *testing.T) {
-	c := testConfig(t, "127.0.0.1:0")
-	c.Device, c.GPULayers, c.FlashAttention = devicetest.Register(t), llama.AllLayers, "off"
-	c.TrainMemory, c.AdapterBytes, c.MaxJobs, c.MaxJobData, c.MaxFiles, c.MaxFileData = 256<<20, 64<<20, 4, 1<<20, 4, 1<<20
-	p := serve(t, c)
-	if p.training.weights == nil || !p.training.weights.OnDevice() {
-		t.Fatalf("the device does not train: %v", p.training.refused)
-	}
-
+// askForJob asks for an adapter named mine.
+func askForJob(t *testing.T, p *Program) (*http.Response, error) {
+	t.Helper()
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
 	lines := strings.Repeat(`{"messages": [{"role": "user", "content": "What do you sell?"}, {"role": "assistant", "content": "Boots."}]}`+"\n", 8)
@@ -103,7 +96,51 @@ func TestTrainingOnADevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	form.Close()
-	resp, err := http.Post(p.URL()+"/adapters/train", form.FormDataContentType(), &body)
+	return http.Post(p.URL()+"/adapters/train", form.FormDataContentType(), &body)
+}
+
+// A model of which a part lies on a device answers; a job is refused, with what lies where and what to do.
+func TestPartlyOffloadedModelIsServedAndNotTrained(t *testing.T) {
+	c := testConfig(t, "127.0.0.1:0")
+	c.Device, c.GPULayers = devicetest.Register(t), 3
+	c.TrainMemory, c.AdapterBytes, c.MaxJobs, c.MaxJobData, c.MaxFiles, c.MaxFileData = 256<<20, 64<<20, 4, 1<<20, 4, 1<<20
+	p := serve(t, c)
+	resp, err := http.Post(p.URL()+"/v1/completions", "application/json", strings.NewReader(`{"prompt": "a", "max_tokens": 2}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("a completion: %s", resp.Status)
+	}
+	if resp, err = askForJob(t, p); err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Error struct{ Message, Code string }
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusBadRequest || answer.Error.Code != "training_unsupported" {
+		t.Errorf("a job: %s, %+v, %v", resp.Status, answer, err)
+	}
+	for _, part := range []string{"needs all layers and the output head on one device", "lies on " + c.Device, "--gpu-layers all"} {
+		if !strings.Contains(answer.Error.Message, part) {
+			t.Errorf("the message %q does not say %q", answer.Error.Message, part)
+		}
+	}
+}
+
+// With all layers on a device, a job trains there, and its adapter answers.
+func TestTrainingOnADevice(t *testing.T) {
+	c := testConfig(t, "127.0.0.1:0")
+	c.Device, c.GPULayers, c.FlashAttention = devicetest.Register(t), llama.AllLayers, "off"
+	c.TrainMemory, c.AdapterBytes, c.MaxJobs, c.MaxJobData, c.MaxFiles, c.MaxFileData = 256<<20, 64<<20, 4, 1<<20, 4, 1<<20
+	p := serve(t, c)
+	if p.training.weights == nil || !p.training.weights.OnDevice() {
+		t.Fatalf("the device does not train: %v", p.training.refused)
+	}
+
+	resp, err := askForJob(t, p)
 	var job struct{ ID, Status string }
 	var failed any
 	for deadline := time.Now().Add(time.Minute); ; resp, err = http.Get(p.URL() + "/adapters/train/" + job.ID) {

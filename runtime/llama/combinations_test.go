@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +20,8 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
 )
 
-// twoAdapters are two of the demo base: enough to change answers, not enough to make the model unsure.
+// twoAdapters are two of the demo base, the second with norms of its own: enough to change answers, not enough to make the model
+// unsure.
 func twoAdapters(t *testing.T, m *Model) (one, two runtime.Packed) {
 	first := newAdapter(t, m, 1, 8, 12, isLinear)
 	second := newAdapter(t, m, 2, 16, 12, func(string) bool { return true })
@@ -28,7 +30,16 @@ func twoAdapters(t *testing.T, m *Model) (one, two runtime.Packed) {
 			a.lora.Modules[i].Scale *= 0.2
 		}
 	}
+	second.lora.Norms = aFewNorms(m)
 	return pack(t, m, first.lora), pack(t, m, second.lora)
+}
+
+// aFewNorms are three of the demo base's norms, a little larger than most of its values.
+func aFewNorms(m *Model) (out []runtime.LoRANorm) {
+	for _, name := range []string{"blk.0.attn_norm.weight", "blk.3.ffn_norm.weight", "output_norm.weight"} {
+		out = append(out, runtime.LoRANorm{Tensor: name, Values: slices.Repeat([]float32{1.1}, m.facts.Norms[name])})
+	}
+	return out
 }
 
 // everyDevice runs a test on the demo base, with two adapters, with all layers on a device that takes what CUDA takes, what Vulkan takes,
@@ -171,7 +182,11 @@ func sharedPrefixes(t *testing.T, m *Model, library *runtimetest.Library) []runt
 	t.Helper()
 	var requests []runtime.Request
 	mixes := []string{"", "one", "two", "one*0.5+two*0.5", "activated", "one*0.5+activated*0.5"}
-	for i := range 12 {
+	n := 2 * len(mixes)
+	if namedDevice() {
+		n = len(mixes)
+	}
+	for i := range n {
 		prompt, err := m.Tokenize(strings.Repeat(sharedText, 3)+fmt.Sprint("Number ", i, ":"), true, false)
 		if err != nil {
 			t.Fatal(err)

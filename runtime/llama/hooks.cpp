@@ -43,7 +43,7 @@ static bool wants_adapters(const SequenceAdapters & p, const llama_ubatch & ubat
     return false;
 }
 
-// Whether any row has norms of its own. Memory is not reserved for these: their nodes take no more than those they replace.
+// Whether any row has norms of its own, wherever these lie. Memory is not reserved for these: their nodes take no more than those they replace.
 static bool wants_norms(const SequenceAdapters & p, const llama_ubatch & ubatch) {
     for (uint32_t i = 0; ubatch.token && ubatch.seq_id && i < ubatch.n_tokens; i++) {
         if (ubatch.seq_id[i] && p.norms(p.mix(ubatch.seq_id[i][0], ubatch.pos[i]))) {
@@ -235,6 +235,7 @@ size_t __real__ZNK11llama_model9n_tensorsEv(const llama_model * self);
 namespace lorikeet {
 
 ggml_tensor * real_mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) { return __real_ggml_mul_mat(ctx, w, x); }
+ggml_tensor * real_mul(ggml_context * ctx, ggml_tensor * x, ggml_tensor * w) { return __real_ggml_mul(ctx, x, w); }
 
 // What the device does not compute, ggml's CPU back end would: with IQ4_NL's codebook, where the device's is NF4's.
 static ggml_tensor * device_product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x) {
@@ -295,6 +296,13 @@ bool Builder::needs_rows(int target) const {
     return (target == model.head || target == model.embedding) && (!rows->mixes.slots || rows->needs.of[(size_t) target] & NEEDS_ROWS);
 }
 
+bool Builder::needs_norm(const Norm & n) const {
+    if (!n.on_device()) {
+        return rows->norms;
+    }
+    return !rows->needs.of.empty() && rows->needs.of[(size_t) n.host] & NEEDS_NORM;
+}
+
 ggml_tensor * Builder::get_rows(ggml_context * ctx, ggml_tensor * table, ggml_tensor * ids) {
     ggml_tensor * y = __real_ggml_get_rows(ctx, table, ids);
     if (!rows || table != model.embedding_table || !needs_rows(model.embedding)) {
@@ -304,12 +312,11 @@ ggml_tensor * Builder::get_rows(ggml_context * ctx, ggml_tensor * table, ggml_te
 }
 
 ggml_tensor * Builder::mul(ggml_context * ctx, ggml_tensor * x, ggml_tensor * w) {
-    if (rows && rows->norms) {
-        if (const auto norm = model.norm_by_weight.find(w); norm != model.norm_by_weight.end()) {
-            return multiply_norm(ctx, *rows, norm->second, x);
-        }
+    const auto norm = rows ? model.norm_by_weight.find(w) : model.norm_by_weight.end();
+    if (norm == model.norm_by_weight.end() || !needs_norm(model.norms[(size_t) norm->second])) {
+        return __real_ggml_mul(ctx, x, w);
     }
-    return __real_ggml_mul(ctx, x, w);
+    return multiply_norm(ctx, *rows, norm->second, x);
 }
 
 } // namespace lorikeet

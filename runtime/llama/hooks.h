@@ -69,8 +69,8 @@ public:
         float scale;
         int row;
     };
-    // Which slots the rows read, by kind: the classes of ranks, and these two.
-    enum { GAIN_INPUT = RANK_CLASSES, SHIFT_INPUT, SLOT_KINDS };
+    // Which slots the rows read, by kind: the classes of ranks, and these three.
+    enum { GAIN_INPUT = RANK_CLASSES, SHIFT_INPUT, NORM_INPUT, SLOT_KINDS };
     struct SlotInputs {
         ggml_tensor * ids[SLOT_KINDS] = {};   // I32 (terms x rows), of the kinds that the graph needs
         ggml_tensor * scales = nullptr;       // F32 (1, terms x rows, targets, scaled kinds): 0 where a row has no adapter of that kind
@@ -127,7 +127,7 @@ public:
     SequenceAdapters & mixes;
     const SlotNeeds needs; // where adapters lie in slots
     const bool adapters;   // whether the graph has our nodes
-    const bool norms;      // whether it has those for norms
+    const bool norms;      // whether it has those for norms on the CPU
     // The products with A, (slot, row, hidden_stride) floats. One after the other, all groups of a graph use it.
     float * hidden = nullptr;
     size_t hidden_stride = 0;
@@ -207,6 +207,7 @@ private:
     Rows * rows = nullptr; // null: no adapters in this graph
     bool in_slots(int target) const;
     bool needs_rows(int target) const; // of the embedding or the head
+    bool needs_norm(const Norm & n) const; // a row has its own
     std::unique_ptr<Attention> attention; // null: none yet
     // Activations -> ready for products with NF4 and with integer weights, and with rows of zeros for ggml's.
     std::unordered_map<const ggml_tensor *, ggml_tensor *> prepared, rounded, padded;
@@ -221,6 +222,8 @@ ggml_tensor * add_fused(ggml_context * ctx, Rows & rows, int target, ggml_tensor
 // for it.
 ggml_tensor * nf4_fused(ggml_context * ctx, Rows & rows, int target, const lk_nf4 * w, int mode, int n_out, ggml_tensor * x);
 ggml_tensor * add_slots(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x);
+// What the adapters of n rows add to the weight, of that width, of the norm that lies in a target's slots: (width, n).
+ggml_tensor * norms_in_slots(ggml_context * ctx, Rows & rows, int target, int width, int64_t n);
 // y + the products of x with the rows of the head that adapters have their own of.
 ggml_tensor * add_rows(ggml_context * ctx, Rows & rows, int target, ggml_tensor * y, ggml_tensor * x);
 // y + the adapters' changes of the embedding rows `ids`.
@@ -237,7 +240,8 @@ ggml_tensor * int_product(ggml_context * ctx, const lk_int * w, int n_out, ggml_
 // ggml's product, in which a row has the same bits whatever the others are. padded is x with rows of zeros, shared
 // like prepared; null: it is made where w needs it.
 ggml_tensor * padded_product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x, ggml_tensor *& padded);
-// ggml_mul_mat as it was before the linker.
+// ggml_mul_mat and ggml_mul as they were before the linker.
 ggml_tensor * real_mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x);
+ggml_tensor * real_mul(ggml_context * ctx, ggml_tensor * x, ggml_tensor * w);
 
 } // namespace lorikeet

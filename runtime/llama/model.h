@@ -19,6 +19,7 @@ struct Target {
     std::string name; // GGUF: "blk.0.attn_q.weight"
     int n_in, n_out;
     const ggml_tensor * weight;
+    int norm = -1; // on a device: the norm whose weights, where an adapter has its own, lie in this target's slots; -1: none
 };
 
 // A Norm is the weight of an RMSNorm, which an adapter may have its own of.
@@ -27,6 +28,10 @@ struct Norm {
     int width;
     bool by_head;     // it norms the heads of q or k, (width, heads, rows); else (width, rows)
     const ggml_tensor * weight;
+    int host = -1;           // on a device: the target whose slots hold adapters' own weights; -1: it lies on the CPU
+    std::vector<float> base; // the same weight, which the CPU can read wherever it lies
+
+    bool on_device() const { return host >= 0; }
 };
 
 struct Nf4Free {

@@ -1,5 +1,6 @@
-// Weights of norms that an adapter has its own of: packed as differences to the base's, and the node that multiplies each row
-// with its own. It stands in the place of llama.cpp's product of the normed rows and the base's weight.
+// Weights of norms that an adapter has its own of: packed as differences to the base's, and the nodes that multiply each row
+// with its own. They stand in the place of llama.cpp's product of the normed rows and the base's weight. On the CPU that is one
+// node of ours. On a device the differences lie in slots (slots.h), and ggml's operations sum them.
 #include "hooks.h"
 #include <cmath>
 
@@ -13,11 +14,11 @@ void Pack::add_norm(int norm, const float * values) {
     if (norms.count(norm)) {
         throw std::runtime_error(n.name + " occurs twice");
     }
-    const float * base = (const float *) n.weight->data; // one that lies on a device is not among the model's norms
     const InArena<float> d = in_arena<float>(nullptr, (size_t) n.width);
+    const float most = n.on_device() && !f32 ? HALF_MOST : 3e38f; // of a value in its slot
     for (int i = 0; i < n.width; i++) {
-        d[(size_t) i] = values[i] - base[i];
-        if (!std::isfinite(d[(size_t) i])) {
+        d[(size_t) i] = values[i] - n.base[(size_t) i];
+        if (!(std::fabs(d[(size_t) i]) <= most)) {
             throw std::runtime_error(n.name + ": value " + std::to_string(i) + " is not a finite number of a weight's size");
         }
     }
@@ -60,10 +61,23 @@ static void run_norm(ggml_tensor * dst, int ith, int nth, void * data) {
     }
 }
 
+// The weight of each row, (width, rows), and x times that. A row without norms of its own has the base's weight plus 0.
+static ggml_tensor * multiply_on_device(ggml_context * ctx, Rows & rows, const Norm & n, ggml_tensor * x) {
+    const int64_t count = n.by_head ? x->ne[2] : x->ne[1];
+    if (count == 0) {
+        return real_mul(ctx, x, const_cast<ggml_tensor *>(n.weight)); // no row of the ubatch has an output
+    }
+    ggml_tensor * w = ggml_add(ctx, norms_in_slots(ctx, rows, n.host, n.width, count), const_cast<ggml_tensor *>(n.weight));
+    return real_mul(ctx, x, n.by_head ? ggml_reshape_3d(ctx, w, n.width, 1, count) : w);
+}
+
 ggml_tensor * multiply_norm(ggml_context * ctx, Rows & rows, int norm, ggml_tensor * x) {
     const Norm & n = rows.mixes.model->norms[(size_t) norm];
     if (x->type != GGML_TYPE_F32 || x->nb[0] != sizeof(float) || x->ne[0] != n.width || x->ne[3] != 1 || (!n.by_head && x->ne[2] != 1)) {
         throw std::runtime_error(n.name + ": the graph multiplies it with something that is not a batch of rows");
+    }
+    if (n.on_device()) {
+        return multiply_on_device(ctx, rows, n, x);
     }
     ggml_tensor * args[] = {x, const_cast<ggml_tensor *>(n.weight)};
     return ggml_custom_4d(ctx, GGML_TYPE_F32, x->ne[0], x->ne[1], x->ne[2], 1, args, 2, run_norm, GGML_N_TASKS_MAX,

@@ -84,6 +84,8 @@ struct Pack {
     // What it holds of the system's memory.
     size_t bytes() const;
     bool has(int target) const { return scale[(size_t) target] != 0; }
+    // Whether it has the norm that lies in the target's slots.
+    bool has_norm_of(int target) const { return norms.count(model->targets[(size_t) target].norm) > 0; }
 
     const std::shared_ptr<const Model> model;
     const bool f32, keep_plain; // keep_plain: of all targets; those in a device's memory and the embedding have no other form

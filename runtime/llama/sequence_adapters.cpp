@@ -112,6 +112,7 @@ static uint32_t needs(const SequenceAdapters & mixes, const Term & term, int tar
         n |= p.rank > 0 && term.scale*p.scale != 1 ? NEEDS_SCALE << term.rank_class : 0;
         n |= p.gain.empty() ? 0 : NEEDS_GAIN;
         n |= p.shift.empty() ? 0 : NEEDS_SHIFT;
+        n |= term.pack->has_norm_of(target) ? NEEDS_NORM : 0;
     }
     return n;
 }

@@ -70,6 +70,7 @@ enum : uint32_t {
     NEEDS_GAIN = 1 << 2*RANK_CLASSES,     // of DoRA
     NEEDS_SHIFT = 2 << 2*RANK_CLASSES,    // of a bias
     NEEDS_ROWS = 4 << 2*RANK_CLASSES,     // rows of the embedding or the head are looked at one by one
+    NEEDS_NORM = 8 << 2*RANK_CLASSES,     // weights of the norm that lies in the target's slots
 };
 
 // What a graph computes beside the base, where adapters lie in slots.

@@ -29,7 +29,7 @@ int Slots::rank_needed(const Model & m, bool all, const Pack & p) {
 
 bool Slots::vectors_needed(const Model & m, bool all, const Pack & p) {
     for (size_t t = 0; t < m.targets.size(); t++) {
-        if (pooled(m, all, (int) t) && (!p.plain[t].gain.empty() || !p.plain[t].shift.empty())) {
+        if (pooled(m, all, (int) t) && (!p.plain[t].gain.empty() || !p.plain[t].shift.empty() || p.has_norm_of((int) t))) {
             return true;
         }
     }
@@ -152,7 +152,10 @@ std::vector<uint8_t> Slots::convert(const float * from, const uint8_t * half, si
     return out;
 }
 
-void Slots::upload_target(const Store & s, const Target & t, const Plain & p, int rank_class, Place at) {
+void Slots::upload_target(const Pack & pack, int target, int rank_class, Place at) {
+    const Store & s = stores[(size_t) target];
+    const Target & t = pack.model->targets[(size_t) target];
+    const Plain & p = pack.plain[(size_t) target];
     const size_t element = ggml_type_size(type), c = (size_t) MIN_RANK_CLASS << rank_class, rank = (size_t) p.rank;
     if (rank > 0) {
         std::vector<uint8_t> a = convert(p.f32 ? p.floats_a() : nullptr, p.a.data(), rank*(size_t) t.n_in);
@@ -171,6 +174,10 @@ void Slots::upload_target(const Store & s, const Target & t, const Plain & p, in
     if (!p.shift.empty()) {
         write(s, s.b, convert(p.shift.data(), nullptr, p.shift.size()), (size_t) (at.vectors + 1)*s.b->nb[1]);
     }
+    if (pack.has_norm_of(target)) {
+        const InArena<float> & d = pack.norms.at(t.norm);
+        write(s, s.a, convert(d.data(), nullptr, d.size()), (size_t) at.vectors*s.a->nb[1]);
+    }
 }
 
 int Slots::rank_of(const Pack & p) const {
@@ -186,7 +193,7 @@ void Slots::upload(const Pack & p, Place at) {
     const int rank = rank_of(p);
     for (size_t t = 0; t < stores.size(); t++) {
         if (has((int) t)) {
-            upload_target(stores[t], p.model->targets[t], p.plain[t], class_of_rank(rank), at);
+            upload_target(p, (int) t, class_of_rank(rank), at);
         }
     }
 }

@@ -5,8 +5,9 @@
 //   a (n_in, ranks)   B's part of a slot of rank class c is (c, n_out), at rank r of b (n_out, ranks)
 //
 // A class c, a power of two, sees the same memory as ranks/c slots of rank c. So adapters of any class lie anywhere in
-// one pool, and no memory belongs to a class. DoRA's gains and the shifts of biases are columns of b as well. Which
-// adapter lies where is decided in Go (slot_pool.go).
+// one pool, and no memory belongs to a class. DoRA's gains and the shifts of biases are columns of b as well, and what an
+// adapter adds to the weight of a norm is the beginning of a row of a, of a target of the same layer. Which adapter lies
+// where is decided in Go (slot_pool.go).
 #pragma once
 #include "pack.h"
 #include "turns.h"
@@ -29,7 +30,7 @@ inline int class_of_rank(int r) {
     return c;
 }
 
-// Where an adapter lies: the first rank of its modules and of its gains and shifts, which follow each other; -1: it has none.
+// Where an adapter lies: the first rank of its modules, and that of its norms and gains, which its shifts follow; -1: it has none.
 struct Place {
     int lora = -1, vectors = -1;
 };
@@ -51,6 +52,7 @@ public:
     ggml_tensor * a(int target, int rank_class) const { return stores[(size_t) target].a_of[(size_t) rank_class]; } // (n_in, c, slots)
     ggml_tensor * b(int target, int rank_class) const { return stores[(size_t) target].b_of[(size_t) rank_class]; } // (c, n_out, slots)
     ggml_tensor * vectors(int target) const { return stores[(size_t) target].b; }                                   // (n_out, ranks)
+    ggml_tensor * norms(int target) const { return stores[(size_t) target].a; }                                     // (n_in, ranks)
 
     // The largest rank of an adapter's modules that lie in slots.
     int rank_of(const Pack & p) const;
@@ -64,12 +66,12 @@ public:
     bool shared(int64_t n_rows, int slots) const {
         return slots > 0 && products == PRODUCTS_AUTO && n_rows >= std::max<int64_t>(SHARING_ROWS, (int64_t) ROWS_PER_SHARED_SLOT*slots);
     }
-    // The most nodes that a graph has for a target: where all classes occur, rows have several terms, and gains and shifts.
-    size_t most_nodes() const { return (size_t) classes*(gathered() ? 26 : 16) + 30; }
+    // The most nodes that a graph has for a target: where all classes occur, rows have several terms, and gains, shifts and norms.
+    size_t most_nodes() const { return (size_t) classes*(gathered() ? 26 : 16) + 45; }
 
     // The bytes that a rank takes over all targets that have slots.
     static size_t rank_bytes(const Model & m, bool all, ggml_type type);
-    // The rank of the place that an adapter's modules need, 0: it has none there; and whether it has gains or shifts.
+    // The rank of the place that an adapter's modules need, 0: it has none there; and whether it has norms, gains or shifts.
     static int rank_needed(const Model & m, bool all, const Pack & p);
     static bool vectors_needed(const Model & m, bool all, const Pack & p);
 
@@ -84,7 +86,7 @@ private:
     void add_store(ggml_context * ctx, Store & s, const Target & t, int ranks);
     void write(const Store & s, ggml_tensor * t, const std::vector<uint8_t> & data, size_t offset);
     std::vector<uint8_t> convert(const float * from, const uint8_t * half, size_t n) const;
-    void upload_target(const Store & s, const Target & t, const Plain & p, int rank_class, Place at);
+    void upload_target(const Pack & p, int target, int rank_class, Place at);
 
     const ggml_type type;
     const SlotProducts products;

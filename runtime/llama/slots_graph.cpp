@@ -15,7 +15,8 @@ static int64_t terms_of(const Rows & rows) { return rows.needs.composed ? MAX_TE
 // The kinds whose columns have scales in this graph, as bits.
 static uint32_t scaled_kinds(const Rows & rows) {
     const uint32_t needs = rows.needs.all();
-    return (needs & ALL_SCALES)/NEEDS_SCALE | (needs & NEEDS_GAIN ? 1u << Rows::GAIN_INPUT : 0) | (needs & NEEDS_SHIFT ? 1u << Rows::SHIFT_INPUT : 0);
+    return (needs & ALL_SCALES)/NEEDS_SCALE | (needs & NEEDS_GAIN ? 1u << Rows::GAIN_INPUT : 0) | (needs & NEEDS_SHIFT ? 1u << Rows::SHIFT_INPUT : 0)
+        | (needs & NEEDS_NORM ? 1u << Rows::NORM_INPUT : 0);
 }
 
 // The number of a kind among them; of all of them, with SLOT_KINDS.
@@ -104,6 +105,16 @@ ggml_tensor * add_slots(ggml_context * ctx, Rows & rows, int target, ggml_tensor
     return y;
 }
 
+ggml_tensor * norms_in_slots(ggml_context * ctx, Rows & rows, int target, int width, int64_t n) {
+    Rows::Span & s = rows.span(n);
+    ggml_tensor * from = rows.mixes.slots->norms(target);
+    if (from->ne[0] > width) {
+        from = ggml_view_2d(ctx, from, width, from->ne[1], from->nb[1], 0);
+    }
+    ggml_tensor * d = ggml_get_rows(ctx, from, ids_of(ctx, rows, s, Rows::NORM_INPUT));
+    return add_terms(ctx, nullptr, scaled(ctx, rows, s, Rows::NORM_INPUT, target, d), n);
+}
+
 // ---- inputs ----------------------------------------------------------------------------------------
 
 // What a term has of a kind of input for a target, as the scale of its column; 0: nothing.
@@ -112,6 +123,7 @@ static float scale_of(const Term & term, int kind, int target) {
     switch (kind) {
     case Rows::GAIN_INPUT: return p.gain.empty() ? 0 : term.scale;
     case Rows::SHIFT_INPUT: return p.shift.empty() ? 0 : term.scale;
+    case Rows::NORM_INPUT: return term.pack->has_norm_of(target) ? term.scale : 0;
     default: return p.rank > 0 ? term.scale*p.scale : 0;
     }
 }
@@ -119,7 +131,8 @@ static float scale_of(const Term & term, int kind, int target) {
 // The number of a term's slot in an input of that kind; -1: it has none.
 static int32_t id_of(const Term & term, int kind) {
     switch (kind) {
-    case Rows::GAIN_INPUT: return term.place.vectors;
+    case Rows::GAIN_INPUT:
+    case Rows::NORM_INPUT: return term.place.vectors;
     case Rows::SHIFT_INPUT: return term.place.vectors < 0 ? -1 : term.place.vectors + 1;
     default: return term.place.lora < 0 || term.rank_class != kind ? -1 : term.place.lora/(MIN_RANK_CLASS << kind);
     }

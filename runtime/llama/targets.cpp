@@ -40,28 +40,52 @@ static std::vector<const ggml_tensor *> linears(const llama_layer & l) {
     return out;
 }
 
-// The norms whose weights an adapter may replace. Our node multiplies with them, which devices do not compute.
-static void find_norms(Model & m) {
-    auto add = [&](const ggml_tensor * w, bool by_head) {
-        if (!w) {
+// The target among `targets` whose slots have room for a weight of that width and lie in the memory of the same device; -1: none.
+static int host_of(const Model & m, const ggml_tensor * w, const std::vector<const ggml_tensor *> & targets) {
+    for (const ggml_tensor * t : targets) {
+        const auto target = m.by_weight.find(t);
+        if (target == m.by_weight.end() || m.targets[(size_t) target->second].norm >= 0 || t->ne[0] < w->ne[0]) {
+            continue;
+        }
+        if (on_device(t) && ggml_backend_buffer_get_type(t->buffer) == ggml_backend_buffer_get_type(w->buffer)) {
+            return target->second;
+        }
+    }
+    return -1;
+}
+
+// Adds a norm, which may be null, to those whose weights an adapter may replace. `near`: the targets of its layer.
+static void add_norm(Model & m, const ggml_tensor * w, bool by_head, const std::vector<const ggml_tensor *> & near) {
+    if (!w) {
+        return;
+    }
+    if (w->type != GGML_TYPE_F32 || ggml_n_dims(w) != 1) {
+        m.refused.emplace_back(w->name, "it is not a vector of F32");
+        return;
+    }
+    Norm n = {w->name, (int) w->ne[0], by_head, w, -1, std::vector<float>((size_t) w->ne[0])};
+    if (on_device(w)) {
+        n.host = host_of(m, w, near);
+        if (n.host < 0) {
+            m.refused.emplace_back(w->name, "it lies on a device, and no layer beside it has slots for a norm of an adapter's own");
             return;
         }
-        if (on_device(w)) {
-            m.refused.emplace_back(w->name, "it lies on a device, and norms of an adapter's own are served on the CPU alone");
-        } else if (w->type != GGML_TYPE_F32 || ggml_n_dims(w) != 1) {
-            m.refused.emplace_back(w->name, "it is not a vector of F32");
-        } else {
-            m.norm_by_weight[w] = (int) m.norms.size();
-            m.norms.push_back({w->name, (int) w->ne[0], by_head, w});
-        }
-    };
-    for (const llama_layer & layer : m.handle->layers) {
-        add(layer.attn_norm, false);
-        add(layer.ffn_norm, false);
-        add(layer.attn_q_norm, true);
-        add(layer.attn_k_norm, true);
+        m.targets[(size_t) n.host].norm = (int) m.norms.size();
     }
-    add(m.handle->output_norm, false);
+    ggml_backend_tensor_get(w, n.base.data(), 0, n.base.size()*sizeof(float));
+    m.norm_by_weight[w] = (int) m.norms.size();
+    m.norms.push_back(std::move(n));
+}
+
+static void find_norms(Model & m) {
+    for (const llama_layer & layer : m.handle->layers) {
+        const std::vector<const ggml_tensor *> near = linears(layer);
+        add_norm(m, layer.attn_norm, false, near);
+        add_norm(m, layer.ffn_norm, false, near);
+        add_norm(m, layer.attn_q_norm, true, near);
+        add_norm(m, layer.attn_k_norm, true, near);
+    }
+    add_norm(m, m.handle->output_norm, false, {m.handle->output});
 }
 
 static std::string refusal(const Model & m, const std::string & name) {

@@ -33,6 +33,10 @@ func testDevice(t testing.TB) string {
 	return name
 }
 
+// namedDevice reports whether a device is named. On one of software a test takes minutes, so there it leaves out what only the
+// other device has to show.
+func namedDevice() bool { return os.Getenv(testDeviceName) != "" }
+
 // withoutFlash turns flash attention off where the device's driver cannot have it.
 func (o DeviceOptions) withoutFlash() DeviceOptions {
 	if o.FlashAttention == FlashAuto && os.Getenv(testFlashAttention) == "off" {
@@ -44,7 +48,7 @@ func (o DeviceOptions) withoutFlash() DeviceOptions {
 // deviceTolerance returns exact for the device that stands for a GPU, which the CPU computes, and what a real one is held to
 // otherwise: its products are summed in other orders and its functions approximated.
 func deviceTolerance(exact float64) float64 {
-	if os.Getenv(testDeviceName) != "" {
+	if namedDevice() {
 		return max(exact, 1e-2)
 	}
 	return exact

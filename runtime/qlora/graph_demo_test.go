@@ -81,6 +81,9 @@ func TestLossCurveOnADevice(t *testing.T) {
 			if testing.Short() && name != "NF4" {
 				t.Skip("-short takes the base with NF4 weights")
 			}
+			if namedDevice() && len(c.standsFor) > 0 {
+				t.Skip("a named device stands for itself, as with NF4")
+			}
 			on := c.o
 			on.Device, on.GPULayers = testDevice(t, c.standsFor...), llama.AllLayers
 			cpu, there := loadDemo(t, c.o), loadDemo(t, on)

@@ -28,6 +28,10 @@ const (
 
 var loadTestBackend = sync.OnceValue(func() error { return llama.LoadBackend(os.Getenv(testBackend)) })
 
+// namedDevice reports whether a device is named. On one of software a test takes minutes, so there it leaves out what only the
+// other device has to show.
+func namedDevice() bool { return os.Getenv(testDeviceName) != "" }
+
 // testDevice returns the name of the device that tests run on: a real one, or the test device, which stands for those back ends.
 func testDevice(t testing.TB, standsFor ...devicetest.Backend) string {
 	t.Helper()
@@ -90,7 +94,7 @@ func TestGradientsOnADevice(t *testing.T) {
 		t.Run(fmt.Sprintf("%s %v %v", c.arch, c.kind, c.standsFor), func(t *testing.T) {
 			shape := shapes[c.arch]
 			if c.kind == qloratest.IQ4NL {
-				if os.Getenv(testDeviceName) != "" {
+				if namedDevice() {
 					t.Skip("back ends for this program have NF4's codebook in the place of IQ4_NL's")
 				}
 				devicetest.SetCodebook(t, devicetest.IQ4NL)

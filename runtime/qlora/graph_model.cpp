@@ -77,7 +77,7 @@ ggml_backend_dev_t device_of(const lq_graphs & g) {
     each_tensor(g, [device](const ggml_tensor * t) {
         if (t && place_of(t) != device) {
             bad(std::string("training needs all layers and the output head on one device: ") + t->name + " lies on " + ggml_backend_dev_name(place_of(t)) +
-                ", the first layer on " + ggml_backend_dev_name(device));
+                ", the first layer on " + ggml_backend_dev_name(device) + ". Put all of the model there (--gpu-layers all), or none (--gpu-layers 0)");
         }
     });
     return device;

@@ -33,6 +33,7 @@ struct Queue {
 
     const ggml_backend_t cpu;
     std::deque<std::function<void()>> work;
+    bool computes = false; // it was given a graph
 };
 
 Queue * queue_of(ggml_backend_t b) { return (Queue *) b->context; }
@@ -123,7 +124,10 @@ void free_backend(ggml_backend_t b) {
     delete b;
 }
 
-void synchronize(ggml_backend_t b) { queue_of(b)->run(); }
+void synchronize(ggml_backend_t b) {
+    transfers.waits += queue_of(b)->computes;
+    queue_of(b)->run();
+}
 
 ggml_status compute(ggml_backend_t b, ggml_cgraph * graph, int) {
     Queue * queue = queue_of(b);
@@ -135,6 +139,7 @@ ggml_status compute(ggml_backend_t b, ggml_cgraph * graph, int) {
             return GGML_STATUS_FAILED;
         }
     }
+    queue->computes = true;
     auto recorded = std::make_shared<Recorded>(graph);
     queue->work.push_back([queue, recorded] { recorded->compute(queue->cpu); });
     return GGML_STATUS_SUCCESS;
@@ -142,6 +147,7 @@ ggml_status compute(ggml_backend_t b, ggml_cgraph * graph, int) {
 
 void set_async(ggml_backend_t b, ggml_tensor * t, const void * from, size_t offset, size_t size) {
     char * to = data_of(t) + offset;
+    transfers.async++;
     queue_of(b)->work.push_back([=] { memcpy(to, from, size); });
 }
 
@@ -158,7 +164,7 @@ ggml_backend_t new_backend(ggml_backend_dev_t device, const char *) {
     ggml_backend_i functions = {};
     functions.get_name = name;
     functions.free = free_backend;
-    functions.set_tensor_async = set_async;
+    functions.set_tensor_async = stands_for_vulkan() ? nullptr : set_async;
     functions.get_tensor_async = get_async;
     functions.synchronize = synchronize;
     functions.graph_compute = compute;

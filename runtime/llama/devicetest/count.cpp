@@ -7,6 +7,8 @@
 
 namespace devicetest {
 
+Transfers transfers;
+
 static std::mutex mutex;
 static std::map<int, devicetest_products> counts; // by rank, 0: products with a whole weight
 
@@ -45,4 +47,8 @@ int devicetest_take_products(devicetest_products * out, int capacity) {
     }
     counts.clear();
     return n;
+}
+
+void devicetest_take_transfers(devicetest_transfers * out) {
+    *out = {transfers.waits.exchange(0), transfers.async.exchange(0), transfers.copies.exchange(0)};
 }

@@ -93,6 +93,20 @@ func TakeProducts() map[int]Products {
 	return out
 }
 
+// Transfers is how data came to the device, and how often someone waited for what it computes.
+type Transfers struct {
+	Waits  int64 // synchronizations of back ends that have computed graphs
+	Async  int64 // copies put into the queue of a back end
+	Copies int64 // copies that were done at once
+}
+
+// TakeTransfers returns what happened since the last call.
+func TakeTransfers() Transfers {
+	var t C.devicetest_transfers
+	C.devicetest_take_transfers(&t)
+	return Transfers{int64(t.waits), int64(t.async), int64(t.copies)}
+}
+
 // takers are the back ends that take an operation, which does not meet the conditions of facts.h that without has.
 func takers(op string, sub int, result, first, second string, without uint) Backend {
 	names := []*C.char{C.CString(op), C.CString(result), C.CString(first), C.CString(second)}

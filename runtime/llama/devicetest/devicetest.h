@@ -31,6 +31,14 @@ typedef struct {
 } devicetest_products;
 int devicetest_take_products(devicetest_products * out, int capacity); // returns how many kinds
 
+// How data came to the device since it was taken the last time, and who waited for the device.
+typedef struct {
+    long long waits;  // synchronizations of back ends that have computed graphs
+    long long async;  // copies put into the queue of a back end
+    long long copies; // copies that were done at once
+} devicetest_transfers;
+void devicetest_take_transfers(devicetest_transfers * out);
+
 #ifdef __cplusplus
 }
 #endif

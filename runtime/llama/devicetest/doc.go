@@ -6,6 +6,7 @@
 //     data is kept apart and is reached through ggml's set, get, copy, clear and memset functions alone.
 //   - Graphs and asynchronous copies are put into a queue, which runs when the back end is synchronized and not before.
 //     What reads a result too early reads old data, every time.
+//   - Copies are put into a queue only where the device stands for CUDA alone: Vulkan's back end does them at once.
 //   - Nodes with a function of ours (GGML_OP_CUSTOM, GGML_OP_MAP_CUSTOM*) are refused.
 //   - Where the device stands for Vulkan, a graph fails that Vulkan takes and computes wrongly, or ends the process for: products
 //     of matrices with gaps between them, and operands that begin at no alignment.

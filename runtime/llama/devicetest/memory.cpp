@@ -1,6 +1,7 @@
 // Buffers whose addresses fault. A buffer has two mappings of one size: tensors get addresses in the first, which nothing
 // may touch; the data of the byte at `base + n` is at `data + n`.
 #include "memory.h"
+#include "count.h"
 #include "ggml-impl.h"
 #include <atomic>
 #include <cstring>
@@ -45,7 +46,10 @@ char * range(const ggml_tensor * t, size_t offset, size_t size) {
 }
 
 void memset_tensor(ggml_backend_buffer_t, ggml_tensor * t, uint8_t value, size_t offset, size_t size) { memset(range(t, offset, size), value, size); }
-void set_tensor(ggml_backend_buffer_t, ggml_tensor * t, const void * from, size_t offset, size_t size) { memcpy(range(t, offset, size), from, size); }
+void set_tensor(ggml_backend_buffer_t, ggml_tensor * t, const void * from, size_t offset, size_t size) {
+    transfers.copies++;
+    memcpy(range(t, offset, size), from, size);
+}
 void get_tensor(ggml_backend_buffer_t, const ggml_tensor * t, void * to, size_t offset, size_t size) { memcpy(to, range(t, offset, size), size); }
 
 bool copy_tensor(ggml_backend_buffer_t, const ggml_tensor * from, ggml_tensor * to) {
