@@ -38,15 +38,18 @@ UNSANITIZED := ^TestTokenizerAgainstLlamaCPP$$
 CXX_PACKAGES := ./runtime/kernels/... ./runtime/llama/... ./runtime/qlora/...
 
 # The packages without C.
-PURE := ./tokenizer ./quant/... ./runtime ./runtime/engine/... ./runtime/llama/backends ./runtime/runtimetest/... ./chat/... ./grammar/... ./responses ./batches ./tenants ./adapters/... ./training/... ./fetch/... ./openapi/... ./server/... ./demo/... ./docs/... ./internal/bytesize ./internal/disk ./internal/diskfaults ./internal/gitlfs ./internal/jsonvalue ./internal/parallel ./internal/testtools
+PURE := ./tokenizer ./quant/... ./runtime ./runtime/engine/... ./runtime/llama/backends ./runtime/runtimetest/... ./chat/... ./grammar/... ./responses ./batches ./tenants ./adapters/... ./training/... ./fetch/... ./openapi/... ./server/... ./demo/... ./docs/... ./page/... ./internal/bytesize ./internal/disk ./internal/diskfaults ./internal/gitlfs ./internal/jsonvalue ./internal/parallel ./internal/testtools
 
-.PHONY: build run vulkan cuda test test-go test-race test-asan test-vulkan bench lint lint-cxx generate env clean
+.PHONY: build run page vulkan cuda test test-go test-race test-asan test-vulkan bench lint lint-cxx generate env clean
 
 build: ## bin/lorikeet
 	$(GO) build -o bin/lorikeet ./cmd/lorikeet
 
 run: build ## serve the embedded base with the demo adapters
 	bin/lorikeet serve --adapter-dir demo/adapters
+
+page: ## page/dist, the web page, from page/src; needs Node 20.19 or newer
+	@CGO_ENABLED=0 $(GO) run ./page/generate
 
 vulkan: ## bin/lib/libggml-vulkan-VERSION.so, the back end for GPUs that have a Vulkan driver (docs/devices.md)
 	@OLLAMA=$(OLLAMA) runtime/llama/backends/vulkan/build.sh
@@ -100,7 +103,7 @@ lint-cxx: ## clang-tidy over our C++, each file with the flags that the build gi
 	@$(GO) list -f '{{$$p := .}}{{range .CXXFiles}}{{$$p.Dir}}/{{.}} -- {{join $$p.CgoCPPFLAGS " "}} {{join $$p.CgoCXXFLAGS " "}} -I{{$$p.Dir}}{{"\n"}}{{end}}' $(CXX_PACKAGES) | \
 		xargs -P $$(nproc) -L 1 sh -c 'out=$$($(CLANG_TIDY) --quiet "$$@" $$CGO_CPPFLAGS $$CGO_CXXFLAGS 2>&1) || { echo "$$out"; exit 1; }' sh
 
-generate: ## openapi/*.gen.go, tinker/wire/wire.pb.go, demo/demo-base.nf4.gguf, docs/batch.svg and the tables of docs/
+generate: page ## page/dist, openapi/*.gen.go, tinker/wire/wire.pb.go, demo/demo-base.nf4.gguf, docs/batch.svg and the tables of docs/
 	$(GO) generate ./openapi ./tinker/wire ./demo ./docs/draw ./runtime/llama/devicetest
 	$(GO) test ./cmd/lorikeet -run '^TestConfigurationTable$$' -update
 	$(GO) test ./openapi -run '^TestEndpointTable$$' -update

@@ -25,7 +25,7 @@ const module = "github.com/lorikeet-ai/lorikeet"
 var arrows = map[string][]string{
 	"cmd/lorikeet":             {"internal/program", "responses", "tenants", "adapters", "adapters/merge", "adapters/peft", "fetch", "runtime", "runtime/llama", "quant", "quant/huggingface", "demo"},
 	"internal/program":         {"server", "graders", "batches", "tinker", "responses", "tenants", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "demo"},
-	"server":                   {"openapi", "graders", "batches", "tinker", "tinker/wire", "responses", "tenants", "training", "adapters", "adapters/merge", "adapters/peft", "chat", "chat/calls", "grammar", "fetch", "runtime", "runtime/engine"},
+	"server":                   {"openapi", "page", "graders", "batches", "tinker", "tinker/wire", "responses", "tenants", "training", "adapters", "adapters/merge", "adapters/peft", "chat", "chat/calls", "grammar", "fetch", "runtime", "runtime/engine"},
 	"batches":                  {},
 	"tinker":                   {"adapters", "training/loss", "runtime"},
 	"tinker/wire":              {},
@@ -59,6 +59,8 @@ var arrows = map[string][]string{
 	"demo":                     {},
 	"demo/generate":            {"quant"},
 	"docs/draw":                {},
+	"page":                     {},
+	"page/generate":            {}, // builds page/dist
 
 	"tinker/wire/generate":              {},                           // makes wire.pb.go
 	"quant/huggingface/hftest":          {"quant"},                    // model folders for tests
@@ -92,6 +94,7 @@ var testArrows = map[string][]string{
 	"runtime/llama":  {"internal/testtools", "runtime/llama/devicetest", "runtime/llama/llamatest", "runtime/runtimetest", "runtime/engine", "demo", "adapters", "adapters/merge", "adapters/peft", "quant/huggingface", "quant/huggingface/hftest"},
 	"runtime/qlora":  {"runtime/qlora/qloratest", "runtime/engine", "runtime/llama", "runtime/llama/devicetest", "quant", "demo", "adapters", "internal/testtools"},
 	"demo":           {"quant"},
+	"page/generate":  {"internal/testtools"},
 	"tokenizer":      {"internal/testtools"},
 
 	"internal/program":  {"runtime/llama/devicetest"},

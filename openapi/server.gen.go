@@ -14,7 +14,7 @@ import (
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
-	// Root Leads to /docs.
+	// Root The web page for who accepts text/html; leads others to /docs.
 	// (GET /)
 	Root(c *fiber.Ctx) error
 	// ListAdapters Every registered adapter at its current version.
@@ -224,6 +224,9 @@ type ServerInterface interface {
 	// Description This description.
 	// (GET /openapi.yaml)
 	Description(c *fiber.Ctx) error
+	// PageFile A file of the web page.
+	// (GET /page/{file})
+	PageFile(c *fiber.Ctx, file string) error
 	// Props What the server is, in llama-server's words.
 	// (GET /props)
 	Props(c *fiber.Ctx) error
@@ -2183,6 +2186,35 @@ func (siw *ServerInterfaceWrapper) Description(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// PageFile operation middleware
+func (siw *ServerInterfaceWrapper) PageFile(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "file" -------------
+	var file string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "file", c.Params("file"), &file, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter file: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.PageFile(c, file)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // Props operation middleware
 func (siw *ServerInterfaceWrapper) Props(c *fiber.Ctx) error {
 
@@ -3525,6 +3557,8 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Get(options.BaseURL+"/slots", wrapper.Slots)
 
 	router.Get(options.BaseURL+"/", wrapper.Root)
+
+	router.Get(options.BaseURL+"/page/:file", wrapper.PageFile)
 
 	router.Get(options.BaseURL+"/healthz", wrapper.Health)
 

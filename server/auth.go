@@ -31,9 +31,10 @@ func (r keyring) holds(key string) bool {
 	return found == 1
 }
 
-// isOpen reports whether a path is answered without a key: the health of the process, and what describes the API.
+// isOpen reports whether a path is answered without a key: the health of the process, what describes the API, and the web
+// page, which holds no data and sends the key with what it asks for.
 func isOpen(path string) bool {
-	return isHealth(path) || path == "/" || path == "/docs" || path == "/openapi.yaml" ||
+	return isHealth(path) || path == "/" || path == "/docs" || path == "/openapi.yaml" || strings.HasPrefix(path, pagePath) ||
 		path == tinkerPath+"healthz" || strings.HasPrefix(path, tinkerDownloads)
 }
 

@@ -44,6 +44,3 @@ func (s *Server) Docs(c *fiber.Ctx) error {
 	c.Set(fiber.HeaderContentType, fiber.MIMETextHTMLCharsetUTF8)
 	return c.Send(page)
 }
-
-// Root leads to the description.
-func (s *Server) Root(c *fiber.Ctx) error { return c.Redirect("/docs", http.StatusFound) }

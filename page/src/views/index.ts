@@ -1,0 +1,15 @@
+import type {ComponentType} from "preact";
+import type {Language} from "../lib/settings.ts";
+import {Chat} from "./chat/index.tsx";
+
+// A View is a place of the page: #/ID shows it, and the navigation has its title. A new one is a folder here and a line in
+// the table below.
+export interface View {
+  id: string;
+  title: Record<Language, string>;
+  component: ComponentType;
+}
+
+export const views: View[] = [
+  {id: "chat", title: {en: "Chat", zh: "对话"}, component: Chat},
+];
