@@ -64,7 +64,7 @@ func TestArchivesShareOneBudget(t *testing.T) {
 	}
 	defer s.Close()
 	m := &measuredFiles{dir: dir}
-	s.fs = m
+	useFiles(s, m)
 	data := [][]byte{zeroArchive(t, largest-4096, false), zeroArchive(t, largest-4096, true)}
 	var all sync.WaitGroup
 	for i := range 8 {
@@ -152,7 +152,7 @@ func TestCloseEndsMerges(t *testing.T) {
 	s := openStore(t, "")
 	mustPut(t, s, "a", pefttest.New(1))
 	files := &blockingFiles{reached: make(chan struct{}), on: make(chan struct{})}
-	s.fs = files
+	useFiles(s, files)
 	merged, closed := make(chan error, 1), make(chan error, 1)
 	go func() {
 		_, err := s.Merge(t.Context(), "out", Merge{From: weighted(1), Options: merge.Options{Method: merge.SVD}})
@@ -193,7 +193,7 @@ func TestArchivesAreDoneWithEarly(t *testing.T) {
 	} {
 		s := openStore(t, "")
 		f := &doneFiles{}
-		s.fs = f
+		useFiles(s, f)
 		p := part("x", data)
 		p.Done = func() { f.done = true }
 		if _, err := s.PutUpload(t.Context(), "x", []Part{p}, Note{}); err != nil || f.late || !f.done {

@@ -59,25 +59,17 @@ func (s *Store) Pin(ref Ref, pinned bool, by Origin) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	s.mu.RLock()
-	old := s.names[ref.Name]
-	s.mu.RUnlock()
-	if old == nil { // only a checkpoint has such a digest
-		return Info{}, fmt.Errorf("%w: %s is a checkpoint, which its job keeps and removes", ErrReference, ref)
-	}
-	i := slices.IndexFunc(old.Versions, func(p pointing) bool { return p.Digest == info.Digest })
-	if i < 0 {
-		return Info{}, fmt.Errorf("%w: %s is a checkpoint, which its job keeps and removes", ErrReference, ref)
-	}
-	if old.Versions[i].Pinned != pinned {
-		next := &nameRecord{Name: old.Name, Versions: slices.Clone(old.Versions)}
-		next.Versions[i].Pinned = pinned
-		if err := s.writeName(next); err != nil {
-			return Info{}, err
+	old, next, err := s.rewrite(NameRecords, info.Name, func(old *nameRecord) (*nameRecord, error) {
+		i, err := old.ofName(ref, info.Digest)
+		if err != nil || old.Versions[i].Pinned == pinned {
+			return old, err
 		}
-		s.mu.Lock()
-		s.names[old.Name] = next // not ref.Name, whose bytes may be the request's
-		s.mu.Unlock()
+		return old.withVersion(i, func(p *pointing) { p.Pinned = pinned }), nil
+	})
+	if err != nil {
+		return Info{}, err
+	}
+	if next != old {
 		action := Unpinned
 		if pinned {
 			action = Pinned
@@ -106,27 +98,34 @@ func (s *Store) DeleteVersion(ref Ref, by Origin) error {
 	s.mu.RLock()
 	old := s.names[info.Name]
 	s.mu.RUnlock()
-	i := -1
-	if old != nil && !isLabel(ref.Version) {
-		i = slices.IndexFunc(old.Versions, func(p pointing) bool { return p.Digest == info.Digest })
-	}
-	if i < 0 {
-		return fmt.Errorf("%w: %s is a checkpoint, which its job keeps and removes", ErrReference, ref)
-	}
-	if len(old.Versions) == 1 {
+	if _, err := old.ofName(ref, info.Digest); err == nil && len(old.Versions) == 1 {
 		return s.deleteName(info.Name, by)
 	}
-	next := &nameRecord{Name: old.Name, Versions: slices.Delete(slices.Clone(old.Versions), i, i+1)}
-	if err := s.writeName(next); err != nil {
+	_, _, err = s.rewrite(NameRecords, info.Name, func(old *nameRecord) (*nameRecord, error) {
+		i, err := old.ofName(ref, info.Digest)
+		if err != nil {
+			return old, err
+		}
+		return old.withVersion(i, nil), nil
+	})
+	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	s.names[old.Name] = next
-	s.recount()
-	s.mu.Unlock()
 	s.sweep()
 	s.reportChange(Change{Action: Deleted, Name: info.Name, Version: info.Version, Bytes: info.Bytes, By: by})
 	return nil
+}
+
+// ofName returns where a record has the version that ref was found to be. What only a checkpoint has is an ErrReference.
+func (r *nameRecord) ofName(ref Ref, digest string) (int, error) {
+	i := -1
+	if r != nil && !isLabel(ref.Version) {
+		i = slices.IndexFunc(r.Versions, func(p pointing) bool { return p.Digest == digest })
+	}
+	if i < 0 {
+		return i, fmt.Errorf("%w: %s is a checkpoint, which its job keeps and removes", ErrReference, ref)
+	}
+	return i, nil
 }
 
 // trim drops the versions of a record that are older than the newest keep. Pinned ones and those that requests hold stay

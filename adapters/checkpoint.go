@@ -2,10 +2,7 @@ package adapters
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,23 +31,24 @@ const maxCheckpoints = 1000
 // one with the same label is replaced. Of other jobs the pinned ones stay, up to a bound: the label then means the last of
 // its checkpoints, and the digest each. Errors are those of PutLoRA.
 func (s *Store) PutCheckpoint(name string, step, keep int, a runtime.LoRASource, n Note) (Info, error) {
-	return s.build(context.Background(), name, n, openLoRA(a), func(dir string, m *manifest) (Info, error) {
+	return s.build(context.Background(), name, n, openLoRA(a), func(dir, uploaded string, m *manifest) (Info, error) {
 		s.commit.Lock()
 		defer s.done()
 		defer s.sweep()
-		if err := s.place(dir, m); err != nil {
+		if err := s.place(dir, uploaded, m); err != nil {
 			return Info{}, err
 		}
 		p := pointing{Digest: m.Digest, Label: fmt.Sprint(labelPrefix, step), Created: m.Created, Origin: n.Origin, Metrics: n.Metrics, Pinned: n.Pin}
-		next := &nameRecord{Name: name}
-		s.mu.RLock()
-		if old := s.steps[name]; old != nil {
-			next.Versions = slices.Clone(old.Versions)
-		}
-		s.mu.RUnlock()
-		next.Versions = append(next.Versions, p)
-		next.trimCheckpoints(&p, keep)
-		if err := s.writeCheckpoints(next); err != nil {
+		_, next, err := s.rewrite(CheckpointRecords, name, func(old *nameRecord) (*nameRecord, error) {
+			next := &nameRecord{Name: name}
+			if old != nil {
+				next.Versions = slices.Clone(old.Versions)
+			}
+			next.Versions = append(next.Versions, p)
+			next.trimCheckpoints(&p, keep)
+			return next, nil
+		})
+		if err != nil {
 			return Info{}, err
 		}
 		s.mu.RLock()
@@ -123,62 +121,21 @@ func (s *Store) DropCheckpoints(name string) error {
 	}
 	s.commit.Lock()
 	defer s.done()
-	s.mu.RLock()
-	next := &nameRecord{Name: name}
-	old := s.steps[name]
-	if old != nil {
+	old, next, err := s.rewrite(CheckpointRecords, name, func(old *nameRecord) (*nameRecord, error) {
+		if old == nil {
+			return nil, nil
+		}
+		next := &nameRecord{Name: name}
 		next.Versions = slices.DeleteFunc(slices.Clone(old.Versions), func(p pointing) bool { return !p.Pinned })
-	}
-	s.mu.RUnlock()
-	if old == nil || len(next.Versions) == len(old.Versions) {
-		return nil
-	}
-	defer s.sweep()
-	return s.writeCheckpoints(next)
-}
-
-// writeCheckpoints replaces the file of a name's checkpoints, or removes it where r has none, and takes it into
-// account. s.commit is held.
-func (s *Store) writeCheckpoints(r *nameRecord) error {
-	path := s.path("checkpoints", r.Name+".json")
-	if len(r.Versions) == 0 {
-		if err := s.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+		if len(next.Versions) == len(old.Versions) {
+			return old, nil
 		}
-		if err := s.fs.SyncDir(s.path("checkpoints")); err != nil {
-			s.o.Warn(fmt.Sprintf("adapter store: the checkpoints of %q are removed, but may be back after a power cut: %v", r.Name, err))
-		}
-	} else if err := s.replaceJSON("checkpoints", r); err != nil {
-		return err
+		return next, nil
+	})
+	if next != old {
+		s.sweep()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.steps, r.Name)
-	if len(r.Versions) > 0 {
-		s.steps[r.Name] = r
-	}
-	s.recount()
-	return nil
-}
-
-// recoverCheckpoints reads all files of checkpoints. One that cannot be read goes: its job makes them again.
-func (s *Store) recoverCheckpoints() error {
-	entries, err := os.ReadDir(s.path("checkpoints"))
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		r, err := readName(s.path("checkpoints", e.Name()))
-		if err != nil {
-			s.o.Warn(fmt.Sprintf("adapter store: the checkpoints in %s are lost: %v", e.Name(), err))
-			if err := os.Remove(s.path("checkpoints", e.Name())); err != nil {
-				return err
-			}
-			continue
-		}
-		s.steps[r.Name] = r
-	}
-	return nil
+	return err
 }
 
 // findCheckpoint looks a checkpoint up by its label, or by the beginning of a digest that is no version's. It

@@ -8,10 +8,11 @@
 //     remembers the ones before it.
 //   - registered and resident: every adapter in the Store is registered; those in the Cache's memory are
 //     resident. The two sets are apart: 500 registered adapters may share the memory of 8.
+//   - storage: where versions and names are kept: a folder, or what several servers share (storage.go).
 //   - selection: the weighted sum of versions that one request asked for.
 //
 // The way of an adapter: an upload or a folder is opened (upload.go, archive.go, scan.go), read and matched with the
-// base (package peft), written (put.go, files.go), found by name (store.go, selection.go), loaded and packed once
+// base (package peft), written (put.go, files.go, folder.go), found by name (store.go, selection.go), loaded and packed once
 // (load.go, room.go), pinned by a runtime.Mix for as long as a stream uses it (cache.go), and evicted when room is
 // needed. It leaves by export.go; merge.go makes one out of others. Weights that are still being trained are lent from
 // memory, without being stored (unstored.go).

@@ -106,10 +106,11 @@ func (s *Store) Export(ctx context.Context, ref Ref, format Format) (_ *Export, 
 // export writes a version that is held to w.
 func (s *Store) export(w io.Writer, info Info, format Format) (notes []string, err error) {
 	if format == PEFT {
-		_, dir, err := s.verified(info.Digest)
+		_, dir, release, err := s.verified(info.Digest)
 		if err != nil {
 			return nil, err
 		}
+		defer release()
 		return nil, zipPEFT(w, dir)
 	}
 	a, err := s.fit(info.Digest)
@@ -181,7 +182,7 @@ func ExportStored(w io.Writer, dir string, ref Ref, format Format, base *runtime
 	if err != nil {
 		return Info{}, nil, err
 	}
-	got, err := digestOf(folder)
+	got, err := DigestOf(folder)
 	if err != nil {
 		return info, nil, err
 	}

@@ -13,12 +13,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 )
 
-// This file has the Store's files. In its folder are
+// This file has the files of a Store whose Storage is its folder. In it are
 //
 //	versions/DIGEST/{adapter_config.json,adapter_model.safetensors,manifest.json} and perhaps chat_template.jinja and tool_use.jinja
 //	names/NAME.json   the versions a name has pointed at
@@ -46,6 +47,7 @@ type manifest struct {
 type nameRecord struct {
 	Name     string     `json:"name"`
 	Versions []pointing `json:"versions"` // oldest first; the name points at the last
+	revision uint64     // as the Storage counts
 }
 
 // pointing is one version that a name has pointed at, with the note that it was put with.
@@ -67,12 +69,22 @@ func shortDigest(digest string) string { return digest[:12] }
 // readManifest reads and checks the manifest of the version in dir. The lengths of its files are compared,
 // their content is when it is loaded.
 func readManifest(dir string) (*manifest, error) {
-	var m manifest
-	if err := readJSON(filepath.Join(dir, manifestFile), &m); err != nil {
+	data, err := checkedManifest(dir)
+	if err != nil {
 		return nil, err
 	}
-	if m.Digest != filepath.Base(dir) {
-		return nil, fmt.Errorf("its manifest is of version %s", m.Digest)
+	return parseManifest(filepath.Base(dir), data)
+}
+
+// checkedManifest is readManifest without its meaning.
+func checkedManifest(dir string) ([]byte, error) {
+	data, err := os.ReadFile(filepath.Join(dir, manifestFile))
+	if err != nil {
+		return nil, err
+	}
+	m, err := parseManifest(filepath.Base(dir), data)
+	if err != nil {
+		return nil, err
 	}
 	files := []string{peft.ConfigFile, peft.TensorsFile}
 	for _, name := range []string{TemplateFile, ToolTemplateFile} {
@@ -89,16 +101,37 @@ func readManifest(dir string) (*manifest, error) {
 			return nil, fmt.Errorf("%s has %d bytes, its manifest says %d", name, info.Size(), m.Files[name])
 		}
 	}
+	return data, nil
+}
+
+// parseManifest reads the manifest of a version.
+func parseManifest(digest string, data []byte) (*manifest, error) {
+	var m manifest
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, fmt.Errorf("%s: %w", manifestFile, err)
+	}
+	if m.Digest != digest {
+		return nil, fmt.Errorf("its manifest is of version %s", m.Digest)
+	}
 	return &m, nil
 }
 
 // readName reads and checks a file under names.
 func readName(path string) (*nameRecord, error) {
-	var r nameRecord
-	if err := readJSON(path, &r); err != nil {
+	data, err := os.ReadFile(path)
+	if err != nil {
 		return nil, err
 	}
-	if CheckName(r.Name) != nil || r.Name+".json" != filepath.Base(path) {
+	return parseName(strings.TrimSuffix(filepath.Base(path), ".json"), data)
+}
+
+// parseName reads and checks the record of a name.
+func parseName(name string, data []byte) (*nameRecord, error) {
+	var r nameRecord
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil, fmt.Errorf("%s.json: %w", name, err)
+	}
+	if CheckName(r.Name) != nil || r.Name != name {
 		return nil, fmt.Errorf("it is of the name %q", r.Name)
 	}
 	for _, v := range r.Versions {
@@ -110,17 +143,6 @@ func readName(path string) (*nameRecord, error) {
 		return nil, errors.New("it has no versions")
 	}
 	return &r, nil
-}
-
-func readJSON(path string, v any) error {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("%s: %w", filepath.Base(path), err)
-	}
-	return nil
 }
 
 // writer writes files for one put.
@@ -195,8 +217,8 @@ func beginTemplate(h hash.Hash, name string, bytes int64) {
 	}
 }
 
-// digestOf computes the digest of the version in dir from its files.
-func digestOf(dir string) (string, error) {
+// DigestOf computes the digest of the version in dir from its files.
+func DigestOf(dir string) (string, error) {
 	var sum hash.Hash
 	templates := templateFiles(dir)
 	for _, name := range append([]string{peft.ConfigFile, peft.TensorsFile}, templates...) {

@@ -112,8 +112,12 @@ type attempts struct {
 const maxAttempts = 6
 
 // WatchFolders registers what the folders hold, and watches them until Close. It returns an error where a folder
-// cannot be read; an adapter that cannot be read is reported as an event.
+// cannot be read, or the Store shares its adapters with other
+// servers; an adapter that cannot be read is reported as an event.
 func WatchFolders(o FoldersOptions) (_ *Folders, err error) {
+	if o.Store.storage.Shared() {
+		return nil, fmt.Errorf("%w: folders are watched by a server that keeps its adapters to itself: those of several would contradict each other", ErrPath)
+	}
 	if o.Quiet == 0 {
 		o.Quiet = 300 * time.Millisecond
 	}

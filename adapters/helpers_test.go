@@ -42,6 +42,12 @@ func openStore(t testing.TB, dir string) *Store {
 	return s
 }
 
+// useFiles puts another file system in the place of the store's.
+func useFiles(s *Store, fs fileSystem) {
+	s.fs = fs
+	s.storage.(*folder).fs = fs
+}
+
 func mustPut(t testing.TB, s *Store, name string, p *pefttest.Files) Info {
 	t.Helper()
 	info, err := s.PutUpload(t.Context(), name, partsOf(t, p), Note{Origin: Origin{Kind: FromUpload}})

@@ -95,10 +95,11 @@ func (s *Store) load(digest string) (*runtime.LoRA, error) {
 
 // fit is load without the values, which are read when they are asked for. The caller closes the adapter.
 func (s *Store) fit(digest string) (*peft.Adapter, error) {
-	m, dir, err := s.verified(digest)
+	m, dir, release, err := s.verified(digest)
 	if err != nil {
 		return nil, err
 	}
+	defer release()
 	o := opener{facts: s.o.Facts, maxBytes: 1 << 62} // nothing of a version is unpacked
 	src, err := o.folder(func(name string) (*os.File, error) { return os.Open(filepath.Join(dir, name)) })
 	if err != nil {
@@ -113,29 +114,35 @@ func (s *Store) fit(digest string) (*peft.Adapter, error) {
 	return a, nil
 }
 
-// verified returns the folder of a version that is held, once its digest has been found to be right.
-func (s *Store) verified(digest string) (m *manifest, dir string, err error) {
+// verified returns the folder of a version that is held, once its digest has been found to be right. Its files may be
+// opened until release is called.
+func (s *Store) verified(digest string) (m *manifest, dir string, release func(), err error) {
 	s.mu.RLock()
 	v := s.versions[digest]
 	if v == nil {
 		s.mu.RUnlock()
-		return nil, "", fmt.Errorf("%w: version %s was deleted", ErrUnknown, shortDigest(digest))
+		return nil, "", nil, fmt.Errorf("%w: version %s was deleted", ErrUnknown, shortDigest(digest))
 	}
 	m, verified, err := v.manifest, v.verified, v.err
 	s.mu.RUnlock()
 	if err != nil {
-		return nil, "", err
+		return nil, "", nil, err
 	}
-	dir = s.path("versions", digest)
+	if dir, release, err = s.storage.Folder(s.closing, digest); err != nil {
+		return nil, "", nil, err
+	}
 	if !verified {
-		err = s.verify(digest, dir)
+		if err = s.verify(digest, dir); err != nil {
+			release()
+			return nil, "", nil, err
+		}
 	}
-	return m, dir, err
+	return m, dir, release, nil
 }
 
 // verify computes the digest of a version's files, once in each process.
 func (s *Store) verify(digest, dir string) error {
-	got, err := digestOf(dir)
+	got, err := DigestOf(dir)
 	switch {
 	case err == nil && got != digest:
 		err = fmt.Errorf("%w: version %s: its content has the digest %s", ErrDamaged, digest, got)
@@ -145,6 +152,9 @@ func (s *Store) verify(digest, dir string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.versions[digest]
+	if v == nil {
+		return err // it was not held, and is gone
+	}
 	v.verified = err == nil
 	if errors.Is(err, ErrDamaged) {
 		v.err = err

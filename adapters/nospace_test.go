@@ -175,13 +175,13 @@ func fullDiskAt(t *testing.T, change func(*testing.T, *Store) error, errno sysca
 	mustPut(t, s, "b", pefttest.New(2))
 	before := state(t, s)
 	x := &failingFiles{errno: errno, stays: stays, left: n}
-	s.fs = x
+	useFiles(s, x)
 	err := change(t, s)
 	at := ""
 	if n < len(x.seen) {
 		at = x.seen[n]
 	}
-	s.fs = osFiles{}
+	useFiles(s, osFiles{})
 	if after := state(t, s); err != nil && after != before {
 		t.Errorf("operation %d (%s) fails with %v, and the store holds\n%sbefore it held\n%s", n, at, err, after, before)
 	}

@@ -2,9 +2,8 @@ package adapters
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -106,13 +105,13 @@ func (s *Store) put(ctx context.Context, name string, n Note, open func(*opener)
 }
 
 // publisher returns the publish of a version that name will point at.
-func (s *Store) publisher(name string, n Note) func(string, *manifest) (Info, error) {
-	return func(dir string, m *manifest) (Info, error) { return s.publish(name, dir, m, n) }
+func (s *Store) publisher(name string, n Note) func(string, string, *manifest) (Info, error) {
+	return func(dir, uploaded string, m *manifest) (Info, error) { return s.publish(name, dir, uploaded, m, n) }
 }
 
 // build writes what open gives into a folder of its own and hands it to publish, which moves it to its place.
 func (s *Store) build(ctx context.Context, name string, n Note, open func(*opener) (*peft.Source, error),
-	publish func(dir string, m *manifest) (Info, error)) (_ Info, err error) {
+	publish func(dir, uploaded string, m *manifest) (Info, error)) (_ Info, err error) {
 	if err := CheckName(name); err != nil {
 		return Info{}, err
 	}
@@ -145,7 +144,11 @@ func (s *Store) build(ctx context.Context, name string, n Note, open func(*opene
 	if ctx.Err() != nil {
 		return Info{}, context.Cause(ctx)
 	}
-	info, err := publish(dir, m)
+	uploaded, err := s.storage.Upload(ctx, m.Digest, dir, s.has(m.Digest))
+	if err != nil {
+		return Info{}, err
+	}
+	info, err := publish(dir, uploaded, m)
 	if err != nil {
 		return Info{}, err
 	}
@@ -193,42 +196,39 @@ func (s *Store) checkMemory(x *peft.Summary, n Note) error {
 		least, s.o.Memory)
 }
 
-// publish moves the version into its place, unless it is there, and points name at it.
-func (s *Store) publish(name, dir string, m *manifest, n Note) (Info, error) {
+// publish puts the version into its place, unless it is there, and points name at it.
+func (s *Store) publish(name, dir, uploaded string, m *manifest, n Note) (Info, error) {
 	s.commit.Lock()
 	defer s.done()
-	if err := s.place(dir, m); err != nil {
+	if err := s.place(dir, uploaded, m); err != nil {
 		return Info{}, err
 	}
 	defer s.sweep()
-	s.mu.RLock()
-	old := s.names[name] // records are replaced and never changed
-	s.mu.RUnlock()
-	next := old.pointedAt(name, pointing{Digest: m.Digest, Created: m.Created, Origin: n.Origin, Metrics: n.Metrics, Pinned: n.Pin})
-	s.mu.Lock()
-	dropped := s.trim(next, s.o.Keep)
 	var expired []Change
-	for _, digest := range dropped {
-		expired = append(expired, Change{Action: Expired, Name: name, Version: shortDigest(digest), Bytes: s.bytesOf(digest), By: n.Origin})
-	}
-	s.mu.Unlock()
-	changed := !reflect.DeepEqual(old, next)
-	if changed {
-		if err := s.writeName(next); err != nil {
-			return Info{}, err
+	old, next, err := s.rewrite(NameRecords, name, func(old *nameRecord) (*nameRecord, error) {
+		next := old.pointedAt(name, pointing{Digest: m.Digest, Created: m.Created, Origin: n.Origin, Metrics: n.Metrics, Pinned: n.Pin})
+		expired = nil
+		s.mu.Lock()
+		for _, digest := range s.trim(next, s.o.Keep) {
+			expired = append(expired, Change{Action: Expired, Name: name, Version: shortDigest(digest), Bytes: s.bytesOf(digest), By: n.Origin})
 		}
+		s.mu.Unlock()
+		if old != nil && reflect.DeepEqual(old.Versions, next.Versions) {
+			return old, nil
+		}
+		return next, nil
+	})
+	if err != nil {
+		return Info{}, err
 	}
-	s.mu.Lock()
-	s.names[name] = next
-	delete(s.damaged, name)
-	s.recount()
+	s.mu.RLock()
 	info := s.info(next, next.current())
-	s.mu.Unlock()
-	if changed {
+	s.mu.RUnlock()
+	if next != old {
 		s.reportChange(Change{Action: Added, Name: name, Version: info.Version, Bytes: info.Bytes, By: n.Origin})
-	}
-	for _, c := range expired {
-		s.reportChange(c)
+		for _, c := range expired {
+			s.reportChange(c)
+		}
 	}
 	return info, nil
 }
@@ -251,61 +251,35 @@ func (r *nameRecord) pointedAt(name string, p pointing) *nameRecord {
 	return next
 }
 
-// place renames dir to the version's place. s.commit is held.
-func (s *Store) place(dir string, m *manifest) error {
+// has reports whether a version is stored and undamaged.
+func (s *Store) has(digest string) bool {
 	s.mu.RLock()
-	v := s.versions[m.Digest]
-	there := v != nil && v.err == nil
-	s.mu.RUnlock()
+	defer s.mu.RUnlock()
+	v := s.versions[digest]
+	return v != nil && v.err == nil
+}
+
+// place brings the version that was written to dir to its place. s.commit is held.
+func (s *Store) place(dir, uploaded string, m *manifest) error {
+	there := s.has(m.Digest)
+	data, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	if err := s.storage.Place(StoredVersion{Digest: m.Digest, Manifest: data}, dir, uploaded, there); err != nil {
+		return err
+	}
 	if there {
 		return nil
 	}
-	to := s.path("versions", m.Digest)
-	// What may be there is damaged; it is removed with the scratch folder.
-	if err := s.fs.Rename(to, dir+"-damaged"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := s.fs.Rename(dir, to); err != nil {
-		return err
-	}
-	if err := s.fs.SyncDir(s.path("versions")); err != nil {
-		if failed := os.Rename(to, dir); failed != nil { // back into the scratch folder, which is removed
-			return errors.Join(err, failed, os.RemoveAll(to)) // on a disk that stays full this alone can be done
-		}
-		return err
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	v := s.versions[m.Digest]
 	if v == nil {
 		v = &version{}
 		s.versions[m.Digest] = v
 	}
 	v.manifest, v.err, v.verified = m, nil, true
-	return nil
-}
-
-// writeName replaces the file of a name. s.commit is held.
-func (s *Store) writeName(r *nameRecord) error { return s.replaceJSON("names", r) }
-
-// replaceJSON replaces the file of a record in a folder, in one step. A record that has been renamed to its place
-// counts, also where syncing the folder then fails: a warning says so, and readers agree with what is on the disk.
-// s.commit is held.
-func (s *Store) replaceJSON(folder string, r *nameRecord) error {
-	tmp := s.path("tmp", folder+"-"+r.Name)
-	if err := os.RemoveAll(tmp); err != nil {
-		return err
-	}
-	err := s.writer(context.Background()).json(tmp, r)
-	if err == nil {
-		err = s.fs.Rename(tmp, s.path(folder, r.Name+".json"))
-	}
-	if err != nil {
-		os.Remove(tmp)
-		return err
-	}
-	if err := s.fs.SyncDir(s.path(folder)); err != nil {
-		s.o.Warn(fmt.Sprintf("adapter store: %s of %q is written, but may not survive a power cut: %v", folder, r.Name, err))
-	}
 	return nil
 }
 
@@ -333,8 +307,9 @@ func (s *Store) deleteName(name string, by Origin) error {
 	if !ok && !damaged && !trained {
 		return s.unknown(name)
 	}
+	remove := func(*nameRecord) (*nameRecord, error) { return &nameRecord{Name: name}, nil }
 	if trained {
-		if err := s.writeCheckpoints(&nameRecord{Name: name}); err != nil {
+		if _, _, err := s.rewrite(CheckpointRecords, name, remove); err != nil {
 			return err
 		}
 	}
@@ -342,44 +317,31 @@ func (s *Store) deleteName(name string, by Origin) error {
 		s.sweep()
 		return nil
 	}
-	if err := s.fs.Remove(s.path("names", name+".json")); err != nil {
+	if _, _, err := s.rewrite(NameRecords, name, remove); err != nil {
 		return err
 	}
-	if err := s.fs.SyncDir(s.path("names")); err != nil {
-		s.o.Warn(fmt.Sprintf("adapter store: %q is deleted, but may be back after a power cut: %v", name, err))
-	}
-	s.mu.Lock()
-	delete(s.names, name)
-	delete(s.damaged, name)
-	s.recount()
-	s.mu.Unlock()
 	s.sweep()
 	s.reportChange(Change{Action: Deleted, Name: name, Bytes: bytes, By: by})
 	return nil
 }
 
 // sweep removes the versions that no name refers to and no selection holds. s.commit is held, or the Store not
-// shared. It does nothing while a damaged name may refer to any of them; what it cannot remove, Open will.
+// shared. It does nothing while a damaged name may refer to any of them; what it cannot remove, Open will. A shared
+// Storage is only told, and tells when a version is gone.
 func (s *Store) sweep() {
 	s.mu.Lock()
 	var gone []string
 	for digest, v := range s.versions {
 		if v.refs == 0 && v.holds == 0 && len(s.damaged) == 0 {
 			gone = append(gone, digest)
-			delete(s.versions, digest)
+			if !s.storage.Shared() {
+				delete(s.versions, digest)
+			}
 		}
 	}
 	s.mu.Unlock()
 	for _, digest := range gone {
-		tmp := s.path("tmp", "gone-"+digest)
-		err := os.Rename(s.path("versions", digest), tmp)
-		switch {
-		case err == nil:
-			err = os.RemoveAll(tmp)
-		case !errors.Is(err, fs.ErrNotExist):
-			err = os.RemoveAll(s.path("versions", digest)) // a rename may need room
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := s.storage.Remove(digest); err != nil {
 			s.o.Warn(fmt.Sprintf("adapter store: removing version %s: %v", shortDigest(digest), err))
 		}
 	}

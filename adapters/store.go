@@ -2,7 +2,7 @@ package adapters
 
 import (
 	"context"
-	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,6 +25,7 @@ type Options struct {
 	Reserved []string       // names that no adapter may have
 	// CheckTemplates returns why an adapter's own chat templates cannot be used; nil: all are stored as they come.
 	CheckTemplates func(Templates) error
+	Storage        Storage      // where versions and names are kept; nil: in Dir. It is opened, and closed with the Store
 	Changed        func(Change) // is called after every change, once it is on the disk; must not call back; may be nil
 	Warn           func(string) // is called with warnings for the operator, from any goroutine; may be nil
 }
@@ -34,6 +35,7 @@ type Options struct {
 type Store struct {
 	o       Options
 	fs      fileSystem
+	storage Storage
 	work    *disk.Budget // shared by the puts under way
 	exports *disk.Budget // shared by the exports that are open
 	lock    *os.File
@@ -52,10 +54,17 @@ type Store struct {
 	names    map[string]*nameRecord
 	steps    map[string]*nameRecord // checkpoints, by the name they are of; see checkpoint.go
 	versions map[string]*version
-	damaged  map[string]error // names whose file cannot be read
+	damaged  map[string]damagedName // names whose record cannot be read
+	lost     []Record               // of checkpoints, that cannot be read
 }
 
-// version is a folder under versions. Its fields are guarded by Store.mu; the manifest itself never changes.
+// damagedName is a name whose record cannot be read.
+type damagedName struct {
+	revision uint64
+	err      error
+}
+
+// version is one that is stored. Its fields are guarded by Store.mu; the manifest itself never changes.
 type version struct {
 	manifest *manifest // nil where it is damaged
 	err      error     // what is wrong with it
@@ -82,12 +91,13 @@ func Open(o Options) (*Store, error) {
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}
-	s := &Store{o: o, fs: osFiles{}, work: disk.NewBudget(workFactor * o.MaxBytes), exports: disk.NewBudget(workFactor * o.MaxBytes), names: make(map[string]*nameRecord), steps: make(map[string]*nameRecord),
-		versions: make(map[string]*version), damaged: make(map[string]error)}
-	for _, d := range []string{"versions", "names", "checkpoints", "tmp"} {
-		if err := os.MkdirAll(s.path(d), 0o700); err != nil {
-			return nil, fmt.Errorf("adapter store: %w", err)
-		}
+	s := newStore(o)
+	s.work, s.exports = disk.NewBudget(workFactor*o.MaxBytes), disk.NewBudget(workFactor*o.MaxBytes)
+	if s.storage == nil {
+		s.storage = newFolder(o.Dir, o.Warn)
+	}
+	if err := os.MkdirAll(s.path("tmp"), 0o700); err != nil {
+		return nil, fmt.Errorf("adapter store: %w", err)
 	}
 	s.closing, s.end = context.WithCancel(context.Background())
 	var err error
@@ -95,17 +105,22 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("adapter store: %w", err)
 	}
 	if err := s.recover(); err != nil {
-		s.lock.Close()
-		return nil, fmt.Errorf("adapter store: %w", err)
+		return nil, fmt.Errorf("adapter store: %w", errors.Join(err, s.storage.Close(), s.lock.Close()))
 	}
 	return s, nil
+}
+
+// newStore returns a Store of nothing.
+func newStore(o Options) *Store {
+	return &Store{o: o, fs: osFiles{}, storage: o.Storage, names: make(map[string]*nameRecord), steps: make(map[string]*nameRecord),
+		versions: make(map[string]*version), damaged: make(map[string]damagedName)}
 }
 
 func (s *Store) path(parts ...string) string {
 	return filepath.Join(append([]string{s.o.Dir}, parts...)...)
 }
 
-// recover empties tmp and reads all names and manifests.
+// recover empties tmp and learns what is stored.
 func (s *Store) recover() error {
 	left, err := os.ReadDir(s.path("tmp"))
 	if err != nil {
@@ -116,60 +131,16 @@ func (s *Store) recover() error {
 			return err
 		}
 	}
-	names, err := os.ReadDir(s.path("names"))
-	if err != nil {
+	if err := s.storage.Open(s.follower()); err != nil {
 		return err
 	}
-	for _, e := range names {
-		name := strings.TrimSuffix(e.Name(), ".json")
-		if s.names[name], err = readName(s.path("names", e.Name())); err != nil {
-			delete(s.names, name)
-			s.damaged[name] = fmt.Errorf("%w: name %q: %w", ErrDamaged, name, err)
-		}
-	}
-	if err := s.recoverCheckpoints(); err != nil {
+	s.commit.Lock()
+	defer s.commit.Unlock()
+	if err := s.removeLost(); err != nil {
 		return err
 	}
-	versions, err := os.ReadDir(s.path("versions"))
-	if err != nil {
-		return err
-	}
-	for _, e := range versions {
-		if !isHex(e.Name(), 2*sha256.Size) {
-			continue // not ours
-		}
-		v := &version{}
-		if v.manifest, err = readManifest(s.path("versions", e.Name())); err != nil {
-			v.err = fmt.Errorf("%w: version %s: %w", ErrDamaged, e.Name(), err)
-		}
-		s.versions[e.Name()] = v
-	}
-	s.recount()
 	s.sweep()
 	return nil
-}
-
-// recount counts the names that refer to each version. s.mu is held, or the Store not shared yet.
-func (s *Store) recount() {
-	for _, v := range s.versions {
-		v.refs = 0
-	}
-	for _, records := range []map[string]*nameRecord{s.names, s.steps} {
-		for _, r := range records {
-			s.refer(r)
-		}
-	}
-}
-
-func (s *Store) refer(r *nameRecord) {
-	for _, p := range r.Versions {
-		v := s.versions[p.Digest]
-		if v == nil {
-			v = &version{err: fmt.Errorf("%w: version %s is missing", ErrDamaged, p.Digest)}
-			s.versions[p.Digest] = v
-		}
-		v.refs++
-	}
 }
 
 // Close ends the puts and merges under way, except those of a training job, which it waits for, and lets another
@@ -183,7 +154,7 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.sweep()
-	return s.lock.Close()
+	return errors.Join(s.storage.Close(), s.lock.Close())
 }
 
 // List returns the adapters in the order of their names, each in the version its name points at. Damaged ones
@@ -242,8 +213,8 @@ func (s *Store) Damaged() []Damage {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var list []Damage
-	for name, err := range s.damaged {
-		list = append(list, Damage{"name " + name, err})
+	for name, d := range s.damaged {
+		list = append(list, Damage{"name " + name, d.err})
 	}
 	for digest, v := range s.versions {
 		if v.err != nil {
@@ -264,8 +235,8 @@ func (s *Store) find(ref Ref) (*nameRecord, *pointing, error) {
 	}
 	r, ok := s.names[ref.Name]
 	if !ok {
-		if err := s.damaged[ref.Name]; err != nil {
-			return nil, nil, err
+		if d, ok := s.damaged[ref.Name]; ok {
+			return nil, nil, d.err
 		}
 		return nil, nil, &UnknownError{Name: ref.Name}
 	}

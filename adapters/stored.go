@@ -18,8 +18,7 @@ import (
 // returns what is known of the version and the folder that holds it, which a server removes when the adapter is
 // deleted. The error is an UnknownError, or wraps ErrName, ErrReference or ErrDamaged.
 func FindStored(dir string, ref Ref) (Info, string, error) {
-	s := &Store{o: Options{Dir: dir, Facts: &runtime.Facts{}, Warn: func(string) {}}, names: make(map[string]*nameRecord),
-		steps: make(map[string]*nameRecord), versions: make(map[string]*version), damaged: make(map[string]error)}
+	s := newStore(Options{Dir: dir, Facts: &runtime.Facts{}, Warn: func(string) {}})
 	if _, err := os.Stat(s.path("versions")); err != nil {
 		return Info{}, "", fmt.Errorf("%s is not a folder that adapters are stored in: %w", dir, err)
 	}

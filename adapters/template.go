@@ -143,11 +143,19 @@ func (s *Store) ChatTemplates(digest string) (t Templates, err error) {
 		files = v.manifest.Files
 	}
 	s.mu.RUnlock()
+	if files[TemplateFile] == 0 && files[ToolTemplateFile] == 0 {
+		return t, nil
+	}
+	dir, release, err := s.storage.Folder(s.closing, digest)
+	if err != nil {
+		return t, err
+	}
+	defer release()
 	for name, text := range map[string]*string{TemplateFile: &t.Default, ToolTemplateFile: &t.Tools} {
 		if files[name] == 0 {
 			continue
 		}
-		source, err := os.ReadFile(s.path("versions", digest, name))
+		source, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			return t, fmt.Errorf("%w: version %s: %w", ErrDamaged, shortDigest(digest), err)
 		}

@@ -70,7 +70,7 @@ func TestTemplates(t *testing.T) {
 		if err != nil || got != c.want || (info.Digest == plain.Digest) != (c.want == Templates{}) {
 			t.Errorf("%s: %q, %v, version %s", name, got, err, info.Version)
 		}
-		if again, err := digestOf(s.path("versions", info.Digest)); again != info.Digest || err != nil {
+		if again, err := DigestOf(s.path("versions", info.Digest)); again != info.Digest || err != nil {
 			t.Errorf("%s: the digest is %s, %v", name, again, err)
 		}
 		digests[info.Digest] = true

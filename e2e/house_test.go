@@ -72,6 +72,7 @@ var arrows = map[string][]string{
 	"internal/testtools":                {},                           // Python and Node with packages, sections of documents: for tests
 	"internal/diskfaults":               {"internal/testtools"},       // makes the writes of a program under test fail
 	"adapters/peft/pefttest":            {"quant", "runtime"},         // small adapters for tests
+	"adapters/storetest":                {"adapters", "adapters/peft", "adapters/peft/pefttest", "runtime"},
 }
 
 // helpers are small packages that every package may import; they import nothing of ours.
@@ -86,7 +87,7 @@ var testArrows = map[string][]string{
 	"graders":        {"internal/testtools"},
 	"server":         {"runtime/runtimetest", "quant"},
 	"training":       {"runtime/runtimetest"},
-	"adapters":       {"runtime/runtimetest", "demo", "quant", "adapters/peft/pefttest"},
+	"adapters":       {"runtime/runtimetest", "demo", "quant", "adapters/peft/pefttest", "adapters/storetest"},
 	"adapters/merge": {"adapters/peft/pefttest"},
 	"adapters/peft":  {"adapters/peft/pefttest", "demo"},
 	"runtime/engine": {"runtime/runtimetest"},

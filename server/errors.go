@@ -68,6 +68,7 @@ var errorTable = []errorEntry{
 	{runtime.ErrQueueFull, http.StatusTooManyRequests, rateFault, "queue_full", ""},
 	{runtime.ErrDraining, http.StatusServiceUnavailable, serverFault, "shutting_down", ""},
 	{runtime.ErrClosed, http.StatusServiceUnavailable, serverFault, "shutting_down", ""},
+	{adapters.ErrUnavailable, http.StatusServiceUnavailable, serverFault, "cluster_unavailable", ""},
 	{adapters.ErrClosed, http.StatusServiceUnavailable, serverFault, "shutting_down", ""},
 	{runtime.ErrDeadline, http.StatusGatewayTimeout, serverFault, "deadline_exceeded", ""},
 	{runtime.ErrContextLength, http.StatusBadRequest, requestFault, "context_length_exceeded", "prompt"},
