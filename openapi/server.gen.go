@@ -104,6 +104,9 @@ type ServerInterface interface {
 	// TinkerDynamicConfig What clients of Tinker's API ask again from time to time.
 	// (POST /api/v1/client/dynamic_config)
 	TinkerDynamicConfig(c *fiber.Ctx) error
+	// TinkerCopyWeights Copy a checkpoint, be it the caller's own or a public one, to one of the caller's.
+	// (POST /api/v1/copy_weights)
+	TinkerCopyWeights(c *fiber.Ctx, params TinkerCopyWeightsParams) error
 	// TinkerCreateModel Begin a new adapter.
 	// (POST /api/v1/create_model)
 	TinkerCreateModel(c *fiber.Ctx) error
@@ -146,6 +149,9 @@ type ServerInterface interface {
 	// TinkerSaveWeights Keep a checkpoint that training can go on from.
 	// (POST /api/v1/save_weights)
 	TinkerSaveWeights(c *fiber.Ctx) error
+	// TinkerSaveWeightsExternal Keep the adapter alone, to be used elsewhere in PEFT's form.
+	// (POST /api/v1/save_weights_external)
+	TinkerSaveWeightsExternal(c *fiber.Ctx) error
 	// TinkerSaveWeightsForSampler Make the weights as they stand ready to be sampled from.
 	// (POST /api/v1/save_weights_for_sampler)
 	TinkerSaveWeightsForSampler(c *fiber.Ctx) error
@@ -155,12 +161,18 @@ type ServerInterface interface {
 	// TinkerListSessions The open sessions, the newest first.
 	// (GET /api/v1/sessions)
 	TinkerListSessions(c *fiber.Ctx, params TinkerListSessionsParams) error
+	// TinkerSearchSessions The open sessions that have something in common, the newest first.
+	// (POST /api/v1/sessions/search)
+	TinkerSearchSessions(c *fiber.Ctx) error
 	// TinkerGetSession One session.
 	// (GET /api/v1/sessions/{id})
 	TinkerGetSession(c *fiber.Ctx, id string, params TinkerGetSessionParams) error
 	// TinkerFinishSession End a session and its models.
 	// (POST /api/v1/sessions/{id}/finish)
 	TinkerFinishSession(c *fiber.Ctx, id string) error
+	// TinkerSetProject Note a session's project.
+	// (PUT /api/v1/sessions/{id}/project)
+	TinkerSetProject(c *fiber.Ctx, id string) error
 	// TinkerTelemetry Taken and thrown away: clients may send what they note.
 	// (POST /api/v1/telemetry)
 	TinkerTelemetry(c *fiber.Ctx) error
@@ -179,6 +191,9 @@ type ServerInterface interface {
 	// TinkerCheckpointArchive Where a checkpoint's adapter can be downloaded in PEFT's form.
 	// (GET /api/v1/training_runs/{id}/checkpoints/{kind}/{name}/archive)
 	TinkerCheckpointArchive(c *fiber.Ctx, id string, kind string, name string) error
+	// TinkerExternalWeightsUrls Where the files of external weights can be downloaded.
+	// (GET /api/v1/training_runs/{id}/checkpoints/{kind}/{name}/external_weights_urls)
+	TinkerExternalWeightsUrls(c *fiber.Ctx, id string, kind string, name string) error
 	// TinkerUnpublishCheckpoint Keep a checkpoint to its owner again.
 	// (DELETE /api/v1/training_runs/{id}/checkpoints/{kind}/{name}/publish)
 	TinkerUnpublishCheckpoint(c *fiber.Ctx, id string, kind string, name string) error
@@ -1167,6 +1182,66 @@ func (siw *ServerInterfaceWrapper) TinkerDynamicConfig(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// TinkerCopyWeights operation middleware
+func (siw *ServerInterfaceWrapper) TinkerCopyWeights(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params TinkerCopyWeightsParams
+
+	headers := c.GetReqHeaders()
+
+	// ------------- Optional header parameter "X-Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Idempotency-Key")]; found {
+		var XIdempotencyKey string
+		n := len(valueList)
+		if n != 1 {
+			return fiber.NewError(fiber.StatusBadRequest, fmt.Sprintf("Too many values for ParamName X-Idempotency-Key, 1 is required, but %d found", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Idempotency-Key", valueList[0], &XIdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter X-Idempotency-Key: %w", err).Error())
+		}
+
+		params.XIdempotencyKey = &XIdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "X-Tinker-Weights-Access-Token" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Tinker-Weights-Access-Token")]; found {
+		var XTinkerWeightsAccessToken string
+		n := len(valueList)
+		if n != 1 {
+			return fiber.NewError(fiber.StatusBadRequest, fmt.Sprintf("Too many values for ParamName X-Tinker-Weights-Access-Token, 1 is required, but %d found", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Tinker-Weights-Access-Token", valueList[0], &XTinkerWeightsAccessToken, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter X-Tinker-Weights-Access-Token: %w", err).Error())
+		}
+
+		params.XTinkerWeightsAccessToken = &XTinkerWeightsAccessToken
+
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerCopyWeights(c, params)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // TinkerCreateModel operation middleware
 func (siw *ServerInterfaceWrapper) TinkerCreateModel(c *fiber.Ctx) error {
 
@@ -1441,6 +1516,24 @@ func (siw *ServerInterfaceWrapper) TinkerSaveWeights(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// TinkerSaveWeightsExternal operation middleware
+func (siw *ServerInterfaceWrapper) TinkerSaveWeightsExternal(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerSaveWeightsExternal(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // TinkerSaveWeightsForSampler operation middleware
 func (siw *ServerInterfaceWrapper) TinkerSaveWeightsForSampler(c *fiber.Ctx) error {
 
@@ -1528,6 +1621,24 @@ func (siw *ServerInterfaceWrapper) TinkerListSessions(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// TinkerSearchSessions operation middleware
+func (siw *ServerInterfaceWrapper) TinkerSearchSessions(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerSearchSessions(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // TinkerGetSession operation middleware
 func (siw *ServerInterfaceWrapper) TinkerGetSession(c *fiber.Ctx) error {
 
@@ -1589,6 +1700,35 @@ func (siw *ServerInterfaceWrapper) TinkerFinishSession(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.TinkerFinishSession(c, id)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerSetProject operation middleware
+func (siw *ServerInterfaceWrapper) TinkerSetProject(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerSetProject(c, id)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -1822,6 +1962,51 @@ func (siw *ServerInterfaceWrapper) TinkerCheckpointArchive(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.TinkerCheckpointArchive(c, id, kind, name)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// TinkerExternalWeightsUrls operation middleware
+func (siw *ServerInterfaceWrapper) TinkerExternalWeightsUrls(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Params("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter id: %w", err).Error())
+	}
+
+	// ------------- Path parameter "kind" -------------
+	var kind string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "kind", c.Params("kind"), &kind, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter kind: %w", err).Error())
+	}
+
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", c.Params("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter name: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.TinkerExternalWeightsUrls(c, id, kind, name)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -3490,7 +3675,11 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 
 	router.Get(options.BaseURL+"/api/v1/sessions", wrapper.TinkerListSessions)
 
+	router.Post(options.BaseURL+"/api/v1/sessions/search", wrapper.TinkerSearchSessions)
+
 	router.Get(options.BaseURL+"/api/v1/sessions/:id", wrapper.TinkerGetSession)
+
+	router.Put(options.BaseURL+"/api/v1/sessions/:id/project", wrapper.TinkerSetProject)
 
 	router.Post(options.BaseURL+"/api/v1/sessions/:id/finish", wrapper.TinkerFinishSession)
 
@@ -3509,6 +3698,10 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Post(options.BaseURL+"/api/v1/load_weights", wrapper.TinkerLoadWeights)
 
 	router.Post(options.BaseURL+"/api/v1/save_weights_for_sampler", wrapper.TinkerSaveWeightsForSampler)
+
+	router.Post(options.BaseURL+"/api/v1/save_weights_external", wrapper.TinkerSaveWeightsExternal)
+
+	router.Post(options.BaseURL+"/api/v1/copy_weights", wrapper.TinkerCopyWeights)
 
 	router.Post(options.BaseURL+"/api/v1/create_sampling_session", wrapper.TinkerCreateSampler)
 
@@ -3537,6 +3730,8 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Delete(options.BaseURL+"/api/v1/training_runs/:id/checkpoints/:kind/:name", wrapper.TinkerDeleteCheckpoint)
 
 	router.Get(options.BaseURL+"/api/v1/training_runs/:id/checkpoints/:kind/:name/archive", wrapper.TinkerCheckpointArchive)
+
+	router.Get(options.BaseURL+"/api/v1/training_runs/:id/checkpoints/:kind/:name/external_weights_urls", wrapper.TinkerExternalWeightsUrls)
 
 	router.Delete(options.BaseURL+"/api/v1/training_runs/:id/checkpoints/:kind/:name/publish", wrapper.TinkerUnpublishCheckpoint)
 

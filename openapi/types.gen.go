@@ -3068,10 +3068,10 @@ type TinkerChangingConfig struct {
 
 // TinkerCheckpoint defines model for TinkerCheckpoint.
 type TinkerCheckpoint struct {
-	// CheckpointId weights/NAME or sampler_weights/NAME.
+	// CheckpointId weights/NAME, sampler_weights/NAME or external_weights/NAME.
 	CheckpointId string `json:"checkpoint_id"`
 
-	// CheckpointType training or sampler.
+	// CheckpointType training, sampler or external.
 	CheckpointType string `json:"checkpoint_type"`
 
 	// Time When it was made.
@@ -3142,6 +3142,33 @@ type TinkerConfig struct {
 	SampleJoinSamplingSession bool `json:"sample_join_sampling_session"`
 }
 
+// TinkerCopied defines model for TinkerCopied.
+type TinkerCopied struct {
+	// TinkerPath The copy.
+	TinkerPath string `json:"tinker_path"`
+}
+
+// TinkerCopyRequest defines model for TinkerCopyRequest.
+type TinkerCopyRequest struct {
+	// SourcePath A checkpoint.
+	SourcePath string `json:"source_path"`
+
+	// SessionId A session, with model_seq_id: the copy is of that model, which is not made; or
+	SessionId *string `json:"session_id,omitempty"`
+
+	// ModelSeqId number of the model.
+	ModelSeqId *int64 `json:"model_seq_id,omitempty"`
+
+	// DestinationProjectId a project, of which nothing more is kept than that: the copy is the key's own.
+	DestinationProjectId *string `json:"destination_project_id,omitempty"`
+
+	// TtlSeconds When the copy expires; null: never.
+	TtlSeconds *int64 `json:"ttl_seconds,omitempty"`
+
+	// WeightsAccessToken Refused: a key sees its own checkpoints and public ones.
+	WeightsAccessToken *string `json:"weights_access_token,omitempty"`
+}
+
 // TinkerCursor defines model for TinkerCursor.
 type TinkerCursor struct {
 	// Offset Entries left out first.
@@ -3152,6 +3179,15 @@ type TinkerCursor struct {
 
 	// TotalCount All entries.
 	TotalCount int `json:"total_count"`
+}
+
+// TinkerFiles defines model for TinkerFiles.
+type TinkerFiles struct {
+	// Urls A link for each file, by its name; it works without a key.
+	Urls map[string]string `json:"urls"`
+
+	// Expires When the links stop working.
+	Expires time.Time `json:"expires"`
 }
 
 // TinkerFinish defines model for TinkerFinish.
@@ -3328,6 +3364,12 @@ type TinkerPath struct {
 	TinkerPath string `json:"tinker_path"`
 }
 
+// TinkerProject defines model for TinkerProject.
+type TinkerProject struct {
+	// ProjectId A project, by which sessions are found.
+	ProjectId string `json:"project_id"`
+}
+
 // TinkerPrompt defines model for TinkerPrompt.
 type TinkerPrompt struct {
 	// Chunks Its parts.
@@ -3368,6 +3410,9 @@ type TinkerResult struct {
 
 	// Metrics Of optim_step: grad_norm and steps.
 	Metrics *map[string]float64 `json:"metrics,omitempty"`
+
+	// SizeBytes Of save_weights_external: what the checkpoint takes on the disk.
+	SizeBytes *int64 `json:"size_bytes,omitempty"`
 }
 
 // TinkerRun defines model for TinkerRun.
@@ -3510,6 +3555,24 @@ type TinkerSampling struct {
 	TopP *float32 `json:"top_p,omitempty"`
 }
 
+// TinkerSaveExternalRequest defines model for TinkerSaveExternalRequest.
+type TinkerSaveExternalRequest struct {
+	// ModelId The id of a model.
+	ModelId string `json:"model_id"`
+
+	// Path The checkpoint's name: 1 to 64 letters, digits, dots, underscores and hyphens.
+	Path string `json:"path"`
+
+	// SeqId Number of the call.
+	SeqId int64 `json:"seq_id"`
+
+	// TtlSeconds When it expires; null: never.
+	TtlSeconds *int64 `json:"ttl_seconds,omitempty"`
+
+	// AgeEncryptionRecipients Refused: files are not encrypted.
+	AgeEncryptionRecipients *[]string `json:"age_encryption_recipients,omitempty"`
+}
+
 // TinkerSaveRequest defines model for TinkerSaveRequest.
 type TinkerSaveRequest struct {
 	// ModelId The id of a model.
@@ -3558,6 +3621,24 @@ type TinkerSaveSamplerRequest struct {
 	UserMetadata *map[string]any `json:"user_metadata,omitempty"`
 }
 
+// TinkerSearchCursor Where the page before ended.
+type TinkerSearchCursor struct {
+	// LastCreatedAt When its last session was opened.
+	LastCreatedAt time.Time `json:"last_created_at"`
+
+	// LastSessionId The id of that.
+	LastSessionId string `json:"last_session_id"`
+}
+
+// TinkerSearchOwner Whose sessions.
+type TinkerSearchOwner struct {
+	// Type own, accessible, which is the same here, or user.
+	Type string `json:"type"`
+
+	// OwnerUrns Of user: tenants, of whom a key sees itself.
+	OwnerUrns *[]string `json:"owner_urns,omitempty"`
+}
+
 // TinkerSession defines model for TinkerSession.
 type TinkerSession struct {
 	// Type Always create_session.
@@ -3594,6 +3675,15 @@ type TinkerSessionList struct {
 	Sessions []string `json:"sessions"`
 }
 
+// TinkerSessionPage defines model for TinkerSessionPage.
+type TinkerSessionPage struct {
+	// Sessions The sessions.
+	Sessions []TinkerSessionSummary `json:"sessions"`
+
+	// NextCursor Where the page before ended.
+	NextCursor *TinkerSearchCursor `json:"next_cursor,omitempty"`
+}
+
 // TinkerSessionRequest defines model for TinkerSessionRequest.
 type TinkerSessionRequest struct {
 	// Tags Words to find it by.
@@ -3605,17 +3695,81 @@ type TinkerSessionRequest struct {
 	// SdkVersion The client's version.
 	SdkVersion *string `json:"sdk_version,omitempty"`
 
-	// ProjectId Not read.
+	// ProjectId A project, by which sessions are found; nothing more goes with it.
 	ProjectId *string `json:"project_id,omitempty"`
 
 	// DisplayName A name for people.
 	DisplayName *string `json:"display_name,omitempty"`
 }
 
+// TinkerSessionSearch defines model for TinkerSessionSearch.
+type TinkerSessionSearch struct {
+	// SessionId The id of a session; with display_name, sessions that match either.
+	SessionId *string `json:"session_id,omitempty"`
+
+	// ProjectIds Projects; null: all sessions.
+	ProjectIds *[]string `json:"project_ids,omitempty"`
+
+	// UserMetadata Entries that must be the same.
+	UserMetadata *map[string]string `json:"user_metadata,omitempty"`
+
+	// DisplayName Words that are in the name for people, in any case.
+	DisplayName *string `json:"display_name,omitempty"`
+
+	// Statuses States; null: all. Sessions that have ended are not kept.
+	Statuses *[]TinkerStatusQuery `json:"statuses,omitempty"`
+
+	// Limit How many.
+	Limit *int `json:"limit,omitempty"`
+
+	// Cursor Where the page before ended.
+	Cursor *TinkerSearchCursor `json:"cursor,omitempty"`
+
+	// Owner Whose sessions.
+	Owner *TinkerSearchOwner `json:"owner,omitempty"`
+}
+
+// TinkerSessionSummary defines model for TinkerSessionSummary.
+type TinkerSessionSummary struct {
+	// SessionId Its id.
+	SessionId string `json:"session_id"`
+
+	// CreatedAt When it was opened.
+	CreatedAt time.Time `json:"created_at"`
+
+	// Owner The tenant; empty: none.
+	Owner string `json:"owner"`
+
+	// ProjectId Its project; empty: none.
+	ProjectId string `json:"project_id"`
+
+	// CheckpointsCount How many checkpoints its models have.
+	CheckpointsCount int `json:"checkpoints_count"`
+
+	// CheckpointStorageBytes What they take on the disk.
+	CheckpointStorageBytes int64 `json:"checkpoint_storage_bytes"`
+
+	// DisplayName A name for people.
+	DisplayName *string    `json:"display_name,omitempty"`
+	Status      TinkerType `json:"status"`
+
+	// UserMetadata What the user noted.
+	UserMetadata *map[string]string `json:"user_metadata,omitempty"`
+}
+
 // TinkerStatus defines model for TinkerStatus.
 type TinkerStatus struct {
 	// Status ok, or accepted.
 	Status string `json:"status"`
+}
+
+// TinkerStatusQuery defines model for TinkerStatusQuery.
+type TinkerStatusQuery struct {
+	// Type active, cancelled, failed or client_finished.
+	Type string `json:"type"`
+
+	// Reasons Of client_finished.
+	Reasons *[]string `json:"reasons,omitempty"`
 }
 
 // TinkerTtl defines model for TinkerTtl.
@@ -4595,6 +4749,15 @@ type TinkerListAllCheckpointsParams struct {
 	Offset *int `form:"offset,omitempty" json:"offset,omitempty"`
 }
 
+// TinkerCopyWeightsParams defines parameters for TinkerCopyWeights.
+type TinkerCopyWeightsParams struct {
+	// XIdempotencyKey A request with the key of an earlier one is answered the same.
+	XIdempotencyKey *string `json:"X-Idempotency-Key,omitempty"`
+
+	// XTinkerWeightsAccessToken Refused: a key sees its own checkpoints and public ones.
+	XTinkerWeightsAccessToken *string `json:"X-Tinker-Weights-Access-Token,omitempty"`
+}
+
 // TinkerListSessionsParams defines parameters for TinkerListSessions.
 type TinkerListSessionsParams struct {
 	// Limit How many.
@@ -4760,6 +4923,9 @@ type TinkerClientConfigJSONRequestBody = TinkerVersion
 // TinkerDynamicConfigJSONRequestBody defines body for TinkerDynamicConfig for application/json ContentType.
 type TinkerDynamicConfigJSONRequestBody = TinkerVersion
 
+// TinkerCopyWeightsJSONRequestBody defines body for TinkerCopyWeights for application/json ContentType.
+type TinkerCopyWeightsJSONRequestBody = TinkerCopyRequest
+
 // TinkerCreateModelJSONRequestBody defines body for TinkerCreateModel for application/json ContentType.
 type TinkerCreateModelJSONRequestBody = TinkerModelRequest
 
@@ -4787,14 +4953,23 @@ type TinkerRetrieveFutureJSONRequestBody = TinkerFutureRequest
 // TinkerSaveWeightsJSONRequestBody defines body for TinkerSaveWeights for application/json ContentType.
 type TinkerSaveWeightsJSONRequestBody = TinkerSaveRequest
 
+// TinkerSaveWeightsExternalJSONRequestBody defines body for TinkerSaveWeightsExternal for application/json ContentType.
+type TinkerSaveWeightsExternalJSONRequestBody = TinkerSaveExternalRequest
+
 // TinkerSaveWeightsForSamplerJSONRequestBody defines body for TinkerSaveWeightsForSampler for application/json ContentType.
 type TinkerSaveWeightsForSamplerJSONRequestBody = TinkerSaveSamplerRequest
 
 // TinkerHeartbeatJSONRequestBody defines body for TinkerHeartbeat for application/json ContentType.
 type TinkerHeartbeatJSONRequestBody = TinkerSessionId
 
+// TinkerSearchSessionsJSONRequestBody defines body for TinkerSearchSessions for application/json ContentType.
+type TinkerSearchSessionsJSONRequestBody = TinkerSessionSearch
+
 // TinkerFinishSessionJSONRequestBody defines body for TinkerFinishSession for application/json ContentType.
 type TinkerFinishSessionJSONRequestBody = TinkerFinish
+
+// TinkerSetProjectJSONRequestBody defines body for TinkerSetProject for application/json ContentType.
+type TinkerSetProjectJSONRequestBody = TinkerProject
 
 // TinkerTelemetryJSONRequestBody defines body for TinkerTelemetry for application/json ContentType.
 type TinkerTelemetryJSONRequestBody = TinkerAnything

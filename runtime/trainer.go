@@ -155,7 +155,8 @@ type Trainer interface {
 
 	// Begin starts a micro-batch; BeginUpdate starts the optimizer's step over the gradients so far.
 	// Begin returns an error wrapping ErrTrain for a batch that is not valid, after which nothing is begun.
-	// Slice, until it says that there are no more, does the work. Slice returns an error wrapping ErrDiverged
+	// Slice, until it says that there are no more, does the work; with nothing begun, it computes the adapter's first values, where
+	// there are none yet. Slice returns an error wrapping ErrDiverged
 	// where the loss or a gradient is not finite; the weights then are those of the last good step.
 	Begin(mode TrainMode, b TrainBatch) error
 	BeginUpdate(u TrainUpdate) error
@@ -178,4 +179,11 @@ type Trainer interface {
 	// ReadState takes up a state of size bytes. It returns an error wrapping ErrTrain, and changes nothing, for one that was
 	// cut short or is of a Trainer with another spec; after an error of r the Trainer can only be closed.
 	ReadState(r io.Reader, size int64) error
+
+	// Reseed changes the spec's seed: of dropout and of NEFTune's noise from now on, and of the states that ReadState takes up. The
+	// adapter's values stay.
+	Reseed(seed uint64)
+	// ResetOptimizer forgets the moments and how many updates there were: the next update is the first one. The adapter's
+	// values stay.
+	ResetOptimizer() error
 }

@@ -1,9 +1,6 @@
 package runtime
 
-import (
-	"fmt"
-	"slices"
-)
+import "fmt"
 
 // Matrix is a view of numbers that lie in someone else's memory: element (i, j) is Values[i*RowStride+j*ColumnStride].
 type Matrix struct {
@@ -34,9 +31,11 @@ func (m Matrix) Copy(to []float32, i, j int) {
 	}
 }
 
-// all returns a copy of the elements, row by row.
-func (m Matrix) all() []float32 {
-	out := make([]float32, m.Rows*m.Columns)
+// copyTo writes the elements to out, row by row, where it has the room, or else to new memory, and returns where they are.
+func (m Matrix) copyTo(out []float32) []float32 {
+	if len(out) != m.Rows*m.Columns {
+		out = make([]float32, m.Rows*m.Columns)
+	}
 	for i := range m.Rows {
 		m.Copy(out[i*m.Columns:(i+1)*m.Columns], i, 0)
 	}
@@ -83,11 +82,18 @@ func (a *LoRA) View() (*LoRAView, error) {
 }
 
 // Copy returns the adapter with values of its own.
-func (v *LoRAView) Copy() *LoRA {
+func (v *LoRAView) Copy() *LoRA { return v.CopyTo(nil) }
+
+// CopyTo is Copy into the memory of an earlier copy of the same adapter, which is not valid any more; nil: there is none.
+func (v *LoRAView) CopyTo(earlier *LoRA) *LoRA {
 	a := &LoRA{Biases: v.Biases, Rows: v.Rows, Norms: v.Norms, Invocation: v.Invocation}
-	for _, m := range v.Modules {
+	for i, m := range v.Modules {
+		var old LoRAModule
+		if earlier != nil && i < len(earlier.Modules) {
+			old = earlier.Modules[i]
+		}
 		a.Modules = append(a.Modules, LoRAModule{Tensor: m.Tensor, Rank: m.Rank, In: m.In, Out: m.Out, Scale: m.Scale,
-			A: m.A.all(), B: m.B.all(), Magnitude: slices.Clone(m.Magnitude)})
+			A: m.A.copyTo(old.A), B: m.B.copyTo(old.B), Magnitude: append(old.Magnitude[:0], m.Magnitude...)})
 	}
 	return a
 }

@@ -236,6 +236,7 @@ func (s *Server) routes(origins []string) {
 	s.app.Use(s.guardSite)
 	s.app.Use(s.authorize)
 	openapi.RegisterHandlers(s.app, s)
+	s.refuseAbsent()
 	// Clients write the slash of an id such as org/model as it is.
 	s.app.Get("/v1/models/+", slashedID(s.GetModel))
 	s.app.Delete("/v1/models/+", slashedID(s.DeleteModel))

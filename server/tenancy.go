@@ -233,7 +233,7 @@ func admitAnswers(who caller, n int) (done func([]*runtime.Stream), err error) {
 // asksOnly reports whether a POST to a path changes nothing.
 func asksOnly(path string) bool {
 	if strings.HasPrefix(path, tinkerPath) { // of the many calls of a client, those that change what is stored
-		return !strings.Contains(path, "/save_weights") && !strings.Contains(path, "/checkpoints/")
+		return !strings.Contains(path, "/save_weights") && !strings.HasSuffix(path, "/copy_weights") && !strings.Contains(path, "/checkpoints/")
 	}
 	return slices.Contains([]string{"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/messages", "/v1/messages/count_tokens",
 		"/v1/responses", "/api/chat", "/api/generate", "/api/embed", "/api/show", "/tokenize", "/detokenize", "/apply-template",

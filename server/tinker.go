@@ -167,7 +167,9 @@ func (s *Server) TinkerCreateSession(c *fiber.Ctx) error {
 	if body.Tags != nil {
 		tags = *body.Tags
 	}
-	id, err := t.CreateSession(who, tags, text(body.DisplayName), tinkerMetadata(body.UserMetadata))
+	id, err := t.CreateSession(who, tinker.SessionInfo{
+		Tags: tags, Name: text(body.DisplayName), Project: text(body.ProjectId), Metadata: tinkerMetadata(body.UserMetadata),
+	})
 	if err != nil {
 		return err
 	}
@@ -303,6 +305,8 @@ func (s *Server) sendTinkerResult(c *fiber.Ctx, result any) error {
 		kind, out.Metrics = "optim_step", &r.Metrics
 	case *tinker.Saved:
 		kind, out.Path = "save_weights", &r.Path
+	case *tinker.SavedExternal:
+		kind, out.Path, out.SizeBytes = "save_weights_external", &r.Path, &r.Bytes
 	case *tinker.SavedForSampler:
 		kind, out.Path, out.SamplingSessionId = "save_weights_for_sampler", nullable(r.Path), nullable(r.SamplerID)
 	case *tinker.Loaded:

@@ -27,10 +27,13 @@ func (s *Server) TinkerWeightsInfo(c *fiber.Ctx) error {
 	})
 }
 
+// checkpointTypes are the kinds of checkpoints, as clients call them.
+var checkpointTypes = map[string]string{tinker.KindTraining: "training", tinker.KindSampler: "sampler", tinker.KindExternal: "external"}
+
 // checkpointOf puts a checkpoint in its shape.
 func checkpointOf(k *tinker.Checkpoint) openapi.TinkerCheckpoint {
 	out := openapi.TinkerCheckpoint{
-		CheckpointId: k.Kind + "/" + k.Name, CheckpointType: map[string]string{tinker.KindTraining: "training", tinker.KindSampler: "sampler"}[k.Kind],
+		CheckpointId: k.Kind + "/" + k.Name, CheckpointType: checkpointTypes[k.Kind],
 		Time: k.Created, TinkerPath: k.Path().String(), SizeBytes: k.Bytes, Public: k.Public,
 		Adapter: adapters.Ref{Name: k.Adapter, Version: k.Digest[:min(12, len(k.Digest))]}.String(),
 	}
@@ -162,33 +165,6 @@ func (s *Server) TinkerCheckpointTtl(c *fiber.Ctx, id, kind, name string) error 
 		err = t.SetTTL(who, tinker.Path{Run: id, Kind: kind, Name: name}, body.TtlSeconds)
 	}
 	return sendNothing(c, err)
-}
-
-// TinkerCheckpointArchive says where a checkpoint's adapter can be downloaded.
-func (s *Server) TinkerCheckpointArchive(c *fiber.Ctx, id, kind, name string) error {
-	t, err := s.tinkerService()
-	if err != nil {
-		return err
-	}
-	link, expires, err := t.Link(s.tinkerCaller(c), tinker.Path{Run: id, Kind: kind, Name: name})
-	if err != nil {
-		return err
-	}
-	c.Set(fiber.HeaderExpires, expires.UTC().Format(http.TimeFormat))
-	return c.Redirect(c.BaseURL()+tinkerDownloads+link, http.StatusFound)
-}
-
-// TinkerDownload gives the file that a link is of.
-func (s *Server) TinkerDownload(c *fiber.Ctx, link string) error {
-	t, err := s.tinkerService()
-	if err != nil {
-		return err
-	}
-	ref, err := t.Linked(link)
-	if err != nil {
-		return err
-	}
-	return s.sendExport(c, ref, adapters.PEFT)
 }
 
 // tinkerRef returns the adapter that a path names as a model.

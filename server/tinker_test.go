@@ -27,14 +27,23 @@ type tinkerServer struct {
 	*testServer
 	session string
 	seq     map[string]int64
+	memory  int64 // of the trainers; 0: no bound
 
 	mu  sync.Mutex
-	now time.Time // what the service's clock is ahead
+	now time.Time // what the service's clock says
+
+	trainers []*runtimetest.Trainer // that were made; guarded by mu
 }
 
 func openTinker(t testing.TB, change ...func(*setup)) *tinkerServer {
 	t.Helper()
-	s := &tinkerServer{seq: map[string]int64{}, now: time.Now()}
+	return openTinkerIn(t, 0, change...)
+}
+
+// openTinkerIn is openTinker with so many bytes of memory for trainers.
+func openTinkerIn(t testing.TB, memory int64, change ...func(*setup)) *tinkerServer {
+	t.Helper()
+	s := &tinkerServer{seq: map[string]int64{}, now: time.Now(), memory: memory}
 	dir := filepath.Join(t.TempDir(), "tinker")
 	s.testServer = open(t, append(change, func(p *setup) {
 		p.training = func(h *testServer, o *Options) {
@@ -54,8 +63,18 @@ func (s *tinkerServer) service(dir string) *tinker.Service {
 	h := s.testServer
 	t, err := tinker.Open(tinker.Options{
 		Dir: dir, Model: h.model, Names: []string{"fake", "default"}, Length: h.engine.Context(), Work: h.engine.Work, Submit: h.engine.Submit,
-		NewTrainer: func(spec runtime.TrainSpec) (runtime.Trainer, error) { return runtimetest.NewTrainer(h.model, spec) },
-		Store:      h.store, Cache: h.cache, Warn: func(text string) { h.t.Log(text) },
+		NewTrainer: func(spec runtime.TrainSpec) (runtime.Trainer, error) {
+			made, err := runtimetest.NewTrainer(h.model, spec)
+			if err != nil {
+				return nil, err
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.trainers = append(s.trainers, made)
+			return made, nil
+		},
+		Memory: s.memory,
+		Store:  h.store, Cache: h.cache, Warn: func(text string) { h.t.Log(text) },
 		Now: func() time.Time { s.mu.Lock(); defer s.mu.Unlock(); return s.now },
 	})
 	if err != nil {

@@ -135,6 +135,20 @@ func (s *Server) TinkerSaveWeights(c *fiber.Ctx) error {
 	return sendFuture(c, f, err)
 }
 
+// TinkerSaveWeightsExternal keeps an adapter to be used elsewhere.
+func (s *Server) TinkerSaveWeightsExternal(c *fiber.Ctx) error {
+	var body openapi.TinkerSaveExternalRequest
+	t, who, err := s.tinkerCall(c, &body)
+	if err != nil {
+		return err
+	}
+	if body.AgeEncryptionRecipients != nil && len(*body.AgeEncryptionRecipients) > 0 {
+		return refuse(codeUnsupported, "age_encryption_recipients", "are not read: the files lie on this server, and are not encrypted")
+	}
+	f, err := t.SaveExternal(who, body.ModelId, body.SeqId, &tinker.Save{Kind: tinker.KindExternal, Name: body.Path, TTL: body.TtlSeconds})
+	return sendFuture(c, f, err)
+}
+
 // TinkerSaveWeightsForSampler makes weights ready to be sampled from.
 func (s *Server) TinkerSaveWeightsForSampler(c *fiber.Ctx) error {
 	var body openapi.TinkerSaveSamplerRequest

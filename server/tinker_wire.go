@@ -34,6 +34,9 @@ func sendWire(c *fiber.Ctx, m proto.Message) error {
 // readForwardBackward reads the body of forward_backward. Nothing of it is kept.
 func readForwardBackward(body []byte) (model string, seq int64, r *tinker.ForwardBackward, err error) {
 	var m wire.ForwardBackwardRequest
+	if err := boundWire(body, &m); err != nil {
+		return "", 0, nil, err
+	}
 	if err := proto.Unmarshal(body, &m); err != nil {
 		return "", 0, nil, &refusal{status: http.StatusBadRequest, code: codeProtobuf, message: "the body is not a ForwardBackwardRequest in protobuf: " + err.Error()}
 	}

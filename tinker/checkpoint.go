@@ -100,7 +100,7 @@ func readCheckpoint(path string) (*Checkpoint, error) {
 	if err := json.Unmarshal(text, c); err != nil {
 		return nil, err
 	}
-	if c.Run == "" || c.Name == "" || c.Kind != KindTraining && c.Kind != KindSampler || filepath.Base(c.State) != c.State && c.State != "" {
+	if c.Run == "" || c.Name == "" || !slices.Contains(kinds, c.Kind) || filepath.Base(c.State) != c.State && c.State != "" {
 		return nil, errors.New("fields are missing or of no use")
 	}
 	return c, nil
@@ -111,8 +111,8 @@ func (k *checkpoints) put(c *Checkpoint) error {
 	k.commit.Lock()
 	defer k.commit.Unlock()
 	old := k.find(c.Path())
-	if old == nil && k.count() >= maxCheckpoints {
-		return fmt.Errorf("%w: there are %d checkpoints; delete some", ErrTooMany, maxCheckpoints)
+	if n, all := k.count(c.Owner); old == nil && full(c.Owner, n, all, maxCheckpoints) {
+		return fmt.Errorf("%w: there are %d checkpoints; delete some", ErrTooMany, n)
 	}
 	if c.file == "" {
 		c.file = newID(12) + recordEnding
@@ -159,10 +159,11 @@ func (k *checkpoints) find(p Path) *Checkpoint {
 	return k.byPath[p]
 }
 
-func (k *checkpoints) count() int {
+// count returns how many checkpoints an owner has, and how many there are.
+func (k *checkpoints) count(owner string) (own, all int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return len(k.byPath)
+	return countOf(k.byPath, owner, func(c *Checkpoint) string { return c.Owner }), len(k.byPath)
 }
 
 // list returns those that keep says yes to, the newest first.

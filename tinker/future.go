@@ -15,7 +15,13 @@ const (
 	maxEnded       = 8192      // whose results are kept,
 	maxEndedSize   = 128 << 20 // bytes of them,
 	keepEnded      = 10 * time.Minute
+
+	futureBytes   = 512 // that a future takes besides its request or its result,
+	sampleIDBytes = 96  // and for each sequence that it names
 )
+
+// ownerPart is the part, one of so many, of what is bounded that one owner may have where there are several.
+const ownerPart = 2
 
 // Future is what a call is answered with: its result comes later.
 type Future struct {
@@ -24,7 +30,8 @@ type Future struct {
 	Samples []string // ids of the sequences that a call of Sample makes
 
 	owner  string
-	size   int64 // bytes of the request, then of the result
+	size   int64 // bytes of the request, then of the result, with fixed
+	fixed  int64 // of them, those of the future itself
 	done   chan struct{}
 	ended  time.Time // set with result and err before done is closed
 	result any
@@ -69,19 +76,28 @@ func (e *CallError) Error() string { return e.Err.Error() }
 // Unwrap returns what went wrong.
 func (e *CallError) Unwrap() error { return e.Err }
 
-// futures holds the futures of all calls.
+// futures holds the futures of all calls. Each owner has an account, so that one cannot take the room of all others.
 type futures struct {
 	now func() time.Time
 
-	mu          sync.Mutex
-	byID        map[string]*Future
-	pending     int
-	pendingSize int64
-	ended       []*Future // in the order in which they ended
-	endedSize   int64
+	mu       sync.Mutex
+	byID     map[string]*Future
+	all      account // whose ended ones lie in those of the owners
+	accounts map[string]*account
 }
 
-func newFutures(now func() time.Time) *futures { return &futures{now: now, byID: map[string]*Future{}} }
+// account counts futures.
+type account struct {
+	pending     int
+	pendingSize int64
+	endedCount  int
+	endedSize   int64
+	ended       []*Future // in the order in which they ended
+}
+
+func newFutures(now func() time.Time) *futures {
+	return &futures{now: now, byID: map[string]*Future{}, accounts: map[string]*account{}}
+}
 
 // add adds a future, or returns the one of the same id that there is already; made is false then. force lets it in although
 // there are too many: a call that all others wait for.
@@ -91,14 +107,43 @@ func (t *futures) add(f *Future, force bool) (_ *Future, made bool, err error) {
 	if old := t.byID[f.ID]; old != nil {
 		return old, false, nil
 	}
-	if !force && (t.pending >= maxPending || t.pendingSize+f.size > maxPendingSize) {
-		return nil, false, fmt.Errorf("%w: %d calls with %d bytes have not ended", ErrTooMany, t.pending, t.pendingSize)
+	f.fixed = futureBytes + sampleIDBytes*int64(len(f.Samples))
+	f.size += f.fixed
+	a := t.account(f.owner)
+	if !force {
+		err := t.all.admit(f.size, 1)
+		if f.owner != "" && err == nil {
+			err = a.admit(f.size, ownerPart)
+		}
+		if err != nil {
+			return nil, false, err
+		}
 	}
 	f.done = make(chan struct{})
 	t.byID[f.ID] = f
-	t.pending++
-	t.pendingSize += f.size
+	for _, a := range []*account{a, &t.all} {
+		a.pending++
+		a.pendingSize += f.size
+	}
 	return f, true, nil
+}
+
+// account returns the account of an owner. t.mu is held.
+func (t *futures) account(owner string) *account {
+	a := t.accounts[owner]
+	if a == nil {
+		a = &account{}
+		t.accounts[owner] = a
+	}
+	return a
+}
+
+// admit returns an error where one more call of so many bytes would be more than one part of the bounds, of so many.
+func (a *account) admit(size int64, parts int) error {
+	if a.pending < maxPending/parts && a.pendingSize+size <= maxPendingSize/int64(parts) {
+		return nil
+	}
+	return fmt.Errorf("%w: %d calls with %d bytes have not ended", ErrTooMany, a.pending, a.pendingSize)
 }
 
 // find returns the future of an id, or nil.
@@ -112,27 +157,61 @@ func (t *futures) find(id string) *Future {
 func (t *futures) end(f *Future, result any, err error, size int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.pending--
-	t.pendingSize -= f.size
-	f.result, f.err, f.size, f.ended = result, err, size, t.now()
+	own := t.account(f.owner)
+	for _, a := range []*account{own, &t.all} {
+		a.pending--
+		a.pendingSize -= f.size
+		a.endedCount++
+		a.endedSize += size + f.fixed
+	}
+	f.result, f.err, f.size, f.ended = result, err, size+f.fixed, t.now()
 	close(f.done)
-	t.ended = append(t.ended, f)
-	t.endedSize += size
+	own.ended = append(own.ended, f)
 	t.drop()
 }
 
-// drop forgets the oldest results beyond the bounds. t.mu is held.
+// drop forgets results that are old, and beyond the bounds those of the owner that has the most. Of each owner the last one stays
+// whatever its size: it may have just ended. t.mu is held.
 func (t *futures) drop() {
-	n, limit := 0, t.now().Add(-keepEnded)
-	for ; n < len(t.ended)-1; n++ { // the last one has just ended: it stays whatever its size
-		f := t.ended[n]
-		if len(t.ended)-n <= maxEnded && t.endedSize <= maxEndedSize && f.ended.After(limit) {
-			break
+	limit := t.now().Add(-keepEnded)
+	for owner, a := range t.accounts {
+		for len(a.ended) > 1 && !a.ended[0].ended.After(limit) {
+			t.dropOldest(a)
 		}
-		t.endedSize -= f.size
-		t.remove(f)
+		if a.pending == 0 && len(a.ended) == 1 && !a.ended[0].ended.After(limit) {
+			t.dropOldest(a)
+			delete(t.accounts, owner)
+		}
 	}
-	t.ended = append(t.ended[:0:0], t.ended[n:]...)
+	for t.all.endedCount > maxEnded || t.all.endedSize > maxEndedSize {
+		var most *account
+		for _, a := range t.accounts {
+			if len(a.ended) > 1 && (most == nil || a.part() > most.part()) {
+				most = a
+			}
+		}
+		if most == nil {
+			return
+		}
+		t.dropOldest(most)
+	}
+}
+
+// part is how much of what is bounded the results of an account take.
+func (a *account) part() float64 {
+	return max(float64(a.endedCount)/maxEnded, float64(a.endedSize)/maxEndedSize)
+}
+
+// dropOldest forgets an account's oldest result. t.mu is held.
+func (t *futures) dropOldest(a *account) {
+	f := a.ended[0]
+	a.ended[0] = nil
+	a.ended = a.ended[1:]
+	for _, a := range []*account{a, &t.all} {
+		a.endedCount--
+		a.endedSize -= f.size
+	}
+	t.remove(f)
 }
 
 func (t *futures) clean() {

@@ -22,15 +22,23 @@ type links struct {
 }
 
 type link struct {
-	ref     adapters.Ref
+	Linked
+	owner   string
 	expires time.Time
 }
 
-// Link returns a text by which Linked gives a checkpoint's adapter until it expires.
-func (s *Service) Link(who *Caller, p Path) (text string, expires time.Time, err error) {
+// Linked is what a link is of.
+type Linked struct {
+	Adapter adapters.Ref
+	File    string // of the adapter's files; "": all of them, in an archive
+}
+
+// Link returns texts by which Linked gives the files of a checkpoint until they expire: one for each file, "" for all of them in
+// an archive.
+func (s *Service) Link(who *Caller, p Path, files ...string) (texts []string, expires time.Time, err error) {
 	ref, err := s.AdapterOf(who, "checkpoint", p.String())
 	if err != nil {
-		return "", expires, err
+		return nil, expires, err
 	}
 	l := &s.links
 	l.mu.Lock()
@@ -41,24 +49,29 @@ func (s *Service) Link(who *Caller, p Path) (text string, expires time.Time, err
 			delete(l.byText, t)
 		}
 	}
-	if len(l.byText) >= maxLinks {
-		return "", expires, fmt.Errorf("%w: %d downloads are prepared", ErrTooMany, maxLinks)
+	n := countOf(l.byText, who.Owner, func(o link) string { return o.owner })
+	if more := len(files) - 1; full(who.Owner, n+more, len(l.byText)+more, maxLinks) {
+		return nil, expires, fmt.Errorf("%w: %d downloads are prepared", ErrTooMany, n)
 	}
 	if l.byText == nil {
 		l.byText = map[string]link{}
 	}
-	text, expires = newID(24), now.Add(linkLife)
-	l.byText[text] = link{ref, expires}
-	return text, expires, nil
+	expires = now.Add(linkLife)
+	for _, file := range files {
+		text := newID(24)
+		l.byText[text] = link{Linked{ref, file}, who.Owner, expires}
+		texts = append(texts, text)
+	}
+	return texts, expires, nil
 }
 
-// Linked returns the adapter that a link is of.
-func (s *Service) Linked(text string) (adapters.Ref, error) {
+// Linked returns what a link is of.
+func (s *Service) Linked(text string) (Linked, error) {
 	s.links.mu.Lock()
 	defer s.links.mu.Unlock()
 	one, known := s.links.byText[text]
 	if !known || s.links.now().After(one.expires) {
-		return adapters.Ref{}, fmt.Errorf("%w: this download: it can be used for %v", ErrExpired, linkLife)
+		return Linked{}, fmt.Errorf("%w: this download: it can be used for %v", ErrExpired, linkLife)
 	}
-	return one.ref, nil
+	return one.Linked, nil
 }

@@ -40,8 +40,10 @@ type model struct {
 
 	// Of the goroutine that works.
 	trainer   runtime.Trainer
-	maxTokens int  // of a micro-batch
-	gradients bool // there are gradients of calls since the last step
+	copied    *runtime.LoRA // of the last call of weights; nil: there was none
+	maxTokens int           // of a micro-batch
+	gradients bool          // there are gradients of calls since the last step
+	seed      uint64        // of the Trainer: the configuration's, or that of the checkpoint that was loaded
 	steps     int64
 	snapshots []*sampler // of the weights in memory, the oldest first
 
@@ -69,7 +71,7 @@ func (s *Service) CreateModel(who *Caller, sessionID string, seq int64, base str
 		return nil, err
 	}
 	return s.addModel(who, sessionID, seq, c, metadata, func(ctx context.Context, m *model) (any, error) {
-		if err := m.open(); err != nil {
+		if err := m.begin(ctx); err != nil {
 			return nil, err
 		}
 		return &ModelCreated{m.id}, nil
@@ -98,12 +100,12 @@ func (s *Service) addModel(who *Caller, sessionID string, seq int64, c Config, m
 	}
 	m := s.models[modelID(sessionID, seq)]
 	if m == nil {
-		if len(s.models) >= maxModels {
+		if n := countOf(s.models, one.owner, func(o *model) string { return o.owner }); full(one.owner, n, len(s.models), maxModels) {
 			s.mu.Unlock()
-			return nil, fmt.Errorf("%w: %d models are there; finish sessions or unload models that are not needed any more", ErrTooMany, maxModels)
+			return nil, fmt.Errorf("%w: %d models are there; finish sessions or unload models that are not needed any more", ErrTooMany, n)
 		}
 		m = &model{
-			id: modelID(sessionID, seq), owner: one.owner, session: one, service: s, config: c, metadata: metadata, created: s.o.Now(),
+			id: modelID(sessionID, seq), owner: one.owner, session: one, service: s, config: c, seed: c.Seed, metadata: metadata, created: s.o.Now(),
 			waiting: map[int64]*call{}, wake: make(chan struct{}, 1), seen: s.o.Now(),
 		}
 		m.ctx, m.end = context.WithCancelCause(one.ctx)

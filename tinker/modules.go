@@ -1,6 +1,7 @@
 package tinker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -40,9 +41,16 @@ const (
 	leastTokens = 128
 )
 
-// spec is what the model's Trainer is made for.
+// spec is what the model's Trainer is made for. Beside it the memory holds one copy of the adapter, by which its weights are
+// placed to be sampled from.
 func (m *model) spec(tokens int) runtime.TrainSpec {
-	return runtime.TrainSpec{Modules: m.service.modules(&m.config), MaxTokens: tokens, Memory: m.service.o.Memory, Seed: m.config.Seed}
+	o := &m.service.o
+	spec := runtime.TrainSpec{Modules: m.service.modules(&m.config), MaxTokens: tokens, Memory: o.Memory, Seed: m.seed}
+	for _, x := range spec.Modules {
+		shape := o.Model.Facts().Targets[x.Tensor]
+		spec.Reserved += 4 * int64(x.Rank) * int64(shape.In+shape.Out)
+	}
+	return spec
 }
 
 // open makes the model's Trainer, for micro-batches that are as large as the memory allows.
@@ -60,4 +68,28 @@ func (m *model) open() error {
 			return fmt.Errorf("%w; sequences of %d tokens are tried last: a smaller rank, fewer models at once or a larger --train-memory is needed", err, tokens)
 		}
 	}
+}
+
+// begin makes the model's Trainer, and computes the first values of its adapter in slices.
+func (m *model) begin(ctx context.Context) error {
+	if err := m.open(); err != nil {
+		return err
+	}
+	err := m.service.o.Work(ctx, m.trainer)
+	if err != nil {
+		err = errors.Join(err, m.trainer.Close())
+		m.trainer = nil
+	}
+	return err
+}
+
+// weights returns a copy of the adapter as it stands, which is good until the next one is taken: all of a model's copies lie in
+// the same memory.
+func (m *model) weights() (*runtime.LoRA, error) {
+	v, err := m.trainer.View()
+	if err != nil {
+		return nil, err
+	}
+	m.copied = v.CopyTo(m.copied)
+	return m.copied, nil
 }

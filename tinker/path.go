@@ -1,13 +1,15 @@
 package tinker
 
 import (
+	"slices"
 	"strings"
 )
 
 // Kinds of checkpoints, as their paths have them.
 const (
-	KindTraining = "weights"         // with the optimizer's state: training goes on from it
-	KindSampler  = "sampler_weights" // the adapter alone
+	KindTraining = "weights"          // with the optimizer's state: training goes on from it
+	KindSampler  = "sampler_weights"  // the adapter alone
+	KindExternal = "external_weights" // the same, saved to be used elsewhere: its files can be downloaded one by one
 )
 
 const scheme = "tinker://"
@@ -21,17 +23,20 @@ func (p Path) String() string { return scheme + p.Run + "/" + p.Kind + "/" + p.N
 // IsPath reports whether s is meant as a path of a checkpoint.
 func IsPath(s string) bool { return strings.HasPrefix(s, scheme) }
 
+// kinds are all kinds.
+var kinds = []string{KindTraining, KindSampler, KindExternal}
+
 // ParsePath reads a path. The error is a FieldError of the field.
 func ParsePath(field, s string) (Path, error) {
 	parts := strings.Split(strings.TrimPrefix(s, scheme), "/")
 	if !IsPath(s) || len(parts) != 3 {
-		return Path{}, invalid(field, "is %.200q: tinker://RUN/%s/NAME or tinker://RUN/%s/NAME is expected", s, KindTraining, KindSampler)
+		return Path{}, invalid(field, "is %.200q: tinker://RUN/KIND/NAME is expected, with the kind %s", s, strings.Join(kinds, ", "))
 	}
 	p := Path{parts[0], parts[1], parts[2]}
-	if p.Kind != KindTraining && p.Kind != KindSampler {
-		return p, invalid(field, "is %.200q: its second part is %q or %q", s, KindTraining, KindSampler)
+	if !slices.Contains(kinds, p.Kind) {
+		return p, invalid(field, "is %.200q: its second part is one of %s", s, strings.Join(kinds, ", "))
 	}
-	return p, nil
+	return p, checkName(field, p.Name)
 }
 
 // maxName bounds the name of a checkpoint.

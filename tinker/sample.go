@@ -23,6 +23,8 @@ const (
 	maxTop        = 20
 	maxTopScores  = 1 << 20 // log-probabilities of prompt tokens
 	waitWhileFull = 20 * time.Millisecond
+
+	maxRunning = 256 // sequences of one owner, of all its calls, that are handed to the engine at a time
 )
 
 // Sample is a call that samples sequences after a prompt.
@@ -194,7 +196,7 @@ func (s *Service) startSample(ctx context.Context, who *Caller, p *sampler, r *S
 	go func() {
 		defer s.wg.Done()
 		defer f.cancel()
-		result, err := s.sample(ctx, who.Request, selection, r, done)
+		result, err := s.sample(ctx, f.owner, who.Request, selection, r, done)
 		if selection != nil {
 			selection.Release()
 		}
@@ -214,7 +216,7 @@ func (s *Service) startSample(ctx context.Context, who *Caller, p *sampler, r *S
 }
 
 // sample samples all sequences of a call. The first one reads the prompt; the others begin when it has, and share it.
-func (s *Service) sample(ctx context.Context, request runtime.Request, selection *adapters.Selection, r *Sample, done Done) (*SampleResult, error) {
+func (s *Service) sample(ctx context.Context, owner string, request runtime.Request, selection *adapters.Selection, r *Sample, done Done) (*SampleResult, error) {
 	request.Prompt, request.MaxTokens, request.KeepEnd = r.Prompt, r.MaxTokens, true
 	if selection != nil {
 		request.Adapters = selection
@@ -232,7 +234,14 @@ func (s *Service) sample(ctx context.Context, request runtime.Request, selection
 	defer cancel()
 	began := make(chan struct{})
 	var wg sync.WaitGroup
+	slots := s.slotsOf(owner)
 	for i := range r.N {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			errs[i] = ctx.Err()
+			continue
+		}
 		one := request
 		one.Sampling.Seed, one.Top = seed+uint64(i), r.Top
 		if i == 0 && result.Scored {
@@ -245,6 +254,7 @@ func (s *Service) sample(ctx context.Context, request runtime.Request, selection
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
+			defer func() { <-slots }()
 			defer first()
 			if streams[i], errs[i] = s.submit(ctx, one); errs[i] == nil {
 				errs[i] = read(ctx, streams[i], stop, first, &result.Sequences[i], &result.Prompt)
@@ -263,6 +273,18 @@ func (s *Service) sample(ctx context.Context, request runtime.Request, selection
 	}
 	result.Cached = streams[0].Usage().Cached
 	return result, nil
+}
+
+// slotsOf returns what holds a value for each sequence of an owner's that the engine has, or is being asked to take.
+func (s *Service) slotsOf(owner string) chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	slots := s.slots[owner]
+	if slots == nil {
+		slots = make(chan struct{}, maxRunning)
+		s.slots[owner] = slots
+	}
+	return slots
 }
 
 // firstError returns the first error that is more than the end of what another one had cancelled.

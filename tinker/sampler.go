@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/runtime"
@@ -20,6 +21,7 @@ type sampler struct {
 	path    string        // of the checkpoint; "" for none
 	ref     *adapters.Ref // of the checkpoint's adapter; nil for the base and for weights from memory
 	seq     int64         // number of the last client that joined
+	used    time.Time     // the last request; Service.mu guards it
 
 	mu       sync.Mutex
 	unstored *adapters.Unstored // weights from memory; nil: none, or let go
@@ -67,12 +69,20 @@ func (s *Service) addSampler(who *Caller, sessionID string, seq int64, p *sample
 		return id, nil
 	}
 	if len(one.samplers) >= maxSamplers {
-		return "", fmt.Errorf("%w: the session has %d sampling sessions; open another session", ErrTooMany, maxSamplers)
+		s.dropSampler(one)
 	}
-	p.id, p.owner, p.session = id, one.owner, one
+	p.id, p.owner, p.session, p.used = id, one.owner, one, s.o.Now()
 	s.samplers[id] = p
 	one.samplers = append(one.samplers, p)
 	return id, nil
+}
+
+// dropSampler ends the sampling session of a session that was not used for the longest time. s.mu is held.
+func (s *Service) dropSampler(one *session) {
+	oldest := slices.MinFunc(one.samplers, func(a, b *sampler) int { return a.used.Compare(b.used) })
+	one.samplers = slices.DeleteFunc(one.samplers, func(o *sampler) bool { return o == oldest })
+	delete(s.samplers, oldest.id)
+	oldest.close()
 }
 
 // sampler returns a sampling session of the caller's and notes that it is used.
@@ -81,9 +91,10 @@ func (s *Service) sampler(who *Caller, id string) (*sampler, error) {
 	defer s.mu.Unlock()
 	p := s.samplers[id]
 	if p == nil || !who.sees(p.owner) {
-		return nil, fmt.Errorf("%w: sampling session %.120q does not exist, or its session has ended", ErrUnknown, id)
+		return nil, fmt.Errorf("%w: sampling session %.120q does not exist, or its session has ended, or has used %d others since", ErrUnknown, id, maxSamplers)
 	}
 	_, err := s.session(who, p.session.ID)
+	p.used = s.o.Now()
 	return p, err
 }
 
@@ -142,9 +153,11 @@ func (m *model) snapshot(ctx context.Context, who *Caller, seq int64) (any, erro
 	}
 	p := &sampler{snapshot: true}
 	name := m.adapterName("memory")
-	lora := m.trainer.LoRA()
+	lora, err := m.weights()
+	if err != nil {
+		return nil, err
+	}
 	for {
-		var err error
 		if p.unstored, err = s.o.Cache.AddUnstored(ctx, name, lora); err == nil {
 			break
 		}
@@ -169,9 +182,10 @@ func (m *model) dropSnapshot() {
 }
 
 // adapterName is an adapter's name that begins with the model's id.
-func (m *model) adapterName(rest string) string {
-	return strings.ReplaceAll(m.id, ":", "-") + "-" + rest
-}
+func (m *model) adapterName(rest string) string { return adapterName(m.id, rest) }
+
+// adapterName is an adapter's name that begins with a run's id.
+func adapterName(run, rest string) string { return strings.ReplaceAll(run, ":", "-") + "-" + rest }
 
 // singleToken returns the control token that a text is; ok is false where it is none.
 func (s *Service) singleToken(text string) (t runtime.Token, ok bool) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -37,16 +38,27 @@ type Saved struct{ Path string }
 // SavedForSampler is the result of SaveForSampler: one of the two is set.
 type SavedForSampler struct{ Path, SamplerID string }
 
+// SavedExternal is the result of SaveExternal.
+type SavedExternal struct {
+	Path  string
+	Bytes int64 // on the disk
+}
+
+// SaveExternal adds a model's call that stores an adapter to be used elsewhere. The future's result is a *SavedExternal.
+func (s *Service) SaveExternal(who *Caller, id string, seq int64, r *Save) (*Future, error) {
+	return s.addSave(who, id, seq, r, func(c *Checkpoint) any { return &SavedExternal{c.Path().String(), c.Bytes} })
+}
+
 // Save adds a model's call that stores a checkpoint. The future's result is a *Saved.
 func (s *Service) Save(who *Caller, id string, seq int64, r *Save) (*Future, error) {
-	return s.addSave(who, id, seq, r, func(path string) any { return &Saved{path} })
+	return s.addSave(who, id, seq, r, func(c *Checkpoint) any { return &Saved{c.Path().String()} })
 }
 
 // SaveForSampler adds a model's call that makes its weights ready to be sampled from: in a checkpoint, where r has a name, or
 // in memory, for the session's sampling session number samplerSeq. The future's result is a *SavedForSampler.
 func (s *Service) SaveForSampler(who *Caller, id string, seq int64, r *Save, samplerSeq int64) (*Future, error) {
 	if r.Name != "" {
-		return s.addSave(who, id, seq, r, func(path string) any { return &SavedForSampler{Path: path} })
+		return s.addSave(who, id, seq, r, func(c *Checkpoint) any { return &SavedForSampler{Path: c.Path().String()} })
 	}
 	if err := checkSeq(seq); err != nil {
 		return nil, err
@@ -61,7 +73,7 @@ func (s *Service) SaveForSampler(who *Caller, id string, seq int64, r *Save, sam
 	return m.submit(seq, 0, nil, func(ctx context.Context) (any, error) { return m.snapshot(ctx, who, samplerSeq) })
 }
 
-func (s *Service) addSave(who *Caller, id string, seq int64, r *Save, result func(path string) any) (*Future, error) {
+func (s *Service) addSave(who *Caller, id string, seq int64, r *Save, result func(*Checkpoint) any) (*Future, error) {
 	if err := checkSeq(seq); err != nil {
 		return nil, err
 	}
@@ -73,11 +85,11 @@ func (s *Service) addSave(who *Caller, id string, seq int64, r *Save, result fun
 		return nil, err
 	}
 	return m.submit(seq, 0, nil, func(context.Context) (any, error) {
-		path, err := m.save(who, r)
+		c, err := m.save(who, r)
 		if err != nil {
 			return nil, err
 		}
-		return result(path), nil
+		return result(c), nil
 	})
 }
 
@@ -89,13 +101,14 @@ func checkTTL(seconds *int64) error {
 }
 
 // save stores the adapter, and for training the Trainer's state, and then the record that makes both a checkpoint.
-func (m *model) save(who *Caller, r *Save) (_ string, err error) {
+func (m *model) save(who *Caller, r *Save) (_ *Checkpoint, err error) {
 	s := m.service
 	c := &Checkpoint{
 		Run: m.id, Kind: r.Kind, Name: r.Name, Owner: m.owner, Created: s.o.Now().UTC().Round(time.Millisecond), Config: m.config,
 		Base: s.o.Model.Facts().Fingerprint, Model: s.BaseName(), Steps: m.steps, Metadata: r.Metadata, OfRun: m.metadata,
 		Adapter: m.adapterName(r.Kind + "-" + r.Name),
 	}
+	c.Config.Seed = m.seed
 	if who.Qualify != nil {
 		c.Adapter = who.Qualify(c.Adapter)
 	}
@@ -103,17 +116,17 @@ func (m *model) save(who *Caller, r *Save) (_ string, err error) {
 		c.Expires = c.Created.Add(time.Duration(*r.TTL) * time.Second)
 	}
 	if s.checkpoints.find(c.Path()) != nil && !r.Overwrite {
-		return "", invalid("path", "is %q: there is a checkpoint of this name; set overwrite, or give another name", r.Name)
+		return nil, invalid("path", "is %q: there is a checkpoint of this name; set overwrite, or give another name", r.Name)
 	}
 	need := m.trainer.Memory().Own
 	if who.Allow != nil {
 		if err := who.Allow(need); err != nil {
-			return "", invalid("path", "cannot be stored: %v", err)
+			return nil, invalid("path", "cannot be stored: %v", err)
 		}
 	}
 	if r.Kind == KindTraining {
 		if c.State, err = s.writeState(m.trainer); err != nil {
-			return "", err
+			return nil, err
 		}
 		defer func() {
 			if err != nil {
@@ -123,13 +136,13 @@ func (m *model) save(who *Caller, r *Save) (_ string, err error) {
 	}
 	info, err := s.o.Store.PutLoRA(c.Adapter, m.trainer, adapters.Note{Origin: adapters.Origin{Kind: adapters.FromTinker, Detail: c.Path().String()}})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	c.Digest, c.Bytes = info.Digest, info.Bytes+s.stateBytes(c)
 	if err := s.checkpoints.put(c); err != nil {
-		return "", err
+		return nil, err
 	}
-	return c.Path().String(), nil
+	return c, nil
 }
 
 // writeState writes a Trainer's state to a file of its own.
@@ -175,7 +188,7 @@ func (s *Service) Load(who *Caller, id string, seq int64, r *Load) (*Future, err
 		if a, b := m.config, c.Config; a.Rank != b.Rank || a.Attn != b.Attn || a.MLP != b.MLP || a.Unembed != b.Unembed {
 			return nil, invalid("path", "is of a model with another lora_config: rank %d, train_attn %v, train_mlp %v, train_unembed %v", b.Rank, b.Attn, b.MLP, b.Unembed)
 		}
-		return m.load(c, r)
+		return m.load(who, r)
 	})
 }
 
@@ -194,7 +207,12 @@ func (s *Service) CreateFrom(who *Caller, sessionID string, seq int64, base stri
 		if err := m.open(); err != nil {
 			return nil, err
 		}
-		return m.load(c, r)
+		loaded, err := m.load(who, r)
+		if err != nil { // a model without weights is none
+			err = errors.Join(err, m.trainer.Close())
+			m.trainer = nil
+		}
+		return loaded, err
 	})
 }
 
@@ -213,10 +231,17 @@ func (s *Service) loadable(who *Caller, path string) (*Checkpoint, error) {
 }
 
 // load gives the model the weights of a checkpoint, and its optimizer's state where it is asked for. After an error the model
-// has the weights that it had.
-func (m *model) load(c *Checkpoint, r *Load) (any, error) {
+// has the weights that it had, or has ended where they are lost.
+func (m *model) load(who *Caller, r *Load) (any, error) {
 	s := m.service
+	c, err := s.loadable(who, r.Path) // it may have been deleted or overwritten since the call came
+	if err != nil {
+		return nil, err
+	}
 	f, err := os.Open(filepath.Join(s.checkpoints.dir, c.State))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: checkpoint %s has just been deleted or overwritten", ErrUnknown, c.Path())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint %s: %w", c.Path(), err)
 	}
@@ -225,12 +250,20 @@ func (m *model) load(c *Checkpoint, r *Load) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.trainer.Reseed(c.Config.Seed) // a state goes with its seed, of which nothing but the first values depends
 	if err := m.trainer.ReadState(f, info.Size()); err != nil {
-		return nil, fmt.Errorf("checkpoint %s: %w", c.Path(), err)
+		m.trainer.Reseed(m.seed)
+		err = fmt.Errorf("checkpoint %s: %w", c.Path(), err)
+		if !errors.Is(err, runtime.ErrTrain) { // some of it was read
+			m.end(fmt.Errorf("%w: the model has lost its weights: %w", ErrExpired, err))
+		}
+		return nil, err
 	}
+	m.seed = c.Config.Seed
 	m.gradients, m.steps = false, c.Steps
 	if !r.Optimizer {
-		if err := m.startAnew(); err != nil {
+		m.steps = 0
+		if err := m.trainer.ResetOptimizer(); err != nil {
 			return nil, err
 		}
 	}

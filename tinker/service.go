@@ -34,7 +34,7 @@ type Options struct {
 const (
 	maxSessions  = 256
 	maxModels    = 64   // alive at once; the memory of training usually ends sooner
-	maxSamplers  = 4096 // of one session
+	maxSamplers  = 1024 // of one session: those that were not used for the longest time make room
 	maxSnapshots = 8    // of one model: weights placed from memory that can be sampled from
 
 	sessionIdle = 5 * time.Minute // without a request, heartbeats included, after which a session ends
@@ -57,6 +57,7 @@ type Service struct {
 	sessions map[string]*session
 	models   map[string]*model
 	samplers map[string]*sampler
+	slots    map[string]chan struct{} // by owner, for the sequences that it samples
 }
 
 // Caller is who makes a call.
@@ -85,7 +86,7 @@ func Open(o Options) (*Service, error) {
 	}
 	s := &Service{
 		o: o, futures: newFutures(o.Now), checkpoints: kept, links: links{now: o.Now},
-		sessions: map[string]*session{}, models: map[string]*model{}, samplers: map[string]*sampler{},
+		sessions: map[string]*session{}, models: map[string]*model{}, samplers: map[string]*sampler{}, slots: map[string]chan struct{}{},
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.wg.Add(1)
@@ -145,6 +146,22 @@ func (s *Service) Clean() {
 			s.o.Warn("Tinker: an expired checkpoint cannot be removed: " + err.Error())
 		}
 	}
+}
+
+// countOf returns how many of things are an owner's.
+func countOf[K comparable, T any](things map[K]T, owner string, ownerOf func(T) string) (n int) {
+	for _, one := range things {
+		if ownerOf(one) == owner {
+			n++
+		}
+	}
+	return n
+}
+
+// full reports whether there is no room for another thing of an owner, who has n of all, of which there may be most: one owner of
+// several may have a part of them.
+func full(owner string, n, all, most int) bool {
+	return all >= most || owner != "" && n >= most/ownerPart
 }
 
 // newID returns an id that nobody can guess.

@@ -25,34 +25,38 @@ type SessionInfo struct {
 	Created  time.Time
 	Tags     []string
 	Name     string // for people
+	Project  string // by which it is found
 	Metadata map[string]string
 	Models   []string // ids
 	Samplers []string // ids
 }
 
-// CreateSession makes a session. It ends when it was not used for a few minutes.
-func (s *Service) CreateSession(who *Caller, tags []string, name string, metadata map[string]string) (string, error) {
-	if err := checkMetadata(metadata); err != nil {
+// CreateSession makes a session with tags, a name, a project and metadata. It ends when it was not used for a few minutes.
+func (s *Service) CreateSession(who *Caller, info SessionInfo) (string, error) {
+	if err := checkMetadata(info.Metadata); err != nil {
 		return "", err
 	}
-	if len(tags) > maxMetadata {
-		return "", invalid("tags", "are %d, at most %d are kept", len(tags), maxMetadata)
+	if len(info.Tags) > maxMetadata {
+		return "", invalid("tags", "are %d, at most %d are kept", len(info.Tags), maxMetadata)
 	}
-	for _, text := range append([]string{name}, tags...) {
-		if len(text) > maxMetadataText {
-			return "", invalid("tags", "or the display_name have a text of %d bytes, at most %d are kept", len(text), maxMetadataText)
-		}
+	size := len(info.Name) + len(info.Project)
+	for _, tag := range info.Tags {
+		size += len(tag)
+	}
+	if size > maxMetadataText {
+		return "", invalid("tags", "with display_name and project_id have %d bytes, at most %d are kept", size, maxMetadataText)
 	}
 	now := s.o.Now()
-	one := &session{SessionInfo: SessionInfo{ID: newID(8), Created: now, Tags: tags, Name: name, Metadata: metadata}, owner: who.Owner, seen: now}
+	info.ID, info.Created = newID(8), now.UTC().Round(time.Millisecond)
+	one := &session{SessionInfo: info, owner: who.Owner, seen: now}
 	one.ctx, one.end = context.WithCancelCause(s.ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return "", ErrClosed
 	}
-	if len(s.sessions) >= maxSessions {
-		return "", fmt.Errorf("%w: %d sessions are open", ErrTooMany, len(s.sessions))
+	if n := countOf(s.sessions, who.Owner, func(o *session) string { return o.owner }); full(who.Owner, n, len(s.sessions), maxSessions) {
+		return "", fmt.Errorf("%w: %d sessions are open; finish some", ErrTooMany, n)
 	}
 	s.sessions[one.ID] = one
 	return one.ID, nil
@@ -60,18 +64,20 @@ func (s *Service) CreateSession(who *Caller, tags []string, name string, metadat
 
 // Bounds of what users note of sessions, models and checkpoints.
 const (
-	maxMetadata     = 64
-	maxMetadataText = 4096
+	maxMetadata     = 64       // entries
+	maxMetadataText = 16 << 10 // bytes of them together
 )
 
 func checkMetadata(m map[string]string) error {
 	if len(m) > maxMetadata {
 		return invalid("user_metadata", "has %d entries, at most %d are kept", len(m), maxMetadata)
 	}
+	size := 0
 	for k, v := range m {
-		if len(k)+len(v) > maxMetadataText {
-			return invalid("user_metadata", "has an entry of %d bytes, at most %d are kept", len(k)+len(v), maxMetadataText)
-		}
+		size += len(k) + len(v)
+	}
+	if size > maxMetadataText {
+		return invalid("user_metadata", "has %d bytes, at most %d are kept", size, maxMetadataText)
 	}
 	return nil
 }

@@ -25,13 +25,13 @@ func TestFuturesAreBounded(t *testing.T) {
 		}
 		f.end(one, i, nil, 1)
 	}
-	if f.find("9") != nil || f.find("10") == nil || len(f.ended) != maxEnded {
-		t.Errorf("%d results are kept", len(f.ended))
+	if f.find("9") != nil || f.find("10") == nil || f.all.endedCount != maxEnded || len(f.account("").ended) != maxEnded {
+		t.Errorf("%d results are kept", f.all.endedCount)
 	}
 	large, _, _ := f.add(&Future{ID: "large"}, false)
 	f.end(large, nil, nil, maxEndedSize+1)
-	if len(f.ended) != 1 || f.find("large") == nil {
-		t.Errorf("%d results are kept beside a large one", len(f.ended)-1)
+	if f.all.endedCount != 1 || f.find("large") == nil {
+		t.Errorf("%d results are kept beside a large one", f.all.endedCount-1)
 	}
 	now = now.Add(keepEnded + time.Second)
 	last, _, _ := f.add(&Future{ID: "last"}, false)
@@ -44,6 +44,48 @@ func TestFuturesAreBounded(t *testing.T) {
 	}
 	if _, made, err := f.add(&Future{ID: "awaited", size: maxPendingSize + 1}, true); err != nil || !made {
 		t.Errorf("a call that others wait for: %v", err)
+	}
+}
+
+// An owner that floods the service takes neither the room of the others' calls nor their results.
+func TestOwnersHaveTheirParts(t *testing.T) {
+	f := newFutures(func() time.Time { return time.Unix(0, 0) })
+	kept, _, err := f.add(&Future{ID: "kept", owner: "victim"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.end(kept, "result", nil, 1000)
+	for i := range 2 * maxEnded {
+		one, _, err := f.add(&Future{ID: fmt.Sprint("small ", i), owner: "flood"}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.end(one, nil, nil, 0)
+	}
+	for i := range 20 {
+		one, _, err := f.add(&Future{ID: fmt.Sprint("large ", i), owner: "flood"}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.end(one, nil, nil, maxEndedSize/4)
+	}
+	if f.find("kept") == nil {
+		t.Error("another's result made room for those of a flood")
+	}
+	if f.all.endedSize > maxEndedSize || f.all.endedCount > maxEnded {
+		t.Errorf("%d results with %d bytes are kept", f.all.endedCount, f.all.endedSize)
+	}
+	waiting := 0
+	for ; waiting <= maxPending; waiting++ {
+		if _, _, err = f.add(&Future{ID: fmt.Sprint("waits ", waiting), owner: "flood"}, false); err != nil {
+			break
+		}
+	}
+	if waiting != maxPending/ownerPart || !errors.Is(err, ErrTooMany) {
+		t.Errorf("one owner has %d calls, then %v", waiting, err)
+	}
+	if _, _, err := f.add(&Future{ID: "another's", owner: "victim"}, false); err != nil {
+		t.Errorf("another's call beside a flood: %v", err)
 	}
 }
 
@@ -132,7 +174,7 @@ func TestPaths(t *testing.T) {
 	if err != nil || p != (Path{"s:train:0", KindTraining, "x"}) || p.String() != "tinker://s:train:0/weights/x" {
 		t.Errorf("%+v, %v", p, err)
 	}
-	for _, bad := range []string{"", "x", "tinker://a/b", "tinker://a/other/c", "tinker://a/weights/b/c"} {
+	for _, bad := range []string{"", "x", "tinker://a/b", "tinker://a/other/c", "tinker://a/weights/b/c", "tinker://../weights/../x", "tinker://a/weights/"} {
 		if _, err := ParsePath("path", bad); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%q is read: %v", bad, err)
 		}

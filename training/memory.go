@@ -38,14 +38,15 @@ func (q *Queue) limits() dataset.Limits {
 }
 
 // reserved is what a run needs besides its Trainer: where its examples lie, pieces of the state and of the adapter while they are
-// written, and what preparing the next job takes; with reinforcement also a copy of the adapter, which is placed to be sampled from.
+// written, and what preparing the next job takes; a copy of the adapter, which reinforcement places to be sampled from, or which the
+// run trains on from.
 func (q *Queue) reserved(c *Config, modules []runtime.TrainModule, examples int) int64 {
 	if q.o.Memory <= 0 {
 		return 0
 	}
 	const buffers = 1 << 20
 	bytes := exampleBytes*int64(examples) + buffers + q.o.Memory/preparingShare
-	if c.Method == Reinforcement {
+	if c.Method == Reinforcement || c.start != nil {
 		bytes += 4 * q.parameters(modules)
 	}
 	return bytes

@@ -155,3 +155,31 @@ func TestJobWaitsForMemory(t *testing.T) {
 		}
 	}
 }
+
+// TestCopiesAreReserved wants the copies of adapters that lie in memory beside the Trainer to be part of what training may take.
+func TestCopiesAreReserved(t *testing.T) {
+	h, _ := estimating(t, 1<<30)
+	reserved := func(change func(*Config)) (bytes, copied int64) {
+		c := smallConfig()
+		change(&c)
+		spec, err := h.spec(&c, 64, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return spec.Reserved, 4 * h.parameters(spec.Modules)
+	}
+	plain, copied := reserved(func(*Config) {})
+	c := smallConfig()
+	modules, err := c.modules(h.o.Model.Facts())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*Config){
+		"sampled from by reinforcement": func(c *Config) { c.Method = Reinforcement },
+		"trained on from":               func(c *Config) { c.start = modules },
+	} {
+		if got, _ := reserved(change); copied == 0 || got != plain+copied {
+			t.Errorf("an adapter that is %s has %d bytes reserved, without a copy it is %d, the copy has %d", name, got, plain, copied)
+		}
+	}
+}

@@ -72,7 +72,10 @@ func (r *run) open(ctx context.Context) (err error) {
 		if spec.Start, err = r.readStart(); err == nil {
 			r.trainer, err = r.q.o.NewTrainer(spec)
 		}
-		spec.Start = nil // the Trainer has its own values
+		if spec.Start != nil {
+			spec.Start = nil // the Trainer has its own values
+			r.q.freeCopies(4 * r.q.parameters(spec.Modules))
+		}
 		return err
 	})
 	if err != nil {

@@ -64,6 +64,7 @@ int rank_of(const lq_module & m);
 // one, counted over A and then B.
 std::vector<Lora> adapters_of(const lq_model & model, const lq_options & options, size_t * parameters);
 void draw(const Lora & l, const lq_module & m, size_t begin, size_t end);
+uint64_t key_of(uint64_t seed, const lq_module & m); // of the random numbers of a module's adapter
 
 // layout.cpp: allocates the arrays in the arena; how large they are.
 void allocate_arrays(Arena & arena, const lq_model & model, const lq_options & options, Arrays & arrays);
@@ -93,6 +94,8 @@ public:
     size_t state_bytes() const;
     void read_state(size_t offset, void * to, size_t n) const;
     void write_state(size_t offset, const void * from, size_t n, size_t total);
+    void reseed(uint64_t seed);
+    void reset_optimizer();
     void start_here() { // with the parameters that have been written
         started = true;
         parameters_changed();

@@ -106,6 +106,9 @@ int lq_get_offsets(const lq_trainer * t, int i, lq_parameter_offsets * p) {
     return LQ_OK;
 }
 
+void lq_reseed(lq_trainer * t, uint64_t seed) { t->of->reseed(seed); }
+void lq_reset_optimizer(lq_trainer * t) { t->of->reset_optimizer(); }
+
 float * lq_parameters(lq_trainer * t) { return t->of->memory().parameters; }
 void lq_parameters_changed(lq_trainer * t) { t->of->start_here(); }
 size_t lq_parameter_count(const lq_trainer * t) { return t->of->parameter_count(); }

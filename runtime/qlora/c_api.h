@@ -200,6 +200,8 @@ size_t lq_state_bytes(const lq_trainer * t);
 // and changes nothing. The last piece ends at total.
 void lq_read_state(const lq_trainer * t, size_t offset, void * to, size_t n);
 int lq_write_state(lq_trainer * t, size_t offset, const void * from, size_t n, size_t total);
+void lq_reseed(lq_trainer * t, uint64_t seed);  // from now on the options have this seed; the parameters stay
+void lq_reset_optimizer(lq_trainer * t);        // moments and counters as before the first step. What was begun is dropped
 
 #ifdef __cplusplus
 }

@@ -8,6 +8,10 @@ namespace lq {
 
 int rank_of(const lq_module & m) { return of_weight(m) ? 2*m.rank : m.rank; }
 
+uint64_t key_of(uint64_t seed, const lq_module & m) {
+    return random_key(seed, (uint64_t) (m.target < LQ_LINEARS ? m.layer : 0)*LQ_TARGETS + m.target);
+}
+
 std::vector<Lora> adapters_of(const lq_model & m, const lq_options & o, size_t * parameters) {
     std::vector<Lora> loras(o.n_modules);
     *parameters = 0;
@@ -30,7 +34,7 @@ std::vector<Lora> adapters_of(const lq_model & m, const lq_options & o, size_t *
         l.at_norm = n_norms;
         *parameters = l.at_m + (l.dora ? l.n_out : 0);
         n_norms += l.dora ? l.n_out : 0;
-        l.key = random_key(o.seed, (uint64_t) (x.target < LQ_LINEARS ? x.layer : 0)*LQ_TARGETS + x.target);
+        l.key = key_of(o.seed, x);
     }
     return loras;
 }

@@ -93,4 +93,21 @@ void AdapterTrainer::write_state(size_t offset, const void * from, size_t n, siz
     parameters_changed();
 }
 
+void AdapterTrainer::reseed(uint64_t seed) {
+    options.seed = seed;
+    for (size_t i = 0; i < loras.size(); i++) {
+        loras[i].key = key_of(seed, modules[i]);
+    }
+}
+
+void AdapterTrainer::reset_optimizer() {
+    give_back();
+    schedule.clear();
+    waiting = false;
+    memset(arrays.moment1, 0, parameters*sizeof(float));
+    memset(arrays.moment2, 0, parameters*sizeof(float));
+    steps = 0;
+    result = {};
+}
+
 } // namespace lq

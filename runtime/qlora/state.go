@@ -85,6 +85,24 @@ func (t *Trainer) WriteState(w io.Writer) error {
 	return nil
 }
 
+// Reseed changes the seed of the spec.
+func (t *Trainer) Reseed(seed uint64) {
+	t.spec.Seed = seed
+	if t.c != nil {
+		C.lq_reseed(t.c, C.uint64_t(seed))
+	}
+}
+
+// ResetOptimizer forgets the optimizer's state. What was begun is dropped.
+func (t *Trainer) ResetOptimizer() error {
+	if t.c == nil {
+		return runtime.ErrClosed
+	}
+	t.giveBack()
+	C.lq_reset_optimizer(t.c)
+	return nil
+}
+
 // ReadState takes up a state of size bytes. It returns an error wrapping runtime.ErrTrain for one that was cut short or
 // belongs to another job, and then changes nothing. After an error of r the Trainer can only be closed.
 func (t *Trainer) ReadState(r io.Reader, size int64) error {

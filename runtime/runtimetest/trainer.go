@@ -35,6 +35,8 @@ type Trainer struct {
 	begun  bool // there are gradients
 	result runtime.TrainResult
 	closed atomic.Bool
+
+	started, startedOutside bool // the adapter has values; they were computed outside of slices
 }
 
 type doing int
@@ -100,6 +102,7 @@ func NewTrainer(m *Model, spec runtime.TrainSpec) (*Trainer, error) {
 		}
 	}
 	t.startFrom(spec.Start)
+	t.started = spec.Start != nil
 	return t, nil
 }
 
@@ -198,8 +201,15 @@ func (t *Trainer) free() error {
 
 // Slice does the next few tokens, or the update.
 func (t *Trainer) Slice() (more bool, err error) {
-	if t.closed.Load() || t.left == 0 {
+	started := t.started
+	t.started = true
+	switch {
+	case t.closed.Load():
+		return false, errors.New("a slice of a closed trainer")
+	case t.left == 0 && started:
 		return false, errors.New("a slice of nothing")
+	case t.left == 0:
+		return false, nil
 	}
 	if t.doing == anUpdate {
 		t.left = 0
@@ -321,11 +331,23 @@ func (t *Trainer) Memory() runtime.TrainMemory {
 	return runtime.TrainMemory{Bytes: n, Minimum: n, Kept: layers}
 }
 
+// StartedOutside reports whether the adapter's first values had to be computed by another call than Slice.
+func (t *Trainer) StartedOutside() bool { return t.startedOutside }
+
+func (t *Trainer) start() {
+	t.startedOutside = t.startedOutside || !t.started
+	t.started = true
+}
+
 // View returns the adapter.
-func (t *Trainer) View() (*runtime.LoRAView, error) { return t.lora.View() }
+func (t *Trainer) View() (*runtime.LoRAView, error) {
+	t.start()
+	return t.lora.View()
+}
 
 // LoRA returns a copy of the adapter.
 func (t *Trainer) LoRA() *runtime.LoRA {
+	t.start()
 	out := &runtime.LoRA{Modules: append([]runtime.LoRAModule(nil), t.lora.Modules...), Invocation: t.lora.Invocation}
 	for i := range out.Modules {
 		m := &out.Modules[i]
@@ -336,7 +358,9 @@ func (t *Trainer) LoRA() *runtime.LoRA {
 
 // WriteState writes weights, moments, steps and random state.
 func (t *Trainer) WriteState(w io.Writer) error {
-	b := binary.LittleEndian.AppendUint64(nil, uint64(t.steps))
+	t.start()
+	b := binary.LittleEndian.AppendUint64(nil, t.spec.Seed)
+	b = binary.LittleEndian.AppendUint64(b, uint64(t.steps))
 	b = binary.LittleEndian.AppendUint64(b, t.random)
 	for _, row := range [][]float32{t.weights, t.mean, t.square} {
 		for _, v := range row {
@@ -352,15 +376,19 @@ func (t *Trainer) ReadState(r io.Reader, size int64) error {
 	if err := t.free(); err != nil {
 		return err
 	}
-	if size != int64(16+12*len(t.weights)) {
+	if size != int64(24+12*len(t.weights)) {
 		return fmt.Errorf("%w: a state of %d bytes is not of this trainer", runtime.ErrTrain, size)
 	}
 	state := make([]byte, size)
 	if _, err := io.ReadFull(r, state); err != nil {
 		return err
 	}
-	t.steps, t.random = int64(binary.LittleEndian.Uint64(state)), binary.LittleEndian.Uint64(state[8:])
-	state = state[16:]
+	if seed := binary.LittleEndian.Uint64(state); seed != t.spec.Seed {
+		return fmt.Errorf("%w: a state with the seed %d is not of this trainer", runtime.ErrTrain, seed)
+	}
+	t.started = true
+	t.steps, t.random = int64(binary.LittleEndian.Uint64(state[8:])), binary.LittleEndian.Uint64(state[16:])
+	state = state[24:]
 	for _, row := range [][]float32{t.weights, t.mean, t.square} {
 		for i := range row {
 			row[i] = math.Float32frombits(binary.LittleEndian.Uint32(state[4*i:]))
@@ -368,6 +396,28 @@ func (t *Trainer) ReadState(r io.Reader, size int64) error {
 		state = state[4*len(row):]
 	}
 	t.begun = false
+	return nil
+}
+
+// Reseed changes the seed.
+func (t *Trainer) Reseed(seed uint64) {
+	t.spec.Seed, t.random = seed, seed
+	rng := rand.New(rand.NewPCG(seed, 1))
+	for _, a := range t.first { // from which the base is computed
+		for i := range a {
+			a[i] = float32(rng.NormFloat64())
+		}
+	}
+}
+
+// ResetOptimizer forgets the moments.
+func (t *Trainer) ResetOptimizer() error {
+	if err := t.free(); err != nil {
+		return err
+	}
+	clear(t.mean)
+	clear(t.square)
+	t.steps, t.begun, t.result = 0, false, runtime.TrainResult{}
 	return nil
 }
 
