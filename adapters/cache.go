@@ -78,6 +78,7 @@ type Cache struct {
 	free      int64                             // of them, of idle ones
 	queue     []*waiter                         // first come, first served
 	sizes     map[string]int64                  // bytes of every version packed so far
+	requests  map[string]int64                  // requests that have used each of them
 	unstored  map[string]*runtime.LoRA          // by digest: adapters in no store that wait for room
 	placed    int64                             // bytes of adapters in no store, with those that wait for room
 	stats     struct {
@@ -123,8 +124,8 @@ const copiesPart = 4
 // NewCache returns an empty Cache over o.Store, whose Infos say from now on what is loaded.
 func NewCache(o CacheOptions) *Cache {
 	c := newCache(o, o.Store)
-	loaded := c.loaded
-	o.Store.loaded.Store(&loaded)
+	use := c.usage
+	o.Store.use.Store(&use)
 	return c
 }
 
@@ -143,7 +144,7 @@ func newCache(o CacheOptions, v versionStore) *Cache {
 		panic(err) // it refuses sizes under 1 only
 	}
 	return &Cache{o: o, versions: v, slots: make(chan struct{}, o.Loaders), copies: disk.NewBudget(max(o.Budget/copiesPart, 1)), idle: idle,
-		residents: make(map[string]*resident), sizes: make(map[string]int64), unstored: make(map[string]*runtime.LoRA)}
+		residents: make(map[string]*resident), sizes: make(map[string]int64), requests: make(map[string]int64), unstored: make(map[string]*runtime.LoRA)}
 }
 
 // Stats returns a snapshot.
@@ -163,12 +164,29 @@ func (c *Cache) Stats() CacheStats {
 	return s
 }
 
-// loaded reports whether a version is in memory.
-func (c *Cache) loaded(digest string) bool {
+// usage tells how a version is used.
+func (c *Cache) usage(digest string) Use {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r := c.residents[digest]
-	return r != nil && r.ready
+	u := Use{Requests: c.requests[digest]}
+	if r := c.residents[digest]; r != nil {
+		u.Loaded, u.Leases = r.ready, r.pins
+		if r.ready {
+			u.Memory = r.bytes
+		}
+	}
+	return u
+}
+
+// countRequest counts a request that uses these adapters.
+func (c *Cache) countRequest(list []*resident) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range list {
+		if !r.place {
+			c.requests[r.info.Digest]++
+		}
+	}
 }
 
 // Close fails the acquires that wait, waits for loads under way, and frees what is not pinned; the rest is freed

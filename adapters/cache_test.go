@@ -28,7 +28,7 @@ func TestCacheLoadsOnce(t *testing.T) {
 			all = append(all, c.later(context.Background(), "a"))
 		}
 		synctest.Wait()
-		if c.try("a") || c.loaded("digest-of-a") {
+		if c.try("a") || c.usage("digest-of-a").Loaded {
 			t.Error("an adapter that is loading counts as loaded")
 		}
 		time.Sleep(c.fake.took)
@@ -41,7 +41,7 @@ func TestCacheLoadsOnce(t *testing.T) {
 			m.Release()
 			m.Release()
 		}
-		if !c.try("a") || !c.loaded("digest-of-a") || c.fake.loads["digest-of-a"] != 1 {
+		if !c.try("a") || !c.usage("digest-of-a").Loaded || c.fake.loads["digest-of-a"] != 1 {
 			t.Errorf("loads %v", c.fake.loads)
 		}
 		s := c.Stats()

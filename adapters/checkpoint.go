@@ -105,7 +105,7 @@ func (s *Store) Checkpoints(name string) []Info {
 		}
 	}
 	s.mu.RUnlock()
-	return s.markLoaded(list)
+	return s.withUse(list)
 }
 
 // DropCheckpoints removes the checkpoints of the name that are not pinned, if there are any. Requests that have selected

@@ -47,10 +47,18 @@ type Info struct {
 	Created time.Time
 	Origin  Origin
 	Metrics map[string]float64
-	Loaded  bool   // a Cache holds it in memory
+	Use
 	Current bool   // the name points at this version
 	Label   string // of a checkpoint: "step-100"
 	Pinned  bool   // it is kept however many versions come after it
+}
+
+// Use is what a Cache knows of a version.
+type Use struct {
+	Loaded   bool  // it is in memory
+	Memory   int64 // bytes that it holds there; 0 where it is not loaded
+	Leases   int   // streams that use it, and wait for it
+	Requests int64 // requests that have used it since the Cache was made
 }
 
 // Damage is a version or a name that Open found unusable. It stays on disk until it is put or deleted again.

@@ -152,7 +152,7 @@ func (s *Store) build(ctx context.Context, name string, n Note, open func(*opene
 	if err != nil {
 		return Info{}, err
 	}
-	return s.markLoaded([]Info{info})[0], nil
+	return s.withUse([]Info{info})[0], nil
 }
 
 // write checks the adapter against the base and writes it to dir.

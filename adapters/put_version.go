@@ -37,5 +37,5 @@ func (s *Store) PutVersion(name string, ref Ref, n Note) (Info, error) {
 	if info, err = s.publish(name, "", uploaded, &m, n); err != nil {
 		return Info{}, err
 	}
-	return s.markLoaded([]Info{info})[0], nil
+	return s.withUse([]Info{info})[0], nil
 }

@@ -24,6 +24,7 @@ type Selection struct {
 	key   string
 
 	release  sync.Once
+	counted  sync.Once // as a request
 	held     []string  // digests
 	unstored *resident // pinned until Release; nil for versions of the Store
 }
@@ -165,6 +166,7 @@ func (s *Selection) Acquire(ctx context.Context) (runtime.Mix, error) {
 
 // mix lends what was acquired.
 func (s *Selection) mix(got []*resident) runtime.Mix {
+	s.counted.Do(func() { s.cache.countRequest(got) })
 	terms := make([]runtime.Term, len(got))
 	for i, r := range got {
 		terms[i] = runtime.Term{Packed: r.packed, Scale: s.scale[i]}

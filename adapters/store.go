@@ -39,7 +39,7 @@ type Store struct {
 	work    *disk.Budget // shared by the puts under way
 	exports *disk.Budget // shared by the exports that are open
 	lock    *os.File
-	loaded  atomic.Pointer[func(digest string) bool] // set by a Cache
+	use     atomic.Pointer[func(digest string) Use] // set by a Cache
 
 	closing context.Context // ends when Close begins, by end
 	end     context.CancelFunc
@@ -169,7 +169,7 @@ func (s *Store) List() []Info {
 	}
 	s.mu.RUnlock()
 	slices.SortFunc(list, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
-	return s.markLoaded(list)
+	return s.withUse(list)
 }
 
 // Get returns the version that ref names; its scale does not matter. The error is an UnknownError, or wraps
@@ -185,7 +185,7 @@ func (s *Store) Get(ref Ref) (Info, error) {
 	if err != nil {
 		return Info{}, s.suggest(err)
 	}
-	return s.markLoaded(list)[0], nil
+	return s.withUse(list)[0], nil
 }
 
 // Versions returns the versions a name has pointed at, newest first, without damaged ones.
@@ -204,7 +204,7 @@ func (s *Store) Versions(name string) ([]Info, error) {
 	if !ok {
 		return nil, s.unknown(name)
 	}
-	return s.markLoaded(list), nil
+	return s.withUse(list), nil
 }
 
 // Damaged returns what cannot be used, in the order of its names. Putting the same content again repairs a
@@ -314,11 +314,11 @@ func (s *Store) info(r *nameRecord, p *pointing) Info {
 	}
 }
 
-// markLoaded asks the Cache. s.mu is not held: the Cache calls the Store with its own lock held.
-func (s *Store) markLoaded(list []Info) []Info {
-	if loaded := s.loaded.Load(); loaded != nil {
+// withUse asks the Cache how versions are used. s.mu is not held: the Cache calls the Store with its own lock held.
+func (s *Store) withUse(list []Info) []Info {
+	if use := s.use.Load(); use != nil {
 		for i := range list {
-			list[i].Loaded = (*loaded)(list[i].Digest)
+			list[i].Use = (*use)(list[i].Digest)
 		}
 	}
 	return list

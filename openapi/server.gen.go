@@ -32,6 +32,9 @@ type ServerInterface interface {
 	// TrainAdapter Train a new adapter on the resident weights while the server keeps serving.
 	// (POST /adapters/train)
 	TrainAdapter(c *fiber.Ctx) error
+	// PreviewTraining What a job would learn and what it would cost, without making it.
+	// (POST /adapters/train/preview)
+	PreviewTraining(c *fiber.Ctx) error
 	// DeleteTraining Delete a job that has ended, with its data.
 	// (DELETE /adapters/train/{id})
 	DeleteTraining(c *fiber.Ctx, id JobID) error
@@ -251,6 +254,9 @@ type ServerInterface interface {
 	// Slots The places for requests in the batch, in llama-server's words.
 	// (GET /slots)
 	Slots(c *fiber.Ctx, params SlotsParams) error
+	// GetState What the server does at the moment, for people to look at.
+	// (GET /state)
+	GetState(c *fiber.Ctx) error
 	// Tokenize Split a text, or a rendered conversation, into tokens.
 	// (POST /tokenize)
 	Tokenize(c *fiber.Ctx) error
@@ -498,6 +504,24 @@ func (siw *ServerInterfaceWrapper) TrainAdapter(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.TrainAdapter(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// PreviewTraining operation middleware
+func (siw *ServerInterfaceWrapper) PreviewTraining(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.PreviewTraining(c)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -2473,6 +2497,24 @@ func (siw *ServerInterfaceWrapper) Slots(c *fiber.Ctx) error {
 	return handler(c)
 }
 
+// GetState operation middleware
+func (siw *ServerInterfaceWrapper) GetState(c *fiber.Ctx) error {
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.GetState(c)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
 // Tokenize operation middleware
 func (siw *ServerInterfaceWrapper) Tokenize(c *fiber.Ctx) error {
 
@@ -3571,6 +3613,8 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 
 	router.Post(options.BaseURL+"/adapters/train", wrapper.TrainAdapter)
 
+	router.Post(options.BaseURL+"/adapters/train/preview", wrapper.PreviewTraining)
+
 	router.Delete(options.BaseURL+"/adapters/train/:id", wrapper.DeleteTraining)
 
 	router.Get(options.BaseURL+"/adapters/train/:id", wrapper.GetTraining)
@@ -3750,6 +3794,8 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Get(options.BaseURL+"/props", wrapper.Props)
 
 	router.Get(options.BaseURL+"/slots", wrapper.Slots)
+
+	router.Get(options.BaseURL+"/state", wrapper.GetState)
 
 	router.Get(options.BaseURL+"/", wrapper.Root)
 

@@ -290,8 +290,17 @@ type Adapter struct {
 	// Bytes Its size on disk.
 	Bytes int64 `json:"bytes"`
 
+	// Leases Answers that use this version now, and those that wait for it.
+	Leases int `json:"leases"`
+
 	// Loaded Whether it is in memory now.
 	Loaded bool `json:"loaded"`
+
+	// MemoryBytes Bytes that it holds in memory; 0 where it is not loaded.
+	MemoryBytes int64 `json:"memory_bytes"`
+
+	// Requests Requests that have used this version since the server was started.
+	Requests int64 `json:"requests"`
 
 	// CreatedAt Unix time at which this version was registered.
 	CreatedAt int64 `json:"created_at"`
@@ -2429,6 +2438,150 @@ type PinAdapter struct {
 	Version *string `json:"version,omitempty"`
 }
 
+// PreviewExample defines model for PreviewExample.
+type PreviewExample struct {
+	// Line The line that it comes from.
+	Line int `json:"line"`
+
+	// Part What it is to the method: an example to learn; the chosen and the rejected answer of a pair; an answer with its label; a prompt whose answers are sampled.
+	Part string `json:"part"`
+
+	// Tokens Its tokens, after what was cut off.
+	Tokens int `json:"tokens"`
+
+	// Learned Of them, those that are learned.
+	Learned int `json:"learned"`
+
+	// Complete Whether pieces are all of it.
+	Complete bool `json:"complete"`
+
+	// Pieces Its text.
+	Pieces []PreviewPiece `json:"pieces"`
+}
+
+// PreviewFaults defines model for PreviewFaults.
+type PreviewFaults struct {
+	// Dataset Which one.
+	Dataset string `json:"dataset"`
+
+	// Unit What is counted: line, element or row.
+	Unit string `json:"unit"`
+
+	// Count How many of them have faults.
+	Count int `json:"count"`
+
+	// Reason What is wrong with the whole; null where single lines have faults.
+	Reason *string `json:"reason"`
+
+	// Lines An entry for each kind of fault, at most 20.
+	Lines []BadLine `json:"lines"`
+}
+
+// PreviewFile defines model for PreviewFile.
+type PreviewFile struct {
+	// Format What the file is written in; json is lines of JSON or one array.
+	Format string `json:"format"`
+
+	// Bytes Its size.
+	Bytes int64 `json:"bytes"`
+
+	// Forms The kinds of lines that it has, the most frequent first; at most 10.
+	Forms []PreviewLines `json:"forms"`
+}
+
+// PreviewForm defines model for PreviewForm.
+type PreviewForm struct {
+	// Embedded struct due to allOf(#/components/schemas/TrainingParameters)
+	TrainingParameters `yaml:",inline"`
+	// Embedded fields due to inline allOf schema
+	// File The examples, lines of JSON or one array; a part with a filename.
+	File openapi_types.File `json:"file"`
+
+	// Metadata As JSON.
+	Metadata *map[string]string `json:"metadata,omitempty"`
+
+	// Name The adapter to make.
+	Name *string `json:"name,omitempty"`
+
+	// ValidationFile Examples to measure on; a part with a filename, or the id of an uploaded file.
+	ValidationFile *openapi_types.File `json:"validation_file,omitempty"`
+}
+
+// PreviewLines defines model for PreviewLines.
+type PreviewLines struct {
+	// Keys The keys that what is learned stands under, such as messages, or prompt and completion.
+	Keys []string `json:"keys"`
+
+	// Lines How many lines have them.
+	Lines int `json:"lines"`
+}
+
+// PreviewMemory defines model for PreviewMemory.
+type PreviewMemory struct {
+	// Bytes What the job would take, with the activations that it keeps where others leave room for them.
+	Bytes int64 `json:"bytes"`
+
+	// Minimum The least that it would take.
+	Minimum int64 `json:"minimum"`
+
+	// Limit What all training may take (--train-memory); null: there is no bound.
+	Limit *int64 `json:"limit"`
+
+	// KeptLayers Layers whose activations are kept and not computed again.
+	KeptLayers int `json:"kept_layers"`
+
+	// Refused Why such a job cannot be trained, such as for want of memory; null where it can.
+	Refused *string `json:"refused"`
+}
+
+// PreviewPiece defines model for PreviewPiece.
+type PreviewPiece struct {
+	// Text The text of neighbouring tokens, with the control tokens among them.
+	Text string `json:"text"`
+
+	// Tokens How many.
+	Tokens int `json:"tokens"`
+
+	// Learned Whether they are learned, all of them; of a rejected answer, whether they are compared.
+	Learned bool `json:"learned"`
+}
+
+// PreviewRequest defines model for PreviewRequest.
+type PreviewRequest struct {
+	// Embedded struct due to allOf(#/components/schemas/TrainingParameters)
+	TrainingParameters `yaml:",inline"`
+	// Embedded fields due to inline allOf schema
+	// Examples The examples. Either these or training_file.
+	Examples json.RawMessage `json:"examples,omitempty"`
+
+	// From The adapter to train on from: NAME, NAME@VERSION, a checkpoint, or ft:BASE:ORGANIZATION:SUFFIX:ID; absent or the base begins a new one. Its rank, its scale and its modules are its own, and must not be given.
+	From *string `json:"from,omitempty"`
+
+	// Metadata Up to 16 entries, with names of up to 64 bytes, that are kept with the job.
+	Metadata *map[string]string `json:"metadata,omitempty"`
+
+	// Name The adapter to make. A name that is taken moves to the new version when the job succeeds.
+	Name *string `json:"name,omitempty"`
+
+	// TrainingFile The id of an uploaded file of examples: JSON Lines, a JSON array, CSV, a plain text or Parquet. docs/datasets.md has the shapes of lines.
+	TrainingFile *string `json:"training_file,omitempty"`
+
+	// ValidationExamples Examples to measure on.
+	ValidationExamples json.RawMessage `json:"validation_examples,omitempty"`
+
+	// ValidationFile The id of an uploaded file of examples to measure on.
+	ValidationFile *string `json:"validation_file,omitempty"`
+}
+
+// PreviewSpeed defines model for PreviewSpeed.
+type PreviewSpeed struct {
+	// TokensPerSecond How fast the newest job of the same method was, with all that it did besides.
+	TokensPerSecond float64 `json:"tokens_per_second"`
+
+	// Job That job; null where it is another tenant's.
+	Job *string `json:"job"`
+}
+
 // PromptTokensDetails defines model for PromptTokensDetails.
 type PromptTokensDetails struct {
 	// CachedTokens Tokens of the prompts that were taken from the prefix cache.
@@ -2522,10 +2675,76 @@ type PropsSettings struct {
 	Params PropsParams `json:"params"`
 }
 
+// RecentRequest defines model for RecentRequest.
+type RecentRequest struct {
+	// Id The request's id, as in its header X-Request-Id and in the log.
+	Id string `json:"id"`
+
+	// CreatedAt Unix time at which it came, in seconds.
+	CreatedAt float64 `json:"created_at"`
+
+	// Endpoint The URL's path.
+	Endpoint string `json:"endpoint"`
+
+	// Adapters The adapters that answered; none is the base.
+	Adapters []string `json:"adapters"`
+
+	// Status HTTP status; of a stream that failed that of the error, and 499 where the client disconnected.
+	Status int `json:"status"`
+
+	// Error The code of the error that it ended with.
+	Error *string `json:"error"`
+
+	// Stream Whether the answer was a stream.
+	Stream bool `json:"stream"`
+
+	// Batch Whether it was a line of a batch.
+	Batch bool `json:"batch"`
+
+	// Answers Answers that were begun.
+	Answers int `json:"answers"`
+
+	// PromptTokens Tokens of its prompts.
+	PromptTokens int `json:"prompt_tokens"`
+
+	// CachedTokens Of them, those that the KV cache had.
+	CachedTokens int `json:"cached_tokens"`
+
+	// CompletionTokens Tokens of its answers.
+	CompletionTokens int `json:"completion_tokens"`
+
+	// Timings Where the time of a request went, in milliseconds.
+	Timings RequestTimings `json:"timings"`
+
+	// Tenant Whose request it was; null where there are no tenants.
+	Tenant *string `json:"tenant"`
+}
+
 // RenderedPrompt defines model for RenderedPrompt.
 type RenderedPrompt struct {
 	// Prompt The rendered conversation.
 	Prompt string `json:"prompt"`
+}
+
+// RequestTimings Where the time of a request went, in milliseconds.
+type RequestTimings struct {
+	// PrepareMs Its body was read and checked, and its prompt made.
+	PrepareMs float64 `json:"prepare_ms"`
+
+	// QueueMs It waited for a place in the batch.
+	QueueMs float64 `json:"queue_ms"`
+
+	// LoadMs Its adapters were loaded.
+	LoadMs float64 `json:"load_ms"`
+
+	// PrefillMs Its prompt was read, up to the first token of the answer.
+	PrefillMs float64 `json:"prefill_ms"`
+
+	// DecodeMs The rest of the answer was made.
+	DecodeMs float64 `json:"decode_ms"`
+
+	// TotalMs From its arrival to its end, with what the answer took to be sent.
+	TotalMs float64 `json:"total_ms"`
 }
 
 // Response defines model for Response.
@@ -2952,6 +3171,47 @@ type ServerSentEvent struct {
 	Id *string `json:"id,omitempty"`
 }
 
+// ServerState defines model for ServerState.
+type ServerState struct {
+	// Object Always server.state.
+	Object string `json:"object"`
+
+	// CreatedAt Unix time of this answer in seconds.
+	CreatedAt float64 `json:"created_at"`
+
+	// StartedAt Unix time at which the server was started, in seconds.
+	StartedAt int64 `json:"started_at"`
+
+	// Model The base model's id.
+	Model string `json:"model"`
+
+	// Version The server's version.
+	Version string `json:"version"`
+
+	// Batch The requests that hold a place in the batch.
+	Batch StateBatch `json:"batch"`
+
+	// Queue The requests that wait for a place in the batch.
+	Queue StateQueue `json:"queue"`
+
+	// KvCache The KV cache, in cells of one token.
+	KvCache StateKVCache `json:"kv_cache"`
+	Prefix  StatePrefix  `json:"prefix_cache"`
+
+	// Speed Averages of the last whole seconds.
+	Speed StateSpeed `json:"speed"`
+
+	// Memory Memory that is held, against its bounds.
+	Memory   []StateMemory `json:"memory"`
+	Adapters StateAdapters `json:"adapters"`
+
+	// Training null where the server does not train.
+	Training *StateTraining `json:"training"`
+
+	// Requests Of the last 100 requests for answers that have ended, those of the caller; the one that ended last comes first.
+	Requests []RecentRequest `json:"requests"`
+}
+
 // Slot defines model for Slot.
 type Slot struct {
 	// Id Its number.
@@ -2965,6 +3225,183 @@ type Slot struct {
 
 	// IsProcessing Whether a request has it.
 	IsProcessing bool `json:"is_processing"`
+}
+
+// StateAdapters defines model for StateAdapters.
+type StateAdapters struct {
+	// Registered Registered adapters.
+	Registered int `json:"registered"`
+
+	// Resident Versions in memory.
+	Resident int `json:"resident"`
+
+	// Leased Of them, those that requests use.
+	Leased int `json:"leased"`
+
+	// Loads Loads into memory since the start.
+	Loads int64 `json:"loads"`
+
+	// LoadFailures Loads that failed.
+	LoadFailures int64 `json:"load_failures"`
+
+	// LoadSeconds What all loads took.
+	LoadSeconds float64 `json:"load_seconds"`
+
+	// Evictions Versions dropped from memory for want of room.
+	Evictions int64 `json:"evictions"`
+
+	// Waiting Requests that wait for room in memory.
+	Waiting int `json:"waiting"`
+}
+
+// StateBatch The requests that hold a place in the batch.
+type StateBatch struct {
+	// Parallel Requests that may run at once.
+	Parallel int `json:"parallel"`
+
+	// Running Requests that run, of all tenants.
+	Running int `json:"running"`
+
+	// Rows Of these, the caller's, the oldest first.
+	Rows []StateRow `json:"rows"`
+}
+
+// StateJob defines model for StateJob.
+type StateJob struct {
+	// Id The job.
+	Id string `json:"id"`
+
+	// Name The adapter that it makes.
+	Name string `json:"name"`
+
+	// Step Steps done.
+	Step int `json:"step"`
+
+	// Steps Steps in all; 0 until it is known.
+	Steps int `json:"steps"`
+
+	// Loss Of the last step.
+	Loss float64 `json:"loss"`
+
+	// TokensPerSecond How fast it trains; 0 before the first step.
+	TokensPerSecond float64 `json:"tokens_per_second"`
+
+	// Eta Unix time at which it will be done.
+	Eta *int64 `json:"eta"`
+}
+
+// StateKVCache The KV cache, in cells of one token.
+type StateKVCache struct {
+	// Cells Cells that there are.
+	Cells int `json:"cells"`
+
+	// Used Cells that running requests and cached prefixes hold.
+	Used int `json:"used"`
+
+	// Running Of them, those of running requests; the others give way where room is needed.
+	Running int `json:"running"`
+
+	// Preempted Running requests that lost their cells for want of room, since the start.
+	Preempted int64 `json:"preempted"`
+}
+
+// StateMemory defines model for StateMemory.
+type StateMemory struct {
+	// Name What holds it: loaded adapters, those in the memory of the device, training (what trainers have of their own, and the least that they compute in), large bodies of requests under way, answers of embeddings that are being made.
+	Name string `json:"name"`
+
+	// Bytes Bytes that are held.
+	Bytes int64 `json:"bytes"`
+
+	// Limit Bytes that may be; null: there is no bound.
+	Limit *int64 `json:"limit"`
+}
+
+// StatePrefix What the prompts of answers that have ended found in the KV cache, since the start.
+type StatePrefix struct {
+	// Prompts Prompts.
+	Prompts int64 `json:"prompts"`
+
+	// Hits Of them, those that found a part of themselves.
+	Hits int64 `json:"hits"`
+
+	// PromptTokens Tokens of all prompts.
+	PromptTokens int64 `json:"prompt_tokens"`
+
+	// CachedTokens Of them, those that were found.
+	CachedTokens int64 `json:"cached_tokens"`
+
+	// Evictions Cached prefixes that were dropped for want of room.
+	Evictions int64 `json:"evictions"`
+}
+
+// StateQueue The requests that wait for a place in the batch.
+type StateQueue struct {
+	// Waiting Requests that wait.
+	Waiting int `json:"waiting"`
+
+	// Loading Of them, requests whose adapter is being loaded.
+	Loading int `json:"loading"`
+
+	// Capacity Requests that may run and wait together; further ones are refused.
+	Capacity int `json:"capacity"`
+
+	// OldestWaitSeconds How long the oldest of them has waited; null where none waits.
+	OldestWaitSeconds *float64 `json:"oldest_wait_seconds"`
+}
+
+// StateRow defines model for StateRow.
+type StateRow struct {
+	// Adapters The adapters that answer, which are summed; none is the base.
+	Adapters []string `json:"adapters"`
+
+	// Phase prefill until the first token of the answer, then decode.
+	Phase string `json:"phase"`
+
+	// PromptTokens Tokens of the prompt.
+	PromptTokens int `json:"prompt_tokens"`
+
+	// ReadTokens Of these, those in the KV cache.
+	ReadTokens int `json:"read_tokens"`
+
+	// CompletionTokens Tokens of the answer so far.
+	CompletionTokens int `json:"completion_tokens"`
+
+	// Seconds Since the request came to the engine.
+	Seconds float64 `json:"seconds"`
+
+	// Tenant Whose request it is; null where there are no tenants.
+	Tenant *string `json:"tenant"`
+}
+
+// StateSpeed Averages of the last whole seconds.
+type StateSpeed struct {
+	// Seconds How many seconds.
+	Seconds int `json:"seconds"`
+
+	// PrefillTokensPerSecond Tokens of prompts that were read.
+	PrefillTokensPerSecond float64 `json:"prefill_tokens_per_second"`
+
+	// DecodeTokensPerSecond Tokens of answers, without the first of each.
+	DecodeTokensPerSecond float64 `json:"decode_tokens_per_second"`
+
+	// DecodesPerSecond Batches that were computed.
+	DecodesPerSecond float64 `json:"decodes_per_second"`
+}
+
+// StateTraining defines model for StateTraining.
+type StateTraining struct {
+	// Share The part of the time that training may take while requests are answered.
+	Share float64 `json:"share"`
+
+	// UsedShare The part that it took in the last seconds; more than share where no request was answered.
+	UsedShare float64 `json:"used_share"`
+
+	// Waiting Jobs that wait or whose files are read.
+	Waiting int `json:"waiting"`
+
+	// Jobs Jobs that run.
+	Jobs []StateJob `json:"jobs"`
 }
 
 // Status defines model for Status.
@@ -3993,47 +4430,16 @@ type TopLogprobs map[string]float32
 
 // TrainForm defines model for TrainForm.
 type TrainForm struct {
-	// Embedded struct due to allOf(#/components/schemas/TrainingParameters)
-	TrainingParameters `yaml:",inline"`
+	// Embedded struct due to allOf(#/components/schemas/PreviewForm)
+	PreviewForm `yaml:",inline"`
 	// Embedded fields due to inline allOf schema
-	// File The examples, lines of JSON or one array; a part with a filename.
-	File openapi_types.File `json:"file"`
-
-	// Metadata As JSON.
-	Metadata *map[string]string `json:"metadata,omitempty"`
-
-	// Name The adapter to make.
-	Name string `json:"name"`
-
-	// ValidationFile Examples to measure on; a part with a filename, or the id of an uploaded file.
-	ValidationFile *openapi_types.File `json:"validation_file,omitempty"`
 }
 
 // TrainRequest defines model for TrainRequest.
 type TrainRequest struct {
-	// Embedded struct due to allOf(#/components/schemas/TrainingParameters)
-	TrainingParameters `yaml:",inline"`
+	// Embedded struct due to allOf(#/components/schemas/PreviewRequest)
+	PreviewRequest `yaml:",inline"`
 	// Embedded fields due to inline allOf schema
-	// Examples The examples. Either these or training_file.
-	Examples json.RawMessage `json:"examples,omitempty"`
-
-	// From The adapter to train on from: NAME, NAME@VERSION, a checkpoint, or ft:BASE:ORGANIZATION:SUFFIX:ID; absent or the base begins a new one. Its rank, its scale and its modules are its own, and must not be given.
-	From *string `json:"from,omitempty"`
-
-	// Metadata Up to 16 entries, with names of up to 64 bytes, that are kept with the job.
-	Metadata *map[string]string `json:"metadata,omitempty"`
-
-	// Name The adapter to make. A name that is taken moves to the new version when the job succeeds.
-	Name string `json:"name"`
-
-	// TrainingFile The id of an uploaded file of examples: JSON Lines, a JSON array, CSV, a plain text or Parquet. docs/datasets.md has the shapes of lines.
-	TrainingFile *string `json:"training_file,omitempty"`
-
-	// ValidationExamples Examples to measure on.
-	ValidationExamples json.RawMessage `json:"validation_examples,omitempty"`
-
-	// ValidationFile The id of an uploaded file of examples to measure on.
-	ValidationFile *string `json:"validation_file,omitempty"`
 }
 
 // TrainingCheckpoint defines model for TrainingCheckpoint.
@@ -4484,6 +4890,50 @@ type TrainingPoint struct {
 	Loss float64 `json:"loss"`
 }
 
+// TrainingPreview defines model for TrainingPreview.
+type TrainingPreview struct {
+	// Object Always training.preview.
+	Object string          `json:"object"`
+	Config json.RawMessage `json:"config"`
+	File   PreviewFile     `json:"file"`
+
+	// Lines Lines of the training data that can be read.
+	Lines int `json:"lines"`
+
+	// EncodedLines Of them, those that were tokenized in the time that there is. data and examples are of these.
+	EncodedLines int `json:"encoded_lines"`
+
+	// Complete Whether that is all of them; steps, tokens, memory and minutes are estimates where it is not.
+	Complete bool `json:"complete"`
+
+	// Data What the datasets gave; all 0 until they have been read.
+	Data TrainingData `json:"data"`
+
+	// Faults What is wrong with the datasets; a job of them would be refused where there is anything.
+	Faults []PreviewFaults `json:"faults"`
+
+	// Examples What the first lines become.
+	Examples []PreviewExample `json:"examples"`
+
+	// Steps Steps that the job would do; 0 where there is nothing to learn.
+	Steps int `json:"steps"`
+
+	// StepsPerEpoch After how many of them every example has been learned from once.
+	StepsPerEpoch int `json:"steps_per_epoch"`
+
+	// Tokens Tokens that all steps train on; of the method reinforcement those of the prompts.
+	Tokens int64 `json:"tokens"`
+
+	// Memory null where there is nothing to learn.
+	Memory *PreviewMemory `json:"memory"`
+
+	// Speed What estimated_minutes is computed with; null where no job of this method has trained on this base yet.
+	Speed *PreviewSpeed `json:"speed"`
+
+	// EstimatedMinutes How long the steps would take at that speed; null where there is none.
+	EstimatedMinutes *float64 `json:"estimated_minutes"`
+}
+
 // TrainingProgress How far the job is.
 type TrainingProgress struct {
 	// Step Steps done.
@@ -4506,6 +4956,9 @@ type TrainingProgress struct {
 
 	// Seconds Time in training.
 	Seconds float64 `json:"seconds"`
+
+	// TokensPerSecond Of the last steps; 0 before the first.
+	TokensPerSecond float64 `json:"tokens_per_second"`
 
 	// Eta Unix time at which it should end; null where it does not run.
 	Eta *int64 `json:"eta"`
@@ -4895,6 +5348,12 @@ type TrainAdapterJSONRequestBody = TrainRequest
 
 // TrainAdapterMultipartRequestBody defines body for TrainAdapter for multipart/form-data ContentType.
 type TrainAdapterMultipartRequestBody = TrainForm
+
+// PreviewTrainingJSONRequestBody defines body for PreviewTraining for application/json ContentType.
+type PreviewTrainingJSONRequestBody = PreviewRequest
+
+// PreviewTrainingMultipartRequestBody defines body for PreviewTraining for multipart/form-data ContentType.
+type PreviewTrainingMultipartRequestBody = PreviewForm
 
 // PinAdapterJSONRequestBody defines body for PinAdapter for application/json ContentType.
 type PinAdapterJSONRequestBody = PinAdapter

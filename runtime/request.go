@@ -80,7 +80,8 @@ type Usage struct {
 	Completion int // tokens of the answer
 
 	Submitted  time.Time
-	Started    time.Time // first prefill
+	Loading    time.Duration // of the time until Started, while adapters of the request were loaded
+	Started    time.Time     // first prefill
 	FirstToken time.Time
 	Finished   time.Time
 }

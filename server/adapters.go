@@ -201,7 +201,7 @@ func adapterOf(i adapters.Info) openapi.Adapter {
 	a := openapi.Adapter{
 		Object: "adapter", Name: i.Name, Version: i.Version, Digest: i.Digest, Current: i.Current, Pinned: i.Pinned, Rank: i.Rank, Alpha: i.Alpha,
 		UseRslora: i.RSLoRA, UseDora: i.DoRA, Targets: i.Targets, Modules: i.Modules, Parameters: i.Parameters, Bytes: i.Bytes,
-		Loaded: i.Loaded, CreatedAt: i.Created.Unix(), Origin: i.Origin.Kind, Warnings: i.Warnings,
+		Loaded: i.Loaded, MemoryBytes: i.Memory, Leases: i.Leases, Requests: i.Requests, CreatedAt: i.Created.Unix(), Origin: i.Origin.Kind, Warnings: i.Warnings,
 	}
 	if len(i.Invocation) > 0 {
 		tokens := make([]int, len(i.Invocation))

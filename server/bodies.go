@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -39,13 +40,14 @@ type bodies struct {
 	*semaphore.Weighted
 	total int64
 	wait  time.Duration
+	held  atomic.Int64 // of total
 }
 
 func newBodies(total int64) *bodies {
 	if total <= 0 {
 		total = bodyMemory
 	}
-	return &bodies{semaphore.NewWeighted(total), total, bodyWait}
+	return &bodies{Weighted: semaphore.NewWeighted(total), total: total, wait: bodyWait}
 }
 
 // take waits for the share of a body of so many bytes, or returns errBusy. give gives it back and may be called twice.
@@ -59,10 +61,12 @@ func (b *bodies) take(size int64) (give func(), err error) {
 	if b.Acquire(ctx, size) != nil {
 		return nil, errBusy
 	}
+	b.held.Add(size)
 	given := false
 	return func() {
 		if !given {
 			given = true
+			b.held.Add(-size)
 			b.Release(size)
 		}
 	}, nil

@@ -33,7 +33,8 @@ const (
 type embedding struct {
 	inputs     []prompt
 	model      *model
-	dimensions int // numbers of each embedding
+	record     *requestRecord // nil where none is kept
+	dimensions int            // numbers of each embedding
 	base64     bool
 }
 
@@ -50,6 +51,7 @@ func (s *Server) CreateEmbedding(c *fiber.Ctx) error {
 		return err
 	}
 	defer e.model.release()
+	e.record = recordOf(c)
 	ctx, stop := watch(c.Context().Conn())
 	defer stop()
 	out, err := s.embed(ctx, who, e)
@@ -117,6 +119,7 @@ func (s *Server) embed(ctx context.Context, who caller, e *embedding) (*openapi.
 			_ = stream.Close() // it returns no error that matters here
 		}
 		leave(streams)
+		e.keep(streams)
 	}()
 	out := &openapi.EmbeddingList{
 		Id: newID("embd-"), Object: "list", Model: e.model.name, Adapter: &e.model.label, Data: make([]openapi.Embedding, 0, len(e.inputs)),
@@ -142,6 +145,14 @@ func (s *Server) embed(ctx context.Context, who caller, e *embedding) (*openapi.
 	}
 	out.Usage.TotalTokens = out.Usage.PromptTokens
 	return out, nil
+}
+
+// keep notes what the streams have used in the request's record.
+func (e *embedding) keep(streams []*runtime.Stream) {
+	e.record.count(streams, 1)
+	if e.record != nil && e.model.selection != nil {
+		e.record.flow = e.model.selection.Flow()
+	}
 }
 
 // answerBytes is about how much memory the answer takes: the text of each embedding, and all of them in one body.

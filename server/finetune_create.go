@@ -77,7 +77,7 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 		defer valid.close()
 		r.Validation = &valid.Input
 	}
-	job, err := s.createJob(c, r, "training_file", "validation_file")
+	job, err := s.createJob(c, &trainingRequest{CreateRequest: r, trainingParam: "training_file", validationParam: "validation_file"})
 	if field := new(training.FieldError); errors.As(err, &field) && field.Field == "from" {
 		err = withParam("model", err)
 	}

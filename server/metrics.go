@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/lorikeet-ai/lorikeet/openapi"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/engine"
 	"github.com/lorikeet-ai/lorikeet/tenants"
@@ -49,6 +51,11 @@ type Metrics struct {
 	http      *prometheus.CounterVec
 
 	flows map[string]*flow // the Engine's goroutine's
+
+	speeds speeds
+	reused struct { // sums over the prompts of answers that have ended
+		prompts, hits, tokens, cached atomic.Int64
+	}
 }
 
 // flow is what is counted for one adapter, or sum of adapters.
@@ -103,7 +110,11 @@ func (m *Metrics) Turn(t engine.Turn) {
 	m.rows.Observe(float64(t.Rows))
 	m.prefill.Add(float64(t.Prefill))
 	m.mixes.Observe(float64(t.Adapters))
+	m.speeds.turn(time.Now(), t.Prefill, t.Rows-t.Prefill)
 }
+
+// Worked counts time of background work.
+func (m *Metrics) Worked(took time.Duration) { m.speeds.worked(time.Now(), took) }
 
 // Token counts a token as it is sampled.
 func (m *Metrics) Token(name string, first bool, wait time.Duration) {
@@ -120,10 +131,22 @@ func (m *Metrics) Finished(name string, u runtime.Usage, err error) {
 	f := m.flow(name)
 	f.prompt.Add(float64(u.Prompt))
 	f.cached.Add(float64(u.Cached))
+	m.reused.prompts.Add(1)
+	m.reused.tokens.Add(int64(u.Prompt))
+	m.reused.cached.Add(int64(u.Cached))
+	if u.Cached > 0 {
+		m.reused.hits.Add(1)
+	}
 	if !u.Started.IsZero() {
 		m.queued.Observe(u.Started.Sub(u.Submitted).Seconds())
 	}
 	m.answers.WithLabelValues(f.label, outcome(err)).Inc()
+}
+
+// prefixes tells how much of the prompts the prefix cache had.
+func (m *Metrics) prefixes() openapi.StatePrefix {
+	r := &m.reused
+	return openapi.StatePrefix{Prompts: r.prompts.Load(), Hits: r.hits.Load(), PromptTokens: r.tokens.Load(), CachedTokens: r.cached.Load()}
 }
 
 func outcome(err error) string {

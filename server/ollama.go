@@ -156,6 +156,7 @@ func (s *Server) OllamaEmbed(c *fiber.Ctx) error {
 		return err
 	}
 	defer e.model.release()
+	e.record = recordOf(c)
 	ctx, stop := watch(c.Context().Conn())
 	defer stop()
 	list, err := s.embed(ctx, who, e)

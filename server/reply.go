@@ -53,6 +53,7 @@ type reply struct {
 	shortIDs    bool                    // identifiers of calls are nine letters and digits, as the model's template wants them
 	legacyCalls bool                    // and has them as function_call, OpenAI's older name
 	streams     []*runtime.Stream       // prompt by prompt, n each
+	record      *requestRecord          // nil where none is kept
 	thinks      atomic.Int64            // tokens of reasoning in the answers so far
 	scores      [][]runtime.TokenText   // of a stream's choices that have begun: the prompt's tokens from the second on
 	leave       func([]*runtime.Stream) // ends the request's use of its tenant's quota; nil before
@@ -78,7 +79,7 @@ func newID(prefix string) string {
 
 // answer makes the reply and sends it, whole or as a stream. param is the field that holds the prompt.
 func (s *Server) answer(c *fiber.Ctx, r *reply, param string) error {
-	r.created, r.fingerprint, r.request = time.Now().Unix(), s.fingerprint, requestID(c)
+	r.created, r.fingerprint, r.request, r.record = time.Now().Unix(), s.fingerprint, requestID(c), recordOf(c)
 	ctx, stop := watch(c.Context().Conn())
 	if err := s.submit(ctx, callerOf(c), r); err != nil {
 		r.close()
@@ -165,10 +166,22 @@ func (r *reply) close() {
 	if r.leave != nil {
 		r.leave(r.streams)
 	}
+	r.keep()
 	if r.done != nil {
 		r.done()
 	}
 	r.model.release()
+}
+
+// keep notes what has become of the answers so far in the request's record.
+func (r *reply) keep() {
+	if r.record == nil {
+		return
+	}
+	r.record.count(r.streams, r.n)
+	if r.model.selection != nil {
+		r.record.flow = r.model.selection.Flow()
+	}
 }
 
 // cause returns the cause of ctx's end where err is ctx's error, and otherwise err.

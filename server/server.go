@@ -72,6 +72,9 @@ type Options struct {
 	// Trainable returns an error wrapping runtime.ErrTrain where the base cannot be trained; nil: it can.
 	Trainable func() error
 
+	// TrainMemory tells how much memory those who train hold, and their bound, 0 for none; nil: GET /state does not tell it.
+	TrainMemory func() (bytes, limit int64)
+
 	// Pooling is how the hidden states of a text become its embedding; PoolingNone: as the model's file says, or else the
 	// last token's.
 	Pooling runtime.Pooling
@@ -119,15 +122,17 @@ type Server struct {
 	bodies   *bodies
 	vectors  *bodies // the same for answers of embeddings
 	numbers  numbering
+	recent   recentRequests
 
-	pooling   runtime.Pooling
-	jobs      *training.Queue
-	files     *training.Files
-	responses ResponseStore
-	batches   *batches.Queue
-	tinker    *tinker.Service
-	trainable func() error
-	graders   func(owner string) graders.Tools
+	pooling     runtime.Pooling
+	jobs        *training.Queue
+	files       *training.Files
+	responses   ResponseStore
+	batches     *batches.Queue
+	tinker      *tinker.Service
+	trainable   func() error
+	trainMemory func() (bytes, limit int64)
+	graders     func(owner string) graders.Tools
 
 	name        string   // the base model's id
 	ids         []string // the same and its aliases
@@ -172,7 +177,7 @@ func New(o Options) *Server {
 		metrics: o.Metrics, importer: o.Import, fetcher: o.Fetch, fetches: make(chan struct{}, maxFetches), log: o.Log, keys: newKeyring(o.Keys),
 		tenants: o.Tenants, sites: newSites(o.Hosts, o.Origins), bodies: newBodies(o.BodyMemory), vectors: newBodies(vectorMemory),
 		pooling: cmp.Or(o.Pooling, o.Engine.Model().Facts().Pooling, runtime.PoolingLast),
-		jobs:    o.Jobs, files: o.Files, batches: o.Batches, tinker: o.Tinker, responses: o.Responses, trainable: o.Trainable, graders: o.Graders, maxDataset: o.MaxData,
+		jobs:    o.Jobs, files: o.Files, batches: o.Batches, tinker: o.Tinker, responses: o.Responses, trainable: o.Trainable, trainMemory: o.TrainMemory, graders: o.Graders, maxDataset: o.MaxData,
 		name: o.Name, ids: append([]string{o.Name}, o.Aliases...), context: o.Engine.Context(),
 		maxBody: o.MaxBody, maxUpload: o.MaxUpload, tempDir: o.TempDir, uploads: o.Uploads, version: o.Version, reasoning: !o.NoReasoning, started: time.Now(),
 		merging: make(chan struct{}, 1),
@@ -235,6 +240,7 @@ func (s *Server) routes(origins []string) {
 	}
 	s.app.Use(s.guardSite)
 	s.app.Use(s.authorize)
+	s.app.Use(s.record)
 	openapi.RegisterHandlers(s.app, s)
 	s.refuseAbsent()
 	// Clients write the slash of an id such as org/model as it is.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"runtime/debug"
 	"time"
 
@@ -51,8 +52,12 @@ func (s *Server) startStream(c *fiber.Ctx, r *reply, ctx context.Context, stop f
 		stop()
 		return r.locate(err)
 	}
+	if r.record != nil {
+		r.record.stream, r.record.status = true, http.StatusOK
+	}
 	sendStream(c, r.contentType(), func(w *bufio.Writer) {
 		defer stop()
+		defer s.finish(r.record)
 		defer r.close()
 		defer func() {
 			if p := recover(); p != nil {
@@ -60,6 +65,7 @@ func (s *Server) startStream(c *fiber.Ctx, r *reply, ctx context.Context, stop f
 			}
 		}()
 		if err := out.write(ctx, w); err != nil {
+			r.record.failed(err)
 			s.streamFailed(w, r, err)
 		}
 	})

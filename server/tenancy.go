@@ -237,7 +237,7 @@ func asksOnly(path string) bool {
 	}
 	return slices.Contains([]string{"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/messages", "/v1/messages/count_tokens",
 		"/v1/responses", "/api/chat", "/api/generate", "/api/embed", "/api/show", "/tokenize", "/detokenize", "/apply-template",
-		"/v1/fine_tuning/alpha/graders/run", "/v1/fine_tuning/alpha/graders/validate"}, path)
+		"/adapters/train/preview", "/v1/fine_tuning/alpha/graders/run", "/v1/fine_tuning/alpha/graders/validate"}, path)
 }
 
 // audit logs a request that changed something, with who made it.

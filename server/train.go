@@ -207,7 +207,7 @@ func (s *Server) sendJob(c *fiber.Ctx, status int, job training.Job) error {
 
 // createJob makes a job, for a request whose body has been read. The error names the field at fault by what the request
 // calls its datasets.
-func (s *Server) createJob(c *fiber.Ctx, r training.CreateRequest, trainingParam, validationParam string) (training.Job, error) {
+func (s *Server) createJob(c *fiber.Ctx, r *trainingRequest) (training.Job, error) {
 	q, err := s.queue()
 	if err != nil {
 		return training.Job{}, err
@@ -223,22 +223,27 @@ func (s *Server) createJob(c *fiber.Ctx, r training.CreateRequest, trainingParam
 	r.Owner = callerOf(c).tenant.Owner()
 	ctx, stop := s.work(c)
 	defer stop()
-	job, err := q.Create(ctx, r)
+	job, err := q.Create(ctx, r.CreateRequest)
 	if err != nil && ctx.Err() != nil {
 		return training.Job{}, context.Cause(ctx)
-	}
-	var field *training.FieldError
-	var data *training.DatasetError
-	switch {
-	case errors.As(err, &field):
-		err = withParam(field.Field, err)
-	case errors.As(err, &data) && data.Dataset == "validation":
-		err = withParam(validationParam, err)
-	case errors.As(err, &data), errors.Is(err, training.ErrTooLarge):
-		err = withParam(trainingParam, err)
 	}
 	if err == nil {
 		s.log.Info().Str("job", job.ID).Str("adapter", job.Name).Msg("training job created")
 	}
-	return job, err
+	return job, r.locate(err)
+}
+
+// locate says which field caused an error of the training.
+func (r *trainingRequest) locate(err error) error {
+	var field *training.FieldError
+	var data *training.DatasetError
+	switch {
+	case errors.As(err, &field):
+		return withParam(field.Field, err)
+	case errors.As(err, &data) && data.Dataset == "validation":
+		return withParam(r.validationParam, err)
+	case errors.As(err, &data), errors.Is(err, training.ErrTooLarge):
+		return withParam(r.trainingParam, err)
+	}
+	return err
 }

@@ -44,16 +44,21 @@ func (s *Server) TrainAdapter(c *fiber.Ctx) error {
 	if _, err := s.queue(); err != nil {
 		return err
 	}
+	return s.readTraining(c, s.train)
+}
+
+// readTraining receives a request for training, JSON or a form, and hands it to do: a JSON object, and the files of the form.
+func (s *Server) readTraining(c *fiber.Ctx, do func(*fiber.Ctx, []byte, *trainForm) error) error {
 	kind, params, err := mime.ParseMediaType(c.Get(fiber.HeaderContentType))
 	if err == nil && kind == fiber.MIMEMultipartForm {
-		return s.trainFromForm(c, params["boundary"])
+		return s.readTrainForm(c, params["boundary"], do)
 	}
 	body, done, err := s.readBody(c, s.maxBody)
 	defer done()
 	if err != nil {
 		return err
 	}
-	return s.train(c, body, &trainForm{})
+	return do(c, body, &trainForm{})
 }
 
 // train makes the job that body, a JSON object, and the files of a form ask for.
@@ -69,38 +74,59 @@ func (s *Server) train(c *fiber.Ctx, body []byte, form *trainForm) error {
 	if err := errors.Join(s.checkName(f.Name, "name"), checkMetadata(f.Metadata), s.checkJobs(callerOf(c)), s.checkStored(callerOf(c), 0)); err != nil {
 		return err
 	}
-	config, err := trainConfig(body)
+	r, err := s.trainingRequest(callerOf(c), body, &f, form)
+	defer r.close()
 	if err != nil {
 		return err
 	}
-	from, err := s.startOf(callerOf(c), f.From, body)
-	if err != nil {
-		return err
-	}
-	train, err := s.dataset(callerOf(c), f.Examples, "examples", f.TrainingFile, "training_file", form.training)
-	if err != nil {
-		return err
-	}
-	if train == nil {
-		return refuse(codeMissing, "examples", "is missing: give examples, training_file, or a form with a file")
-	}
-	defer train.close()
-	valid, err := s.dataset(callerOf(c), f.ValidationExamples, "validation_examples", f.ValidationFile, "validation_file", form.validation)
-	if err != nil {
-		return err
-	}
-	r := training.CreateRequest{Name: f.Name, Config: config, From: from, Training: train.Input, Metadata: f.Metadata}
-	validParam := ""
-	if valid != nil {
-		defer valid.close()
-		r.Validation, validParam = &valid.Input, valid.param
-	}
-	job, err := s.createJob(c, r, train.param, validParam)
+	job, err := s.createJob(c, r)
 	if err != nil {
 		return err
 	}
 	c.Set(fiber.HeaderLocation, "/adapters/train/"+job.ID)
 	return s.sendJob(c, http.StatusAccepted, job)
+}
+
+// trainingRequest is what a job is made of, with the names that the request has for its datasets.
+type trainingRequest struct {
+	training.CreateRequest
+	trainingParam, validationParam string
+	opened                         []*dataset
+}
+
+// close closes the datasets. It may be called on nil.
+func (r *trainingRequest) close() {
+	if r == nil {
+		return
+	}
+	for _, d := range r.opened {
+		d.close()
+	}
+}
+
+// trainingRequest reads the hyperparameters and opens the datasets. What it returns is closed by the caller, also beside an error.
+func (s *Server) trainingRequest(who caller, body []byte, f *trainFields, form *trainForm) (*trainingRequest, error) {
+	r := &trainingRequest{CreateRequest: training.CreateRequest{Name: f.Name, Metadata: f.Metadata, Owner: who.tenant.Owner()}}
+	var err error
+	if r.Config, err = trainConfig(body); err != nil {
+		return r, err
+	}
+	if r.From, err = s.startOf(who, f.From, body); err != nil {
+		return r, err
+	}
+	train, err := s.dataset(who, f.Examples, "examples", f.TrainingFile, "training_file", form.training)
+	if err != nil {
+		return r, err
+	}
+	if train == nil {
+		return r, refuse(codeMissing, "examples", "is missing: give examples, training_file, or a form with a file")
+	}
+	r.Training, r.trainingParam, r.opened = train.Input, train.param, append(r.opened, train)
+	valid, err := s.dataset(who, f.ValidationExamples, "validation_examples", f.ValidationFile, "validation_file", form.validation)
+	if valid != nil {
+		r.Validation, r.validationParam, r.opened = &valid.Input, valid.param, append(r.opened, valid)
+	}
+	return r, err
 }
 
 // startFields are the hyperparameters that an adapter has itself.
@@ -208,8 +234,8 @@ type trainForm struct {
 	training, validation *adapters.Part
 }
 
-// trainFromForm receives a form and makes its job.
-func (s *Server) trainFromForm(c *fiber.Ctx, boundary string) error {
+// readTrainForm receives a form and hands it to do.
+func (s *Server) readTrainForm(c *fiber.Ctx, boundary string, do func(*fiber.Ctx, []byte, *trainForm) error) error {
 	if s.draining.Load() {
 		return errDraining()
 	}
@@ -229,7 +255,7 @@ func (s *Server) trainFromForm(c *fiber.Ctx, boundary string) error {
 	if err != nil {
 		return err
 	}
-	return s.train(c, object, f)
+	return do(c, object, f)
 }
 
 // receive reads all parts.

@@ -76,7 +76,7 @@ func dataOfJob(d *training.Data) openapi.TrainingData {
 func progressOf(p *training.Progress) openapi.TrainingProgress {
 	return openapi.TrainingProgress{
 		Step: p.Step, Steps: p.Steps, Epoch: p.Epoch, Loss: p.Loss, EvalLoss: p.EvalLoss,
-		TrainedTokens: p.Tokens, Seconds: p.Seconds, Eta: unix(p.ETA),
+		TrainedTokens: p.Tokens, Seconds: p.Seconds, TokensPerSecond: p.TokensPerSecond, Eta: unix(p.ETA),
 	}
 }
 
@@ -84,9 +84,15 @@ func errorOf(e *training.JobError) *openapi.TrainingError {
 	if e == nil {
 		return nil
 	}
-	out := &openapi.TrainingError{Code: e.Code, Message: e.Message, Param: nullable(e.Param), Lines: []openapi.BadLine{}}
-	for _, l := range e.Lines {
-		out.Lines = append(out.Lines, openapi.BadLine{Line: l.Line, Reason: l.Reason, Count: max(l.Count, 1), Lines: orFirst(l.Lines, l.Line)})
+	out := &openapi.TrainingError{Code: e.Code, Message: e.Message, Param: nullable(e.Param)}
+	out.Lines = badLinesOf(e.Lines)
+	return out
+}
+
+func badLinesOf(list []training.BadLine) []openapi.BadLine {
+	out := make([]openapi.BadLine, len(list))
+	for i, l := range list {
+		out[i] = openapi.BadLine{Line: l.Line, Reason: l.Reason, Count: max(l.Count, 1), Lines: orFirst(l.Lines, l.Line)}
 	}
 	return out
 }

@@ -189,7 +189,7 @@ func TestCreateRefusesWhatIsNotPrinted(t *testing.T) {
 func TestCreateEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	h := openFixture(t, t.TempDir(), func(o *Options) {
-		o.Estimate = func(runtime.TrainSpec) error { cancel(); return nil }
+		o.Estimate = func(runtime.TrainSpec) (m runtime.TrainMemory, err error) { cancel(); return m, nil }
 	})
 	_, err := h.Create(ctx, CreateRequest{Name: "bird", Config: smallConfig(), Training: input(conversations(20))})
 	wantError(t, err, context.Canceled)

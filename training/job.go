@@ -114,6 +114,8 @@ type Progress struct {
 	Tokens   int64     `json:"trained_tokens"`      // in all steps
 	Seconds  float64   `json:"seconds"`             // in training
 	ETA      time.Time `json:"eta,omitzero"`        // while it runs
+
+	TokensPerSecond float64 `json:"tokens_per_second,omitempty"` // of the last steps
 }
 
 // Result is what a job made.

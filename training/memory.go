@@ -121,7 +121,8 @@ func (q *Queue) checkFit(c *Config, most, examples int) error {
 	if err != nil {
 		return err
 	}
-	return q.o.Estimate(spec)
+	_, err = q.o.Estimate(spec)
+	return err
 }
 
 // longLines is how many of the longest lines of a dataset are looked at at most before the job is accepted: more than a

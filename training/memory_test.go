@@ -17,11 +17,11 @@ func estimating(t *testing.T, most int64) (h *fixture, made *int) {
 	made = new(int)
 	return openFixture(t, t.TempDir(), func(o *Options) {
 		o.Memory = most
-		o.Estimate = func(s runtime.TrainSpec) error {
+		o.Estimate = func(s runtime.TrainSpec) (m runtime.TrainMemory, err error) {
 			if int64(s.MaxTokens) > s.Memory {
-				return fmt.Errorf("%w: %w: it needs %d of %d", runtime.ErrTrain, runtime.ErrTrainMemory, s.MaxTokens, s.Memory)
+				return m, fmt.Errorf("%w: %w: it needs %d of %d", runtime.ErrTrain, runtime.ErrTrainMemory, s.MaxTokens, s.Memory)
 			}
-			return nil
+			return runtime.TrainMemory{Bytes: int64(s.MaxTokens), Minimum: int64(s.MaxTokens)}, nil
 		}
 		trainer := o.NewTrainer
 		o.NewTrainer = func(s runtime.TrainSpec) (runtime.Trainer, error) {

@@ -30,9 +30,9 @@ type Options struct {
 	// what it cannot train, and runtime.ErrTrainBusy where others have the memory: then the run waits. It is called from the
 	// worker's goroutine.
 	NewTrainer func(runtime.TrainSpec) (runtime.Trainer, error)
-	// Estimate returns the error that NewTrainer would return, and takes no memory for it. It may be called from
-	// any goroutine. It may be nil: then what does not fit fails when it runs.
-	Estimate func(runtime.TrainSpec) error
+	// Estimate returns what a Trainer would take, or the error that NewTrainer would return, and takes no memory for it. It may
+	// be called from any goroutine. It may be nil: then what does not fit fails when it runs.
+	Estimate func(runtime.TrainSpec) (runtime.TrainMemory, error)
 	// Work runs slices until there are no more, and returns their error, ctx's, or runtime.ErrClosed or
 	// runtime.ErrDraining, which end the run but not the job: it goes on when the Queue is opened again.
 	Work func(context.Context, runtime.Slicer) error

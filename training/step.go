@@ -156,7 +156,7 @@ func (r *run) progress(of *stepResult) {
 	s.Seconds += t.Sub(r.clock).Seconds()
 	r.clock = t
 	m := r.metrics()
-	p := Progress{Step: s.Step, Steps: m.Steps, Epoch: m.Epoch, Loss: s.Loss, Tokens: s.Tokens, Seconds: s.Seconds}
+	p := Progress{Step: s.Step, Steps: m.Steps, Epoch: m.Epoch, Loss: s.Loss, Tokens: s.Tokens, Seconds: s.Seconds, TokensPerSecond: m.TokensPerSecond}
 	if s.Last != nil && len(r.set.eval.lengths) > 0 {
 		loss := s.Last.Loss
 		p.EvalLoss = &loss

@@ -228,7 +228,7 @@ func (p *Program) openServer() error {
 	c, t := &p.config, &p.training
 	o := server.Options{
 		Engine: p.engine, Template: p.template, Store: p.store, Cache: p.cache, Metrics: p.metrics,
-		Jobs: t.jobs, Files: t.files, Batches: p.batches, Tinker: p.tinker, Trainable: t.trainable, Graders: p.graderTools,
+		Jobs: t.jobs, Files: t.files, Batches: p.batches, Tinker: p.tinker, Trainable: t.trainable, TrainMemory: t.memory, Graders: p.graderTools,
 		Pooling: map[string]runtime.Pooling{"mean": runtime.PoolingMean, "last": runtime.PoolingLast, "cls": runtime.PoolingCLS}[c.Pooling], NoReasoning: c.Reasoning == "none",
 		Import: p.importPath, Name: p.name(), Aliases: p.aliases(), Keys: c.Keys, Hosts: p.hosts(), Origins: c.Origins,
 		MaxLoRA: c.Parallel, MaxUpload: c.MaxUpload, Version: p.config.Version, Log: p.log,

@@ -98,15 +98,22 @@ func (t *trainer) newTrainer(o qlora.Options) func(runtime.TrainSpec) (runtime.T
 	}
 }
 
-// estimate returns why such a trainer could not be made, and makes none.
-func (t *trainer) estimate(o qlora.Options) func(runtime.TrainSpec) error {
-	return func(spec runtime.TrainSpec) error {
+// estimate returns what such a trainer would take, or why it could not be made, and makes none.
+func (t *trainer) estimate(o qlora.Options) func(runtime.TrainSpec) (runtime.TrainMemory, error) {
+	return func(spec runtime.TrainSpec) (runtime.TrainMemory, error) {
 		if t.refused != nil {
-			return t.refused
+			return runtime.TrainMemory{}, t.refused
 		}
-		_, err := qlora.Estimate(t.weights, spec, o)
-		return err
+		return qlora.Estimate(t.weights, spec, o)
 	}
+}
+
+// memory tells what all who train hold, and their bound.
+func (t *trainer) memory() (bytes, limit int64) {
+	if t.weights == nil {
+		return 0, 0
+	}
+	return t.weights.TrainingMemory()
 }
 
 // answer continues a conversation greedily, for a report.

@@ -34,7 +34,7 @@ func (e *Engine) acquire(t *task) bool {
 		return false // as many tasks load adapters as may run at once
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	t.loading, t.hasLoadSlot = cancel, true
+	t.loading, t.loadBegan, t.hasLoadSlot = cancel, e.now(), true
 	e.loadSlots++
 	e.loaders.Add(1)
 	go func() {
@@ -88,6 +88,8 @@ func staged(mix runtime.Mix, release func()) runtime.Mix {
 func (e *Engine) finishLoading(l loaded) {
 	t := l.task
 	t.loading = nil
+	took := e.now().Sub(t.loadBegan)
+	t.out.Count(func(u *runtime.Usage) { u.Loading += took })
 	switch {
 	case l.err != nil:
 		e.releaseLoadSlot(t)

@@ -35,6 +35,7 @@ type Engine struct {
 	context int // tokens that prompt and answer may have together
 	inbox   *inbox
 	stats   atomic.Pointer[Stats]
+	batch   atomic.Pointer[Batch]
 	now     func() time.Time
 	stager  runtime.Stager // the Device, where it is one; else nil
 	done    chan struct{}  // closed when the goroutine has ended
@@ -121,6 +122,7 @@ func (e *Engine) Submit(ctx context.Context, r runtime.Request) (*runtime.Stream
 	t := newTask(r, sampler, e.context)
 	t.stream, t.out = runtime.NewStream(func() { e.inbox.cancel(t) })
 	submitted := e.now()
+	t.submitted = submitted
 	t.out.Count(func(u *runtime.Usage) { u.Prompt, u.Submitted = len(r.Prompt), submitted })
 	if t.deadline.IsZero() && e.options.Deadline > 0 {
 		t.deadline = submitted.Add(e.options.Deadline)
@@ -157,6 +159,9 @@ func (e *Engine) Context() int { return e.context }
 
 // Parallel returns how many requests may run at once.
 func (e *Engine) Parallel() int { return e.options.Parallel }
+
+// Share returns the part of the time that Work may take while streams run.
+func (e *Engine) Share() float64 { return e.options.Share }
 
 // Stats returns a snapshot, as of the last turn.
 func (e *Engine) Stats() Stats { return *e.stats.Load() }

@@ -79,6 +79,9 @@ func (s *script) Token(flow string, first bool, wait time.Duration) {
 	s.heard = append(s.heard, fmt.Sprintf("%s for %q after %v", what, flow, wait.Round(time.Second)))
 }
 
+// Worked is not noted: scripts have no background work.
+func (s *script) Worked(time.Duration) {}
+
 // Finished notes the end of a request.
 func (s *script) Finished(flow string, u runtime.Usage, err error) {
 	s.heard = append(s.heard, fmt.Sprintf("%q finished with %d tokens: %v", flow, u.Completion, err))

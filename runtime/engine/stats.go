@@ -19,6 +19,8 @@ type Observer interface {
 	// Token is called for every sampled token. wait is the time since Submit for the first token of an
 	// answer, and since the one before for the others.
 	Token(flow string, first bool, wait time.Duration)
+	// Worked is called after slices of background work, with the time that they took.
+	Worked(took time.Duration)
 }
 
 // Turn describes one Device.Decode.
@@ -46,6 +48,67 @@ type Stats struct {
 	Evicted       int64          // cached prefixes dropped for want of room, ever
 }
 
+// Batch is a snapshot of who has the Engine's places and who waits for one. It is the caller's to keep, but its slices are
+// shared with other callers and must not be changed.
+type Batch struct {
+	Rows   []RunningRequest // the requests that hold a sequence, in the order in which they came
+	Queues []Queue          // of the tenants that have requests waiting
+}
+
+// RunningRequest describes a request that holds a sequence.
+type RunningRequest struct {
+	Tenant    string
+	Flow      string // its adapters' names, joined by "+"; the base is ""
+	Prompt    int    // tokens of its prompt
+	Read      int    // of them, those in the KV cache
+	Generated int    // tokens of its answer
+	Submitted time.Time
+}
+
+// Queue describes the waiting requests of one tenant.
+type Queue struct {
+	Tenant  string
+	Waiting int       // requests in the queue or waiting for an adapter
+	Loading int       // of them, requests whose adapter is being loaded
+	Oldest  time.Time // when the one that came first was submitted
+}
+
+// Batch returns a snapshot, as of the last turn.
+func (e *Engine) Batch() Batch { return *e.batch.Load() }
+
+// publishBatch makes a snapshot for Batch.
+func (e *Engine) publishBatch() {
+	b := &Batch{}
+	if len(e.running) > 0 {
+		b.Rows = make([]RunningRequest, 0, len(e.running))
+	}
+	var queues map[string]int
+	for _, t := range e.tasks {
+		if t.seq >= 0 {
+			b.Rows = append(b.Rows, RunningRequest{
+				Tenant: t.request.Tenant, Flow: t.flow, Prompt: t.prompt, Read: min(t.prompt, len(e.kv.seqs[t.seq].tokens)),
+				Generated: len(t.tokens) - t.prompt, Submitted: t.submitted,
+			})
+			continue
+		}
+		at, known := queues[t.request.Tenant]
+		if !known {
+			if queues == nil {
+				queues = map[string]int{}
+			}
+			at = len(b.Queues)
+			queues[t.request.Tenant] = at
+			b.Queues = append(b.Queues, Queue{Tenant: t.request.Tenant, Oldest: t.submitted})
+		}
+		q := &b.Queues[at]
+		q.Waiting++
+		if t.loading != nil {
+			q.Loading++
+		}
+	}
+	e.batch.Store(b)
+}
+
 // publish makes a snapshot for Stats.
 func (e *Engine) publish() {
 	s := &Stats{
@@ -68,4 +131,5 @@ func (e *Engine) publish() {
 	s.RunningFlows = slices.Sorted(maps.Keys(s.RunningByFlow))
 	s.WaitingFlows = slices.Sorted(maps.Keys(s.WaitingByFlow))
 	e.stats.Store(s)
+	e.publishBatch()
 }

@@ -26,6 +26,7 @@ func (w *countingObserver) Turn(t engine.Turn) {
 	w.turns.Add(1)
 	w.rows.Add(int64(t.Rows))
 }
+func (w *countingObserver) Worked(time.Duration)              {}
 func (w *countingObserver) Token(string, bool, time.Duration) { w.tokens.Add(1) }
 func (w *countingObserver) Finished(_ string, _ runtime.Usage, err error) {
 	w.finished.Add(1)

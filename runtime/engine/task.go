@@ -20,6 +20,7 @@ type task struct {
 	starts    []int  // the positions from which on its adapters act, as the Mix has them; negative: nowhere
 	spans     spans  // of its sequence: it may go on from cached prefixes as far as theirs agree
 	flow      string
+	submitted time.Time
 	deadline  time.Time // zero: none
 	maxTokens int       // tokens that prompt and answer may have
 
@@ -33,6 +34,7 @@ type task struct {
 	mix         runtime.Mix
 	acquired    bool               // mix holds the adapters that the request asked for
 	loading     context.CancelFunc // ends the goroutine that acquires; nil where there is none
+	loadBegan   time.Time          // when that began
 	hasLoadSlot bool               // counted in Engine.loadSlots
 
 	seq     int   // its sequence; -1 while it waits

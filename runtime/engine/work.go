@@ -128,6 +128,9 @@ func (e *Engine) runSlices(budget time.Duration) time.Duration {
 	}
 	w.used += took
 	e.sliceTimes.add(longest)
+	if e.options.Observer != nil {
+		e.options.Observer.Worked(took)
+	}
 	if err != nil || !more {
 		e.background = slices.Delete(e.background, next, next+1)
 		w.done <- err

@@ -30,6 +30,9 @@ func OfLlama(model, nf4Of, context unsafe.Pointer, release func()) (*Model, erro
 // LimitMemory does nothing.
 func (m *Model) LimitMemory(int64) {}
 
+// TrainingMemory is 0.
+func (m *Model) TrainingMemory() (bytes, limit int64) { return 0, 0 }
+
 // Layers is 0.
 func (m *Model) Layers() int { return 0 }
 

@@ -34,6 +34,19 @@ func (m *Model) LimitMemory(bytes int64) {
 	m.workspace.limit = bytes
 }
 
+// TrainingMemory tells what all Trainers of the Model hold: what they have of their own or reserve, with the least that they
+// need to compute in, and the bound of that, 0 for none. It may be called from any goroutine.
+func (m *Model) TrainingMemory() (bytes, limit int64) {
+	w := &m.workspace
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	largest := int64(0)
+	for _, n := range w.least {
+		largest = max(largest, n)
+	}
+	return w.taken + largest, w.limit
+}
+
 // shared returns what C's trainers share.
 func (w *workspace) shared(graphs *C.lq_graphs) (*C.lq_workspace, error) {
 	w.mu.Lock()

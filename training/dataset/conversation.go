@@ -15,6 +15,7 @@ type Conversation struct {
 	Kwargs map[string]json.RawMessage // further variables of the chat template
 	Text   string                     // where there are no turns
 	Skip   bool                       // the line says that nothing of it is to be learned
+	Keys   []string                   // of the line, under which what is learned stands
 
 	// Of a text.
 	Split     bool // it is learned in pieces of max_length tokens, and not cut

@@ -73,14 +73,19 @@ func (c *Conversation) readFormat(fields map[string]json.RawMessage) (err error)
 	}
 	switch {
 	case has("messages"):
+		c.Keys = []string{"messages"}
 		err = c.chat(fields["messages"], "messages", true)
 	case has("conversations"):
+		c.Keys = []string{"conversations"}
 		err = c.chat(fields["conversations"], "conversations", true)
 	case has("prompt", "completion"):
+		c.Keys = []string{"prompt", "completion"}
 		err = c.pair(fields["prompt"], fields["completion"])
 	case has("instruction", "output"):
+		c.Keys = []string{"instruction", "output"}
 		err = c.alpaca(fields)
 	case has("text"):
+		c.Keys = []string{"text"}
 		err = c.readText(fields)
 	default:
 		err = badLine("has the keys %s: messages, conversations, prompt and completion, instruction and output, or text are expected",

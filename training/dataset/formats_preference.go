@@ -31,11 +31,13 @@ func (c *Conversation) readPair(fields map[string]json.RawMessage) error {
 	}
 	for _, keys := range pairKeys {
 		if !isNull(fields[keys[0]]) && !isNull(fields[keys[1]]) {
+			c.Keys = keys[:]
 			return c.readAnswers(fields, keys)
 		}
 	}
 	for _, key := range endingKeys {
 		if !isNull(fields[key]) && !isNull(fields["messages"]) {
+			c.Keys = []string{"messages", key}
 			return c.readEnding(fields, key)
 		}
 	}
@@ -261,6 +263,7 @@ func (c *Conversation) readLabelled(fields map[string]json.RawMessage) error {
 	if err := c.readFormat(fields); err != nil {
 		return err
 	}
+	c.Keys = append(c.Keys, key)
 	if len(c.Turns) == 0 {
 		return badLine("has a text: a label needs a prompt and its answer")
 	}
@@ -295,6 +298,7 @@ func (c *Conversation) readPrompt(fields map[string]json.RawMessage, raw []byte)
 	if key == "" {
 		return badLine("has the keys %s: messages or prompt are expected", strings.Join(slices.Sorted(maps.Keys(fields)), ", "))
 	}
+	c.Keys = []string{key}
 	if n := len(c.Turns); c.Turns[n-1].Message.Role == assistant {
 		c.Turns = c.Turns[:lastQuestion(c.Turns)]
 	}
