@@ -205,11 +205,15 @@ func (s *Sample) wire() map[string]any {
 	if err != nil {
 		value = nil
 	}
-	calls := s.Calls
-	if calls == nil {
-		calls = []any{}
+	return map[string]any{"output_text": s.Text, "output_json": value, "output_tools": s.calls()}
+}
+
+// calls are the sample's, an empty list where there are none.
+func (s *Sample) calls() []any {
+	if s.Calls == nil {
+		return []any{}
 	}
-	return map[string]any{"output_text": s.Text, "output_json": value, "output_tools": calls}
+	return s.Calls
 }
 
 // scoreOf reads a number, or the score of an object.

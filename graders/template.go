@@ -189,7 +189,7 @@ func (s *Sample) field(name string) (any, error) {
 	case "output_text":
 		return s.Text, nil
 	case "output_tools":
-		return s.Calls, nil
+		return s.calls(), nil
 	}
 	value, err := decode([]byte(s.Text))
 	if err != nil {

@@ -198,6 +198,42 @@ func (e TrainingParametersMethod) Valid() bool {
 	}
 }
 
+// Defines values for TrainingParametersReasoningEffort.
+const (
+	TrainingParametersReasoningEffortDefault     TrainingParametersReasoningEffort = "default"
+	TrainingParametersReasoningEffortHigh        TrainingParametersReasoningEffort = "high"
+	TrainingParametersReasoningEffortLessThannil TrainingParametersReasoningEffort = "<nil>"
+	TrainingParametersReasoningEffortLow         TrainingParametersReasoningEffort = "low"
+	TrainingParametersReasoningEffortMedium      TrainingParametersReasoningEffort = "medium"
+	TrainingParametersReasoningEffortMinimal     TrainingParametersReasoningEffort = "minimal"
+	TrainingParametersReasoningEffortNone        TrainingParametersReasoningEffort = "none"
+	TrainingParametersReasoningEffortXhigh       TrainingParametersReasoningEffort = "xhigh"
+)
+
+// Valid indicates whether the value is a known member of the TrainingParametersReasoningEffort enum.
+func (e TrainingParametersReasoningEffort) Valid() bool {
+	switch e {
+	case TrainingParametersReasoningEffortDefault:
+		return true
+	case TrainingParametersReasoningEffortHigh:
+		return true
+	case TrainingParametersReasoningEffortLessThannil:
+		return true
+	case TrainingParametersReasoningEffortLow:
+		return true
+	case TrainingParametersReasoningEffortMedium:
+		return true
+	case TrainingParametersReasoningEffortMinimal:
+		return true
+	case TrainingParametersReasoningEffortNone:
+		return true
+	case TrainingParametersReasoningEffortXhigh:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for TrainingParametersSaveStrategy.
 const (
 	TrainingParametersSaveStrategyEpoch       TrainingParametersSaveStrategy = "epoch"
@@ -1017,7 +1053,7 @@ type File struct {
 	// Filename As it was sent.
 	Filename string `json:"filename"`
 
-	// Purpose fine-tune, batch, or batch_output for the results of a batch.
+	// Purpose fine-tune, batch, batch_output for the results of a batch, or fine-tune-results for those of a job.
 	Purpose string `json:"purpose"`
 
 	// Status Always processed.
@@ -1092,7 +1128,7 @@ type FineTunedReinforcement struct {
 	// EvalSamples Answers to each prompt of an evaluation.
 	EvalSamples int `json:"eval_samples"`
 
-	// ReasoningEffort Always default.
+	// ReasoningEffort As it was sent, or default.
 	ReasoningEffort string `json:"reasoning_effort"`
 }
 
@@ -1242,7 +1278,7 @@ type FineTuningJob struct {
 	// ValidationFile The id of the file.
 	ValidationFile *string `json:"validation_file"`
 
-	// ResultFiles Always empty: GET /adapters/{name}/report has the results.
+	// ResultFiles The id of a file in CSV with the numbers of the steps and evaluations, which GET /v1/files/{id}/content gives; none before the first checkpoint. It is deleted with the job.
 	ResultFiles []string `json:"result_files"`
 
 	// TrainedTokens Tokens in all steps; null until the job has ended.
@@ -4712,13 +4748,13 @@ type TrainingParameters struct {
 	// LayersToTransform The indices of the layers to train, from 0; absent is all.
 	LayersToTransform *TrainingParameters_LayersToTransform `json:"layers_to_transform,omitempty"`
 
-	// LearningRate Of A, and of B where loraplus_lr_ratio does not say otherwise. 0 is what suits the width of the base: 0.004 for the demo base (256), 0.0014 for 1024, 0.0005 for 4096; for the method dpo a quarter of that.
+	// LearningRate Of A, and of B where loraplus_lr_ratio does not say otherwise. 0 is what suits the width of the base: 0.004 for the demo base (256), 0.0014 for 1024, 0.0005 for 4096; for the method dpo a quarter of that, for reinforcement half of it.
 	LearningRate *float32 `json:"learning_rate,omitempty"`
 
 	// LoraAlpha The update is scaled by lora_alpha / r.
 	LoraAlpha *float32 `json:"lora_alpha,omitempty"`
 
-	// LoraDropout Share of the inputs of A that a step leaves out; less than 1.
+	// LoraDropout Share of the inputs of A that a step leaves out; less than 1. Of supervised alone, as the other methods compare log-probabilities.
 	LoraDropout *float32 `json:"lora_dropout,omitempty"`
 
 	// LoraplusLrRatio LoRA+, the learning rate of B over that of A; 0 is 1.
@@ -4745,7 +4781,7 @@ type TrainingParameters struct {
 	// Method How the adapter learns. supervised, which TRL calls sft, learns the answers of the examples. dpo learns from pairs which of two answers is better; ipo, orpo, simpo and kto are dpo with that loss_type. reinforcement, which TRL calls grpo, samples answers to the examples' prompts, has reward grade them, and learns which are better than others to the same prompt.
 	Method *TrainingParametersMethod `json:"method,omitempty"`
 
-	// NeftuneNoiseAlpha Noise that training adds to the embeddings (NEFTune): up to alpha over the root of tokens times width, either way.
+	// NeftuneNoiseAlpha Noise that training adds to the embeddings (NEFTune): up to alpha over the root of tokens times width, either way. Of supervised alone, as the other methods compare log-probabilities.
 	NeftuneNoiseAlpha *float32 `json:"neftune_noise_alpha,omitempty"`
 
 	// NumGenerations Of reinforcement, how many answers are sampled to each prompt; per_device_train_batch_size times gradient_accumulation_steps is how many a step has in all, and a multiple of it.
@@ -4760,7 +4796,7 @@ type TrainingParameters struct {
 	// NumTrainEpochs Passes over the examples; above 0.
 	NumTrainEpochs *float32 `json:"num_train_epochs,omitempty"`
 
-	// Packing A unit of the batch is as many examples as fit into max_length, not one. They do not see each other either way.
+	// Packing A unit of the batch is as many examples as fit into max_length, not one. They do not see each other either way. Of supervised alone.
 	Packing *bool `json:"packing,omitempty"`
 
 	// PerDeviceTrainBatchSize Units of a step.
@@ -4771,6 +4807,9 @@ type TrainingParameters struct {
 
 	// RankPattern Other ranks for the modules that a pattern names.
 	RankPattern *map[string]int `json:"rank_pattern,omitempty"`
+
+	// ReasoningEffort Of reinforcement, how much the base is to think before it answers, a variable of its chat template; refused where the template knows none. A line's chat_template_kwargs come before it.
+	ReasoningEffort *TrainingParametersReasoningEffort `json:"reasoning_effort,omitempty"`
 
 	// ResponseFormat Of reinforcement, what the sampled answers are held to, as in chat requests (json_schema, json_object or text).
 	ResponseFormat json.RawMessage `json:"response_format,omitempty"`
@@ -4802,10 +4841,10 @@ type TrainingParameters struct {
 	// TopP Of reinforcement, likewise; above 0.
 	TopP *float32 `json:"top_p,omitempty"`
 
-	// TrainOnInputs Learn the questions too, not only the answers.
+	// TrainOnInputs Learn the questions too, not only the answers. Of supervised alone.
 	TrainOnInputs *bool `json:"train_on_inputs,omitempty"`
 
-	// Truncation What becomes of longer examples.
+	// Truncation What becomes of longer examples. Of reinforcement, longer prompts are left out either way.
 	Truncation *TrainingParametersTruncation `json:"truncation,omitempty"`
 
 	// UndesirableWeight Of kto, the weight of the others.
@@ -4864,6 +4903,9 @@ type TrainingParametersLrSchedulerType string
 // TrainingParametersMethod How the adapter learns. supervised, which TRL calls sft, learns the answers of the examples. dpo learns from pairs which of two answers is better; ipo, orpo, simpo and kto are dpo with that loss_type. reinforcement, which TRL calls grpo, samples answers to the examples' prompts, has reward grade them, and learns which are better than others to the same prompt.
 type TrainingParametersMethod string
 
+// TrainingParametersReasoningEffort Of reinforcement, how much the base is to think before it answers, a variable of its chat template; refused where the template knows none. A line's chat_template_kwargs come before it.
+type TrainingParametersReasoningEffort string
+
 // TrainingParametersSaveStrategy When a checkpoint that can be asked is made. Of epoch, the last is the adapter itself.
 type TrainingParametersSaveStrategy string
 
@@ -4878,7 +4920,7 @@ type TrainingParameters_TargetModules struct {
 	union json.RawMessage
 }
 
-// TrainingParametersTruncation What becomes of longer examples.
+// TrainingParametersTruncation What becomes of longer examples. Of reinforcement, longer prompts are left out either way.
 type TrainingParametersTruncation string
 
 // TrainingPoint defines model for TrainingPoint.

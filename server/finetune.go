@@ -97,6 +97,9 @@ func (s *Server) fineTuningJob(j *training.Job) openapi.FineTuningJob {
 		model := adapters.Ref{Name: j.Result.Name, Version: j.Result.Version}.String()
 		out.FineTunedModel = &model
 	}
+	if f, err := s.files.Get(j.ResultFile()); err == nil {
+		out.ResultFiles = []string{f.ID}
+	}
 	if j.Status.Ended() {
 		out.TrainedTokens = &j.Progress.Tokens
 	}

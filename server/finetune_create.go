@@ -78,14 +78,19 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 		r.Validation = &valid.Input
 	}
 	job, err := s.createJob(c, &trainingRequest{CreateRequest: r, trainingParam: "training_file", validationParam: "validation_file"})
-	if field := new(training.FieldError); errors.As(err, &field) && field.Field == "from" {
-		err = withParam("model", err)
+	if field := new(training.FieldError); errors.As(err, &field) {
+		if place := openAIPlaces[field.Field]; place != "" {
+			err = withParam(place, err)
+		}
 	}
 	if err != nil {
 		return err
 	}
 	return sendJSON(c, http.StatusOK, s.fineTuningJob(&job))
 }
+
+// openAIPlaces are the fields of OpenAI's request that fields of a training.CreateRequest come from and have another name.
+var openAIPlaces = map[string]string{"from": "model", "reasoning_effort": reinforcementField + ".hyperparameters.reasoning_effort"}
 
 // checkMadeByJobs refuses the name of an adapter that no job has made: a job's model would take its place.
 func (s *Server) checkMadeByJobs(name string) error {

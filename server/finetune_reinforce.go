@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -77,8 +78,11 @@ func reinforcementParameters(raw json.RawMessage) (h training.ReinforcementHyper
 				return h, refuse(codeValue, param+"."+name, "is %s: %v", jsonvalue.Clip(fields[name]), err)
 			}
 		case name == "reasoning_effort":
-			if s := string(fields[name]); s != "null" && s != `"default"` {
-				return h, refuse(codeUnsupported, param+"."+name, "is %s: the base reasons as its chat template has it, which is default", jsonvalue.Clip(fields[name]))
+			if jsonvalue.Kind(fields[name]) == "null" {
+				continue
+			}
+			if err := decodeField(fields[name], param+"."+name, &h.ReasoningEffort); err != nil {
+				return h, err
 			}
 		default:
 			return h, refuse(codeUnsupported, param+"."+clipName(name), "is not known here; POST /adapters/train takes PEFT's and TRL's names")
@@ -94,7 +98,7 @@ func (s *Server) reinforcementOf(c *training.Config) *openapi.FineTuningReinforc
 			NEpochs: c.Epochs, BatchSize: c.Batch * c.Accumulation / max(1, c.Generations),
 			LearningRateMultiplier: c.LearningRate / c.UsualRate(s.model.Facts()),
 			ComputeMultiplier:      math.Round(1000*float64(c.Generations)/float64(training.Defaults().Generations)) / 1000,
-			EvalSamples:            c.EvalGenerations, ReasoningEffort: "default", EvalInterval: json.RawMessage(`"auto"`),
+			EvalSamples:            c.EvalGenerations, ReasoningEffort: cmp.Or(c.Effort, "default"), EvalInterval: json.RawMessage(`"auto"`),
 		},
 	}
 	if c.EvalStrategy == training.EverySteps {

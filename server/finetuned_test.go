@@ -212,3 +212,38 @@ func TestTrainingOn(t *testing.T) {
 		t.Errorf("the job is %+v", own)
 	}
 }
+
+// A job names a file with its numbers, which goes with it.
+func TestResultFiles(t *testing.T) {
+	s := openTraining(t, false)
+	train := s.uploaded(datasetLines(12))
+	j := s.tuned(fmt.Sprintf(`"training_file":%q,"validation_file":%q,"suffix":"pupil","hyperparameters":{"n_epochs":2,"batch_size":4}`, train, train))
+	if len(j.ResultFiles) != 1 {
+		t.Fatalf("the result files are %q", j.ResultFiles)
+	}
+	id := j.ResultFiles[0]
+	r := s.do("GET", "/v1/files/"+id+"/content", "")
+	lines := strings.Split(strings.TrimSpace(string(r.body)), "\n")
+	if r.status != 200 || lines[0] != "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy" || len(lines) != 8 || !strings.HasPrefix(lines[7], "6,") {
+		t.Errorf("%d: %q", r.status, lines)
+	}
+	var f openapi.File
+	s.get("/v1/files/"+id, &f)
+	if f.Purpose != "fine-tune-results" || f.Filename != "step_metrics.csv" || f.Bytes != int64(len(r.body)) {
+		t.Errorf("the file is %+v", f)
+	}
+	var list openapi.FileList
+	if s.get("/v1/files?purpose=fine-tune-results", &list); len(list.Data) != 1 || list.Data[0].Id != id {
+		t.Errorf("the list is %+v", list)
+	}
+	var deleted openapi.FileDeleted
+	s.ok(s.do("DELETE", "/v1/files/"+id, ""), &deleted)
+	if s.get("/v1/fine_tuning/jobs/"+j.Id, &j); len(j.ResultFiles) != 0 {
+		t.Errorf("the job names the file %q, which is deleted", j.ResultFiles)
+	}
+	j = s.tuned(fmt.Sprintf(`"training_file":%q,"suffix":"pupil","hyperparameters":{"n_epochs":1}`, train))
+	if r := s.do("DELETE", "/adapters/train/"+j.Id, ""); r.status != 200 && r.status != 204 {
+		t.Fatalf("%d: %s", r.status, r.body)
+	}
+	s.refusedWith(s.do("GET", "/v1/files/"+j.ResultFiles[0]+"/content", ""), 404, "id")
+}

@@ -159,12 +159,9 @@ func templateOptions(r *openapi.ChatCompletionRequest, list []runtime.Message) (
 		if o.Kwargs == nil {
 			o.Kwargs = make(map[string]any, 1)
 		}
-		if o.Kwargs["reasoning_effort"] == nil {
-			o.Kwargs["reasoning_effort"] = *r.ReasoningEffort
-		}
-		for _, name := range []string{"enable_thinking", "thinking"} { // templates name it so or so
-			if o.Kwargs[name] == nil && *r.ReasoningEffort != "minimal" {
-				o.Kwargs[name] = *r.ReasoningEffort != "none"
+		for name, value := range chat.Effort(*r.ReasoningEffort) {
+			if o.Kwargs[name] == nil {
+				o.Kwargs[name] = value
 			}
 		}
 	}

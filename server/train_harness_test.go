@@ -42,7 +42,7 @@ func openTraining(t testing.TB, held bool, change ...func(*setup)) *trainingServ
 			o.MaxData = 64 << 10
 			o.Jobs, err = training.Open(training.Options{
 				Dir: filepath.Join(dir, "queue"), Model: h.model, Template: o.Template, Store: h.store, Work: h.engine.Work,
-				MaxDataset: 64 << 10, MaxWaiting: 3, Submit: h.engine.Submit, Cache: h.cache,
+				MaxDataset: 64 << 10, MaxWaiting: 3, Submit: h.engine.Submit, Cache: h.cache, Files: o.Files,
 				NewTrainer: func(spec runtime.TrainSpec) (runtime.Trainer, error) {
 					t, err := runtimetest.NewTrainer(h.model, spec)
 					return heldTrainer{t, s.hold}, err

@@ -118,6 +118,9 @@ func (q *Queue) process(j *job, s Status, do func(context.Context, *job) (outcom
 		e := q.explain(j, err)
 		end, err = outcome{failed, e.Message, func(r *record) { r.Error = e }}, nil
 	}
+	if err == nil {
+		q.writeResults(q.ctx, j)
+	}
 	q.commit.Lock()
 	defer q.commit.Unlock()
 	defer close(a.done)

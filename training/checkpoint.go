@@ -102,6 +102,9 @@ func (r *run) trySave(publish, best bool) error {
 	}
 	r.state, r.saved = s, r.now()
 	r.q.dropStates(r.job.ID, s.File, s.BestAt)
+	if publish {
+		r.q.writeResults(r.q.ctx, r.j)
+	}
 	return r.q.forgetCrashes(r.job.ID)
 }
 

@@ -86,6 +86,7 @@ type Config struct {
 	ClipLow         float64         `json:"epsilon"`                   // how far below 1 a token's importance ratio may fall
 	ClipHigh        float64         `json:"epsilon_high"`              // and rise above it; 0: epsilon
 	Iterations      int             `json:"num_iterations"`            // updates that learn from the same answers
+	Effort          string          `json:"reasoning_effort"`          // that prompts ask for, a variable of the template; "default": none
 }
 
 // The values of Config's fields that are words.
@@ -127,13 +128,13 @@ func Defaults() Config {
 		Epochs: 3, Batch: 8, Accumulation: 1, Seed: 42, EvalStrategy: EveryEpoch, EvalSteps: 50,
 		SaveStrategy: EverySteps, SaveSteps: 100, SaveTotal: 3,
 		SimPOGamma: 0.5, DesirableWeight: 1, UndesirableWeight: 1,
-		Generations: 8, EvalGenerations: 1, MaxCompletion: 256, Temperature: 1, TopP: 1, ClipLow: 0.2, Iterations: 1,
+		Generations: 8, EvalGenerations: 1, MaxCompletion: 256, Temperature: 1, TopP: 1, ClipLow: 0.2, Iterations: 1, Effort: defaultEffort,
 	}
 }
 
 // Validate returns a FieldError for the first field whose value is out of range.
 func (c *Config) Validate() error {
-	for _, check := range []func() *FieldError{c.checkAdapter, c.checkData, c.checkOptimizer, c.checkRun, c.checkPreference, c.checkLossSettings, c.checkReinforcement} {
+	for _, check := range []func() *FieldError{c.checkAdapter, c.checkData, c.checkOptimizer, c.checkRun, c.checkPreference, c.checkLossSettings, c.checkReinforcement, c.checkUnused} {
 		if err := check(); err != nil {
 			return err
 		}

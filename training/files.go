@@ -3,6 +3,7 @@ package training
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -25,8 +26,8 @@ type FilesOptions struct {
 	Warn     func(string) // called with warnings for the operator; may be nil
 }
 
-// Files stores uploaded files, which jobs then name. A file is there whole or not at all, and never
-// changes. A job copies its files, so they may be deleted at any time. The methods may be called from any
+// Files stores uploaded files, which jobs then name, and the result files of jobs. A file is there whole or not at all. What
+// was uploaded never changes; a result file is replaced while its job runs. A job copies its files, so they may be deleted at any time. The methods may be called from any
 // goroutine.
 type Files struct {
 	o    FilesOptions
@@ -44,7 +45,7 @@ type Files struct {
 type File struct {
 	ID      string    `json:"id"` // "file-..."
 	Name    string    `json:"filename"`
-	Purpose string    `json:"purpose"` // "fine-tune"
+	Purpose string    `json:"purpose"` // "fine-tune", "fine-tune-results", "batch" or "batch_output"
 	Bytes   int64     `json:"bytes"`
 	Created time.Time `json:"created_at"`
 	Owner   string    `json:"owner,omitempty"`     // the tenant that uploaded it
@@ -98,6 +99,9 @@ func (f *Files) recover() error {
 		err := f.disk.readJSON(filepath.Join("files", e.Name(), aboutFile), &file)
 		if err == nil && file.ID != e.Name() {
 			err = fmt.Errorf("%w: it is of %q", ErrDamaged, file.ID)
+		}
+		if err == nil {
+			err = f.measure(&file)
 		}
 		if err != nil {
 			f.o.Warn(fmt.Sprintf("uploaded file %s: %v", e.Name(), err))
@@ -223,8 +227,8 @@ func (f *Files) Get(id string) (File, error) {
 	return File{}, fmt.Errorf("%w: %q", ErrFile, id)
 }
 
-// Open returns a file's content, which the caller closes. It stays readable when the file is deleted. The error
-// wraps ErrFile.
+// Open returns a file's content, which the caller closes, and describes it. It stays readable when the file is deleted or
+// replaced. The error wraps ErrFile.
 func (f *Files) Open(id string) (*os.File, File, error) {
 	file, err := f.Get(id)
 	if err != nil {
@@ -232,9 +236,17 @@ func (f *Files) Open(id string) (*os.File, File, error) {
 	}
 	content, err := os.Open(f.disk.path("files", id, contentFile))
 	if os.IsNotExist(err) {
-		err = fmt.Errorf("%w: %q", ErrFile, id) // deleted in this moment
+		return nil, file, fmt.Errorf("%w: %q", ErrFile, id) // deleted in this moment
 	}
-	return content, file, err
+	if err != nil {
+		return nil, file, err
+	}
+	info, err := content.Stat() // it may have been replaced in this moment
+	if err != nil {
+		return nil, file, errors.Join(err, content.Close())
+	}
+	file.Bytes = info.Size()
+	return content, file, nil
 }
 
 // List returns up to limit files, the newest first, from the one after the file named after ("": from the first),

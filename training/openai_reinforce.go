@@ -1,6 +1,7 @@
 package training
 
 import (
+	"cmp"
 	"encoding/json"
 	"math"
 
@@ -13,12 +14,13 @@ type ReinforcementHyperparameters struct {
 	ComputeMultiplier Auto // of the answers that are sampled to each prompt
 	EvalInterval      Auto // steps between evaluations
 	EvalSamples       Auto // answers to each prompt of an evaluation
+	ReasoningEffort   string
 }
 
 // Config is Hyperparameters.Config, with a grader and what answers are held to, which may be nil.
 func (h ReinforcementHyperparameters) Config(f *runtime.Facts, grader, format json.RawMessage) (Config, error) {
 	c := Defaults()
-	c.Method, c.Reward, c.ResponseFormat = Reinforcement, grader, format
+	c.Method, c.Reward, c.ResponseFormat, c.Effort = Reinforcement, grader, format, cmp.Or(h.ReasoningEffort, defaultEffort)
 	if m := h.ComputeMultiplier.Value; m != 0 {
 		n := math.Round(m * float64(c.Generations))
 		if n < 2 || n > maxGenerations {

@@ -36,6 +36,7 @@ func (c *Config) checkPreference() *FieldError {
 		{c.Beta == nil || *c.Beta >= minFloat && *c.Beta <= maxBeta, "beta", number(c.Beta), fmt.Sprintf("a number above 0, at most %d", maxBeta)},
 		{!c.Packing, "packing", c.Packing, "false, which pairs need,"},
 		{c.Dropout == 0, "lora_dropout", c.Dropout, "0, as the loss compares log-probabilities without it,"},
+		{c.NEFTune == 0, "neftune_noise_alpha", c.NEFTune, "0, as the loss compares log-probabilities without it,"},
 		{!c.TrainOnInputs, "train_on_inputs", c.TrainOnInputs, "false, as answers alone are compared,"},
 		{c.LabelSmoothing == 0 || c.lossType() == Sigmoid || c.lossType() == SimPO, "label_smoothing", c.LabelSmoothing, "0, or a loss_type of sigmoid or simpo,"},
 	})

@@ -125,7 +125,7 @@ func (q *Queue) log(j *job, e Event, sync bool) {
 // encoder returns what turns the conversations of a job into examples.
 func (q *Queue) encoder(c *Config) *dataset.Encoder {
 	return dataset.NewEncoder(q.o.Model, q.o.Template, dataset.EncoderOptions{
-		Kind: c.kind(), MaxLength: c.promptLength(), Drop: c.Truncation == Drop, TrainOnInputs: c.TrainOnInputs, Invocation: c.Invocation,
+		Kind: c.kind(), MaxLength: c.promptLength(), Drop: c.Truncation == Drop, TrainOnInputs: c.TrainOnInputs, Invocation: c.Invocation, Effort: c.effort(),
 	})
 }
 

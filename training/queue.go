@@ -47,6 +47,8 @@ type Options struct {
 	Graders  func(owner string) graders.Tools
 	Rollouts int // answers that are sampled at once; 0: 1
 
+	Files *Files // where the result files of jobs go; nil: there are none. It is closed after the Queue
+
 	Memory           int64         // bytes that a Trainer may allocate; 0: no bound
 	MicroBatchTokens int           // tokens that a micro-batch has where its step has as many; 0: 512
 	MaxDataset       int64         // bytes of a dataset; 0: 256 MiB

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/chat/calls"
 	"github.com/lorikeet-ai/lorikeet/graders"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/training/loss"
@@ -39,8 +40,7 @@ func newReinforcement(r *run) (*reinforcement, error) {
 		return nil, err
 	}
 	m.loss = c.grpo()
-	m.sampler = sampler{submit: o.Submit, atOnce: o.Rollouts, content: r.q.content, common: runtime.Request{
-		Shown:  o.Template.Markers(false),
+	m.sampler = sampler{submit: o.Submit, atOnce: o.Rollouts, read: r.q.readAnswer, shown: o.Template.Markers, common: runtime.Request{
 		Tenant: r.job.Owner, MaxTokens: c.MaxCompletion,
 		Sampling: runtime.Sampling{Temperature: float32(c.Temperature), TopP: float32(c.TopP), Constraint: constraint},
 	}}
@@ -51,6 +51,7 @@ func newReinforcement(r *run) (*reinforcement, error) {
 type rolloutPrompt struct {
 	tokens []runtime.Token
 	item   map[string]any
+	tools  *calls.Set // nil: none
 }
 
 // prompts reads examples from the disk.
@@ -65,7 +66,11 @@ func prompts(set *exampleSet, list []int) ([]rolloutPrompt, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: its lines: %w", ErrDamaged, err)
 		}
-		out[i] = rolloutPrompt{examples[i].Tokens, item}
+		tools, err := toolsOf(examples[i].Line)
+		if err != nil {
+			return nil, fmt.Errorf("%w: the tools of its lines: %w", ErrDamaged, err)
+		}
+		out[i] = rolloutPrompt{examples[i].Tokens, item, tools}
 	}
 	return out, nil
 }
@@ -117,7 +122,7 @@ func (m *reinforcement) sampleAndGrade(ctx context.Context, list []rolloutPrompt
 	var items []map[string]any
 	for i, p := range list {
 		for g := range count {
-			questions = append(questions, question{p.tokens, seedOf(m.r.job.Config.Seed, n, i, g)})
+			questions = append(questions, question{p.tokens, seedOf(m.r.job.Config.Seed, n, i, g), p.tools})
 			items = append(items, p.item)
 		}
 	}

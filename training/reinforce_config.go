@@ -24,10 +24,24 @@ const (
 	usualKLBeta = 0.04 // Shao et al. 2024
 )
 
+// efforts are the values of reasoning_effort.
+var efforts = []string{defaultEffort, "none", "minimal", "low", "medium", "high", "xhigh"}
+
+// defaultEffort leaves it to the template.
+const defaultEffort = "default"
+
+// effort is the reasoning_effort that prompts are rendered with, "" for none. Jobs of earlier versions have no such field.
+func (c *Config) effort() string {
+	if c.Effort == defaultEffort {
+		return ""
+	}
+	return c.Effort
+}
+
 // checkReinforcement checks the fields of the method reinforcement.
 func (c *Config) checkReinforcement() *FieldError {
 	if c.Method != Reinforcement {
-		return c.refuseReinforcement()
+		return nil
 	}
 	per := c.Batch * c.Accumulation
 	return firstBroken([]rule{
@@ -43,30 +57,14 @@ func (c *Config) checkReinforcement() *FieldError {
 		{c.ClipLow > 0 && c.ClipLow < 1, "epsilon", c.ClipLow, "a number above 0, less than 1"},
 		{c.ClipHigh == 0 || c.ClipHigh >= c.ClipLow && c.ClipHigh <= 10, "epsilon_high", c.ClipHigh, "a number from epsilon to 10, or 0 for epsilon"},
 		{oneOf(c.LossType, "", string(loss.ScaleGRPO), string(loss.ScaleDrGRPO)), "loss_type", quoted(c.LossType), `"grpo" or "dr_grpo"`},
+		{oneOf(c.Effort, efforts...), "reasoning_effort", quoted(c.Effort), `"default", "none", "minimal", "low", "medium", "high" or "xhigh"`},
 		{c.Iterations >= 1 && c.Iterations <= maxIterations, "num_iterations", c.Iterations, fmt.Sprintf("a number from 1 to %d", maxIterations)},
 		{!c.Packing, "packing", c.Packing, "false, which answers that are sampled need,"},
+		{!c.TrainOnInputs, "train_on_inputs", c.TrainOnInputs, "false, as answers alone are learned from,"},
 		{c.Dropout == 0, "lora_dropout", c.Dropout, "0, as the loss compares log-probabilities without it,"},
+		{c.NEFTune == 0, "neftune_noise_alpha", c.NEFTune, "0, as the loss compares log-probabilities without it,"},
 		{len(c.ResponseFormat) <= maxFormat, "response_format", fmt.Sprintf("%d bytes", len(c.ResponseFormat)), fmt.Sprintf("at most %d", maxFormat)},
 	})
-}
-
-// refuseReinforcement returns a FieldError where a job of another method sets a field of this one.
-func (c *Config) refuseReinforcement() *FieldError {
-	d := Defaults()
-	for _, f := range []struct {
-		name string
-		set  bool
-	}{
-		{"reward", len(c.Reward) > 0}, {"response_format", len(c.ResponseFormat) > 0}, {"num_generations", c.Generations != d.Generations && c.Generations != 0},
-		{"num_generations_eval", c.EvalGenerations != d.EvalGenerations && c.EvalGenerations != 0}, {"max_completion_length", c.MaxCompletion != d.MaxCompletion && c.MaxCompletion != 0},
-		{"temperature", c.Temperature != d.Temperature && c.Temperature != 0}, {"top_p", c.TopP != d.TopP && c.TopP != 0},
-		{"epsilon", c.ClipLow != d.ClipLow && c.ClipLow != 0}, {"epsilon_high", c.ClipHigh != 0}, {"num_iterations", c.Iterations != d.Iterations && c.Iterations != 0},
-	} {
-		if f.set {
-			return &FieldError{Field: f.name, Reason: fmt.Sprintf("is for the method %s; the method is %s", Reinforcement, cmp.Or(c.Method, Supervised))}
-		}
-	}
-	return nil
 }
 
 // klBeta is the factor of the divergence from the base.
@@ -105,6 +103,9 @@ func (q *Queue) checkReward(c *Config, owner string) error {
 	}
 	if q.o.Submit == nil || q.o.Cache == nil {
 		return &FieldError{Field: "method", Reason: "is reinforcement, which this server does not sample answers for"}
+	}
+	if c.effort() != "" && !q.o.Template.KnowsEffort() {
+		return &FieldError{Field: "reasoning_effort", Reason: fmt.Sprintf("is %q: the base's chat template does not know it, and reasons as it does by default", c.Effort)}
 	}
 	if c.MaxCompletion >= c.MaxLength {
 		return &FieldError{Field: "max_completion_length", Reason: fmt.Sprintf("is %d: prompt and answer have max_length, %d, tokens together", c.MaxCompletion, c.MaxLength)}

@@ -14,7 +14,7 @@ import (
 
 // This file removes jobs: one that a user deletes, and the oldest of those that have ended where too many are kept.
 
-// Delete removes a job that has ended, with its copy of the datasets, its events and what it had learned. The adapter
+// Delete removes a job that has ended, with its copy of the datasets, its events, its result file and what it had learned. The adapter
 // that it made stays, and so do the checkpoints that are served. The error wraps ErrUnknown, or ErrState where the job
 // has not ended.
 func (q *Queue) Delete(id string) error {
@@ -36,8 +36,11 @@ func (q *Queue) Delete(id string) error {
 	return q.drop(j)
 }
 
-// drop removes a job that has ended. q.commit is held.
+// drop removes a job that has ended, its result file first: without the job nobody would know whose it is. q.commit is held.
 func (q *Queue) drop(j *job) error {
+	if err := q.deleteResults(j); err != nil {
+		return err
+	}
 	if err := q.disk.remove(filepath.Join("jobs", j.ID)); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lorikeet-ai/lorikeet/chat/calls"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
@@ -24,14 +25,17 @@ type sampler struct {
 	submit func(context.Context, runtime.Request) (*runtime.Stream, error)
 	atOnce int             // requests that the engine has at once, so that there is room for those of clients
 	common runtime.Request // what all requests have in common
-	// content is what of a text is graded, which may begin in the prompt.
-	content func(prompt []runtime.Token, text string) string
+	// shown are the control tokens that answers have as text, those of questions with tools or without.
+	shown func(tools bool) []runtime.Token
+	// read finds what of a text is graded.
+	read func(q *question, text string) (content string, calls []any)
 }
 
 // question is one answer to sample.
 type question struct {
 	prompt []runtime.Token
 	seed   uint64
+	tools  *calls.Set // that the answer may call; nil: none
 }
 
 // answer is what was sampled.
@@ -39,6 +43,7 @@ type answer struct {
 	tokens   []runtime.Token // with the one that ends it, where the model ended it
 	logprobs []float32       // of tokens, as the engine had them
 	text     string          // that is graded
+	calls    []any           // of tools, in OpenAI's shape, that are graded
 	cut      bool            // it reached MaxTokens
 }
 
@@ -64,7 +69,7 @@ const queueRetry = 20 * time.Millisecond
 func (s *sampler) one(ctx context.Context, q question, adapters runtime.Adapters) (answer, error) {
 	r := s.common
 	r.Prompt, r.Adapters, r.Priority, r.KeepEnd, r.Top = q.prompt, adapters, rolloutPriority, true, 0
-	r.Sampling.Seed = q.seed
+	r.Sampling.Seed, r.Shown = q.seed, s.shown(q.tools != nil)
 	for {
 		stream, err := s.submit(ctx, r)
 		if errors.Is(err, runtime.ErrQueueFull) {
@@ -79,7 +84,7 @@ func (s *sampler) one(ctx context.Context, q question, adapters runtime.Adapters
 			return answer{}, err
 		}
 		a, err := collect(ctx, stream)
-		a.text = s.content(q.prompt, a.text)
+		a.text, a.calls = s.read(&q, a.text)
 		_ = stream.Close() // it returns no error that matters here
 		if errors.Is(err, runtime.ErrNoRoom) && ctx.Err() == nil {
 			continue // clients have taken the KV cache

@@ -15,7 +15,7 @@ import (
 func TestSampling(t *testing.T) {
 	var mu sync.Mutex
 	calls, running, most := 0, 0, 0
-	s := sampler{atOnce: 3, common: runtime.Request{MaxTokens: 5, Tenant: "us"}, content: func(_ []runtime.Token, text string) string { return text + "!" },
+	s := sampler{atOnce: 3, common: runtime.Request{MaxTokens: 5, Tenant: "us"}, shown: func(bool) []runtime.Token { return nil }, read: func(_ *question, text string) (string, []any) { return text + "!", nil },
 		submit: func(_ context.Context, r runtime.Request) (*runtime.Stream, error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -47,7 +47,7 @@ func TestSampling(t *testing.T) {
 		}}
 	var list []question
 	for i := range 12 {
-		list = append(list, question{[]runtime.Token{1}, uint64(100 * i)})
+		list = append(list, question{prompt: []runtime.Token{1}, seed: uint64(100 * i)})
 	}
 	answers, err := s.sample(t.Context(), list, nil)
 	if err != nil {

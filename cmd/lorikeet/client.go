@@ -121,12 +121,21 @@ func (c *client) authorize(req *http.Request) {
 // refused is the error in the body of resp.
 func refused(resp *http.Response) error {
 	var e struct {
-		Error struct {
-			Message string `json:"message"`
-		} `json:"error"`
+		Error refusal `json:"error"`
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&e); err != nil || e.Error.Message == "" {
 		return fmt.Errorf("the server answered %s", resp.Status)
 	}
-	return fmt.Errorf("%s (%s)", e.Error.Message, resp.Status)
+	e.Error.status = resp.Status
+	return &e.Error
 }
+
+// refusal is what a server says of a request that it refuses.
+type refusal struct {
+	Message string `json:"message"`
+	Param   string `json:"param"` // the field at fault; "": none
+	status  string
+}
+
+// Error is the server's message, with the status.
+func (r *refusal) Error() string { return fmt.Sprintf("%s (%s)", r.Message, r.status) }

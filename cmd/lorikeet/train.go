@@ -205,7 +205,31 @@ func (t *trainFlags) post(ctx context.Context) (job trainJob, err error) {
 	form := multipart.NewWriter(w)
 	go func() { w.CloseWithError(t.write(form)) }()
 	err = t.do(ctx, http.MethodPost, form.FormDataContentType(), r, &job, "adapters", "train")
-	return job, err
+	return job, t.nameFlag(err)
+}
+
+// trainFlagOf are the flags that set fields of the request.
+var trainFlagOf = map[string]string{
+	"name": "--name", "from": "--from", "file": "--data", "training_file": "--data", "validation_file": "--validation", "method": "--method",
+	"reward": "--reward", "num_train_epochs": "--epochs", "learning_rate": "--lr", "r": "--r",
+}
+
+// nameFlag says at which flag the field stands that a server refuses: a field that was given with --set has no other.
+func (t *trainFlags) nameFlag(err error) error {
+	var r *refusal
+	if !errors.As(err, &r) || r.Param == "" {
+		return err
+	}
+	field, _, _ := strings.Cut(strings.ReplaceAll(r.Param, "[", "."), ".") // "reward.operation" is within reward
+	flag := trainFlagOf[field]
+	_, set := t.fields[field]
+	switch {
+	case flag == "" && set:
+		return fmt.Errorf("--set %s: %w", field, err)
+	case flag == "":
+		return err
+	}
+	return fmt.Errorf("%s: %w", flag, err)
 }
 
 func (t *trainFlags) write(form *multipart.Writer) error {

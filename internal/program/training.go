@@ -43,7 +43,7 @@ func (p *Program) openTraining() (err error) {
 	t.jobs, err = training.Open(training.Options{
 		Dir: filepath.Join(dir, "queue"), Model: p.model, Template: p.template, Store: p.store,
 		NewTrainer: t.newTrainer(p.trainOptions()), Estimate: t.estimate(p.trainOptions()), Work: p.engine.Work, Answer: p.answer,
-		Submit: p.engine.Submit, Cache: p.cache, Graders: p.graderTools, Rollouts: max(1, p.engine.Parallel()/2),
+		Submit: p.engine.Submit, Cache: p.cache, Graders: p.graderTools, Rollouts: max(1, p.engine.Parallel()/2), Files: t.files,
 		Memory: p.config.TrainMemory, MaxJobs: p.config.MaxJobs, MaxJobBytes: p.config.MaxJobData, Warn: warn,
 	})
 	if err != nil {

@@ -18,6 +18,8 @@ type EncoderOptions struct {
 	Drop          bool // longer examples are left out; otherwise they are cut
 	TrainOnInputs bool // Supervised: every token is learned, not the assistant's alone
 
+	Effort string // PromptOnly: that the template is asked for, as chat.Effort has it; "": none. A line's own variables come before it
+
 	Invocation []runtime.Token // of an activated LoRA, which learns what follows their last occurrence
 }
 

@@ -2,7 +2,10 @@ package dataset
 
 import (
 	"context"
+	"maps"
 	"slices"
+
+	"github.com/lorikeet-ai/lorikeet/chat"
 )
 
 // This file encodes what other methods than supervised training learn from.
@@ -77,7 +80,17 @@ func (e *Encoder) prompt(ctx context.Context, c *Conversation) ([]Example, error
 	if err := e.check(c); err != nil {
 		return nil, err
 	}
-	tokens, err := e.render(c, c.messages(), len(c.Turns), true)
+	o := c.options(true)
+	if e.o.Effort != "" {
+		variables := chat.Effort(e.o.Effort)
+		maps.Copy(variables, o.Kwargs)
+		o.Kwargs = variables
+	}
+	text, err := e.renderText(c.messages(), o)
+	if err != nil {
+		return nil, badLine("cannot be rendered: %v", err)
+	}
+	tokens, err := e.template.Encode(text)
 	if err != nil {
 		return nil, err
 	}

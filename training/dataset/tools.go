@@ -49,6 +49,17 @@ func (c *Conversation) readTools(fields map[string]json.RawMessage) error {
 	return nil
 }
 
+// ToolsOf returns the tools of a line, a list of objects in OpenAI's shape, nil where it has none. The error is a LineError.
+func ToolsOf(line json.RawMessage) (json.RawMessage, error) {
+	fields, err := parseObject(line)
+	if err != nil {
+		return nil, err
+	}
+	var c Conversation
+	err = c.readTools(fields)
+	return c.Tools, err
+}
+
 // innerJSON returns the JSON that a string holds, nil where it is blank; any other value is returned as it is. The
 // error continues "which".
 func innerJSON(raw json.RawMessage) (json.RawMessage, error) {
