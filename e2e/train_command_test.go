@@ -54,30 +54,31 @@ func TestTrainCommandMethods(t *testing.T) {
 	bad := written(t, "bad.json", `{"type": "string_check", "input": "a", "reference": "b", "operation": "is"}`)
 	for _, c := range []struct {
 		status int
-		want   string // that the message says, the flag first
+		flag   string // that the message begins with
+		want   string // that it says besides
 		args   []string
 	}{
-		{1, "--method: method is \"ppo\"", []string{"--method", "ppo", "--data", pairFile}},
-		{1, "--reward: reward is missing", []string{"--method", "grpo", "--data", promptFile}},
-		{1, "--reward: reward is for the method reinforcement", []string{"--data", pairFile, "--reward", grader}},
-		{1, "--reward: reward.operation is \"is\"", []string{"--method", "grpo", "--data", promptFile, "--reward", bad}},
-		{2, "--reward: ", []string{"--method", "grpo", "--data", promptFile, "--reward", bad + "x"}},
-		{2, "--reward: ", []string{"--method", "grpo", "--data", promptFile, "--reward", promptFile}},
-		{1, "--data: ", []string{"--method", "dpo", "--data", promptFile}},
-		{1, "--validation: ", []string{"--method", "dpo", "--data", pairFile, "--validation", promptFile}},
-		{1, "--lr: learning_rate is 5", []string{"--data", pairFile, "--lr", "5"}},
-		{1, "--epochs: num_train_epochs is -1", []string{"--data", pairFile, "--epochs", "-1"}},
-		{1, "--r: r is 0", []string{"--data", pairFile, "--r", "0"}},
-		{1, "--from: ", []string{"--data", pairFile, "--from", "nobody"}},
-		{1, "--set simpo_gamma: simpo_gamma is for the loss simpo", []string{"--method", "dpo", "--data", pairFile, "--set", "simpo_gamma=1"}},
-		{1, "--set temperature: temperature is for the method reinforcement", []string{"--data", pairFile, "--set", "temperature=0.5"}},
-		{1, "--set colour: colour is blue", []string{"--data", pairFile, "--set", "colour=blue"}},
+		{1, "lorikeet: --method: ", "method is \"ppo\"", []string{"--method", "ppo", "--data", pairFile}},
+		{1, "lorikeet: --reward: ", "reward is missing", []string{"--method", "grpo", "--data", promptFile}},
+		{1, "lorikeet: --reward: ", "reward is for the method reinforcement", []string{"--data", pairFile, "--reward", grader}},
+		{1, "lorikeet: --reward: ", "reward.operation is \"is\"", []string{"--method", "grpo", "--data", promptFile, "--reward", bad}},
+		{2, "lorikeet: --reward: ", "", []string{"--method", "grpo", "--data", promptFile, "--reward", bad + "x"}},
+		{2, "lorikeet: --reward: ", "", []string{"--method", "grpo", "--data", promptFile, "--reward", promptFile}},
+		{1, "lorikeet: --data: ", "", []string{"--method", "dpo", "--data", promptFile}},
+		{1, "lorikeet: --validation: ", "", []string{"--method", "dpo", "--data", pairFile, "--validation", promptFile}},
+		{1, "lorikeet: --lr: ", "learning_rate is 5", []string{"--data", pairFile, "--lr", "5"}},
+		{1, "lorikeet: --epochs: ", "num_train_epochs is -1", []string{"--data", pairFile, "--epochs", "-1"}},
+		{1, "lorikeet: --r: ", "r is 0", []string{"--data", pairFile, "--r", "0"}},
+		{1, "lorikeet: --from: ", "", []string{"--data", pairFile, "--from", "nobody"}},
+		{1, "lorikeet: --set simpo_gamma: ", "simpo_gamma is for the loss simpo", []string{"--method", "dpo", "--data", pairFile, "--set", "simpo_gamma=1"}},
+		{1, "lorikeet: --set temperature: ", "temperature is for the method reinforcement", []string{"--data", pairFile, "--set", "temperature=0.5"}},
+		{1, "lorikeet: --set colour: ", `colour is "blue"`, []string{"--data", pairFile, "--set", "colour=blue"}},
 	} {
-		if status, _, shown := train(c.args...); status != c.status || !strings.Contains(shown, c.want) {
-			t.Errorf("%q: status %d, want %d and %q: %s", c.args, status, c.status, c.want, shown)
+		if status, _, shown := train(c.args...); status != c.status || !strings.HasPrefix(shown, c.flag) || !strings.Contains(shown, c.want) {
+			t.Errorf("%q: status %d, want %d, %q and %q: %s", c.args, status, c.status, c.flag, c.want, shown)
 		}
 	}
-	if status, _, shown := command(t, nil, "train", "--server", b.url(), "--name", "a b", "--data", pairFile); status != 1 || !strings.Contains(shown, "--name: name") {
+	if status, _, shown := command(t, nil, "train", "--server", b.url(), "--name", "a b", "--data", pairFile); status != 1 || !strings.HasPrefix(shown, "lorikeet: --name: ") {
 		t.Errorf("a bad name: status %d: %s", status, shown)
 	}
 }

@@ -14,8 +14,8 @@ import (
 // stopLimit is how long a server may take to stop while it reads a data set.
 const stopLimit = 5 * time.Second
 
-// largeData are data sets that take far longer than stopLimit to be encoded: many lines, lines of many turns, and lines of one
-// long text.
+// largeData are data sets that take far longer than stopLimit to be encoded: many lines, lines of many turns, and lines of a
+// long text and of a very long one.
 func largeData() map[string]string {
 	turns := `{"role":"user","content":"What is it?"},{"role":"assistant","content":"It is so."},`
 	conversation := `{"messages":[` + strings.TrimSuffix(strings.Repeat(turns, 500), ",") + "]}\n"
@@ -24,7 +24,10 @@ func largeData() map[string]string {
 	for i := range 400_000 {
 		fmt.Fprintf(&lines, `{"messages":[{"role":"user","content":"What is %d?"},{"role":"assistant","content":"It is %d."}]}`+"\n", i, i*i)
 	}
-	return map[string]string{"lines": lines.String(), "turns": strings.Repeat(conversation, 600), "texts": strings.Repeat(text, 150)}
+	long := `{"text":"` + strings.Repeat("It is so, and it is not so. ", 140_000) + "\"}\n"
+	word := `{"text":"` + strings.Repeat("itissoandisnotso", 250_000) + "\"}\n"
+	return map[string]string{"lines": lines.String(), "turns": strings.Repeat(conversation, 600), "texts": strings.Repeat(text, 150), "long texts": strings.Repeat(long, 12),
+		"long words": strings.Repeat(word, 12)}
 }
 
 // TestStopWhileEncoding sends SIGTERM to a server that encodes a large data set: it stops within seconds, and the next server takes the
