@@ -14,8 +14,10 @@
 namespace {
 
 struct lanes {
-    __m256 best = _mm256_set1_ps(-INFINITY);
-    __m256i word = _mm256_set1_epi32(-1);
+    __m256 best;
+    __m256i word;
+
+    lanes() : best(_mm256_set1_ps(-INFINITY)), word(_mm256_set1_epi32(-1)) {} // one that the compiler makes has not the instructions above
 
     void add(int admitted, const float * x, __m256i number) { // numbers that are not admitted are not read
         const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);

@@ -14,8 +14,10 @@
 namespace {
 
 struct lanes {
-    __m512 best = _mm512_set1_ps(-INFINITY);
-    __m512i word = _mm512_set1_epi32(-1);
+    __m512 best;
+    __m512i word;
+
+    lanes() : best(_mm512_set1_ps(-INFINITY)), word(_mm512_set1_epi32(-1)) {} // one that the compiler makes has not the instructions above
 
     void add(__mmask16 admitted, const float * x, __m512i number) { // numbers that are not admitted are not read
         const __m512 v = _mm512_maskz_loadu_ps(admitted, x);
