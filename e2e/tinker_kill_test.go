@@ -16,27 +16,32 @@ import (
 // SDK's; what it had saved is there when the server runs again, and both ways of going on from it train bit for bit as if nothing
 // had happened.
 func TestTinkerIsKilled(t *testing.T) {
-	for _, sdk := range tinkerSDKs {
-		t.Run(sdk, func(t *testing.T) {
-			python := testtools.Python(t, "tinker=="+sdk, "numpy==2.4.6")
+	newest, oldest := tinkerSDKs[0], tinkerSDKs[len(tinkerSDKs)-1]
+	for _, c := range []struct{ sdk, script, when string }{
+		{newest, "train", "loss 10 "}, // two steps after the third checkpoint, between calls
+		{newest, "train-long", "waits"},
+		{oldest, "train-long", "waits"},
+	} {
+		t.Run(c.sdk+" "+c.script, func(t *testing.T) {
+			python := testtools.Python(t, "tinker=="+c.sdk, "numpy==2.4.6")
 			p := startProcess(t, "--api-key", "tml-sesame")
 			losses, saved := map[string]string{}, [][2]string{}
-			lines, end := followTinker(t, python, p.url(), "train")
+			lines, end := followTinker(t, python, p.url(), c.script)
 			failed := ""
 			for line := range lines {
 				switch word, rest, _ := strings.Cut(line, " "); word {
 				case "loss":
 					n, loss, _ := strings.Cut(rest, " ")
-					if losses[n] = loss; n == "10" { // two steps after the third checkpoint
-						p.kill(t)
-						address := strings.TrimPrefix(p.url(), "http://")
-						p = startProcess(t, "--api-key", "tml-sesame", "--data", p.data, "--listen", address)
-					}
+					losses[n] = loss
 				case "saved":
 					n, path, _ := strings.Cut(rest, " ")
 					saved = append(saved, [2]string{n, path})
-				default:
+				case "error":
 					failed = line
+				}
+				if strings.HasPrefix(line, c.when) {
+					p.kill(t)
+					p = startProcess(t, "--api-key", "tml-sesame", "--data", p.data, "--listen", strings.TrimPrefix(p.url(), "http://"))
 				}
 			}
 			if err := end(); err != nil || !strings.HasPrefix(failed, "error known ") {
@@ -47,21 +52,27 @@ func TestTinkerIsKilled(t *testing.T) {
 				t.Fatalf("the checkpoints are %v", saved)
 			}
 			for _, checkpoint := range saved {
-				lines, end := followTinker(t, python, p.url(), "resume", checkpoint[0], checkpoint[1])
-				resumed := 0
-				for line := range lines {
-					fields := strings.Fields(line)
-					if len(fields) != 3 || fields[0] != "loss" || losses[fields[1]] != fields[2] {
-						t.Errorf("resumed from %v: %q, the loss of that step was %s", checkpoint, line, losses[fields[1]])
-					}
-					resumed++
-				}
-				if err := end(); err != nil || resumed != 4 {
-					t.Errorf("resumed from %v: %d steps, %v", checkpoint, resumed, err)
-				}
+				resumeTinker(t, python, p.url(), checkpoint, losses)
 			}
 			p.kill(t)
 		})
+	}
+}
+
+// resumeTinker goes on from a checkpoint, which is the number of its step and its path, in both ways, and compares the losses.
+func resumeTinker(t *testing.T, python, url string, checkpoint [2]string, losses map[string]string) {
+	t.Helper()
+	lines, end := followTinker(t, python, url, "resume", checkpoint[0], checkpoint[1])
+	resumed := 0
+	for line := range lines {
+		fields := strings.Fields(line)
+		if len(fields) != 3 || fields[0] != "loss" || losses[fields[1]] != fields[2] {
+			t.Errorf("resumed from %v: %q, the loss of that step was %s", checkpoint, line, losses[fields[1]])
+		}
+		resumed++
+	}
+	if err := end(); err != nil || resumed != 4 {
+		t.Errorf("resumed from %v: %d steps, %v", checkpoint, resumed, err)
 	}
 }
 

@@ -257,11 +257,11 @@ func (s *Server) TinkerRetrieveFuture(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	var result any
 	f, err := t.Future(who, body.RequestId)
-	if err != nil {
-		return err
+	if err == nil {
+		result, err = s.awaitFuture(c, f)
 	}
-	result, err := s.awaitFuture(c, f)
 	var failed *tinker.CallError
 	switch {
 	case errors.Is(err, tinker.ErrPending):

@@ -94,6 +94,10 @@ func TestTinkerSessionsExpire(t *testing.T) {
 	if r := s.result(waits); r.Error == nil || *r.Category != tinker.CategoryUser {
 		t.Errorf("a call of an ended session gives %+v", r)
 	}
+	gone := s.session + ":train:0:77" // whose result was never there
+	if r := s.result(gone); r.Error == nil || *r.Category != tinker.CategoryUser || !strings.Contains(*r.Error, "checkpoint") {
+		t.Errorf("a call of a model that has ended gives %+v", r)
+	}
 	if r := s.do("POST", "/api/v1/get_info", fmt.Sprintf(`{"model_id":%q}`, m)); r.status != 404 {
 		t.Errorf("the model is still there: %d %s", r.status, r.body)
 	}

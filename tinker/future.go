@@ -220,10 +220,14 @@ func (t *futures) clean() {
 	t.drop()
 }
 
-// Future returns the future of an id that a call was answered with. ErrExpired: it is not known any more.
+// Future returns the future of an id that a call was answered with. ErrExpired: it is not known any more. A CallError: nor is the
+// model whose call it was, so that repeating the call is of no use.
 func (s *Service) Future(who *Caller, id string) (*Future, error) {
 	f := s.futures.find(id)
 	if f == nil || !who.sees(f.owner) {
+		if model, is := modelOfCall(id); is && !s.has(who, model) {
+			return nil, &CallError{fmt.Errorf("%w: model %.120q has ended with its session or with the server; go on from its last checkpoint", ErrExpired, model)}
+		}
 		return nil, fmt.Errorf("%w: request %q is not known: its result is kept for %v, and not beyond a restart", ErrExpired, id, keepEnded)
 	}
 	return f, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -171,6 +172,23 @@ func (one *session) info() SessionInfo {
 // modelID is the id of a session's model: clients compute it, too.
 func modelID(session string, seq int64) string {
 	return session + ":train:" + strconv.FormatInt(seq, 10)
+}
+
+// modelOfCall returns whose call an id is, where it is one of a model's calls.
+func modelOfCall(call string) (model string, is bool) {
+	parts := strings.Split(call, ":")
+	if len(parts) != 4 || parts[1] != "train" {
+		return "", false
+	}
+	return strings.Join(parts[:3], ":"), true
+}
+
+// has reports whether the caller has a model of an id.
+func (s *Service) has(who *Caller, model string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.models[model]
+	return m != nil && who.sees(m.owner)
 }
 
 // samplerID is the id of a sampling session.

@@ -43,7 +43,7 @@ func form(r *rand.Rand, fields map[string]string, files map[string][]byte) (cont
 // upload sends files as an adapter of a name that no good one has.
 func upload(r *rand.Rand, files map[string][]byte) Input {
 	contentType, body := form(r, map[string]string{"name": fmt.Sprintf("hostile-%d", r.IntN(4))}, files)
-	return Input{http.MethodPost, "/adapters", contentType, body}
+	return Input{Method: http.MethodPost, Path: "/adapters", ContentType: contentType, Body: body}
 }
 
 // archiveInput sends a zip or a tar, mostly with entries that no adapter has, or damaged.
@@ -214,9 +214,9 @@ func datasetInput(r *rand.Rand) Input {
 	}
 	if r.IntN(3) == 0 {
 		contentType, body := form(r, map[string]string{"purpose": pick(r, "fine-tune", "fine-tune", text(r))}, map[string][]byte{text(r): data})
-		return Input{http.MethodPost, "/v1/files", contentType, body}
+		return Input{Method: http.MethodPost, Path: "/v1/files", ContentType: contentType, Body: body}
 	}
 	// The first line cannot be learned from, so that no job runs; what is wrong with the others must not matter.
 	contentType, body := form(r, map[string]string{"name": "hostile", "max_steps": "1", "r": "1"}, map[string][]byte{"d.jsonl": append([]byte("{\"nothing\": 1}\n"), data...)})
-	return Input{http.MethodPost, "/adapters/train", contentType, body}
+	return Input{Method: http.MethodPost, Path: "/adapters/train", ContentType: contentType, Body: body}
 }

@@ -11,7 +11,7 @@ import (
 // completion asks for two tokens of a completion with further fields.
 func completion(fields map[string]any) Input {
 	fields["prompt"], fields["max_tokens"] = "The capital of France", 2
-	return Input{http.MethodPost, "/v1/completions", "application/json", encode(fields)}
+	return Input{Method: http.MethodPost, Path: "/v1/completions", ContentType: "application/json", Body: encode(fields)}
 }
 
 // grammarInput sends a grammar put together from pieces of GBNF, in which mostly something is wrong.
@@ -112,5 +112,5 @@ func conversationInput(r *rand.Rand) Input {
 		body["stop"] = pick[any](r, text(r), []any{text(r), text(r)}, value(r, 1))
 		body["continue_final_message"], body["add_generation_prompt"] = true, r.IntN(2) == 0
 	}
-	return Input{http.MethodPost, "/v1/chat/completions", "application/json", encode(body)}
+	return Input{Method: http.MethodPost, Path: "/v1/chat/completions", ContentType: "application/json", Body: encode(body)}
 }
