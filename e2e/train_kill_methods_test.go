@@ -1,11 +1,13 @@
 package e2e
 
 import (
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,23 +34,31 @@ var methodJobs = map[string]func() map[string]any{
 		}
 		return map[string]any{"method": "kto", "examples": examples, "max_steps": 30, "save_steps": 4}
 	},
-	"reinforcement": func() map[string]any {
-		var examples []any
-		for i := range 24 {
-			examples = append(examples, map[string]any{"prompt": fmt.Sprint("What is ", i, "?"), "answer": fmt.Sprint("It is ", i)})
-		}
-		return map[string]any{
-			"method": "reinforcement", "examples": examples, "max_steps": 12, "save_steps": 3, "num_generations": 4, "max_completion_length": 10,
-			"learning_rate": 0.002, "eval_strategy": "steps", "eval_steps": 6,
-			"reward": map[string]any{"type": "text_similarity", "name": "near", "input": "{{ sample.output_text }}", "reference": "{{ item.answer }}", "evaluation_metric": "fuzzy_match"},
-		}
+	"reinforcement": rewardedJob,
+	"activated reinforcement": func() map[string]any { // of an activated LoRA, which is sampled from as it is trained
+		job := rewardedJob()
+		job["invocation_string"] = "<|im_start|>assistant\n"
+		return job
 	},
+}
+
+// rewardedJob is a job of rewards, whose answers differ from step to step.
+func rewardedJob() map[string]any {
+	var examples []any
+	for i := range 24 {
+		examples = append(examples, map[string]any{"prompt": fmt.Sprint("What is ", i, "?"), "answer": fmt.Sprint("It is ", i)})
+	}
+	return map[string]any{
+		"method": "reinforcement", "examples": examples, "max_steps": 12, "save_steps": 3, "num_generations": 4, "max_completion_length": 10,
+		"learning_rate": 0.002, "eval_strategy": "steps", "eval_steps": 6,
+		"reward": map[string]any{"type": "text_similarity", "name": "near", "input": "{{ sample.output_text }}", "reference": "{{ item.answer }}", "evaluation_metric": "fuzzy_match"},
+	}
 }
 
 // methodJob is one of them, small enough to be run several times.
 func methodJob(method string) map[string]any {
 	job := methodJobs[method]()
-	job["name"], job["r"], job["seed"], job["per_device_train_batch_size"], job["validation_split"] = "pupil-"+method, 4, 7, 8, 0.2
+	job["name"], job["r"], job["seed"], job["per_device_train_batch_size"], job["validation_split"] = "pupil-"+strings.Fields(method)[0], 4, 7, 8, 0.2
 	return job
 }
 
@@ -82,12 +92,40 @@ func TestKillOfEveryMethod(t *testing.T) {
 			if a, b := resultsOf(t, p.url(), id), resultsOf(t, undisturbed.url(), want.ID); a != b {
 				t.Errorf("the results are\n%s\nundisturbed\n%s", a, b)
 			}
+			if strings.Contains(method, "reinforcement") {
+				checkRatios(t, resultsOf(t, p.url(), id))
+			}
 			if again, resumed := checkSteps(t, p.url(), id); resumed < 2 {
 				t.Errorf("it went on from a checkpoint %d times, and did %d steps again", resumed, again)
 			} else {
 				t.Logf("it went on from a checkpoint %d times, and did %d steps again", resumed, again)
 			}
 		})
+	}
+}
+
+// checkRatios wants no ratio of a step to be clipped: the trainer gives answers the probabilities that they were sampled with, so the
+// adapter acts where it acted then.
+func checkRatios(t *testing.T, results string) {
+	t.Helper()
+	lines, err := csv.NewReader(strings.NewReader(results)).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	column, steps := slices.Index(lines[0], "clip_ratio/region_mean"), 0
+	if column < 0 {
+		t.Fatalf("the columns are %q", lines[0])
+	}
+	for _, line := range lines[1:] {
+		if line[column] == "" { // all answers were as good as their groups
+			continue
+		}
+		if steps++; line[column] != "0" {
+			t.Errorf("step %s has the share %s of clipped ratios", line[0], line[column])
+		}
+	}
+	if steps < 5 {
+		t.Errorf("%d steps have ratios", steps)
 	}
 }
 

@@ -14,6 +14,7 @@ type Sample struct {
 	Item  map[string]any // the line's fields, as encoding/json has them with UseNumber
 	Text  string         // the answer
 	Calls []any          // the tools that it calls, in OpenAI's shape
+	Cut   bool           // it is longer than answers may be, and ends in the middle
 }
 
 // Result is what a grader gave.

@@ -31,6 +31,8 @@ func full() Tools {
 				return Reply{}, errors.New("no route")
 			case strings.Contains(last, "chatter"):
 				return Reply{Text: "a good answer"}, nil
+			case strings.Contains(last, "number"):
+				return Reply{Text: " 0.8\n"}, nil
 			}
 			return Reply{Text: fmt.Sprintf(`{"result": %d}`, len(last)), Tokens: 7}, nil
 		},
@@ -92,6 +94,9 @@ func TestGrades(t *testing.T) {
 		{"output_json of text", `{"type":"string_check","input":"{{ sample.output_json.city }}","reference":"x","operation":"eq"}`, `Paris`, 0, SampleFault},
 		{"output_json without the field", `{"type":"string_check","input":"{{ sample.output_json.city }}","reference":"x","operation":"eq"}`, `{}`, 0, SampleFault},
 		{"no such field of the item", `{"type":"string_check","input":"{{ item.deep.b }}","reference":"x","operation":"eq"}`, ``, 0, VariableFault},
+		{"choices", `{"type":"string_check","input":"{{ sample.choices[0].message.content }}/{{ sample.choices[0].finish_reason }}","reference":"Paris/stop","operation":"eq"}`, "Paris", 1, ""},
+		{"no calls", `{"type":"string_check","input":"{{ sample.output_tools }}","reference":"[]","operation":"eq"}`, "Paris", 1, ""},
+		{"no such call", `{"type":"string_check","input":"{{ sample.output_tools[0].function.name }}","reference":"x","operation":"eq"}`, "Paris", 0, SampleFault},
 		{"similarity", `{"type":"text_similarity","input":"{{sample.output_text}}","reference":"{{ item.reference }}","evaluation_metric":"fuzzy_match"}`, "Pari", 8.0 / 9, ""},
 		{"cosine", `{"type":"text_similarity","input":"{{sample.output_text}}","reference":"{{ item.reference }}","evaluation_metric":"cosine"}`, "Pari", 0.6, ""},
 		{"too long", `{"type":"text_similarity","input":"{{sample.output_text}}","reference":"x","evaluation_metric":"fuzzy_match"}`, strings.Repeat("a", maxCompared+1), 0, TruncatedFault},
@@ -99,6 +104,7 @@ func TestGrades(t *testing.T) {
 		{"model, parts", `{"type":"score_model","model":"judge","range":[0,10],"input":[{"role":"user","content":[{"type":"input_text","text":"{{sample.output_text}}"},{"type":"text","text":"!"}]}]}`, "12345", 6, ""},
 		{"model, beyond the range", `{"type":"score_model","model":"judge","input":[{"role":"user","content":"{{sample.output_text}}"}]}`, "12345", 1, ""},
 		{"model, text", `{"type":"score_model","model":"judge","input":[{"role":"user","content":"chatter"}]}`, "", 0, ModelParseFault},
+		{"model, a number alone", `{"type":"score_model","model":"judge","input":[{"role":"user","content":"number"}]}`, "", 0.8, ""},
 		{"model, refusal", `{"type":"score_model","model":"judge","input":[{"role":"user","content":"refuse"}]}`, "", 0, RefusalFault},
 		{"model, failure", `{"type":"score_model","model":"judge","input":[{"role":"user","content":"fail"}]}`, "", 0, ModelFault},
 		{"endpoint", `{"type":"endpoint","url":"https://grade.example/v1","headers":{"X-Key":"1"}}`, "x", 0.75, ""},
@@ -142,6 +148,37 @@ func TestMultiTellsItsParts(t *testing.T) {
 	r, err := g.Grade(context.Background(), &Sample{})
 	if err != nil || r.Reward != 2 || r.Parts["a"] != 3 || r.Parts["b"] != 1 || r.Tokens["judge"] != 14 {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestEndpointAnswers has an endpoint answer with what is a score, and with what is none.
+func TestEndpointAnswers(t *testing.T) {
+	answer := ""
+	tools := full()
+	tools.Post = func(context.Context, string, map[string]string, []byte) ([]byte, error) { return []byte(answer), nil }
+	g, err := Parse(json.RawMessage(`{"type":"endpoint","name":"far","url":"https://grade.example/v1"}`), "grader", tools)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]float64{
+		`0.5`: 0.5, " -2\n": -2, `{"score": 0.25}`: 0.25, `{"reward": 3, "why": "x"}`: 3, `{"score": 1, "reward": 2}`: 1, `{"score": 1e30}`: 1e30,
+	} {
+		answer = text
+		if r, err := g.Grade(t.Context(), &Sample{}); err != nil || r.Reward != want {
+			t.Errorf("%q gives %v, %v", text, r.Reward, err)
+		}
+	}
+	for _, text := range []string{
+		"", " ", "NaN", "Infinity", "null", "true", "[]", "[1]", `"0.5"`, "0.5 0.6", "1e999", "score", `{}`, `{"points": 1}`, `{"score": null}`,
+		`{"score": NaN}`, `{"score": 1e999}`, `{"score": -1e999}`, `{"score": "0.5"}`, `{"score": [1]}`, `{"score": {}}`, `{"score": 1`, "\x00\xff",
+		strings.Repeat(`{"score":`, 100_000), strings.Repeat("[", 1_000_000), `{"score": ` + strings.Repeat("9", 500) + `}`,
+	} {
+		answer = text
+		var f *Failure
+		r, err := g.Grade(t.Context(), &Sample{})
+		if !errors.As(err, &f) || f.Fault != OtherFault || r.Reward != 0 || !strings.Contains(f.Reason, "https://grade.example/v1 answered") || len(f.Reason) > 500 {
+			t.Errorf("%.40q gives %v, %v", text, r.Reward, err)
+		}
 	}
 }
 

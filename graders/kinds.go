@@ -143,15 +143,26 @@ func (g *scoreModel) grade(ctx context.Context, s *Sample) (Result, error) {
 	if reply.Refusal != "" {
 		return Result{}, &Failure{Fault: RefusalFault, Reason: fmt.Sprintf("the model %q refused: %s", q.Model, clip(reply.Refusal))}
 	}
-	var answer struct {
-		Result *float64 `json:"result"`
-	}
-	if err := json.Unmarshal([]byte(reply.Text), &answer); err != nil || answer.Result == nil {
+	score, ok := modelScore(reply.Text)
+	if !ok {
 		return Result{}, &Failure{Fault: ModelParseFault, Reason: fmt.Sprintf(`the model %q answered %q, which is not {"result": number}`, q.Model, clip(reply.Text))}
 	}
 	return Result{
-		Reward: min(max(*answer.Result, g.low), g.high), Model: q.Model, Tokens: map[string]int{q.Model: reply.Tokens},
+		Reward: min(max(score, g.low), g.high), Model: q.Model, Tokens: map[string]int{q.Model: reply.Tokens},
 	}, nil
+}
+
+// modelScore reads the score that a model answers. A model elsewhere that does not follow the schema may answer with the number alone.
+func modelScore(text string) (score float64, ok bool) {
+	var answer struct {
+		Result *float64 `json:"result"`
+	}
+	if json.Unmarshal([]byte(text), &answer) == nil && answer.Result != nil {
+		return *answer.Result, true
+	}
+	text = strings.TrimSpace(text)
+	err := json.Unmarshal([]byte(text), &score)
+	return score, err == nil && text != "null"
 }
 
 // endpoint lets a service score: it gets the sample and the item, and answers {"score": number}.
@@ -205,7 +216,20 @@ func (s *Sample) wire() map[string]any {
 	if err != nil {
 		value = nil
 	}
-	return map[string]any{"output_text": s.Text, "output_json": value, "output_tools": s.calls()}
+	return map[string]any{"output_text": s.Text, "output_json": value, "output_tools": s.calls(), "choices": s.choices()}
+}
+
+// choices are the sample as the answer of a chat completion.
+func (s *Sample) choices() []any {
+	message := map[string]any{"role": "assistant", "content": s.Text}
+	finish := "stop"
+	if len(s.Calls) > 0 {
+		message["tool_calls"], finish = s.Calls, "tool_calls"
+	}
+	if s.Cut {
+		finish = "length"
+	}
+	return []any{map[string]any{"index": 0, "message": message, "finish_reason": finish}}
 }
 
 // calls are the sample's, an empty list where there are none.

@@ -27,7 +27,7 @@ type step struct {
 }
 
 // sampleFields are what a template can name of a sample.
-var sampleFields = map[string]bool{"output_text": true, "output_json": true, "output_tools": true}
+var sampleFields = map[string]bool{"output_text": true, "output_json": true, "output_tools": true, "choices": true}
 
 // parseTemplate reads a template. The error continues the field's name.
 func parseTemplate(s string) (*template, error) {
@@ -77,7 +77,7 @@ func parsePath(s string) (path, error) {
 	case p.root != "item" && p.root != "sample":
 		return p, fmt.Errorf("item and sample are what there is")
 	case p.root == "sample" && (len(p.steps) == 0 || !sampleFields[p.steps[0].name]):
-		return p, fmt.Errorf("a sample has output_text, output_json and output_tools")
+		return p, fmt.Errorf("a sample has output_text, output_json, output_tools and choices")
 	case p.root == "sample" && p.steps[0].name == "output_text" && len(p.steps) > 1:
 		return p, fmt.Errorf("output_text is a text")
 	}
@@ -190,6 +190,8 @@ func (s *Sample) field(name string) (any, error) {
 		return s.Text, nil
 	case "output_tools":
 		return s.calls(), nil
+	case "choices":
+		return s.choices(), nil
 	}
 	value, err := decode([]byte(s.Text))
 	if err != nil {

@@ -49,7 +49,7 @@ func grade(ctx context.Context, g *graders.Grader, answers []answer, items []map
 func gradeOne(ctx context.Context, g *graders.Grader, a answer, item map[string]any) graded {
 	ctx, cancel := context.WithTimeout(ctx, gradeTime)
 	defer cancel()
-	r, err := g.Grade(ctx, &graders.Sample{Item: item, Text: a.text, Calls: a.calls})
+	r, err := g.Grade(ctx, &graders.Sample{Item: item, Text: a.text, Calls: a.calls, Cut: a.cut})
 	var f *graders.Failure
 	switch {
 	case err == nil && (math.IsNaN(r.Reward) || math.IsInf(r.Reward, 0) || math.Abs(r.Reward) > math.MaxFloat32):

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -53,6 +54,23 @@ func TestGraderClient(t *testing.T) {
 			fmt.Fprint(w, strings.Repeat("x", maxGraderAnswer+10))
 		case "/slow":
 			<-release
+		case "/drips":
+			for r.Context().Err() == nil {
+				fmt.Fprint(w, " ")
+				w.(http.Flusher).Flush()
+				time.Sleep(time.Millisecond)
+			}
+		case "/bomb": // a few kilobytes that become many megabytes
+			w.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(w)
+			_, _ = z.Write(make([]byte, 32<<20))
+			_ = z.Close()
+		case "/headers":
+			for i := range 100 {
+				w.Header().Set(fmt.Sprint("X-", i), strings.Repeat("x", 1000))
+			}
+		case "/breaks":
+			panic(http.ErrAbortHandler)
 		case "/broken":
 			w.WriteHeader(http.StatusTeapot)
 		default:
@@ -66,7 +84,9 @@ func TestGraderClient(t *testing.T) {
 	if want := `{"score": 0.5, "key": "secret", "type": "application/json"}`; err != nil || string(answer) != want {
 		t.Errorf("%s, %v", answer, err)
 	}
-	for path, reason := range map[string]string{"/redirect": "redirects are not followed", "/large": "more than", "/broken": "status 418"} {
+	for path, reason := range map[string]string{
+		"/redirect": "redirects are not followed", "/large": "more than", "/broken": "status 418", "/bomb": "more than", "/headers": "header", "/breaks": "EOF",
+	} {
 		if _, err := c.post(t.Context(), server.URL+path, map[string]string{"X-Key": "secret"}, nil); err == nil || !strings.Contains(err.Error(), reason) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", path, err)
 		}
@@ -74,10 +94,12 @@ func TestGraderClient(t *testing.T) {
 	if stranger > 0 {
 		t.Error("a redirect was followed")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if _, err := c.post(ctx, server.URL+"/slow", nil, nil); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("slow: %v", err)
+	for _, path := range []string{"/slow", "/drips"} {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		if _, err := c.post(ctx, server.URL+path, nil, nil); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v", path, err)
+		}
 	}
 }
 
