@@ -44,9 +44,9 @@ export async function ask<T>(call: Promise<{data?: T; error?: unknown; response:
   return data as T;
 }
 
-async function open(path: string, body: unknown, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+async function open(path: string, body: unknown, signal: AbortSignal, credentials: RequestCredentials = "same-origin"): Promise<ReadableStream<Uint8Array>> {
   const request = new Request(new URL(path, location.origin), {
-    signal,
+    signal, credentials,
     headers: {Accept: "text/event-stream", ...(body === undefined ? {} : {"Content-Type": "application/json"})},
     ...(body === undefined ? {} : {method: "POST", body: JSON.stringify(body)}),
   });
@@ -57,8 +57,8 @@ async function open(path: string, body: unknown, signal: AbortSignal): Promise<R
 }
 
 // stream sends a request and yields the chunks of its answer as OpenAI streams them. Aborting ends it.
-export async function* stream<T>(path: string, body: unknown, signal: AbortSignal): AsyncGenerator<T> {
-  yield* readChunks<T>(await open(path, body, signal));
+export async function* stream<T>(path: string, body: unknown, signal: AbortSignal, credentials?: RequestCredentials): AsyncGenerator<T> {
+  yield* readChunks<T>(await open(path, body, signal, credentials));
 }
 
 // follow yields the events of a GET, such as those of a training job.

@@ -13,7 +13,7 @@ const en = {
   repeat_penalty: "Repeat penalty",
   presence_penalty: "Presence penalty",
   frequency_penalty: "Frequency penalty",
-  max_tokens: "Most tokens",
+  max_tokens: "Max tokens",
   seed: "Seed",
   noLimit: "context",
   random: "random",

@@ -1,6 +1,7 @@
 import type {JSX} from "preact";
 import {useEffect, useState} from "preact/hooks";
 import {useModels} from "../../lib/adapters.ts";
+import {useRoute} from "../../lib/router.ts";
 import {useStore} from "../../lib/store.ts";
 import {useWords} from "../../lib/words.ts";
 import {Button} from "../../parts/button.tsx";
@@ -10,11 +11,11 @@ import "./chat.css";
 import {Composer} from "./composer.tsx";
 import {Panel} from "./panel.tsx";
 import {RequestDialog} from "./requestdialog.tsx";
-import {base, clear, conversation} from "./state.ts";
+import {base, clear, conversation, settings} from "./state.ts";
 import {Turns} from "./turns.tsx";
 import {words} from "./words.ts";
 
-// Chat is a conversation with the base model or with adapters.
+// Chat is a conversation with the base model or with adapters. The address may name one: #/chat?adapter=terse@1a2b.
 export function Chat(): JSX.Element {
   const w = useWords(words);
   const models = useModels();
@@ -26,6 +27,10 @@ export function Chat(): JSX.Element {
   useEffect(() => {
     if (baseID !== "") base.set(baseID);
   }, [baseID]);
+  const asked = useRoute().query.get("adapter");
+  useEffect(() => {
+    if (asked !== null) settings.update((s) => ({...s, adapters: [{name: asked, scale: null}]}));
+  }, [asked]);
 
   return (
     <div class="chat">
