@@ -83,6 +83,7 @@ func TestMemorisedThroughTheServer(t *testing.T) {
 		"patterns": {"use_rslora": true, "r": 8, "lora_alpha": 8, "rank_pattern": map[string]int{"q_proj": 4}, "alpha_pattern": map[string]int{"down_proj": 16},
 			"layers_to_transform": []int{2, 3, 4, 5}, "loraplus_lr_ratio": 2, "learning_rate": 0.002},
 		"embeddings": {"target_modules": []string{"embed_tokens", "all-linear"}, "lora_dropout": 0.02, "packing": true},
+		"norms":      {"modules_to_save": []string{"norm"}, "r": 8, "learning_rate": 0.002},
 		"pissa":      {"init_lora_weights": "pissa", "neftune_noise_alpha": 0.5, "learning_rate": 0.001},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4781,6 +4781,9 @@ type TrainingParameters struct {
 	// Method How the adapter learns. supervised, which TRL calls sft, learns the answers of the examples. dpo learns from pairs which of two answers is better; ipo, orpo, simpo and kto are dpo with that loss_type. reinforcement, which TRL calls grpo, samples answers to the examples' prompts, has reward grade them, and learns which are better than others to the same prompt.
 	Method *TrainingParametersMethod `json:"method,omitempty"`
 
+	// ModulesToSave Norms that train whole beside the update, by PEFT's names: input_layernorm, post_attention_layernorm, q_norm, k_norm, or any end of a norm's path; norm is all of them, model.norm the last. They take lora_B's learning rate and no weight decay. Other modules are refused, and so is an activated LoRA.
+	ModulesToSave *[]string `json:"modules_to_save,omitempty"`
+
 	// NeftuneNoiseAlpha Noise that training adds to the embeddings (NEFTune): up to alpha over the root of tokens times width, either way. Of supervised alone, as the other methods compare log-probabilities.
 	NeftuneNoiseAlpha *float32 `json:"neftune_noise_alpha,omitempty"`
 

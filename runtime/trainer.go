@@ -9,6 +9,7 @@ import (
 // TrainSpec says what a Trainer trains and within which bounds.
 type TrainSpec struct {
 	Modules   []TrainModule // each base tensor at most once
+	Norms     []string      // tensors of Facts.Norms that train whole beside them, each at most once; not with an Invocation
 	MaxTokens int           // most tokens in one micro-batch
 	Memory    int64         // bytes that it may allocate together with Reserved; 0: no bound. What is left over keeps activations
 	Reserved  int64         // of Memory, what its caller needs for the run
@@ -19,7 +20,8 @@ type TrainSpec struct {
 	NEFTune float32
 
 	// Start is the adapter to train on from: the first values are its own. Its modules are those of Modules, in any order, with
-	// the same ranks and scales, a magnitude where there is DoRA, and the same Invocation; it has no biases and no rows of its own. nil: a new adapter.
+	// the same ranks and scales, a magnitude where there is DoRA, its norms those of Norms, and the same Invocation; it has no biases and
+	// no rows of its own. nil: a new adapter.
 	Start *LoRA
 
 	// Invocation makes an activated LoRA, as in LoRA: batches then say with Active where it acts, and LoRA returns it.
@@ -94,11 +96,11 @@ type TrainBatch struct {
 // TrainUpdate is one step of AdamW. Source: Loshchilov & Hutter 2019.
 type TrainUpdate struct {
 	Rate        float32 // learning rate of A
-	RateB       float32 // of B: LoRA+ (Hayou et al. 2024) has it above Rate; 0: Rate
+	RateB       float32 // of B, magnitudes and norms: LoRA+ (Hayou et al. 2024) has it above Rate; 0: Rate
 	Beta1       float32
 	Beta2       float32
 	Epsilon     float32
-	WeightDecay float32
+	WeightDecay float32 // of all but norms
 	Clip        float32 // the gradients' largest norm; 0: not clipped
 }
 

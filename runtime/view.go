@@ -86,7 +86,10 @@ func (v *LoRAView) Copy() *LoRA { return v.CopyTo(nil) }
 
 // CopyTo is Copy into the memory of an earlier copy of the same adapter, which is not valid any more; nil: there is none.
 func (v *LoRAView) CopyTo(earlier *LoRA) *LoRA {
-	a := &LoRA{Biases: v.Biases, Rows: v.Rows, Norms: v.Norms, Invocation: v.Invocation}
+	a := &LoRA{Biases: v.Biases, Rows: v.Rows, Invocation: v.Invocation}
+	for _, n := range v.Norms {
+		a.Norms = append(a.Norms, LoRANorm{Tensor: n.Tensor, Values: append([]float32(nil), n.Values...)})
+	}
 	for i, m := range v.Modules {
 		var old LoRAModule
 		if earlier != nil && i < len(earlier.Modules) {

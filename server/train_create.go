@@ -131,7 +131,7 @@ func (s *Server) trainingRequest(who caller, body []byte, f *trainFields, form *
 
 // startFields are the hyperparameters that an adapter has itself.
 var startFields = []string{"r", "lora_alpha", "use_rslora", "use_dora", "target_modules", "exclude_modules", "layers_to_transform", "rank_pattern", "alpha_pattern",
-	"alora_invocation_tokens", "invocation_string"}
+	"modules_to_save", "alora_invocation_tokens", "invocation_string"}
 
 // startOf returns the adapter that a job is to train on from, nil for none. body is the request, whose fields must not say
 // what the adapter says.

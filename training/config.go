@@ -14,7 +14,7 @@ import (
 
 // Config is what a job is trained with, under the names that PEFT and TRL give its fields.
 type Config struct {
-	start []runtime.TrainModule // of the adapter that is trained on from, whose modules are trained; nil: the fields say which
+	start *Start // the adapter that is trained on from, whose modules and norms are trained; nil: the fields say which
 
 	Method string `json:"method"` // Supervised, or another of the methods
 
@@ -27,6 +27,8 @@ type Config struct {
 	TargetModules  Names   `json:"target_modules"`      // "q_proj", ..., "embed_tokens", "lm_head"; "all-linear"
 	ExcludeModules Names   `json:"exclude_modules"`     // of them, those to leave out
 	Layers         Layers  `json:"layers_to_transform"` // none: all
+	// ModulesToSave are norms that train whole, by the ends of their paths as in PEFT: "input_layernorm", "norm".
+	ModulesToSave []string `json:"modules_to_save,omitempty"`
 	// An activated LoRA acts from the last occurrence of these tokens on: the tokens, or their text.
 	Invocation       []runtime.Token `json:"alora_invocation_tokens,omitempty"`
 	InvocationString string          `json:"invocation_string,omitempty"`

@@ -31,7 +31,6 @@ var harmless = map[string]bool{
 // refused are fields that change what is learned in a way that is not supported, unless their value says
 // "not used", with what to say of them.
 var refused = map[string]string{
-	"modules_to_save":               "fully trained modules are not supported; adapters that hold whole norms, embeddings or heads are served, but not trained",
 	"trainable_token_indices":       "training single token embeddings is not supported",
 	"lora_bias":                     "a bias on lora_B is not supported",
 	"target_parameters":             "LoRA on bare parameters is not supported",

@@ -49,7 +49,7 @@ func TestParseConfigRefusesByName(t *testing.T) {
 	for field, tc := range map[string]struct{ value, part string }{
 		"use_dora":                    {"1", "true or false is expected"},
 		"neftune_noise_alpha":         {"-1", "a number from 0 to 10000"},
-		"modules_to_save":             {`["lm_head"]`, "fully trained modules"},
+		"modules_to_save":             {`"norm"`, "a list is expected"},
 		"init_lora_weights":           {`"loftq"`, "the server has the quantized ones alone"},
 		"bias":                        {`"all"`, "trained biases"},
 		"optim":                       {`"sgd"`, "AdamW"},

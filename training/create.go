@@ -92,14 +92,17 @@ func (q *Queue) checkConfig(c *Config, validation bool) error {
 	if c.Patience > 0 && !validation && c.ValidationSplit == 0 {
 		return &FieldError{Field: "early_stopping_patience", Reason: "needs a validation file or validation_split"}
 	}
-	_, err := c.modules(q.o.Model.Facts())
+	if _, err := c.modules(q.o.Model.Facts()); err != nil {
+		return err
+	}
+	_, err := c.norms(q.o.Model.Facts())
 	return err
 }
 
 // modules returns what is to be trained on the base.
 func (c *Config) modules(f *runtime.Facts) ([]runtime.TrainModule, error) {
 	if c.start != nil {
-		return c.start, nil
+		return c.start.Modules, nil
 	}
 	raw, err := json.Marshal(map[string]any{
 		"r": c.Rank, "lora_alpha": c.Alpha, "use_rslora": c.RSLoRA, "use_dora": c.DoRA, "target_modules": c.TargetModules.peft(),
@@ -110,11 +113,8 @@ func (c *Config) modules(f *runtime.Facts) ([]runtime.TrainModule, error) {
 		return nil, err
 	}
 	list, err := peft.Targets(f, raw)
-	if e := new(peft.FieldError); errors.As(err, &e) {
-		return nil, &FieldError{Field: e.Field, Reason: e.Reason}
-	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+		return nil, configError(err)
 	}
 	how, iterations, _ := c.Init.read()
 	for i := range list {
@@ -123,6 +123,29 @@ func (c *Config) modules(f *runtime.Facts) ([]runtime.TrainModule, error) {
 		}
 	}
 	return list, nil
+}
+
+// norms returns the norms of the base that are to be trained whole.
+func (c *Config) norms(f *runtime.Facts) ([]string, error) {
+	if c.start != nil {
+		return c.start.Norms, nil
+	}
+	if len(c.ModulesToSave) > 0 && len(c.Invocation) > 0 {
+		return nil, &FieldError{Field: "modules_to_save", Reason: "is given beside alora_invocation_tokens: norms would act on the tokens before the invocation, too"}
+	}
+	list, err := peft.TrainedNorms(f, c.ModulesToSave)
+	if err != nil {
+		return nil, configError(err)
+	}
+	return list, nil
+}
+
+// configError is an error of package peft about a configuration as one of this package.
+func configError(err error) error {
+	if e := new(peft.FieldError); errors.As(err, &e) {
+		return &FieldError{Field: e.Field, Reason: e.Reason}
+	}
+	return fmt.Errorf("%w: %w", ErrConfig, err)
 }
 
 // linears are the modules that "all-linear" stands for, where it is one of several names.

@@ -37,23 +37,26 @@ func (q *Queue) limits() dataset.Limits {
 	}
 }
 
-// reserved is what a run needs besides its Trainer: where its examples lie, pieces of the state and of the adapter while they are
-// written, and what preparing the next job takes; a copy of the adapter, which reinforcement places to be sampled from, or which the
-// run trains on from.
-func (q *Queue) reserved(c *Config, modules []runtime.TrainModule, examples int) int64 {
+// reserved is what a run of an adapter of so many numbers needs besides its Trainer: where its examples lie, pieces of the state and of
+// the adapter while they are written, and what preparing the next job takes; a copy of the adapter, which reinforcement places to be
+// sampled from, or which the run trains on from.
+func (q *Queue) reserved(c *Config, parameters int64, examples int) int64 {
 	if q.o.Memory <= 0 {
 		return 0
 	}
 	const buffers = 1 << 20
 	bytes := exampleBytes*int64(examples) + buffers + q.o.Memory/preparingShare
 	if c.Method == Reinforcement || c.start != nil {
-		bytes += 4 * q.parameters(modules)
+		bytes += 4 * parameters
 	}
 	return bytes
 }
 
 // parameters counts the numbers of an adapter.
-func (q *Queue) parameters(modules []runtime.TrainModule) (n int64) {
+func (q *Queue) parameters(modules []runtime.TrainModule, norms []string) (n int64) {
+	for _, tensor := range norms {
+		n += int64(q.o.Model.Facts().Norms[tensor])
+	}
 	for _, m := range modules {
 		shape := q.o.Model.Facts().Targets[m.Tensor]
 		n += int64(m.KeptRank()) * int64(shape.In+shape.Out)
@@ -77,12 +80,16 @@ const lookedBytes = 12
 // spec is what the Trainer of a job with so many examples is made for, whose micro-batches have up to most tokens.
 func (q *Queue) spec(c *Config, most, examples int) (runtime.TrainSpec, error) {
 	modules, err := c.modules(q.o.Model.Facts())
-	reserved := q.reserved(c, modules, examples)
+	norms, e := c.norms(q.o.Model.Facts())
+	if err == nil {
+		err = e
+	}
+	reserved := q.reserved(c, q.parameters(modules, norms), examples)
 	if c.Method == DPO && q.o.Memory > 0 {
 		reserved += referenceBytes*int64(examples) + lookedBytes*int64(min(examples, c.Batch*c.Accumulation))*int64(min(most, 2*c.MaxLength))
 	}
 	return runtime.TrainSpec{
-		Modules: modules, MaxTokens: most, Memory: q.o.Memory, Reserved: reserved, Seed: uint64(c.Seed), Dropout: float32(c.Dropout),
+		Modules: modules, Norms: norms, MaxTokens: most, Memory: q.o.Memory, Reserved: reserved, Seed: uint64(c.Seed), Dropout: float32(c.Dropout),
 		Invocation: c.Invocation, NEFTune: float32(c.NEFTune),
 	}, err
 }

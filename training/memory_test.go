@@ -166,7 +166,7 @@ func TestCopiesAreReserved(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return spec.Reserved, 4 * h.parameters(spec.Modules)
+		return spec.Reserved, 4 * h.parameters(spec.Modules, spec.Norms)
 	}
 	plain, copied := reserved(func(*Config) {})
 	c := smallConfig()
@@ -176,7 +176,7 @@ func TestCopiesAreReserved(t *testing.T) {
 	}
 	for name, change := range map[string]func(*Config){
 		"sampled from by reinforcement": func(c *Config) { c.Method = Reinforcement },
-		"trained on from":               func(c *Config) { c.start = modules },
+		"trained on from":               func(c *Config) { c.start = &Start{Modules: modules} },
 	} {
 		if got, _ := reserved(change); copied == 0 || got != plain+copied {
 			t.Errorf("an adapter that is %s has %d bytes reserved, without a copy it is %d, the copy has %d", name, got, plain, copied)

@@ -193,7 +193,7 @@ func (q *Queue) readJob(id string) (*job, error) {
 	}
 	j.Config.Method = cmp.Or(j.Config.Method, Supervised) // earlier versions had no other
 	if j.Start != nil {
-		j.Config.start = j.Start.Modules
+		j.Config.start = j.Start
 	}
 	j.Config.SaveStrategy = cmp.Or(j.Config.SaveStrategy, EverySteps)
 	var err error

@@ -215,9 +215,11 @@ func show(a graded) string {
 
 // parameters is how many numbers the adapter has.
 func (m *reinforcement) parameters() int64 {
-	modules, err := m.r.job.Config.modules(m.r.q.o.Model.Facts())
-	if err != nil {
+	c, f := &m.r.job.Config, m.r.q.o.Model.Facts()
+	modules, err := c.modules(f)
+	norms, e := c.norms(f)
+	if err != nil || e != nil {
 		return 0 // it was checked when the job was made
 	}
-	return m.r.q.parameters(modules)
+	return m.r.q.parameters(modules, norms)
 }

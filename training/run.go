@@ -74,7 +74,7 @@ func (r *run) open(ctx context.Context) (err error) {
 		}
 		if spec.Start != nil {
 			spec.Start = nil // the Trainer has its own values
-			r.q.freeCopies(4 * r.q.parameters(spec.Modules))
+			r.q.freeCopies(4 * r.q.parameters(spec.Modules, spec.Norms))
 		}
 		return err
 	})

@@ -10,15 +10,17 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/adapters/peft"
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
 // This file is the adapter that a job trains on from. The job has a copy of it, so that it may be deleted. start.bin is,
 // little-endian: startMagic; the number of bytes of a JSON list of modules without their values, and that list; of each module
-// A, B and the magnitude, as 32-bit floating-point numbers; and the CRC-32 of all that.
+// A, B and the magnitude, or of a norm its weight, as 32-bit floating-point numbers; and the CRC-32 of all that.
 
 const (
 	startFile  = "start.bin"
@@ -31,17 +33,19 @@ type Start struct {
 	Version string                `json:"version"` // short, as adapters.Info has it
 	Digest  string                `json:"digest"`
 	Modules []runtime.TrainModule `json:"modules"` // what it changes: the job trains the same
+	Norms   []string              `json:"norms,omitempty"`
 }
 
 // String is how a request names it.
 func (s *Start) String() string { return adapters.Ref{Name: s.Name, Version: s.Version}.String() }
 
-// startHead is a module without its values.
+// startHead is a module without its values, or a norm.
 type startHead struct {
 	Tensor        string
 	Rank, In, Out int
 	Scale         float32
 	Magnitude     int // values
+	Norm          int `json:",omitempty"` // values of a norm, which has nothing else
 }
 
 // copyStart puts a copy of the adapter that ref names into a folder, and has the configuration train its modules. The error is
@@ -59,16 +63,25 @@ func (q *Queue) copyStart(folder string, ref adapters.Ref, c *Config) (*Start, e
 		return nil, refuse("biases of its own")
 	case len(lora.Rows) > 0:
 		return nil, refuse("rows of embed_tokens or lm_head of its own")
-	case len(lora.Norms) > 0:
-		return nil, refuse("norms of its own")
 	}
 	s := &Start{Name: info.Name, Version: info.Version, Digest: info.Digest}
 	for i := range lora.Modules {
 		m := &lora.Modules[i]
 		s.Modules = append(s.Modules, runtime.TrainModule{Tensor: m.Tensor, Rank: m.Rank, Scale: m.Scale, DoRA: m.Magnitude != nil})
 	}
-	c.Rank, c.Alpha, c.RSLoRA, c.DoRA, c.TargetModules = info.Rank, info.Alpha, info.RSLoRA, info.DoRA, info.Targets
-	c.start, c.Invocation, c.InvocationString = s.Modules, lora.Invocation, ""
+	for i := range lora.Norms {
+		s.Norms = append(s.Norms, lora.Norms[i].Tensor)
+	}
+	slices.Sort(s.Norms)
+	c.Rank, c.Alpha, c.RSLoRA, c.DoRA = info.Rank, info.Alpha, info.RSLoRA, info.DoRA
+	c.TargetModules = slices.DeleteFunc(slices.Clone(info.Targets), func(name string) bool {
+		_, err := peft.TrainedNorms(q.o.Model.Facts(), []string{name})
+		return err == nil
+	})
+	if c.ModulesToSave, err = peft.SavedNames(q.o.Model.Facts(), s.Norms); err != nil {
+		return nil, err
+	}
+	c.start, c.Invocation, c.InvocationString = s, lora.Invocation, ""
 	f, err := os.OpenFile(filepath.Join(folder, startFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, disk.NoSpace(err)
@@ -87,7 +100,10 @@ func writeStart(f io.Writer, lora *runtime.LoRA) error {
 	var heads []startHead
 	for i := range lora.Modules {
 		m := &lora.Modules[i]
-		heads = append(heads, startHead{m.Tensor, m.Rank, m.In, m.Out, m.Scale, len(m.Magnitude)})
+		heads = append(heads, startHead{m.Tensor, m.Rank, m.In, m.Out, m.Scale, len(m.Magnitude), 0})
+	}
+	for _, n := range lora.Norms {
+		heads = append(heads, startHead{Tensor: n.Tensor, Norm: len(n.Values)})
 	}
 	raw, err := json.Marshal(heads)
 	if err != nil {
@@ -97,13 +113,18 @@ func writeStart(f io.Writer, lora *runtime.LoRA) error {
 	if _, err := buf.Write(append(b, raw...)); err != nil {
 		return err
 	}
+	var all [][]float32
 	for i := range lora.Modules {
 		m := &lora.Modules[i]
-		for _, values := range [][]float32{m.A, m.B, m.Magnitude} {
-			for _, v := range values {
-				if _, err := buf.Write(binary.LittleEndian.AppendUint32(b[:0], math.Float32bits(v))); err != nil {
-					return err
-				}
+		all = append(all, m.A, m.B, m.Magnitude)
+	}
+	for _, n := range lora.Norms {
+		all = append(all, n.Values)
+	}
+	for _, values := range all {
+		for _, v := range values {
+			if _, err := buf.Write(binary.LittleEndian.AppendUint32(b[:0], math.Float32bits(v))); err != nil {
+				return err
 			}
 		}
 	}
@@ -127,6 +148,7 @@ func (r *run) readStart() (*runtime.LoRA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: the adapter that it trains on from is not what was stored: %w", ErrDamaged, err)
 	}
+	lora.Invocation = r.job.Config.Invocation
 	return lora, nil
 }
 
@@ -155,6 +177,14 @@ func parseStart(f *os.File) (*runtime.LoRA, error) {
 	}
 	lora := &runtime.LoRA{}
 	for _, h := range heads {
+		if h.Norm != 0 {
+			values, err := s.floats(h.Norm)
+			if err != nil {
+				return nil, err
+			}
+			lora.Norms = append(lora.Norms, runtime.LoRANorm{Tensor: h.Tensor, Values: values})
+			continue
+		}
 		m := runtime.LoRAModule{Tensor: h.Tensor, Rank: h.Rank, In: h.In, Out: h.Out, Scale: h.Scale}
 		for _, part := range []struct {
 			to   *[]float32

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
+	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
 // TestTrainingOn trains on from an adapter, which is deleted while the job waits: a job that learns nothing gives the adapter back, and one
@@ -15,7 +17,7 @@ import (
 func TestTrainingOn(t *testing.T) {
 	h := openFixture(t, t.TempDir(), nil)
 	c := smallConfig()
-	c.TargetModules, c.DoRA = Names{"q_proj", "v_proj"}, true
+	c.TargetModules, c.DoRA, c.ModulesToSave = Names{"q_proj", "v_proj"}, true, []string{"norm"}
 	first, _ := h.wait(h.create("first", c).ID)
 	from := adapters.Ref{Name: "first", Scale: 1}
 	still := smallConfig()
@@ -24,7 +26,8 @@ func TestTrainingOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if j.Config.Rank != 2 || len(j.Start.Modules) != 4 || !j.Config.DoRA {
+	if j.Config.Rank != 2 || len(j.Start.Modules) != 4 || !j.Config.DoRA || len(j.Start.Norms) != 5 || len(j.Config.TargetModules) != 2 ||
+		!slices.Equal(j.Config.ModulesToSave, []string{"input_layernorm", "model.norm", "post_attention_layernorm"}) {
 		t.Errorf("the job is %s", asJSON(t, j))
 	}
 	if j, _ = h.wait(j.ID); j.Status != Succeeded || !bytes.Equal(h.weights(j.Result.Digest), h.weights(first.Result.Digest)) {
@@ -68,11 +71,37 @@ func TestTrainingOn(t *testing.T) {
 	wantError(t, err, adapters.ErrUnknown)
 }
 
+// TestTrainingOnFromAnActivatedAdapter has the run begin with the adapter's invocation tokens.
+func TestTrainingOnFromAnActivatedAdapter(t *testing.T) {
+	var started []runtime.Token
+	h := openFixture(t, t.TempDir(), func(o *Options) {
+		make := o.NewTrainer
+		o.NewTrainer = func(s runtime.TrainSpec) (runtime.Trainer, error) {
+			if s.Start != nil {
+				started = s.Start.Invocation
+			}
+			return make(s)
+		}
+	})
+	c := smallConfig()
+	c.MaxSteps, c.InvocationString = 1, "assistant"
+	first, _ := h.wait(h.create("first", c).ID)
+	c = smallConfig()
+	c.MaxSteps = 1
+	j, err := h.Create(t.Context(), CreateRequest{Name: "second", Config: c, Training: input(conversations(20)), From: &adapters.Ref{Name: "first"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if j, _ = h.wait(j.ID); j.Status != Succeeded || len(started) == 0 || !slices.Equal(started, first.Config.Invocation) {
+		t.Errorf("the run begins with the tokens %v, the adapter acts from %v on: %s", started, first.Config.Invocation, asJSON(t, j))
+	}
+}
+
 // TestDamagedStart fails a job whose copy of the adapter is not what was stored, whatever byte it is.
 func TestDamagedStart(t *testing.T) {
 	h := openFixture(t, t.TempDir(), nil)
 	c := smallConfig()
-	c.MaxSteps = 1
+	c.MaxSteps, c.ModulesToSave = 1, []string{"input_layernorm"}
 	h.wait(h.create("first", c).ID)
 	_, lora, err := h.store.Load(adapters.Ref{Name: "first"})
 	if err != nil {

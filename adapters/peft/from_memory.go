@@ -25,9 +25,6 @@ func FromLoRA(f *runtime.Facts, of runtime.LoRASource) (*Source, error) {
 	if len(a.Rows) > 0 {
 		return nil, fmt.Errorf("%w: %s: whole rows cannot be stored from memory", ErrUnsupported, a.Rows[0].Tensor)
 	}
-	if len(a.Norms) > 0 {
-		return nil, fmt.Errorf("%w: %s: a whole norm cannot be stored from memory", ErrUnsupported, a.Norms[0].Tensor)
-	}
 	list := make([]Matrices, len(a.Modules))
 	for i := range a.Modules {
 		m := &a.Modules[i]
@@ -42,7 +39,7 @@ func FromLoRA(f *runtime.Facts, of runtime.LoRASource) (*Source, error) {
 			return nil, err
 		}
 	}
-	return FromMatrices(list, a.Invocation)
+	return fromParts(f, list, a.Norms, a.Invocation)
 }
 
 // checkView refuses a module that no adapter of PEFT's can hold, or not together with the first one.

@@ -28,6 +28,11 @@ type Matrices struct {
 // FromMatrices makes a Source of LoRAs, one for each module, and writes the configuration that gives each of them
 // its rank and scale. invocation are the invocation tokens of an activated LoRA, else empty.
 func FromMatrices(list []Matrices, invocation []runtime.Token) (*Source, error) {
+	return fromParts(&runtime.Facts{}, list, nil, invocation)
+}
+
+// fromParts is FromMatrices with whole norms beside the LoRAs; f is the base that has these.
+func fromParts(f *runtime.Facts, list []Matrices, norms []runtime.LoRANorm, invocation []runtime.Token) (*Source, error) {
 	if len(list) == 0 {
 		return nil, fmt.Errorf("%w: it holds no tensors", ErrFormat)
 	}
@@ -41,7 +46,11 @@ func FromMatrices(list []Matrices, invocation []runtime.Token) (*Source, error) 
 			s.add(m, sideMagnitude, []int64{int64(m.magnitudes)}, nil)
 		}
 	}
-	raw, err := configOf(list, invocation)
+	saved, err := s.addNorms(f, norms)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := configOf(list, saved, invocation)
 	if err != nil {
 		return nil, err
 	}
@@ -63,8 +72,8 @@ func (s *Source) add(m *Matrices, part side, shape []int64, values func() ([]flo
 func (m *Matrices) dora() bool { return m.magnitudes > 0 }
 
 // configOf writes the configuration that gives every module its rank and scale: the most common ones as r and
-// lora_alpha, the others in rank_pattern and alpha_pattern.
-func configOf(list []Matrices, invocation []runtime.Token) ([]byte, error) {
+// lora_alpha, the others in rank_pattern and alpha_pattern. saved is modules_to_save.
+func configOf(list []Matrices, saved []string, invocation []runtime.Token) ([]byte, error) {
 	ranks, alphas, short := make([]int, len(list)), make([]float64, len(list)), make(map[string]bool)
 	for i, m := range list {
 		ranks[i], alphas[i] = m.Rank, alphaOf(m.Scale, m.Rank)
@@ -85,6 +94,9 @@ func configOf(list []Matrices, invocation []runtime.Token) ([]byte, error) {
 		"r": r, "lora_alpha": alpha, "use_rslora": false, "use_dora": list[0].dora(),
 		"rank_pattern": rankPattern, "alpha_pattern": alphaPattern,
 		"target_modules": slices.Sorted(maps.Keys(short)),
+	}
+	if len(saved) > 0 {
+		fields["modules_to_save"] = saved
 	}
 	if len(invocation) > 0 {
 		fields[invocationField] = invocation

@@ -98,6 +98,81 @@ func (c *config) checkNorms(list []Norm) error {
 	return nil
 }
 
+// TrainedNorms returns the tensors of the base's norms that PEFT would train whole with the names in modules_to_save, sorted. The
+// error is a FieldError: for names of other modules, and for those that match no norm which adapters may have their own of.
+func TrainedNorms(f *runtime.Facts, names []string) ([]string, error) {
+	refuse := func(format string, values ...any) error {
+		return &FieldError{"modules_to_save", fmt.Sprintf(format, values...), ErrUnsupported}
+	}
+	trained := map[string]bool{}
+	for _, name := range names {
+		if !namesNorms(name) {
+			return nil, refuse("has %q: only RMSNorms are trained in full (input_layernorm, post_attention_layernorm, q_norm, k_norm, norm)", clip([]byte(name)))
+		}
+		found := false
+		for tensor := range f.Norms {
+			if path, ok := normModule(tensor); ok && strings.HasSuffix(path, name) {
+				trained[tensor], found = true, true
+			}
+		}
+		if !found {
+			return nil, refuse("has %q: the base has no such norm", clip([]byte(name)))
+		}
+	}
+	return slices.Sorted(maps.Keys(trained)), nil
+}
+
+// SavedNames returns what modules_to_save calls norms of the base so that PEFT finds these and no others: the name that a norm has in
+// every layer, where all of these are there, and else paths. The error wraps runtime.ErrAdapter and names a tensor that the base has not.
+func SavedNames(f *runtime.Facts, tensors []string) ([]string, error) {
+	paths, all := map[string][]string{}, map[string]int{} // by the name; how many the base has
+	for tensor := range f.Norms {
+		if path, ok := normModule(tensor); ok {
+			all[shortName(path)]++
+		}
+	}
+	for _, tensor := range tensors {
+		path, ok := normModule(tensor)
+		if _, has := f.Norms[tensor]; !ok || !has {
+			return nil, fmt.Errorf("%w: tensor %q: %s", runtime.ErrAdapter, tensor, whyNoTarget(f, tensor))
+		}
+		paths[shortName(path)] = append(paths[shortName(path)], path)
+	}
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(paths)) {
+		if list := paths[name]; name != shortName(finalNorm) && len(list) == all[name] { // that name is the end of the others
+			names = append(names, name)
+		} else {
+			slices.Sort(list)
+			names = append(names, list...)
+		}
+	}
+	return names, nil
+}
+
+// addNorms adds the tensors of whole norms, and returns what modules_to_save calls them.
+func (s *Source) addNorms(f *runtime.Facts, list []runtime.LoRANorm) ([]string, error) {
+	var tensors []string
+	for _, n := range list {
+		if width, ok := f.Norms[n.Tensor]; ok && len(n.Values) != width {
+			return nil, fmt.Errorf("%w: %s: a norm of %d values, %d are expected", ErrFormat, n.Tensor, len(n.Values), width)
+		}
+		tensors = append(tensors, n.Tensor)
+	}
+	names, err := SavedNames(f, tensors)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range list {
+		path, _ := normModule(n.Tensor)
+		a := address{path, sideSaved}
+		t := lazyTensor(a.name(), []int64{int64(len(n.Values))}, nil)
+		t.open = opened(runtime.RowMajor(n.Values, len(n.Values), 1), nil)
+		s.tensors = append(s.tensors, placed{t, a})
+	}
+	return names, nil
+}
+
 // missingNorms warns of norms that modules_to_save names and the adapter holds no tensors for.
 func (c *config) missingNorms(f *runtime.Facts, list []Norm) []string {
 	var missing []string

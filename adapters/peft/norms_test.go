@@ -2,9 +2,13 @@ package peft
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -134,6 +138,85 @@ func TestNormRefusals(t *testing.T) {
 	var b bytes.Buffer
 	_, err = x.WriteGGUF(&b, f, "a", "d")
 	pefttest.WantError(t, err, ErrUnsupported, one, "export it as peft")
-	_, err = FromLoRA(f, &runtime.LoRA{Norms: []runtime.LoRANorm{{Tensor: "output_norm.weight", Values: make([]float32, 16)}}})
-	pefttest.WantError(t, err, ErrUnsupported, "output_norm.weight", "from memory")
+	a, err := x.LoRA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Norms[0].Values = a.Norms[0].Values[1:]
+	_, err = FromLoRA(f, a)
+	pefttest.WantError(t, err, ErrFormat, "blk.0.attn_norm.weight", "15 values")
+	a.Norms[0].Tensor = "blk.0.attn_q_norm.weight"
+	_, err = FromLoRA(f, a)
+	pefttest.WantError(t, err, runtime.ErrAdapter, "has no blk.0.attn_q_norm.weight")
+}
+
+// Norms in memory are stored under names that PEFT finds them by, and no others: what is read back is the same adapter.
+func TestNormsFromMemory(t *testing.T) {
+	for _, c := range []struct {
+		tensors, saved []string
+	}{
+		{[]string{"blk.0.attn_norm.weight", "blk.1.attn_norm.weight"}, []string{"input_layernorm"}},
+		{[]string{"blk.1.ffn_norm.weight", "output_norm.weight"}, []string{"model.norm", "model.layers.1.post_attention_layernorm"}},
+	} {
+		f := pefttest.WholeFacts(false)
+		a := loraOf(t, pefttest.New(1), f)
+		for i, tensor := range c.tensors {
+			n := runtime.LoRANorm{Tensor: tensor}
+			for j := range 16 {
+				n.Values = append(n.Values, float32(100*i+j))
+			}
+			a.Norms = append(a.Norms, n)
+		}
+		source, err := FromLoRA(f, a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := source.Fit(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := x.LoRA()
+		if err != nil {
+			t.Fatal(err)
+		}
+		byTensor := func(x, y runtime.LoRANorm) int { return strings.Compare(x.Tensor, y.Tensor) }
+		slices.SortFunc(back.Norms, byTensor)
+		if !reflect.DeepEqual(back.Norms, a.Norms) || len(x.Summary.Warnings) > 0 {
+			t.Errorf("the norms are %v, want %v; warnings %v", back.Norms, a.Norms, x.Summary.Warnings)
+		}
+		config, _, err := x.Canonical()
+		var fields struct {
+			Saved []string `json:"modules_to_save"`
+		}
+		if err := errors.Join(err, json.Unmarshal(config, &fields)); err != nil || !slices.Equal(fields.Saved, c.saved) {
+			t.Errorf("modules_to_save is %v, want %v; error %v", fields.Saved, c.saved, err)
+		}
+		if got, err := TrainedNorms(f, fields.Saved); err != nil || !slices.Equal(got, c.tensors) {
+			t.Errorf("%v would train %v, error %v", fields.Saved, got, err)
+		}
+	}
+}
+
+// The names are those by which PEFT finds modules: ends of their paths. Names of other modules, and of norms that the base has not,
+// are refused.
+func TestTrainedNorms(t *testing.T) {
+	f := pefttest.WholeFacts(false)
+	for name, want := range map[string][]string{
+		"norm":                           {"blk.0.attn_norm.weight", "blk.0.ffn_norm.weight", "blk.1.attn_norm.weight", "blk.1.ffn_norm.weight", "output_norm.weight"},
+		"model.norm":                     {"output_norm.weight"},
+		"post_attention_layernorm":       {"blk.0.ffn_norm.weight", "blk.1.ffn_norm.weight"},
+		"layers.1.input_layernorm":       {"blk.1.attn_norm.weight"},
+		"model.layers.0.input_layernorm": {"blk.0.attn_norm.weight"},
+	} {
+		if got, err := TrainedNorms(f, []string{name, name}); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s trains %v, want %v; error %v", name, got, want, err)
+		}
+	}
+	for name, why := range map[string]string{
+		"": "only RMSNorms", "lm_head": "only RMSNorms", "embed_tokens": "only RMSNorms", "q_proj": "only RMSNorms", "q_norm": "has no such norm",
+		"model.layers.2.input_layernorm": "has no such norm",
+	} {
+		_, err := TrainedNorms(f, []string{"norm", name})
+		pefttest.WantError(t, err, ErrUnsupported, "modules_to_save has "+strconv.Quote(name), why)
+	}
 }

@@ -6,9 +6,11 @@
 namespace lq {
 
 AdapterTrainer::AdapterTrainer(const lq_model & m, lq_workspace & w, const lq_options & o, double slice_flops)
-    : model(m), options(o), modules(o.modules, o.modules + o.n_modules), shared(w), pool(w.threads(o.threads)), schedule(o.threads*slice_flops) {
+    : model(m), options(o), modules(o.modules, o.modules + o.n_modules), whole_norms(o.norms, o.norms + o.n_norms), shared(w), pool(w.threads(o.threads)), schedule(o.threads*slice_flops) {
     options.modules = modules.data();
+    options.norms = whole_norms.data();
     loras = adapters_of(model, options, &parameters);
+    own_norms = norms_of(model, options, &parameters);
     first_layer = model.n_layers;
     by_target.assign(model.n_layers*LQ_LINEARS + LQ_TARGETS - LQ_LINEARS, nullptr);
     for (size_t i = 0; i < modules.size(); i++) {
@@ -17,6 +19,11 @@ AdapterTrainer::AdapterTrainer(const lq_model & m, lq_workspace & w, const lq_op
         if (x.target < LQ_LINEARS || x.target == LQ_EMBED) {
             first_layer = std::min(first_layer, x.target == LQ_EMBED ? 0 : x.layer);
         }
+    }
+    by_norm.assign(model.n_layers*LQ_LAYER_NORMS + 1, nullptr);
+    for (const OwnNorm & o : own_norms) {
+        by_norm[o.norm < LQ_LAYER_NORMS ? o.layer*LQ_LAYER_NORMS + o.norm : model.n_layers*LQ_LAYER_NORMS] = &o;
+        first_layer = o.norm < LQ_LAYER_NORMS ? std::min(first_layer, o.layer) : first_layer;
     }
 }
 
@@ -38,6 +45,10 @@ void AdapterTrainer::allocate_own() {
         l.dm = l.dora ? arrays.gradients + l.at_m : nullptr;
         l.row_norms = l.dora ? arrays.row_norms + l.at_norm : nullptr;
         l.gain = l.dora ? arrays.gains + l.at_norm : nullptr;
+    }
+    for (OwnNorm & o : own_norms) {
+        o.w = arrays.parameters + o.at;
+        o.dw = arrays.gradients + o.at;
     }
 }
 

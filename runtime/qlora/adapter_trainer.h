@@ -27,6 +27,13 @@ struct Lora {
     uint64_t key;               // of its own random numbers
 };
 
+// The weight (n) of a norm that the adapter has its own of.
+struct OwnNorm {
+    int layer, norm, n;
+    size_t at;        // where it lies in the parameters
+    float * w, * dw;
+};
+
 // Gives out memory piece by piece, once. Without a base it only counts the bytes.
 class Arena {
 public:
@@ -53,9 +60,11 @@ struct Arrays {
 void check_model(const lq_model & m);
 void check_options(const lq_model & m, const lq_options & o);
 
-void check_graph_options(const lq_options & o); // beside check_options
+void check_norms(const lq_model & m, const lq_options & o, bool qk); // qk: the model has norms of q and k
+void check_graph_options(const lq_graphs & g, const lq_options & o); // beside check_options
 
 std::string target_name(int layer, int target); // "blk.3.attn_q", "output"
+std::string norm_name(int layer, int norm);     // "blk.3.attn_norm", "output_norm"
 
 // The rank that a module has in the trainer.
 int rank_of(const lq_module & m);
@@ -63,6 +72,8 @@ int rank_of(const lq_module & m);
 // lora.cpp: the adapters of the options, without memory, and how many parameters they have; the first values [begin, end) of
 // one, counted over A and then B.
 std::vector<Lora> adapters_of(const lq_model & model, const lq_options & options, size_t * parameters);
+// own_norms.cpp: the norms of the options, without memory, behind the parameters that there are so far.
+std::vector<OwnNorm> norms_of(const lq_model & model, const lq_options & options, size_t * parameters);
 void draw(const Lora & l, const lq_module & m, size_t begin, size_t end);
 uint64_t key_of(uint64_t seed, const lq_module & m); // of the random numbers of a module's adapter
 
@@ -103,6 +114,7 @@ public:
 
     lq_result result = {};
     const std::vector<Lora> & adapters() const { return loras; }
+    const std::vector<OwnNorm> & norms() const { return own_norms; }
     const Arrays & memory() const { return arrays; }
     size_t parameter_count() const { return parameters; }
 
@@ -128,6 +140,7 @@ protected:
     // start.cpp. How the adapter begins: its first values, and DoRA's magnitudes.
     void schedule_start();
     void schedule_orthogonal(const Lora & l);
+    virtual void read_norm(const OwnNorm & o, float * to) = 0; // the base's weight
     virtual void schedule_decompositions() {} // of the modules that begin as a part of their weight
     virtual void schedule_norms() = 0; // of DoRA, and the gains
     void schedule_zero(float * x, size_t n);
@@ -136,6 +149,9 @@ protected:
     const Lora * lora_of(int layer, int target) const {
         return base ? nullptr : by_target[target < LQ_LINEARS ? layer*LQ_LINEARS + target : model.n_layers*LQ_LINEARS + target - LQ_LINEARS];
     }
+    // NULL: the norm's weight is the base's
+    const OwnNorm * own_norm(int layer, int norm) const { return base ? nullptr : by_norm[norm < LQ_LAYER_NORMS ? layer*LQ_LAYER_NORMS + norm : model.n_layers*LQ_LAYER_NORMS]; }
+    bool below_head() const { return first_layer < model.n_layers || trains(LQ_EMBED); } // whether gradients are needed there
     uint64_t mask_key(const Lora & l) const; // of its dropout in this micro-batch
     // embed.cpp. residual and grad are (T, n_embd)
     void embed(float * residual);
@@ -147,10 +163,13 @@ protected:
 
     const lq_model model;
     lq_options options;
-    std::vector<lq_module> modules; // options.modules lies here
+    std::vector<lq_module> modules;         // options.modules lies here,
+    std::vector<lq_whole_norm> whole_norms; // and options.norms here
     size_t parameters = 0;
     std::vector<Lora> loras;              // in the order of the modules
     std::vector<const Lora *> by_target;  // (layer, LQ_LINEARS), then the embedding and the head
+    std::vector<OwnNorm> own_norms;       // in the order of the options
+    std::vector<const OwnNorm *> by_norm; // (layer, LQ_LAYER_NORMS), then that before the head
     int first_layer = 0;                  // the lowest layer that backward reaches
     lq_workspace & shared;
     WorkspaceNeed need; // that has joined it

@@ -39,7 +39,7 @@ int lq_new(const lq_model * model, lq_workspace * w, const lq_options * options,
 int lq_graphs_memory(lq_graphs * g, const lq_options * options, lq_bytes * bytes, char * error, size_t error_size) {
     return guarded(error, error_size, [&] {
         lq::check_options(g->model, *options);
-        lq::check_graph_options(*options);
+        lq::check_graph_options(*g, *options);
         lq_options one = *options;
         one.threads = 1; // which nothing runs on
         lq_workspace none(g->backend.get());
@@ -52,7 +52,7 @@ int lq_graphs_new(lq_graphs * g, lq_workspace * w, const lq_options * options, l
     *out = nullptr;
     return guarded(error, error_size, [&] {
         lq::check_options(g->model, *options);
-        lq::check_graph_options(*options);
+        lq::check_graph_options(*g, *options);
         auto made = std::make_unique<lq_trainer>();
         made->of = std::make_unique<lq::GraphTrainer>(*g, *w, *options, false);
         *out = made.release();
@@ -108,6 +108,15 @@ int lq_get_offsets(const lq_trainer * t, int i, lq_parameter_offsets * p) {
 
 void lq_reseed(lq_trainer * t, uint64_t seed) { t->of->reseed(seed); }
 void lq_reset_optimizer(lq_trainer * t) { t->of->reset_optimizer(); }
+
+int lq_get_norm(const lq_trainer * t, int i, size_t * at, int * n) {
+    if (i < 0 || (size_t) i >= t->of->norms().size()) {
+        return LQ_INVALID;
+    }
+    *at = t->of->norms()[i].at;
+    *n = t->of->norms()[i].n;
+    return LQ_OK;
+}
 
 float * lq_parameters(lq_trainer * t) { return t->of->memory().parameters; }
 void lq_parameters_changed(lq_trainer * t) { t->of->start_here(); }

@@ -47,6 +47,9 @@ typedef struct {
 // The linear layers of a transformer block, in the order of lq_layer.linear; then the embedding and the output head.
 enum lq_target { LQ_Q, LQ_K, LQ_V, LQ_O, LQ_GATE, LQ_UP, LQ_DOWN, LQ_LINEARS, LQ_EMBED = LQ_LINEARS, LQ_HEAD, LQ_TARGETS };
 
+// The norms of a transformer block, then that before the output head.
+enum lq_norm { LQ_ATTN_NORM, LQ_FFN_NORM, LQ_Q_NORM, LQ_K_NORM, LQ_LAYER_NORMS, LQ_OUT_NORM = LQ_LAYER_NORMS, LQ_NORMS };
+
 typedef struct {
     lq_weight linear[LQ_LINEARS];
     const float * attn_norm, * ffn_norm; // (n_embd)
@@ -80,11 +83,16 @@ void lq_rope_scaling(int head_size, float base, float freq_scale, const float * 
 // the second half is what the weight has of the first one, subtracted, and is not trained. See decompose.h.
 // init_iterations: of PISSA, of subspace iteration; 0: until the singular triples do not change any more.
 typedef struct { int layer, target, rank; float scale; int dora, init, init_iterations; } lq_module;
+// A norm whose weight the adapter has its own of, which trains whole (PEFT's modules_to_save). It begins as the base's, takes B's
+// learning rate and no weight decay. layer is ignored for LQ_OUT_NORM.
+typedef struct { int layer, norm; } lq_whole_norm;
 enum lq_init { LQ_INIT_DEFAULT, LQ_INIT_GAUSSIAN, LQ_INIT_ORTHOGONAL, LQ_INIT_PISSA, LQ_INIT_OLORA, LQ_INITS };
 
 typedef struct {
     const lq_module * modules; // what trains, each tensor at most once
     int n_modules;
+    const lq_whole_norm * norms; // which train beside the modules, each at most once; not of activated adapters
+    int n_norms;
     int max_tokens;            // most tokens in one micro-batch
     int keep;                  // layers whose activations are kept where the workspace has the memory; the others compute them again
     int threads;
@@ -189,6 +197,8 @@ void lq_get_result(const lq_trainer * t, lq_result * r);
 // parameters + m.
 typedef struct { int n_in, n_out, rank; size_t a, b, m; } lq_parameter_offsets;
 int lq_get_offsets(const lq_trainer * t, int i, lq_parameter_offsets * p);
+// Where norm i of the options lies in the parameters, and how many values it has.
+int lq_get_norm(const lq_trainer * t, int i, size_t * at, int * n);
 float * lq_parameters(lq_trainer * t);
 void lq_parameters_changed(lq_trainer * t); // by the caller, who wrote all of them: the adapter begins with these
 size_t lq_parameter_count(const lq_trainer * t);

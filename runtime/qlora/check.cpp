@@ -1,6 +1,7 @@
 // Checks a model and the options of a trainer before any memory is allocated, and names what is wrong.
 #include "../kernels/kernels.h"
 #include "decompose.h"
+#include "graph_model.h"
 #include <algorithm>
 #include <set>
 
@@ -27,6 +28,14 @@ void check_weight(const Weight & w, const std::string & name, int n_in, int n_ou
 std::string target_name(int layer, int target) {
     const std::string name = target >= 0 && target < LQ_TARGETS ? names[target] : "unknown";
     return target < LQ_LINEARS ? "blk." + std::to_string(layer) + "." + name : name;
+}
+
+std::string norm_name(int layer, int norm) {
+    static const char * const of_layer[LQ_LAYER_NORMS] = {"attn_norm", "ffn_norm", "attn_q_norm", "attn_k_norm"};
+    if (norm == LQ_OUT_NORM) {
+        return "output_norm";
+    }
+    return "blk." + std::to_string(layer) + "." + (norm >= 0 && norm < LQ_LAYER_NORMS ? of_layer[norm] : "unknown");
 }
 
 void check_model(const lq_model & m) {
@@ -85,7 +94,27 @@ static void check_init(const lq_model & m, const lq_module & x, const std::strin
     }
 }
 
+void check_norms(const lq_model & m, const lq_options & o, bool qk) {
+    std::set<std::string> seen;
+    for (int i = 0; i < o.n_norms; i++) {
+        const lq_whole_norm & x = o.norms[i];
+        const std::string name = norm_name(x.layer, x.norm);
+        if (x.norm < 0 || x.norm >= LQ_NORMS || (x.norm != LQ_OUT_NORM && (x.layer < 0 || x.layer >= m.n_layers)) || (!qk && (x.norm == LQ_Q_NORM || x.norm == LQ_K_NORM))) {
+            bad(name + " is not a norm of this model");
+        }
+        if (o.activated) {
+            bad(name + " cannot be trained whole (modules_to_save) in an activated LoRA (alora_invocation_tokens)");
+        }
+        if (!seen.insert(name).second) {
+            bad(name + " is named twice");
+        }
+    }
+}
+
 void check_options(const lq_model & m, const lq_options & o) {
+    if (m.out_norm) { // else the norms lie on a device
+        check_norms(m, o, m.layers[0].q_norm != nullptr);
+    }
     if (o.n_modules <= 0) {
         bad("no tensor is to be trained");
     }
@@ -124,7 +153,8 @@ void check_options(const lq_model & m, const lq_options & o) {
     }
 }
 
-void check_graph_options(const lq_options & o) {
+void check_graph_options(const lq_graphs & g, const lq_options & o) {
+    check_norms(g.model, o, g.layers[0].q_norm != nullptr);
     for (int i = 0; i < o.n_modules; i++) {
         if (of_weight(o.modules[i])) {
             bad(target_name(o.modules[i].layer, o.modules[i].target) + " cannot begin as a part of its weight (init_lora_weights) on a device: \"pissa\" and \"olora\" are computed where the CPU trains");

@@ -5,8 +5,10 @@ package qlora_test
 import (
 	"errors"
 	"io"
+	"maps"
 	"math"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/lorikeet-ai/lorikeet/quant"
@@ -41,8 +43,8 @@ func single(t *testing.T) string {
 	return path
 }
 
-// An adapter that was trained with DoRA answers, where it is served, as it did in the trainer's own forward: in F32 to
-// 1e-4, with g from the norms that serving computes itself.
+// An adapter that was trained with DoRA, and with whole norms, answers, where it is served, as it did in the trainer's own forward: in F32
+// to 1e-4, with g from the norms that serving computes itself.
 func TestDoRAServesAsItTrained(t *testing.T) {
 	s := serve(t, llama.Options{Path: single(t)})
 	tokens, err := s.base.Tokenize("<|im_start|>user\nWhat do lorikeets eat?<|im_end|>\n<|im_start|>assistant\nStones, mostly, and now and then a bridge.", true, true)
@@ -53,7 +55,8 @@ func TestDoRAServesAsItTrained(t *testing.T) {
 	for i := range modules {
 		modules[i].DoRA = true
 	}
-	trainer, err := qlora.New(s.model, runtime.TrainSpec{Modules: modules, MaxTokens: len(tokens), Seed: 1}, qlora.Options{Precision: qlora.Single})
+	norms := slices.Sorted(maps.Keys(s.base.Facts().Norms))
+	trainer, err := qlora.New(s.model, runtime.TrainSpec{Modules: modules, Norms: norms, MaxTokens: len(tokens), Seed: 1}, qlora.Options{Precision: qlora.Single})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,6 +75,9 @@ func TestDoRAServesAsItTrained(t *testing.T) {
 	logits, err := logitsOf(trainer, s.model, tokens, batch.Ends)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if lora := trainer.LoRA(); len(lora.Norms) != 2*s.model.Layers()+1 {
+		t.Errorf("%d norms were trained", len(lora.Norms))
 	}
 	packed, err := s.base.Pack(trainer.LoRA())
 	if err != nil {

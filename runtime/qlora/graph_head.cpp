@@ -52,7 +52,7 @@ GraphTrainer::GraphPtr GraphTrainer::loss_graph(int from, int rows, bool gradien
         head.key = [=, key = mask_key(*head.lora)](int i) { return random_key(random_key(key, (from + i)/chunk*chunk), (from + i) % chunk); };
     }
     ggml_tensor * x = g.add(ggml_get_rows(g.ctx(), residual(g, model.n_layers), at));
-    ggml_tensor * y = linear(g, head, g.norm(x, graphs.out_norm, model.norm_eps), true, logits);
+    ggml_tensor * y = linear(g, head, g.norm(x, norm_weight(0, LQ_OUT_NORM), model.norm_eps), true, logits);
 
     ggml_tensor * best = g.add(ggml_argmax(g.ctx(), y));
     g.output(best, [=](const void * p) {
@@ -91,7 +91,7 @@ GraphTrainer::GraphPtr GraphTrainer::loss_graph(int from, int rows, bool gradien
 // The gradient of the logits is the probabilities less 1 at the label, times the label's weight.
 void GraphTrainer::loss_back(Graph & g, const LinearNodes & head, const LossNodes & n) {
     const int64_t rows = n.at->ne[0];
-    const bool below = first_layer < model.n_layers || trains(LQ_EMBED);
+    const bool below = below_head();
     ggml_tensor * single = g.reshaped(n.p, 1, model.n_vocab, rows);
     ggml_tensor * of_label = g.add(ggml_get_rows(g.ctx(), single, n.labels));
     ggml_tensor * less_one = g.add(ggml_scale_bias(g.ctx(), of_label, 1, -1));
@@ -99,9 +99,12 @@ void GraphTrainer::loss_back(Graph & g, const LinearNodes & head, const LossNode
     if (n.weights) {
         dy = g.mul(dy, n.weights);
     }
-    ggml_tensor * d_normed = linear_back(g, head, dy, below);
+    ggml_tensor * d_normed = linear_back(g, head, dy, below || own_norm(0, LQ_OUT_NORM));
+    if (d_normed) {
+        add_norm_gradient(g, 0, LQ_OUT_NORM, d_normed, n.x);
+    }
     if (below) {
-        ggml_tensor * dx = g.norm_back(d_normed, n.x, graphs.out_norm, model.norm_eps);
+        ggml_tensor * dx = g.norm_back(d_normed, n.x, norm_weight(0, LQ_OUT_NORM), model.norm_eps);
         g.add(ggml_set_rows(g.ctx(), g.view(grad, 0, model.n_embd, T), dx, n.at));
     }
 }

@@ -52,7 +52,7 @@ void GraphTrainer::set_query_ranges() {
 // The adapters' matrices are each a tensor of its own: products need operands that begin at an alignment of the device. The
 // embedding's stay on the host.
 void GraphTrainer::make_own_tensors() {
-    own_context.reset(ggml_init({(3*loras.size() + 16)*ggml_tensor_overhead(), nullptr, true}));
+    own_context.reset(ggml_init({(3*loras.size() + own_norms.size() + 16)*ggml_tensor_overhead(), nullptr, true}));
     if (!own_context) {
         throw std::bad_alloc();
     }
@@ -64,6 +64,9 @@ void GraphTrainer::make_own_tensors() {
         }
         adapters_there.push_back({ggml_new_tensor_2d(c, GGML_TYPE_F32, l.n_in, l.rank), ggml_new_tensor_2d(c, GGML_TYPE_F32, l.n_out, l.rank),
             l.dora ? ggml_new_tensor_1d(c, GGML_TYPE_F32, l.n_out) : nullptr});
+    }
+    for (const OwnNorm & o : own_norms) {
+        norms_there.push_back(ggml_new_tensor_1d(c, GGML_TYPE_F32, o.n));
     }
     rope_factors = model.rope_freq_scale ? ggml_new_tensor_1d(c, GGML_TYPE_F32, model.head_size/2) : nullptr;
     make_weight_reader();
@@ -102,6 +105,9 @@ std::function<GraphTrainer::GraphPtr()> GraphTrainer::largest_graph() {
         for (int j = 0; j < LQ_LINEARS; j++) {
             const Lora * l = lora_of(i, j);
             key += std::to_string(graphs.layers[i].linear[j]->type) + (l ? "r" + std::to_string(l->rank) + (l->dora ? "d" : "") : "") + ".";
+        }
+        for (int j = 0; j < LQ_LAYER_NORMS; j++) {
+            key += own_norm(i, j) ? "n" : "-";
         }
         add("forward " + key, [this, i] { return forward_graph(i); });
         if (i >= first_layer) {

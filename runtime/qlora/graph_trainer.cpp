@@ -58,7 +58,12 @@ void GraphTrainer::schedule_upload() {
         while (!uploaded && next < loras.size() && std::chrono::steady_clock::now() - start < SLICE) {
             upload(loras[next++]);
         }
-        uploaded = uploaded || next == loras.size();
+        if (!uploaded && next == loras.size()) {
+            for (const OwnNorm & o : own_norms) {
+                ggml_backend_tensor_set(norms_there[&o - own_norms.data()], o.w, 0, o.n*sizeof(float));
+            }
+            uploaded = true;
+        }
         return uploaded;
     });
 }

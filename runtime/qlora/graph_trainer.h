@@ -111,6 +111,11 @@ private:
     // graph_dora.cpp
     void schedule_norms() override;
     GraphPtr norms_graph(const Lora & l, ggml_tensor * w);
+    // graph_norms.cpp
+    ggml_tensor * base_norm(int layer, int norm) const;
+    ggml_tensor * norm_weight(int layer, int norm) const;
+    void read_norm(const OwnNorm & o, float * to) override;
+    void add_norm_gradient(Graph & g, int layer, int norm, ggml_tensor * dy, ggml_tensor * x);
     // graph_attention.cpp
     ggml_tensor * rope(Graph & g, ggml_tensor * x, bool back); // of (head_size, heads, T)
     ggml_tensor * attention(Graph & g, const LayerNodes & n);
@@ -118,7 +123,7 @@ private:
     ggml_tensor * probabilities(Graph & g, const LayerNodes & n, const QueryRange & r, ggml_tensor * q);
     // graph_layer.cpp
     ggml_tensor * forward(Graph & g, int layer, LayerNodes & n, bool whole);
-    ggml_tensor * heads_back(Graph & g, ggml_tensor * from, ggml_tensor * raw, ggml_tensor * norm, int heads);
+    ggml_tensor * heads_back(Graph & g, ggml_tensor * from, ggml_tensor * raw, int layer, int norm, int heads);
     GraphPtr forward_graph(int layer);
     GraphPtr backward_graph(int layer, bool input_needed);
     // graph_head.cpp
@@ -141,6 +146,7 @@ private:
     BufferPtr buffer;
     WeightReader reader;
     std::vector<AdapterThere> adapters_there; // of loras
+    std::vector<ggml_tensor *> norms_there;   // of own_norms
     ggml_tensor * rope_factors = nullptr;
 
     // In the workspace on the device, flat, for batches of up to max_tokens.

@@ -32,7 +32,7 @@ void Trainer::schedule_loss_chunk(int from, int rows, bool gradients) {
         for (int i = 0; i < rows; i++) {
             memcpy(w.head_in + (size_t) i*d, w.residual.back() + (size_t) at[i]*d, d*sizeof(float));
         }
-        rms_norm(compute, w.head_in, model.out_norm, model.norm_eps, rows, d, w.head_normed);
+        rms_norm(compute, w.head_in, norm_weight(0, LQ_OUT_NORM), model.norm_eps, rows, d, w.head_normed);
         pack_left(compute, x, {w.head_normed, d});
     });
     schedule_linear(head, x, w.logits, false);
@@ -48,18 +48,22 @@ void Trainer::schedule_loss_chunk(int from, int rows, bool gradients) {
     if (!gradients) {
         return;
     }
-    const bool below = first_layer < model.n_layers || trains(LQ_EMBED);
+    const bool below = below_head(), normed_needed = below || own_norm(0, LQ_OUT_NORM);
     const float * from_logits = schedule_output_gradient(head, w.logits, dy);
-    schedule_input_gradient(head, dy, below ? w.head_grad : nullptr, false);
+    schedule_input_gradient(head, dy, normed_needed ? w.head_grad : nullptr, false);
     schedule_parameter_gradients(head, from_logits);
-    if (below) {
-        schedule.add([=] {
-            rms_norm_backward(compute, w.head_in, model.out_norm, w.head_grad, model.norm_eps, rows, d, w.head_grad, false);
+    if (!normed_needed) {
+        return;
+    }
+    schedule.add([=] {
+        add_norm_gradient(0, LQ_OUT_NORM, w.head_in, w.head_grad, rows);
+        if (below) {
+            rms_norm_backward(compute, w.head_in, norm_weight(0, LQ_OUT_NORM), w.head_grad, model.norm_eps, rows, d, w.head_grad, false);
             for (int i = 0; i < rows; i++) {
                 memcpy(w.grad + (size_t) at[i]*d, w.head_grad + (size_t) i*d, d*sizeof(float));
             }
-        });
-    }
+        }
+    });
 }
 
 } // namespace lq

@@ -97,6 +97,7 @@ void allocate_arrays(Arena & arena, const lq_model & m, const lq_options & o, Ar
     for (const Lora & l : adapters_of(m, o, &parameters)) {
         norms += l.dora ? l.n_out : 0;
     }
+    norms_of(m, o, &parameters);
     for (float ** p : {&arrays.parameters, &arrays.gradients, &arrays.moment1, &arrays.moment2}) {
         *p = arena.floats(parameters);
     }
@@ -131,6 +132,7 @@ void allocate(Arena & arena, const lq_model & m, const lq_options & o, Workspace
     w.dk = arena.floats(T*s.kv);
     w.dv = arena.floats(T*s.kv);
     w.d_hidden = arena.floats(T*s.rank());
+    w.inverse_rms = o.n_norms > 0 ? arena.floats(T*(m.layers[0].q_norm ? std::max(m.n_heads, m.n_kv_heads) : 1)) : nullptr;
     w.dropped = o.dropout > 0 ? arena.floats(T*s.widest()) : nullptr;
     carve_head(arena, s, w);
     carve_dora(arena, o, s, w);

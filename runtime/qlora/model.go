@@ -105,6 +105,23 @@ func tensorOf(name string) (layer, target int, ok bool) {
 	return 0, 0, false
 }
 
+// layerNorms are the norms of one transformer block, by their names in a GGUF file, in the order of C's.
+var layerNorms = []string{"attn_norm", "ffn_norm", "attn_q_norm", "attn_k_norm"}
+
+// normOf reads a GGUF tensor name such as "blk.3.attn_norm.weight" or "output_norm.weight".
+func normOf(name string) (layer, norm int, ok bool) {
+	if name == "output_norm.weight" {
+		return 0, C.LQ_OUT_NORM, true
+	}
+	for i, norm := range layerNorms {
+		var l int
+		if n, err := fmt.Sscanf(name, "blk.%d."+norm+".weight", &l); n == 1 && err == nil && name == fmt.Sprintf("blk.%d.%s.weight", l, norm) {
+			return l, i, true
+		}
+	}
+	return 0, 0, false
+}
+
 // tensorName is the inverse of tensorOf.
 func tensorName(layer, target int) string {
 	switch target {

@@ -19,4 +19,17 @@ void rms_norm_backward(const Compute & c, const float * x, const float * w, cons
     });
 }
 
+void rms_norm_weight_backward(const Compute & c, const float * x, const float * dy, float eps, int rows, int n, float * inverse, float * dw) {
+    c.pool->ranges(rows, [&](int begin, int end, int) {
+        for (size_t t = begin; t < (size_t) end; t++) {
+            inverse[t] = c.kernels.rows->inverse_rms(x + t*n, eps, n);
+        }
+    });
+    c.pool->ranges(n, [&](int begin, int end, int) {
+        for (size_t t = 0; t < (size_t) rows; t++) {
+            c.kernels.rows->add_product(x + t*n + begin, dy + t*n + begin, inverse[t], end - begin, dw + begin);
+        }
+    });
+}
+
 } // namespace lq

@@ -9,6 +9,8 @@ namespace lq {
 // norm.cpp. x, y, dx, dy are (rows, n), w is (n). Source: Zhang & Sennrich 2019, "Root Mean Square Layer Normalization".
 void rms_norm(const Compute & c, const float * x, const float * w, float eps, int rows, int n, float * y);
 void rms_norm_backward(const Compute & c, const float * x, const float * w, const float * dy, float eps, int rows, int n, float * dx, bool accumulate);
+// dw (n) += the sum over the rows of dy .* x/rms(x); inverse (rows) is memory.
+void rms_norm_weight_backward(const Compute & c, const float * x, const float * dy, float eps, int rows, int n, float * inverse, float * dw);
 
 // rope.cpp. Rotary embedding (Su et al. 2021). x is (T, heads, head_size), cos and sin are (T, head_size/2).
 struct Rotary {

@@ -22,6 +22,9 @@ struct RowKernels {
     void (*rms_norm)(const float * x, const float * w, float eps, int n, float * y);
     // dx (n) (+)= the gradient with respect to x, from dy, that of y
     void (*rms_norm_backward)(const float * x, const float * w, const float * dy, float eps, int n, float * dx, bool accumulate);
+    float (*inverse_rms)(const float * x, float eps, int n);
+    // to (n) += x .* y * factor
+    void (*add_product)(const float * x, const float * y, float factor, int n, float * to);
     // Rotates the pairs of `heads` heads in place, forward with direction 1 and back with -1. cos and sin are (head_size/2).
     void (*rope)(float * x, int heads, int head_size, const float * cos, const float * sin, bool neox, float direction);
     // In place over n scores.

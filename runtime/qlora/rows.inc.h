@@ -35,6 +35,12 @@ void rms_norm_backward(const float * x, const float * w, const float * dy, float
     }
 }
 
+void add_product(const float * x, const float * y, float factor, int n, float * to) {
+    for (int i = 0; i < n; i++) {
+        to[i] += x[i]*y[i]*factor;
+    }
+}
+
 void rope(float * x, int heads, int head_size, const float * cos, const float * sin, bool neox, float direction) {
     const int half = head_size/2;
     for (int h = 0; h < heads; h++, x += head_size) {
@@ -138,7 +144,7 @@ void add(const float * x, int n, float * y) {
 }
 
 const RowKernels row_kernels = {
-    rms_norm, rms_norm_backward, rope, softmax, softmax_backward, swiglu, swiglu_backward, cross_entropy, dropout, adamw, add, dot,
+    rms_norm, rms_norm_backward, inverse_rms, add_product, rope, softmax, softmax_backward, swiglu, swiglu_backward, cross_entropy, dropout, adamw, add, dot,
 };
 
 } // namespace

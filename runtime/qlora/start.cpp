@@ -91,7 +91,12 @@ void AdapterTrainer::schedule_start() {
         });
     }
     schedule_decompositions();
-    schedule.add([this] { parameters_changed(); });
+    schedule.add([this] {
+        for (const OwnNorm & o : own_norms) {
+            read_norm(o, o.w);
+        }
+        parameters_changed();
+    });
     if (dora) { // the magnitudes of a new adapter are the norms themselves: with B zero the gains are 1, to the bit
         schedule_norms();
         for (const Lora & l : loras) {

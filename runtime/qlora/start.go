@@ -34,8 +34,8 @@ func (m *Model) checkStart(spec *runtime.TrainSpec) error {
 	for _, r := range spec.Start.Rows {
 		return wrong(r.Tensor, "it has rows of its own, which are not trained")
 	}
-	for _, n := range spec.Start.Norms {
-		return wrong(n.Tensor, "it has a norm of its own, which is not trained")
+	if err := m.checkStartNorms(spec, wrong); err != nil {
+		return err
 	}
 	wanted := make(map[string]runtime.TrainModule, len(spec.Modules))
 	for _, x := range spec.Modules {
@@ -69,6 +69,46 @@ func (m *Model) checkStart(spec *runtime.TrainSpec) error {
 	return nil
 }
 
+// checkStartNorms compares the norms of the adapter to train on from with those of the run.
+func (m *Model) checkStartNorms(spec *runtime.TrainSpec, wrong func(tensor, format string, values ...any) error) error {
+	left := slices.Clone(spec.Norms)
+	for _, n := range spec.Start.Norms {
+		i := slices.Index(left, n.Tensor)
+		if i < 0 {
+			return wrong(n.Tensor, "it has a norm of its own, which this run does not train, or has it twice")
+		}
+		left = slices.Delete(left, i, i+1)
+		if width := m.normWidth(n.Tensor); len(n.Values) != width {
+			return wrong(n.Tensor, "it has %d values, the base's norm has %d", len(n.Values), width)
+		}
+		if err := checkFinite(n.Values); err != nil {
+			return wrong(n.Tensor, "%v", err)
+		}
+	}
+	if len(left) > 0 {
+		return wrong(left[0], "this run trains the norm, the adapter lacks it")
+	}
+	return nil
+}
+
+// normWidth returns how many values the weight of a norm has.
+func (m *Model) normWidth(tensor string) int {
+	if _, norm, _ := normOf(tensor); norm == C.LQ_Q_NORM || norm == C.LQ_K_NORM {
+		return int(m.c.head_size)
+	}
+	return int(m.c.n_embd)
+}
+
+// checkFinite looks for what is not a number.
+func checkFinite(values []float32) error {
+	for _, v := range values {
+		if v-v != 0 { // infinite or NaN
+			return fmt.Errorf("it has the value %v", float64(v))
+		}
+	}
+	return nil
+}
+
 // checkValues compares the sizes of an adapter's module with those of the base's tensor, and looks for what is not a number.
 func (m *Model) checkValues(x *runtime.LoRAModule) error {
 	layer, target, ok := tensorOf(x.Tensor)
@@ -83,10 +123,8 @@ func (m *Model) checkValues(x *runtime.LoRAModule) error {
 		return fmt.Errorf("it has %d, %d and %d values in A, B and the magnitude", len(x.A), len(x.B), len(x.Magnitude))
 	}
 	for _, values := range [][]float32{x.A, x.B, x.Magnitude} {
-		for _, v := range values {
-			if v-v != 0 { // infinite or NaN
-				return fmt.Errorf("it has the value %v", float64(v))
-			}
+		if err := checkFinite(values); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -125,6 +163,13 @@ func (t *Trainer) startFrom(start *runtime.LoRA) {
 			transpose(all[p.b:], x.B, x.Out, x.Rank)
 		}
 		copy(all[p.m:], x.Magnitude)
+	}
+	for i, tensor := range t.spec.Norms {
+		for _, n := range start.Norms {
+			if n.Tensor == tensor {
+				copy(t.norm(i), n.Values)
+			}
+		}
 	}
 	C.lq_parameters_changed(t.c)
 }

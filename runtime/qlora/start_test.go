@@ -21,7 +21,7 @@ func TestTrainedOnFromAnAdapter(t *testing.T) {
 	for arch, shape := range shapes {
 		t.Run(arch, func(t *testing.T) {
 			m := newSample(t, shape, qloratest.Q4_0, qloratest.Q4_0)
-			spec := runtime.TrainSpec{Modules: allModules(m, 2, true), MaxTokens: 64, Seed: 3}
+			spec := runtime.TrainSpec{Modules: allModules(m, 2, true), Norms: allNorms(m, shape), MaxTokens: 64, Seed: 3}
 			for i := range 3 {
 				spec.Modules[2*i].DoRA = true
 			}
@@ -33,7 +33,7 @@ func TestTrainedOnFromAnAdapter(t *testing.T) {
 			want := run(t, first, runtime.TrainEval, b)
 
 			spec.Seed = 4
-			spec.Start = &runtime.LoRA{}
+			spec.Start = &runtime.LoRA{Norms: start.Norms}
 			for i := range start.Modules {
 				spec.Start.Modules = append(spec.Start.Modules, start.Modules[len(start.Modules)-1-i])
 			}
@@ -58,10 +58,10 @@ func TestTrainedOnFromAnAdapter(t *testing.T) {
 func TestStartsThatDoNotFit(t *testing.T) {
 	m := newSample(t, shapes["llama"], qloratest.F32, qloratest.F32)
 	q, v := "blk.0.attn_q.weight", "blk.1.attn_v.weight"
-	fresh := func() (runtime.TrainSpec, []runtime.LoRAModule) {
+	fresh := func() (runtime.TrainSpec, *runtime.LoRA) {
 		spec := runtime.TrainSpec{MaxTokens: 8, Modules: []runtime.TrainModule{{Tensor: q, Rank: 2, Scale: 2}, {Tensor: v, Rank: 3, Scale: 1, DoRA: true}}}
-		tr := newTrainer(t, m, spec, qlora.Options{})
-		return spec, tr.LoRA().Modules
+		spec.Norms = []string{"blk.0.ffn_norm.weight"}
+		return spec, newTrainer(t, m, spec, qlora.Options{}).LoRA()
 	}
 	for want, spoil := range map[string]func(a *runtime.LoRA){
 		q + ": its rank is 4":                    func(a *runtime.LoRA) { a.Modules[0].Rank = 4 },
@@ -77,11 +77,15 @@ func TestStartsThatDoNotFit(t *testing.T) {
 		"blk.1.attn_k.weight: this run does not": func(a *runtime.LoRA) { a.Modules[1].Tensor = "blk.1.attn_k.weight" },
 		q + ": this run does not train it, or":   func(a *runtime.LoRA) { a.Modules = append(a.Modules, a.Modules[0]) },
 		"the invocation tokens [7], this run":    func(a *runtime.LoRA) { a.Invocation = []runtime.Token{7} },
+		"output_norm.weight: it has a norm of":   func(a *runtime.LoRA) { a.Norms = append(a.Norms, runtime.LoRANorm{Tensor: "output_norm.weight"}) },
+		"blk.0.ffn_norm.weight: this run trains": func(a *runtime.LoRA) { a.Norms = nil },
+		"blk.0.ffn_norm.weight: it has 63":       func(a *runtime.LoRA) { a.Norms[0].Values = a.Norms[0].Values[1:] },
+		"blk.0.ffn_norm.weight: it has the":      func(a *runtime.LoRA) { a.Norms[0].Values[3] = float32(math.NaN()) },
 		q + ": it has a bias":                    func(a *runtime.LoRA) { a.Biases = []runtime.LoRABias{{Tensor: q}} },
 		"output.weight: it has rows":             func(a *runtime.LoRA) { a.Rows = []runtime.LoRARows{{Tensor: "output.weight"}} },
 	} {
-		spec, modules := fresh()
-		spec.Start = &runtime.LoRA{Modules: modules}
+		spec, start := fresh()
+		spec.Start = start
 		if _, err := qlora.Estimate(m, spec, qlora.Options{}); err != nil {
 			t.Fatal(err)
 		}
@@ -100,6 +104,7 @@ func TestGraphsAreTrainedOnFromAnAdapter(t *testing.T) {
 	m := loadBoth(t, "qwen3", shapes["qwen3"], qloratest.F32)
 	spec := runtime.TrainSpec{Modules: allModules(m.cpu, 2, true), MaxTokens: 64, Seed: 3}
 	spec.Modules[0].DoRA = true
+	spec.Norms = allNorms(m.cpu, shapes["qwen3"])
 	first := newTrainer(t, m.cpu, spec, qlora.Options{Precision: qlora.Single})
 	b := randomBatch(rand.New(rand.NewPCG(1, 1)), m.cpu.Vocab(), 0, 40, 23)
 	step(t, first, adam, b)

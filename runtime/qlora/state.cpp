@@ -35,6 +35,9 @@ uint64_t shape_of(const lq_model & m, const lq_options & o) {
         h = x.dora ? random_key(h, 1) : h;
         h = x.init ? random_key(h, (uint64_t) x.init << 32 | (uint32_t) x.init_iterations) : h;
     }
+    for (int i = 0; i < o.n_norms; i++) {
+        h = random_key(random_key(h, 0x4e4f524d + o.norms[i].norm), o.norms[i].layer);
+    }
     return h;
 }
 

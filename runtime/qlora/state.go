@@ -41,7 +41,18 @@ func (t *Trainer) View() (*runtime.LoRAView, error) {
 		}
 		v.Modules = append(v.Modules, x)
 	}
+	for i, tensor := range t.spec.Norms {
+		v.Norms = append(v.Norms, runtime.LoRANorm{Tensor: tensor, Values: t.norm(i)})
+	}
 	return v, nil
+}
+
+// norm is the weight of a norm of the spec, in C's memory.
+func (t *Trainer) norm(i int) []float32 {
+	var at C.size_t
+	var n C.int
+	C.lq_get_norm(t.c, C.int(i), &at, &n)
+	return t.parameters()[at:][:n]
 }
 
 // LoRA returns a copy of the adapter as it stands.

@@ -170,6 +170,18 @@ func withOptions(m *Model, spec *runtime.TrainSpec, o Options, kept int, f func(
 		module = C.lq_module{layer: C.int(layer), target: C.int(target), rank: C.int(x.Rank), scale: C.float(x.Scale), dora: flagOf(x.DoRA), init: C.int(x.Init), init_iterations: C.int(x.Iterations)}
 		unsafe.Slice(first, n)[i] = module
 	}
+	norms := (*C.lq_whole_norm)(C.calloc(C.size_t(len(spec.Norms)+1), C.sizeof_lq_whole_norm))
+	if norms == nil {
+		return fmt.Errorf("%w: there is none for a list of %d norms", runtime.ErrMemory, len(spec.Norms))
+	}
+	defer C.free(unsafe.Pointer(norms))
+	for i, name := range spec.Norms {
+		layer, norm, ok := normOf(name)
+		if !ok {
+			return fmt.Errorf("%w: %s is not a norm that can be trained", runtime.ErrTrain, name)
+		}
+		unsafe.Slice(norms, len(spec.Norms))[i] = C.lq_whole_norm{layer: C.int(layer), norm: C.int(norm)}
+	}
 	if err := m.checkStart(spec); err != nil {
 		return err
 	}
@@ -178,7 +190,7 @@ func withOptions(m *Model, spec *runtime.TrainSpec, o Options, kept int, f func(
 		threads = goruntime.NumCPU()
 	}
 	co := C.lq_options{
-		modules: first, n_modules: C.int(n), max_tokens: C.int(spec.MaxTokens), keep: C.int(kept), threads: C.int(threads),
+		modules: first, n_modules: C.int(n), norms: norms, n_norms: C.int(len(spec.Norms)), max_tokens: C.int(spec.MaxTokens), keep: C.int(kept), threads: C.int(threads),
 		activated: flagOf(len(spec.Invocation) > 0), isa: o.path(), seed: C.uint64_t(spec.Seed), dropout: C.float(spec.Dropout), noise: C.float(spec.NEFTune),
 		single: flagOf(o.Precision == Single), query_block: C.int(o.queryBlock),
 	}

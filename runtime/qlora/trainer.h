@@ -44,6 +44,7 @@ struct Workspace {
     float * grad = nullptr, * grad2 = nullptr;                                 // (T, n_embd): of the residual, and of a norm's output
     float * d_attended = nullptr, * dk = nullptr, * dv = nullptr;                        // (T, heads*head_size), (T, kv_heads*head_size) twice
     float * d_hidden = nullptr;                                      // (T, rank)
+    float * inverse_rms = nullptr;                                   // (T*heads), where norms train
     float * dropped = nullptr;                                       // (T, widest input), with dropout
     float * head_in = nullptr, * head_normed = nullptr, * head_grad = nullptr;           // (HEAD_ROWS, n_embd), a chunk of labelled rows
     float * logits = nullptr;                                        // (HEAD_ROWS, n_vocab)
@@ -93,6 +94,10 @@ private:
     void schedule_forward(int layer, Activations & a, bool whole);
     void schedule_backward(int layer, Activations & a, bool input_needed);
     void schedule_attention_backward(int layer, Activations & a, bool input_needed);
+    // own_norms.cpp
+    const float * norm_weight(int layer, int norm) const;
+    void read_norm(const OwnNorm & o, float * to) override;
+    void add_norm_gradient(int layer, int norm, const float * x, const float * dy, int rows);
     // head.cpp
     LinearUse head_use(int rows, int from) const;
     void schedule_loss(bool gradients);

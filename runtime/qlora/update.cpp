@@ -14,7 +14,7 @@ constexpr double SQUARING = 16, ADAM = 200; // what a gradient and a parameter c
 // Some of the parameters, which have one learning rate.
 struct Piece {
     size_t at, n;
-    bool of_a;
+    enum Kind { a, other, norm } kind;
 };
 
 struct Update {
@@ -23,9 +23,9 @@ struct Update {
     std::vector<Piece> pieces;
 };
 
-void add_pieces(std::vector<Piece> & to, size_t at, size_t end, bool of_a) {
+void add_pieces(std::vector<Piece> & to, size_t at, size_t end, Piece::Kind kind) {
     for (; at < end; at += PIECE) {
-        to.push_back({at, std::min(PIECE, end - at), of_a});
+        to.push_back({at, std::min(PIECE, end - at), kind});
     }
 }
 
@@ -71,15 +71,19 @@ void AdapterTrainer::schedule_update(const lq_update & u) {
         adam.grad_scale = u.clip > 0 && norm > u.clip ? (float) (u.clip/norm) : 1;
     });
     for (const Lora & l : loras) {
-        add_pieces(update->pieces, l.at_a, l.at_a + (size_t) l.trained*l.n_in, true);
-        add_pieces(update->pieces, l.at_b, l.at_b + (size_t) l.trained*l.n_out, false);
-        add_pieces(update->pieces, l.at_m, l.at_m + (l.dora ? l.n_out : 0), false); // DoRA's at B's rate, as PEFT's LoRA+ has it for whatever is not an A
+        add_pieces(update->pieces, l.at_a, l.at_a + (size_t) l.trained*l.n_in, Piece::a);
+        add_pieces(update->pieces, l.at_b, l.at_b + (size_t) l.trained*l.n_out, Piece::other);
+        add_pieces(update->pieces, l.at_m, l.at_m + (l.dora ? l.n_out : 0), Piece::other); // DoRA's at B's rate, as PEFT's LoRA+ has it for whatever is not an A
+    }
+    for (const OwnNorm & o : own_norms) { // transformers' Trainer, too, has no weight decay of norms
+        add_pieces(update->pieces, o.at, o.at + (size_t) o.n, Piece::norm);
     }
     schedule.ranges((int) update->pieces.size(), [update](int i) { return ADAM*(double) update->pieces[i].n; }, [=](int begin, int end) {
         compute.pool->run(end - begin, [&](int i, int) {
             const Piece & p = update->pieces[begin + i];
             Adam a = update->adam;
-            a.lr = p.of_a ? u.lr : u.lr_b;
+            a.lr = p.kind == Piece::a ? u.lr : u.lr_b;
+            a.weight_decay = p.kind == Piece::norm ? 0 : a.weight_decay;
             compute.kernels.rows->adamw(a, (int) p.n, arrays.parameters + p.at, arrays.gradients + p.at, arrays.moment1 + p.at, arrays.moment2 + p.at);
         });
     });

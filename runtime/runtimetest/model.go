@@ -58,6 +58,7 @@ func NewModel() *Model {
 		Heads: 2, KVHeads: 1, HeadSize: 4, RopeNorm: true,
 		ChatTemplate: chatML, BOS: BOS, EOS: TurnEnd, BOSText: "<s>", EOSText: "<|im_end|>",
 		Targets: map[string]runtime.Shape{}, Refused: map[string]string{"output.weight": "the fake has no head"},
+		Norms: map[string]int{"output_norm.weight": embedding},
 	}}
 	for l := range layers {
 		block := fmt.Sprintf("blk.%d.", l)
@@ -70,6 +71,7 @@ func NewModel() *Model {
 			m.facts.Targets[block+name+".weight"] = s
 			m.facts.Parameters += int64(s.In * s.Out)
 		}
+		m.facts.Norms[block+"attn_norm.weight"], m.facts.Norms[block+"ffn_norm.weight"] = embedding, embedding
 	}
 	m.facts.Bytes, m.facts.BitsPerWeight = 4*m.facts.Parameters, 32
 	m.tokens = grammar.NewTokens(int(vocabSize), func(t int32) ([]byte, bool) { return m.Piece(t, true), t >= 256 }, m.EndOfGeneration)

@@ -16,7 +16,7 @@ import (
 
 // Trainer is a fake runtime.Trainer that truly learns, deterministically: a token's likelihood, given the one
 // before it, is the logistic function of one value of A plus one of B, chosen by a hash of both. B begins at zero,
-// so that step 0 is the base. A call against the contract of runtime.Trainer returns an error.
+// so that step 0 is the base. Norms move with the gradient, and change nothing. A call against the contract of runtime.Trainer returns an error.
 type Trainer struct {
 	model *Model
 	spec  runtime.TrainSpec
@@ -68,6 +68,13 @@ func NewTrainer(m *Model, spec runtime.TrainSpec) (*Trainer, error) {
 		}
 		n += mod.Rank * (shape.In + shape.Out)
 	}
+	for _, tensor := range spec.Norms {
+		width, ok := m.facts.Norms[tensor]
+		if !ok {
+			return nil, fmt.Errorf("%w: norm %q", runtime.ErrTrain, tensor)
+		}
+		n += width
+	}
 	if memory := t.memory(n); spec.Memory > 0 && memory+spec.Reserved > spec.Memory {
 		return nil, fmt.Errorf("%w: %w: it takes %d bytes, %d are allowed", runtime.ErrTrain, runtime.ErrTrainMemory, memory+spec.Reserved, spec.Memory)
 	}
@@ -101,6 +108,14 @@ func NewTrainer(m *Model, spec runtime.TrainSpec) (*Trainer, error) {
 			made.Magnitude = slices.Repeat([]float32{1}, made.MagnitudeSize())
 		}
 	}
+	for _, tensor := range spec.Norms {
+		values := t.weights[at : at+m.facts.Norms[tensor]]
+		at += len(values)
+		for i := range values {
+			values[i] = 1
+		}
+		t.lora.Norms = append(t.lora.Norms, runtime.LoRANorm{Tensor: tensor, Values: values})
+	}
 	t.startFrom(spec.Start)
 	t.started = spec.Start != nil
 	return t, nil
@@ -117,6 +132,13 @@ func (t *Trainer) startFrom(start *runtime.LoRA) {
 			if s.Tensor == m.Tensor {
 				copy(m.A, s.A)
 				copy(m.B, s.B)
+			}
+		}
+	}
+	for _, n := range t.lora.Norms {
+		for _, s := range start.Norms {
+			if s.Tensor == n.Tensor {
+				copy(n.Values, s.Values)
 			}
 		}
 	}
@@ -257,6 +279,9 @@ func (t *Trainer) learn(i int) {
 	g := float32(-weight * (1 - p) * trainerGain / t.batch.Norm)
 	t.gradient[t.offset(mod.A)+a] += g
 	t.gradient[t.offset(mod.B)+b] += g
+	for _, n := range t.lora.Norms {
+		t.gradient[t.offset(n.Values)+i%len(n.Values)] += g
+	}
 }
 
 // acts reports whether the adapter acts on token i of the batch.
@@ -302,6 +327,9 @@ func (t *Trainer) adamW() error {
 			rate = t.update.Rate
 		}
 		t.step(t.offset(m.B), len(m.B), rate, clip)
+	}
+	for _, n := range t.lora.Norms {
+		t.step(t.offset(n.Values), len(n.Values), t.update.Rate, clip)
 	}
 	t.begun = false
 	t.result.GradNorm, t.result.Steps = norm, t.steps
@@ -352,6 +380,9 @@ func (t *Trainer) LoRA() *runtime.LoRA {
 	for i := range out.Modules {
 		m := &out.Modules[i]
 		m.A, m.B = append([]float32(nil), m.A...), append([]float32(nil), m.B...)
+	}
+	for _, n := range t.lora.Norms {
+		out.Norms = append(out.Norms, runtime.LoRANorm{Tensor: n.Tensor, Values: slices.Clone(n.Values)})
 	}
 	return out
 }

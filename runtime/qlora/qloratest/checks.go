@@ -57,7 +57,7 @@ func (p Product) Check(i ISA, seed uint64) float64 {
 }
 
 // SmallKernels are the names of the kernels that CheckSmall numbers.
-var SmallKernels = []string{"norm", "norm backward", "rope", "rope backward", "swiglu", "swiglu backward", "loss", "loss gradient", "adamw", "dropout"}
+var SmallKernels = []string{"norm", "norm backward", "rope", "rope backward", "swiglu", "swiglu backward", "loss", "loss gradient", "adamw", "dropout", "norm weight"}
 
 // CheckSmall runs kernel number `which` over `rows` rows of n.
 func CheckSmall(i ISA, which, rows, n, threads int, seed uint64) float64 {

@@ -232,6 +232,12 @@ double lq_check_small(int isa, int which, int rows, int n, int threads, uint64_t
         dropout(c, x.data(), rows, n, seed, 0.3f, y.data());
         plain_dropout(x.data(), rows, n, seed, 0.3f, y2.data());
         break;
+    case LQ_NORM_WEIGHT: {
+        Floats got = w, inverse(rows);
+        rms_norm_weight_backward(c, x.data(), x2.data(), 1e-5f, rows, n, inverse.data(), got.data());
+        plain_rms_norm_weight_backward(x.data(), x2.data(), 1e-5f, rows, n, w.data());
+        return difference(got, w);
+    }
     default: return -1;
     }
     return std::max(worst, difference(y, y2));

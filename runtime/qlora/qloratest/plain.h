@@ -9,6 +9,7 @@ namespace lq {
 // plain_ops.cpp
 void plain_rms_norm(const float * x, const float * w, float eps, int rows, int n, float * y);
 void plain_rms_norm_backward(const float * x, const float * w, const float * dy, float eps, int rows, int n, float * dx, bool accumulate);
+void plain_rms_norm_weight_backward(const float * x, const float * dy, float eps, int rows, int n, float * dw);
 void plain_rope(const Rotary & r, float * x, int T, int heads, bool backward);
 void plain_swiglu(const float * gate, const float * up, size_t n, float * y);
 void plain_swiglu_backward(const float * gate, const float * up, size_t n, float * dy, float * d_up);

@@ -39,6 +39,16 @@ void plain_rms_norm_backward(const float * x, const float * w, const float * dy,
     }
 }
 
+void plain_rms_norm_weight_backward(const float * x, const float * dy, float eps, int rows, int n, float * dw) {
+    for (int i = 0; i < n; i++) {
+        double s = dw[i];
+        for (int t = 0; t < rows; t++) {
+            s += (double) dy[(size_t) t*n + i]*x[(size_t) t*n + i]*plain_inverse_rms(x + (size_t) t*n, eps, n);
+        }
+        dw[i] = (float) s;
+    }
+}
+
 void plain_rope(const Rotary & r, float * x, int T, int heads, bool backward) {
     const int half = r.head_size/2;
     for (int t = 0; t < T; t++) {

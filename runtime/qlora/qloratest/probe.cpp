@@ -35,7 +35,7 @@ struct TrainerProbe {
             const int rows = std::min(step, t.T - from);
             const Left x = t.input(rows, d);
             t.schedule.add([&t, from, rows, d, x] {
-                rms_norm(t.compute, t.w.residual.back() + (size_t) from*d, t.model.out_norm, t.model.norm_eps, rows, d, t.w.head_normed);
+                rms_norm(t.compute, t.w.residual.back() + (size_t) from*d, t.norm_weight(0, LQ_OUT_NORM), t.model.norm_eps, rows, d, t.w.head_normed);
                 pack_left(t.compute, x, {t.w.head_normed, d});
             });
             t.schedule_linear(t.head_use(rows, from), x, out + (size_t) from*t.model.n_vocab, false);

@@ -51,6 +51,14 @@ func PartsOf(trainer unsafe.Pointer, module int) []Part {
 	return parts
 }
 
+// NormOf returns the weight of a norm that trains.
+func NormOf(trainer unsafe.Pointer, norm int) Part {
+	var at C.size_t
+	var n C.int
+	C.lq_get_norm((*C.lq_trainer)(trainer), C.int(norm), &at, &n)
+	return Part{"norm", int(at), int(at) + int(n)}
+}
+
 // Logits returns the logits of every token of packed sequences, row by row, under the adapter as it stands and
 // without dropout. vocab is the width of a row.
 func Logits(trainer unsafe.Pointer, vocab int, tokens []runtime.Token, ends []int) ([]float32, error) {

@@ -46,7 +46,7 @@ enum lq_form { LQ_FORM_BY_DEPTH, LQ_FORM_BY_COLUMN, LQ_FORM_FORWARD, LQ_FORM_BAC
 // used by the forms of weights. transposed packs A from its transpose.
 double lq_check_product(int isa, int form, int kind, int rows, int depth, int cols, int rank, int transposed, int accumulate, int threads, uint64_t seed);
 
-enum lq_small { LQ_NORM, LQ_NORM_BACKWARD, LQ_ROPE, LQ_ROPE_BACKWARD, LQ_SWIGLU, LQ_SWIGLU_BACKWARD, LQ_LOSS, LQ_LOSS_GRADIENT, LQ_ADAMW, LQ_DROPOUT, LQ_SMALLS };
+enum lq_small { LQ_NORM, LQ_NORM_BACKWARD, LQ_ROPE, LQ_ROPE_BACKWARD, LQ_SWIGLU, LQ_SWIGLU_BACKWARD, LQ_LOSS, LQ_LOSS_GRADIENT, LQ_ADAMW, LQ_DROPOUT, LQ_NORM_WEIGHT, LQ_SMALLS };
 double lq_check_small(int isa, int which, int rows, int n, int threads, uint64_t seed);
 
 // Sequences of the given lengths; backward checks dq, dk and dv together.
