@@ -3,7 +3,9 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -82,6 +84,44 @@ func TestStopWhileChecking(t *testing.T) {
 	case <-time.After(stopLimit):
 		t.Error("the command waits for a server that has stopped")
 	}
+}
+
+// TestStopWhileGrading sends SIGTERM while an endpoint that grades does not answer: neither the job that waits for it nor a request that
+// tries the grader keeps the server.
+func TestStopWhileGrading(t *testing.T) {
+	asked, release := make(chan struct{}, 1000), make(chan struct{})
+	grader := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		asked <- struct{}{}
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+	}))
+	defer grader.Close()
+	defer close(release)
+	p := startProcess(t, "--threads", "1", "--grader-endpoint", grader.URL)
+	definition := map[string]any{"type": "endpoint", "name": "far", "url": grader.URL}
+	job := rewardedJob()
+	job["name"], job["per_device_train_batch_size"], job["reward"] = "pupil", 8, definition
+	id := teach(t, p.url(), job)
+	<-asked
+	tried := make(chan int, 1)
+	go func() {
+		status, _, _ := postTo(p.url()+"/v1/fine_tuning/alpha/graders/run", "", map[string]any{"grader": definition, "item": map[string]any{}, "model_sample": "x"})
+		tried <- status
+	}()
+	time.Sleep(200 * time.Millisecond)
+	stopAt(t, p)
+	if status := <-tried; status == http.StatusOK {
+		t.Error("the request that tried the grader was answered")
+	}
+	p = startProcess(t, "--threads", "1", "--grader-endpoint", grader.URL, "--data", p.data)
+	<-asked // the job goes on
+	if j := until(t, p.url(), id, func(*taught) bool { return true }); j.Status != "running" {
+		t.Errorf("after the restart the job is %s", j.Status)
+	}
+	stopAt(t, p)
 }
 
 // stopAt sends SIGTERM and wants the server to end soon, and well.

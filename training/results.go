@@ -176,13 +176,15 @@ func (f *Files) rewrite(id string, content []byte) (replaced bool, err error) {
 		_, err := w.Write(content)
 		return err
 	})
-	if err != nil {
-		return false, err
+	if failed := f.measure(&file); failed != nil { // after an error the new content may be in its place
+		return false, errors.Join(err, failed)
 	}
-	file.Bytes = int64(len(content))
 	f.mu.Lock()
 	f.files[id] = file
 	f.mu.Unlock()
+	if err != nil {
+		return false, err
+	}
 	return true, f.disk.putJSON(filepath.Join("files", id, aboutFile), file)
 }
 

@@ -235,3 +235,44 @@ func TestReplacedFiles(t *testing.T) {
 		t.Errorf("%+v, %v", about, err)
 	}
 }
+
+// TestReplacedFilesOnAFailingDisk has each change on the disk fail: the file is the old one or the new one, also for the next process.
+func TestReplacedFilesOnAFailingDisk(t *testing.T) {
+	const before, after = "the table of the last checkpoint", "the table of this one"
+	for n := 1; ; n++ {
+		dir := t.TempDir()
+		f := openFiles(t, dir, nil)
+		id := f.NewFileID()
+		if err := f.replace(t.Context(), id, []byte(before), "n.csv", resultPurpose, ""); err != nil {
+			t.Fatal(err)
+		}
+		ops := 0
+		f.disk.at = func(op string) error {
+			if ops++; ops == n {
+				return fmt.Errorf("no %s", op)
+			}
+			return nil
+		}
+		err := f.replace(t.Context(), id, []byte(after), "n.csv", resultPurpose, "")
+		for _, again := range []bool{false, true} {
+			if again {
+				f.Close()
+				f = openFiles(t, dir, nil)
+			}
+			about, failed := f.Get(id)
+			text := content(t, f, id)
+			if failed != nil || text != after && (err == nil || text != before) || about.Bytes != int64(len(text)) {
+				t.Fatalf("change %d (%v): %+v, %v, %q", n, err, about, failed, text)
+			}
+		}
+		if ops < n {
+			if n < 5 {
+				t.Errorf("there were %d changes", ops)
+			}
+			return
+		}
+		if err == nil {
+			t.Fatalf("change %d failed, and nobody knows", n)
+		}
+	}
+}

@@ -55,8 +55,8 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	flags.Float64Var(&c.TrainShare, "train-share", 0.5, "share of the time that training gets while requests are answered; without requests it gets all")
 	flags.IntVar(&c.MaxJobs, "max-jobs", 1000, "training jobs that are kept; the oldest that have ended are removed with their data")
 	sizeFlag(flags, (*size)(&c.MaxJobData), "max-job-data", 16<<30, "space on disk that training jobs may take; the oldest that have ended are removed")
-	flags.IntVar(&c.MaxFiles, "max-files", 10_000, "uploaded files and batches' results that are kept; further uploads are refused with 507")
-	sizeFlag(flags, (*size)(&c.MaxFileData), "max-file-data", 16<<30, "space on disk that uploaded files and batches' results may take; further uploads are refused with 507")
+	flags.IntVar(&c.MaxFiles, "max-files", 10_000, "uploaded files and results of batches and jobs that are kept; further uploads are refused with 507")
+	sizeFlag(flags, (*size)(&c.MaxFileData), "max-file-data", 16<<30, "space on disk that uploaded files and results of batches and jobs may take; further uploads are refused with 507")
 
 	flags.StringArrayVar(&c.GraderModels, "grader-model", nil, "model that graders may ask for scores besides those of this server, as name=URL of an API like OpenAI's, such as gpt-4.1-mini=https://api.example.com/v1; repeatable")
 	flags.StringVar(&c.GraderKey, "grader-api-key", "", "API key for the models of --grader-model")
