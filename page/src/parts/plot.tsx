@@ -24,6 +24,9 @@ interface Props {
   max?: number; // the least upper end of the y axis, such as a bound
 }
 
+// wholes are the distances of an axis of whole numbers: 1, 2, 5, 10, 20 …
+const wholes = Array.from({length: 27}, (_, i) => [1, 2, 5][i % 3]! * 10 ** Math.floor(i / 3));
+
 const token = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 function options(p: Props, width: number): UPlot.Options {
@@ -41,7 +44,10 @@ function options(p: Props, width: number): UPlot.Options {
         return [p.fromZero ? 0 : bottom - pad, top + pad];
       }},
     },
-    axes: [axis, {...axis, size: 56}],
+    axes: [
+      p.time ? axis : {...axis, incrs: wholes},
+      {...axis, size: 56, values: (_, ticks) => ticks.map((v) => v.toLocaleString(document.documentElement.lang, {maximumSignificantDigits: 4}))},
+    ],
     series: [
       {label: p.xName},
       ...p.series.map((s, i) => ({

@@ -3,6 +3,7 @@ import type {Language} from "../lib/settings.ts";
 import {Chat} from "./chat/index.tsx";
 import {Server} from "./server/index.tsx";
 import {Compare} from "./compare/index.tsx";
+import {Train} from "./train/index.tsx";
 
 // A View is a place of the page: #/ID shows it, and the navigation has its title. A new one is a folder here and a line in
 // the table below.
@@ -15,5 +16,6 @@ export interface View {
 export const views: View[] = [
   {id: "chat", title: {en: "Chat", zh: "对话"}, component: Chat},
   {id: "compare", title: {en: "Compare", zh: "比较"}, component: Compare},
+  {id: "train", title: {en: "Train", zh: "训练"}, component: Train},
   {id: "server", title: {en: "Server", zh: "服务器"}, component: Server},
 ];

@@ -91,7 +91,7 @@ function Plots(p: {cells: number; places: number}): JSX.Element {
   return (
     <section class="stack tight" aria-labelledby="server-plots">
       <h2 id="server-plots">{w.plots}</h2>
-      <div class="server-plots">
+      <div class="plots">
         <div class="card"><Plot {...common} title={w.speedPlot} max={1} series={[
           {name: w.decode, values: list.map((s) => s.decode)}, {name: w.prefill, values: list.map((s) => s.prefill), dashed: true},
         ]} /></div>
