@@ -43,14 +43,14 @@ var otherValues = map[string]string{
 	"per_device_train_batch_size": "16", "gradient_accumulation_steps": "8", "seed": "1", "eval_strategy": `"steps"`, "eval_steps": "5", "early_stopping_patience": "2",
 	"save_strategy": `"epoch"`, "save_steps": "5", "save_total_limit": "2", "beta": "0.3", "label_smoothing": "0.1", "simpo_gamma": "1", "desirable_weight": "2",
 	"undesirable_weight": "2", "reward": `{"type":"string_check"}`, "response_format": `{"type":"json_object"}`, "num_generations": "4", "num_generations_eval": "2",
-	"max_completion_length": "16", "temperature": "0.5", "top_p": "0.5", "epsilon": "0.1", "epsilon_high": "0.5", "num_iterations": "2", "reasoning_effort": `"low"`,
+	"modules_to_save": `["norm"]`, "max_completion_length": "16", "temperature": "0.5", "top_p": "0.5", "epsilon": "0.1", "epsilon_high": "0.5", "num_iterations": "2", "reasoning_effort": `"low"`,
 }
 
 // TestEveryFieldOfEveryMethod sends each field to each method: one that the method would ignore is refused by its name.
 func TestEveryFieldOfEveryMethod(t *testing.T) {
 	names := slices.Sorted(maps.Keys(otherValues))
 	if fields := slices.Sorted(maps.Keys(fieldNames)); !slices.Equal(fields, names) {
-		t.Fatalf("the fields are %q, and values are here for %q", fields, names)
+		t.Fatalf("each field needs a value other than its default in otherValues: the fields are %q, the values %q", fields, names)
 	}
 	for method, m := range everyMethod {
 		unused := strings.Fields(m.unused)
