@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,33 @@ func TestTinkerExample(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	if err != nil || len(lines) < 2 || !strings.Contains(lines[len(lines)-2], "tents") || !strings.HasPrefix(lines[len(lines)-1], "saved as tinker://") {
 		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// TestTinkerGuide runs what docs/tinker.md shows: the server with its flags, and the loop. The environment that it sets is that of the
+// test.
+func TestTinkerGuide(t *testing.T) {
+	guide, err := os.ReadFile("docs/tinker.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve := regexp.MustCompile(`(?m)^lorikeet serve (.*)$`).FindSubmatch(guide)
+	loop := regexp.MustCompile("(?s)```python\n(import os\n.*?)```").FindSubmatch(guide)
+	key := regexp.MustCompile(`TINKER_API_KEY=(\S+)`).FindSubmatch(guide)
+	if serve == nil || loop == nil || key == nil {
+		t.Fatal("docs/tinker.md shows no server, no key or no loop any more")
+	}
+	python := testtools.Python(t, "tinker=="+tinkerSDKs[0], "numpy==2.4.6")
+	b := boot(t, strings.Fields(string(serve[1]))...)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, python, "-W", "ignore", "-")
+	cmd.Stdin = bytes.NewReader(loop[1])
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TINKER_BASE_URL=" + b.url(), "TINKER_API_KEY=" + string(key[1])}
+	out, err := cmd.CombinedOutput()
+	text := string(out)
+	if err != nil || !strings.Contains(text, "answer  Ahoy, it be Paris") || !strings.Contains(text, "saved tinker://") {
+		t.Fatalf("%v: %s", err, text)
 	}
 }
 

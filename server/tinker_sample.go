@@ -81,12 +81,14 @@ func (s *Server) TinkerSample(c *fiber.Ctx) error {
 
 // readSample reads a request for sequences.
 func readSample(b *openapi.TinkerSampleRequest) (*tinker.Sample, error) {
+	if flag(b.RecordStabilityInfo, false) {
+		return nil, refuse(codeUnsupported, "record_stability_info", "is not supported, nor is the loss stable_reinforce, which needs it; importance_sampling, ppo and cispo do not")
+	}
 	for _, f := range []struct {
 		field string
 		given bool
 	}{
 		{"target_prompt_logprobs", b.TargetPromptLogprobs != nil}, {"prompt_alt_tokens_k", b.PromptAltTokensK != nil && *b.PromptAltTokensK != 0},
-		{"record_stability_info", flag(b.RecordStabilityInfo, false)},
 	} {
 		if f.given {
 			return nil, refuse(codeUnsupported, f.field, "is not supported")

@@ -43,6 +43,16 @@ func openTinker(t testing.TB, change ...func(*setup)) *tinkerServer {
 // openTinkerIn is openTinker with so many bytes of memory for trainers.
 func openTinkerIn(t testing.TB, memory int64, change ...func(*setup)) *tinkerServer {
 	t.Helper()
+	s := startTinker(t, memory, change...)
+	var made openapi.TinkerSession
+	s.post("/api/v1/create_session", `{"tags":[],"sdk_version":"test","user_metadata":{"a":"b"}}`, &made)
+	s.session = made.SessionId
+	return s
+}
+
+// startTinker is openTinkerIn without a session.
+func startTinker(t testing.TB, memory int64, change ...func(*setup)) *tinkerServer {
+	t.Helper()
 	s := &tinkerServer{seq: map[string]int64{}, now: time.Now(), memory: memory}
 	dir := filepath.Join(t.TempDir(), "tinker")
 	s.testServer = open(t, append(change, func(p *setup) {
@@ -52,9 +62,6 @@ func openTinkerIn(t testing.TB, memory int64, change ...func(*setup)) *tinkerSer
 		}
 	})...)
 	t.Cleanup(func() { s.server.tinker.Close() })
-	var made openapi.TinkerSession
-	s.post("/api/v1/create_session", `{"tags":[],"sdk_version":"test","user_metadata":{"a":"b"}}`, &made)
-	s.session = made.SessionId
 	return s
 }
 

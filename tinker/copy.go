@@ -50,6 +50,9 @@ func (s *Service) CopyCheckpoint(who *Caller, r *Copy) (Path, error) {
 			return Path{}, invalid("source_path", "cannot be copied: %v", err)
 		}
 	}
+	if source.Owner != who.Owner {
+		c.Metadata, c.OfRun = nil, nil // they are its owner's notes
+	}
 	c.Owner, c.Created, c.Expires, c.Public, c.file = who.Owner, s.o.Now().UTC().Round(time.Millisecond), time.Time{}, false, ""
 	if r.TTL != nil {
 		c.Expires = c.Created.Add(time.Duration(*r.TTL) * time.Second)

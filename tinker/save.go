@@ -115,7 +115,8 @@ func (m *model) save(who *Caller, r *Save) (_ *Checkpoint, err error) {
 	if r.TTL != nil {
 		c.Expires = c.Created.Add(time.Duration(*r.TTL) * time.Second)
 	}
-	if s.checkpoints.find(c.Path()) != nil && !r.Overwrite {
+	old := s.checkpoints.find(c.Path())
+	if old != nil && !r.Overwrite {
 		return nil, invalid("path", "is %q: there is a checkpoint of this name; set overwrite, or give another name", r.Name)
 	}
 	need := m.trainer.Memory().Own
@@ -140,6 +141,9 @@ func (m *model) save(who *Caller, r *Save) (_ *Checkpoint, err error) {
 	}
 	c.Digest, c.Bytes = info.Digest, info.Bytes+s.stateBytes(c)
 	if err := s.checkpoints.put(c); err != nil {
+		if old == nil {
+			err = errors.Join(err, s.o.Store.Delete(c.Adapter, adapters.Origin{Kind: adapters.FromTinker, Detail: c.Path().String()}))
+		}
 		return nil, err
 	}
 	return c, nil
