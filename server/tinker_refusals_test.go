@@ -102,3 +102,21 @@ func TestTinkerSessionsExpire(t *testing.T) {
 		t.Errorf("the model is still there: %d %s", r.status, r.body)
 	}
 }
+
+// A model's number is used once: when the model has ended, a request that comes again gets the first answer, and makes no other model.
+func TestTinkerNumbersOfModels(t *testing.T) {
+	s := openTinker(t)
+	m := s.model(0)
+	s.result(s.call("unload_model", fmt.Sprintf(`{"model_id":%q}`, m)))
+	if again := s.model(0); again != m {
+		t.Errorf("the model of a number that was used is %s, not %s", again, m)
+	}
+	if r := s.do("POST", "/api/v1/optim_step", fmt.Sprintf(`{"model_id":%q,"seq_id":1}`, m)); r.status != 404 {
+		t.Errorf("a call of the model that has ended: %d %s", r.status, r.body)
+	}
+	var list openapi.TinkerRunList
+	s.get("/api/v1/training_runs", &list)
+	if len(list.TrainingRuns) != 0 {
+		t.Errorf("the models are %+v", list.TrainingRuns)
+	}
+}

@@ -99,6 +99,10 @@ func (s *Service) addModel(who *Caller, sessionID string, seq int64, c Config, m
 		return nil, err
 	}
 	m := s.models[modelID(sessionID, seq)]
+	if first := s.futures.find(callID(modelID(sessionID, seq), 0)); m == nil && first != nil { // it has ended, or was never made
+		s.mu.Unlock()
+		return first, nil
+	}
 	if m == nil {
 		if n := countOf(s.models, one.owner, func(o *model) string { return o.owner }); full(one.owner, n, len(s.models), maxModels) {
 			s.mu.Unlock()
@@ -196,7 +200,7 @@ func (m *model) submit(seq, size int64, resultSize func(any) int64, do func(cont
 	if seq > m.next+maxAhead {
 		return nil, invalid("seq_id", "is %d, and the call %d has not come yet", seq, m.next)
 	}
-	id := m.id + ":" + strconv.FormatInt(seq, 10)
+	id := callID(m.id, seq)
 	made := &Future{ID: id, ModelID: m.id, owner: m.owner, size: size}
 	if seq < m.next { // it was taken up, and is not done again, also where its result is not kept any more
 		return made, nil
@@ -213,6 +217,9 @@ func (m *model) submit(seq, size int64, resultSize func(any) int64, do func(cont
 	m.signal()
 	return f, nil
 }
+
+// callID is the id of a model's call.
+func callID(model string, seq int64) string { return model + ":" + strconv.FormatInt(seq, 10) }
 
 func (m *model) signal() {
 	select {
