@@ -1,0 +1,67 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lorikeet-ai/lorikeet/internal/testtools"
+)
+
+//go:embed testdata/page
+var pageWalks embed.FS
+
+// screenshotsVariable names the folder that screenshots of the views are written to: `make screenshots` sets it.
+const screenshotsVariable = "LORIKEET_SCREENSHOTS"
+
+// walk runs a script of testdata/page in Chromium, with what begin.mjs gives it, against a server that has the flags. The
+// script fails where a view does not do what it says, axe-core finds a violation, the console has an error, or anything asks
+// another server. env is "name=value".
+func walk(t *testing.T, script, url string, env ...string) {
+	t.Helper()
+	chromium := testtools.Chromium(t)
+	node, folder := testtools.Node(t, "playwright-core@1.65.1", "axe-core@4.14.1")
+	var text []byte
+	for _, name := range []string{"begin.mjs", script, "end.mjs"} {
+		part, err := pageWalks.ReadFile("testdata/page/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = append(text, part...)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, node, "--input-type=module", "-") // in the folder of node_modules
+	cmd.Dir, cmd.Stdin = folder, bytes.NewReader(text)
+	cmd.Env = append(os.Environ(), "LORIKEET_URL="+url, "CHROMIUM="+chromium, "DOWNLOADS="+t.TempDir(), "FAILED="+filepath.Join(t.ArtifactDir(), "failed.png"))
+	cmd.Env = append(cmd.Env, env...)
+	cmd.WaitDelay = 5 * time.Second // the browser holds the output open
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	} else if len(out) > 0 {
+		t.Log(strings.TrimSpace(string(out)))
+	}
+}
+
+// TestPageFrame walks through what all views share: the keyboard, landmarks, themes, languages, a narrow screen, the policy.
+func TestPageFrame(t *testing.T) {
+	walk(t, "frame.mjs", boot(t, "--adapter-dir", demoAdapters).url())
+}
+
+// TestPageKey gives the page the key that the server asks for.
+func TestPageKey(t *testing.T) {
+	walk(t, "key.mjs", boot(t, "--adapter-dir", demoAdapters, "--api-key", "sesame").url())
+}
+
+// TestPageChat talks with the base and with adapters.
+func TestPageChat(t *testing.T) {
+	b := boot(t, "--adapter-dir", demoAdapters)
+	walk(t, "chat.mjs", b.url())
+}
