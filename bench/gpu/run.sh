@@ -92,8 +92,9 @@ json_of() { grep '^{' "$1" 2>/dev/null >>"$RESULTS" || true; }
 
 on_device() { run_step "$1" "$2" "${THROUGH[@]}" "${@:3}"; }
 
-# The tests of a package run where their data is, with the device in the place of the one that stands for a GPU.
-numerics() { on_device "$1" 90 bash -c 'cd "$1" && exec "$2" -test.run "OnADevice$" -test.v' numerics "runtime/$2" "$BIN/$2.test"; }
+# The tests of a package run where their data is, with the device in the place of the one that stands for a GPU. Products of floats are
+# products of floats there: neither of 19 bits, as cuBLAS takes them by itself (TF32), nor of halves, as Vulkan's shaders do.
+numerics() { on_device "$1" 90 env NVIDIA_TF32_OVERRIDE=0 GGML_VK_DISABLE_F16=1 bash -c 'cd "$1" && exec "$2" -test.run "OnADevice$" -test.v' numerics "runtime/$2" "$BIN/$2.test"; }
 
 device=(-backend "$BACKEND" -device "$DEVICE" -gpu-layers -1)
 # shellcheck disable=SC2054,SC2206 # commas and words are meant

@@ -170,7 +170,7 @@ func TestNF4OnADevice(t *testing.T) {
 				d.Slots = SlotF32 // it is the weights that are looked at, not what half precision does to adapters
 				got := compare(ourLogits(t, m, openDevice(t, m, d), adapters, ss), want)
 				t.Logf("%s: %v", name, got)
-				if most := deviceTolerance(form.bound); !(got.most <= most) || got.argmax != got.ties {
+				if most := nf4Tolerance(form.bound); !(got.most <= most) || got.argmax != got.ties {
 					t.Errorf("%s: %v; want at most %g", name, got, most)
 				}
 			}
