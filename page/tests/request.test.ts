@@ -23,13 +23,13 @@ test("only what is set is sent", () => {
 
 test("settings become fields", () => {
   const s = {
-    ...defaultSettings, system: "be brief", stop: "END\n\n###", effort: "low", format: "json_schema" as const, schema: '{"type":"object"}', tools: "[]",
+    ...defaultSettings, system: "be brief", stop: "END\n\n###", effort: "low", format: "json_schema" as const, schema: '{"type":"object"}', tools: "[]", toolChoice: "required" as const,
     sampling: {...defaultSettings.sampling, temperature: 0, seed: 7},
   };
   const {request, faults} = buildRequest("base", s, []);
   assert.deepEqual(faults, {});
   assert.deepEqual({...request}, {
-    model: "base", messages: [{role: "system", content: "be brief"}], temperature: 0, seed: 7, stop: ["END", "###"], reasoning_effort: "low", tools: [],
+    model: "base", messages: [{role: "system", content: "be brief"}], temperature: 0, seed: 7, stop: ["END", "###"], reasoning_effort: "low", tools: [], tool_choice: "required",
     response_format: {type: "json_schema", json_schema: {name: "answer", strict: true, schema: {type: "object"}}},
   });
 });

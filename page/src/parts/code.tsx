@@ -38,7 +38,7 @@ export function CopyButton(p: {text: string; label?: string}): JSX.Element {
 // Code shows a text as it is, with a button that copies it.
 export function Code(p: {text: string; label: string}): JSX.Element {
   return (
-    <div class="code">
+    <div class="code-block">
       <pre tabIndex={0} role="region" aria-label={p.label}>{p.text}</pre>
       <CopyButton text={p.text} />
     </div>

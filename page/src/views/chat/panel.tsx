@@ -57,6 +57,12 @@ export function Panel(p: {models: Schema<"Model">[]}): JSX.Element {
           />
           {s.format === "json_schema" && <TextArea label={w.schema} value={s.schema} rows={6} code fault={fault(faults.schema)} onInput={(schema) => set({schema})} />}
           <TextArea label={w.tools} hint={w.toolsHint} value={s.tools} rows={4} code fault={fault(faults.tools)} onInput={(tools) => set({tools})} />
+          {s.tools.trim() !== "" && (
+            <Select
+              label={w.toolChoice} value={s.toolChoice} onChange={(toolChoice) => set({toolChoice})}
+              options={[{value: "auto", text: w.toolAuto}, {value: "required", text: w.toolRequired}, {value: "none", text: w.toolNone}]}
+            />
+          )}
           {s.tools === "" && <div><Button small onClick={() => set({tools: exampleTools})}>{w.toolsExample}</Button></div>}
         </div>
       </details>

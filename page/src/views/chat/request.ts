@@ -23,10 +23,11 @@ export interface Settings {
   format: Format;
   schema: string; // JSON text
   tools: string; // JSON text, "": none
+  toolChoice: "auto" | "required" | "none";
 }
 
 export const defaultSettings: Settings = {
-  adapters: [{name: "", scale: null}], system: "", sampling: defaultSampling, stop: "", effort: "", format: "text", schema: "", tools: "",
+  adapters: [{name: "", scale: null}], system: "", sampling: defaultSampling, stop: "", effort: "", format: "text", schema: "", tools: "", toolChoice: "auto",
 };
 
 export interface Faults {
@@ -51,6 +52,7 @@ export function buildRequest(base: string, s: Settings, turns: Turn[]): {request
     const got = parseList(s.tools);
     if ("fault" in got) faults.tools = got.fault;
     else request.tools = got.value as NonNullable<ChatRequest["tools"]>;
+    if (s.toolChoice !== "auto") request.tool_choice = s.toolChoice;
   }
   return {request, faults};
 }

@@ -20,13 +20,9 @@ import {words} from "./words.ts";
 export function Turns(p: {turns: Turn[]}): JSX.Element {
   const w = useWords(words);
   const {busy} = useStore(conversation);
-  const end = useRef<HTMLDivElement>(null);
   const wasBusy = useRef(false);
   const last = p.turns.at(-1);
-  useEffect(() => {
-    const page = document.documentElement;
-    if (page.scrollHeight - page.scrollTop - page.clientHeight < 200) end.current?.scrollIntoView({block: "end"});
-  }, [last?.text, last?.answer?.reasoning, p.turns.length]);
+  useStayAtEnd(p.turns.length, `${last?.text.length} ${last?.answer?.reasoning.length} ${busy}`);
   useEffect(() => {
     if (wasBusy.current && !busy) announce(last?.stopped ? w.stopped : w.done);
     wasBusy.current = busy;
@@ -38,9 +34,30 @@ export function Turns(p: {turns: Turn[]}): JSX.Element {
         if (t.role === "tool") return <Frame key={t.id} kind="tool" who={w.tool(t.call?.name ?? "")}><pre class="turn-text">{t.text}</pre></Frame>;
         return <ModelTurn key={t.id} turn={t} last={t === last} busy={busy} />;
       })}
-      <div ref={end} />
     </div>
   );
+}
+
+// useStayAtEnd scrolls to the end of the page when there are more turns, and as the last one grows while the reader has not
+// scrolled away from there.
+function useStayAtEnd(turns: number, grown: string): void {
+  const stays = useRef(true);
+  const toEnd = (): void => scrollTo(0, document.documentElement.scrollHeight);
+  useEffect(() => {
+    const page = document.documentElement;
+    const scrolled = (): void => {
+      stays.current = page.scrollHeight - page.scrollTop - page.clientHeight < 80;
+    };
+    addEventListener("scroll", scrolled);
+    return () => removeEventListener("scroll", scrolled);
+  }, []);
+  useEffect(() => {
+    stays.current = true;
+    toEnd();
+  }, [turns]);
+  useEffect(() => {
+    if (stays.current) toEnd();
+  }, [grown]);
 }
 
 function Frame(p: {kind: string; who: string; note?: string; children: ComponentChildren; foot?: JSX.Element | undefined}): JSX.Element {

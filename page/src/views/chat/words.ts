@@ -61,7 +61,11 @@ const en = {
   tools: "Tools",
   toolsHint: "Functions that the model may call, as JSON: the field tools of the API.",
   toolsExample: "Insert an example",
-  notJSON: (why: string) => `This is not what is needed: ${why}`,
+  toolChoice: "Tool choice",
+  toolAuto: "The model decides",
+  toolRequired: "It must call one",
+  toolNone: "None",
+  notJSON: (why: string) => `This is not the JSON that is needed: ${why}`,
   reset: "Reset settings",
 };
 
@@ -128,7 +132,11 @@ export const words: Words<typeof en> = {
     tools: "工具",
     toolsHint: "模型可以调用的函数,JSON 格式,即 API 的 tools 字段。",
     toolsExample: "插入示例",
-    notJSON: (why) => `内容不符合要求:${why}`,
+    toolChoice: "工具选择",
+    toolAuto: "由模型决定",
+    toolRequired: "必须调用一个",
+    toolNone: "不调用",
+    notJSON: (why) => `这不是所需的 JSON:${why}`,
     reset: "恢复默认设置",
   },
 };
