@@ -24,7 +24,7 @@ const module = "github.com/lorikeet-ai/lorikeet"
 // cmd -> internal/program -> server -> training -> adapters -> runtime -> quant.
 var arrows = map[string][]string{
 	"cmd/lorikeet":             {"internal/program", "responses", "tenants", "adapters", "adapters/merge", "adapters/peft", "fetch", "runtime", "runtime/llama", "quant", "quant/huggingface", "demo"},
-	"internal/program":         {"server", "graders", "batches", "tinker", "responses", "tenants", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "demo"},
+	"internal/program":         {"server", "cluster", "graders", "batches", "tinker", "responses", "tenants", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "demo"},
 	"server":                   {"openapi", "page", "graders", "batches", "tinker", "tinker/wire", "responses", "tenants", "training", "adapters", "adapters/merge", "adapters/peft", "chat", "chat/calls", "grammar", "fetch", "runtime", "runtime/engine"},
 	"batches":                  {},
 	"tinker":                   {"adapters", "training/loss", "runtime"},
@@ -34,6 +34,7 @@ var arrows = map[string][]string{
 	"training/dataset":         {"chat", "runtime", "training/dataset/parquet"},
 	"training/loss":            {},
 	"adapters":                 {"adapters/merge", "adapters/peft", "runtime"},
+	"cluster":                  {"adapters"},
 	"adapters/merge":           {"adapters/peft", "quant", "runtime"},
 	"adapters/peft":            {"quant", "quant/safetensors", "runtime"},
 	"chat":                     {"chat/calls", "runtime"},
@@ -88,6 +89,7 @@ var testArrows = map[string][]string{
 	"server":         {"runtime/runtimetest", "quant"},
 	"training":       {"runtime/runtimetest"},
 	"adapters":       {"runtime/runtimetest", "demo", "quant", "adapters/peft/pefttest", "adapters/storetest"},
+	"cluster":        {"adapters/peft", "adapters/peft/pefttest", "adapters/storetest"},
 	"adapters/merge": {"adapters/peft/pefttest"},
 	"adapters/peft":  {"adapters/peft/pefttest", "demo"},
 	"runtime/engine": {"runtime/runtimetest"},

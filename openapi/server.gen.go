@@ -248,7 +248,7 @@ type ServerInterface interface {
 	// Props What the server is, in llama-server's words.
 	// (GET /props)
 	Props(c *fiber.Ctx) error
-	// Ready The server takes requests; 503 from the moment it begins to shut down.
+	// Ready The server takes requests; 503 from the moment it begins to shut down, and while its cluster cannot be reached.
 	// (GET /readyz)
 	Ready(c *fiber.Ctx) error
 	// Slots The places for requests in the batch, in llama-server's words.

@@ -14,10 +14,16 @@ func (s *Server) Health(c *fiber.Ctx) error { return s.sendOK(c) }
 // HealthAlias is Health.
 func (s *Server) HealthAlias(c *fiber.Ctx) error { return s.Health(c) }
 
-// Ready reports whether the server accepts requests.
+// Ready reports whether the server accepts requests. In a cluster that cannot be reached those for adapters that are on this
+// node are still answered.
 func (s *Server) Ready(c *fiber.Ctx) error {
 	if s.draining.Load() {
 		return errDraining()
+	}
+	if s.cluster != nil {
+		if err := s.cluster().Err; err != nil {
+			return err
+		}
 	}
 	return s.sendOK(c)
 }

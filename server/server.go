@@ -95,6 +95,8 @@ type Options struct {
 	Version    string
 	Log        zerolog.Logger
 
+	Cluster func() ClusterState // of a server that shares its adapters with others; nil: it does not
+
 	// NoReasoning leaves what the model thinks in the texts of its answers, with its marks.
 	NoReasoning bool
 }
@@ -146,6 +148,7 @@ type Server struct {
 	version     string
 	reasoning   bool // what the model thinks is told from its answers
 	started     time.Time
+	cluster     func() ClusterState // nil: the server is alone
 	draining    atomic.Bool
 	submitting  sync.RWMutex    // held for reading while a request hands its choices to the engine, so that it is taken whole
 	merging     chan struct{}   // holds one while a merge runs
@@ -199,6 +202,9 @@ func New(o Options) *Server {
 	s.fingerprint = fingerprint(s.model.Facts())
 	s.metrics.showDevice(s.model.Facts())
 	s.metrics.watch(o.Engine, o.Cache.Stats, func() int { return len(o.Store.List()) }, o.MaxLoRA, o.Version)
+	if s.cluster = o.Cluster; s.cluster != nil {
+		s.metrics.registry.MustRegister(&clusterSnapshot{s.cluster})
+	}
 	if s.batches != nil {
 		s.metrics.registry.MustRegister(&batchSnapshot{s.batches})
 	}

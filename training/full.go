@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
 )
 
@@ -17,15 +18,18 @@ const (
 	roomRetry      = 10 * time.Second
 )
 
-// pauseNoSpace is what a job that waits for room says.
-const pauseNoSpace = "no space is left on the disk: the job goes on when there is"
+// What a job that waits says.
+const (
+	pauseNoSpace     = "no space is left on the disk: the job goes on when there is"
+	pauseUnavailable = "the cluster cannot be reached: the job goes on when it can"
+)
 
-// retryWhileFull calls do, which writes to the disk, again and again while it returns an error that wraps
-// disk.ErrNoSpace, until ctx ends. do must leave everything as it was where it fails.
+// retryWhileFull calls do, which writes to the disk or to a cluster, again and again while it returns an error that wraps
+// disk.ErrNoSpace or adapters.ErrUnavailable, until ctx ends. do must leave everything as it was where it fails.
 func (q *Queue) retryWhileFull(ctx context.Context, j *job, do func() error) error {
 	for wait := min(firstRoomRetry, q.o.roomRetry); ; wait = min(2*wait, q.o.roomRetry) {
 		err := do()
-		if !errors.Is(err, disk.ErrNoSpace) {
+		if !errors.Is(err, disk.ErrNoSpace) && !errors.Is(err, adapters.ErrUnavailable) {
 			q.pause(j, nil)
 			return err
 		}
@@ -41,13 +45,17 @@ func (q *Queue) retryWhileFull(ctx context.Context, j *job, do func() error) err
 
 // pause notes that a job waits because of an error, or with nil that it does not.
 func (q *Queue) pause(j *job, err error) {
-	was := q.isPaused(j)
-	if was == (err != nil) {
+	q.mu.RLock()
+	was := j.Waits
+	q.mu.RUnlock()
+	if (was != "") == (err != nil) {
 		return
 	}
 	text := ""
 	if err != nil {
-		text = pauseNoSpace
+		if text = pauseNoSpace; errors.Is(err, adapters.ErrUnavailable) {
+			text = pauseUnavailable
+		}
 		q.o.Warn(fmt.Sprintf("training job %s waits: %v", j.ID, err))
 	}
 	q.mu.Lock()
@@ -57,11 +65,9 @@ func (q *Queue) pause(j *job, err error) {
 		_ = j.log.append(Event{Created: now(), Level: LevelWarn, Kind: KindMessage, Message: "The job waits: " + text + "."}, false) // there may be room for a line
 		return
 	}
-	q.tell(j, LevelInfo, "There is room on the disk again.")
-}
-
-func (q *Queue) isPaused(j *job) bool {
-	q.mu.RLock()
-	defer q.mu.RUnlock()
-	return j.Waits != ""
+	again := "There is room on the disk again."
+	if was == pauseUnavailable {
+		again = "The cluster can be reached again."
+	}
+	q.tell(j, LevelInfo, again)
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
 )
 
@@ -165,4 +166,41 @@ func TestUploadOnFullDisk(t *testing.T) {
 			t.Errorf("write %d: listed: %v", n, list)
 		}
 	}
+}
+
+// lonely is a Storage that other servers are needed for, which cannot be reached while alone is set.
+type lonely struct {
+	adapters.Storage
+	alone atomic.Bool
+}
+
+func (l *lonely) Upload(ctx context.Context, digest, dir string, there bool) (string, error) {
+	if l.alone.Load() {
+		return "", adapters.ErrUnavailable
+	}
+	return l.Storage.Upload(ctx, digest, dir, there)
+}
+
+// TestJobWaitsForTheCluster cuts a node off while it trains: the job waits to store what it has, and says so, and goes on.
+func TestJobWaitsForTheCluster(t *testing.T) {
+	dir := t.TempDir()
+	storage := &lonely{Storage: adapters.NewFolder(dir, func(string) {})}
+	storage.alone.Store(true)
+	h := openFixture(t, t.TempDir(), func(o *Options) {
+		o.roomRetry = time.Millisecond
+		store, err := adapters.Open(adapters.Options{Dir: dir, Facts: o.Model.Facts(), Storage: storage})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { store.Close() })
+		o.Store = store
+	})
+	j := h.create("bird1", crashConfig(1))
+	waitUntil(t, func() bool { j, err := h.Get(j.ID); return err == nil && strings.Contains(j.Waits, "cluster") })
+	storage.alone.Store(false)
+	got, events := h.wait(j.ID)
+	if got.Status != Succeeded || !strings.Contains(asJSON(t, events), "The cluster can be reached again.") {
+		t.Errorf("ended: %s, events %s", asJSON(t, got), asJSON(t, events))
+	}
+	h.close()
 }

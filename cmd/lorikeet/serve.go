@@ -63,6 +63,8 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	flags.StringArrayVar(&c.GraderEndpoints, "grader-endpoint", nil, "URL that graders may post answers to, with all that lies below it; repeatable; without one there are no endpoint graders")
 	flags.StringVar(&c.GraderSandbox, "grader-sandbox", "", "command, with its arguments, that runs the Python source of graders: it reads a JSON object with source, sample and item, calls grade(sample, item) and prints the number; without one there are no python graders")
 
+	c.bindCluster(flags)
+
 	flags.IntVarP(&c.Parallel, "parallel", "p", 16, "requests that are answered at once")
 	flags.IntVarP(&c.Context, "ctx", "c", 0, fmt.Sprintf("tokens in the KV cache, which all requests share; 0: parallel times the model's context, at most %d", program.MaxContext))
 	flags.IntVar(&c.Chunk, "chunk", 256, "prompt tokens in one decode; bounds how long a long prompt delays running answers")

@@ -33,6 +33,9 @@ func (c *serveFlags) check(flags *pflag.FlagSet) error {
 	if err := c.checkNames(); err != nil {
 		return err
 	}
+	if err := c.checkCluster(flags); err != nil {
+		return err
+	}
 	if c.Batch == 0 {
 		c.Batch = max(512, c.Chunk+c.Parallel)
 	}

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -28,6 +29,9 @@ func (p *Program) announce() {
 		line("", "%s of the device's memory for those in use", bytesize.Format(d.Bytes))
 	}
 	line("stored in", "%s", c.Data)
+	if p.node != nil {
+		line("cluster", "node %s of %s, adapters are shared under %q", p.node.Name(), cmp.Or(strings.Join(c.Cluster.Peers, ", "), c.Cluster.Where()), c.Cluster.Prefix)
+	}
 	kernels, _, _ := strings.Cut(llama.SystemInfo(), "|") // what follows is llama.cpp's own
 	line("compute", "%d threads, %s", c.Threads, strings.TrimSpace(kernels))
 	if f.Device != "" {

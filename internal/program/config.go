@@ -35,6 +35,8 @@ type Config struct {
 
 	TrainPrecision string // of training's products: fast, half or single; "": fast
 
+	Cluster ClusterConfig
+
 	MaxJobs     int   // training jobs that are kept; the oldest that have ended are removed
 	MaxJobData  int64 // bytes that they may have, likewise
 	MaxFiles    int   // uploaded files that are kept

@@ -19,6 +19,7 @@ import (
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/batches"
 	"github.com/lorikeet-ai/lorikeet/chat"
+	"github.com/lorikeet-ai/lorikeet/cluster"
 	"github.com/lorikeet-ai/lorikeet/fetch"
 	"github.com/lorikeet-ai/lorikeet/internal/bytesize"
 	"github.com/lorikeet-ai/lorikeet/internal/disk"
@@ -38,6 +39,8 @@ type Program struct {
 	log    zerolog.Logger
 
 	model     *llama.Model
+	node      *cluster.Node     // nil: the server keeps everything to itself
+	shared    *cluster.Adapters // of node
 	engine    *engine.Engine
 	template  *chat.Template
 	store     *adapters.Store
@@ -143,7 +146,7 @@ func (p *Program) Open() error {
 			return err
 		}
 	}
-	steps := []func() error{p.openFetch, p.openModel, p.openAdapters, p.openEngine, p.openTraining, p.openTinker, p.openBatches, p.openFolders, p.openResponses, p.openServer}
+	steps := []func() error{p.openFetch, p.openCluster, p.openModel, p.openAdapters, p.openEngine, p.openTraining, p.openTinker, p.openBatches, p.openFolders, p.openResponses, p.openServer}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -168,7 +171,7 @@ func (p *Program) Close() {
 }
 
 // dataEntries are what we make in --data. What else lies there is not ours.
-var dataEntries = []string{"versions", "names", "checkpoints", "tmp", "lock", "training", "batches", "models", "responses", "tinker"}
+var dataEntries = []string{"versions", "names", "checkpoints", "tmp", "lock", "training", "batches", "models", "responses", "tinker", "cluster"}
 
 // closeData takes other users' access to what is in --data away, as earlier versions left it there.
 func (p *Program) closeData() {
@@ -184,8 +187,12 @@ func (p *Program) closeData() {
 func (p *Program) openAdapters() (err error) {
 	p.closeData()
 	p.uploads = disk.NewBudget(max(p.config.MaxUpload, server.MaxDataset))
+	storage, err := p.clusterStorage()
+	if err != nil {
+		return err
+	}
 	p.store, err = adapters.Open(adapters.Options{
-		Dir: p.config.Data, Facts: p.model.Facts(), MaxBytes: p.config.MaxUpload, Memory: p.config.AdapterBytes,
+		Dir: p.config.Data, Storage: storage, Facts: p.model.Facts(), MaxBytes: p.config.MaxUpload, Memory: p.config.AdapterBytes,
 		Keep: p.config.KeepVersions, Changed: p.logChange,
 		Reserved: append(p.aliases(), p.name(), server.ReservedName),
 		CheckTemplates: func(t adapters.Templates) error {
@@ -230,7 +237,7 @@ func (p *Program) openServer() error {
 		Engine: p.engine, Template: p.template, Store: p.store, Cache: p.cache, Metrics: p.metrics,
 		Jobs: t.jobs, Files: t.files, Batches: p.batches, Tinker: p.tinker, Trainable: t.trainable, TrainMemory: t.memory, Graders: p.graderTools,
 		Pooling: map[string]runtime.Pooling{"mean": runtime.PoolingMean, "last": runtime.PoolingLast, "cls": runtime.PoolingCLS}[c.Pooling], NoReasoning: c.Reasoning == "none",
-		Import: p.importPath, Name: p.name(), Aliases: p.aliases(), Keys: c.Keys, Hosts: p.hosts(), Origins: c.Origins,
+		Import: p.importPath, Name: p.name(), Aliases: p.aliases(), Keys: c.Keys, Hosts: p.hosts(), Origins: c.Origins, Cluster: p.clusterState(),
 		MaxLoRA: c.Parallel, MaxUpload: c.MaxUpload, Version: p.config.Version, Log: p.log,
 		TempDir: filepath.Join(c.Data, "tmp"), Uploads: p.uploads, // the store empties the folder at its start
 	}
