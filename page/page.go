@@ -35,7 +35,7 @@ var types = map[string]string{
 // File is a built file with its compressed forms, whose bytes nobody may change.
 type File struct {
 	Type    string // its media type
-	ETag    string // in quotes; it changes with the content
+	ETag    string // in quotes, without W/; it changes with the content, and is the same for its compressed forms
 	Content []byte
 	Gzip    []byte
 	Brotli  []byte

@@ -33,12 +33,12 @@ func (s *Server) PageFile(c *fiber.Ctx, name string) error {
 		return &refusal{status: http.StatusNotFound, code: "unknown_url", message: fmt.Sprintf("the page has no file %q", name)}
 	}
 	c.Vary(fiber.HeaderAcceptEncoding)
-	c.Set(fiber.HeaderETag, f.ETag)
+	c.Set(fiber.HeaderETag, "W/"+f.ETag) // weak: the compressed forms have it, too
 	c.Set(fiber.HeaderCacheControl, "no-cache")
 	c.Set(fiber.HeaderContentSecurityPolicy, page.Policy)
 	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
 	c.Set(fiber.HeaderReferrerPolicy, "no-referrer")
-	if c.Get(fiber.HeaderIfNoneMatch) == f.ETag {
+	if matches(c.Get(fiber.HeaderIfNoneMatch), f.ETag) {
 		return c.SendStatus(http.StatusNotModified)
 	}
 	c.Set(fiber.HeaderContentType, f.Type)

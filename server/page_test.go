@@ -55,7 +55,7 @@ func TestPageIsForBrowsers(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"Content-Security-Policy": page.Policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
-		"Cache-Control": "no-cache", "Etag": index.ETag,
+		"Cache-Control": "no-cache", "Etag": "W/" + index.ETag,
 	} {
 		if got := r.header.Get(name); got != want {
 			t.Errorf("%s is %q", name, got)
@@ -102,8 +102,10 @@ func TestPageFiles(t *testing.T) {
 			t.Errorf("%s: %d bytes of %d: %v", encoding, len(r.body), len(content), err)
 		}
 	}
-	if r := h.raw("/page/app.js", "If-None-Match", script.ETag); r.status != http.StatusNotModified || len(r.body) != 0 || r.header.Get("ETag") != script.ETag {
-		t.Errorf("the same version: %d with %d bytes", r.status, len(r.body))
+	for _, same := range []string{script.ETag, "W/" + script.ETag, `"other", W/` + script.ETag, "*"} {
+		if r := h.raw("/page/app.js", "If-None-Match", same, "Accept-Encoding", "br"); r.status != http.StatusNotModified || len(r.body) != 0 || r.header.Get("ETag") != "W/"+script.ETag {
+			t.Errorf("If-None-Match %s: %d with %d bytes", same, r.status, len(r.body))
+		}
 	}
 	if r := h.raw("/page/app.js", "If-None-Match", `"other"`); r.status != 200 {
 		t.Errorf("another version: %d", r.status)

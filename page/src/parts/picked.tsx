@@ -4,7 +4,7 @@ import {maxAdapters, type Picked} from "../lib/request.ts";
 import {useWords, type Words} from "../lib/words.ts";
 import {AdapterBox} from "./adapterbox.tsx";
 import {Button} from "./button.tsx";
-import type {Choice} from "./combobox.tsx";
+import {useMoreChoices} from "./choices.ts";
 import {NumberField} from "./field.tsx";
 import {icons} from "./icons.tsx";
 
@@ -30,15 +30,16 @@ const words: Words<typeof en> = {
 };
 
 // PickedAdapters chooses the adapters of a request with their scales: none is the base, several are summed.
-export function PickedAdapters(p: {picked: Picked[]; models: Schema<"Model">[]; more?: Choice[]; onChange: (picked: Picked[]) => void}): JSX.Element {
+export function PickedAdapters(p: {picked: Picked[]; models: Schema<"Model">[]; onChange: (picked: Picked[]) => void}): JSX.Element {
   const w = useWords(words);
+  const more = useMoreChoices(p.models, p.picked.map((x) => x.name));
   const set = (i: number, change: Partial<Picked>): void => p.onChange(p.picked.map((x, k) => (k === i ? {...x, ...change} : x)));
   return (
     <fieldset class="picked">
       <legend class="visually-hidden">{w.adapters}</legend>
       {p.picked.map((x, i) => (
         <div key={i} class="picked-line">
-          <AdapterBox label={w.adapter(i + 1)} value={x.name} models={p.models} more={p.more ?? []} base={i === 0} onChange={(name) => set(i, {name})} />
+          <AdapterBox label={w.adapter(i + 1)} value={x.name} models={p.models} more={more} base={i === 0} onChange={(name) => set(i, {name})} />
           <NumberField label={w.scale(i + 1)} value={x.scale} min={-16} max={16} step="any" placeholder="1" disabled={x.name === ""} onInput={(scale) => set(i, {scale})} />
           {p.picked.length > 1 && <Button kind="quiet" icon={icons.close()} label={w.remove(i + 1)} onClick={() => p.onChange(p.picked.filter((_, k) => k !== i))} />}
         </div>

@@ -4,8 +4,8 @@ import {useStore} from "../../lib/store.ts";
 import {useWords} from "../../lib/words.ts";
 import {AdapterBox} from "../../parts/adapterbox.tsx";
 import {Button} from "../../parts/button.tsx";
+import {useMoreChoices} from "../../parts/choices.ts";
 import {icons} from "../../parts/icons.tsx";
-import {useMoreChoices} from "./choices.ts";
 import {maxColumns, newColumn, setup, type Column} from "./state.ts";
 import {words} from "./words.ts";
 
@@ -13,7 +13,7 @@ import {words} from "./words.ts";
 export function Columns(p: {models: Schema<"Model">[]}): JSX.Element {
   const w = useWords(words);
   const {columns} = useStore(setup);
-  const more = useMoreChoices(columns.map((c) => c.name));
+  const more = useMoreChoices(p.models, columns.map((c) => c.name));
   const set = (change: (columns: Column[]) => Column[]): void => setup.update((s) => ({...s, columns: change(s.columns)}));
   return (
     <fieldset class="card picked">
