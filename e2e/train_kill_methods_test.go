@@ -16,15 +16,7 @@ import (
 // methodJobs are jobs of the methods that do more in a step than one pass: with checkpoints, a validation, and at their end the
 // result of every step before.
 var methodJobs = map[string]func() map[string]any{
-	"dpo": func() map[string]any {
-		var examples []any
-		for i := range 24 {
-			examples = append(examples, map[string]any{
-				"prompt": fmt.Sprint("What is ", i, "?"), "chosen": strings.Repeat("It is so. ", 1+i%3), "rejected": fmt.Sprint("Never ", i),
-			})
-		}
-		return map[string]any{"method": "dpo", "examples": examples, "max_steps": 30, "save_steps": 4}
-	},
+	"dpo": preferringJob,
 	"kto": func() map[string]any {
 		var examples []any
 		for i := range 24 {
@@ -40,6 +32,27 @@ var methodJobs = map[string]func() map[string]any{
 		job["invocation_string"] = "<|im_start|>assistant\n"
 		return job
 	},
+	"normed reinforcement": func() map[string]any { // which trains norms, too
+		job := rewardedJob()
+		job["modules_to_save"] = []string{"input_layernorm", "norm"}
+		return job
+	},
+	"normed dpo": func() map[string]any {
+		job := preferringJob()
+		job["modules_to_save"] = []string{"post_attention_layernorm"}
+		return job
+	},
+}
+
+// preferringJob is a job of pairs.
+func preferringJob() map[string]any {
+	var examples []any
+	for i := range 24 {
+		examples = append(examples, map[string]any{
+			"prompt": fmt.Sprint("What is ", i, "?"), "chosen": strings.Repeat("It is so. ", 1+i%3), "rejected": fmt.Sprint("Never ", i),
+		})
+	}
+	return map[string]any{"method": "dpo", "examples": examples, "max_steps": 30, "save_steps": 4}
 }
 
 // rewardedJob is a job of rewards, whose answers differ from step to step.
