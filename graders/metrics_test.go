@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -110,9 +111,28 @@ func TestCommonSubsequence(t *testing.T) {
 		return out
 	}
 	for i := range 2000 {
-		a, b := text(20+i%300, 1+i%9), text(20+i%200, 1+i%9)
+		letters := 1 + i%9*(1+i%7*4) // so many that some are rare
+		a, b := text(20+i%300, letters), text(20+i%200, letters)
 		if got, want := commonSubsequence(a, b), plainCommonSubsequence(a, b); got != want {
 			t.Fatalf("%q and %q: %d, want %d", string(a), string(b), got, want)
 		}
+	}
+}
+
+// TestManyDifferentCharacters compares the longest texts that are compared, of which each character is another one: that takes no more
+// memory than texts of few.
+func TestManyDifferentCharacters(t *testing.T) {
+	var b strings.Builder
+	for i := range maxCompared {
+		b.WriteRune(rune(0x20000 + i))
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if x := fuzzyMatch(b.String(), b.String()); x != 1 {
+		t.Errorf("a text and itself are %v alike", x)
+	}
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > 32<<20 {
+		t.Errorf("it took %d MiB", took>>20)
 	}
 }

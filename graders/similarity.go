@@ -18,24 +18,26 @@ func fuzzyMatch(a, b string) float64 {
 }
 
 // commonSubsequence returns the length of the longest common subsequence, 64 elements of a at a time. Source: Hyyrö 2004,
-// "Bit-parallel LCS-length computation revisited".
+// "Bit-parallel LCS-length computation revisited". It takes time of len(a) len(b) / 64, and memory of len(a) + len(b).
 func commonSubsequence[T comparable](a, b []T) int {
+	places := placesOf(a)
 	words := (len(a) + 63) / 64
-	places := make(map[T][]uint64) // where in a an element stands
-	for i, x := range a {
-		if places[x] == nil {
-			places[x] = make([]uint64, words)
-		}
-		places[x][i/64] |= 1 << (i % 64)
-	}
 	free := make([]uint64, words) // a bit that is 0 is one of the subsequence
 	for i := range free {
 		free[i] = ^uint64(0)
 	}
+	drawn := make([]uint64, words) // the bits of an element that has none of its own; else 0
 	for _, y := range b {
-		at := places[y]
-		if at == nil {
+		of := places[y]
+		if of == nil {
 			continue
+		}
+		at := of.bits
+		if at == nil {
+			at = drawn
+			for _, i := range of.list {
+				drawn[i/64] |= 1 << (i % 64)
+			}
 		}
 		carry := uint64(0)
 		for i, v := range free {
@@ -43,6 +45,11 @@ func commonSubsequence[T comparable](a, b []T) int {
 			sum := v + u + carry
 			carry = ((v & u) | ((v | u) &^ sum)) >> 63
 			free[i] = sum | (v &^ u)
+		}
+		if of.bits == nil {
+			for _, i := range of.list {
+				drawn[i/64] = 0
+			}
 		}
 	}
 	count := 0
@@ -52,6 +59,35 @@ func commonSubsequence[T comparable](a, b []T) int {
 		}
 	}
 	return count
+}
+
+// places is where an element stands in a list.
+type places struct {
+	list []int
+	bits []uint64 // the same as bits; nil where the list is shorter than that
+}
+
+// placesOf returns where each element of a list stands. Those that are more frequent than a list of bits has words have one: they are
+// 64 at most, so that a list of many different elements takes no more memory than any other.
+func placesOf[T comparable](a []T) map[T]*places {
+	all := make(map[T]*places)
+	for i, x := range a {
+		if all[x] == nil {
+			all[x] = &places{}
+		}
+		all[x].list = append(all[x].list, i)
+	}
+	words := (len(a) + 63) / 64
+	for _, p := range all {
+		if len(p.list) <= words {
+			continue
+		}
+		p.bits = make([]uint64, words)
+		for _, i := range p.list {
+			p.bits[i/64] |= 1 << (i % 64)
+		}
+	}
+	return all
 }
 
 // grams counts the n-grams of a list of words.
