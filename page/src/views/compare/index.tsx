@@ -57,7 +57,7 @@ export function Compare(): JSX.Element {
       <Columns models={list} />
       <Tabs label={w.modes} tabs={[{id: "one", text: w.one}, {id: "many", text: w.many}]} chosen={s.mode} onChoose={(mode) => setup.update((o) => ({...o, mode}))}>
         <form
-          class="stack"
+          class="stack" noValidate // the server says what it refuses; a field of closed settings could not
           onSubmit={(e) => {
             e.preventDefault();
             start();
