@@ -51,6 +51,20 @@ func TestTinkerExample(t *testing.T) {
 	}
 }
 
+// TestTinkerManages runs a script that uses what the newest SDK has beside training and sampling.
+func TestTinkerManages(t *testing.T) {
+	python := testtools.Python(t, "tinker=="+tinkerSDKs[0], "numpy==2.4.6")
+	b := boot(t, "--api-key", "tml-sesame")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, python, "-W", "ignore", "e2e/testdata/tinker/manage.py")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TINKER_BASE_URL=" + b.url(), "TINKER_API_KEY=tml-sesame", "TINKER_TELEMETRY=0"}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.HasSuffix(strings.TrimSpace(string(out)), "ok") {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
 // TestTinkerGuide runs what docs/tinker.md shows: the server with its flags, and the loop. The environment that it sets is that of the
 // test.
 func TestTinkerGuide(t *testing.T) {

@@ -59,6 +59,11 @@ func run(ctx context.Context, o hostile.Options, binary string) error {
 	}
 	fmt.Printf("seed %d\n", o.Seed)
 	reports, err := hostile.Run(ctx, o)
+	if err == nil {
+		var r hostile.Report
+		r, err = hostile.Tinker(ctx, o)
+		reports = append(reports, r)
+	}
 	faults := 0
 	for _, r := range reports {
 		fmt.Printf("%-14s %7d inputs, slowest %v, memory %d to %d MiB, statuses %v\n", r.Kind, r.Inputs, r.Slowest.Round(time.Millisecond), r.Resident[0]>>20, r.Resident[1]>>20, r.Statuses)

@@ -4,6 +4,7 @@
 # `resume N PATH` prints the losses of the next two steps, of a client that is made from the checkpoint and of another one that loads it.
 import os
 import sys
+import time
 import warnings
 
 warnings.simplefilter("ignore")
@@ -45,7 +46,8 @@ if sys.argv[1].startswith("train"):
         for n in range(10**6):
             print("loss", n, step(client, n), flush=True)
             if n == 10 and sys.argv[1] == "train-long":
-                long = client.forward_backward(batch(0, 1000, 100), "cross_entropy")
+                long = client.forward_backward(batch(0, 1000, 200), "cross_entropy")
+                time.sleep(1)  # until it is sent
                 print("waits", flush=True)
                 long.result()
             if n % 3 == 2:
