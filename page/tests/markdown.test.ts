@@ -21,7 +21,7 @@ test("texts, lists, tables and code become elements", () => {
     ["a\nb", "<p>‹a›<br></br>‹b›</p>"],
     ["- x\n- y", "<ul><li>‹x›</li><li>‹y›</li></ul>"],
     ["3. x\n4. y", '<ol start=3><li>‹x›</li><li>‹y›</li></ol>'],
-    ["```py\n<b>\n```", "<pre><code>‹<b>\n›</code></pre>"],
+    ["```py\n<b>\n```", '<pre tabIndex=0><code>‹<b>\n›</code></pre>'],
     ["|a|b|\n|-|:-:|\n|1|2|", '<table><thead><tr><th>‹a›</th><th style={"textAlign":"center"}>‹b›</th></tr></thead><tbody><tr><td>‹1›</td><td style={"textAlign":"center"}>‹2›</td></tr></tbody></table>'],
     ["a &amp; b &lt; &#8364; &nosuch; 1\\*2", "<p>‹a & b < € &nosuch; 1›‹*›‹2›</p>"],
   ] as const) assert.equal(show(markdown(text)), want);
@@ -42,4 +42,15 @@ test("nothing that a model writes is HTML, loads, or leads elsewhere than to the
   }
   assert.match(show(markdown("![i](https://evil.example/i.png)")), /<a href="https:\/\/evil.example\/i.png"/);
   assert.equal(show(markdown("<b>x</b>")), "<p>‹<b>›‹x›‹</b>›</p>");
+});
+
+test("what is nested without end is shown as text from some depth on", () => {
+  const depthOf = (node: ComponentChildren): number => {
+    if (Array.isArray(node)) return Math.max(0, ...node.map(depthOf));
+    return typeof node === "object" && node !== null ? 1 + depthOf((node as VNode<{children?: ComponentChildren}>).props.children) : 0;
+  };
+  for (const text of [">".repeat(20000) + "x", "- ".repeat(3000) + "x", "> - ".repeat(300) + "x", "*".repeat(5000) + "x"]) {
+    assert.ok(depthOf(markdown(text)) < 100, text.slice(0, 8));
+  }
+  assert.equal(depthOf(markdown("a")), 1, "the depth is counted anew for each text");
 });

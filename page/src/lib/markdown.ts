@@ -6,10 +6,25 @@ import {h, type ComponentChildren} from "preact";
 // from, and other addresses than those of the web and of mail are no links. Images are links: nothing loads by itself.
 
 export function markdown(text: string): ComponentChildren {
-  return blocks(Lexer.lex(text, {gfm: true, breaks: true}));
+  depth = 0;
+  try {
+    return blocks(Lexer.lex(text, {gfm: true, breaks: true}));
+  } catch (error) {
+    if (error instanceof RangeError) return h("pre", {tabIndex: 0}, text); // nested deeper than the browser's stack
+    throw error;
+  }
 }
 
-const blocks = (tokens: Token[] | undefined): ComponentChildren[] => (tokens ?? []).map(one);
+// deepest is how deep lists, quotes and emphasis are shown within each other; below it stands the text as it was written.
+const deepest = 40;
+let depth = 0; // of the token whose element is being made
+
+const blocks = (tokens: Token[] | undefined): ComponentChildren[] => {
+  depth++;
+  const made = (tokens ?? []).map((t) => (depth > deepest ? t.raw : one(t)));
+  depth--;
+  return made;
+};
 
 // one makes the element of a token. marked's type of tokens has no discriminant, hence the casts.
 function one(t: Token): ComponentChildren {
@@ -18,7 +33,7 @@ function one(t: Token): ComponentChildren {
     case "paragraph": return h("p", null, inner());
     case "heading": return h(`h${(t as Tokens.Heading).depth}`, null, inner());
     case "blockquote": return h("blockquote", null, inner());
-    case "code": return h("pre", null, h("code", null, (t as Tokens.Code).text + "\n"));
+    case "code": return h("pre", {tabIndex: 0}, h("code", null, (t as Tokens.Code).text + "\n"));
     case "hr": return h("hr", null);
     case "list": return list(t as Tokens.List);
     case "table": return table(t as Tokens.Table);

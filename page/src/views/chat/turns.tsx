@@ -112,10 +112,10 @@ function ModelTurn(p: {turn: Turn; last: boolean; busy: boolean}): JSX.Element {
       {a !== undefined && a.reasoning !== "" && (
         <details class="reasoning" open={running && p.turn.text === ""}>
           <summary>{w.reasoning}</summary>
-          <Markdown text={a.reasoning} />
+          <Markdown text={a.reasoning} growing={running} />
         </details>
       )}
-      {p.turn.text !== "" && <Markdown text={p.turn.text} />}
+      {p.turn.text !== "" && <Markdown text={p.turn.text} growing={running} />}
       {running && a?.first === 0 && <p class="muted">{w.waiting}</p>}
       {a !== undefined && a.calls.length > 0 && <Calls answer={a} asking={p.last && !p.busy} />}
       {p.turn.stopped && <p class="muted small">{w.stopped}</p>}
