@@ -40,6 +40,7 @@ func (p *Program) announce() {
 	if len(c.Keys) > 0 {
 		line("keys", "%d, to be sent as Authorization: Bearer KEY", len(c.Keys))
 	}
+	line("page", "%s/", p.URL())
 	line("docs", "%s/docs", p.URL())
 	line("address", "%s", p.URL())
 	fmt.Fprint(p.out, b.String())
