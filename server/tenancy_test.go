@@ -216,6 +216,19 @@ func TestTenantsJobsAndFiles(t *testing.T) {
 			}
 		}
 	}
+	var tuned openapi.FineTuningJob // which has ended with its events
+	s.ok(s.json("shop", http.MethodGet, "/v1/fine_tuning/jobs/"+job.Id, ""), &tuned)
+	if len(tuned.ResultFiles) != 1 {
+		t.Fatalf("the job's result files are %q", tuned.ResultFiles)
+	}
+	for tenant, want := range map[string]int{"shop": 200, "cafe": 404, "root": 200} {
+		if r := s.json(tenant, http.MethodGet, "/v1/files/"+tuned.ResultFiles[0]+"/content", ""); r.status != want {
+			t.Errorf("%s gets the results: %d %s", tenant, r.status, r.body)
+		}
+	}
+	if r := s.json("cafe", http.MethodDelete, "/v1/files/"+tuned.ResultFiles[0], ""); r.status != 404 {
+		t.Errorf("another tenant deletes the results: %d %s", r.status, r.body)
+	}
 	if r := s.json("cafe", http.MethodDelete, "/adapters/train/"+job.Id, ""); r.status != 404 {
 		t.Errorf("another tenant deletes the job: %d %s", r.status, r.body)
 	}

@@ -166,6 +166,8 @@ func unit(x float64) bool { return x >= 0 && float32(x) < 1 }
 
 func (c *Config) checkAdapter() *FieldError {
 	return firstBroken([]rule{
+		// A method that is the name of a loss was replaced, unless another loss stands beside it.
+		{lossNames[c.Method] == "", "method", quoted(c.Method) + " beside the loss_type " + quoted(c.LossType), "one of the two"},
 		{methodNames[c.Method] != "", "method", quoted(c.Method), "one of " + strings.Join(slices.Sorted(maps.Keys(methodNames)), ", ") + ", ipo, orpo, simpo, kto"},
 		{c.Rank >= 1 && c.Rank <= maxRank, "r", c.Rank, fmt.Sprintf("a whole number from 1 to %d", maxRank)},
 		{c.Alpha >= minAlpha && c.Alpha <= math.MaxFloat32, "lora_alpha", c.Alpha, fmt.Sprintf("a number from %g", minAlpha)},

@@ -91,3 +91,18 @@ func TestConfigurationsCanBeSentAgain(t *testing.T) {
 		}
 	}
 }
+
+// A loss of another method is refused, and the message names both.
+func TestLossesOfOtherMethods(t *testing.T) {
+	for method, losses := range map[string][]string{
+		"sft": {"sigmoid", "kto", "grpo"}, "dpo": {"nll", "grpo", "dr_grpo"}, "kto": {"sigmoid", "nll"}, "simpo": {"kto"}, "reinforcement": {"sigmoid", "nll", "kto"},
+	} {
+		for _, loss := range losses {
+			_, err := ParseConfig(json.RawMessage(fmt.Sprintf(`{%s"method":%q,"loss_type":%q}`, everyMethod[method].needs, method, loss)))
+			var f *FieldError
+			if !errors.As(err, &f) || !strings.Contains(f.Error(), "loss_type") || !strings.Contains(f.Error(), loss) {
+				t.Errorf("%s with the loss %s: %v", method, loss, err)
+			}
+		}
+	}
+}
