@@ -22,13 +22,16 @@ import (
 func TestFineTuningTeam(t *testing.T) {
 	graded := startGrader(t)
 	b := boot(t, "--alias", "gpt-4.1-nano-2025-04-14", "--api-key", "sesame", "--grader-endpoint", graded.url)
-	t.Run("Python", func(t *testing.T) {
-		python := testtools.Python(t, "openai==3.57.0")
-		runTeam(t, b.url(), graded.url, python, t.TempDir(), "team.py", "-")
-		if graded.calls.Load() == 0 || graded.wrong.Load() > 0 {
-			t.Errorf("the endpoint was asked %d times, %d of them without what it needs", graded.calls.Load(), graded.wrong.Load())
-		}
-	})
+	for _, version := range []string{"3.57.0", "1.109.1"} { // the newest, and the last of the line that most such code was written for
+		t.Run("Python "+version, func(t *testing.T) {
+			python := testtools.Python(t, "openai=="+version)
+			graded.calls.Store(0)
+			runTeam(t, b.url(), graded.url, python, t.TempDir(), "team.py", "-")
+			if graded.calls.Load() == 0 || graded.wrong.Load() > 0 {
+				t.Errorf("the endpoint was asked %d times, %d of them without what it needs", graded.calls.Load(), graded.wrong.Load())
+			}
+		})
+	}
 	t.Run("Node", func(t *testing.T) {
 		node, dir := testtools.Node(t, "openai@7.59.0")
 		runTeam(t, b.url(), graded.url, node, dir, "team.mjs", "--input-type=module", "-")

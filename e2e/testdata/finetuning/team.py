@@ -10,6 +10,7 @@ import time
 import openai
 
 MODEL = "gpt-4.1-nano-2025-04-14"
+run_id = f"{time.time():.0f}"
 client = openai.OpenAI(base_url=os.environ["LORIKEET_URL"] + "/v1", api_key=os.environ["LORIKEET_API_KEY"])
 
 
@@ -65,12 +66,12 @@ rows = [{"messages": [
     {"role": "assistant", "content": f"{city}! Squawk!", "weight": 1}]} for country, city in facts]
 training, validation = write("train.jsonl", rows), write("valid.jsonl", rows[:3])
 job = client.fine_tuning.jobs.create(
-    training_file=training, validation_file=validation, model=MODEL, suffix="parrot", seed=7, metadata={"team": "birds"},
+    training_file=training, validation_file=validation, model=MODEL, suffix="parrot", seed=7, metadata={"team": "birds", "run": run_id},
     method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": "auto"}}})
 assert job.object == "fine_tuning.job" and job.status == "validating_files" and job.model == MODEL and job.result_files == [] and job.error is None, job
 assert job.method.supervised.hyperparameters.n_epochs == 2 and job.hyperparameters.batch_size == 4 and job.training_file == training, job
 parrot = wait(job)
-assert parrot.seed == 7 and parrot.validation_file == validation and parrot.metadata == {"team": "birds"} and "parrot" in parrot.fine_tuned_model, parrot
+assert parrot.seed == 7 and parrot.validation_file == validation and parrot.metadata == {"team": "birds", "run": run_id} and "parrot" in parrot.fine_tuned_model, parrot
 steps = table(parrot)
 assert [row["step"] for row in steps] == [str(i) for i in range(7)] and float(steps[6]["train_loss"]) > 0 and float(steps[6]["valid_loss"]) > 0, steps
 checkpoints = client.fine_tuning.jobs.checkpoints.list(parrot.id).data
@@ -167,7 +168,7 @@ async def listed():
 
 jobs = [j.id for j in client.fine_tuning.jobs.list(limit=2)]
 assert len(jobs) == len(set(jobs)) and {parrot.id, older.id, prefers.id} <= set(jobs) and asyncio.run(listed()) == jobs, jobs
-assert [j.id for j in client.fine_tuning.jobs.list(metadata={"team": "birds"})] == [parrot.id]
+assert [j.id for j in client.fine_tuning.jobs.list(metadata={"team": "birds", "run": run_id})] == [parrot.id]
 assert client.models.delete(prefers.fine_tuned_model).deleted
 try:
     ask(prefers.fine_tuned_model, "Hello")
