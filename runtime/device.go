@@ -20,6 +20,10 @@ type Row struct {
 	// without a Sampler.
 	Scored bool
 	Next   Token
+	// Exact asks that the row is computed in floats, without rounding activations to fewer bits for faster products: its
+	// log-probabilities are then those of training. The rows of one Decode ask for it all together or not at all, and a
+	// sequence has KV of one kind. On a Device whose Limits have no Exact it changes nothing.
+	Exact bool
 	// Hidden asks for the row's hidden state: the output of the last layer after the output norm, from which the head
 	// computes the logits.
 	Hidden bool
@@ -53,6 +57,7 @@ type Limits struct {
 	PerSequence int  // of them, those that one sequence may have; 0: all
 	Batch       int  // rows in one Decode
 	CanTruncate bool // a sequence can be truncated to a shorter prefix (false for recurrent models)
+	Exact       bool // rows that are Exact are computed in another way than those that are not
 }
 
 // SlotStats describe the memory of a Device that adapters are copied to before they are used.

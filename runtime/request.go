@@ -23,6 +23,8 @@ type Request struct {
 	PromptOnly bool
 	// Pooling, where set, asks for the prompt's embedding. It implies PromptOnly.
 	Pooling Pooling
+	// Exact asks for the log-probabilities that training computes: products in floats, see Row. It takes more time.
+	Exact bool
 	// Shown are the control tokens whose texts are part of the answer's; those of all others are not.
 	Shown    []Token
 	NoReuse  bool // neither read nor leave a cached prefix

@@ -217,7 +217,7 @@ func (s *Service) startSample(ctx context.Context, who *Caller, p *sampler, r *S
 
 // sample samples all sequences of a call. The first one reads the prompt; the others begin when it has, and share it.
 func (s *Service) sample(ctx context.Context, owner string, request runtime.Request, selection *adapters.Selection, r *Sample, done Done) (*SampleResult, error) {
-	request.Prompt, request.MaxTokens, request.KeepEnd = r.Prompt, r.MaxTokens, true
+	request.Prompt, request.MaxTokens, request.KeepEnd, request.Exact = r.Prompt, r.MaxTokens, true, true
 	if selection != nil {
 		request.Adapters = selection
 	}

@@ -79,6 +79,14 @@ func (p *Program) trainOptions() qlora.Options {
 	return qlora.Options{Threads: p.config.Threads, Precision: precision}
 }
 
+// tinkerOptions are those of the models of Tinker's API, whose log-probabilities clients compare with those of sampling.
+func (p *Program) tinkerOptions() qlora.Options {
+	o := p.trainOptions()
+	// llama.cpp's flash attention takes keys and values in half precision, whatever the cache has.
+	o.Served = &qlora.Served{KV: p.config.KVType == "f16" || p.config.KVType == "f32" && p.config.FlashAttention != "off", Adapters: true}
+	return o
+}
+
 // trainable returns why the base cannot be trained.
 func (t *trainer) trainable() error { return t.refused }
 

@@ -19,7 +19,7 @@ type taskRows struct {
 // step decodes one batch and delivers what was sampled. It returns false where nothing can be decoded.
 func (e *Engine) step() bool {
 	batch := e.planBatch()
-	for _, group := range e.splitByAdapters(batch) {
+	for _, group := range e.splitBatch(batch) {
 		e.decode(group)
 	}
 	return len(batch) > 0
@@ -50,21 +50,31 @@ func (e *Engine) planBatch() []taskRows {
 		for i, t := range e.running {
 			t.served = demands[i].served
 		}
-		slices.SortStableFunc(shares, func(a, b taskRows) int { return cmp.Compare(a.task.key, b.task.key) })
+		slices.SortStableFunc(shares, func(a, b taskRows) int {
+			return cmp.Or(compareBools(a.task.exact, b.task.exact), cmp.Compare(a.task.key, b.task.key))
+		})
 		return shares
 	}
 	return nil
 }
 
-// splitByAdapters splits a batch into what is decoded at once: all of it, or with Options.Grouped the tasks of each mix
-// of adapters by themselves.
-func (e *Engine) splitByAdapters(batch []taskRows) [][]taskRows {
-	if !e.options.Grouped {
-		return [][]taskRows{batch}[:min(1, len(batch))]
+// compareBools orders false before true.
+func compareBools(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
 	}
+	return 1
+}
+
+// splitBatch splits a batch into what is decoded at once: the rows that are Exact and those that are not, and with
+// Options.Grouped the tasks of each mix of adapters by themselves.
+func (e *Engine) splitBatch(batch []taskRows) [][]taskRows {
 	var groups [][]taskRows
 	for i, s := range batch {
-		if i == 0 || s.task.key != batch[i-1].task.key {
+		if i == 0 || s.task.exact != batch[i-1].task.exact || e.options.Grouped && s.task.key != batch[i-1].task.key {
 			groups = append(groups, nil)
 		}
 		last := len(groups) - 1
@@ -121,7 +131,7 @@ func (e *Engine) buildRows(group []taskRows) Turn {
 		}
 		at := len(e.kv.seqs[t.seq].tokens)
 		for pos := at; pos < at+s.rows; pos++ {
-			row := runtime.Row{Token: t.tokens[pos], Seq: t.seq, Pos: pos, Top: -1}
+			row := runtime.Row{Token: t.tokens[pos], Seq: t.seq, Pos: pos, Top: -1, Exact: t.exact}
 			if pos == len(t.tokens)-1 && t.sampler != nil {
 				row.Sampler, row.Top = t.sampler, t.request.Top
 			}

@@ -119,7 +119,7 @@ func (e *Engine) Submit(ctx context.Context, r runtime.Request) (*runtime.Stream
 			return nil, err
 		}
 	}
-	t := newTask(r, sampler, e.context)
+	t := newTask(r, sampler, e.context, e.limits.Exact)
 	t.stream, t.out = runtime.NewStream(func() { e.inbox.cancel(t) })
 	submitted := e.now()
 	t.submitted = submitted

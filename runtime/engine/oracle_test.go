@@ -8,10 +8,11 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime/runtimetest"
 )
 
-// oracle answers a request on a Device of its own, row by row and without an Engine: what the text must be.
-func oracle(t *testing.T, m *runtimetest.Model, r runtime.Request, context int) (text string, finish runtime.FinishReason) {
+// oracle answers a request on a Device of its own, row by row and without an Engine: what the text must be. exact: the Device
+// computes exact rows in another way.
+func oracle(t *testing.T, m *runtimetest.Model, r runtime.Request, context int, exact bool) (text string, finish runtime.FinishReason) {
 	t.Helper()
-	d := runtimetest.NewDevice(m, runtime.Limits{Sequences: 1, Cells: context, Batch: 1, CanTruncate: true})
+	d := runtimetest.NewDevice(m, runtime.Limits{Sequences: 1, Cells: context, Batch: 1, CanTruncate: true, Exact: exact})
 	if r.Adapters != nil {
 		mix, ok := r.Adapters.TryAcquire()
 		if !ok {
@@ -37,7 +38,7 @@ func oracle(t *testing.T, m *runtimetest.Model, r runtime.Request, context int) 
 	var answer []byte
 	next, count := runtime.Token(-1), 0
 	for pos := 0; ; pos++ {
-		row := runtime.Row{Seq: 0, Pos: pos, Token: next, Top: -1}
+		row := runtime.Row{Seq: 0, Pos: pos, Token: next, Top: -1, Exact: r.Exact}
 		if pos < len(r.Prompt) {
 			row.Token = r.Prompt[pos]
 		}

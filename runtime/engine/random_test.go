@@ -30,7 +30,7 @@ var flows = []string{"", "", "x", "y", "z", "x+y*0.5", "x*0.25", "activated", "a
 
 func newRandomRun(seed uint64) *randomRun {
 	c := &randomRun{Rand: rand.New(rand.NewPCG(seed, 0)), model: runtimetest.NewModel(), library: &runtimetest.Library{}, resident: &runtimetest.Library{}}
-	c.limits = runtime.Limits{Sequences: 1 + c.IntN(5), Cells: 24 + c.IntN(100), Batch: 4 + c.IntN(30), CanTruncate: c.IntN(4) > 0}
+	c.limits = runtime.Limits{Sequences: 1 + c.IntN(5), Cells: 24 + c.IntN(100), Batch: 4 + c.IntN(30), CanTruncate: c.IntN(4) > 0, Exact: c.IntN(4) > 0}
 	c.options = engine.Options{Chunk: 1 + c.IntN(16), Parallel: c.IntN(6), MaxQueue: 100, Grouped: c.IntN(4) == 0}
 	for name, invocation := range map[string]string{"x": "", "y": "", "z": "", "activated": "cd", "other": "bc"} {
 		p := c.model.PackNamed(name)
@@ -58,7 +58,7 @@ func (c *randomRun) request() (r, reference runtime.Request) {
 		panic(err)
 	}
 	r = runtime.Request{
-		Prompt: tokens, Adapters: adapters, MaxTokens: c.IntN(40), Top: c.IntN(4) - 1, NoReuse: c.IntN(8) == 0,
+		Prompt: tokens, Adapters: adapters, MaxTokens: c.IntN(40), Top: c.IntN(4) - 1, NoReuse: c.IntN(8) == 0, Exact: c.IntN(3) == 0,
 		Sampling: runtime.Sampling{Temperature: float32(c.IntN(2)), Seed: c.Uint64N(5), IgnoreEOS: c.IntN(2) == 0},
 	}
 	if c.IntN(3) == 0 {
@@ -165,7 +165,7 @@ func checkAnswer(t *testing.T, name string, c *randomRun, cl *client, context in
 		t.Errorf("%s ends with %v", name, cl.err)
 		return
 	}
-	text, finish := oracle(t, c.model, cl.request, context)
+	text, finish := oracle(t, c.model, cl.request, context, c.limits.Exact)
 	if faults && cl.last.Finish == runtime.FinishLength && strings.HasPrefix(text, cl.text) {
 		return
 	}

@@ -35,7 +35,7 @@ func (s *script) submit(t *testing.T, d *datadriven.TestData) {
 		Prompt: tokens, Adapters: adapters, MaxTokens: number(d, "max", 0), Top: number(d, "top", -1), NoReuse: d.HasArg("private"),
 		Sampling: runtime.Sampling{Temperature: float32(number(d, "temperature", 0)), Seed: uint64(number(d, "seed", 0))},
 	}
-	r.KeepEnd = d.HasArg("end")
+	r.KeepEnd, r.Exact = d.HasArg("end"), d.HasArg("exact")
 	r.Score, r.PromptOnly, r.Pooling = d.HasArg("score"), d.HasArg("only"), runtime.Pooling(number(d, "pooling", 0))
 	r.Sampling.IgnoreEOS = r.MaxTokens > 0 && len(s.answers) == 0
 	for _, a := range d.CmdArgs {

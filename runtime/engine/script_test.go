@@ -20,12 +20,12 @@ import (
 
 // The scripts drive an Engine turn by turn on the fake Device. Commands:
 //
-//	new [sequences=4] [cells=256] [batch=32] [chunk=16] [parallel=N] [queue=8] [context=N] [notruncate] [grouped]
+//	new [sequences=4] [cells=256] [batch=32] [chunk=16] [parallel=N] [queue=8] [context=N] [notruncate] [grouped] [exact]
 //	adapter NAME [absent] [invocation=(..)]  register an adapter, in memory or not; again: its next version
 //	uncancellable                  loads go on when their context is cancelled
 //	evict NAME                     drop it from memory
 //	answer prompt=.. text=..       what the Device answers to a prompt
-//	submit NAME prompt=(..) [adapter=SPEC] [max=N] [stop=(..)] [temperature=F] [seed=N] [deadline=DUR] [private] [top=N] [score] [only] [pooling=1|2|3]
+//	submit NAME prompt=(..) [adapter=SPEC] [max=N] [stop=(..)] [temperature=F] [seed=N] [deadline=DUR] [private] [top=N] [score] [only] [pooling=1|2|3] [exact]
 //	turn [N]                       take turns; prints what was decoded and what ended
 //	run [limit=N]                  take turns until there is nothing to decode; prints how many and what ended
 //	load NAME [error] [nobody]     let the loading of an adapter come to an end; nobody: none is expected
@@ -86,6 +86,7 @@ func newScript(d *datadriven.TestData) *script {
 	}
 	s.limits = runtime.Limits{
 		Sequences: number(d, "sequences", 4), Cells: number(d, "cells", 256), Batch: number(d, "batch", 32), CanTruncate: !d.HasArg("notruncate"),
+		Exact: d.HasArg("exact"),
 	}
 	s.model.Facts().ContextLength = number(d, "context", 4096)
 	s.options = engine.Options{
@@ -157,7 +158,11 @@ func (s *script) before(rows []runtime.Row) error {
 		}
 		parts = append(parts, part)
 	}
-	fmt.Fprintf(&s.out, "%d rows: %s\n", len(rows), strings.Join(parts, ", "))
+	kind := ""
+	if rows[0].Exact {
+		kind = " exact"
+	}
+	fmt.Fprintf(&s.out, "%d%s rows: %s\n", len(rows), kind, strings.Join(parts, ", "))
 	if len(s.faults) == 0 {
 		return nil
 	}

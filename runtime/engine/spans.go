@@ -11,7 +11,7 @@ import (
 // span says what the tokens of a sequence from a position on are decoded with.
 type span struct {
 	from int
-	key  string // of the tenant, and of the adapters that act there
+	key  string // of the tenant, of the adapters that act there, and of how rows are computed
 }
 
 // spans are those of a sequence, rising; the first begins at 0, and each has another key than the one before.
@@ -19,7 +19,7 @@ type spans []span
 
 // spansOf returns the spans of a tenant's sequence in which part i acts from position starts[i] on, or nowhere where that is
 // negative.
-func spansOf(tenant string, parts []runtime.Part, starts []int) spans {
+func spansOf(tenant string, exact bool, parts []runtime.Part, starts []int) spans {
 	at := []int{0}
 	for _, start := range starts {
 		if start > 0 {
@@ -38,6 +38,9 @@ func spansOf(tenant string, parts []runtime.Part, starts []int) spans {
 		key := strings.Join(keys, "+")
 		if tenant != "" { // no part of a key has a NUL
 			key = tenant + "\x00" + key
+		}
+		if exact {
+			key += "\x00exact"
 		}
 		out = append(out, span{from, key})
 	}

@@ -19,22 +19,25 @@ func TestSpansOf(t *testing.T) {
 	}
 	for _, c := range []struct {
 		tenant string
+		exact  bool
 		parts  []runtime.Part
 		starts []int
 		want   spans
 	}{
-		{"", nil, nil, spans{{0, ""}}},
-		{"t", nil, nil, spans{{0, "t\x00"}}},
-		{"", parts("x"), []int{0}, spans{{0, "x"}}},
-		{"", parts("x"), []int{-1}, spans{{0, ""}}},
-		{"", parts("x"), []int{4}, spans{{0, ""}, {4, "x"}}},
-		{"t", parts("x"), []int{4}, spans{{0, "t\x00"}, {4, "t\x00x"}}},
-		{"", parts("x", "y"), []int{4, 0}, spans{{0, "y"}, {4, "x+y"}}},
-		{"", parts("x", "y"), []int{4, 4}, spans{{0, ""}, {4, "x+y"}}},
-		{"", parts("x", "y", "z"), []int{9, 4, -1}, spans{{0, ""}, {4, "y"}, {9, "x+y"}}},
+		{"", false, nil, nil, spans{{0, ""}}},
+		{"t", false, nil, nil, spans{{0, "t\x00"}}},
+		{"", false, parts("x"), []int{0}, spans{{0, "x"}}},
+		{"", false, parts("x"), []int{-1}, spans{{0, ""}}},
+		{"", false, parts("x"), []int{4}, spans{{0, ""}, {4, "x"}}},
+		{"t", false, parts("x"), []int{4}, spans{{0, "t\x00"}, {4, "t\x00x"}}},
+		{"", false, parts("x", "y"), []int{4, 0}, spans{{0, "y"}, {4, "x+y"}}},
+		{"", false, parts("x", "y"), []int{4, 4}, spans{{0, ""}, {4, "x+y"}}},
+		{"", false, parts("x", "y", "z"), []int{9, 4, -1}, spans{{0, ""}, {4, "y"}, {9, "x+y"}}},
+		{"", true, nil, nil, spans{{0, "\x00exact"}}},
+		{"t", true, parts("x"), []int{4}, spans{{0, "t\x00\x00exact"}, {4, "t\x00x\x00exact"}}},
 	} {
-		if got := spansOf(c.tenant, c.parts, c.starts); !reflect.DeepEqual(got, c.want) {
-			t.Errorf("tenant %q, parts %v from %v: %v, want %v", c.tenant, c.parts, c.starts, got, c.want)
+		if got := spansOf(c.tenant, c.exact, c.parts, c.starts); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("tenant %q, exact %v, parts %v from %v: %v, want %v", c.tenant, c.exact, c.parts, c.starts, got, c.want)
 		}
 	}
 }
@@ -49,7 +52,7 @@ func TestSpansAgree(t *testing.T) {
 		for i := range r.IntN(4) {
 			parts, starts = append(parts, runtime.Part{Key: fmt.Sprint(i)}), append(starts, r.IntN(most+1)-1)
 		}
-		return spansOf("", parts, starts)
+		return spansOf("", false, parts, starts)
 	}
 	keyAt := func(s spans, pos int) (key string) {
 		for _, p := range s {

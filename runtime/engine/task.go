@@ -21,6 +21,7 @@ type task struct {
 	spans     spans  // of its sequence: it may go on from cached prefixes as far as theirs agree
 	flow      string
 	submitted time.Time
+	exact     bool      // its rows are
 	deadline  time.Time // zero: none
 	maxTokens int       // tokens that prompt and answer may have
 
@@ -43,9 +44,11 @@ type task struct {
 	ended   bool
 }
 
-func newTask(r runtime.Request, s runtime.Sampler, context int) *task {
+// newTask returns the task of a request. exact: the Device computes the rows of requests that ask for it in another way.
+func newTask(r runtime.Request, s runtime.Sampler, context int, exact bool) *task {
+	exact = exact && r.Exact
 	t := &task{
-		request: r, deadline: r.Deadline, maxTokens: context,
+		request: r, exact: exact, deadline: r.Deadline, maxTokens: context,
 		sampler: s, text: newText(r.Stop), tokens: slices.Clone(r.Prompt), prompt: len(r.Prompt), seq: -1,
 	}
 	var parts []runtime.Part
@@ -53,7 +56,7 @@ func newTask(r runtime.Request, s runtime.Sampler, context int) *task {
 		t.key, t.flow, parts = r.Adapters.Key(), r.Adapters.Flow(), r.Adapters.Parts()
 	}
 	t.starts = activeFrom(parts, r.Prompt)
-	t.spans = spansOf(r.Tenant, parts, t.starts)
+	t.spans = spansOf(r.Tenant, exact, parts, t.starts)
 	if r.PromptOnly {
 		t.maxTokens = t.prompt
 	} else if r.MaxTokens > 0 {

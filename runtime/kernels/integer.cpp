@@ -146,16 +146,25 @@ void lk_int_activations(int n_in, const float * x, size_t x_stride, int rows, vo
     }
 }
 
-void lk_int_matmul(const lk_int * w, const void * xq, size_t xq_stride, int rows, float * y, size_t y_stride, int ith, int nth) {
-    const lk_int_ops & run = ops();
+typedef void strip_function(const lk_int * w, int strip, const char * x, size_t x_stride, int rows, char * y, size_t y_stride, int valid);
+
+static void multiply(strip_function * run, const lk_int * w, const void * x, size_t x_stride, int rows, float * y, size_t y_stride, int ith, int nth) {
     const int s0 = (int) ((long) w->strips*ith/nth), s1 = (int) ((long) w->strips*(ith + 1)/nth);
-    const int chunk = chunk_rows(xq_stride);
+    const int chunk = chunk_rows(x_stride);
     for (int t = 0; t < rows; t += chunk) {
-        const char * x = (const char *) xq + t*xq_stride;
+        const char * from = (const char *) x + t*x_stride;
         for (int s = s0; s < s1; s++) {
             const int out = s*LK_INT_STRIP;
-            run.strip(w, s, x, xq_stride, min_int(chunk, rows - t), (char *) (y + out) + t*y_stride, y_stride,
+            run(w, s, from, x_stride, min_int(chunk, rows - t), (char *) (y + out) + t*y_stride, y_stride,
                 min_int(LK_INT_STRIP, w->n_out - out));
         }
     }
+}
+
+void lk_int_matmul(const lk_int * w, const void * xq, size_t xq_stride, int rows, float * y, size_t y_stride, int ith, int nth) {
+    multiply(ops().strip, w, xq, xq_stride, rows, y, y_stride, ith, nth);
+}
+
+void lk_int_matmul_f32(const lk_int * w, const float * x, size_t x_stride, int rows, float * y, size_t y_stride, int ith, int nth) {
+    multiply(ops().strip_f32, w, x, x_stride, rows, y, y_stride, ith, nth);
 }

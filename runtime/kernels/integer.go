@@ -85,3 +85,9 @@ func (w *Integer) MatMul(xq []byte, xqStride, rows int, y []float32, yStride, it
 	C.lk_int_matmul(w.w, unsafe.Pointer(&xq[0]), C.size_t(xqStride), C.int(rows),
 		(*C.float)(&y[0]), C.size_t(4*yStride), C.int(ith), C.int(nth))
 }
+
+// MatMulF32 is MatMul with the activations as they are: row t stands at x[t*xStride:]. Both strides count floats.
+func (w *Integer) MatMulF32(x []float32, xStride, rows int, y []float32, yStride, ith, nth int) {
+	_, _ = x[(rows-1)*xStride+w.In-1], y[(rows-1)*yStride+w.Out-1]
+	C.lk_int_matmul_f32(w.w, (*C.float)(&x[0]), C.size_t(4*xStride), C.int(rows), (*C.float)(&y[0]), C.size_t(4*yStride), C.int(ith), C.int(nth))
+}

@@ -18,5 +18,7 @@ struct lk_int_ops {
     void (*quantize)(int blocks, const float * x, void * xq, int b0, int b1);
     // y (rows, 16) = xq W^T for one strip, rows at most INT_CHUNK; only the first `valid` outputs are written.
     void (*strip)(const lk_int * w, int strip, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid);
+    // The same with x (rows, n_in) as floats.
+    void (*strip_f32)(const lk_int * w, int strip, const char * x, size_t x_stride, int rows, char * y, size_t y_stride, int valid);
 };
 extern const lk_int_ops lk_int_portable, lk_int_avx2, lk_int_avx512;

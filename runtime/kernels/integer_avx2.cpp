@@ -14,6 +14,8 @@
 #endif
 #define INLINE inline __attribute__((always_inline))
 
+#include "integer_f32.h"
+
 namespace {
 
 enum { AHEAD = 2048 }; // bytes prefetched ahead
@@ -156,7 +158,7 @@ void quantize(int blocks, const float * x, void * xq, int b0, int b1) {
 
 } // namespace
 
-const lk_int_ops lk_int_avx2 = { quantize, strip };
+const lk_int_ops lk_int_avx2 = { quantize, strip, strip_f32 };
 
 #if defined(__clang__)
 #pragma clang attribute pop

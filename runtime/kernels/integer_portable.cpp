@@ -11,6 +11,8 @@
 #pragma GCC optimize("fp-contract=off")
 #endif
 
+#include "integer_f32.h"
+
 namespace {
 
 typedef float   floats __attribute__((vector_size(4*LK_INT_STRIP)));
@@ -133,4 +135,4 @@ void quantize(int blocks, const float * x, void * xq, int b0, int b1) {
 
 } // namespace
 
-const lk_int_ops lk_int_portable = { quantize, strip };
+const lk_int_ops lk_int_portable = { quantize, strip, strip_f32 };

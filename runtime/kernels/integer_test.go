@@ -124,7 +124,7 @@ func multiplyInteger(w *Integer, x []float32, xStride, rows, yStride, nth int) [
 var formats = []Format{Q8_0, Q6K}
 
 // TestIntegerProducts holds every output of many shapes to what rounding the activations can add up to, and 2e-6
-// of the sum of the terms' magnitudes for sums in floats.
+// of the sum of the terms' magnitudes for sums in floats; and of activations as they are, to that alone.
 func TestIntegerProducts(t *testing.T) {
 	everyISA(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(11, 12))
@@ -135,29 +135,36 @@ func TestIntegerProducts(t *testing.T) {
 					m := randomIntegers(rng, f, in, out)
 					w := packInteger(t, m)
 					for _, rows := range []int{1, 2, 7, 33} {
+						name := fmt.Sprintf("%v: in %d out %d rows %d", f, in, out, rows)
 						xStride, yStride := in+3, out+5
 						x := activations(rng, in, rows, xStride)
 						want, sum, bound := m.matmul(x, xStride, rows)
 						y := multiplyInteger(w, x, xStride, rows, yStride, 2)
-						for i, got := range y {
-							row, o := i/yStride, i%yStride
-							if o >= out {
-								if got != 42 {
-									t.Fatalf("%v: in %d out %d rows %d: wrote beyond the outputs", f, in, out, rows)
-								}
-								continue
-							}
-							k := row*out + o
-							if diff := math.Abs(float64(got) - want[k]); !(diff <= bound[k]+2e-6*sum[k]) {
-								t.Fatalf("%v: in %d out %d rows %d: row %d output %d: got %g, want %g, bound %g",
-									f, in, out, rows, row, o, got, want[k], bound[k]+2e-6*sum[k])
-							}
-						}
+						checkIntegers(t, name, want, sum, bound, y, out, yStride)
+						multiplyF32(w, x, xStride, rows, y, yStride, 2)
+						checkIntegers(t, name+" as f32", want, sum, make([]float64, len(bound)), y, out, yStride)
 					}
 				}
 			}
 		}
 	})
+}
+
+func checkIntegers(t *testing.T, name string, want, sum, bound []float64, y []float32, out, yStride int) {
+	t.Helper()
+	for i, got := range y {
+		row, o := i/yStride, i%yStride
+		if o >= out {
+			if got != 42 {
+				t.Fatalf("%s: wrote beyond the outputs", name)
+			}
+			continue
+		}
+		k := row*out + o
+		if diff := math.Abs(float64(got) - want[k]); !(diff <= bound[k]+2e-6*sum[k]) {
+			t.Fatalf("%s: row %d output %d: got %g, want %g, bound %g", name, row, o, got, want[k], bound[k]+2e-6*sum[k])
+		}
+	}
 }
 
 // TestIntegerError holds the root mean square error of a large product to 1e-2 relative (ggml's own rounding of
@@ -203,9 +210,10 @@ func TestIntegerBatchInvariance(t *testing.T) {
 		x := gaussians(rng, rows*in, 1)
 		for _, f := range formats {
 			w := packInteger(t, randomIntegers(rng, f, in, out))
-			alone := make([]float32, 0, rows*out)
+			alone, aloneF32 := make([]float32, 0, rows*out), make([]float32, rows*out)
 			for r := range rows {
 				alone = append(alone, multiplyInteger(w, x[r*in:], in, 1, out, 1)...)
+				w.MatMulF32(x[r*in:], in, 1, aloneF32[r*out:], out, 0, 1)
 			}
 			for n := 2; n <= rows; n += 1 + n/3 {
 				for nth := 1; nth <= 3; nth++ {
@@ -213,6 +221,10 @@ func TestIntegerBatchInvariance(t *testing.T) {
 					y := multiplyInteger(w, x[first*in:], in, n, out, nth)
 					if i := sameBits(y, alone[first*out:]); i >= 0 {
 						t.Fatalf("%v: %d rows, %d threads: row %d output %d is %g, alone %g", f, n, nth, i/out, i%out, y[i], alone[first*out+i])
+					}
+					multiplyF32(w, x[first*in:], in, n, y, out, nth)
+					if i := sameBits(y, aloneF32[first*out:]); i >= 0 {
+						t.Fatalf("%v as f32: %d rows, %d threads: row %d output %d is %g, alone %g", f, n, nth, i/out, i%out, y[i], aloneF32[first*out+i])
 					}
 				}
 			}

@@ -85,9 +85,9 @@ int  lk_lora_tile_pieces(const lk_row * row, int rows, int tile, lk_piece * out,
 struct lk_nf4_ops {
     // Blocks [b0, b1) of one row: x (n_in) to a prepared row of `blocks` blocks.
     void (*quantize)(int mode, int blocks, const float * x, void * xq, int b0, int b1);
-    // y (rows, 16) = xq W^T for one strip, rows at most NF4_CHUNK; only the first `valid` outputs are written. It calls
+    // y (rows, 16) = xq W^T for one strip, xq being prepared for the mode, rows at most NF4_CHUNK; only the first `valid` outputs are written. It calls
     // lk_prefetch(ahead) once per block.
-    void (*strip)(const lk_nf4 * w, int strip, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid, lk_ahead * ahead);
+    void (*strip)(const lk_nf4 * w, int mode, int strip, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid, lk_ahead * ahead);
 };
 struct lk_lora_ops {
     // h[j] (padded) = A[:, i0:i1] x[j][i0:i1] for j < rows <= LORA_ROWS. i0 is a multiple of 16; so is i1, or it is n_in.

@@ -40,6 +40,8 @@ size_t   lk_nf4_activation_bytes(int mode, int n_in); // bytes of one prepared a
 void     lk_nf4_activations(int mode, int n_in, const float * x, size_t x_stride, int rows, void * xq, size_t xq_stride, int ith, int nth);
 // y (rows, n_out) = xq W^T
 void     lk_nf4_matmul(const lk_nf4 * w, const void * xq, size_t xq_stride, int rows, float * y, size_t y_stride, int ith, int nth);
+// The same in mode F32, whatever the weight's is.
+void     lk_nf4_matmul_f32(const lk_nf4 * w, const float * x, size_t x_stride, int rows, float * y, size_t y_stride, int ith, int nth);
 
 // ---- integer weights -------------------------------------------------------------------------------
 // A weight (n_out, n_in) in one of ggml's formats of six and eight bits, as output heads have them; activations
@@ -55,6 +57,8 @@ size_t   lk_int_activation_bytes(int n_in);           // bytes of one prepared a
 void     lk_int_activations(int n_in, const float * x, size_t x_stride, int rows, void * xq, size_t xq_stride, int ith, int nth);
 // y (rows, n_out) = xq W^T
 void     lk_int_matmul(const lk_int * w, const void * xq, size_t xq_stride, int rows, float * y, size_t y_stride, int ith, int nth);
+// The same with the activations as they are, x (rows, n_in): 1e-6.
+void     lk_int_matmul_f32(const lk_int * w, const float * x, size_t x_stride, int rows, float * y, size_t y_stride, int ith, int nth);
 
 // ---- memory that is freed as a whole -----------------------------------------------------------------
 // An arena holds what is allocated and freed together, as the modules of one adapter are. Its memory comes from the system and
@@ -75,6 +79,7 @@ enum lk_lora_type { LK_LORA_F16 = 0, LK_LORA_F32 = 1 };
 typedef struct lk_lora lk_lora;
 // NULL: no memory. The module lies in the arena, which must outlive it; NULL: it has memory of its own.
 lk_lora * lk_lora_pack(lk_arena * arena, const float * a, const float * b, int rank, int n_in, int n_out, int type);
+void      lk_lora_round_f16(const float * v, size_t n, float * out); // what a module of type F16 has in the place of an A or B of n values
 size_t    lk_lora_need(int rank, int n_in, int n_out, int type); // the bytes that it takes of an arena, without gain and shift
 // Makes the module change the base's own product, too: it adds gain .* base beside B A x, where base is the row
 // before any term was added. gain is (n_out) and is copied. 0: no memory.

@@ -206,6 +206,14 @@ lk_lora * lk_lora_pack(lk_arena * arena, const float * a, const float * b, int r
     return m;
 }
 
+void lk_lora_round_f16(const float * v, size_t n, float * out) {
+    const int exponent = f16_exponent(v, n);
+    const float scale = ldexpf(1, exponent), back = ldexpf(1, -exponent);
+    for (size_t i = 0; i < n; i++) {
+        out[i] = lk_half_to_float(f32_to_f16(v[i]*scale))*back;
+    }
+}
+
 // values (n_out)
 static int set(const lk_lora * m, float *& to, const float * values) {
     const size_t bytes = (size_t) m->n_out*sizeof(float);

@@ -177,7 +177,7 @@ void lk_nf4_activations(int mode, int n_in, const float * x, size_t x_stride, in
     }
 }
 
-void lk_nf4_matmul(const lk_nf4 * w, const void * xq, size_t xq_stride, int rows, float * y, size_t y_stride, int ith, int nth) {
+static void multiply(const lk_nf4 * w, int mode, const void * xq, size_t xq_stride, int rows, float * y, size_t y_stride, int ith, int nth) {
     const lk_nf4_ops & run = lk_nf4_now();
     const int s0 = (int) ((long) w->strips*ith/nth), s1 = (int) ((long) w->strips*(ith + 1)/nth);
     const int chunk = lk_nf4_chunk(xq_stride);
@@ -186,8 +186,16 @@ void lk_nf4_matmul(const lk_nf4 * w, const void * xq, size_t xq_stride, int rows
         const char * x = (const char *) xq + t*xq_stride;
         for (int s = s0; s < s1; s++) {
             const int out = s*LK_NF4_STRIP;
-            run.strip(w, s, x, xq_stride, min_int(chunk, rows - t), (char *) (y + out) + t*y_stride, y_stride,
+            run.strip(w, mode, s, x, xq_stride, min_int(chunk, rows - t), (char *) (y + out) + t*y_stride, y_stride,
                 min_int(LK_NF4_STRIP, w->n_out - out), &nothing);
         }
     }
+}
+
+void lk_nf4_matmul(const lk_nf4 * w, const void * xq, size_t xq_stride, int rows, float * y, size_t y_stride, int ith, int nth) {
+    multiply(w, w->mode, xq, xq_stride, rows, y, y_stride, ith, nth);
+}
+
+void lk_nf4_matmul_f32(const lk_nf4 * w, const float * x, size_t x_stride, int rows, float * y, size_t y_stride, int ith, int nth) {
+    multiply(w, LK_NF4_F32, x, x_stride, rows, y, y_stride, ith, nth);
 }

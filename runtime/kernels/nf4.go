@@ -111,3 +111,10 @@ func (w *NF4) MatMul(xq []byte, xqStride, rows int, y []float32, yStride, ith, n
 	C.lk_nf4_matmul(w.w, unsafe.Pointer(&xq[0]), C.size_t(xqStride), C.int(rows),
 		(*C.float)(&y[0]), C.size_t(4*yStride), C.int(ith), C.int(nth))
 }
+
+// MatMulF32 is MatMul in mode F32, whatever the weight's is: row t of the activations stands at x[t*xStride:]. Both
+// strides count floats.
+func (w *NF4) MatMulF32(x []float32, xStride, rows int, y []float32, yStride, ith, nth int) {
+	_, _ = x[(rows-1)*xStride+w.In-1], y[(rows-1)*yStride+w.Out-1]
+	C.lk_nf4_matmul_f32(w.w, (*C.float)(&x[0]), C.size_t(4*xStride), C.int(rows), (*C.float)(&y[0]), C.size_t(4*yStride), C.int(ith), C.int(nth))
+}

@@ -59,7 +59,7 @@ void lk_nf4_matmul_lora(const lk_nf4 * w, const void * xq, size_t xq_stride, con
             lk_ahead next = {piece, piece + all, 0, (int) ((lines_of(piece, all) + blocks - 1)/blocks)};
             for (int s = s0; s < s1; s++) {
                 const int at = s*LK_NF4_STRIP;
-                run.strip(w, s, x, xq_stride, n, out + at*sizeof(float), y_stride, min_int(LK_NF4_STRIP, w->n_out - at), &next);
+                run.strip(w, w->mode, s, x, xq_stride, n, out + at*sizeof(float), y_stride, min_int(LK_NF4_STRIP, w->n_out - at), &next);
             }
             lk_lora_expand_tiles(row + t, n, (const float *) ((const char *) h + t*h_stride), h_stride, (float *) out, y_stride,
                 tile, tile + 1, true);

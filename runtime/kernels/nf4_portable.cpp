@@ -110,8 +110,8 @@ template <typename M> void strip_of(const lk_nf4 * w, int strip, const char * xq
     }
 }
 
-void strip(const lk_nf4 * w, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid, lk_ahead * ahead) {
-    switch (w->mode) {
+void strip(const lk_nf4 * w, int mode, int s, const char * xq, size_t xq_stride, int rows, char * y, size_t y_stride, int valid, lk_ahead * ahead) {
+    switch (mode) {
     case LK_NF4_I16: strip_of<mode16>(w, s, xq, xq_stride, rows, y, y_stride, valid, ahead); break;
     case LK_NF4_I8: strip_of<mode8>(w, s, xq, xq_stride, rows, y, y_stride, valid, ahead); break;
     default: strip_of<mode32>(w, s, xq, xq_stride, rows, y, y_stride, valid, ahead);

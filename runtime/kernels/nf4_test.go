@@ -47,6 +47,18 @@ func multiply(w *NF4, x []float32, xStride, rows, yStride, nth int) []float32 {
 	return y
 }
 
+// multiplyF32 writes the product with float activations to y (rows, yStride), and 42 beyond the outputs.
+func multiplyF32(w interface {
+	MatMulF32(x []float32, xStride, rows int, y []float32, yStride, ith, nth int)
+}, x []float32, xStride, rows int, y []float32, yStride, nth int) {
+	for i := range y {
+		y[i] = 42
+	}
+	for ith := range nth {
+		w.MatMulF32(x, xStride, rows, y, yStride, ith, nth)
+	}
+}
+
 // activations makes rows that a product must survive: plain ones, zeros, huge, tiny, one huge value, a
 // block of zeros.
 func activations(rng *rand.Rand, in, rows, stride int) []float32 {
@@ -107,6 +119,8 @@ func productsOf(t *testing.T, rng *rand.Rand, kind Kind, in int) {
 				w := pack(t, b, mode)
 				y := multiply(w, x, xStride, rows, yStride, 2)
 				checkProducts(t, fmt.Sprintf("%v %v in %d out %d rows %d", kind, mode, in, out, rows), mode, want, y, out, yStride)
+				multiplyF32(w, x, xStride, rows, y, yStride, 2)
+				checkProducts(t, fmt.Sprintf("%v %v as f32 in %d out %d rows %d", kind, mode, in, out, rows), F32, want, y, out, yStride)
 				w.Close()
 			}
 		}

@@ -185,6 +185,7 @@ typedef struct {
     int32_t scored, next;   // scored: the log-probability of the token `next` after this row; for rows without a sampler
     int32_t hidden;         // the row's hidden state, after the output norm
     int32_t mask;           // the number of the mask whose tokens alone may be drawn; -1: none
+    int32_t exact;          // activations are not rounded for products with NF4, Q8_0 and Q6_K; the same in all rows of a decode
 } ll_row; // with a choice, where it has a sampler, is scored, or asks for its hidden state
 
 typedef struct { int32_t token; float logprob; } ll_alternative;

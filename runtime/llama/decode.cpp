@@ -12,6 +12,9 @@ static void check(const ll_device & d, int n) {
     for (int i = 0; i < n; i++) {
         const ll_row & r = d.rows[(size_t) i];
         d.require_sequence(r.seq);
+        if (!r.exact != !d.rows[0].exact) {
+            throw std::runtime_error("a batch has exact rows and others");
+        }
         if (r.token < 0 || r.token >= d.model->n_vocab()) {
             throw std::runtime_error("token " + std::to_string(r.token) + " is not in the vocabulary");
         }
@@ -140,6 +143,7 @@ static int run(ll_device & d, const Call & call) {
     scope.graphs = &d.graphs;
     scope.hidden = d.hidden.wanted() ? &d.hidden : nullptr;
     scope.logits = !d.hidden.alone();
+    scope.exact = d.rows[0].exact != 0;
     const Reduction::Wants w = wants(d, d.batch.batch.n_tokens);
     if (scope.logits && w.any()) {
         d.reduction.begin(w);

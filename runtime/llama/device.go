@@ -95,7 +95,7 @@ func NewDevice(m *Model, o DeviceOptions) (*Device, error) {
 	}
 	var cells, batch, canTruncate C.int32_t
 	C.ll_device_limits(d.ptr, &cells, &batch, &canTruncate)
-	d.limits = runtime.Limits{Sequences: o.Sequences, Cells: int(cells), Batch: int(batch), CanTruncate: canTruncate != 0}
+	d.limits = runtime.Limits{Sequences: o.Sequences, Cells: int(cells), Batch: int(batch), CanTruncate: canTruncate != 0, Exact: C.ll_model_on_device(ptr) == 0}
 	if o.SplitKV { // only whole sequences are copied, as where nothing can be truncated
 		d.limits.PerSequence, d.limits.CanTruncate = int(cells)/o.Sequences, false
 	}
@@ -192,7 +192,7 @@ func (d *Device) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 	}
 	for i, r := range rows {
 		w := C.ll_row{token: C.int32_t(r.Token), seq: C.int32_t(r.Seq), pos: C.int32_t(r.Pos), top: C.int32_t(r.Top), next: C.int32_t(r.Next),
-			scored: flag(r.Scored), hidden: flag(r.Hidden), mask: -1}
+			scored: flag(r.Scored), hidden: flag(r.Hidden), mask: -1, exact: flag(r.Exact)}
 		if r.Sampler != nil {
 			s, ok := r.Sampler.(*Sampler)
 			if !ok || s.ptr == nil {

@@ -183,31 +183,31 @@ void Rows::fill_replaced(Span & s) {
 // ---- Builder ---------------------------------------------------------------------------------------
 
 // Keeps llama.cpp from using a graph again that was not built to its end, or that does not give just what is asked for:
-// hidden states, logits, or both.
+// hidden states, logits, or both, and in floats or not.
 class ReusableGraph : public llm_graph_input_i {
 public:
-    ReusableGraph(const Graphs & graphs, const HiddenStates * hidden, bool logits, const Reduction * reduction)
-        : graphs(graphs), hidden(hidden), logits(logits), reduction(reduction) {}
+    ReusableGraph(const Graphs & graphs, const Scope & scope)
+        : graphs(graphs), hidden(scope.hidden), logits(scope.logits), exact(scope.exact), reduction(scope.reduction) {}
     void set_input(const llama_ubatch *) override {}
     bool can_reuse(const llm_graph_params &) override {
         const Scope * s = Scope::current();
-        return graphs.reusable && s && s->hidden == hidden && s->logits == logits && s->reduction == reduction && (!reduction || reduction->fits());
+        return graphs.reusable && s && s->hidden == hidden && s->logits == logits && s->exact == exact && s->reduction == reduction && (!reduction || reduction->fits());
     }
 
 private:
     const Graphs & graphs;
     const HiddenStates * const hidden;
-    const bool logits;
+    const bool logits, exact;
     const Reduction * const reduction;
 };
 
 Builder::Builder(const Scope & scope, const llm_graph_params & params)
     : model(scope.model), params(params), graphs(scope.graphs), cells(scope.cells), hidden(scope.hidden), logits(scope.logits),
-      reduction(scope.reduction) {
+      exact(scope.exact), reduction(scope.reduction) {
     if (graphs) {
         graphs->built++;
         graphs->reusable = false;
-        params.res->add_input(std::make_unique<ReusableGraph>(*graphs, hidden, logits, reduction));
+        params.res->add_input(std::make_unique<ReusableGraph>(*graphs, scope));
     }
     if (scope.mixes && !model.targets.empty()) {
         auto owned = std::make_unique<Rows>(*scope.mixes, params);
@@ -254,10 +254,10 @@ ggml_tensor * Builder::product(ggml_context * ctx, ggml_tensor * w, ggml_tensor 
     }
     const int n_out = (int) w->ne[1];
     if (const auto nf4 = model.nf4.find(w); nf4 != model.nf4.end()) {
-        return nf4_product(ctx, nf4->second.get(), model.nf4_mode, n_out, x, prepared[x]);
+        return exact ? nf4_product_f32(ctx, nf4->second.get(), n_out, x) : nf4_product(ctx, nf4->second.get(), model.nf4_mode, n_out, x, prepared[x]);
     }
     if (const auto integer = model.integers.find(w); integer != model.integers.end()) {
-        return int_product(ctx, integer->second.get(), n_out, x, rounded[x]);
+        return exact ? int_product_f32(ctx, integer->second.get(), n_out, x) : int_product(ctx, integer->second.get(), n_out, x, rounded[x]);
     }
     return padded_product(ctx, w, x, padded[x]);
 }
@@ -276,7 +276,7 @@ ggml_tensor * Builder::mul_mat(ggml_context * ctx, ggml_tensor * w, ggml_tensor 
     if (!logits && target->second == model.head) {
         return no_logits(ctx, w, x);
     }
-    if (const auto nf4 = model.nf4.find(w); nf4 != model.nf4.end() && rows && !in_slots(target->second)) {
+    if (const auto nf4 = model.nf4.find(w); nf4 != model.nf4.end() && !exact && rows && !in_slots(target->second)) {
         if (ggml_tensor * y = nf4_fused(ctx, *rows, target->second, nf4->second.get(), model.nf4_mode, (int) w->ne[1], x)) {
             return needs_rows(target->second) ? add_rows(ctx, *rows, target->second, y, x) : y;
         }

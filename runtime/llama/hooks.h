@@ -43,6 +43,7 @@ public:
     Graphs * graphs = nullptr; // where set, told of the graphs built
     HiddenStates * hidden = nullptr; // where set, rows of this decode ask for them
     bool logits = true; // rows of this decode ask for logits; otherwise the head is not computed
+    bool exact = false; // products on the CPU are computed in floats
     Reduction * reduction = nullptr; // where set, the device reduces the logits
 
 private:
@@ -202,7 +203,7 @@ private:
     Graphs * const graphs;
     Cells * const cells;
     HiddenStates * const hidden;
-    const bool logits;
+    const bool logits, exact;
     Reduction * const reduction;
     Rows * rows = nullptr; // null: no adapters in this graph
     bool in_slots(int target) const;
@@ -232,11 +233,14 @@ ggml_tensor * add_embedding(ggml_context * ctx, Rows & rows, int target, ggml_te
 ggml_tensor * multiply_norm(ggml_context * ctx, Rows & rows, int norm, ggml_tensor * x);
 // Where a node's rows begin: ggml aligns tensors to 32 bytes, the kernels' rows begin on 64.
 inline char * aligned(const ggml_tensor * t) { return (char *) (((uintptr_t) t->data + 63)/64*64); }
+// The product with an NF4 weight and float activations.
+ggml_tensor * nf4_product_f32(ggml_context * ctx, const lk_nf4 * w, int n_out, ggml_tensor * x);
 // The product with an NF4 weight. prepared is the node that prepares x; null: it is made, and shared by the
 // other products with the same x.
 ggml_tensor * nf4_product(ggml_context * ctx, const lk_nf4 * w, int mode, int n_out, ggml_tensor * x, ggml_tensor *& prepared);
 // The same with an integer weight.
 ggml_tensor * int_product(ggml_context * ctx, const lk_int * w, int n_out, ggml_tensor * x, ggml_tensor *& rounded);
+ggml_tensor * int_product_f32(ggml_context * ctx, const lk_int * w, int n_out, ggml_tensor * x);
 // ggml's product, in which a row has the same bits whatever the others are. padded is x with rows of zeros, shared
 // like prepared; null: it is made where w needs it.
 ggml_tensor * padded_product(ggml_context * ctx, ggml_tensor * w, ggml_tensor * x, ggml_tensor *& padded);

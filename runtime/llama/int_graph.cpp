@@ -1,4 +1,4 @@
-// The nodes of a product with an integer weight: activations are rounded once, then multiplied.
+// The nodes of a product with an integer weight: activations are rounded once, then multiplied; or multiplied as they are.
 #include "hooks.h"
 
 namespace lorikeet {
@@ -21,6 +21,15 @@ ggml_tensor * int_product(ggml_context * ctx, const lk_int * w, int n_out, ggml_
         rounded = ggml_custom_4d(ctx, GGML_TYPE_I8, row, x->ne[1] + 1, 1, 1, &x, 1, round_activations, GGML_N_TASKS_MAX, nullptr);
     }
     return ggml_custom_4d(ctx, GGML_TYPE_F32, n_out, x->ne[1], 1, 1, &rounded, 1, multiply_rounded, GGML_N_TASKS_MAX, const_cast<lk_int *>(w));
+}
+
+static void multiply_floats(ggml_tensor * dst, int ith, int nth, void * weight) {
+    const ggml_tensor * x = dst->src[0];
+    lk_int_matmul_f32((const lk_int *) weight, (const float *) x->data, x->nb[1], (int) dst->ne[1], (float *) dst->data, dst->nb[1], ith, nth);
+}
+
+ggml_tensor * int_product_f32(ggml_context * ctx, const lk_int * w, int n_out, ggml_tensor * x) {
+    return ggml_custom_4d(ctx, GGML_TYPE_F32, n_out, x->ne[1], 1, 1, &x, 1, multiply_floats, GGML_N_TASKS_MAX, const_cast<lk_int *>(w));
 }
 
 } // namespace lorikeet

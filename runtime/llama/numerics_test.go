@@ -102,6 +102,12 @@ func stockLogits(t *testing.T, m *Model, adapters []adapter, ss []stream) [][][]
 // ourLogits decodes all streams together on a device.
 func ourLogits(t *testing.T, m *Model, d *Device, adapters []adapter, ss []stream) [][][]float32 {
 	t.Helper()
+	return logitsOfRows(t, m, d, adapters, ss, false)
+}
+
+// logitsOfRows is ourLogits of rows that are exact, or not.
+func logitsOfRows(t *testing.T, m *Model, d *Device, adapters []adapter, ss []stream, exact bool) [][][]float32 {
+	t.Helper()
 	out := make([][][]float32, len(ss))
 	sampler := greedy(t, m)
 	place := func(half int) {
@@ -116,6 +122,9 @@ func ourLogits(t *testing.T, m *Model, d *Device, adapters []adapter, ss []strea
 		}
 	}
 	decode := func(rows []runtime.Row) {
+		for i := range rows {
+			rows[i].Exact = exact
+		}
 		if _, err := d.Decode(rows); err != nil {
 			t.Fatal(err)
 		}

@@ -88,6 +88,10 @@ typedef struct { int layer, target, rank; float scale; int dora, init, init_iter
 typedef struct { int layer, norm; } lq_whole_norm;
 enum lq_init { LQ_INIT_DEFAULT, LQ_INIT_GAUSSIAN, LQ_INIT_ORTHOGONAL, LQ_INIT_PISSA, LQ_INIT_OLORA, LQ_INITS };
 
+// Evaluations that compute what decoding does where it rounds least: in single precision, whatever the isa; and with what serving
+// keeps in half precision rounded to it: keys and values, and the adapters (not those with DoRA).
+enum lq_served { LQ_EXACT = 1, LQ_HALF_KV = 2, LQ_HALF_ADAPTERS = 4 };
+
 typedef struct {
     const lq_module * modules; // what trains, each tensor at most once
     int n_modules;
@@ -103,6 +107,7 @@ typedef struct {
     float slice_flops;         // operations in one slice per thread; 0: about two milliseconds of them
     int single;                // of graphs: weights are decoded to F32 and not to BF16
     int activated;             // the adapter acts on a part of the tokens: batches may say on which
+    int served;                // lq_served, of several the sum: how evaluations are computed. Not of graphs
     int query_block;           // of graphs: most queries whose attention is computed at a time; 0: what 64 MiB of scores hold
 } lq_options;
 

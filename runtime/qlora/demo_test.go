@@ -28,14 +28,21 @@ type served struct {
 
 func serve(t testing.TB, o llama.Options) *served {
 	t.Helper()
-	s := &served{t: t}
 	o.PackFloat32 = true
+	return serveOn(t, o, llama.DeviceOptions{KV: llama.KVF32, FlashAttention: llama.FlashOff})
+}
+
+// serveOn serves as the program does, but for what the options say.
+func serveOn(t testing.TB, o llama.Options, d llama.DeviceOptions) *served {
+	t.Helper()
+	s := &served{t: t}
 	var err error
 	if s.base, err = llama.Load(o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.base.Close() })
-	if s.device, err = llama.NewDevice(s.base, llama.DeviceOptions{Sequences: 1, Cells: 512, KV: llama.KVF32, FlashAttention: llama.FlashOff}); err != nil {
+	d.Sequences, d.Cells = 1, 512
+	if s.device, err = llama.NewDevice(s.base, d); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.device.Close() })

@@ -29,6 +29,9 @@ void Trainer::schedule_forward(int layer, Activations & a, bool whole) {
         }
         rope(compute, rotary, a.q, T, heads);
         rope(compute, rotary, a.k, T, kv_heads);
+        if (rounds(LQ_HALF_KV)) {
+            round_kv(a);
+        }
     });
     schedule.ranges((int) blocks.size(), [this](int i) { return flops_of(attention_shape, blocks[i]); }, [this, &a](int begin, int end) {
         attention(compute, attention_shape, blocks.data() + begin, end - begin, a.q, a.k, a.v, a.attended);

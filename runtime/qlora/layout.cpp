@@ -61,13 +61,40 @@ void carve_head(Arena & arena, const Sizes & s, Workspace & w) {
     w.head_z = s.dora[LQ_HEAD] ? arena.floats(rows*s.V) : nullptr;
 }
 
-void carve_packed(Arena & arena, const Kernels & k, const Sizes & s, bool dropout, Workspace & w) {
-    const Tile & t = *k.tile;
-    w.left_bytes = k.bytes ? arena.floats(byte_floats(s.T, s.widest())) : nullptr;
-    w.left_x = arena.floats(left_floats(t, s.T, s.widest()));
-    w.left_dy = arena.floats(std::max(left_floats(t, s.T, s.widest()), left_floats(t, s.head_rows, s.V)));
-    w.left_hidden = arena.floats(std::max(left_floats(t, s.T, s.rank()), left_floats(t, s.rank(), s.T)));
-    w.left_dropped = dropout ? arena.floats(left_floats(t, s.T, s.widest())) : nullptr;
+// The tiles that micro-batches are computed with: of the options' path, and where evaluations have one of their own, of that.
+std::vector<const Tile *> tiles_of(const lq_options & o) {
+    std::vector<const Tile *> tiles = {kernels_for(o.isa).tile};
+    if (o.served & LQ_EXACT) {
+        tiles.push_back(kernels_for(exact_isa(o.isa)).tile);
+    }
+    return tiles;
+}
+
+// The most floats that one of them needs.
+template <typename F> size_t most_of(const std::vector<const Tile *> & tiles, const F & floats) {
+    size_t most = 0;
+    for (const Tile * t : tiles) {
+        most = std::max(most, (size_t) floats(*t));
+    }
+    return most;
+}
+
+void carve_packed(Arena & arena, const lq_options & o, const Sizes & s, Workspace & w) {
+    const auto tiles = tiles_of(o);
+    const auto left = [&](int rows, int depth) { return most_of(tiles, [=](const Tile & t) { return left_floats(t, rows, depth); }); };
+    w.left_bytes = kernels_for(o.isa).bytes ? arena.floats(byte_floats(s.T, s.widest())) : nullptr;
+    w.left_x = arena.floats(left(s.T, s.widest()));
+    w.left_dy = arena.floats(std::max(left(s.T, s.widest()), left(s.head_rows, s.V)));
+    w.left_hidden = arena.floats(std::max(left(s.T, s.rank()), left(s.rank(), s.T)));
+    w.left_dropped = o.dropout > 0 ? arena.floats(left(s.T, s.widest())) : nullptr;
+}
+
+void carve_rounded(Arena & arena, const lq_model & m, const lq_options & o, Workspace & w) {
+    size_t parameters = 0;
+    if (o.served & LQ_HALF_ADAPTERS) {
+        adapters_of(m, o, &parameters);
+    }
+    w.rounded = parameters ? arena.floats(parameters) : nullptr;
 }
 
 void carve_dora(Arena & arena, const lq_options & o, const Sizes & s, Workspace & w) {
@@ -107,8 +134,6 @@ void allocate_arrays(Arena & arena, const lq_model & m, const lq_options & o, Ar
 
 void allocate(Arena & arena, const lq_model & m, const lq_options & o, Workspace & w) {
     const Sizes s = sizes_of(m, o);
-    const Kernels k = kernels_for(o.isa);
-    const Tile & t = *k.tile;
     const size_t T = s.T;
     w.residual.resize(m.n_layers + 1);
     for (float *& r : w.residual) {
@@ -136,10 +161,11 @@ void allocate(Arena & arena, const lq_model & m, const lq_options & o, Workspace
     w.dropped = o.dropout > 0 ? arena.floats(T*s.widest()) : nullptr;
     carve_head(arena, s, w);
     carve_dora(arena, o, s, w);
-    carve_packed(arena, k, s, o.dropout > 0, w);
+    carve_packed(arena, o, s, w);
+    carve_rounded(arena, m, o, w);
     const AttentionShape a = {m.n_heads, m.n_kv_heads, m.head_size, 0};
     const int depth = std::max({s.widest(), s.V, s.T});
-    const size_t each = std::max(scratch_floats(t, depth, s.rank()), attention_scratch_floats(t, a, s.T));
+    const size_t each = most_of(tiles_of(o), [&](const Tile & t) { return std::max(scratch_floats(t, depth, s.rank()), attention_scratch_floats(t, a, s.T)); });
     w.scratch.resize(o.threads);
     for (Scratch & x : w.scratch) {
         x = {arena.floats(each), each};

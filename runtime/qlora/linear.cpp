@@ -6,7 +6,7 @@
 namespace lq {
 
 LinearUse Trainer::use(int layer, int target, const float * x, const Activations & a) const {
-    const Lora * lora = lora_of(layer, target);
+    const Lora * lora = computed(lora_of(layer, target));
     const uint64_t mask = lora ? mask_key(*lora) : 0;
     return {{&model.layers[layer].linear[target], lora}, T, x, lora ? a.hidden[target] : nullptr, lora && lora->dora ? a.z[target] : nullptr, mask, active_rows()};
 }

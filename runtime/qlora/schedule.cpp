@@ -47,12 +47,12 @@ void Schedule::multiply(const Compute & c, const Product & p) {
 void Schedule::ranges(int n, const std::function<double(int)> & cost, const std::function<void(int, int)> & f) {
     double total = 0;
     for (int i = 0; i < n; i++) {
-        total += cost(i);
+        total += price*cost(i);
     }
     const int pieces = total > limit ? (int) (total/limit) + 1 : 1; // equal pieces, none of them a small rest
     double done = 0, before = 0;
     for (int i = 0, begin = 0, piece = 1; i < n; i++) {
-        done += cost(i);
+        done += price*cost(i);
         if (i == n - 1 || done >= total*piece/pieces) {
             add(done - before, [=] { f(begin, i + 1); });
             begin = i + 1;

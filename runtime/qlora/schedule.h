@@ -12,6 +12,8 @@ public:
     explicit Schedule(double slice_flops) : limit(slice_flops) {}
 
     void clear();
+    // How much an operation of the products that are added from now on costs; 1 at first.
+    void set_price(double of_an_operation) { price = of_an_operation; }
     double slice_cost() const { return limit; } // operations
     // What the slices that are left cost at most, by how much a slice should cost: of those whose cost is known.
     double largest() const;
@@ -41,7 +43,7 @@ private:
         }, cost});
     }
 
-    double limit;
+    double limit, price = 1;
     std::vector<Slice> slices;
     size_t at = 0;
     double per_cost = 0, each = 0; // seconds of a slice, by its cost, and of one whose cost is not known

@@ -4,8 +4,6 @@
 
 namespace lq {
 
-namespace {
-
 // The operations that a core of the kind does in about two milliseconds.
 double two_milliseconds(int isa) {
     switch (isa) {
@@ -16,6 +14,8 @@ double two_milliseconds(int isa) {
     default: return 4e8;
     }
 }
+
+namespace {
 
 // Operations of one slice on one thread. A small model decodes in less than a millisecond, and a slice should not
 // take long beside that.
@@ -71,7 +71,11 @@ void Trainer::schedule_positions(const std::vector<int> & pos) {
 }
 
 void Trainer::schedule_batch(const std::vector<int> & pos) {
+    choose_kernels();
     schedule_positions(pos);
+    if (rounds(LQ_HALF_ADAPTERS) && !base) {
+        schedule_rounding();
+    }
     if (mode != LQ_FURTHER && !base) {
         schedule_norms();
     }

@@ -33,8 +33,26 @@ type Options struct {
 	Threads   int // 0: one per CPU. The results are the same bits for every number
 	Precision Precision
 
+	// Served, where set, has evaluations (runtime.TrainEval) compute what exact rows are decoded to (runtime.Row): in float32,
+	// whatever the Precision, with what serving keeps in half precision rounded to it. Where a device trains it changes nothing.
+	Served *Served
+
 	isa        *int // the path to run, an lq_isa; nil: the best one that the precision allows
 	queryBlock int  // of a device, in tests: most queries whose attention is computed at a time
+}
+
+// Served says what serving keeps in half precision.
+type Served struct {
+	KV       bool // keys and values
+	Adapters bool // A and B
+}
+
+// code is the lq_served of Options.Served.
+func (s *Served) code() C.int {
+	if s == nil {
+		return 0
+	}
+	return C.LQ_EXACT + C.LQ_HALF_KV*flagOf(s.KV) + C.LQ_HALF_ADAPTERS*flagOf(s.Adapters)
 }
 
 // A Trainer is one adapter in training. It implements runtime.Trainer; its threads sleep between slices.
@@ -192,7 +210,7 @@ func withOptions(m *Model, spec *runtime.TrainSpec, o Options, kept int, f func(
 	co := C.lq_options{
 		modules: first, n_modules: C.int(n), norms: norms, n_norms: C.int(len(spec.Norms)), max_tokens: C.int(spec.MaxTokens), keep: C.int(kept), threads: C.int(threads),
 		activated: flagOf(len(spec.Invocation) > 0), isa: o.path(), seed: C.uint64_t(spec.Seed), dropout: C.float(spec.Dropout), noise: C.float(spec.NEFTune),
-		single: flagOf(o.Precision == Single), query_block: C.int(o.queryBlock),
+		single: flagOf(o.Precision == Single), query_block: C.int(o.queryBlock), served: o.Served.code(),
 	}
 	const size = 512
 	message := (*C.char)(C.calloc(size, 1))

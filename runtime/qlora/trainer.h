@@ -53,6 +53,7 @@ struct Workspace {
     float * dz = nullptr;                                            // (T, widest output with DoRA), gradient
     std::vector<float *> rows;                             // per thread (2*LQ_READ_ROWS, widest input), with DoRA
     float * left_x = nullptr, * left_bytes = nullptr, * left_dy = nullptr, * left_hidden = nullptr, * left_dropped = nullptr;
+    float * rounded = nullptr; // (parameters), the adapters in half precision, where evaluations have them so
     std::vector<Scratch> scratch; // per thread
     DecomposeSpace decompose; // in the same memory, before the first micro-batch
 };
@@ -62,6 +63,9 @@ enum { HEAD_ROWS = 120 }; // labelled rows whose logits exist at a time; a multi
 // layout.cpp: allocates every part of the workspace in the arena; how large it is with the activations of `keep` layers.
 void allocate(Arena & arena, const lq_model & model, const lq_options & options, Workspace & w);
 size_t workspace_bytes(const lq_model & model, lq_options options, int keep);
+
+// trainer.cpp: the operations that a core of an lq_isa does in about two milliseconds.
+double two_milliseconds(int isa);
 
 class Trainer : public AdapterTrainer {
 public:
@@ -76,6 +80,14 @@ private:
     void schedule_positions(const std::vector<int> & pos);
     Activations & activations(int layer);
     bool kept(int layer) const { return layer >= model.n_layers - (int) w.kept.size(); }
+    // served.cpp: evaluations that compute what is decoded
+    bool exact() const { return mode == LQ_EVAL && options.served & LQ_EXACT; }
+    bool rounds(int what) const { return exact() && options.served & what; } // lq_served
+    void choose_kernels();
+    void schedule_rounding();
+    void round_kv(Activations & a);
+    // The adapter that this micro-batch computes with.
+    const Lora * computed(const Lora * l) const { return l && rounds(LQ_HALF_ADAPTERS) ? &rounded[(size_t) (l - loras.data())] : l; }
     // linear.cpp
     LinearUse use(int layer, int target, const float * x, const Activations & a) const;
     void schedule_product(const LinearUse & u, Left x, float * y, bool accumulate);
@@ -108,6 +120,7 @@ private:
     Left input(int rows, int depth) const { return {(Unit *) w.left_x, rows, depth, depth % BYTE_DEPTH ? nullptr : (ByteBlock *) w.left_bytes}; }
 
     Workspace w;
+    std::vector<Lora> rounded; // the adapters as they are served, in the workspace
     int most_kept = 0; // layers whose activations are kept where there is memory
     AttentionShape attention_shape = {};
     Rotary rotary = {};

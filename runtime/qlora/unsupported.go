@@ -43,7 +43,11 @@ func (m *Model) Close() error { return nil }
 type Options struct {
 	Threads   int
 	Precision Precision
+	Served    *Served
 }
+
+// Served says what serving keeps in half precision.
+type Served struct{ KV, Adapters bool }
 
 // Precision is how matrix products are computed.
 type Precision int

@@ -56,6 +56,15 @@ Weight view_of(const ggml_tensor * t, const lk_packed & packed) {
     return w;
 }
 
+void round_to_half(float * x, size_t n) {
+    ggml_fp16_t half[BLOCK];
+    for (size_t i = 0; i < n; i += BLOCK) {
+        const int64_t some = (int64_t) std::min((size_t) BLOCK, n - i);
+        ggml_fp32_to_fp16_row(x + i, half, some);
+        ggml_fp16_to_fp32_row(half, x + i, some);
+    }
+}
+
 int ggml_block(const Weight & w) { return (int) ggml_blck_size((ggml_type) w.type); }
 
 namespace {

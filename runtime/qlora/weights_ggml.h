@@ -21,4 +21,7 @@ bool in_host_memory(const ggml_tensor * t);
 // cannot read it.
 Weight view_of(const ggml_tensor * t, const lk_packed & packed = {});
 
+// x (n) as half precision holds it: what ggml writes into a KV cache.
+void round_to_half(float * x, size_t n);
+
 } // namespace lq

@@ -33,6 +33,7 @@ func Conformance(t *testing.T, open func(t *testing.T) (runtime.Device, runtime.
 		{"SeedsBesideOthers", testSeedsBesideOthers},
 		{"Logprobs", testLogprobs},
 		{"Scores", testScores},
+		{"ExactRows", testExact},
 		{"HiddenStates", testHidden},
 		{"OrderOfChoices", testOrder},
 		{"FullBatch", testFullBatch},

@@ -84,6 +84,39 @@ func (b *bench) score(seq int, tokens []runtime.Token) []runtime.Choice {
 	return scores
 }
 
+// The log-probabilities of exact rows hardly depend on the batch. On a Device that has no exact rows they are rows as all others.
+func testExact(b *bench) {
+	tolerance := near
+	if b.limits.Exact {
+		tolerance = 1e-3
+	}
+	for i, mix := range b.mixes() {
+		tokens := b.tokens(prompts[i])
+		ask := func(seq, from, to int) (scores []runtime.Choice) {
+			rows := b.rows(part{seq, tokens[from:to], nil})
+			for k := range rows {
+				rows[k].Exact, rows[k].Scored, rows[k].Next, rows[k].Top = true, true, tokens[from+k+1], 0
+			}
+			choices, err := b.device.Decode(rows)
+			b.must(err)
+			return slices.Clone(choices)
+		}
+		b.place(0, mix...)
+		b.place(1, mix...)
+		last := len(tokens) - 1
+		for k, all := range ask(0, 0, last) {
+			each := ask(1, k, k+1)[0]
+			if all.Err != nil || each.Err != nil || all.Token != each.Token || math.Abs(float64(all.Logprob-each.Logprob)) > tolerance {
+				b.Errorf("token %d is scored %+v in one batch with all, and %+v alone", k+1, all, each)
+			}
+		}
+		b.truncateAll(0)
+		b.truncateAll(1)
+		b.place(0)
+		b.place(1)
+	}
+}
+
 // Hidden states are the same in pieces, beside others and alone, and differ between mixes.
 func testHidden(b *bench) {
 	tokens := b.tokens(prompts[0])

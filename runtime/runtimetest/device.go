@@ -227,6 +227,9 @@ func (d *Device) Decode(rows []runtime.Row) ([]runtime.Choice, error) {
 	for _, r := range rows {
 		s := &d.seqs[r.Seq]
 		c := &cell{token: r.Token, sum: combine(uint64(r.Token), mixSum(s.mix, r.Pos))}
+		if r.Exact && d.limits.Exact {
+			c.sum++
+		}
 		if n := len(s.cells); n > 0 {
 			c.sum = combine(s.cells[n-1].sum, c.sum)
 		}
@@ -260,6 +263,9 @@ func (d *Device) check(rows []runtime.Row) error {
 		next[r.Seq]++
 		if r.Token < 0 || r.Token >= vocabSize {
 			return d.breach("row %d has token %d of %d", i, r.Token, vocabSize)
+		}
+		if r.Exact != rows[0].Exact {
+			return d.breach("row %d is exact: %v, and row 0: %v", i, r.Exact, rows[0].Exact)
 		}
 		if s.undefined {
 			return d.breach("row %d is of sequence %d, whose last Decode failed", i, r.Seq)
