@@ -20,8 +20,13 @@ export function Dialog(p: Props): JSX.Element | null {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     const d = dialog.current;
-    if (p.open && d !== null && !d.open) d.showModal();
-    return () => d?.close();
+    if (!p.open || d === null) return;
+    const opener = document.activeElement;
+    d.showModal();
+    return () => {
+      d.close(); // it is out of the document already, where it does not give the focus back by itself
+      if (opener instanceof HTMLElement && opener.isConnected) opener.focus();
+    };
   }, [p.open]);
   if (!p.open) return null;
   return (

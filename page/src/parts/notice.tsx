@@ -67,11 +67,13 @@ export function Toasts(): JSX.Element {
   );
 }
 
-// announcement is what screen readers are told of changes that are only seen, such as the end of an answer.
-const announcement = createStore("");
+// announcement is what screen readers are told of changes that are only seen, such as the end of an answer. Its number has
+// the same text told again.
+const announcement = createStore({text: "", number: 0});
 
-export const announce = (text: string): void => announcement.set(text);
+export const announce = (text: string): void => announcement.update((a) => ({text, number: a.number + 1}));
 
 export function Announcer(): JSX.Element {
-  return <div class="visually-hidden" role="status" aria-live="polite">{useStore(announcement)}</div>;
+  const a = useStore(announcement);
+  return <div class="visually-hidden" role="status" aria-live="polite"><span key={a.number}>{a.text}</span></div>;
 }
