@@ -129,6 +129,7 @@ func (s *Store) verified(digest string) (m *manifest, dir string, release func()
 		return nil, "", nil, err
 	}
 	if dir, release, err = s.storage.Folder(s.closing, digest); err != nil {
+		s.noteDamage(digest, err)
 		return nil, "", nil, err
 	}
 	if !verified {
@@ -138,6 +139,15 @@ func (s *Store) verified(digest string) (m *manifest, dir string, release func()
 		}
 	}
 	return m, dir, release, nil
+}
+
+// noteDamage remembers that a version is damaged, so that putting the same content again repairs it.
+func (s *Store) noteDamage(digest string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v := s.versions[digest]; v != nil && errors.Is(err, ErrDamaged) {
+		v.err = err
+	}
 }
 
 // verify computes the digest of a version's files, once in each process.

@@ -26,7 +26,6 @@ type AdapterOptions struct {
 
 const (
 	recordHistory  = 8                      // revisions of a record that JetStream keeps
-	writeTime      = 25 * time.Second       // for a record to be on a majority, which may have to choose another leader
 	conflictPause  = 10 * time.Millisecond  // before a record that another node has written is read
 	watchRetry     = 500 * time.Millisecond // between attempts to follow the records again
 	lagTime        = 4 * time.Second        // for what is stored to be told
@@ -298,10 +297,10 @@ func recordOf(key string) (r adapters.Record, ok bool) {
 
 // Write implements adapters.Storage.
 func (a *Adapters) Write(r adapters.Record) (uint64, error) {
-	if err := a.node.Err(); err != nil {
+	if err := a.node.lost(); err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), writeTime)
+	ctx, cancel := context.WithTimeout(context.Background(), a.node.writeTime())
 	defer cancel()
 	key := keyOf(r)
 	var revision uint64

@@ -181,6 +181,7 @@ func TestStartIsBounded(t *testing.T) {
 
 // What one of three nodes has acknowledged is served by the others, soon; one is killed, the others go on, and it comes back.
 func TestThreeNodes(t *testing.T) {
+	t.Parallel()
 	options := trio(t)
 	nodes := openAll(t, options...)
 	dirs, stores := make([]string, 3), make([]*adapters.Store, 3)
@@ -235,7 +236,11 @@ func TestThreeNodes(t *testing.T) {
 
 // Without a majority nothing is stored, and said so; what is on the node is served. With it again all goes on.
 func TestWithoutMajority(t *testing.T) {
+	t.Parallel()
 	options := trio(t)
+	for i := range options {
+		options[i].Patience = 6 * time.Second
+	}
 	nodes := openAll(t, options...)
 	s, _ := storeOf(t, nodes[0], "")
 	info := storetest.Put(t, s, "a", 1)
@@ -249,7 +254,12 @@ func TestWithoutMajority(t *testing.T) {
 	}
 	again := openAll(t, options[1:]...)
 	storetest.Eventually(t, "the node says that it is not alone", func() bool { return nodes[0].Err() == nil })
-	put := storetest.Put(t, s, "b", 3)
+	var put adapters.Info
+	storetest.Eventually(t, "the node stores again", func() bool { // its streams may still choose a leader
+		var err error
+		put, err = s.PutUpload(t.Context(), "b", storetest.Parts(t, 3), adapters.Note{})
+		return err == nil
+	})
 	other, _ := storeOf(t, again[0], "")
 	storetest.Loads(t, other, "b", put.Digest)
 	storetest.Loads(t, other, "a", info.Digest)

@@ -64,7 +64,7 @@ func (a *Adapters) due() map[string]knownVersion {
 
 func (a *Adapters) collectVersions() {
 	for digest, v := range a.due() {
-		ctx, cancel := context.WithTimeout(a.run, writeTime)
+		ctx, cancel := context.WithTimeout(a.run, a.node.writeTime())
 		err := a.records.Purge(ctx, versionPrefix+digest, jetstream.LastRevision(v.revision))
 		cancel()
 		if err != nil {
@@ -107,7 +107,7 @@ func (a *Adapters) collectObjects(seen map[string]bool) (orphans map[string]bool
 	for _, o := range list {
 		whole[chunks+o.NUID] = true
 		object := o.Name[:max(0, strings.LastIndexByte(o.Name, '/'))]
-		if used[object] || time.Since(o.ModTime) < a.o.Grace+moveTime(a.node.o.MaxBytes) {
+		if used[object] || time.Since(o.ModTime) < a.o.Grace+a.node.moveTime(a.node.o.MaxBytes) {
 			continue
 		}
 		if err := a.objects.Delete(ctx, o.Name); err != nil {

@@ -72,7 +72,7 @@ func routes(o *Options, so *server.Options) error {
 		return err
 	}
 	c := &so.Cluster
-	c.Name, c.Host, c.NoAdvertise, c.AuthTimeout = natsCluster, host, true, routeAuthTime
+	c.Name, c.Host, c.Advertise, c.NoAdvertise, c.AuthTimeout = natsCluster, host, e.Advertise, true, routeAuthTime
 	if c.Port, err = strconv.Atoi(port); err != nil {
 		return fmt.Errorf("%w: address %q: want a port in numbers", ErrOptions, e.Listen)
 	}

@@ -17,6 +17,7 @@ import (
 const (
 	codeReplicasNotSupported = 10074 // several replicas are asked of a single server
 	codeMaxBytes             = 10077 // a stream, which this package bounds in bytes, refuses a message
+	codeNotAvailable         = 10008 // there is no leader
 	codeStorageExceeded      = 10047 // the disk of the server is full, or what it may use of it
 )
 
@@ -67,5 +68,5 @@ func patiently(ctx context.Context, each time.Duration, try func(context.Context
 
 // unanswered reports whether an error means that a stream has no leader at this moment.
 func unanswered(err error) bool {
-	return errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout)
+	return apiCode(err) == codeNotAvailable || errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout)
 }

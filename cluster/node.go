@@ -25,7 +25,8 @@ const (
 	requestTime = 5 * time.Second        // for one answer of JetStream
 	retryPause  = 250 * time.Millisecond // between attempts while others start
 	askEvery    = 2 * time.Second        // whether the cluster is there
-	silentFor   = 12 * time.Second       // without an answer it is not: to choose another leader takes less
+	askTime     = 6 * time.Second        // for an answer
+	patience    = 20 * time.Second       // of Options, where they say nothing
 	recordBytes = 16                     // part of MaxBytes, one of so many, that records may have
 )
 
@@ -53,6 +54,9 @@ type Node struct {
 func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	if err := o.Check(); err != nil {
 		return nil, err
+	}
+	if o.Patience <= 0 {
+		o.Patience = patience
 	}
 	n := &Node{o: o, asked: make(chan struct{})}
 	run, stop := context.WithCancel(context.Background())
@@ -307,7 +311,7 @@ func (n *Node) askStreams(ctx context.Context) error {
 	n.mu.Lock()
 	streams := slices.Clone(n.streams)
 	n.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, silentFor/2)
+	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	text, err := json.Marshal(nodeRecord{time.Now()})
 	if err != nil {
@@ -344,10 +348,20 @@ func (n *Node) noteAnswer(err error) {
 
 // unreachable returns why the cluster is not there. n.mu is held.
 func (n *Node) unreachable() error {
-	if n.failed == nil || time.Since(n.answered) < silentFor {
+	if n.failed == nil || time.Since(n.answered) < n.o.Patience {
 		return nil
 	}
 	return fmt.Errorf("%w: no answer for %s: %w", adapters.ErrUnavailable, time.Since(n.answered).Round(time.Second), n.failed)
+}
+
+// lost returns Err where it has been so for long that what is asked now should fail soon.
+func (n *Node) lost() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if time.Since(n.answered) < n.o.Patience*3/2 {
+		return nil
+	}
+	return n.unreachable()
 }
 
 // Err returns why the cluster cannot be reached, an adapters.ErrUnavailable, or nil.

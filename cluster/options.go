@@ -21,6 +21,9 @@ type Options struct {
 	Replicas int           // how many nodes hold a copy of each bucket: 1, 3 or 5
 	MaxBytes int64         // that the adapters of the prefix may have, on each of those nodes
 	Wait     time.Duration // how long Open and Join wait for other nodes
+	// Patience is how long the cluster may not answer before it counts as out of reach; 0: 20 s. Choosing another leader, when a
+	// node is lost, takes up to 15 s. A write waits twice as long.
+	Patience time.Duration
 
 	Credentials string // file of NATS credentials; "": none
 	TLSCert     string // files of this node's certificate and key, in PEM; "": none
@@ -32,10 +35,11 @@ type Options struct {
 
 // Embedded are the settings of a NATS server in this process.
 type Embedded struct {
-	Dir    string   // where JetStream keeps what it holds
-	Listen string   // host:port for the other nodes; "": this node is the only one
-	Peers  []string // host:port of the other nodes
-	Secret string   // that nodes know each other by; "": none
+	Dir       string   // where JetStream keeps what it holds
+	Listen    string   // host:port for the other nodes; "": this node is the only one
+	Advertise string   // host:port under which the others reach Listen; "": Listen itself
+	Peers     []string // host:port of the other nodes
+	Secret    string   // that nodes know each other by; "": none
 }
 
 // ErrOptions means that Options cannot be used.
@@ -76,6 +80,9 @@ func (o *Options) checkEmbedded(refuse func(string, ...any) error) error {
 			return refuse("address %q: want host:port", address)
 		}
 	}
+	if _, port, err := net.SplitHostPort(e.Advertise); e.Advertise != "" && (err != nil || port == "") {
+		return refuse("address %q: want host:port", e.Advertise)
+	}
 	switch peers := e.otherPeers(); {
 	case o.Credentials != "":
 		return refuse("credentials are for NATS servers outside of this process")
@@ -97,7 +104,7 @@ func (o *Options) checkEmbedded(refuse func(string, ...any) error) error {
 
 // otherPeers are the other nodes, each once.
 func (e *Embedded) otherPeers() []string {
-	list := slices.DeleteFunc(slices.Clone(e.Peers), func(p string) bool { return p == e.Listen })
+	list := slices.DeleteFunc(slices.Clone(e.Peers), func(p string) bool { return p == e.Listen || p == e.Advertise })
 	slices.Sort(list)
 	return slices.Compact(list)
 }

@@ -31,9 +31,12 @@ const (
 	maxFiles   = 8                // of a version
 )
 
+// writeTime bounds how long a record may take to be on a majority, which may have to choose another leader first.
+func (n *Node) writeTime() time.Duration { return 2 * n.o.Patience }
+
 // moveTime bounds how long moving so many bytes may take.
-func moveTime(size int64) time.Duration {
-	return 30*time.Second + time.Duration(size/leastFetchRate)*time.Second
+func (n *Node) moveTime(size int64) time.Duration {
+	return n.writeTime() + time.Duration(size/leastFetchRate)*time.Second
 }
 
 // Upload implements adapters.Storage.
@@ -48,14 +51,14 @@ func (a *Adapters) Upload(ctx context.Context, digest, dir string, there bool) (
 }
 
 func (a *Adapters) upload(ctx context.Context, digest, dir string) (string, error) {
-	if err := a.node.Err(); err != nil {
+	if err := a.node.lost(); err != nil {
 		return "", err
 	}
 	size, err := sizeOf(dir)
 	if err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, moveTime(size))
+	ctx, cancel := context.WithTimeout(ctx, a.node.moveTime(size))
 	defer cancel()
 	p := placement{Object: digest + "/" + nuid.Next(), Bytes: size}
 	r, w := io.Pipe()
@@ -91,7 +94,7 @@ func (p placement) part(i int) string { return fmt.Sprint(p.Object, "/", i) }
 // putPart puts an object, and again where that is not acknowledged in time.
 func (a *Adapters) putPart(ctx context.Context, name string, data []byte) error {
 	return patiently(ctx, partTime, func(ctx context.Context) error {
-		if err := a.node.Err(); err != nil {
+		if err := a.node.lost(); err != nil {
 			return err
 		}
 		meta := jetstream.ObjectMeta{Name: name, Opts: &jetstream.ObjectMetaOptions{ChunkSize: a.chunk()}}
@@ -176,7 +179,7 @@ func extract(from io.Reader, to string) error {
 
 // removeObjects removes what holds a version's files. What cannot be removed now is found by collect.
 func (a *Adapters) removeObjects(p placement) {
-	ctx, cancel := context.WithTimeout(context.Background(), writeTime)
+	ctx, cancel := context.WithTimeout(context.Background(), a.node.writeTime())
 	defer cancel()
 	for i := range p.Parts {
 		if err := a.objects.Delete(ctx, p.part(i)); err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
@@ -187,7 +190,7 @@ func (a *Adapters) removeObjects(p placement) {
 
 // Place implements adapters.Storage.
 func (a *Adapters) Place(v adapters.StoredVersion, dir, uploaded string, there bool) error {
-	if err := a.node.Err(); err != nil {
+	if err := a.node.lost(); err != nil {
 		return err
 	}
 	for range 10 {
@@ -210,7 +213,7 @@ func (a *Adapters) Place(v adapters.StoredVersion, dir, uploaded string, there b
 // place writes the key of a version, so that it says where its files are and is too new to be removed. again: another
 // node was faster, or there is nothing that could stay.
 func (a *Adapters) place(v adapters.StoredVersion, uploaded string, there bool) (again bool, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), writeTime)
+	ctx, cancel := context.WithTimeout(context.Background(), a.node.writeTime())
 	defer cancel()
 	key := versionPrefix + v.Digest
 	a.mu.Lock()
@@ -329,7 +332,7 @@ func (a *Adapters) bring(digest string) error {
 
 // fetch makes a copy out of the objects.
 func (a *Adapters) fetch(digest string, p placement) error {
-	ctx, cancel := context.WithTimeout(a.run, moveTime(p.Bytes))
+	ctx, cancel := context.WithTimeout(a.run, a.node.moveTime(p.Bytes))
 	defer cancel()
 	a.local.makeRoom(p.Bytes)
 	if err := disk.CheckSpace(a.o.Dir, p.Bytes); err != nil {

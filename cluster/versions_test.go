@@ -195,6 +195,24 @@ func TestDamagedFilesAreNotServed(t *testing.T) {
 	release()
 }
 
+// Objects that are damaged are noticed by the node that needs them, and are replaced when the adapter is put again.
+func TestDamagedObjectsAreRepaired(t *testing.T) {
+	n := open(t, single(t))
+	s, a := storeOf(t, n, "")
+	info := storetest.Put(t, s, "a", 1)
+	if _, err := a.objects.PutBytes(t.Context(), a.versions[info.Digest].part(0), []byte("damaged")); err != nil {
+		t.Fatal(err)
+	}
+	other, _ := storeOf(t, n, "")
+	if _, _, err := other.Load(adapters.Ref{Name: "a"}); !errors.Is(err, adapters.ErrDamaged) || len(other.Damaged()) != 1 {
+		t.Errorf("damaged objects: %v, damaged %v", err, other.Damaged())
+	}
+	storetest.Put(t, other, "a", 1)
+	storetest.Loads(t, other, "a", info.Digest)
+	third, _ := storeOf(t, n, "")
+	storetest.Loads(t, third, "a", info.Digest)
+}
+
 // A version that no name has goes after the time of grace, with its objects; one that is put again meanwhile stays.
 func TestUnusedVersionsGo(t *testing.T) {
 	n := open(t, single(t))

@@ -114,6 +114,7 @@ var testArrows = map[string][]string{
 // Imports of the outside world that one package alone may have.
 var (
 	cPackages     = []string{"runtime/kernels", "runtime/llama", "runtime/llama/devicetest", "runtime/llama/llamatest", "runtime/qlora", "runtime/qlora/qloratest"}
+	natsPackages  = []string{"cluster"}
 	fiberPackages = []string{"server", "openapi"} // openapi: the interface generated for Fiber
 )
 
@@ -163,6 +164,9 @@ func TestOnlyTheBindingsImportC(t *testing.T) {
 		if strings.HasPrefix(im.path, "github.com/gofiber/fiber") && !slices.Contains(fiberPackages, im.pkg) &&
 			!strings.HasSuffix(im.file, "_test.go") {
 			t.Errorf("%s imports Fiber: that belongs to %v", im.file, fiberPackages)
+		}
+		if strings.HasPrefix(im.path, "github.com/nats-io/") && !slices.Contains(natsPackages, im.pkg) {
+			t.Errorf("%s imports NATS: that belongs to %v", im.file, natsPackages)
 		}
 	}
 }

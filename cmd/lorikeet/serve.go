@@ -157,6 +157,7 @@ func serveCommand(env lookup) *cobra.Command {
 				return err
 			}
 			p.UseModel(model)
+			p.UseContext(ctx)
 			if err := p.Open(); err != nil {
 				return err
 			}

@@ -18,6 +18,7 @@ func (c *serveFlags) bindCluster(flags *pflag.FlagSet) {
 	x := &c.Cluster
 	flags.StringVar(&x.At, "cluster", "", "share adapters with other servers of the same base: embed, which runs a NATS server with JetStream in this process, or nats://host1,host2 of NATS servers (tls:// with TLS, user:password@ before the host)")
 	flags.StringVar(&x.Listen, "cluster-listen", "", "address on which the embedded NATS server talks with the other nodes; empty: this node is the only one")
+	flags.StringVar(&x.Advertise, "cluster-advertise", "", "host:port under which the other nodes reach --cluster-listen, where that is another, as behind an address translation; empty: the same")
 	flags.StringArrayVar(&x.Peers, "cluster-peers", nil, "host:port of the other nodes' --cluster-listen, with commas between them; a node's own is left out; repeatable")
 	flags.StringVar(&x.Name, "cluster-name", "", "name of this node, which no other has and which stays the same; empty: the machine's name and the port of --cluster-listen")
 	flags.StringVar(&x.Prefix, "cluster-prefix", "lorikeet", "what the names of the cluster's buckets begin with; every base needs its own")
@@ -43,7 +44,7 @@ func (c *serveFlags) checkCluster(flags *pflag.FlagSet) error {
 		if x.At == "" && strings.HasPrefix(f.Name, clusterPrefix) && unused == nil {
 			unused = fmt.Errorf("%w: --%s is given without --cluster", errUsage, f.Name)
 		}
-		embedded := f.Name == "cluster-listen" || f.Name == "cluster-peers" || f.Name == "cluster-secret"
+		embedded := f.Name == "cluster-listen" || f.Name == "cluster-advertise" || f.Name == "cluster-peers" || f.Name == "cluster-secret"
 		if x.At != "" && x.At != program.EmbedCluster && embedded && unused == nil {
 			unused = fmt.Errorf("%w: --%s is for --cluster embed", errUsage, f.Name)
 		}

@@ -1,7 +1,6 @@
 package program
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,6 +25,7 @@ const EmbedCluster = "embed"
 type ClusterConfig struct {
 	At          string   // EmbedCluster, or addresses of NATS servers with commas between them; "": it keeps everything to itself
 	Listen      string   // host:port of this node for the others, of an embedded server
+	Advertise   string   // host:port under which they reach it; "": Listen
 	Peers       []string // host:port of the others
 	Name        string   // of this node; "": the machine's, and the port
 	Prefix      string
@@ -69,7 +69,7 @@ func (c *Config) clusterOptions(log zerolog.Logger) cluster.Options {
 	o := cluster.Options{Name: c.nodeName(), Prefix: x.Prefix, Replicas: x.Replicas, MaxBytes: x.MaxBytes, Wait: x.Wait,
 		Credentials: x.Credentials, TLSCert: x.TLSCert, TLSKey: x.TLSKey, TLSCA: x.TLSCA, Log: log}
 	if x.At == EmbedCluster {
-		o.Embedded = cluster.Embedded{Dir: c.clusterDir("jetstream"), Listen: x.Listen, Peers: x.Peers, Secret: x.Secret}
+		o.Embedded = cluster.Embedded{Dir: c.clusterDir("jetstream"), Listen: x.Listen, Advertise: x.Advertise, Peers: x.Peers, Secret: x.Secret}
 	} else {
 		for address := range strings.SplitSeq(x.At, ",") {
 			if address = strings.TrimSpace(address); !strings.Contains(address, "://") {
@@ -113,7 +113,7 @@ func (p *Program) openCluster() (err error) {
 		return nil
 	}
 	p.closeData()
-	if p.node, err = cluster.Open(context.Background(), p.config.clusterOptions(p.log)); err != nil {
+	if p.node, err = cluster.Open(p.starting, p.config.clusterOptions(p.log)); err != nil {
 		return fmt.Errorf("--cluster: %w", err)
 	}
 	p.onClose(p.node.Close)
@@ -126,7 +126,7 @@ func (p *Program) clusterStorage() (adapters.Storage, error) {
 		return nil, nil
 	}
 	f := p.model.Facts()
-	if err := p.node.Join(context.Background(), f.Fingerprint, p.name()); err != nil {
+	if err := p.node.Join(p.starting, f.Fingerprint, p.name()); err != nil {
 		return nil, fmt.Errorf("--cluster-prefix: %w", err)
 	}
 	grace := max(leastGrace, p.config.Deadline+5*time.Minute)
@@ -134,7 +134,7 @@ func (p *Program) clusterStorage() (adapters.Storage, error) {
 		grace = unlimitedGrace
 	}
 	var err error
-	p.shared, err = p.node.Adapters(context.Background(), cluster.AdapterOptions{Dir: p.config.clusterDir("versions"), LocalBytes: p.config.Cluster.LocalBytes, Grace: grace})
+	p.shared, err = p.node.Adapters(p.starting, cluster.AdapterOptions{Dir: p.config.clusterDir("versions"), LocalBytes: p.config.Cluster.LocalBytes, Grace: grace})
 	if err != nil {
 		return nil, fmt.Errorf("--cluster: %w", err)
 	}

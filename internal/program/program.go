@@ -49,7 +49,8 @@ type Program struct {
 	fetcher   *fetch.Fetcher // nil: requests may not name sources of adapters
 	uploads   *disk.Budget   // shared by what is being received and fetched
 	judges    *judges
-	opened    chan struct{} // closed when the server can be asked
+	starting  context.Context // ends what Open waits for
+	opened    chan struct{}   // closed when the server can be asked
 	training  trainer
 	batches   *batches.Queue
 	tinker    *tinker.Service
@@ -65,7 +66,7 @@ type Program struct {
 // New returns a server that is not open. What it serves is printed on stdout for people; its log goes to stderr, or to
 // the file that c names. Close closes it.
 func New(c Config, stdout, stderr io.Writer) (*Program, error) {
-	p := &Program{config: c, out: stdout, opened: make(chan struct{})}
+	p := &Program{config: c, out: stdout, starting: context.Background(), opened: make(chan struct{})}
 	var err error
 	if p.judges, err = newJudges(&p.config); err != nil {
 		return nil, err
@@ -134,6 +135,9 @@ func (p *Program) Listen() error {
 	f.answer(p.listener)
 	return nil
 }
+
+// UseContext ends Open, where it waits for other nodes, when ctx ends.
+func (p *Program) UseContext(ctx context.Context) { p.starting = ctx }
 
 // UseModel names the file of the base model, where it is another one than New was told: it may have been fetched since.
 func (p *Program) UseModel(path string) { p.config.Model = path }
