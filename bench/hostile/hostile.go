@@ -34,11 +34,14 @@ type Files struct{ Config, Tensors []byte }
 // hang is how long a request may take.
 const hang = 5 * time.Second
 
+// patience is for how long a result is waited for.
+const patience = 500 * time.Millisecond
+
 // Input is one request to make.
 type Input struct {
 	Method, Path, ContentType string
 	Body                      []byte
-	Polls                     bool // it may wait for a result
+	Polls                     bool // it may wait for a result, and is given up after a while
 }
 
 func (in *Input) String() string {
@@ -94,7 +97,7 @@ func (o *Options) run(ctx context.Context, k kind, stream uint64) (Report, error
 	}
 	var mu sync.Mutex
 	var workers sync.WaitGroup
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: o.Parallel}, Timeout: 8 * hang}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: o.Parallel}, Timeout: 4 * hang}
 	defer client.CloseIdleConnections()
 	next := 0
 	for range o.Parallel {
@@ -134,6 +137,11 @@ func (o *Options) run(ctx context.Context, k kind, stream uint64) (Report, error
 
 // send makes one request and returns what is wrong with how it ended, "" for nothing.
 func (o *Options) send(ctx context.Context, client *http.Client, in *Input) (status int, took time.Duration, fault string) {
+	if in.Polls {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, patience)
+		defer stop()
+	}
 	req, err := http.NewRequestWithContext(ctx, in.Method, o.URL+in.Path, bytes.NewReader(in.Body))
 	if err != nil {
 		return 0, 0, "" // not even a request: a path with control characters
@@ -155,7 +163,7 @@ func (o *Options) send(ctx context.Context, client *http.Client, in *Input) (sta
 	switch {
 	case err != nil && ctx.Err() == nil:
 		return resp.StatusCode, took, "the answer ended early: " + err.Error()
-	case took > hang && !in.Polls:
+	case took > hang:
 		return resp.StatusCode, took, fmt.Sprintf("it took %v", took)
 	case isServerFault(resp.StatusCode):
 		return resp.StatusCode, took, fmt.Sprintf("%s: %.300s", resp.Status, text)

@@ -101,10 +101,7 @@ func (l *loops) input(r *rand.Rand) Input {
 	case 4, 5:
 		return l.sample(r)
 	case 6:
-		if r.IntN(3) == 0 { // it may wait for half a minute
-			return l.retrieve(r, i)
-		}
-		return l.manage(r)
+		return l.retrieve(r, i)
 	case 7, 8:
 		return l.save(r, i)
 	case 9:
