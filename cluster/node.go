@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -173,69 +172,6 @@ func (n *Node) majority(what string) string {
 	return what
 }
 
-// bucket is the name of a bucket of the prefix.
-func (n *Node) bucket(what string) string {
-	if what == "" {
-		return n.o.Prefix
-	}
-	return n.o.Prefix + "-" + what
-}
-
-// keyValue opens a key-value bucket, which is made where it is not there. A smaller one is made larger.
-func (n *Node) keyValue(ctx context.Context, what string, history uint8, maxBytes int64) (kv jetstream.KeyValue, err error) {
-	c := jetstream.KeyValueConfig{Bucket: n.bucket(what), History: history, MaxBytes: maxBytes, Storage: jetstream.FileStorage, Replicas: n.o.Replicas}
-	err = n.until(ctx, "bucket "+c.Bucket, func(ctx context.Context) error {
-		if kv, err = n.js.KeyValue(ctx, c.Bucket); errors.Is(err, jetstream.ErrBucketNotFound) {
-			kv, err = n.js.CreateKeyValue(ctx, c)
-		}
-		return err
-	})
-	if err == nil {
-		err = n.grow(ctx, "KV_"+c.Bucket, maxBytes)
-	}
-	return kv, err
-}
-
-// objects opens an object store, likewise.
-func (n *Node) objects(ctx context.Context, what string, maxBytes int64) (o jetstream.ObjectStore, err error) {
-	c := jetstream.ObjectStoreConfig{Bucket: n.bucket(what), MaxBytes: maxBytes, Storage: jetstream.FileStorage, Replicas: n.o.Replicas}
-	err = n.until(ctx, "bucket "+c.Bucket, func(ctx context.Context) error {
-		if o, err = n.js.ObjectStore(ctx, c.Bucket); errors.Is(err, jetstream.ErrBucketNotFound) {
-			o, err = n.js.CreateObjectStore(ctx, c)
-		}
-		return err
-	})
-	if err == nil {
-		err = n.grow(ctx, "OBJ_"+c.Bucket, maxBytes)
-	}
-	return o, err
-}
-
-// grow lets a stream have more bytes where it may have fewer. Of nodes with different settings the largest counts.
-func (n *Node) grow(ctx context.Context, stream string, maxBytes int64) error {
-	n.mu.Lock()
-	if !slices.Contains(n.streams, stream) {
-		n.streams = append(n.streams, stream)
-	}
-	n.mu.Unlock()
-	return n.until(ctx, "stream "+stream, func(ctx context.Context) error {
-		s, err := n.js.Stream(ctx, stream)
-		if err != nil {
-			return err
-		}
-		c := s.CachedInfo().Config
-		if c.Replicas != n.o.Replicas {
-			n.o.Log.Warn().Str("stream", stream).Int("replicas", c.Replicas).Int("asked", n.o.Replicas).Msg("the cluster keeps another number of copies than was asked for")
-		}
-		if c.MaxBytes < 0 || c.MaxBytes >= maxBytes {
-			return nil
-		}
-		c.MaxBytes = maxBytes
-		_, err = n.js.UpdateStream(ctx, c)
-		return err
-	})
-}
-
 // baseRecord says which base a prefix belongs to.
 type baseRecord struct {
 	Fingerprint string `json:"fingerprint"`
@@ -276,99 +212,6 @@ func (n *Node) Join(ctx context.Context, fingerprint, model string) error {
 			ErrBase, n.o.Prefix, there.Fingerprint, there.Model, there.Node, fingerprint, model)
 	}
 	return err
-}
-
-// ask asks the cluster, again and again, whether it is there.
-func (n *Node) ask(ctx context.Context) {
-	defer close(n.asked)
-	ticker := time.NewTicker(askEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		err := n.askStreams(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		n.noteAnswer(err)
-	}
-}
-
-// nodeRecord is what a node writes about itself, again and again.
-type nodeRecord struct {
-	Written time.Time `json:"written"` // by the node's clock
-}
-
-// nodeKey is where a node writes about itself. A key is divided by dots, so a name's dots are written otherwise.
-func nodeKey(name string) string { return "nodes." + strings.ReplaceAll(name, ".", "=") }
-
-// askStreams returns an error unless a majority takes what this node writes, and all streams that it needs have a leader.
-// A leader alone could still answer that it is one.
-func (n *Node) askStreams(ctx context.Context) error {
-	n.mu.Lock()
-	streams := slices.Clone(n.streams)
-	n.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, askTime)
-	defer cancel()
-	text, err := json.Marshal(nodeRecord{time.Now()})
-	if err != nil {
-		return err
-	}
-	if _, err := n.base.Put(ctx, nodeKey(n.o.Name), text); err != nil {
-		return err
-	}
-	for _, stream := range streams {
-		if _, err := n.js.Stream(ctx, stream); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// noteAnswer notes what an attempt to ask the cluster came to, and logs when that changes.
-func (n *Node) noteAnswer(err error) {
-	n.mu.Lock()
-	before := n.unreachable()
-	if err == nil {
-		n.answered = time.Now()
-	}
-	n.failed = err
-	now := n.unreachable()
-	n.mu.Unlock()
-	switch {
-	case before == nil && now != nil:
-		n.o.Log.Error().Err(now).Msg("the cluster cannot be reached: adapters that are on this node are served, nothing is stored")
-	case before != nil && now == nil:
-		n.o.Log.Info().Msg("the cluster is reached again")
-	}
-}
-
-// unreachable returns why the cluster is not there. n.mu is held.
-func (n *Node) unreachable() error {
-	if n.failed == nil || time.Since(n.answered) < n.o.Patience {
-		return nil
-	}
-	return fmt.Errorf("%w: no answer for %s: %w", adapters.ErrUnavailable, time.Since(n.answered).Round(time.Second), n.failed)
-}
-
-// lost returns Err where it has been so for long that what is asked now should fail soon.
-func (n *Node) lost() error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if time.Since(n.answered) < n.o.Patience*3/2 {
-		return nil
-	}
-	return n.unreachable()
-}
-
-// Err returns why the cluster cannot be reached, an adapters.ErrUnavailable, or nil.
-func (n *Node) Err() error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.unreachable()
 }
 
 // Name is this node's.
