@@ -76,6 +76,8 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 	if valid != nil {
 		defer valid.close()
 		r.Validation = &valid.Input
+	} else if config.EvalStrategy == training.EverySteps {
+		r.Notices = append(r.Notices, intervalNotice)
 	}
 	job, err := s.createJob(c, &trainingRequest{CreateRequest: r, trainingParam: "training_file", validationParam: "validation_file"})
 	if field := new(training.FieldError); errors.As(err, &field) {
@@ -135,6 +137,9 @@ const (
 // integrationNotice is what the events of a job say that asked for Weights & Biases.
 const integrationNotice = "The integration wandb is not acted on: this server tells no other server of its jobs. " +
 	"The events of the job have the same numbers, and so has its report."
+
+// intervalNotice is what the events of a job say that asked for evaluations of nothing.
+const intervalNotice = "The hyperparameter eval_interval is not acted on: the job has no validation_file."
 
 // readIntegrations reads the integrations of a request.
 func readIntegrations(raw json.RawMessage) ([]openapi.FineTuningIntegration, error) {

@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -313,5 +314,12 @@ func TestFineTuningReinforcement(t *testing.T) {
 	}
 	if h := m.Hyperparameters; h.NEpochs != 2 || h.BatchSize != 3 || h.LearningRateMultiplier != 0.5 || h.ComputeMultiplier != 0.5 || string(h.EvalInterval) != "5" || h.EvalSamples != 2 {
 		t.Errorf("the hyperparameters are %+v", m.Hyperparameters)
+	}
+	var page openapi.FineTuningEventList
+	s.get("/v1/fine_tuning/jobs/"+j.Id+"/events?limit=100", &page)
+	if !slices.ContainsFunc(page.Data, func(e openapi.FineTuningEvent) bool {
+		return e.Level == "warn" && strings.Contains(e.Message, "eval_interval")
+	}) {
+		t.Errorf("no event says that there is nothing to evaluate: %+v", page.Data)
 	}
 }

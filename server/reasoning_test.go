@@ -109,12 +109,12 @@ func TestReasoningBudget(t *testing.T) {
 	}
 	h := open(t, thinkingAs(t, "Hm hmXXXXXXXX\n\nYes.", opened))
 	var m openapi.Message
-	h.post("/v1/messages", `{"model":"fake","max_tokens":50,"messages":[{"role":"user","content":"a"}],"thinking":{"type":"enabled","budget_tokens":5}}`, &m)
+	h.post("/v1/messages", `{"model":"fake","temperature":0,"max_tokens":50,"messages":[{"role":"user","content":"a"}],"thinking":{"type":"enabled","budget_tokens":5}}`, &m)
 	if len(m.Content) != 2 || text(m.Content[0].Thinking) != "Hm hm" || text(m.Content[1].Text) != "Yes." {
 		t.Errorf("%s", asJSON(m))
 	}
 	var answered openapi.Response
-	h.post("/v1/responses", `{"input":"a","reasoning":{"effort":"high"},"max_output_tokens":8}`, &answered)
+	h.post("/v1/responses", `{"input":"a","temperature":0,"reasoning":{"effort":"high"},"max_output_tokens":8}`, &answered)
 	if answered.Usage.OutputTokensDetails.ReasoningTokens != 8 {
 		t.Errorf("%s", asJSON(answered))
 	}
