@@ -51,23 +51,9 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 		return err
 	}
 	defer train.close()
-	kept := keptRequest{Suffix: text(req.Suffix)}
-	if from != nil {
-		kept.Model = req.Model
-	}
-	if kept.Integrations, err = readIntegrations(req.Integrations); err != nil {
+	r := training.CreateRequest{Name: name, Config: config, From: from, Training: train.Input, ValidateLater: true, Lasting: true}
+	if err := keepRequest(&r, &req); err != nil {
 		return err
-	}
-	raw, err := json.Marshal(kept)
-	if err != nil {
-		return err
-	}
-	r := training.CreateRequest{Name: name, Config: config, From: from, Training: train.Input, Request: raw, ValidateLater: true, Lasting: true}
-	if len(kept.Integrations) > 0 {
-		r.Notices = append(r.Notices, integrationNotice)
-	}
-	if req.Metadata != nil {
-		r.Metadata = *req.Metadata
 	}
 	valid, err := s.dataset(callerOf(c), nil, "", text(req.ValidationFile), "validation_file", nil)
 	if err != nil {
@@ -80,19 +66,22 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 		r.Notices = append(r.Notices, intervalNotice)
 	}
 	job, err := s.createJob(c, &trainingRequest{CreateRequest: r, trainingParam: "training_file", validationParam: "validation_file"})
-	if field := new(training.FieldError); errors.As(err, &field) {
-		if place := openAIPlaces[field.Field]; place != "" {
-			err = withParam(place, err)
-		}
-	}
 	if err != nil {
-		return err
+		return inOpenAIsPlace(err)
 	}
 	return sendJSON(c, http.StatusOK, s.fineTuningJob(&job))
 }
 
 // openAIPlaces are the fields of OpenAI's request that fields of a training.CreateRequest come from and have another name.
 var openAIPlaces = map[string]string{"from": "model", "reasoning_effort": reinforcementField + ".hyperparameters.reasoning_effort"}
+
+// inOpenAIsPlace names the field of OpenAI's request in an error about a training.CreateRequest.
+func inOpenAIsPlace(err error) error {
+	if field := new(training.FieldError); errors.As(err, &field) && openAIPlaces[field.Field] != "" {
+		return withParam(openAIPlaces[field.Field], err)
+	}
+	return err
+}
 
 // checkMadeByJobs refuses the name of an adapter that no job has made: a job's model would take its place.
 func (s *Server) checkMadeByJobs(name string) error {
@@ -109,6 +98,25 @@ type keptRequest struct {
 	Model        string                          `json:"model,omitempty"` // where it is an adapter
 	Suffix       string                          `json:"suffix,omitempty"`
 	Integrations []openapi.FineTuningIntegration `json:"integrations,omitempty"`
+}
+
+// keepRequest puts into a job's request what is to be shown again, and what its events say of it.
+func keepRequest(r *training.CreateRequest, req *openapi.FineTuningRequest) (err error) {
+	kept := keptRequest{Suffix: text(req.Suffix)}
+	if r.From != nil {
+		kept.Model = req.Model
+	}
+	if kept.Integrations, err = readIntegrations(req.Integrations); err != nil {
+		return err
+	}
+	if len(kept.Integrations) > 0 {
+		r.Notices = append(r.Notices, integrationNotice)
+	}
+	if req.Metadata != nil {
+		r.Metadata = *req.Metadata
+	}
+	r.Request, err = json.Marshal(kept)
+	return err
 }
 
 // readKept reads what was kept of the request of a job, nothing for one that OpenAI's request did not make.
