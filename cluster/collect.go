@@ -32,7 +32,7 @@ func (a *Adapters) collect() {
 		}
 		a.collectVersions()
 		if round%objectsEvery == 0 {
-			orphans = a.collectObjects(orphans)
+			orphans = a.collectObjects(orphans, a.o.Grace+a.node.moveTime(a.node.o.MaxBytes))
 		}
 	}
 }
@@ -77,10 +77,10 @@ func (a *Adapters) collectVersions() {
 	}
 }
 
-// collectObjects removes the objects of uploads that were not ended, and of versions whose objects could not be removed. seen
-// are the messages without an object that the last call found, which go: a write that was not acknowledged in time leaves
+// collectObjects removes the objects of uploads that were not ended, and of versions whose objects could not be removed, where
+// they are of that age. seen are the messages without an object that the last call found, which go: a write that was not acknowledged in time leaves
 // such. It returns those that it finds.
-func (a *Adapters) collectObjects(seen map[string]bool) (orphans map[string]bool) {
+func (a *Adapters) collectObjects(seen map[string]bool, age time.Duration) (orphans map[string]bool) {
 	ctx, cancel := context.WithTimeout(a.run, time.Minute)
 	defer cancel()
 	bucket := a.node.bucket("versions")
@@ -107,7 +107,7 @@ func (a *Adapters) collectObjects(seen map[string]bool) (orphans map[string]bool
 	for _, o := range list {
 		whole[chunks+o.NUID] = true
 		object := o.Name[:max(0, strings.LastIndexByte(o.Name, '/'))]
-		if used[object] || time.Since(o.ModTime) < a.o.Grace+a.node.moveTime(a.node.o.MaxBytes) {
+		if used[object] || time.Since(o.ModTime) < age {
 			continue
 		}
 		if err := a.objects.Delete(ctx, o.Name); err != nil {

@@ -132,8 +132,8 @@ func TestNodeThatIsCutOff(t *testing.T) {
 		l.set(false)
 	}
 	storetest.Eventually(t, "the node has what the others did", points(stores[2], "a", while.Digest))
-	storetest.Loads(t, stores[2], "a", while.Digest)
 	storetest.Eventually(t, "the node says that it is back", func() bool { return nodes[2].Err() == nil })
+	storetest.Loads(t, stores[2], "a", while.Digest)
 	after := storetest.Put(t, stores[2], "a", 4)
 	storetest.Eventually(t, "the others have what it puts", points(stores[0], "a", after.Digest))
 	if list, err := stores[0].Versions("a"); err != nil || len(list) != 3 {

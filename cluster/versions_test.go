@@ -258,16 +258,16 @@ func TestUnendedUploadsGo(t *testing.T) {
 	if _, err := a.Upload(t.Context(), digest, dir, false); err != nil {
 		t.Fatal(err)
 	}
-	a.o.Grace, n.o.MaxBytes = -time.Hour, 0          // as if it were long ago
+	const long = -time.Hour                          // any object is older
 	lost := "$O." + n.bucket("versions") + ".C.LOST" // a message of a write that was not ended
 	if _, err := n.js.Publish(t.Context(), lost, []byte("part")); err != nil {
 		t.Fatal(err)
 	}
-	if orphans := a.collectObjects(nil); len(orphans) != 1 || !orphans[lost] {
+	if orphans := a.collectObjects(nil, long); len(orphans) != 1 || !orphans[lost] {
 		t.Errorf("messages without an object: %v", orphans)
 	}
-	a.collectObjects(map[string]bool{lost: true})
-	if orphans := a.collectObjects(nil); len(orphans) != 0 {
+	a.collectObjects(map[string]bool{lost: true}, long)
+	if orphans := a.collectObjects(nil, long); len(orphans) != 0 {
 		t.Errorf("messages without an object are left: %v", orphans)
 	}
 	list, err := a.objects.List(t.Context())
