@@ -72,7 +72,7 @@ func readTar(r io.Reader, dir string, size int64) error {
 		if err != nil {
 			return err
 		}
-		if size -= h.Size; size < 0 || files == maxFiles || h.Typeflag != tar.TypeReg || !fs.ValidPath(h.Name) || filepath.Base(h.Name) != h.Name {
+		if size -= h.Size; size < 0 || files == maxFiles || h.Typeflag != tar.TypeReg || !fs.ValidPath(h.Name) || h.Name == "." || filepath.Base(h.Name) != h.Name {
 			return fmt.Errorf("%w: file %q does not belong to a version", adapters.ErrDamaged, h.Name)
 		}
 		if err := extract(t, filepath.Join(dir, h.Name)); err != nil {
