@@ -24,7 +24,7 @@ const module = "github.com/lorikeet-ai/lorikeet"
 // cmd -> internal/program -> server -> training -> adapters -> runtime -> quant.
 var arrows = map[string][]string{
 	"cmd/lorikeet":             {"internal/program", "responses", "tenants", "adapters", "adapters/merge", "adapters/peft", "fetch", "runtime", "runtime/llama", "quant", "quant/huggingface", "demo"},
-	"internal/program":         {"server", "cluster", "graders", "batches", "tinker", "responses", "tenants", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "demo"},
+	"internal/program":         {"server", "quant", "quant/original", "cluster", "graders", "batches", "tinker", "responses", "tenants", "training", "adapters", "chat", "fetch", "runtime", "runtime/engine", "runtime/llama", "runtime/qlora", "demo"},
 	"server":                   {"openapi", "page", "graders", "batches", "tinker", "tinker/wire", "responses", "tenants", "training", "adapters", "adapters/merge", "adapters/peft", "chat", "chat/calls", "grammar", "fetch", "runtime", "runtime/engine"},
 	"batches":                  {},
 	"tinker":                   {"adapters", "training/loss", "runtime"},
@@ -55,6 +55,7 @@ var arrows = map[string][]string{
 	"quant/modelfile":          {"quant"},
 	"quant/safetensors":        {},
 	"quant/huggingface":        {"quant", "quant/safetensors"},
+	"quant/original":           {"quant", "quant/huggingface"},
 	"fetch":                    {},
 	"openapi":                  {},
 	"demo":                     {},
@@ -95,13 +96,14 @@ var testArrows = map[string][]string{
 	"runtime/engine": {"runtime/runtimetest"},
 	"chat":           {"runtime/runtimetest"},
 	"runtime/llama":  {"internal/testtools", "runtime/llama/devicetest", "runtime/llama/llamatest", "runtime/runtimetest", "runtime/engine", "demo", "adapters", "adapters/merge", "adapters/peft", "quant/huggingface", "quant/huggingface/hftest"},
-	"runtime/qlora":  {"runtime/qlora/qloratest", "runtime/engine", "runtime/llama", "runtime/llama/devicetest", "quant", "demo", "adapters", "internal/testtools"},
+	"runtime/qlora":  {"runtime/qlora/qloratest", "runtime/engine", "runtime/llama", "runtime/llama/devicetest", "quant", "quant/original", "quant/huggingface/hftest", "demo", "adapters", "internal/testtools"},
 	"demo":           {"quant"},
 	"page/generate":  {"internal/testtools"},
 	"tokenizer":      {"internal/testtools"},
 
 	"internal/program":  {"runtime/llama/devicetest"},
 	"quant/huggingface": {"internal/testtools", "quant/huggingface/hftest", "quant/modelfile", "tokenizer"},
+	"quant/original":    {"quant/huggingface/hftest"},
 	"quant/modelfile":   {"demo"},
 
 	"runtime/llama/backends": {"quant"},                                                                                                                             // the codebook that the back ends are built with

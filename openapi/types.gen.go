@@ -4736,7 +4736,7 @@ type TrainingParameters struct {
 	// GradientAccumulationSteps Multiplies them.
 	GradientAccumulationSteps *int `json:"gradient_accumulation_steps,omitempty"`
 
-	// InitLoraWeights How the adapter begins: true, gaussian, orthogonal (of even rank), pissa, pissa_niter_N with N iterations, or olora. It computes the base before the first step, whichever it is. With pissa and olora the adapter that is kept has twice the rank, of which half is not trained: what PEFT would take away from the base's weights. Embeddings begin as with true.
+	// InitLoraWeights How the adapter begins: true, gaussian, orthogonal (of even rank), pissa, pissa_niter_N with N iterations, olora, or loftq. It computes the base before the first step, whichever it is but loftq. With pissa and olora the adapter that is kept has twice the rank, of which half is not trained: what PEFT would take away from the base's weights. loftq begins with the best approximation of what quantization lost, and needs the model that the base was quantized from (--original-model). Embeddings begin as with true.
 	InitLoraWeights *TrainingParameters_InitLoraWeights `json:"init_lora_weights,omitempty"`
 
 	// InvocationString The same as text, which is turned into tokens; control tokens may be named in it.
@@ -4881,7 +4881,7 @@ type TrainingParametersInitLoraWeights0 = bool
 // TrainingParametersInitLoraWeights1 defines model for TrainingParameters.InitLoraWeights.1.
 type TrainingParametersInitLoraWeights1 = string
 
-// TrainingParameters_InitLoraWeights How the adapter begins: true, gaussian, orthogonal (of even rank), pissa, pissa_niter_N with N iterations, or olora. It computes the base before the first step, whichever it is. With pissa and olora the adapter that is kept has twice the rank, of which half is not trained: what PEFT would take away from the base's weights. Embeddings begin as with true.
+// TrainingParameters_InitLoraWeights How the adapter begins: true, gaussian, orthogonal (of even rank), pissa, pissa_niter_N with N iterations, olora, or loftq. It computes the base before the first step, whichever it is but loftq. With pissa and olora the adapter that is kept has twice the rank, of which half is not trained: what PEFT would take away from the base's weights. loftq begins with the best approximation of what quantization lost, and needs the model that the base was quantized from (--original-model). Embeddings begin as with true.
 type TrainingParameters_InitLoraWeights struct {
 	union json.RawMessage
 }

@@ -46,7 +46,7 @@ func (m TrainModule) KeptRank() int {
 	return m.Rank
 }
 
-// TrainInit is how a new LoRA begins. Whatever it is, the adapter computes exactly the base before the first step.
+// TrainInit is how a new LoRA begins. Whatever it is, but for InitLoftQ, the adapter computes exactly the base before the first step.
 type TrainInit int
 
 // The initialisations.
@@ -60,10 +60,13 @@ const (
 	// InitPiSSA begins with the Rank largest singular triples of W (Meng et al. 2024), InitOLoRA with the first Rank columns and rows of
 	// its QR decomposition (Büyükakyüz 2024). PEFT takes Scale B0 A0 away from W, which here never changes: the adapter has twice
 	// the Rank, B = [B, -B0] and A = [A; A0], of which the second half is not trained. That is also what Trainer.LoRA returns, and
-	// what PEFT saves with path_initial_model_for_weight_conversion. Dropout meets both halves. Not with DoRA, not of the token
-	// embeddings, and not where a device trains.
+	// what PEFT saves with path_initial_model_for_weight_conversion. Dropout meets both halves. Not of the token embeddings, and not
+	// where a device trains.
 	InitPiSSA
 	InitOLoRA
+	// InitLoftQ begins with the Rank largest singular triples of what the weight before quantization has beyond W (Li et al. 2023): the
+	// base with the adapter is then nearer to the model that it was quantized from. It needs that model's weights. Where not: as InitPiSSA.
+	InitLoftQ
 )
 
 // TrainMode says what a micro-batch is for.

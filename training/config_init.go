@@ -9,10 +9,10 @@ import (
 	"github.com/lorikeet-ai/lorikeet/runtime"
 )
 
-// Init is how the adapter begins, by PEFT's names: true, "gaussian", "orthogonal", "pissa", "pissa_niter_N" or "olora"; "" is true.
+// Init is how the adapter begins, by PEFT's names: true, "gaussian", "orthogonal", "pissa", "pissa_niter_N", "olora" or "loftq"; "" is true.
 type Init string
 
-const initNames = `true, "gaussian", "orthogonal", "pissa", "pissa_niter_" with a number from 1 to 1000, or "olora"`
+const initNames = `true, "gaussian", "orthogonal", "pissa", "pissa_niter_" with a number from 1 to 1000, "olora", or "loftq"`
 
 // UnmarshalJSON reads true or a name. Names of PEFT that cannot be are refused with the reason.
 func (i *Init) UnmarshalJSON(data []byte) error {
@@ -40,7 +40,6 @@ func (i *Init) UnmarshalJSON(data []byte) error {
 
 // impossibleInits are PEFT's initialisations that are not possible here.
 var impossibleInits = map[string]string{
-	"loftq":   "it begins at what quantization lost of the original weights, and the server has the quantized ones alone",
 	"eva":     "it needs activations on data before the training",
 	"corda":   "it needs covariances of activations before the training",
 	"lora_ga": "it needs gradients on data before the training",
@@ -52,6 +51,24 @@ func (i Init) MarshalJSON() ([]byte, error) {
 		return []byte("true"), nil
 	}
 	return json.Marshal(string(i))
+}
+
+// checkLoftQ reads PEFT's loftq_config. The base stays as it is quantized, so that there is one iteration.
+func checkLoftQ(value json.RawMessage) (ok bool, reason string) {
+	var fields map[string]*int
+	if err := json.Unmarshal(value, &fields); err != nil {
+		return false, "an object with loftq_bits and loftq_iter is expected"
+	}
+	for name, n := range fields {
+		switch {
+		case n == nil || name == "loftq_bits": // which the base has already
+		case name != "loftq_iter":
+			return false, strconv.Quote(name) + " is not known: loftq_bits and loftq_iter are"
+		case *n != 1:
+			return false, "loftq_iter other than 1 would quantize the base again, which stays as it is"
+		}
+	}
+	return true, ""
 }
 
 func (i Init) known() bool {
@@ -70,6 +87,8 @@ func (i Init) read() (how runtime.TrainInit, iterations int, ok bool) {
 		return runtime.InitOrthogonal, 0, true
 	case "olora":
 		return runtime.InitOLoRA, 0, true
+	case "loftq":
+		return runtime.InitLoftQ, 0, true
 	case "pissa":
 		return runtime.InitPiSSA, 0, true
 	}

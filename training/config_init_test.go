@@ -16,7 +16,7 @@ func TestInit(t *testing.T) {
 		iterations int
 	}{
 		"true": {}, `"true"`: {}, `"gaussian"`: {how: runtime.InitGaussian}, `"orthogonal"`: {how: runtime.InitOrthogonal},
-		`"pissa"`: {how: runtime.InitPiSSA}, `"pissa_niter_4"`: {runtime.InitPiSSA, 4}, `"OLoRA"`: {how: runtime.InitOLoRA},
+		`"pissa"`: {how: runtime.InitPiSSA}, `"pissa_niter_4"`: {runtime.InitPiSSA, 4}, `"OLoRA"`: {how: runtime.InitOLoRA}, `"loftq"`: {how: runtime.InitLoftQ},
 	} {
 		c, err := ParseConfig(json.RawMessage(`{"init_lora_weights": ` + value + `}`))
 		if err != nil {
@@ -37,7 +37,7 @@ func TestInit(t *testing.T) {
 		}
 	}
 	for value, part := range map[string]string{
-		"false": "would not begin as the base", "1": "true or a name", `"loftq"`: "the quantized ones alone", `"eva"`: "activations",
+		"false": "would not begin as the base", "1": "true or a name", `"eva"`: "activations",
 		`"corda"`: "covariances", `"lora_ga"`: "gradients", `"x"`: `"pissa_niter_" with a number`, `"pissa_niter_0"`: "from 1 to 1000",
 		`"pissa_niter_01"`: "from 1 to 1000", `"pissa_niter_2000"`: "from 1 to 1000",
 	} {

@@ -38,7 +38,6 @@ var refused = map[string]string{
 	"fan_in_fan_out":                "the base's weights are not transposed",
 	"layer_replication":             "replicated layers are not supported",
 	"layers_pattern":                "give layers_to_transform, or the modules by their paths",
-	"loftq_config":                  "LoftQ changes the base's weights",
 	"eva_config":                    "EVA is not supported",
 	"corda_config":                  "CorDA is not supported",
 	"ensure_weight_tying":           "tying embedding and head adapters is not supported",
@@ -106,6 +105,8 @@ func accepted(name string, value json.RawMessage) (ok bool, reason string) {
 	switch name {
 	case "bias":
 		return word == "none", "trained biases are not supported"
+	case "loftq_config":
+		return checkLoftQ(value)
 	case "optim":
 		return strings.HasPrefix(word, "adamw"), "the optimizer is AdamW"
 	case "packing_strategy":

@@ -30,7 +30,7 @@ func TestParseConfig(t *testing.T) {
 	c, err := ParseConfig([]byte(`{"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "layers_to_transform": 1,
 		"rank_pattern": {"q_proj": 8}, "learning_rate": 1e-3, "lr_scheduler_type": "cosine", "max_steps": -1, "seed": null,
 		"packing": true, "early_stopping_patience": 3, "use_dora": true, "neftune_noise_alpha": 5, "bf16": true,
-		"bias": "none", "init_lora_weights": "PiSSA_niter_16", "optim": "adamw_torch", "modules_to_save": [], "output_dir": "/x"}`))
+		"bias": "none", "init_lora_weights": "PiSSA_niter_16", "optim": "adamw_torch", "modules_to_save": [], "loftq_config": {"loftq_bits": 4, "loftq_iter": 1}, "output_dir": "/x"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,8 @@ func TestParseConfigRefusesByName(t *testing.T) {
 		"use_dora":                    {"1", "true or false is expected"},
 		"neftune_noise_alpha":         {"-1", "a number from 0 to 10000"},
 		"modules_to_save":             {`"norm"`, "a list is expected"},
-		"init_lora_weights":           {`"loftq"`, "the server has the quantized ones alone"},
+		"init_lora_weights":           {`"eva"`, "activations on data"},
+		"loftq_config":                {`{"loftq_bits": 4, "loftq_iter": 2}`, "which stays as it is"},
 		"bias":                        {`"all"`, "trained biases"},
 		"optim":                       {`"sgd"`, "AdamW"},
 		"packing_strategy":            {`"wrapped"`, "never cut"},

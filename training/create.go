@@ -86,6 +86,9 @@ func (q *Queue) checkConfig(c *Config, validation bool) error {
 	if err := c.fitInvocation(q.o.Model); err != nil {
 		return err
 	}
+	if how, _, _ := c.Init.read(); how == runtime.InitLoftQ && q.o.NoOriginal != nil {
+		return &FieldError{Field: "init_lora_weights", Reason: fmt.Sprintf(`is "loftq": %v`, q.o.NoOriginal)}
+	}
 	if validation && c.ValidationSplit > 0 {
 		return &FieldError{Field: "validation_split", Reason: "is given together with a validation file"}
 	}

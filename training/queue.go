@@ -47,6 +47,9 @@ type Options struct {
 	Graders  func(owner string) graders.Tools
 	Rollouts int // answers that are sampled at once; 0: 1
 
+	// NoOriginal says why an adapter cannot begin with LoftQ, which needs the base's weights as they were before quantization; nil: it can.
+	NoOriginal error
+
 	Files *Files // where the result files of jobs go; nil: there are none. It is closed after the Queue
 
 	Memory           int64         // bytes that a Trainer may allocate; 0: no bound

@@ -123,7 +123,13 @@ func (r *run) begin(ctx context.Context, modules int) error {
 		r.q.tell(r.j, LevelInfo, fmt.Sprintf("Going on from the checkpoint at step %d.", r.state.Step))
 		return r.method.begin(ctx)
 	}
-	if s := r.job.Start; s != nil {
+	if s := r.job.Start; s == nil {
+		// The first values, in slices like all that follows: DoRA's lengths and decompositions of weights take long, and a method that samples
+		// before it trains would have them computed all at once.
+		if err := r.q.o.Work(ctx, r.trainer); err != nil {
+			return err
+		}
+	} else {
 		r.q.tell(r.j, LevelInfo, fmt.Sprintf("Training on from %s.", s))
 	}
 	err := r.q.retryWhileFull(ctx, r.j, func() error { // of an earlier job

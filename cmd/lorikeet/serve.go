@@ -29,6 +29,7 @@ func (c *serveFlags) bind(flags *pflag.FlagSet, dataDir string) {
 	flags.StringVarP(&c.Model, "model", "m", "", "the base model: a GGUF file, a Hugging Face folder (converted once), or hf://org/repo[@revision][:quant][/file]; empty: the small built-in model")
 	flags.String("hf", "", "a repository on the hub, org/repo[:quant]; the same as --model hf://org/repo[:quant]")
 	choiceFlag(flags, &c.ImportType, "import-type", "nf4", "weight type that a Hugging Face folder is converted to", importTypes()...)
+	flags.StringVar(&c.Original, "original-model", "", "the model that the base was quantized from, for adapters that begin with LoftQ: a GGUF file or a Hugging Face folder in F32, F16 or BF16; empty: the folder of --model, where it is one")
 	flags.StringArrayVar(&c.Aliases, "alias", nil, "name of the base model in the API; repeatable; the first replaces the name in the file")
 	flags.StringVar(&c.Template, "chat-template-file", "", "Jinja chat template to use instead of the model's")
 	flags.BoolVar(&c.AllowSpecial, "allow-special-in-content", false, "let control tokens that clients write in messages count as such; otherwise they are text, so that nobody can forge another's turn")
@@ -156,7 +157,11 @@ func serveCommand(env lookup) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p.UseModel(model)
+			folder := ""
+			if model != c.Model {
+				folder = c.Model
+			}
+			p.UseModel(model, folder)
 			p.UseContext(ctx)
 			if err := p.Open(); err != nil {
 				return err

@@ -11,6 +11,7 @@ import (
 type Config struct {
 	Model         string // GGUF file, Hugging Face folder, or a source of package fetch; "": the embedded base
 	ImportType    string // of the weights of such a folder
+	Original      string // what the base was quantized from, a GGUF file or such a folder; "": the folder of Model, if it is one
 	Aliases       []string
 	Template      string // file of a Jinja chat template; "": the model's own
 	Listen        string // host:port

@@ -35,6 +35,7 @@ import (
 // Program is a server with all its parts. Its methods are called from one goroutine.
 type Program struct {
 	config Config
+	folder string // that the base was converted from; "": none
 	out    io.Writer
 	log    zerolog.Logger
 
@@ -139,8 +140,9 @@ func (p *Program) Listen() error {
 // UseContext ends Open, where it waits for other nodes, when ctx ends.
 func (p *Program) UseContext(ctx context.Context) { p.starting = ctx }
 
-// UseModel names the file of the base model, where it is another one than New was told: it may have been fetched since.
-func (p *Program) UseModel(path string) { p.config.Model = path }
+// UseModel names the file of the base model, where it is another one than New was told: it may have been fetched since, or made of a
+// Hugging Face folder; "": of none.
+func (p *Program) UseModel(path, folder string) { p.config.Model, p.folder = path, folder }
 
 // Open builds the parts, from the model up to the server, after Listen, which it calls where it was not called. What it opened
 // is closed by Close, also after an error.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
 	"github.com/lorikeet-ai/lorikeet/chat"
+	"github.com/lorikeet-ai/lorikeet/quant/original"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/qlora"
 	"github.com/lorikeet-ai/lorikeet/training"
@@ -23,13 +24,20 @@ const sampleTokens = 200
 type trainer struct {
 	weights *qlora.Model // the tensors that serve, as training reads them; nil where it cannot
 	refused error        // why it cannot
-	files   *training.Files
-	jobs    *training.Queue
-	close   func() error // ends the run under way and waits; may be called twice
+
+	original   *original.Model // what the base was quantized from; nil: it is not known,
+	noOriginal error           // and why
+
+	files *training.Files
+	jobs  *training.Queue
+	close func() error // ends the run under way and waits; may be called twice
 }
 
 // openTraining takes up the jobs that are on disk.
 func (p *Program) openTraining() (err error) {
+	if err := p.openOriginal(); err != nil {
+		return err
+	}
 	if err := p.openWeights(); err != nil {
 		return err
 	}
@@ -45,6 +53,7 @@ func (p *Program) openTraining() (err error) {
 		NewTrainer: t.newTrainer(p.trainOptions()), Estimate: t.estimate(p.trainOptions()), Work: p.engine.Work, Answer: p.answer,
 		Submit: p.engine.Submit, Cache: p.cache, Graders: p.graderTools, Rollouts: max(1, p.engine.Parallel()/2), Files: t.files,
 		Memory: p.config.TrainMemory, MaxJobs: p.config.MaxJobs, MaxJobBytes: p.config.MaxJobData, Warn: warn,
+		NoOriginal: t.noOriginal,
 	})
 	if err != nil {
 		return fmt.Errorf("--data %s: %w", p.config.Data, err)
@@ -76,7 +85,11 @@ func (p *Program) openWeights() error {
 // trainOptions are how trainers compute.
 func (p *Program) trainOptions() qlora.Options {
 	precision := map[string]qlora.Precision{"half": qlora.Half, "single": qlora.Single}[p.config.TrainPrecision]
-	return qlora.Options{Threads: p.config.Threads, Precision: precision}
+	o := qlora.Options{Threads: p.config.Threads, Precision: precision}
+	if p.training.original != nil {
+		o.Original = p.training.lend
+	}
+	return o
 }
 
 // tinkerOptions are those of the models of Tinker's API, whose log-probabilities clients compare with those of sampling.

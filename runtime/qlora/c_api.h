@@ -82,11 +82,19 @@ void lq_rope_scaling(int head_size, float base, float freq_scale, const float * 
 // init: how it begins. Of LQ_INIT_PISSA and LQ_INIT_OLORA the rank in the trainer, which lq_get_offsets returns, is twice rank:
 // the second half is what the weight has of the first one, subtracted, and is not trained. See decompose.h.
 // init_iterations: of PISSA, of subspace iteration; 0: until the singular triples do not change any more.
-typedef struct { int layer, target, rank; float scale; int dora, init, init_iterations; } lq_module;
+// original: of LQ_INIT_LOFTQ, the weight before it was quantized, of a float kind, which stays in place until lq_started;
+// original_heads: of q and k whose rows lie in Hugging Face's order of this many heads; 0: in the weight's own.
+typedef struct {
+    int layer, target, rank;
+    float scale;
+    int dora, init, init_iterations;
+    lq_weight original;
+    int original_heads;
+} lq_module;
 // A norm whose weight the adapter has its own of, which trains whole (PEFT's modules_to_save). It begins as the base's, takes B's
 // learning rate and no weight decay. layer is ignored for LQ_OUT_NORM.
 typedef struct { int layer, norm; } lq_whole_norm;
-enum lq_init { LQ_INIT_DEFAULT, LQ_INIT_GAUSSIAN, LQ_INIT_ORTHOGONAL, LQ_INIT_PISSA, LQ_INIT_OLORA, LQ_INITS };
+enum lq_init { LQ_INIT_DEFAULT, LQ_INIT_GAUSSIAN, LQ_INIT_ORTHOGONAL, LQ_INIT_PISSA, LQ_INIT_OLORA, LQ_INIT_LOFTQ, LQ_INITS };
 
 // Evaluations that compute what decoding does where it rounds least: in single precision, whatever the isa; and with what serving
 // keeps in half precision rounded to it: keys and values, and the adapters (not those with DoRA).

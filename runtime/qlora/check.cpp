@@ -77,20 +77,27 @@ static void check_init(const lq_model & m, const lq_module & x, const std::strin
     if (x.init == LQ_INIT_ORTHOGONAL && x.rank % 2) {
         bad(name + " has rank " + std::to_string(x.rank) + ", and \"orthogonal\" (init_lora_weights) needs an even one");
     }
-    if (!of_weight(x)) {
+    if (!decomposed(x)) {
         return;
     }
     const Weight & w = x.target == LQ_HEAD ? m.head : m.layers[x.layer].linear[x.target];
-    const int most = std::min({LK_MAX_RANK/2, w.n_in, w.n_out});
+    const int most = std::min({of_weight(x) ? LK_MAX_RANK/2 : LK_MAX_RANK, w.n_in, w.n_out});
     if (x.rank > most) {
         bad(name + " has rank " + std::to_string(x.rank) + "; where the adapter begins as a part of the weight (init_lora_weights) it must lie in [1, " +
-            std::to_string(most) + "], since what is kept has twice the rank");
+            std::to_string(most) + "]" + (of_weight(x) ? ", since what is kept has twice the rank" : ""));
     }
     if (!(x.scale > 0)) {
         bad(name + " has no positive scale, which an adapter that begins as a part of the weight (init_lora_weights) needs");
     }
-    if (x.dora) {
-        bad(name + " cannot be trained with DoRA (use_dora) where it begins as a part of the weight (init_lora_weights)");
+    if (x.init == LQ_INIT_LOFTQ) {
+        const Weight & original = x.original;
+        if (original.kind != LQ_F32 && original.kind != LQ_F16 && original.kind != LQ_BF16) {
+            bad(name + " cannot begin as \"loftq\" (init_lora_weights) without its weights as they were before quantization");
+        }
+        check_weight(original, "the original's " + name, w.n_in, w.n_out);
+        if (x.original_heads < 0 || (x.original_heads > 0 && w.n_out % (2*x.original_heads))) {
+            bad("the original's " + name + " cannot be split into heads of pairs");
+        }
     }
 }
 
@@ -156,8 +163,8 @@ void check_options(const lq_model & m, const lq_options & o) {
 void check_graph_options(const lq_graphs & g, const lq_options & o) {
     check_norms(g.model, o, g.layers[0].q_norm != nullptr);
     for (int i = 0; i < o.n_modules; i++) {
-        if (of_weight(o.modules[i])) {
-            bad(target_name(o.modules[i].layer, o.modules[i].target) + " cannot begin as a part of its weight (init_lora_weights) on a device: \"pissa\" and \"olora\" are computed where the CPU trains");
+        if (decomposed(o.modules[i])) {
+            bad(target_name(o.modules[i].layer, o.modules[i].target) + " cannot begin as a part of its weight (init_lora_weights) on a device: \"pissa\", \"olora\" and \"loftq\" are computed where the CPU trains");
         }
     }
 }

@@ -19,6 +19,7 @@ enum {
     MOST_SWEEPS = 16,
 };
 constexpr double CONVERGED = 1e-7;  // growth of what is captured
+constexpr double LOFTQ_CONVERGED = 1e-5; // what quantization loses has singular values that hardly differ: which of them are captured does not matter
 constexpr double OFF_DIAGONAL = 1e-11;
 constexpr double DOUBLE_COST = 4;   // of an operation in double precision, without vectors
 
@@ -45,17 +46,18 @@ int vectors_of(const lq_module & m, int n_in, int n_out) {
 } // namespace
 
 void allocate_decompose(Arena & arena, const lq_model & model, const lq_options & o, DecomposeSpace & s) {
-    size_t parameters, x = 0, y = 0, left = 0, scratch = 0, square = 0, widest = 0;
+    size_t parameters, x = 0, y = 0, turned = 0, left = 0, scratch = 0, square = 0, widest = 0;
     const Tile & t = *kernels_for(exact_isa(o.isa)).tile;
     const std::vector<Lora> loras = adapters_of(model, o, &parameters);
     for (int i = 0; i < o.n_modules; i++) {
         const lq_module & m = o.modules[i];
-        if (!of_weight(m)) {
+        if (!decomposed(m)) {
             continue;
         }
         const int n_in = loras[i].n_in, n_out = loras[i].n_out, k = vectors_of(m, n_in, n_out), longest = std::max(n_in, n_out);
         x = std::max(x, (size_t) k*n_in);
         y = std::max(y, (size_t) k*n_out);
+        turned = std::max(turned, m.init == LQ_INIT_LOFTQ && m.original_heads ? (size_t) k*n_out : 0);
         left = std::max(left, left_floats(t, k, longest));
         scratch = std::max(scratch, scratch_floats(t, longest, 0));
         square = std::max(square, (size_t) k*k);
@@ -68,6 +70,7 @@ void allocate_decompose(Arena & arena, const lq_model & model, const lq_options 
     s.x = arena.floats(x);
     s.y = arena.floats(y);
     s.left = arena.floats(left);
+    s.turned = arena.floats(turned);
     s.gram = (double *) arena.floats(2*square);
     s.vectors = (double *) arena.floats(2*square);
     for (int i = 0; i < o.threads; i++) {
@@ -98,6 +101,9 @@ bool Decompose::plan() {
             plan_olora();
             phase = second_half;
         } else {
+            if (m.init == LQ_INIT_LOFTQ) {
+                plan_comparison();
+            }
             inner.ranges(k, [this](int) { return 40.0*l.n_in; }, [this](int from, int to) {
                 compute.pool->run(to - from, [&](int i, int) {
                     float * x = space.x + (size_t) (from + i)*l.n_in;
@@ -126,7 +132,7 @@ bool Decompose::plan() {
         return true;
     case end:
         plan_pissa_end();
-        phase = second_half;
+        phase = of_weight(m) ? second_half : done;
         return true;
     case second_half:
         plan_second_half();
@@ -169,15 +175,15 @@ void Decompose::plan_orthonormal(float * rows, int n, int width) {
 
 void Decompose::plan_pissa_iteration() {
     plan_orthonormal(space.x, k, l.n_in);
-    plan_product(space.x, l.n_in, Right::forward(*l.w), space.y);
+    plan_forward();
     plan_orthonormal(space.y, k, l.n_out);
-    plan_product(space.y, l.n_out, Right::backward(*l.w), space.x);
+    plan_backward();
 }
 
 // gram = Y Y^T with Y = X W^T, and vectors = 1
 void Decompose::plan_ritz() {
     plan_orthonormal(space.x, k, l.n_in);
-    plan_product(space.x, l.n_in, Right::forward(*l.w), space.y);
+    plan_forward();
     inner.ranges(k, [this](int i) { return DOUBLE_COST*2.0*(k - i)*l.n_out; }, [this](int from, int to) {
         for (int i = from; i < to; i++) {
             compute.pool->run(k - i, [&](int n, int) {
@@ -251,7 +257,7 @@ void Decompose::plan_sweep() {
         }
         std::vector<int> order;
         const double now = largest_values(order);
-        last = last || now - captured <= CONVERGED*now;
+        last = last || now - captured <= (of_weight(m) ? CONVERGED : LOFTQ_CONVERGED)*now;
         captured = now;
         phase = last ? end : iterate;
     });
@@ -315,7 +321,7 @@ void Decompose::plan_second_half() {
 
 void Trainer::schedule_decompositions() {
     for (size_t i = 0; i < loras.size(); i++) {
-        if (!of_weight(modules[i])) {
+        if (!decomposed(modules[i])) {
             continue;
         }
         auto of = std::make_shared<Decompose>(loras[i], modules[i], w.decompose, pool.get(), options.isa, schedule.slice_cost());

@@ -5,6 +5,7 @@ package qlora_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
@@ -30,7 +31,7 @@ var inits = map[string]runtime.TrainModule{
 func inited(model *qlora.Model, rank int, m runtime.TrainModule) []runtime.TrainModule {
 	modules := allModules(model, rank, false)
 	for i := range modules {
-		modules[i].Init, modules[i].Iterations, modules[i].Rank = m.Init, m.Iterations, rank
+		modules[i].Init, modules[i].Iterations, modules[i].Rank, modules[i].DoRA = m.Init, m.Iterations, rank, m.DoRA
 	}
 	return modules
 }
@@ -38,7 +39,12 @@ func inited(model *qlora.Model, rank int, m runtime.TrainModule) []runtime.Train
 // However an adapter begins, it computes the base before the first step; it learns; what is subtracted of the weight stays as it
 // was; and a run that is resumed goes on bit for bit.
 func TestInitialisationsBeginAsTheBase(t *testing.T) {
+	cases := maps.Clone(inits)
 	for name, init := range inits {
+		init.DoRA = true
+		cases[name+" with DoRA"] = init
+	}
+	for name, init := range cases {
 		t.Run(name, func(t *testing.T) {
 			m := newSample(t, shapes["qwen3"], qloratest.NF4, qloratest.F32)
 			spec := runtime.TrainSpec{Modules: inited(m, 4, init), MaxTokens: 64, Seed: 3, Dropout: 0.1}
@@ -205,7 +211,7 @@ func TestInitialisationsThatAreRefused(t *testing.T) {
 		"needs an even one":                {Tensor: q, Rank: 3, Scale: 1, Init: runtime.InitOrthogonal},
 		"must lie in [1, 64]":              {Tensor: q, Rank: 65, Scale: 1, Init: runtime.InitOLoRA},
 		"no positive scale":                {Tensor: q, Rank: 2, Scale: -1, Init: runtime.InitPiSSA},
-		"DoRA (use_dora)":                  {Tensor: q, Rank: 2, Scale: 1, Init: runtime.InitPiSSA, DoRA: true},
+		"before quantization":              {Tensor: q, Rank: 2, Scale: 1, Init: runtime.InitLoftQ},
 	} {
 		_, err := qlora.Estimate(m, runtime.TrainSpec{MaxTokens: 8, Modules: []runtime.TrainModule{x}}, qlora.Options{})
 		if !errors.Is(err, runtime.ErrTrain) || !strings.Contains(fmt.Sprint(err), want) || !strings.Contains(fmt.Sprint(err), strings.TrimSuffix(x.Tensor, ".weight")) {

@@ -82,7 +82,7 @@ void AdapterTrainer::schedule_start() {
         if (m.init == LQ_INIT_ORTHOGONAL) {
             schedule_orthogonal(l);
         }
-        if (m.init == LQ_INIT_ORTHOGONAL || of_weight(m)) {
+        if (m.init == LQ_INIT_ORTHOGONAL || decomposed(m)) {
             continue;
         }
         const size_t n = (size_t) l.rank*(l.n_in + l.n_out);

@@ -37,6 +37,10 @@ type Options struct {
 	// whatever the Precision, with what serving keeps in half precision rounded to it. Where a device trains it changes nothing.
 	Served *Served
 
+	// Original lends a tensor's weight as it was before quantization, for runtime.InitLoftQ; nil: there is none. It may be called often, by
+	// any goroutine.
+	Original func(tensor string) (Original, error)
+
 	isa        *int // the path to run, an lq_isa; nil: the best one that the precision allows
 	queryBlock int  // of a device, in tests: most queries whose attention is computed at a time
 }
@@ -186,6 +190,11 @@ func withOptions(m *Model, spec *runtime.TrainSpec, o Options, kept int, f func(
 			return fmt.Errorf("%w: %s is not a tensor that can be trained", runtime.ErrTrain, x.Tensor)
 		}
 		module = C.lq_module{layer: C.int(layer), target: C.int(target), rank: C.int(x.Rank), scale: C.float(x.Scale), dora: flagOf(x.DoRA), init: C.int(x.Init), init_iterations: C.int(x.Iterations)}
+		if x.Init == runtime.InitLoftQ {
+			if err := o.addOriginal(x.Tensor, &module); err != nil {
+				return err
+			}
+		}
 		unsafe.Slice(first, n)[i] = module
 	}
 	norms := (*C.lq_whole_norm)(C.calloc(C.size_t(len(spec.Norms)+1), C.sizeof_lq_whole_norm))

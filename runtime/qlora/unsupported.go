@@ -44,6 +44,14 @@ type Options struct {
 	Threads   int
 	Precision Precision
 	Served    *Served
+	Original  func(tensor string) (Original, error)
+}
+
+// Original is a weight as it was before quantization.
+type Original struct {
+	Type           string
+	In, Out, Heads int
+	Data           []byte
 }
 
 // Served says what serving keeps in half precision.
