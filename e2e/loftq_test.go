@@ -12,7 +12,7 @@ import (
 // TestLoftQ trains adapters that begin with what quantization lost: where the original is named, and where the base was made of a
 // Hugging Face folder. Without one they are refused with what to do, before there is a job.
 func TestLoftQ(t *testing.T) {
-	whole, err := filepath.Abs("../demo/demo-base.f16.gguf")
+	whole, err := filepath.Abs("demo/demo-base.f16.gguf")
 	if err != nil {
 		t.Fatal(err)
 	}

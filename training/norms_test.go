@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/lorikeet-ai/lorikeet/adapters"
@@ -19,8 +20,8 @@ func TestNorms(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := openFixture(t, t.TempDir(), nil)
-	whole, _ := h.wait(h.create("whole", c).ID)
-	if whole.Status != Succeeded {
+	whole, events := h.wait(h.create("whole", c).ID)
+	if whole.Status != Succeeded || !strings.Contains(asJSON(t, events), "Training 14 modules and 2 norms") {
 		t.Fatalf("the job is %s", asJSON(t, whole))
 	}
 	normsOf := func(ref adapters.Ref) []runtime.LoRANorm {

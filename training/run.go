@@ -81,7 +81,7 @@ func (r *run) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return r.begin(ctx, len(spec.Modules))
+	return r.begin(ctx, &spec)
 }
 
 // close frees what open has opened.
@@ -110,15 +110,19 @@ func (r *run) planSteps() (err error) {
 }
 
 // begin restores the last checkpoint and reports where the run continues.
-func (r *run) begin(ctx context.Context, modules int) error {
+func (r *run) begin(ctx context.Context, spec *runtime.TrainSpec) error {
 	if err := r.load(); err != nil {
 		return err
 	}
 	r.written, r.saved, r.clock = r.state.File, r.now(), r.now()
 	r.progress(nil)
 	m := r.trainer.Memory()
-	r.q.tell(r.j, LevelInfo, fmt.Sprintf("Training %d modules in micro-batches of up to %d tokens: %.0f MiB, activations of %d layers kept.",
-		modules, r.most, float64(m.Bytes)/(1<<20), m.Kept))
+	what := fmt.Sprintf("%d modules", len(spec.Modules))
+	if n := len(spec.Norms); n > 0 {
+		what += fmt.Sprintf(" and %d norms", n)
+	}
+	r.q.tell(r.j, LevelInfo, fmt.Sprintf("Training %s in micro-batches of up to %d tokens: %.0f MiB, activations of %d layers kept.",
+		what, r.most, float64(m.Bytes)/(1<<20), m.Kept))
 	if r.state.Step > 0 {
 		r.q.tell(r.j, LevelInfo, fmt.Sprintf("Going on from the checkpoint at step %d.", r.state.Step))
 		return r.method.begin(ctx)

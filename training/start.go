@@ -55,14 +55,8 @@ func (q *Queue) copyStart(folder string, ref adapters.Ref, c *Config) (*Start, e
 	if err != nil {
 		return nil, err
 	}
-	refuse := func(what string) error {
-		return &FieldError{Field: "from", Reason: fmt.Sprintf("is %s, which has %s: that cannot be trained on", ref, what)}
-	}
-	switch {
-	case len(lora.Biases) > 0:
-		return nil, refuse("biases of its own")
-	case len(lora.Rows) > 0:
-		return nil, refuse("rows of embed_tokens or lm_head of its own")
+	if what := untrainable(lora); what != "" {
+		return nil, &FieldError{Field: "from", Reason: fmt.Sprintf("is %s, which has %s: that cannot be trained on", ref, what)}
 	}
 	s := &Start{Name: info.Name, Version: info.Version, Digest: info.Digest}
 	for i := range lora.Modules {
@@ -91,6 +85,19 @@ func (q *Queue) copyStart(folder string, ref adapters.Ref, c *Config) (*Start, e
 		return nil, disk.NoSpace(err)
 	}
 	return s, disk.NoSpace(f.Sync())
+}
+
+// untrainable says what an adapter has that is not trained; "": nothing.
+func untrainable(lora *runtime.LoRA) string {
+	switch {
+	case len(lora.Biases) > 0:
+		return "a bias of its own (" + lora.Biases[0].Tensor + ")"
+	case len(lora.Rows) > 0:
+		return "rows of its own (" + lora.Rows[0].Tensor + ")"
+	case len(lora.Modules) == 0:
+		return "no LoRA"
+	}
+	return ""
 }
 
 // writeStart writes the file.

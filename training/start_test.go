@@ -97,6 +97,21 @@ func TestTrainingOnFromAnActivatedAdapter(t *testing.T) {
 	}
 }
 
+// TestStartsThatAreRefused names the tensor of what is not trained.
+func TestStartsThatAreRefused(t *testing.T) {
+	whole := []runtime.LoRAModule{{Tensor: "blk.0.attn_q.weight", Rank: 1, Magnitude: []float32{1}}}
+	for want, lora := range map[string]*runtime.LoRA{
+		"": {Modules: whole, Norms: []runtime.LoRANorm{{Tensor: "output_norm.weight"}}, Invocation: []runtime.Token{1}},
+		"a bias of its own (blk.0.attn_q.weight)": {Modules: whole, Biases: []runtime.LoRABias{{Tensor: "blk.0.attn_q.weight"}}},
+		"rows of its own (token_embd.weight)":     {Modules: whole, Rows: []runtime.LoRARows{{Tensor: "token_embd.weight"}}},
+		"no LoRA":                                 {Norms: []runtime.LoRANorm{{Tensor: "output_norm.weight"}}},
+	} {
+		if got := untrainable(lora); got != want {
+			t.Errorf("it has %q, want %q", got, want)
+		}
+	}
+}
+
 // TestDamagedStart fails a job whose copy of the adapter is not what was stored, whatever byte it is.
 func TestDamagedStart(t *testing.T) {
 	h := openFixture(t, t.TempDir(), nil)
