@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -105,10 +106,14 @@ func (m *Model) check(base *quant.File) error {
 			return fmt.Errorf("it has no %s", t.Name)
 		} else if !slices.Equal(own.Dims, t.Dims) {
 			return fmt.Errorf("its %s is %v, the base's %v", t.Name, own.Dims, t.Dims)
+		} else if strings.HasPrefix(t.Name, "blk.") && !isFloat(own.Type) {
+			return fmt.Errorf("its %s is %s, F32, F16 or BF16 is needed", t.Name, own.Type)
 		}
 	}
 	return nil
 }
+
+func isFloat(t quant.Type) bool { return t == quant.F32 || t == quant.F16 || t == quant.BF16 }
 
 // Weight lends a matrix. The error wraps ErrOriginal and names one that is quantized or is not there.
 func (m *Model) Weight(tensor string) (Weight, error) {
@@ -116,7 +121,7 @@ func (m *Model) Weight(tensor string) (Weight, error) {
 	if err != nil {
 		return Weight{}, fmt.Errorf("%s: %w", m.path, err)
 	}
-	if x.Type != quant.F32 && x.Type != quant.F16 && x.Type != quant.BF16 {
+	if !isFloat(x.Type) {
 		return Weight{}, fmt.Errorf("%w: %s of %s is %s, F32, F16 or BF16 is needed", ErrOriginal, tensor, m.path, x.Type)
 	}
 	data, err := m.mapped(x.File)

@@ -118,12 +118,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("want %q, got %v", want, err)
 		}
 	}
-	m, err := original.Open(quantized, base)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	if _, err := m.Weight("blk.0.attn_q.weight"); !errors.Is(err, original.ErrOriginal) || !strings.Contains(err.Error(), "blk.0.attn_q.weight") {
-		t.Errorf("a quantized weight gives %v", err)
+	if _, err := original.Open(quantized, base); !errors.Is(err, original.ErrOriginal) || !strings.Contains(err.Error(), "F32, F16 or BF16 is needed") {
+		t.Errorf("a quantized model gives %v", err)
 	}
 }
