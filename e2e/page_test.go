@@ -65,3 +65,22 @@ func TestPageChat(t *testing.T) {
 	b := boot(t, "--adapter-dir", demoAdapters)
 	walk(t, "chat.mjs", b.url())
 }
+
+// TestPageCompare compares the base and adapters.
+func TestPageCompare(t *testing.T) {
+	walk(t, "compare.mjs", boot(t, "--adapter-dir", demoAdapters).url())
+}
+
+// TestPageServer looks at what the server does.
+func TestPageServer(t *testing.T) {
+	walk(t, "server.mjs", boot(t, "--adapter-dir", demoAdapters).url())
+}
+
+// TestPageTrain trains an adapter, from the file that is dropped to a chat with it.
+func TestPageTrain(t *testing.T) {
+	dataset, err := filepath.Abs("demo/data/support.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	walk(t, "train.mjs", boot(t).url(), "DATASET="+dataset)
+}

@@ -15,7 +15,7 @@
   };
 
   await page.getByRole("spinbutton", {name: "Temperature"}).fill("0");
-  await page.getByRole("spinbutton", {name: "Most tokens"}).fill("60");
+  await page.getByRole("spinbutton", {name: "Max tokens"}).fill("60");
   await message.fill(question);
   await page.keyboard.press("Enter");
   assert.equal(await answered(0), await expected({}));
@@ -59,7 +59,7 @@
   await page.getByRole("textbox", {name: "System prompt"}).fill("You are brief.");
   await page.getByRole("article", {name: "You"}).getByRole("button", {name: "Edit"}).click();
   await page.getByRole("textbox", {name: "Your message"}).fill("Count to one thousand.");
-  await page.getByRole("spinbutton", {name: "Most tokens"}).fill("");
+  await page.getByRole("spinbutton", {name: "Max tokens"}).fill("");
   await page.getByRole("button", {name: "Send the changed message"}).click();
   await answers.first().getByRole("button", {name: "Answer again"}).waitFor();
   assert.equal(await page.getByRole("article", {name: "You"}).count(), 1, "what followed the changed message is gone");

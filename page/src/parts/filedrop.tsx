@@ -33,7 +33,8 @@ export function FileDrop(p: Props): JSX.Element {
   };
   const dropped = async (e: DragEvent): Promise<void> => {
     const entries = [...(e.dataTransfer?.items ?? [])].map((i) => i.webkitGetAsEntry()).filter((x) => x !== null);
-    const list = (await Promise.all(entries.map(walk))).flat();
+    const plain = [...(e.dataTransfer?.files ?? [])].map((file) => ({path: file.name, file})); // of what is dragged from no folder
+    const list = entries.length > 0 ? (await Promise.all(entries.map(walk))).flat() : plain;
     if (list.length > 0) p.onFiles(p.multiple || p.folder ? list : list.slice(0, 1));
   };
   return (

@@ -116,7 +116,7 @@ export function ManyResult(p: {result: Result}): JSX.Element | null {
       </div>
       {r.busy && <Progress label={w.progress} value={ended} max={cells.length} text={w.of(ended, cells.length)} />}
       <Together result={r} />
-      <div class="table-frame" role="region" aria-label={w.answers} tabIndex={0}>
+      <div class="table-frame" role="region" aria-label={w.answerTable} tabIndex={0}>
         <table class="table many">
           <thead>
             <tr>
