@@ -163,6 +163,41 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 }
 
+// A folder is of one node: NATS would remove what it finds there of another.
+func TestNodesKeepTheirFolders(t *testing.T) {
+	alone := single(t)
+	n := open(t, alone)
+	s, _ := storeOf(t, n, "")
+	info := storetest.Put(t, s, "a", 1)
+	s.Close()
+	n.Close()
+	several := trio(t)[0]
+	several.Embedded.Dir = alone.Embedded.Dir
+	if _, err := Open(t.Context(), several); !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), "was alone") {
+		t.Errorf("alone, then of several: %v", err)
+	}
+	alone.Name = "renamed" // a node that is alone may be
+	n = open(t, alone)
+	s, _ = storeOf(t, n, "")
+	storetest.Loads(t, s, "a", info.Digest)
+
+	other := trio(t)[0]
+	other.Wait = time.Second
+	for range 2 { // in vain, but the folder is its own
+		if _, err := Open(t.Context(), other); !errors.Is(err, adapters.ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
+	other.Name = "renamed"
+	if _, err := Open(t.Context(), other); !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), "node-0") {
+		t.Errorf("renamed: %v", err)
+	}
+	other.Embedded.Listen, other.Embedded.Peers, other.Replicas = "", nil, 1
+	if _, err := Open(t.Context(), other); !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), "node of several") {
+		t.Errorf("of several, then alone: %v", err)
+	}
+}
+
 // A node that waits in vain says for whom, in the time that it was given; so does one that cannot have its port.
 func TestStartIsBounded(t *testing.T) {
 	o := trio(t)[0]

@@ -79,6 +79,7 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 		return nil, err
 	}
 	n.answered = time.Now()
+	o.Log.Info().Str("node", o.Name).Int("replicas", o.Replicas).Str("prefix", o.Prefix).Msg("joined the cluster")
 	go n.ask(run)
 	return n, nil
 }
@@ -100,6 +101,9 @@ func (n *Node) connect(ctx context.Context) (err error) {
 			return err
 		}
 		if n.lock, err = disk.Lock(n.o.Embedded.Dir); err != nil {
+			return err
+		}
+		if err := keepIdentity(&n.o); err != nil {
 			return err
 		}
 		var as []nats.Option

@@ -1,7 +1,6 @@
 package program
 
 import (
-	"cmp"
 	"fmt"
 	"strings"
 
@@ -30,7 +29,7 @@ func (p *Program) announce() {
 	}
 	line("stored in", "%s", c.Data)
 	if p.node != nil {
-		line("cluster", "node %s of %s, adapters are shared under %q", p.node.Name(), cmp.Or(strings.Join(c.Cluster.Peers, ", "), c.Cluster.Where()), c.Cluster.Prefix)
+		line("cluster", "node %s, %s; adapters are shared under %q", p.node.Name(), c.Cluster.others(), c.Cluster.Prefix)
 	}
 	kernels, _, _ := strings.Cut(llama.SystemInfo(), "|") // what follows is llama.cpp's own
 	line("compute", "%d threads, %s", c.Threads, strings.TrimSpace(kernels))

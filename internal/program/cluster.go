@@ -40,12 +40,15 @@ type ClusterConfig struct {
 	TLSCA       string
 }
 
-// Where says where the cluster is, without passwords.
-func (c *ClusterConfig) Where() string {
-	if c.At == EmbedCluster {
-		return "this one alone"
+// others says with whom adapters are shared, without passwords.
+func (c *ClusterConfig) others() string {
+	switch {
+	case c.At != EmbedCluster:
+		return "by " + regexp.MustCompile(`[^/@,]*@`).ReplaceAllString(c.At, "")
+	case len(c.Peers) == 0:
+		return "the only one"
 	}
-	return regexp.MustCompile(`[^/@,]*@`).ReplaceAllString(c.At, "")
+	return "with " + strings.Join(c.Peers, ", ")
 }
 
 // Bounds of how long a version stays in the cluster after its last name has gone: requests may still wait to load it.
