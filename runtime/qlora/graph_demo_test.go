@@ -69,7 +69,7 @@ func demoModules(base *llama.Model) []runtime.TrainModule {
 	return (&served{base: base}).modules(4)
 }
 
-// Over 32 steps on the demo base the loss on the device is the CPU's to 1e-3.
+// Over 32 steps on the demo base, on a named device 16, the loss on the device is the CPU's to 1e-3.
 func TestLossCurveOnADevice(t *testing.T) {
 	nf4 := llama.Options{Bytes: demo.Base(), Name: demo.Name}
 	cuda := []devicetest.Backend{devicetest.CUDA} // which decodes NF4 by products
@@ -94,8 +94,11 @@ func TestLossCurveOnADevice(t *testing.T) {
 				t.Fatal("the model is not trained where it lies")
 			}
 			want, got := newTrainer(t, lent(t, cpu), spec, qlora.Options{Precision: qlora.Single}), newTrainer(t, m, spec, qlora.Options{Precision: qlora.Single})
-			first, last := 0.0, 0.0
-			for i := range 32 {
+			first, last, steps := 0.0, 0.0, 32
+			if namedDevice() {
+				steps = 16
+			}
+			for i := range steps {
 				a, b := step(t, want, adam, b).Loss, step(t, got, adam, b).Loss
 				if !(math.Abs(a-b) < 1e-3*a) {
 					t.Fatalf("step %d: the loss is %g, on the CPU %g", i, b, a)
