@@ -108,4 +108,7 @@ Decoding decoding_of(ggml_backend_t backend, ggml_tensor * w);
 
 double operations_of(const ggml_tensor * t); // about
 
+// Whether products of floats with many rows keep the range of floats.
+bool keeps_range(ggml_backend_t backend);
+
 } // namespace lq

@@ -202,6 +202,24 @@ func TestPartlyOffloadedModelIsRefused(t *testing.T) {
 	}
 }
 
+// A device that multiplies in half precision would lose small gradients, and is refused with what to do.
+func TestDeviceThatRoundsToHalvesIsRefused(t *testing.T) {
+	device := devicetest.Register(t)
+	devicetest.RoundToHalves(t)
+	path := filepath.Join(t.TempDir(), "model.gguf")
+	if err := makeSample(t, shapes["llama"], qloratest.Q4_0, qloratest.Q4_0).Write("llama", path); err != nil {
+		t.Fatal(err)
+	}
+	s, err := qloratest.LoadLlamaOn(path, device, shapes["llama"].Layers+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err = s.Model(); !errors.Is(err, runtime.ErrTrain) || !strings.Contains(err.Error(), device+" rounds these to half precision") || !strings.Contains(err.Error(), "GGML_VK_DISABLE_F16=1") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // A weight that the device could decode only by products, and whose size the product does not divide, is refused by name.
 func TestWeightThatCannotBeDecodedIsRefused(t *testing.T) {
 	m := loadOnDevice(t, "qwen3", shapes["qwen3"], qloratest.IQ4NL, devicetest.CUDA) // a head of 90 by 64

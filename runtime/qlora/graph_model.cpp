@@ -95,6 +95,10 @@ void open_graphs(lq_graphs & g) {
     if (threads) {
         ((ggml_backend_set_n_threads_t) threads)(g.backend.get(), 1);
     }
+    if (!keeps_range(g.backend.get())) {
+        bad(std::string("training needs products of floats, and ") + ggml_backend_dev_name(device) +
+            " rounds these to half precision (on Vulkan: start with GGML_VK_DISABLE_F16=1 in the environment)");
+    }
 }
 
 } // namespace lq

@@ -2,6 +2,7 @@
 // tensors have the addresses of the data, and ggml's CPU back end computes them.
 #include "compute.h"
 #include "count.h"
+#include "halves.h"
 #include "iq4nl.h"
 #include "memory.h"
 #include "misread.h"
@@ -59,9 +60,10 @@ public:
         }
         size_t begin = 0;
         for (size_t i = 0; i < nodes.size(); i++) {
-            if (reads_codebook(nodes[i])) {
+            const bool decoded = reads_codebook(nodes[i]);
+            if (decoded || rounds_to_halves(nodes[i])) {
                 compute(cpu, begin, i);
-                compute_decoded(cpu, i);
+                compute_with(cpu, i, decoded ? 0 : 1, decoded ? decode : round_to_halves);
                 begin = i + 1;
             }
         }
@@ -78,15 +80,15 @@ private:
         }
     }
 
-    // A node whose first source is decoded for it alone: the device has no second copy of its weights.
-    void compute_decoded(ggml_backend_t cpu, size_t i) {
-        ggml_tensor decoded = *nodes[i]->src[0];
+    // A node of which a source is changed for it alone: the device has no second copy of its weights.
+    void compute_with(ggml_backend_t cpu, size_t i, int source, void (*change)(ggml_tensor &, std::vector<float> &)) {
+        ggml_tensor changed = *nodes[i]->src[source];
         std::vector<float> memory;
-        decode(decoded, memory);
-        ggml_tensor * source = nodes[i]->src[0];
-        nodes[i]->src[0] = &decoded;
+        change(changed, memory);
+        ggml_tensor * original = nodes[i]->src[source];
+        nodes[i]->src[source] = &changed;
         compute(cpu, i, i + 1);
-        nodes[i]->src[0] = source;
+        nodes[i]->src[source] = original;
     }
 
     // A copy with the address of the data. It knows no buffer, and what it is a view of or computed from is nothing that

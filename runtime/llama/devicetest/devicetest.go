@@ -67,6 +67,12 @@ func RefuseIQ4NL(t testing.TB) {
 	t.Cleanup(func() { C.devicetest_refuse_iq4nl(0) })
 }
 
+// RoundToHalves makes the device multiply floats in half precision until the test ends, where there are more than 8 rows of them.
+func RoundToHalves(t testing.TB) {
+	C.devicetest_round_to_halves(1)
+	t.Cleanup(func() { C.devicetest_round_to_halves(0) })
+}
+
 // LimitMemory gives the device so many bytes until the test ends.
 func LimitMemory(t testing.TB, bytes int64) {
 	C.devicetest_set_memory(C.size_t(bytes))

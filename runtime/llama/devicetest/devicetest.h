@@ -14,6 +14,7 @@ enum { DEVICETEST_CUDA = 1, DEVICETEST_VULKAN = 2 }; // as enum Backends
 // The device takes the operations that all of these back ends take.
 void devicetest_stand_for(unsigned backends);
 void devicetest_refuse_iq4nl(int refuse);   // whether it takes no product with IQ4_NL weights
+void devicetest_round_to_halves(int on);    // whether products of more than 8 rows of floats round these to half precision
 void devicetest_set_codebook(int codebook); // of IQ4_NL, as enum Codebook
 // The back ends that take an operation, by ggml's names; second "": it has one source. without: the conditions of facts.h that it
 // does not meet.
