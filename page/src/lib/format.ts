@@ -48,3 +48,8 @@ export function duration(seconds: number, language: Language): string {
 export function moment(unix: number, language: Language): string {
   return new Intl.DateTimeFormat(tags[language], {dateStyle: "medium", timeStyle: "short"}).format(unix * 1000);
 }
+
+// clock writes the time of day of a Unix time in seconds.
+export function clock(unix: number, language: Language): string {
+  return new Intl.DateTimeFormat(tags[language], {hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23"}).format(unix * 1000);
+}

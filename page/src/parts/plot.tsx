@@ -2,7 +2,8 @@ import type {JSX} from "preact";
 import {useEffect, useRef} from "preact/hooks";
 import UPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import {useShownTheme} from "../lib/settings.ts";
+import {clock} from "../lib/format.ts";
+import {useLanguage, useShownTheme, type Language} from "../lib/settings.ts";
 import {useWords} from "../lib/words.ts";
 import {words} from "./words.ts";
 
@@ -27,12 +28,16 @@ interface Props {
 // wholes are the distances of an axis of whole numbers: 1, 2, 5, 10, 20 …
 const wholes = Array.from({length: 27}, (_, i) => [1, 2, 5][i % 3]! * 10 ** Math.floor(i / 3));
 
+// seconds are those of an axis of times.
+const seconds = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400];
+
 const token = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-function options(p: Props, width: number): UPlot.Options {
+function options(p: Props, width: number, language: Language): UPlot.Options {
   const axis: UPlot.Axis = {
     stroke: token("--muted"), grid: {stroke: token("--line"), width: 1}, ticks: {stroke: token("--line"), width: 1}, font: "12px system-ui, sans-serif",
   };
+  const times: UPlot.Axis = {...axis, space: 80, incrs: seconds, values: (_, at) => at.map((x) => clock(x, language))};
   return {
     width, height: p.height ?? 220,
     scales: {
@@ -45,11 +50,11 @@ function options(p: Props, width: number): UPlot.Options {
       }},
     },
     axes: [
-      p.time ? axis : {...axis, incrs: wholes},
+      p.time ? times : {...axis, incrs: wholes},
       {...axis, size: 56, values: (_, ticks) => ticks.map((v) => v.toLocaleString(document.documentElement.lang, {maximumSignificantDigits: 4}))},
     ],
     series: [
-      {label: p.xName},
+      {label: p.xName, ...(p.time ? {value: (_: UPlot, x: number | null) => (x === null ? "–" : clock(x, language))} : {})},
       ...p.series.map((s, i) => ({
         label: s.name, stroke: token(`--series-${(i % 8) + 1}`), width: 2, spanGaps: true, points: {show: p.x.length < 2},
         ...(s.dashed ? {dash: [6, 4]} : {}),
@@ -65,16 +70,17 @@ function options(p: Props, width: number): UPlot.Options {
 export function Plot(p: Props): JSX.Element {
   const w = useWords(words);
   const theme = useShownTheme();
+  const language = useLanguage();
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<UPlot | null>(null);
   const names = p.series.map((s) => s.name).join(", ");
-  const shape = JSON.stringify([names, p.series.map((s) => s.dashed), p.xName, p.height, p.time, p.fromZero, p.max, theme, p.x.length < 2]);
+  const shape = JSON.stringify([names, p.series.map((s) => s.dashed), p.xName, p.height, p.time, p.fromZero, p.max, theme, language, p.x.length < 2]);
   const data = [p.x, ...p.series.map((s) => s.values)] as UPlot.AlignedData;
 
   useEffect(() => {
     const at = place.current;
     if (at === null) return;
-    const u = new UPlot(options(p, Math.max(200, at.clientWidth)), data, at);
+    const u = new UPlot(options(p, Math.max(200, at.clientWidth), language), data, at);
     plot.current = u;
     const watch = new ResizeObserver(() => u.setSize({width: Math.max(200, at.clientWidth), height: p.height ?? 220}));
     watch.observe(at);
