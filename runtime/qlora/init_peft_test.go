@@ -21,12 +21,15 @@ import (
 // What PEFT begins with, from the same weights. Products are compared, since signs are free; what is random is compared in size.
 func TestInitialisationsEqualPEFT(t *testing.T) {
 	python := testtools.Torch(t, testtools.TRL...)
-	for _, name := range []string{"true", "gaussian", "orthogonal", "pissa", "pissa_niter_8", "olora"} {
+	for _, name := range []string{"true", "gaussian", "orthogonal", "pissa", "pissa_niter_8", "olora", "pissa with DoRA", "olora with DoRA"} {
 		t.Run(name, func(t *testing.T) {
-			lora, weights := sampleOfInit(t, qlora.Options{}, &runtime.TrainSpec{Seed: 5}, 8, inits[name])
+			name, dora := strings.CutSuffix(name, " with DoRA")
+			init := inits[name]
+			init.DoRA = dora
+			lora, weights := sampleOfInit(t, qlora.Options{}, &runtime.TrainSpec{Seed: 5}, 8, init)
 			m := lora.Modules[5]
 			w := weights[m.Tensor]
-			question := map[string]any{"init": any(name), "rank": 8, "scale": m.Scale, "in": m.In, "out": m.Out, "weight": w.RawMatrix().Data}
+			question := map[string]any{"init": any(name), "dora": dora, "rank": 8, "scale": m.Scale, "in": m.In, "out": m.Out, "weight": w.RawMatrix().Data}
 			if name == "true" {
 				question["init"] = true
 			}
@@ -47,6 +50,7 @@ func TestInitialisationsEqualPEFT(t *testing.T) {
 				SizeA      float64 `json:"size_a"` // root mean squares
 				SizeB      float64 `json:"size_b"`
 				Saved, R   int     // the rank that PEFT saves of a converted adapter
+				Magnitude  []float32
 				Difference float64 // of that adapter on the base and the trained model, relative
 			}
 			if err := json.Unmarshal(out, &answer); err != nil {
@@ -61,6 +65,12 @@ func TestInitialisationsEqualPEFT(t *testing.T) {
 				}
 				if a, b := mat.Norm(got, 2), mat.Norm(want, 2); math.Abs(a-b) > 1e-2*b {
 					t.Errorf("the product has norm %g, PEFT's has %g", a, b)
+				}
+				if dora {
+					if len(m.Magnitude) != m.Out || !(offBy(m.Magnitude, answer.Magnitude) < 1e-5) {
+						t.Errorf("%d magnitudes are off by %.2g of PEFT's %d", len(m.Magnitude), offBy(m.Magnitude, answer.Magnitude), len(answer.Magnitude))
+					}
+					return
 				}
 				if answer.Saved != m.Rank || answer.Difference > 1e-4 {
 					t.Errorf("PEFT saves rank %d, here it is %d; on the base it is off by %g of the trained model", answer.Saved, m.Rank, answer.Difference)

@@ -5,6 +5,7 @@ package qlora_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"path/filepath"
 	"strings"
@@ -149,5 +150,36 @@ func TestLoftQRefusesOtherWeights(t *testing.T) {
 	single := serve(t, llama.Options{Path: single(t)})
 	if _, err := qlora.New(single.model, spec, qlora.Options{Original: lend}); err == nil || !strings.Contains(err.Error(), "nothing was lost") {
 		t.Errorf("a base that lost nothing gives %v", err)
+	}
+}
+
+// Whatever an adapter begins with is computed in many slices, before the first micro-batch.
+func TestStartsAreComputedInSlices(t *testing.T) {
+	s := serve(t, llama.Options{Bytes: demo.Base(), Name: demo.Name})
+	lend := originalOf(t, demoF16)
+	cases := maps.Clone(inits)
+	cases["loftq"] = runtime.TrainModule{Init: runtime.InitLoftQ}
+	cases["DoRA"] = runtime.TrainModule{DoRA: true}
+	for name, init := range cases {
+		modules := inited(s.model, 16, init)
+		tr, err := qlora.Open(t.Context(), s.model, runtime.TrainSpec{Modules: modules, MaxTokens: 8}, qlora.Options{Threads: 2, Original: lend})
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices := 0
+		for more := true; more; slices++ {
+			if more, err = tr.Slice(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		least := 4 // a few draws
+		if name != "true" && name != "gaussian" {
+			least = len(modules)
+		}
+		t.Logf("%s: %d slices", name, slices)
+		if slices < least || len(tr.LoRA().Modules) != len(modules) {
+			t.Errorf("%s: %d slices for %d modules, at least %d are expected", name, slices, len(modules), least)
+		}
+		tr.Close()
 	}
 }

@@ -21,13 +21,15 @@ class Model(torch.nn.Module):
         return self.linear(x)
 
 
-config = LoraConfig(r=q["rank"], lora_alpha=q["scale"] * q["rank"], target_modules=["linear"], init_lora_weights=q["init"])
+config = LoraConfig(r=q["rank"], lora_alpha=q["scale"] * q["rank"], target_modules=["linear"], init_lora_weights=q["init"], use_dora=q["dora"])
 model = get_peft_model(Model(), config)
 layer = model.base_model.model.linear
 a, b = layer.lora_A["default"].weight.data, layer.lora_B["default"].weight.data
 size = lambda x: x.pow(2).mean().sqrt().item()
 answer = {"product": (layer.scaling["default"] * b @ a).flatten().tolist(), "size_a": size(a), "size_b": size(b), "saved": q["rank"], "difference": 0}
-if isinstance(q["init"], str) and (q["init"].startswith("pissa") or q["init"] == "olora"):
+if q["dora"]:
+    answer["magnitude"] = layer.lora_magnitude_vector["default"].weight.flatten().tolist()
+elif isinstance(q["init"], str) and (q["init"].startswith("pissa") or q["init"] == "olora"):
     with tempfile.TemporaryDirectory() as start, tempfile.TemporaryDirectory() as end:
         model.peft_config["default"].init_lora_weights = True  # as PEFT's documentation asks before the start is saved
         model.save_pretrained(start)
