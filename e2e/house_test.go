@@ -35,6 +35,7 @@ var arrows = map[string][]string{
 	"training/loss":            {},
 	"adapters":                 {"adapters/merge", "adapters/peft", "runtime"},
 	"cluster":                  {"adapters"},
+	"route":                    {},
 	"adapters/merge":           {"adapters/peft", "quant", "runtime"},
 	"adapters/peft":            {"quant", "quant/safetensors", "runtime"},
 	"chat":                     {"chat/calls", "runtime"},
