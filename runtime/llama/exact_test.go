@@ -66,3 +66,52 @@ func exactRows(t *testing.T, coded, inF32 string) {
 		t.Errorf("a batch of both kinds: %v", err)
 	}
 }
+
+// TestExactRowsBesideOthers: turns of exact rows between turns of others change no bit of either, also where a sequence shares
+// another one's prefix.
+func TestExactRowsBesideOthers(t *testing.T) {
+	coded, _ := tiny.quantized(t, quant.Options{Type: "nf4", Block: 32})
+	m := openModel(t, Options{Path: coded})
+	const length, prefix = 24, 9
+	open := func() *Device { return openDevice(t, m, DeviceOptions{Sequences: 4, Cells: 256, Threads: 1}) }
+	sampler := greedy(t, m)
+	step := func(d *Device, seq, at int, exact bool) []float32 {
+		t.Helper()
+		if _, err := d.Decode([]runtime.Row{{Token: runtime.Token((at*7919 + 17) % tiny.vocab), Seq: seq, Pos: at, Sampler: sampler, Top: -1, Exact: exact}}); err != nil {
+			t.Fatal(err)
+		}
+		l, err := d.Logits(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	var want [2][][]float32
+	for kind := range want {
+		d := open()
+		for at := range length {
+			want[kind] = append(want[kind], step(d, 0, at, kind == 1))
+		}
+	}
+	if maxDifference(want[0][length-1], want[1][length-1]) == 0 {
+		t.Fatal("exact rows are as all others")
+	}
+	d := open()
+	for at := range length {
+		for kind := range want {
+			if got := step(d, kind, at, kind == 1); maxDifference(got, want[kind][at]) != 0 {
+				t.Fatalf("row %d of kind %d differs from the one that is decoded alone by %g", at, kind, maxDifference(got, want[kind][at]))
+			}
+		}
+	}
+	for kind := range want {
+		if err := d.Copy(2+kind, kind, prefix); err != nil {
+			t.Fatal(err)
+		}
+		for at := prefix; at < length; at++ {
+			if got := step(d, 2+kind, at, kind == 1); maxDifference(got, want[kind][at]) != 0 {
+				t.Fatalf("row %d of kind %d differs behind a shared prefix", at, kind)
+			}
+		}
+	}
+}
