@@ -99,6 +99,7 @@ var testArrows = map[string][]string{
 	"runtime/llama":  {"internal/testtools", "runtime/llama/devicetest", "runtime/llama/llamatest", "runtime/runtimetest", "runtime/engine", "demo", "adapters", "adapters/merge", "adapters/peft", "quant/huggingface", "quant/huggingface/hftest"},
 	"runtime/qlora":  {"runtime/qlora/qloratest", "runtime/engine", "runtime/llama", "runtime/llama/devicetest", "quant", "quant/original", "quant/huggingface/hftest", "demo", "adapters", "internal/testtools"},
 	"demo":           {"quant"},
+	"deploy":         {"internal/testtools"},
 	"page/generate":  {"internal/testtools"},
 	"tokenizer":      {"internal/testtools"},
 
