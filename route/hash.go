@@ -38,21 +38,20 @@ func compare(a, b *candidate) int {
 	return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.Name, b.Name))
 }
 
-// highestFirst brings the first count nodes of the ranking to the front. The order of the others, and of the front among
-// itself, is left open.
+// highestFirst brings the first count nodes of the ranking to the front, in its order; that of the others is left open.
 func highestFirst(nodes []candidate, count int) {
-	switch {
-	case count >= len(nodes):
-	case count == 1:
-		first := 0
-		for i := range nodes {
+	if count > 2 {
+		slices.SortFunc(nodes, func(a, b candidate) int { return compare(&a, &b) })
+		return
+	}
+	for at := range min(count, len(nodes)) {
+		first := at
+		for i := at; i < len(nodes); i++ {
 			if before(&nodes[i], &nodes[first]) {
 				first = i
 			}
 		}
-		nodes[0], nodes[first] = nodes[first], nodes[0]
-	default:
-		slices.SortFunc(nodes, func(a, b candidate) int { return compare(&a, &b) })
+		nodes[at], nodes[first] = nodes[first], nodes[at]
 	}
 }
 

@@ -43,12 +43,12 @@ type Node struct {
 	Age         time.Duration // of what follows, by the clock of who decides
 	Ready       bool
 	Roles       []string
-	Slots       int // answers that it computes at once
-	Running     int // answers that it computes
-	Queued      int // requests that wait in it
-	FreeTokens  int // places that are free in its KV cache
-	Resident    map[string]bool
-	Outstanding int // requests that the deciding process has sent to it and that have not ended; known without delay
+	Slots       int             // answers that it computes at once
+	Running     int             // answers that it computes
+	Queued      int             // requests that wait in it
+	FreeTokens  int             // places that are free in its KV cache
+	Resident    map[string]bool // adapters that it has in memory, or that requests were sent to it for since it said so
+	Outstanding int             // requests that the deciding process has sent to it and that have not ended; known without delay
 }
 
 // load is how many requests the node has. What it says lags behind, what was sent to it does not.
@@ -63,7 +63,7 @@ type Options struct {
 	Spread float64
 
 	// Estimates of what delays an answer's first token.
-	RunningTime time.Duration // by each request that a node computes beside it; default 5 ms
+	RunningTime time.Duration // by each request that a node computes beside it; default 40 ms
 	QueuedTime  time.Duration // by each request that waits before it; default 200 ms
 	LoadTime    time.Duration // by an adapter that is not in memory; default 150 ms
 	TokenTime   time.Duration // by each token of a prompt; default 2 ms
@@ -78,14 +78,15 @@ type Attempt struct {
 // Why a node was chosen.
 const (
 	Home     = "home"     // it is one of the adapter's homes
-	Resident = "resident" // no home has the adapter in memory, or none has room; this node has it
+	Resident = "resident" // no home with room has the adapter in memory; this node has it
+	Second   = "second"   // the adapter has to be loaded; the node after its homes has less to do than they
 	Overflow = "overflow" // all homes have their bound of load: the next node of the adapter's ranking that has not
 )
 
 // Decision is where a request goes.
 type Decision struct {
 	Node   string
-	Reason string // Home, Resident or Overflow
+	Reason string // Home, Resident, Second or Overflow
 	Homes  int    // how many homes the adapter has
 }
 
@@ -109,7 +110,9 @@ func (o Options) Route(nodes []Node, r Request, tried ...Attempt) (Decision, err
 	o.findRoom(live)
 	score(live, r.Adapter)
 	homes := o.homes(len(live), r)
-	highestFirst(live, homes)
+	if homes < len(live) {
+		highestFirst(live, homes+1)
+	}
 	decision := Decision{Homes: homes}
 	var found *candidate
 	if found, decision.Reason = o.first(live, homes, r); found == nil {
@@ -129,7 +132,9 @@ type candidate struct {
 }
 
 // first returns the node that would begin to answer first, of the homes and, where no home with room has the adapter in
-// memory, of the others that have it; nil where all of these have their bound of load. The homes come first in nodes.
+// memory, of the others that have it and the next of the ranking; nil where all of these have their bound of load. To choose
+// between two nodes for what has to be loaded evens out the load nearly as well as to choose among all. In nodes the homes come
+// first, and then the next.
 func (o Options) first(nodes []candidate, homes int, r Request) (found *candidate, reason string) {
 	prefixHome := nodes[0].Node
 	if homes > 1 {
@@ -139,15 +144,20 @@ func (o Options) first(nodes []candidate, homes int, r Request) (found *candidat
 	for i := range nodes {
 		n := &nodes[i]
 		isHome, resident := i < homes, r.Adapter == "" || n.Resident[r.Adapter]
-		if !n.room || !isHome && (have || !resident) {
+		if !n.room || !isHome && (have || !resident && i > homes) {
 			continue
 		}
 		have = have || isHome && resident
-		delay := o.delay(n.Node, r, resident, n.Node == prefixHome)
+		delay := o.delay(n.Node, r, resident, resident && n.Node == prefixHome)
 		if found == nil || delay < best || delay == best && before(n, found) {
-			best, found, reason = delay, n, Resident
-			if isHome {
+			best, found = delay, n
+			switch {
+			case isHome:
 				reason = Home
+			case resident:
+				reason = Resident
+			default:
+				reason = Second
 			}
 		}
 	}
@@ -228,7 +238,7 @@ func (o Options) withDefaults() Options {
 		o.Spread = 1.5
 	}
 	if o.RunningTime == 0 {
-		o.RunningTime = 5 * time.Millisecond
+		o.RunningTime = 40 * time.Millisecond
 	}
 	if o.QueuedTime == 0 {
 		o.QueuedTime = 200 * time.Millisecond
