@@ -21,6 +21,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"strconv"
@@ -31,13 +32,13 @@ import (
 )
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
+	if err := run(os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/cluster:", err)
 		os.Exit(1)
 	}
 }
 
-func run(args []string) error {
+func run(args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("cluster", flag.ExitOnError)
 	simulated := flags.Bool("simulate", false, "simulate the nodes; there is no other way yet")
 	nodes := flags.String("nodes", "4,16,64,256", "numbers of nodes")
@@ -72,7 +73,7 @@ func run(args []string) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	return table(o, cells)
+	return table(out, o, cells)
 }
 
 func (o options) check() error {
@@ -120,7 +121,7 @@ func cellsOf(nodes, adapters, zipf string) (cells []cell, err error) {
 }
 
 // table simulates all policies and prints a line for each cell. Simulations run beside each other; none knows of another.
-func table(o options, cells []cell) error {
+func table(out io.Writer, o options, cells []cell) error {
 	results := make([]result, len(cells)*len(policies))
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -134,8 +135,8 @@ func table(o options, cells []cell) error {
 		return err
 	}
 	names := strings.Join(policies, " / ")
-	fmt.Printf("| nodes | adapters | Zipf | loads per 100 requests: %s | TTFT p95, s: %s | busiest node / mean: %s |\n", names, names, names)
-	fmt.Println("|---|---|---|---|---|---|")
+	fmt.Fprintf(out, "| nodes | adapters | Zipf | loads per 100 requests: %s | TTFT p95, s: %s | busiest node / mean: %s |\n", names, names, names)
+	fmt.Fprintln(out, "|---|---|---|---|---|---|")
 	for i, c := range cells {
 		var loads, p95, imbalance []string
 		for _, r := range results[i*len(policies):][:len(policies)] {
@@ -143,7 +144,7 @@ func table(o options, cells []cell) error {
 			p95 = append(p95, fmt.Sprintf("%.2f", r.p95().Seconds()))
 			imbalance = append(imbalance, fmt.Sprintf("%.2f", r.imbalance))
 		}
-		fmt.Printf("| %d | %d | %g | %s | %s | %s |\n", c.nodes, c.adapters, c.zipf,
+		fmt.Fprintf(out, "| %d | %d | %g | %s | %s | %s |\n", c.nodes, c.adapters, c.zipf,
 			strings.Join(loads, " / "), strings.Join(p95, " / "), strings.Join(imbalance, " / "))
 	}
 	return nil

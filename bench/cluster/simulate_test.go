@@ -1,7 +1,11 @@
 package main
 
 import (
+	"io"
+	"os"
 	"reflect"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -126,8 +130,29 @@ func TestOursLoadsSeldomAndOverloadsNobody(t *testing.T) {
 func TestFlagsAreChecked(t *testing.T) {
 	for _, args := range [][]string{{}, {"-simulate", "-nodes", "0"}, {"-simulate", "-nodes", "4,"}, {"-simulate", "-zipf", "NaN"},
 		{"-simulate", "-load", "0"}, {"-simulate", "-shared", "200"}, {"-simulate", "-chunk", "16"}, {"-simulate", "-slots", "0"}, {"-simulate", "-row", "0s"}} {
-		if err := run(args); err == nil {
+		if err := run(args, io.Discard); err == nil {
 			t.Errorf("%v: no error", args)
 		}
+	}
+}
+
+// docs/scale.md shows what the command prints: the lines of 4 nodes and 100 adapters stand for all.
+func TestTableOfTheDocs(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the table was printed on amd64; on other architectures floats are rounded otherwise")
+	}
+	var printed strings.Builder
+	if err := run([]string{"-simulate", "-nodes", "4", "-adapters", "100"}, &printed); err != nil {
+		t.Fatal(err)
+	}
+	shown, err := os.ReadFile("../../docs/scale.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Count(printed.String(), "\n"); lines != 5 {
+		t.Errorf("%d lines, want the heads and three of numbers", lines)
+	}
+	if !strings.Contains(string(shown), printed.String()) {
+		t.Errorf("docs/scale.md has another table: print it with `go run ./bench/cluster -simulate`. Its first lines are\n%s", printed.String())
 	}
 }
