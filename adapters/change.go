@@ -80,6 +80,38 @@ func (s *Store) Pin(ref Ref, pinned bool, by Origin) (Info, error) {
 	return info, nil
 }
 
+// RollBack points the name at the version that ref names, as if that had been stored again: it is the newest from then on. It
+// keeps its date and whether it is pinned, and the others stay. Where it is the current version, nothing changes. Checkpoints
+// are no versions of a name: the error wraps ErrReference. Other errors are those of Get, and ErrClosed.
+func (s *Store) RollBack(ref Ref, by Origin) (Info, error) {
+	s.lifecycle.RLock()
+	defer s.lifecycle.RUnlock()
+	if s.closed {
+		return Info{}, ErrClosed
+	}
+	s.commit.Lock()
+	defer s.done()
+	info, err := s.Get(ref)
+	if err != nil {
+		return Info{}, err
+	}
+	old, next, err := s.rewrite(NameRecords, info.Name, func(old *nameRecord) (*nameRecord, error) {
+		i, err := old.ofName(ref, info.Digest)
+		if err != nil || i == len(old.Versions)-1 {
+			return old, err
+		}
+		return old.pointedAt(info.Name, old.Versions[i]), nil
+	})
+	if err != nil {
+		return Info{}, err
+	}
+	if next != old {
+		s.reportChange(Change{Action: Added, Name: info.Name, Version: info.Version, Bytes: info.Bytes, By: by})
+	}
+	info.Current = true
+	return info, nil
+}
+
 // DeleteVersion removes the version that ref names, also a pinned one. Where it is the current one, the name points at the
 // newest of the others; the last version goes with its name. Requests that have selected it still get it. Checkpoints are
 // their job's: the error wraps ErrReference. Other errors are those of Get, and ErrClosed.

@@ -71,6 +71,9 @@ type ServerInterface interface {
 	// GetReport What the job that made an adapter has come to, also while it runs.
 	// (GET /adapters/{name}/report)
 	GetReport(c *fiber.Ctx, name AdapterName, params GetReportParams) error
+	// RollBackAdapter Have an earlier version of an adapter answer again.
+	// (POST /adapters/{name}/rollback)
+	RollBackAdapter(c *fiber.Ctx, name AdapterName) error
 	// ListAdapterVersions The versions of an adapter that can still be asked for, newest first.
 	// (GET /adapters/{name}/versions)
 	ListAdapterVersions(c *fiber.Ctx, name AdapterName) error
@@ -940,6 +943,35 @@ func (siw *ServerInterfaceWrapper) GetReport(c *fiber.Ctx) error {
 
 	handler := func(c *fiber.Ctx) error {
 		return siw.Handler.GetReport(c, name, params)
+	}
+
+	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
+		m := siw.HandlerMiddlewares[i]
+		next := handler
+		handler = func(c *fiber.Ctx) error {
+			return m(c, next)
+		}
+	}
+
+	return handler(c)
+}
+
+// RollBackAdapter operation middleware
+func (siw *ServerInterfaceWrapper) RollBackAdapter(c *fiber.Ctx) error {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name AdapterName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", c.Params("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: ""})
+	if err != nil {
+		return fiber.NewError(fiber.StatusBadRequest, fmt.Errorf("Invalid format for parameter name: %w", err).Error())
+	}
+
+	handler := func(c *fiber.Ctx) error {
+		return siw.Handler.RollBackAdapter(c, name)
 	}
 
 	for i := len(siw.HandlerMiddlewares) - 1; i >= 0; i-- {
@@ -3638,6 +3670,8 @@ func RegisterHandlersWithOptions(router fiber.Router, si ServerInterface, option
 	router.Delete(options.BaseURL+"/adapters/:name/pin", wrapper.UnpinAdapter)
 
 	router.Post(options.BaseURL+"/adapters/:name/pin", wrapper.PinAdapter)
+
+	router.Post(options.BaseURL+"/adapters/:name/rollback", wrapper.RollBackAdapter)
 
 	router.Get(options.BaseURL+"/adapters/:name/download", wrapper.DownloadAdapter)
 

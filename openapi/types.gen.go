@@ -3186,6 +3186,12 @@ type ResponseUsage struct {
 	TotalTokens int `json:"total_tokens"`
 }
 
+// RollBackAdapter defines model for RollBackAdapter.
+type RollBackAdapter struct {
+	// Version The version that is to answer: 4 to 64 digits of its digest.
+	Version string `json:"version"`
+}
+
 // SampleMessage defines model for SampleMessage.
 type SampleMessage struct {
 	// Role Who speaks.
@@ -5402,6 +5408,9 @@ type PreviewTrainingMultipartRequestBody = PreviewForm
 
 // PinAdapterJSONRequestBody defines body for PinAdapter for application/json ContentType.
 type PinAdapterJSONRequestBody = PinAdapter
+
+// RollBackAdapterJSONRequestBody defines body for RollBackAdapter for application/json ContentType.
+type RollBackAdapterJSONRequestBody = RollBackAdapter
 
 // OllamaChatJSONRequestBody defines body for OllamaChat for application/json ContentType.
 type OllamaChatJSONRequestBody = OllamaChatRequest

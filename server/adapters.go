@@ -67,8 +67,29 @@ func (s *Server) UnpinAdapter(c *fiber.Ctx, name string, params openapi.UnpinAda
 	return s.pin(c, name, text(params.Version), false)
 }
 
-// pin pins or unpins a version, which the name has after its @, or version names, or is the current one.
+// pin pins or unpins a version.
 func (s *Server) pin(c *fiber.Ctx, name, version string, pinned bool) error {
+	return s.changeVersion(c, name, version, func(ref adapters.Ref) (adapters.Info, error) {
+		return s.store.Pin(ref, pinned, adapters.Origin{Kind: adapters.ByRequest})
+	})
+}
+
+// RollBackAdapter has an earlier version of an adapter answer again.
+func (s *Server) RollBackAdapter(c *fiber.Ctx, name string) error {
+	var req openapi.RollBackAdapter
+	if err := s.decodeBody(c, &req); err != nil {
+		return err
+	}
+	if req.Version == "" {
+		return refuse(codeMissing, "version", "is missing")
+	}
+	return s.changeVersion(c, name, req.Version, func(ref adapters.Ref) (adapters.Info, error) {
+		return s.store.RollBack(ref, adapters.Origin{Kind: adapters.ByRequest})
+	})
+}
+
+// changeVersion calls change with a version, which the name has after its @, or version names, or is the current one.
+func (s *Server) changeVersion(c *fiber.Ctx, name, version string, change func(adapters.Ref) (adapters.Info, error)) error {
 	if s.draining.Load() {
 		return errDraining()
 	}
@@ -87,7 +108,7 @@ func (s *Server) pin(c *fiber.Ctx, name, version string, pinned bool) error {
 	if err != nil {
 		return withParam(param, err)
 	}
-	info, err := s.store.Pin(ref, pinned, adapters.Origin{Kind: adapters.ByRequest})
+	info, err := change(ref)
 	if err != nil {
 		return withParam(param, err)
 	}

@@ -341,3 +341,30 @@ func TestPins(t *testing.T) {
 	refused(t, h.do("POST", "/adapters/pirate@"+first.Version+"/pin", `{"version":"`+first.Version+`"}`), 400, codeValue, "version", "the name has a version too")
 	refused(t, h.do("POST", "/adapters/pirate/pin", `{"version":3}`), 400, codeType, "version", "string")
 }
+
+// A name is rolled back to a version: that answers, counts as the newest, and the later one is there to go forward to.
+func TestRollBack(t *testing.T) {
+	h := open(t)
+	first, second := h.add("pirate", 1), h.add("pirate", 2)
+	at := "/adapters/pirate/rollback"
+	for _, version := range []string{first.Version, first.Version, second.Version[:4], first.Version} {
+		var a, now openapi.Adapter
+		h.ok(h.do("POST", at, `{"version":"`+version+`"}`), &a)
+		if !strings.HasPrefix(a.Version, version) || !a.Current {
+			t.Errorf("rolled back to %s: %+v", version, a)
+		}
+		if h.get("/adapters/pirate", &now); now.Version != a.Version {
+			t.Errorf("after rolling back to %s, the name is %s", version, now.Version)
+		}
+	}
+	var versions openapi.AdapterList
+	h.get("/adapters/pirate/versions", &versions)
+	if list := versions.Data; len(list) != 2 || list[0].Version != first.Version || list[1].Version != second.Version || list[1].Current {
+		t.Errorf("the versions are %+v", list)
+	}
+	refused(t, h.do("POST", "/adapters/pirat/rollback", `{"version":"0000"}`), 404, "adapter_not_found", "version", "pirate")
+	refused(t, h.do("POST", at, `{"version":"0000"}`), 404, "adapter_not_found", "version", "no version")
+	refused(t, h.do("POST", at, `{"version":"latest"}`), 400, codeValue, "version", "hexadecimal")
+	refused(t, h.do("POST", at, `{}`), 400, codeMissing, "version", "missing")
+	refused(t, h.do("POST", "/adapters/pirate@"+first.Version+"/rollback", `{"version":"`+first.Version+`"}`), 400, codeValue, "version", "the name has a version too")
+}

@@ -140,6 +140,7 @@ func TestTenantsChangeTheirOwn(t *testing.T) {
 	s := openTenantServer(t, tenants.Quota{})
 	for _, route := range []struct{ method, path, body string }{
 		{http.MethodPost, "/adapters/%s/pin", `{}`}, {http.MethodDelete, "/adapters/%s/pin", ""}, {http.MethodPost, "/adapters/%s/pin", `{"version":"0123"}`},
+		{http.MethodPost, "/adapters/%s/rollback", `{"version":"0123"}`},
 		{http.MethodDelete, "/adapters/%s", ""}, {http.MethodDelete, "/v1/models/%s", ""},
 	} {
 		for _, name := range []string{"cafe.greet", "secret", "shared-1", "cafe.greet@0123"} {

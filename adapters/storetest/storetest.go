@@ -135,6 +135,16 @@ func namesMove(t *testing.T, x *suite) {
 	x.versions(s, "a", two, one)
 	Put(t, s, "a", 1)
 	x.versions(s, "a", one, two)
+	for range 2 { // the second time changes nothing
+		if info, err := s.RollBack(adapters.Ref{Name: "a", Version: two.Version}, adapters.Origin{}); err != nil || !info.Current || info.Digest != two.Digest {
+			t.Errorf("rolling back: %+v, %v", info, err)
+		}
+		x.versions(s, "a", two, one)
+	}
+	if info, err := s.RollBack(adapters.Ref{Name: "a", Version: one.Version}, adapters.Origin{}); err != nil || info.Digest != one.Digest {
+		t.Errorf("going forward again: %+v, %v", info, err)
+	}
+	x.versions(s, "a", one, two)
 	if info, err := s.Pin(adapters.Ref{Name: "a", Version: two.Version}, true, adapters.Origin{}); err != nil || !info.Pinned {
 		t.Errorf("pinning: %+v, %v", info, err)
 	}
