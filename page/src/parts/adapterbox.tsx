@@ -12,6 +12,7 @@ interface Props {
   more?: Choice[]; // such as versions and checkpoints
   onChange: (value: string) => void;
   hint?: string;
+  fault?: string | undefined;
   base?: boolean; // whether the base model can be chosen
   disabled?: boolean | undefined;
 }
@@ -30,7 +31,7 @@ export function AdapterBox(p: Props): JSX.Element {
   return (
     <Combobox
       label={p.label} hideLabel={p.hideLabel ?? false} value={p.value} choices={[...choices, ...(p.more ?? [])]} onChange={p.onChange} placeholder={p.base ?? true ? w.base : ""}
-      {...(p.hint === undefined ? {} : {hint: p.hint})} disabled={p.disabled}
+      {...(p.hint === undefined ? {} : {hint: p.hint})} fault={p.fault} disabled={p.disabled}
     />
   );
 }

@@ -1,5 +1,6 @@
 import type {ComponentType} from "preact";
 import type {Language} from "../lib/settings.ts";
+import {Adapters} from "./adapters/index.tsx";
 import {Chat} from "./chat/index.tsx";
 import {Server} from "./server/index.tsx";
 import {Compare} from "./compare/index.tsx";
@@ -16,6 +17,7 @@ export interface View {
 export const views: View[] = [
   {id: "chat", title: {en: "Chat", zh: "对话"}, component: Chat},
   {id: "compare", title: {en: "Compare", zh: "比较"}, component: Compare},
+  {id: "adapters", title: {en: "Adapters", zh: "适配器"}, component: Adapters},
   {id: "train", title: {en: "Train", zh: "训练"}, component: Train},
   {id: "server", title: {en: "Server", zh: "服务器"}, component: Server},
 ];
