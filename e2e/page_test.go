@@ -84,3 +84,12 @@ func TestPageTrain(t *testing.T) {
 	}
 	walk(t, "train.mjs", boot(t).url(), "DATASET="+dataset)
 }
+
+// TestPageAdapters looks at adapters, uploads broken and good ones, merges, rolls back, downloads and deletes.
+func TestPageAdapters(t *testing.T) {
+	folder, err := filepath.Abs(demoAdapters)
+	if err != nil {
+		t.Fatal(err)
+	}
+	walk(t, "adapters.mjs", boot(t, "--adapter-dir", demoAdapters).url(), "ADAPTERS="+folder)
+}

@@ -2,6 +2,7 @@
 
 try {
   await steps();
+  assert.ok(browser.contexts().length > 0, "the walk has opened no page");
 } catch (e) {
   faults.unshift(e.stack);
   const pages = browser.contexts().flatMap((c) => c.pages());
