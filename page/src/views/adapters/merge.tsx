@@ -25,7 +25,10 @@ export function MergeForm(p: FormProps): JSX.Element {
   const [m, setMerge] = useState<Merge>(empty);
   const more = useMoreChoices(models, m.parts.map((x) => x.name)).filter((c) => !c.value.includes("@step-")); // checkpoints are of a job
   const adding = useAdding(p.onDone);
-  const set = (change: Partial<Merge>): void => setMerge((old) => ({...old, ...change}));
+  const set = (change: Partial<Merge>): void => {
+    adding.forget();
+    setMerge((old) => ({...old, ...change}));
+  };
   const setPart = (i: number, change: Partial<Part>): void => set({parts: m.parts.map((x, k) => (k === i ? {...x, ...change} : x))});
   const ready = m.name.trim() !== "" && m.parts.every((x) => x.name !== "");
   const merge = (): void => {
