@@ -3,17 +3,18 @@
 package llama
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/lorikeet-ai/lorikeet/demo"
+	"github.com/lorikeet-ai/lorikeet/quant"
 	"github.com/lorikeet-ai/lorikeet/runtime"
 	"github.com/lorikeet-ai/lorikeet/runtime/engine"
 	"github.com/lorikeet-ai/lorikeet/runtime/llama/devicetest"
@@ -30,14 +31,25 @@ func twoAdapters(t *testing.T, m *Model) (one, two runtime.Packed) {
 			a.lora.Modules[i].Scale *= 0.2
 		}
 	}
-	second.lora.Norms = aFewNorms(m)
+	second.lora.Norms = aFewNorms(t)
 	return pack(t, m, first.lora), pack(t, m, second.lora)
 }
 
-// aFewNorms are three of the demo base's norms, a little larger than most of its values.
-func aFewNorms(m *Model) (out []runtime.LoRANorm) {
+// aFewNorms are three of the demo base's norms, a little smaller than its own.
+func aFewNorms(t *testing.T) (out []runtime.LoRANorm) {
+	f, err := quant.Read(bytes.NewReader(demo.Base()), int64(len(demo.Base())))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range []string{"blk.0.attn_norm.weight", "blk.3.ffn_norm.weight", "output_norm.weight"} {
-		out = append(out, runtime.LoRANorm{Tensor: name, Values: slices.Repeat([]float32{1.1}, m.facts.Norms[name])})
+		values, err := f.ReadF32(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range values {
+			values[i] *= 0.9
+		}
+		out = append(out, runtime.LoRANorm{Tensor: name, Values: values})
 	}
 	return out
 }

@@ -171,7 +171,7 @@ int ll_device_set_adapters(ll_device * d, int seq, ll_pack * const * packs, cons
             }
             terms.push_back(std::move(term));
         }
-        d->mixes.set(seq, std::move(terms));
+        d->mixes.set(seq, terms);
         return (int) LL_OK;
     });
 }

@@ -53,7 +53,7 @@ func TestConformanceOnADevice(t *testing.T) {
 				a.lora.Modules[i].Scale *= 0.3
 			}
 		}
-		two.lora.Norms = aFewNorms(m)
+		two.lora.Norms = aFewNorms(t)
 		d := openDevice(t, m, DeviceOptions{Sequences: 4, Cells: 512, Batch: 128, UBatch: 64, Threads: 1})
 		return d, m, []runtime.Packed{pack(t, m, one.lora), pack(t, m, two.lora)}
 	})

@@ -28,7 +28,7 @@ lk_row SequenceAdapters::row(int mix, int target) const {
     return m.terms.empty() ? lk_row{nullptr, 0} : lk_row{&m.rows[(size_t) target*MAX_TERMS], m.counts[(size_t) target]};
 }
 
-void SequenceAdapters::set(int seq, std::vector<Term> terms) {
+void SequenceAdapters::set(int seq, const std::vector<Term> & terms) {
     std::vector<int> from = {0};
     for (const Term & term : terms) {
         if (term.from > 0) {

@@ -28,7 +28,7 @@ public:
     SequenceAdapters(const SequenceAdapters &) = delete;
     SequenceAdapters & operator=(const SequenceAdapters &) = delete;
 
-    void set(int seq, std::vector<Term> terms);
+    void set(int seq, const std::vector<Term> & terms);
 
     int sequences() const { return (int) all.size()/MIXES; }
     // The number of the mix of a sequence's row at a position.
