@@ -40,7 +40,7 @@ CXX_PACKAGES := ./runtime/kernels/... ./runtime/llama/... ./runtime/qlora/...
 # The packages without C.
 PURE := ./tokenizer ./quant/... ./runtime ./runtime/engine/... ./runtime/llama/backends ./runtime/runtimetest/... ./chat/... ./grammar/... ./responses ./batches ./tenants ./adapters/... ./cluster ./route ./bench/cluster ./training/... ./fetch/... ./openapi/... ./server/... ./demo/... ./deploy ./docs/... ./page/... ./internal/bytesize ./internal/disk ./internal/diskfaults ./internal/gitlfs ./internal/jsonvalue ./internal/parallel ./internal/testtools
 
-.PHONY: build run page vulkan cuda test test-go test-race test-asan test-vulkan bench lint lint-cxx generate env clean
+.PHONY: build run page screenshots vulkan cuda test test-go test-race test-asan test-vulkan bench lint lint-cxx generate env clean
 
 build: ## bin/lorikeet
 	$(GO) build -o bin/lorikeet ./cmd/lorikeet
@@ -50,6 +50,10 @@ run: build ## serve the embedded base with the demo adapters
 
 page: ## page/dist, the web page, from page/src; needs Node 20.19 or newer
 	@CGO_ENABLED=0 $(GO) run ./page/generate
+
+screenshots: ## docs/page/*.png, by the tests that walk through the page in Chromium; its fonts should have Chinese ones
+	@mkdir -p docs/page
+	LORIKEET_REQUIRE_TOOLS=1 LORIKEET_SCREENSHOTS='$(CURDIR)/docs/page' $(GO) test ./e2e -run '^TestPage' -count=1
 
 vulkan: ## bin/lib/libggml-vulkan-VERSION.so, the back end for GPUs that have a Vulkan driver (docs/devices.md)
 	@OLLAMA=$(OLLAMA) runtime/llama/backends/vulkan/build.sh

@@ -91,5 +91,7 @@ func TestPageAdapters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	walk(t, "adapters.mjs", boot(t, "--adapter-dir", demoAdapters).url(), "ADAPTERS="+folder)
+	hub, _ := demoHub(t, "hf_secret")
+	b := bootWith(t, map[string]string{"HF_ENDPOINT": hub.URL, "HF_TOKEN": "hf_secret"}, "--adapter-dir", demoAdapters)
+	walk(t, "adapters.mjs", b.url(), "ADAPTERS="+folder)
 }

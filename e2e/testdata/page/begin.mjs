@@ -44,18 +44,26 @@ async function accessible(page, what) {
   }
 }
 
-// fits checks that nothing makes the page wider than the screen.
+// fits checks that nothing makes the page wider than the screen. Plots follow a changed screen a moment later.
 async function fits(page, what) {
-  const [wide, screen] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
+  const widths = () => page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
+  let [wide, screen] = await widths();
+  for (const end = Date.now() + 5000; wide > screen && Date.now() < end; [wide, screen] = await widths()) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
   if (wide > screen) faults.push(`${what}: ${wide} pixels wide on a screen of ${screen}`);
 }
 
-// look checks a view in both themes and at phone width, and takes its pictures where LORIKEET_SCREENSHOTS names a folder.
+// look checks a view in both themes, of which it takes pictures where LORIKEET_SCREENSHOTS names a folder, and at phone width.
 async function look(page, name) {
   const size = page.viewportSize();
+  for (const close of process.env.LORIKEET_SCREENSHOTS ? await page.getByRole("button", {name: "Dismiss"}).all() : []) {
+    await close.click({timeout: 1000}).catch(() => {}); // a notice that has gone by itself
+  }
   for (const theme of ["light", "dark"]) {
     await page.emulateMedia({colorScheme: theme});
     await accessible(page, `${name}, ${theme}`);
+    await page.evaluate(() => scrollTo(0, 0));
     if (process.env.LORIKEET_SCREENSHOTS) {
       await page.screenshot({path: path.join(process.env.LORIKEET_SCREENSHOTS, `${name}-${theme}.png`)});
     }
@@ -64,9 +72,6 @@ async function look(page, name) {
   await page.setViewportSize({width: 320, height: 640});
   await fits(page, `${name} at phone width`);
   await accessible(page, `${name} at phone width`);
-  if (process.env.LORIKEET_SCREENSHOTS) {
-    await page.screenshot({path: path.join(process.env.LORIKEET_SCREENSHOTS, `${name}-phone.png`)});
-  }
   await page.setViewportSize(size);
 }
 
@@ -76,6 +81,14 @@ async function ask(at, body, key) {
   const answer = await fetch(url + at, body === undefined ? {headers} : {method: "POST", headers, body: JSON.stringify(body)});
   assert.equal(answer.status, 200, `${at}: ${answer.status}`);
   return answer.json();
+}
+
+// until waits for a condition that no locator can say.
+async function until(what, condition) {
+  for (const end = Date.now() + limit; !await condition();) {
+    assert.ok(Date.now() < end, what);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }
 
 // asFile returns what a download saved.

@@ -65,6 +65,44 @@
   assert.equal(await page.getByRole("article", {name: "You"}).count(), 1, "what followed the changed message is gone");
   await look(page, "chat");
 
+  // A function that must be called, what it returns, and an answer that is held to a schema.
+  await page.getByRole("button", {name: "New chat"}).click();
+  await page.getByRole("button", {name: "Reset settings"}).click();
+  await page.getByText("More settings", {exact: true}).click();
+  await page.getByRole("button", {name: "Insert an example"}).click();
+  await page.getByRole("combobox", {name: "Tool choice"}).selectOption({label: "It must call one"});
+  await page.getByRole("spinbutton", {name: "Max tokens"}).fill("80");
+  await message.fill("How is the weather in Paris?");
+  await page.keyboard.press("Enter");
+  await answers.first().getByText("Calls weather").waitFor();
+  await page.getByRole("textbox", {name: "Result of call 1, weather"}).fill('{"sky": "blue"}');
+  await page.getByRole("combobox", {name: "Tool choice"}).selectOption({label: "None"});
+  await page.getByRole("button", {name: "Send the results"}).click();
+  await page.getByRole("article", {name: "Result of weather"}).getByText("blue").waitFor();
+  await answers.nth(1).getByRole("button", {name: "Answer again"}).waitFor();
+  await accessible(page, "a call and its result");
+  await page.getByRole("button", {name: "New chat"}).click();
+  await page.getByRole("button", {name: "Reset settings"}).click();
+  await page.getByRole("combobox", {name: "Answer format"}).selectOption({label: "JSON by a schema"});
+  await message.fill(question);
+  await page.keyboard.press("Enter");
+  assert.equal(typeof JSON.parse(await answered(0)).answer, "string");
+
+  // An answer that would not end soon is stopped, and what had come of it stays.
+  await page.getByRole("combobox", {name: "Answer format"}).selectOption({label: "Text"});
+  await page.getByRole("spinbutton", {name: "Temperature"}).fill("2");
+  await message.fill("Tell me everything about all countries.");
+  for (let tries = 0; ; tries++) {
+    await page.keyboard.press("Enter");
+    const stop = page.getByRole("button", {name: "Stop"});
+    if (await stop.click({timeout: 2000}).then(() => true, () => false)) break;
+    assert.ok(tries < 20, "no answer took long enough to be stopped");
+    await message.fill("Tell me everything about all countries.");
+    await message.focus();
+  }
+  await answers.last().getByText("Stopped.").waitFor();
+  await answers.last().getByRole("button", {name: "Answer again"}).waitFor();
+
   // What the server refuses is shown in its own words, with the field.
   await adapter.fill("nobody");
   await page.keyboard.press("Enter");

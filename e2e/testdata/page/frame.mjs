@@ -14,7 +14,7 @@
     await page.keyboard.press("Enter");
     await page.getByRole("heading", {level: 1, name, exact: true}).waitFor();
     assert.equal(await views.nth(i).getAttribute("aria-current"), "page");
-    assert.equal(await page.title().then((t) => t.includes(name)), true, `the title names ${name}`);
+    await until(`the title names ${name}`, async () => (await page.title()).includes(name));
   }
   for (const role of ["banner", "navigation", "main"]) assert.equal(await page.getByRole(role).count(), 1, `one landmark ${role}`);
 

@@ -48,7 +48,7 @@
   // What it made answers in the chat.
   await page.getByRole("link", {name: /^Chat with support@/}).last().click();
   await page.getByRole("heading", {level: 1, name: "Chat"}).waitFor();
-  assert.match(await page.getByRole("combobox", {name: "Adapter", exact: true}).inputValue(), /^support@/);
+  await until("its adapter is chosen", async () => (await page.getByRole("combobox", {name: "Adapter", exact: true}).inputValue()).startsWith("support@"));
   await page.getByRole("spinbutton", {name: "Temperature"}).fill("0");
   await page.getByRole("textbox", {name: "Message"}).fill("How long until you deliver?");
   await page.keyboard.press("Enter");
@@ -64,7 +64,7 @@
   await page.getByRole("img", {name: /^Loss by steps/}).waitFor();
   await page.getByRole("link", {name: "All jobs"}).click();
   await page.getByRole("img", {name: /^Loss by steps.*support.*|^Loss by steps.*again.*/}).waitFor();
-  for (const name of ["support", "again"]) assert.ok(await page.getByRole("checkbox", {name: `Draw ${name}`}).isChecked(), name);
+  for (const name of ["support", "again"]) await until(`${name} is drawn`, () => page.getByRole("checkbox", {name: `Draw ${name}`}).isChecked());
   await look(page, "jobs");
   await page.getByRole("table", {name: "Training jobs"}).getByRole("link", {name: "again"}).click();
   await page.getByRole("button", {name: "Cancel the job"}).click();
