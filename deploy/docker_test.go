@@ -122,7 +122,8 @@ func TestHealthcheck(t *testing.T) {
 	var command []string
 	for _, line := range instructions(t) {
 		if strings.HasPrefix(line, "HEALTHCHECK") {
-			if err := json.Unmarshal([]byte(line[strings.Index(line, "["):]), &command); err != nil {
+			_, list, _ := strings.Cut(line, "[")
+			if err := json.Unmarshal([]byte("["+list), &command); err != nil {
 				t.Fatalf("%s: %v", line, err)
 			}
 		}

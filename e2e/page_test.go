@@ -17,12 +17,9 @@ import (
 //go:embed testdata/page
 var pageWalks embed.FS
 
-// screenshotsVariable names the folder that screenshots of the views are written to: `make screenshots` sets it.
-const screenshotsVariable = "LORIKEET_SCREENSHOTS"
-
 // walk runs a script of testdata/page in Chromium, with what begin.mjs gives it, against a server that has the flags. The
 // script fails where a view does not do what it says, axe-core finds a violation, the console has an error, or anything asks
-// another server. env is "name=value".
+// another server. env is "name=value". Where LORIKEET_SCREENSHOTS names a folder, it gets pictures (`make screenshots`).
 func walk(t *testing.T, script, url string, env ...string) {
 	t.Helper()
 	chromium := testtools.Chromium(t)

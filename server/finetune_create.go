@@ -27,7 +27,7 @@ func (s *Server) CreateFineTuningJob(c *fiber.Ctx) error {
 	if err := s.decodeKnown(c, &req); err != nil {
 		return err
 	}
-	if err := s.checkFineTuning(callerOf(c), &req); err != nil {
+	if err := s.checkFineTuning(&req); err != nil {
 		return err
 	}
 	from, err := s.resolve(callerOf(c), req.Model)
@@ -177,7 +177,7 @@ func readIntegrations(raw json.RawMessage) ([]openapi.FineTuningIntegration, err
 }
 
 // checkFineTuning checks the fields that are not hyperparameters.
-func (s *Server) checkFineTuning(who caller, req *openapi.FineTuningRequest) error {
+func (s *Server) checkFineTuning(req *openapi.FineTuningRequest) error {
 	switch {
 	case req.Model == "":
 		return refuse(codeMissing, "model", "is missing: %q is the base model", s.name)

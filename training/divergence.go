@@ -38,7 +38,7 @@ func (r *run) overMismatched(ctx context.Context, set *exampleSet, list []int, b
 			return err
 		}
 		for i, end := range b.Ends {
-			each(first+i, loss.Total(res.LogProbs[:end], labelsOf(b.Labels[:end]), starts[i]))
+			each(first+i, loss.Total(res.LogProbs[:end], b.Labels[:end], starts[i]))
 		}
 		first += len(b.Ends)
 		b, starts = runtime.TrainBatch{}, nil

@@ -122,7 +122,7 @@ func (m *preference) look(ctx context.Context, set *exampleSet, parts [][]int) (
 		ends, from := b.Ends, 0
 		for i := range list {
 			for which := range sequencesOf(set.kind) {
-				q := loss.Sequence{LogProbs: res.LogProbs[from:ends[0]], Labels: labelsOf(b.Labels[from:ends[0]]), Completion: completionOf(&list[i])}
+				q := loss.Sequence{LogProbs: res.LogProbs[from:ends[0]], Labels: b.Labels[from:ends[0]], Completion: completionOf(&list[i])}
 				if m.references != nil {
 					q.Reference = m.references.of(set).values[2*part[i]+which]
 				}
@@ -146,15 +146,6 @@ func sequencesOf(kind dataset.Kind) int {
 
 // completionOf is the position of the first label of an example's answers.
 func completionOf(x *dataset.Example) int { return max(0, x.Prompt-1) }
-
-// labelsOf returns labels as package loss has them.
-func labelsOf(list []runtime.Token) []int32 {
-	out := make([]int32, len(list))
-	for i, t := range list {
-		out[i] = int32(t)
-	}
-	return out
-}
 
 // loss computes the loss of what was looked at, and its derivative.
 func (m *preference) loss(ctx context.Context, set *exampleSet, seen *lookedAt) (loss.Result, error) {

@@ -92,7 +92,7 @@ func (r *run) askReference(ctx context.Context, s *exampleSet) ([]float64, error
 		ends, from := b.Ends, 0
 		for i := range list {
 			for which := range sequencesOf(s.kind) {
-				values[2*part[i]+which] = loss.Total(res.LogProbs[from:ends[0]], labelsOf(b.Labels[from:ends[0]]), completionOf(&list[i]))
+				values[2*part[i]+which] = loss.Total(res.LogProbs[from:ends[0]], b.Labels[from:ends[0]], completionOf(&list[i]))
 				from, ends = ends[0], ends[1:]
 			}
 		}

@@ -129,7 +129,7 @@ func (q *Queue) writeResults(ctx context.Context, j *job) {
 	}
 	if err == nil {
 		table := resultTable(rows, j.Config.Method != Reinforcement)
-		err = q.o.Files.replace(ctx, j.ResultFile(), table, resultName, resultPurpose, j.Owner)
+		err = q.o.Files.replace(ctx, j.ResultFile(), table, resultName, j.Owner)
 	}
 	if err != nil && ctx.Err() == nil {
 		q.tell(j, LevelWarn, fmt.Sprintf("The result file could not be written: %v", err))
@@ -147,14 +147,14 @@ func (q *Queue) deleteResults(j *job) error {
 	return nil
 }
 
-// replace stores a file that the server has made, in the place of the one with that id where there is one. Who reads the old
+// replace stores a file of results, in the place of the one with that id where there is one. Who reads the old
 // one goes on reading it. The error wraps ErrClosed or disk.ErrNoSpace, or is ctx's.
-func (f *Files) replace(ctx context.Context, id string, content []byte, name, purpose, owner string) error {
+func (f *Files) replace(ctx context.Context, id string, content []byte, name, owner string) error {
 	replaced, err := f.rewrite(id, content)
 	if replaced || err != nil {
 		return err
 	}
-	return f.PutAs(ctx, id, bytes.NewReader(content), name, purpose, owner, 0)
+	return f.PutAs(ctx, id, bytes.NewReader(content), name, resultPurpose, owner, 0)
 }
 
 // rewrite changes the content of a file, and reports false where there is no file of that id. A kill may come between the

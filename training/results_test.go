@@ -204,7 +204,7 @@ func TestReplacedFiles(t *testing.T) {
 	f := openFiles(t, dir, func(o *FilesOptions) { o.MaxTotal = 20 })
 	id := f.NewFileID()
 	for _, text := range []string{"short", "a longer one"} {
-		if err := f.replace(t.Context(), id, []byte(text), "n.csv", resultPurpose, ""); err != nil {
+		if err := f.replace(t.Context(), id, []byte(text), "n.csv", ""); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -216,7 +216,7 @@ func TestReplacedFiles(t *testing.T) {
 	if err := f.Room(9); !errors.Is(err, ErrFilesFull) {
 		t.Errorf("the file does not count: %v", err)
 	}
-	if err := f.replace(t.Context(), id, []byte("3"), "n.csv", resultPurpose, ""); err != nil {
+	if err := f.replace(t.Context(), id, []byte("3"), "n.csv", ""); err != nil {
 		t.Fatal(err)
 	}
 	old := make([]byte, 20)
@@ -227,7 +227,7 @@ func TestReplacedFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Close()
-	if err := f.replace(t.Context(), id, nil, "n.csv", resultPurpose, ""); !errors.Is(err, ErrClosed) {
+	if err := f.replace(t.Context(), id, nil, "n.csv", ""); !errors.Is(err, ErrClosed) {
 		t.Errorf("a closed folder is written: %v", err)
 	}
 	f = openFiles(t, dir, nil)
@@ -243,7 +243,7 @@ func TestReplacedFilesOnAFailingDisk(t *testing.T) {
 		dir := t.TempDir()
 		f := openFiles(t, dir, nil)
 		id := f.NewFileID()
-		if err := f.replace(t.Context(), id, []byte(before), "n.csv", resultPurpose, ""); err != nil {
+		if err := f.replace(t.Context(), id, []byte(before), "n.csv", ""); err != nil {
 			t.Fatal(err)
 		}
 		ops := 0
@@ -253,7 +253,7 @@ func TestReplacedFilesOnAFailingDisk(t *testing.T) {
 			}
 			return nil
 		}
-		err := f.replace(t.Context(), id, []byte(after), "n.csv", resultPurpose, "")
+		err := f.replace(t.Context(), id, []byte(after), "n.csv", "")
 		for _, again := range []bool{false, true} {
 			if again {
 				f.Close()

@@ -87,9 +87,10 @@ func Loads(t testing.TB, s *adapters.Store, name, digest string) {
 	}
 }
 
-func (x *suite) versions(s *adapters.Store, name string, want ...adapters.Info) {
+// versions holds the versions of the name "a" against those wanted.
+func (x *suite) versions(s *adapters.Store, want ...adapters.Info) {
 	x.t.Helper()
-	list, err := s.Versions(name)
+	list, err := s.Versions("a")
 	if err != nil {
 		x.t.Error(err)
 	}
@@ -101,7 +102,7 @@ func (x *suite) versions(s *adapters.Store, name string, want ...adapters.Info) 
 		wanted = append(wanted, i.Version)
 	}
 	if !slices.Equal(got, wanted) {
-		x.t.Errorf("%s has the versions %v, want %v", name, got, wanted)
+		x.t.Errorf("a has the versions %v, want %v", got, wanted)
 	}
 }
 
@@ -132,19 +133,19 @@ func staysStored(t *testing.T, x *suite) {
 func namesMove(t *testing.T, x *suite) {
 	s := x.store("", nil)
 	one, two := Put(t, s, "a", 1), Put(t, s, "a", 2)
-	x.versions(s, "a", two, one)
+	x.versions(s, two, one)
 	Put(t, s, "a", 1)
-	x.versions(s, "a", one, two)
+	x.versions(s, one, two)
 	for range 2 { // the second time changes nothing
 		if info, err := s.RollBack(adapters.Ref{Name: "a", Version: two.Version}, adapters.Origin{}); err != nil || !info.Current || info.Digest != two.Digest {
 			t.Errorf("rolling back: %+v, %v", info, err)
 		}
-		x.versions(s, "a", two, one)
+		x.versions(s, two, one)
 	}
 	if info, err := s.RollBack(adapters.Ref{Name: "a", Version: one.Version}, adapters.Origin{}); err != nil || info.Digest != one.Digest {
 		t.Errorf("going forward again: %+v, %v", info, err)
 	}
-	x.versions(s, "a", one, two)
+	x.versions(s, one, two)
 	if info, err := s.Pin(adapters.Ref{Name: "a", Version: two.Version}, true, adapters.Origin{}); err != nil || !info.Pinned {
 		t.Errorf("pinning: %+v, %v", info, err)
 	}
@@ -162,7 +163,7 @@ func namesMove(t *testing.T, x *suite) {
 		t.Errorf("deleting it again: %v", err)
 	}
 	Put(t, s, "a", 3)
-	x.versions(s, "a", Put(t, s, "a", 3))
+	x.versions(s, Put(t, s, "a", 3))
 }
 
 func versionsExpire(t *testing.T, x *suite) {
@@ -173,7 +174,7 @@ func versionsExpire(t *testing.T, x *suite) {
 	}
 	Put(t, s, "a", 2)
 	third := Put(t, s, "a", 3)
-	x.versions(s, "a", Put(t, s, "a", 4), third, first)
+	x.versions(s, Put(t, s, "a", 4), third, first)
 }
 
 func checkpointsAreApart(t *testing.T, x *suite) {

@@ -18,10 +18,10 @@ func main() {
 	out := flag.String("out", "", "folder to write to; dist in the folder of the sources unless told")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := build(ctx, *folder, *out); err != nil {
+	err := build(ctx, *folder, *out)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		stop()
 		os.Exit(1)
 	}
 }

@@ -49,7 +49,7 @@ func (p *Packed) slotNeed(all bool) slotNeed {
 		return slotNeed{}
 	}
 	var rank, vectors C.int32_t
-	C.ll_pack_slots(p.ptr, C.int(flag(all)), &rank, &vectors)
+	C.ll_pack_slots(p.ptr, flag(all), &rank, &vectors)
 	return slotNeed{rank: int(rank), vectors: vectors != 0}
 }
 

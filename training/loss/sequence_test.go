@@ -59,7 +59,10 @@ var pairFormulas = map[string]struct {
 	},
 	"IPO": {
 		func(p []loss.Pair) (loss.Result, error) { return loss.IPO(p, 0.4) },
-		eachPair(func(c, nc, r, nr, refC, refR float64) float64 { return math.Pow((c-refC)/nc-(r-refR)/nr-1/(2*0.4), 2) }),
+		eachPair(func(c, nc, r, nr, refC, refR float64) float64 {
+			off := (c-refC)/nc - (r-refR)/nr - 1/(2*0.4)
+			return off * off
+		}),
 	},
 	"SimPO": {
 		func(p []loss.Pair) (loss.Result, error) { return loss.SimPO(p, 2, 0.5, 0) },
