@@ -133,6 +133,10 @@ func TestNodeThatIsCutOff(t *testing.T) {
 	}
 	storetest.Eventually(t, "the node has what the others did", points(stores[2], "a", while.Digest))
 	storetest.Eventually(t, "the node says that it is back", func() bool { return nodes[2].Err() == nil })
+	storetest.Eventually(t, "the node reads what the others stored", func() bool { // each stream chooses its leader for itself
+		_, _, err := stores[2].Load(adapters.Ref{Name: "a"})
+		return !errors.Is(err, adapters.ErrUnavailable)
+	})
 	storetest.Loads(t, stores[2], "a", while.Digest)
 	after := storetest.Put(t, stores[2], "a", 4)
 	storetest.Eventually(t, "the others have what it puts", points(stores[0], "a", after.Digest))
