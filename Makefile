@@ -38,7 +38,7 @@ UNSANITIZED := ^TestTokenizerAgainstLlamaCPP$$
 CXX_PACKAGES := ./runtime/kernels/... ./runtime/llama/... ./runtime/qlora/...
 
 # The packages without C.
-PURE := ./tokenizer ./quant/... ./runtime ./runtime/engine/... ./runtime/llama/backends ./runtime/runtimetest/... ./chat/... ./grammar/... ./responses ./batches ./tenants ./adapters/... ./cluster ./route ./bench/cluster ./training/... ./fetch/... ./openapi/... ./server/... ./demo/... ./deploy ./docs/... ./page/... ./internal/bytesize ./internal/disk ./internal/diskfaults ./internal/gitlfs ./internal/jsonvalue ./internal/parallel ./internal/testtools
+PURE := ./tokenizer ./quant/... ./runtime ./runtime/engine/... ./runtime/llama/backends ./runtime/runtimetest/... ./chat/... ./grammar/... ./responses ./batches ./tenants ./adapters/... ./cluster ./route ./bench/cluster ./graders ./tinker/... ./training/... ./fetch/... ./openapi/... ./server/... ./demo/... ./deploy ./docs/... ./page/... ./internal/bytesize ./internal/disk ./internal/diskfaults ./internal/gitlfs ./internal/jsonvalue ./internal/parallel ./internal/testtools
 
 .PHONY: build run page screenshots vulkan cuda test test-go test-race test-asan test-vulkan bench lint lint-cxx generate env clean
 

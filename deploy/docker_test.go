@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/lorikeet-ai/lorikeet/internal/testtools"
@@ -128,13 +129,14 @@ func TestHealthcheck(t *testing.T) {
 			}
 		}
 	}
-	status := http.StatusOK
+	var status atomic.Int32
+	status.Store(http.StatusOK)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/healthz" {
 			w.WriteHeader(http.StatusNotFound)
 			return
 		}
-		w.WriteHeader(status)
+		w.WriteHeader(int(status.Load()))
 	}))
 	u, err := url.Parse(s.URL)
 	if err != nil {
@@ -152,7 +154,7 @@ func TestHealthcheck(t *testing.T) {
 	if !healthy() {
 		t.Error("a server that answers 200 is not healthy")
 	}
-	if status = http.StatusServiceUnavailable; healthy() {
+	if status.Store(http.StatusServiceUnavailable); healthy() {
 		t.Error("a server that answers 503 is healthy")
 	}
 	if s.Close(); healthy() {
