@@ -48,33 +48,18 @@ func (s *Store) Pin(ref Ref, pinned bool, by Origin) (Info, error) {
 	if isLabel(ref.Version) {
 		return Info{}, fmt.Errorf("%w: %s is a checkpoint, which its job keeps and removes", ErrReference, ref)
 	}
-	s.lifecycle.RLock()
-	defer s.lifecycle.RUnlock()
-	if s.closed {
-		return Info{}, ErrClosed
+	action := Unpinned
+	if pinned {
+		action = Pinned
 	}
-	s.commit.Lock()
-	defer s.done()
-	info, err := s.Get(ref)
-	if err != nil {
-		return Info{}, err
-	}
-	old, next, err := s.rewrite(NameRecords, info.Name, func(old *nameRecord) (*nameRecord, error) {
-		i, err := old.ofName(ref, info.Digest)
-		if err != nil || old.Versions[i].Pinned == pinned {
-			return old, err
+	info, err := s.changeVersion(ref, action, by, func(old *nameRecord, i int) *nameRecord {
+		if old.Versions[i].Pinned == pinned {
+			return old
 		}
-		return old.withVersion(i, func(p *pointing) { p.Pinned = pinned }), nil
+		return old.withVersion(i, func(p *pointing) { p.Pinned = pinned })
 	})
 	if err != nil {
 		return Info{}, err
-	}
-	if next != old {
-		action := Unpinned
-		if pinned {
-			action = Pinned
-		}
-		s.reportChange(Change{Action: action, Name: info.Name, Version: info.Version, Bytes: info.Bytes, By: by})
 	}
 	info.Pinned = pinned
 	return info, nil
@@ -84,6 +69,22 @@ func (s *Store) Pin(ref Ref, pinned bool, by Origin) (Info, error) {
 // keeps its date and whether it is pinned, and the others stay. Where it is the current version, nothing changes. Checkpoints
 // are no versions of a name: the error wraps ErrReference. Other errors are those of Get, and ErrClosed.
 func (s *Store) RollBack(ref Ref, by Origin) (Info, error) {
+	info, err := s.changeVersion(ref, Added, by, func(old *nameRecord, i int) *nameRecord {
+		if i == len(old.Versions)-1 {
+			return old
+		}
+		return old.pointedAt(old.Name, old.Versions[i])
+	})
+	if err != nil {
+		return Info{}, err
+	}
+	info.Current = true
+	return info, nil
+}
+
+// changeVersion replaces the record of a name by what change makes of it and of where it has the version that ref names, and
+// reports the action, unless change returns the record itself. It returns what was known of the version before.
+func (s *Store) changeVersion(ref Ref, action ChangeAction, by Origin, change func(old *nameRecord, i int) *nameRecord) (Info, error) {
 	s.lifecycle.RLock()
 	defer s.lifecycle.RUnlock()
 	if s.closed {
@@ -97,18 +98,17 @@ func (s *Store) RollBack(ref Ref, by Origin) (Info, error) {
 	}
 	old, next, err := s.rewrite(NameRecords, info.Name, func(old *nameRecord) (*nameRecord, error) {
 		i, err := old.ofName(ref, info.Digest)
-		if err != nil || i == len(old.Versions)-1 {
+		if err != nil {
 			return old, err
 		}
-		return old.pointedAt(info.Name, old.Versions[i]), nil
+		return change(old, i), nil
 	})
 	if err != nil {
 		return Info{}, err
 	}
 	if next != old {
-		s.reportChange(Change{Action: Added, Name: info.Name, Version: info.Version, Bytes: info.Bytes, By: by})
+		s.reportChange(Change{Action: action, Name: info.Name, Version: info.Version, Bytes: info.Bytes, By: by})
 	}
-	info.Current = true
 	return info, nil
 }
 
